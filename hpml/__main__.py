@@ -1,0 +1,39 @@
+"""Lists the commands and passes on: `hpml train …` is `python -m hpml.train …`."""
+
+import runpy
+import sys
+
+import hpml
+
+COMMANDS = {
+    "train": "train a network: one run, or with -m a sweep",
+    "report": "tables over the runs found under some paths",
+    "data": "fetch and check a data set ahead of time",
+}
+
+
+def main() -> None:
+    """The console script `hpml`."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(f"hpml {hpml.__version__}: {hpml.__doc__}\n\nusage: hpml COMMAND …\n")
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:8} {purpose}")
+        print("\nhpml COMMAND --help says more of each.")
+        return
+    command = sys.argv[1]
+    if command == "--version":
+        print(hpml.__version__)
+        return
+    if command not in COMMANDS:
+        print(
+            f"error: {command}: there is no such command; give one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    # As `python -m` would: Lightning and multiprocessing start the program again by its module.
+    del sys.argv[1]
+    runpy.run_module(f"hpml.{command}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

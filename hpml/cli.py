@@ -1,0 +1,140 @@
+"""Runs a function as a Hydra program that answers wrong input in one line and with exit code 2."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from hpml.config import check, closest_key, find_conf, first_line
+from hpml.errors import RunFailedError, UserError
+from hpml.interrupt import Interrupted
+
+log = logging.getLogger("hpml")
+
+
+class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
+    """A sweep's job has ended, its error is told already; the next job can start."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+class CheckFirst(Callback):
+    """Checks a single run's configuration before Hydra makes a directory for it."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the program; of an Exception Hydra would make a warning."""
+        try:
+            check(config)
+        except UserError as error:
+            _refuse(str(error))
+
+
+def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Runs `task` on the configuration that the command line asks for, then exits.
+
+    Exit codes: 0 completed, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
+    """
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except UserError as error:
+            log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
+            exit_code = 2
+        except RunFailedError as error:
+            log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
+            exit_code = 1
+        except Exception:
+            log.exception("failed:")
+            exit_code = 1
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise JobFailed(exit_code)
+        return sys.exit(exit_code)
+
+    job.__module__ = task.__module__  # where Hydra looks for the program's name
+    program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
+        job
+    )
+    # Hydra reads these from Python's own warnings; its users see none of them.
+    warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
+    try:
+        with _hydra_raises():
+            program()
+    except JobFailed as error:
+        sys.exit(error.exit_code)
+    except Interrupted as stopped:
+        sys.exit(128 + stopped.signal_number)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        _refuse(_in_words(error, config_name))
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Lets Hydra's errors come through as exceptions, where it would print them and exit with 1."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _in_words(error: BaseException, config_name: str) -> str:
+    """An error of Hydra's, OmegaConf's or ours, told to the person at the keyboard."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, UserError):
+            return str(cause)
+    for cause in causes:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            key = cause.full_key
+            close = closest_key(_defaults(config_name), key)
+            hint = f"did you mean {close}?" if close else f"+{key}=… adds a key of your own"
+            return f"{key}: there is no such key; {hint}"
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            options = [name for name in cause.options if not name.startswith("base_")]
+            return f"{group}={option}: there is no such option; give one of {', '.join(options)}"
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return f"{cause.full_key}: {first_line(cause)}"
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override}: {first_line(cause)}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error).strip()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _defaults(config_name: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
+        return hydra.compose(config_name)

@@ -1,0 +1,305 @@
+"""What may be configured: where `conf/` lies, each key's type and range, the fingerprint."""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hpml.errors import UserError
+
+PACKAGE = Path(__file__).parent
+# Keys that say where a run's files go or how it is watched, not what it computes.
+NOT_IN_FINGERPRINT = ("run_dir", "output_dir", "sweep", "logger", "trainer.default_root_dir")
+
+
+def find_conf() -> Path:
+    """The configuration folder: inside the package in a wheel, beside it in the repository."""
+    for folder in (PACKAGE / "conf", PACKAGE.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise UserError(f"no configuration folder in {PACKAGE} or beside it: install hpml again")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a key may be.
+
+    `kind` is int, float, bool or str. The bounds hold for numbers, `choices` for strings;
+    `nullable` admits null.
+    """
+
+    kind: type
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    nullable: bool = False
+
+    def admits(self, value: Any) -> bool:
+        """Whether the value has the right type and lies in the range."""
+        if value is None:
+            return self.nullable
+        if self.kind is float:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return False
+        elif type(value) is not self.kind:
+            return False
+        if self.choices:
+            return value in self.choices
+        if self.kind in (bool, str):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """What is allowed, in words: `an integer of at least 1`."""
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        else:
+            words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[
+                self.kind
+            ]
+            bounds = [
+                f"{name} {bound:g}"
+                for name, bound in (
+                    ("of at least", self.at_least),
+                    ("above", self.above),
+                    ("at most", self.at_most),
+                    ("below", self.below),
+                )
+                if bound is not None
+            ]
+            words = " ".join([words, " and ".join(bounds)]).strip()
+        return words + (" or null" if self.nullable else "")
+
+
+COUNT = Rule(int, at_least=1)
+COUNT_OR_NULL = Rule(int, at_least=1, nullable=True)
+FLAG = Rule(bool)
+FLAG_OR_NULL = Rule(bool, nullable=True)
+TEXT = Rule(str)
+BATCHES = Rule(float, at_least=0, nullable=True)
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, at_least=0, below=2**32),
+    "device": Rule(str, choices=("auto", "cpu", "gpu", "mps")),
+    "compile": FLAG,
+    "channels_last": FLAG,
+    "monitor": TEXT,
+    "evaluate": Rule(str, nullable=True),
+    "output_dir": TEXT,
+    "data.seed": Rule(int, at_least=0, below=2**32),
+    "data.root": TEXT,
+    "data.batch_size": COUNT,
+    "data.num_workers": Rule(int, at_least=0),
+    "data.pipeline": Rule(str, choices=("per_sample", "batched", "device")),
+    "data.augment": FLAG,
+    "data.val_split": Rule(float, at_least=0, below=1),
+    "data.train_samples": COUNT_OR_NULL,
+    "data.test_samples": COUNT_OR_NULL,
+    "data.drop_last": FLAG,
+    "data.persistent_workers": FLAG_OR_NULL,
+    "data.prefetch_factor": COUNT_OR_NULL,
+    "data.pin_memory": FLAG_OR_NULL,
+    "data.download": FLAG,
+    "data.image_size": Rule(int, at_least=8, nullable=True),
+    "data.in_memory": FLAG,
+    "data.verify": FLAG,
+    "data.encoded": Rule(str, choices=("none", "jpeg")),
+    "model.num_classes": Rule(int, at_least=2, nullable=True),
+    "model.norm": FLAG,
+    "model.init": Rule(str, choices=("torch", "torchvision")),
+    "optimizer.lr": Rule(float, above=0),
+    "optimizer.momentum": Rule(float, at_least=0, below=1),
+    "optimizer.weight_decay": Rule(float, at_least=0),
+    "optimizer.nesterov": FLAG,
+    "scheduler.interval": Rule(str, choices=("epoch", "step")),
+    "trainer.max_epochs": Rule(int, at_least=-1, nullable=True),
+    "trainer.min_epochs": COUNT_OR_NULL,
+    "trainer.max_steps": Rule(int, at_least=-1),
+    "trainer.min_steps": COUNT_OR_NULL,
+    "trainer.num_nodes": COUNT,
+    "trainer.limit_train_batches": BATCHES,
+    "trainer.limit_val_batches": BATCHES,
+    "trainer.limit_test_batches": BATCHES,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": Rule(float, at_least=0, nullable=True),
+    "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
+    "trainer.log_every_n_steps": COUNT_OR_NULL,
+}
+
+
+# The Hydra groups that a run cannot do without.
+REQUIRED = ("data", "model", "optimizer", "trainer")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError for the first key whose value is not allowed.
+
+    Checks what can be known without importing torch or looking at a file, so that a sweep can
+    check all of its jobs before the first one starts. A key that a configuration of the user's
+    own does not have is not asked for.
+    """
+    for group in REQUIRED:
+        if not cfg.get(group):
+            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+    for key, rule in RULES.items():
+        value = _select(cfg, key)
+        if value is not _ABSENT and not rule.admits(value):
+            raise UserError(f"{key}={_spelled(value)}: give {rule}")
+    if cfg.trainer.accelerator != cfg.device:
+        raise UserError(
+            f"trainer.accelerator={cfg.trainer.accelerator}: `device` alone sets it; "
+            f"give device={cfg.trainer.accelerator}"
+        )
+    if _select(cfg, "optimizer.nesterov") is True and not _select(cfg, "optimizer.momentum"):
+        raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
+    if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
+        raise UserError(
+            "trainer.max_epochs=-1: the run would never end; "
+            "give trainer.max_steps or trainer.max_time too"
+        )
+
+
+def without_effect(cfg: DictConfig) -> Iterator[str]:
+    """A sentence for each option that is set but changes nothing."""
+    data = cfg.data
+    workers = data.get("num_workers")
+    pipeline = data.get("pipeline")
+    if pipeline == "device":
+        if workers:
+            yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
+        if data.get("in_memory"):
+            yield "data.in_memory=true has no effect: data.pipeline=device keeps all on the device"
+        workers = 0
+    if workers == 0:
+        for key in ("prefetch_factor", "persistent_workers"):
+            if data.get(key):
+                yield f"data.{key}={_spelled(data[key])} has no effect without data.num_workers"
+    if data.get("pin_memory") and cfg.device == "cpu":
+        yield "data.pin_memory=true has no effect on the CPU"
+    if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
+        yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """Identifies what a run computes: 64 hexadecimal digits over its configuration and our sources.
+
+    Paths and names that do not change the result are left out.
+    """
+    resolved = resolve(cfg)
+    for dotted in NOT_IN_FINGERPRINT:
+        *parents, name = dotted.split(".")
+        node = resolved
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(name, None)
+    digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
+    for source in sorted(PACKAGE.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain dictionaries, its interpolations resolved."""
+    try:
+        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key!s}: {first_line(error)}") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def closest_key(cfg: DictConfig, dotted: str) -> str | None:
+    """The key of the configuration that looks most like a mistyped one."""
+    known = list(dotted_keys(cfg))
+    close = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
+    if close:
+        return close[0]
+    # `batch_size=64` for `data.batch_size=64`
+    same_name = [key for key in known if key.rpartition(".")[2] == dotted.rpartition(".")[2]]
+    return same_name[0] if len(same_name) == 1 else None
+
+
+def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """All keys of a configuration, groups and leaves, as they are written on the command line."""
+    if isinstance(node, DictConfig):
+        for key in map(str, node):
+            yield prefix + key
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none():
+                yield from dotted_keys(child, f"{prefix}{key}.")
+
+
+def fresh_dir(path: str) -> str:
+    """Makes a new directory and returns its path; `-2`, `-3` … is added where one exists already.
+
+    As a resolver (`${fresh_dir:…}`) it gives two runs that start in the same second two
+    directories: only one of them can make the first.
+    """
+    wanted = Path(path)
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for candidate in _numbered(wanted):
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                continue
+            return str(candidate)
+    except OSError as error:
+        raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
+    raise AssertionError("the numbers do not end")
+
+
+OmegaConf.register_new_resolver("fresh_dir", fresh_dir, use_cache=True, replace=True)
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    number = 2
+    while True:
+        yield path.with_name(f"{path.name}-{number}")
+        number += 1
+
+
+_ABSENT = object()
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    try:
+        value = OmegaConf.select(cfg, key, default=_ABSENT, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {first_line(error)}") from error
+    # `select` gives the default for an explicit null too
+    if value is _ABSENT:
+        group, _, name = key.rpartition(".")
+        parent = OmegaConf.select(cfg, group) if group else cfg
+        if isinstance(parent, DictConfig) and name in parent.keys():  # noqa: SIM118 - `in` is false for null
+            return None
+    return value
+
+
+def _spelled(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, DictConfig | ListConfig):
+        value = OmegaConf.to_container(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message without the lines of detail below it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,65 @@
+"""CIFAR-10 from its original archive, through torchvision's download and md5 check."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torchvision.datasets import CIFAR10
+
+from hpml.data.datamodule import ImageDataModule
+from hpml.data.sources import DataError, ImageSet, Pixels
+
+
+class Cifar10(ImageDataModule):
+    """50,000 training and 10,000 test images of 32×32 pixels in 10 classes.
+
+    Args:
+        root: the folder that holds, or will hold, `cifar-10-batches-py`.
+        download: fetch the archive (170 MB) where it is missing.
+        loading: see ImageDataModule.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+
+    def __init__(self, root: str, download: bool = True, **loading: Any) -> None:
+        super().__init__(**loading)
+        self.root = Path(root)
+        self.download = download
+
+    def load(self) -> ImageSet:
+        """Fetches the archive if need be, checks it, and reads both sets."""
+        if not self.download and not self.root.is_dir():
+            raise DataError(f"data.root={self.root}: there is no such folder")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / ".cifar10.lock"):  # runs that start at once download once
+                train = CIFAR10(str(self.root), train=True, download=self.download)
+                test = CIFAR10(str(self.root), train=False)
+        except RuntimeError as error:  # torchvision's word for a failed md5 sum
+            archive = self.root / CIFAR10.filename
+            raise DataError(
+                f"{self.root}: no intact CIFAR-10 there"
+                + (f"; remove {archive} and try again" if archive.exists() else "")
+                + ("" if self.download else "; give data.download=true to fetch it")
+            ) from error
+        except EOFError as error:  # a truncated archive while it is unpacked
+            raise DataError(f"{self.root}: the archive is truncated; remove it") from error
+        except OSError as error:
+            raise DataError(
+                f"data.root={self.root}: CIFAR-10 could not be fetched or read there ({error}). "
+                "On a machine without network, run `python -m hpml.data` where there is one, "
+                "and copy the folder"
+            ) from error
+        return ImageSet(
+            train=_pixels(train),
+            test=_pixels(test),
+            classes=tuple(train.classes),
+            where=str(self.root / CIFAR10.base_folder),
+        )
+
+
+def _pixels(dataset: CIFAR10) -> Pixels:
+    images = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))
+    return Pixels(torch.from_numpy(images), torch.tensor(dataset.targets))

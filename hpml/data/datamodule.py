@@ -1,0 +1,246 @@
+"""The LightningDataModule around a set of images: splits, loaders, the work on the device."""
+
+import logging
+import warnings
+from abc import abstractmethod
+from functools import partial
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hpml.data.augment import draw, normalize
+from hpml.data.pipelines import (
+    Batched,
+    DeviceBatch,
+    OnDevice,
+    PerSample,
+    Pipeline,
+    ResidentSet,
+    Split,
+    as_is,
+)
+from hpml.data.sampling import EpochSampler, permutation
+from hpml.data.sources import DataError, ImageSet, in_memory
+from hpml.environment import usable_cores
+
+log = logging.getLogger("hpml")
+
+# Which samples are held out for validation, or form a subset, is the same for every seed: repeats
+# over seeds are repeats on the same data.
+SUBSET_SEED = 0
+
+# Lightning guesses from the number of cores that more workers would help; here that is measured.
+LIGHTNING_WORKER_HINT = ".*does not have many workers which may be a bottleneck.*"
+
+
+class ImageDataModule(L.LightningDataModule):
+    """What all sources of images share; a source derives from it and says how to `load`.
+
+    After `setup` there are `num_classes`, `train`, `val` (None without `val_split`) and `test`
+    (None where the data has no test set). Validation runs on `val`, or on `test` without it.
+
+    Args:
+        seed: decides the order of the samples and their augmentation.
+        batch_size: samples a step, on each device.
+        num_workers: processes that load; 0 loads in the training process.
+        pipeline: see `hpml.data.pipelines`.
+        augment: random crop and flip of the training samples.
+        val_split: fraction of the training set that is kept for validation.
+        train_samples, test_samples: how many samples to use, drawn evenly; None for all.
+        drop_last: leave out an epoch's last batch where it is short.
+        persistent_workers: keep workers between epochs; None for yes where there are any.
+        prefetch_factor: batches that each worker loads ahead; None for torch's default.
+        pin_memory: None for yes where the Trainer's device is CUDA.
+        mean, std: of the channels, in fractions of full intensity.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        batch_size: int = 128,
+        num_workers: int = 0,
+        pipeline: Literal["per_sample", "batched", "device"] = "batched",
+        augment: bool = True,
+        val_split: float = 0.0,
+        train_samples: int | None = None,
+        test_samples: int | None = None,
+        drop_last: bool = False,
+        persistent_workers: bool | None = None,
+        prefetch_factor: int | None = None,
+        pin_memory: bool | None = None,
+        mean: list[float],
+        std: list[float],
+    ) -> None:
+        super().__init__()
+        for key, channels in (("data.mean", mean), ("data.std", std)):
+            if len(channels) != 3:
+                raise DataError(f"{key}={list(channels)}: give three numbers, one a channel")
+        if min(std) <= 0:
+            raise DataError(f"data.std={list(std)}: give numbers above 0")
+        self.seed = seed
+        self.batch_size = batch_size
+        self.num_workers = 0 if pipeline == "device" else num_workers
+        self.pipeline = pipeline
+        self.augment = augment
+        self.val_split = val_split
+        self.train_samples = train_samples
+        self.test_samples = test_samples
+        self.drop_last = drop_last
+        self.persistent_workers = persistent_workers
+        self.prefetch_factor = prefetch_factor
+        self.pin_memory = pin_memory
+        self.mean = list(mean)
+        self.std = list(std)
+
+        self.loaded: ImageSet | None = None
+        self.train: Split | None = None
+        self.val: Split | None = None
+        self.test: Split | None = None
+        self._resident: dict[tuple[bool, torch.device], ResidentSet] = {}
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @abstractmethod
+    def load(self) -> ImageSet:
+        """Reads or makes the data set. Raises DataError."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the loaded data has."""
+        assert self.loaded is not None, "setup comes first"
+        return len(self.loaded.classes)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Loads and splits the data, once. Raises DataError."""
+        if self.loaded is not None:
+            return
+        loaded = self.load()
+        chosen = _subset(len(loaded.train), self.train_samples, "data.train_samples", loaded.where)
+        held_out = round(len(chosen) * self.val_split)
+        if self.val_split and not 0 < held_out < len(chosen):
+            raise DataError(
+                f"data.val_split={self.val_split}: leaves no sample for training or validation "
+                f"of the {len(chosen)} in {loaded.where}"
+            )
+        drawing = partial(draw, self.seed) if self.augment else None
+        self.train = Split(loaded.train, np.sort(chosen[held_out:]), drawing)
+        if held_out:
+            self.val = Split(loaded.train, np.sort(chosen[:held_out]), None)
+        if loaded.test:
+            chosen = _subset(len(loaded.test), self.test_samples, "data.test_samples", loaded.where)
+            self.test = Split(loaded.test, np.sort(chosen), None)
+        elif not held_out:
+            raise DataError(f"{loaded.where}: has no test set; give data.val_split=0.1, say")
+        if len(self.train) < self.batch_size:
+            raise DataError(
+                f"data.batch_size={self.batch_size}: the training set has only "
+                f"{len(self.train)} samples ({loaded.where})"
+            )
+        self.loaded = loaded
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The shuffled, augmented training batches, from wherever the Trainer's loops stand."""
+        assert self.train is not None, "setup comes first"
+        loader = self._loader(self.train, shuffle=True, is_test=False)
+        if self.trainer is not None:
+            # Workers ask the sampler for its order before Lightning tells it the epoch.
+            sampler = loader.sampler
+            assert isinstance(sampler, EpochSampler)
+            progress: Any = self.trainer.fit_loop.epoch_progress
+            sampler.set_epoch(progress.current.processed)
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the validation split, or of the test set where there is none."""
+        return self._loader(self.val, shuffle=False, is_test=False) if self.val else self._test()
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test set."""
+        return self._test()
+
+    def _test(self) -> DataLoader[Any]:
+        if self.test is None:
+            assert self.loaded is not None, "setup comes first"
+            raise DataError(f"{self.loaded.where}: has no test set")
+        return self._loader(self.test, shuffle=False, is_test=True)
+
+    def _loader(self, split: Split, shuffle: bool, is_test: bool) -> DataLoader[Any]:
+        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*will create .* worker processes in total")
+            loader: DataLoader[Any] = DataLoader(
+                self._dataset(split, is_test),
+                batch_size=self.batch_size,
+                sampler=EpochSampler(
+                    len(split),
+                    seed=self.seed,
+                    shuffle=shuffle,
+                    rank=self.trainer.global_rank if self.trainer else 0,
+                    world_size=self.trainer.world_size if self.trainer else 1,
+                ),
+                num_workers=self.num_workers,
+                collate_fn=as_is,
+                drop_last=shuffle and self.drop_last,
+                persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,
+                prefetch_factor=self.prefetch_factor if self.num_workers else None,
+                pin_memory=on_cuda if self.pin_memory is None else self.pin_memory and on_cuda,
+                # without one of its own, a loader draws from the global generator at each epoch
+                generator=torch.Generator().manual_seed(self.seed),
+            )
+        if self.num_workers > usable_cores() and shuffle:
+            log.warning(
+                f"warning: data.num_workers={self.num_workers} on {usable_cores()} usable cores"
+            )
+        warnings.filterwarnings("ignore", message=LIGHTNING_WORKER_HINT)
+        return loader
+
+    def _dataset(self, split: Split, is_test: bool) -> Pipeline:
+        if self.pipeline == "per_sample":
+            return PerSample(split, self.mean, self.std)
+        if self.pipeline == "batched":
+            return Batched(split)
+        return OnDevice(split, is_test)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Raises the DataError that a loader met, here in the training process."""
+        if isinstance(batch, DataError):
+            raise batch
+        return batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Finishes a batch on the device: float32 images (B, 3, H, W) and int64 labels (B,)."""
+        if isinstance(batch, DeviceBatch):
+            images, labels = self._resident_set(batch.is_test, batch.indices.device).take(batch)
+        else:
+            images, labels = batch
+        if images.dtype == torch.uint8:
+            images = normalize(images, *self._mean_and_std(images.device))
+        return images, labels
+
+    def _resident_set(self, is_test: bool, device: torch.device) -> ResidentSet:
+        key = is_test, device
+        if key not in self._resident:
+            assert self.loaded is not None
+            source = self.loaded.test if is_test else self.loaded.train
+            assert source is not None
+            pixels = in_memory(source)
+            self._resident[key] = ResidentSet(pixels.images, pixels.labels, device)
+        return self._resident[key]
+
+    def _mean_and_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._constants:
+            mean = torch.tensor(self.mean, device=device).view(3, 1, 1)
+            std = torch.tensor(self.std, device=device).view(3, 1, 1)
+            self._constants[device] = mean, std
+        return self._constants[device]
+
+
+def _subset(size: int, wanted: int | None, key: str, where: str) -> np.ndarray:
+    """Indices in random order: all, or as many as wanted. Raises DataError if there are fewer."""
+    if wanted is not None and wanted > size:
+        raise DataError(f"{key}={wanted}: there are only {size} in {where}")
+    return permutation(SUBSET_SEED, 0, size)[:wanted]

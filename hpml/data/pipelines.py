@@ -1,0 +1,171 @@
+"""The three ways from a source's pixels to a batch: per_sample, batched, device.
+
+Each is a map-style Dataset over a sampler's keys whose `__getitems__` gives a finished batch, so
+the DataLoader has nothing to collate. The draws of a batch are made at once, by one function, for
+all three.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+from torchvision.transforms import functional
+
+from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_gather, crop_flip_image
+from hpml.data.sampling import unpack
+from hpml.data.sources import DataError, Source
+
+# Gives the draws for (epochs, indices) of a batch; None where nothing is augmented.
+Drawing = Callable[[np.ndarray, np.ndarray], Draws] | None
+
+
+class Split:
+    """A part of a source: which of its samples, and how they are augmented.
+
+    `indices` is int64 of shape (n,), into the source.
+    """
+
+    def __init__(self, source: Source, indices: np.ndarray, drawing: Drawing) -> None:
+        self.source = source
+        self.indices = indices
+        self.drawing = drawing
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, keys: list[int]) -> tuple[np.ndarray, Draws | None]:
+        """The source's indices of a batch of keys, and their draws."""
+        epochs, positions = unpack(np.array(keys))
+        indices = self.indices[positions]
+        return indices, self.drawing(epochs, indices) if self.drawing else None
+
+
+class Pipeline(Dataset[Any]):
+    """What the loader's processes do. A DataError comes back in place of a batch.
+
+    Raised in a worker it would reach the user inside the worker's traceback; so it is handed over
+    and raised in the training process.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: int) -> Any:
+        """A batch of one, for those who take a Dataset apart by hand."""
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: list[int]) -> Any:
+        """The batch of these keys."""
+        try:
+            return self.load(*self.split.batch(keys))
+        except DataError as error:
+            return error
+
+    def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
+        """The batch of these samples with these draws."""
+        raise NotImplementedError
+
+
+class PerSample(Pipeline):
+    """One sample after the other through torchvision's operations on PIL images, as the lab does.
+
+    Batches are float32 images of shape (B, 3, H, W), normalised, and int64 labels of shape (B,).
+    """
+
+    def __init__(self, split: Split, mean: list[float], std: list[float]) -> None:
+        super().__init__(split)
+        self.mean = mean
+        self.std = std
+
+    def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
+        """Crop, flip, ToTensor and Normalize for each sample, then collate."""
+        samples = []
+        for position, pixels in enumerate(self.split.source.fetch(indices)):
+            image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+            if draws:
+                image = crop_flip_image(
+                    image,
+                    int(draws.top[position]),
+                    int(draws.left[position]),
+                    bool(draws.flip[position]),
+                )
+            samples.append(
+                functional.normalize(functional.to_tensor(image), self.mean, self.std, inplace=True)
+            )
+        return default_collate(samples), self.split.source.labels[torch.from_numpy(indices)]
+
+
+class Batched(Pipeline):
+    """The whole batch at once, left as uint8 for the device to normalise.
+
+    Batches are uint8 images of shape (B, 3, H, W) and int64 labels of shape (B,).
+    """
+
+    def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
+        """Fetch, then crop and flip all of them."""
+        images = self.split.source.fetch(indices)
+        if draws:
+            images = crop_flip_batch(images, draws)
+        return torch.from_numpy(images), self.split.source.labels[torch.from_numpy(indices)]
+
+
+class DeviceBatch(NamedTuple):
+    """Which samples to take from a set that lies on the device: int64 and bool of shape (B,)."""
+
+    indices: Tensor
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+    is_test: bool
+
+
+class OnDevice(Pipeline):
+    """Indices and draws alone; the pixels lie on the device, in a ResidentSet."""
+
+    def __init__(self, split: Split, is_test: bool) -> None:
+        super().__init__(split)
+        self.is_test = is_test
+
+    def load(self, indices: np.ndarray, draws: Draws | None) -> DeviceBatch:
+        """Nothing is loaded: a few hundred bytes say what to take."""
+        if draws is None:
+            centre = np.full(len(indices), PADDING)
+            draws = Draws(top=centre, left=centre, flip=np.zeros(len(indices), bool))
+        return DeviceBatch(
+            indices=torch.from_numpy(indices),
+            top=torch.from_numpy(draws.top),
+            left=torch.from_numpy(draws.left),
+            flip=torch.from_numpy(draws.flip),
+            is_test=self.is_test,
+        )
+
+
+class ResidentSet:
+    """A whole source on a device: uint8 pixels with their padding around them, and labels."""
+
+    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
+        size, channels, height, width = images.shape
+        self.padded = torch.zeros(
+            (size, channels, height + 2 * PADDING, width + 2 * PADDING),
+            dtype=torch.uint8,
+            device=device,
+        )
+        self.padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images.to(device)
+        self.labels = labels.to(device)
+
+    def take(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
+        """The batch's images (uint8, (B, 3, H, W)) and labels (int64, (B,))."""
+        images = crop_flip_gather(self.padded, batch.indices, batch.top, batch.left, batch.flip)
+        return images, self.labels[batch.indices]
+
+
+def as_is(batch: Any) -> Any:
+    """The DataLoader's collate function: batches come finished."""
+    return batch

@@ -1,0 +1,135 @@
+"""Where a data set's images lie: as pixels in memory, as JPEG bytes in memory, or in files.
+
+A source gives whole batches of uint8 pixels by index. It holds its bulk in torch tensors, which
+processes share whether they are forked or spawned.
+"""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hpml.errors import UserError
+
+
+class DataError(UserError):
+    """Data that cannot be used: says which file, and what is wrong with it."""
+
+
+class Source(ABC):
+    """Images of one size and their labels.
+
+    `labels` is an int64 tensor of shape (N,).
+    """
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def fetch(self, indices: np.ndarray) -> np.ndarray:
+        """The images of these indices: uint8 of shape (B, 3, H, W). Raises DataError."""
+
+
+class Pixels(Source):
+    """Decoded images in memory: a uint8 tensor of shape (N, 3, H, W)."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def fetch(self, indices: np.ndarray) -> np.ndarray:
+        """Copies them out of the whole set."""
+        return self.images.numpy()[indices]
+
+
+class EncodedBytes(Source):
+    """Encoded images in memory, one behind the other, decoded at each fetch."""
+
+    def __init__(self, encoded: Sequence[bytes], labels: Tensor) -> None:
+        self.ends = torch.tensor([len(image) for image in encoded]).cumsum(0)
+        self.bytes = torch.frombuffer(bytearray(b"".join(encoded)), dtype=torch.uint8)
+        self.labels = labels
+
+    def fetch(self, indices: np.ndarray) -> np.ndarray:
+        """Decodes each of them."""
+        data, ends = self.bytes.numpy(), self.ends.numpy()
+        starts = [int(ends[index - 1]) if index else 0 for index in indices]
+        return np.stack(
+            [
+                pixels(Image.open(io.BytesIO(data[start : ends[index]].tobytes())))
+                for start, index in zip(starts, indices, strict=True)
+            ]
+        )
+
+
+class Files(Source):
+    """Image files, read and decoded at each fetch.
+
+    `image_size` is (height, width); with `resize`, images of another size are resized to it.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], labels: Tensor, image_size: tuple[int, int], resize: bool
+    ) -> None:
+        # NumPy strings, not a list of Path: an object a file would be copied page by page into
+        # every forked worker, as their reference counts change.
+        self.paths = np.array([str(path) for path in paths])
+        self.labels = labels
+        self.image_size = image_size
+        self.resize = resize
+
+    def fetch(self, indices: np.ndarray) -> np.ndarray:
+        """Reads and decodes each of them."""
+        return np.stack([self._read(str(self.paths[index])) for index in indices])
+
+    def _read(self, path: str) -> np.ndarray:
+        height, width = self.image_size
+        try:
+            with Image.open(path) as image:
+                if image.size != (width, height):
+                    if not self.resize:
+                        raise DataError(
+                            f"{path}: {image.width}×{image.height} pixels where the first image "
+                            f"has {width}×{height}; give data.image_size to resize all"
+                        )
+                    rgb = image.convert("RGB")
+                    return pixels(rgb.resize((width, height), Image.Resampling.BILINEAR))
+                return pixels(image)
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            # Pillow raises SyntaxError for some broken PNG files
+            raise DataError(f"{path}: cannot be decoded ({error})") from error
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """A PIL image of any mode as uint8 of shape (3, H, W), RGB."""
+    return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a data module loads: two sources and the names of their classes.
+
+    `test` is None where the data has no test set.
+    """
+
+    train: Source
+    test: Source | None
+    classes: tuple[str, ...]
+    where: str  # for messages: the folder, or a description
+
+
+def in_memory(source: Source) -> Pixels:
+    """All of a source's images, fetched once."""
+    if isinstance(source, Pixels):
+        return source
+    starts = range(0, len(source), 1024)
+    parts = [source.fetch(np.arange(start, min(start + 1024, len(source)))) for start in starts]
+    return Pixels(torch.from_numpy(np.concatenate(parts)), source.labels)

@@ -1,0 +1,109 @@
+"""Generated images: ten classes of pattern that a network learns and a linear model does not."""
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hpml.data.datamodule import ImageDataModule
+from hpml.data.sources import EncodedBytes, ImageSet, Pixels, Source
+
+PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
+CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
+CLASSES = tuple(f"{size} {name}" for name in PATTERNS for size in ("coarse", "fine"))
+
+
+class Synthetic(ImageDataModule):
+    """Patterns in two sizes, each image with phases, contrast, colours and noise of its own.
+
+    A class is told by its texture alone. Its pixels have the same mean as those of every other
+    class, whatever their place, so a linear model finds nothing; all patterns look the same in
+    a mirror, so the horizontal flip changes no label.
+
+    Args:
+        train_samples, test_samples: how many to generate.
+        image_size: pixels square, at least 8.
+        encoded: "jpeg" keeps the samples as JPEG bytes and decodes them at each fetch.
+        loading: see ImageDataModule.
+    """
+
+    def __init__(
+        self,
+        train_samples: int = 10_000,
+        test_samples: int = 2_000,
+        image_size: int = 32,
+        encoded: Literal["none", "jpeg"] = "none",
+        **loading: Any,
+    ) -> None:
+        super().__init__(**loading)
+        self.sizes = train_samples, test_samples
+        self.image_size = image_size
+        self.encoded = encoded
+
+    def load(self) -> ImageSet:
+        """Generates both sets; the test set from a stream of its own."""
+        train, test = (
+            self._source(*generate(size, self.image_size, stream))
+            for stream, size in enumerate(self.sizes)
+        )
+        return ImageSet(train, test, CLASSES, where="data=synthetic")
+
+    def _source(self, images: np.ndarray, labels: np.ndarray) -> Source:
+        if self.encoded == "jpeg":
+            return EncodedBytes([_jpeg(image) for image in images], torch.from_numpy(labels))
+        return Pixels(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 of shape (samples, 3, image_size, image_size), and labels, int64.
+
+    The same on every machine and for every seed of a run. Labels go round the classes in turn.
+    """
+    labels = np.arange(samples) % len(CLASSES)
+    images = np.empty((samples, 3, image_size, image_size), np.uint8)
+    random = np.random.Generator(np.random.PCG64([stream, image_size]))
+    for start in range(0, samples, 1024):  # bounds the memory of the intermediate floats
+        part = slice(start, min(start + 1024, samples))
+        images[part] = _patterns(labels[part], image_size, random)
+    return images, labels
+
+
+def _patterns(labels: np.ndarray, image_size: int, random: np.random.Generator) -> np.ndarray:
+    batch = len(labels)
+    kinds, sizes = labels // len(CYCLES), labels % len(CYCLES)
+
+    def each(low: float, high: float, channels: int = 1) -> np.ndarray:
+        return random.uniform(low, high, (batch, channels, 1, 1)).astype(np.float32)
+
+    cycles = np.array(CYCLES, np.float32)[sizes].reshape(batch, 1, 1, 1) * each(0.9, 1.1)
+    axis = np.arange(image_size, dtype=np.float32) / image_size
+    phase_x, phase_y = each(0, 2 * np.pi), each(0, 2 * np.pi)
+    x = 2 * np.pi * cycles * axis[None, None, None, :] + phase_x
+    y = 2 * np.pi * cycles * axis[None, None, :, None] + phase_y
+    centre_x, centre_y = each(0.3, 0.7), each(0.3, 0.7)
+    radius = np.hypot(axis[None, None, None, :] - centre_x, axis[None, None, :, None] - centre_y)
+    waves = np.select(
+        [(kinds == kind).reshape(batch, 1, 1, 1) for kind in range(len(PATTERNS))],
+        [
+            np.sin(y) + 0 * x,
+            np.sin(x) + 0 * y,
+            np.sign(np.sin(x) * np.sin(y)) * 0.7,
+            (np.sin(x + y) + np.sin(x - y + phase_y)) * 0.7,
+            np.sin(4 * np.pi * cycles * radius + phase_x),
+        ],
+    )
+    contrast = each(0.15, 0.35, channels=3) * random.choice(
+        np.array([-1, 1], np.float32), (batch, 3, 1, 1)
+    )
+    noise = random.standard_normal((batch, 3, image_size, image_size), np.float32) * 0.12
+    images = each(0.35, 0.65, channels=3) + contrast * waves + noise
+    clipped: np.ndarray = (images.clip(0, 1) * 255).astype(np.uint8)
+    return clipped
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()

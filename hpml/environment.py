@@ -1,0 +1,105 @@
+"""What a run ran on: hardware, versions, commit."""
+
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import hpml
+
+MIB = 2**20
+GIB = 2**30
+
+
+def usable_cores() -> int:
+    """The CPU cores that this process may use: its affinity, and its container's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS and Windows
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota_cores() or cores))
+
+
+def _quota_cores() -> int | None:
+    """Whole cores of a Linux control group's CPU quota; None where there is none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) // int(period)
+
+
+def memory_gib() -> float:
+    """The memory that this process may use: the machine's, or its container's limit, in GiB."""
+    total = psutil.virtual_memory().total
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return round(min(total, int(limit) if limit != "max" else total) / GIB, 1)
+
+
+def cpu_name() -> str:
+    """The processor's name as its maker writes it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return _output_of(command) or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit of hpml's own sources, with `-dirty` behind it where they were changed.
+
+    None where hpml was installed from a wheel.
+    """
+    repository = Path(__file__).parents[1]
+    if not (repository / ".git").exists():
+        return None
+    git = ["git", "-C", str(repository)]
+    commit = _output_of([*git, "rev-parse", "HEAD"])
+    changed = _output_of([*git, "status", "--porcelain", "--untracked-files=no"])
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def describe(device: str) -> dict[str, Any]:
+    """The record's `environment`; `device` is the name of the kind of device used."""
+    import lightning
+    import torch
+
+    accelerators = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        accelerators.append("Apple MPS")
+    return {
+        "host": socket.gethostname(),
+        "cpu": cpu_name(),
+        "cpu_cores": usable_cores(),
+        "memory_gib": memory_gib(),
+        "accelerators": accelerators,
+        "device": device,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "lightning": lightning.__version__,
+        "hpml": hpml.__version__,
+        "git_commit": git_commit(),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _output_of(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

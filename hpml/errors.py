@@ -1,0 +1,9 @@
+"""The two kinds of failure that are told in one line, without a traceback."""
+
+
+class UserError(Exception):
+    """Wrong input: a key, a value, a file. The program ends with exit code 2."""
+
+
+class RunFailedError(Exception):
+    """The run itself failed in a way we know, such as a loss that is not finite. Exit code 1."""

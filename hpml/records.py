@@ -1,0 +1,139 @@
+"""A run's record: what was asked, what happened, how long it took. Read without torch."""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+_T = TypeVar("_T")
+Status = Literal["running", "completed", "failed", "interrupted"]
+TIMES = ("epoch_s", "data_s", "transfer_s", "train_s", "validation_s", "other_s")
+
+
+class RecordError(ValueError):
+    """A file that is no record, or one of another schema."""
+
+
+@dataclass
+class EpochRecord:
+    """One epoch. Times are in seconds; what was not measured is None.
+
+    `time` has the keys of TIMES. `metrics` holds `train/loss`, `train/accuracy`, `val/loss`,
+    `val/accuracy` and `lr`, or whatever the module of another project logs.
+    """
+
+    epoch: int
+    steps: int
+    samples: int | None
+    time: dict[str, float | None]
+    samples_per_s: float | None
+    metrics: dict[str, float | None]
+    device_time: dict[str, float] | None = None
+    train_split: dict[str, float] | None = None
+    other_split: dict[str, float] | None = None
+    first_batch_s: float | None = None
+    step_ms: dict[str, float] | None = None
+    peak_memory_mib: float | None = None
+
+
+@dataclass
+class RunRecord:
+    """One run, as `record.json` keeps it."""
+
+    started_at: str
+    fingerprint: str
+    command: str
+    overrides: list[str]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+    status: Status = "running"
+    error: dict[str, str] | None = None
+    wall_s: float | None = None
+    model: dict[str, Any] | None = None
+    startup_s: float | None = None
+    finish_s: float | None = None
+    epochs: list[EpochRecord] = field(default_factory=list)
+    evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
+    verdict: dict[str, str] | None = None
+
+    def write(self, directory: Path) -> None:
+        """Writes `record.json` into a directory; a reader sees the old one or the new one, whole.
+
+        Written to a temporary file, flushed to the disk, then renamed. Numbers that are not
+        finite become null, since JSON has no word for them.
+        """
+        text = json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
+        handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{FILE_NAME}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)  # mkstemp lets nobody else read
+            Path(temporary).replace(directory / FILE_NAME)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_directory(directory)
+
+    @classmethod
+    def read(cls, path: Path) -> "RunRecord":
+        """Reads a record from its file, or from the directory that holds it.
+
+        Raises RecordError where there is none, or none of this schema. Keys that this version
+        does not know are passed over.
+        """
+        file = path / FILE_NAME if path.is_dir() else path
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            version = data["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise RecordError(f"{file}: schema_version {version}, not {SCHEMA_VERSION}")
+            epochs = [_known(EpochRecord, epoch) for epoch in data.pop("epochs")]
+            record = _known(cls, data)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, RecordError):
+                raise
+            raise RecordError(f"{file}: no readable record ({error})") from error
+        if record.status not in get_args(Status):
+            raise RecordError(f"{file}: unknown status {record.status!r}")
+        record.epochs = epochs
+        return record
+
+
+def now() -> str:
+    """The time as records write it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _known(kind: type[_T], data: dict[str, Any]) -> _T:
+    names = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in data.items() if name in names})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sync_directory(directory: Path) -> None:
+    """Makes a rename survive a power cut, where the system lets a directory be opened."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

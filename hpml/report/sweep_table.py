@@ -1,0 +1,50 @@
+"""One table over a set of runs: what varies, how fast, how good."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hpml.records import RunRecord
+from hpml.report.collect import find_records, last_metric, mean, varying_overrides
+
+
+def print_table(paths: Sequence[Path]) -> int:
+    """Prints the table of the runs under some paths; returns how many there are."""
+    records, broken = find_records(paths)
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)  # where there is no terminal, rich assumes 80
+    if records:
+        names = varying_overrides([record for _, record in records])
+        table = Table(box=box.SIMPLE, caption="means over all epochs; accuracies of the last one")
+        table.add_column("run", overflow="fold")
+        for heading in ("status", "epochs", "epoch s", "samples/s", "train acc", "val acc"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for (directory, record), name in zip(records, names, strict=True):
+            # Text: an override may hold what rich would take for its markup
+            table.add_row(Text(name or directory.name), *_cells(record))
+        console.print(table)
+    for directory, record in records:
+        if record.error:
+            first = record.error["message"].partition("\n")[0]
+            console.print(Text(f"{record.status}: {directory.name}: {first}"))
+    for line in broken:
+        console.print(Text(f"left out: {line}"))
+    return len(records)
+
+
+def _cells(record: RunRecord) -> list[str]:
+    def shown(value: float | None, spec: str) -> str:
+        return "–" if value is None else f"{value:{spec}}"
+
+    return [
+        record.status,
+        str(len(record.epochs)),
+        shown(mean([epoch.time["epoch_s"] for epoch in record.epochs]), ".2f"),
+        shown(mean([epoch.samples_per_s for epoch in record.epochs]), ",.0f"),
+        shown(last_metric(record, "train/accuracy"), ".2%"),
+        shown(last_metric(record, "val/accuracy"), ".2%"),
+    ]

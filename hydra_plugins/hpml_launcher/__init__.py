@@ -1,0 +1,17 @@
+"""Where Hydra finds hpml's launcher. Every Hydra program here imports this: keep it light."""
+
+from hydra.core.config_store import ConfigStore
+
+from hpml.launcher import SweepLauncher
+
+
+class HpmlLauncher(SweepLauncher):
+    """SweepLauncher under a name in this package, the only one where Hydra looks for plugins."""
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="hpml",
+    node={"_target_": "hydra_plugins.hpml_launcher.HpmlLauncher"},
+    provider="hpml",
+)

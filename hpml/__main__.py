@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from pathlib import Path
 
 import hpml
 
@@ -30,7 +31,9 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    # As `python -m` would: Lightning and multiprocessing start the program again by its module.
+    # As `python -m` would: modules of the user's own are found in the working directory, and
+    # Lightning and multiprocessing start the program again by its module.
+    sys.path[0] = str(Path.cwd())
     del sys.argv[1]
     runpy.run_module(f"hpml.{command}", run_name="__main__", alter_sys=True)
 

@@ -97,7 +97,7 @@ class ImageClassifier(L.LightningModule):
         self._log_means("train", self.train_means)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        self.log("lr", optimizer.param_groups[0]["lr"])
+        self.log("lr", optimizer.param_groups[0]["lr"], sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Reads the loop's means from the device, once."""
@@ -154,7 +154,9 @@ class ImageClassifier(L.LightningModule):
         totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
         loss, correct, count = totals.tolist()
         if count:
-            self.log_dict({f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count})
+            means_of_all = {f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count}
+            # All ranks hold the same numbers already; without sync_dist Lightning doubts it.
+            self.log_dict(means_of_all, sync_dist=True)
 
 
 class EpochMeans:

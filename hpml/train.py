@@ -40,6 +40,8 @@ def job(cfg: DictConfig) -> float | None:
 
     None where the run's module does not log it.
     """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {cfg.run_dir}")
     record = train(cfg)
     metrics = record.epochs[-1].metrics if record.epochs else {}
@@ -249,6 +251,10 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         callbacks = [c for c in callbacks if not isinstance(c, L.pytorch.callbacks.Checkpoint)]
     if arguments["enable_progress_bar"] is False:
         own = [c for c in own if not isinstance(c, L.pytorch.callbacks.ProgressBar)]
+    elif arguments["enable_progress_bar"] is None:  # of which the Trainer would make a bar
+        arguments["enable_progress_bar"] = any(
+            isinstance(c, L.pytorch.callbacks.ProgressBar) for c in own
+        )
     return _probe(
         "trainer", lambda: L.Trainer(**arguments, callbacks=callbacks + own, logger=loggers)
     )

@@ -14,9 +14,9 @@ class Forecast(L.Callback):
     """One line of forecast, and what would shorten it, for a run of more than `longer_than_s`.
 
     It is made once, when `after_s` and at least `steps` steps have passed since the second batch:
-    the first ones pay for what happens only once. Validation is counted at a third of the cost of
-    training a batch (the forward pass without the backward). A GPU's queue, which lets the first
-    steps look free, is full by then.
+    the first ones pay for what happens only once, and a GPU's queue, which lets them look free, is
+    full by then. Where no validation was seen by then, it is counted at a third of the cost of
+    training a batch: the forward pass without the backward.
 
     Logs nothing to the loggers.
     """
@@ -25,12 +25,19 @@ class Forecast(L.Callback):
         self.longer_than_s = longer_than_s
         self.after_s = after_s
         self.steps = steps
-        self._started: tuple[float, int] | None = None
+        self._batches = 0
+        self._started_at: float | None = None
+        self._saw_validation = False
         self._made = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins again with each fit."""
-        self._started, self._made = None, False
+        self._batches, self._started_at = 0, None
+        self._saw_validation = self._made = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From now on the time a step includes its share of validation."""
+        self._saw_validation = not trainer.sanity_checking
 
     def on_train_batch_end(
         self,
@@ -41,19 +48,23 @@ class Forecast(L.Callback):
         batch_idx: int,
     ) -> None:
         """Measures from the end of the second batch on."""
-        if self._made or batch_idx == 0:
+        self._batches += 1
+        if self._made or self._batches == 1:
             return
         now = time.perf_counter()
-        if self._started is None:
-            self._started = now, batch_idx
+        if self._started_at is None:
+            self._started_at = now
             return
-        elapsed, steps = now - self._started[0], batch_idx - self._started[1]
+        elapsed, steps = now - self._started_at, self._batches - 2
         if steps < self.steps or elapsed < self.after_s:
             return
         self._made = True
-        rest_s = _remaining_batches(trainer, batch_idx) * elapsed / steps
-        if rest_s > self.longer_than_s and trainer.is_global_zero:
-            log.info(f"forecast: {in_words(rest_s)}; to shorten: {_advice(trainer)}")
+        batches = _remaining_batches(trainer, batch_idx)
+        if not self._saw_validation and trainer.num_training_batches:
+            batches *= 1 + sum(trainer.num_val_batches) / trainer.num_training_batches / 3
+        remaining_s = batches * elapsed / steps
+        if self.longer_than_s < remaining_s < float("inf") and trainer.is_global_zero:
+            log.info(f"forecast: {in_words(remaining_s)}; to shorten: {_advice(trainer)}")
 
 
 def in_words(seconds: float) -> str:
@@ -68,20 +79,16 @@ def in_words(seconds: float) -> str:
 
 
 def _remaining_batches(trainer: L.Trainer, batch_idx: int) -> float:
-    """Batches still to train, those to validate counted at a third; infinite without an end."""
-    per_epoch = trainer.num_training_batches
+    """Training batches that are still to come; infinite where no end is known."""
     epochs = float("inf") if trainer.max_epochs in (None, -1) else trainer.max_epochs
-    training = per_epoch * (epochs - trainer.current_epoch) - batch_idx
+    remaining = trainer.num_training_batches * (epochs - trainer.current_epoch) - (batch_idx + 1)
     if trainer.max_steps != -1:
         left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
-        training = min(training, left)
-    validation = sum(trainer.num_val_batches) * training / per_epoch if per_epoch else 0
-    return training + validation / 3
+        remaining = min(remaining, left)
+    return remaining
 
 
 def _advice(trainer: L.Trainer) -> str:
     if trainer.strategy.root_device.type == "cpu":
-        return (
-            "device=gpu, model=small, data.train_samples=5000, or compile=true channels_last=true"
-        )
-    return "compile=true, channels_last=true, trainer.precision=bf16-mixed, or fewer epochs"
+        return "device=gpu, or data.train_samples=5000, or compile=true channels_last=true"
+    return "compile=true channels_last=true trainer.precision=bf16-mixed, or fewer epochs"

@@ -33,8 +33,11 @@ log = logging.getLogger("hpml")
 # over seeds are repeats on the same data.
 SUBSET_SEED = 0
 
-# Lightning guesses from the number of cores that more workers would help; here that is measured.
-LIGHTNING_WORKER_HINT = ".*does not have many workers which may be a bottleneck.*"
+# Lightning guesses what would make loading faster; here that is measured.
+LIGHTNING_HINTS = (
+    ".*does not have many workers which may be a bottleneck.*",
+    "Consider setting `persistent_workers=True`.*",
+)
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -195,7 +198,8 @@ class ImageDataModule(L.LightningDataModule):
             log.warning(
                 f"warning: data.num_workers={self.num_workers} on {usable_cores()} usable cores"
             )
-        warnings.filterwarnings("ignore", message=LIGHTNING_WORKER_HINT)
+        for hint in LIGHTNING_HINTS:
+            warnings.filterwarnings("ignore", message=hint)
         return loader
 
     def _dataset(self, split: Split, is_test: bool) -> Pipeline:

@@ -29,6 +29,8 @@ def row(epoch: EpochRecord) -> str:
 
 
 def _number(value: float | None, spec: str) -> str:
-    return (
-        f"{'–':>{int(spec.partition('.')[0].rstrip(','))}}" if value is None else f"{value:{spec}}"
-    )
+    width = int(spec.partition(".")[0].rstrip(","))
+    if value is None:
+        return f"{'–':>{width}}"
+    cell = f"{value:{spec}}"
+    return cell if len(cell) <= width else f"{value:{width}.3g}"

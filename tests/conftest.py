@@ -1,0 +1,101 @@
+"""Small data in the real formats, and a way to compose configurations."""
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from hpml.config import find_conf
+
+Compose = Callable[..., DictConfig]
+
+TINY = (
+    "data=synthetic",
+    "model=small",
+    "device=cpu",
+    "data.train_samples=96",
+    "data.test_samples=32",
+    "data.batch_size=32",
+    "trainer.max_epochs=2",
+    "callbacks=none",
+)
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Iterator[Compose]:
+    """Composes a run's configuration from overrides; the run goes into a temporary directory."""
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        yield lambda *overrides: hydra_compose(
+            "train", overrides=[f"run_dir={tmp_path / 'run'}", *overrides]
+        )
+
+
+@pytest.fixture(autouse=True)
+def _no_hydra_state() -> Iterator[None]:
+    yield
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes of eight training and two test images each, PNG, 8×8."""
+    root = tmp_path / "images"
+    random = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def real_images() -> Path:
+    """The class folders of the 60,000 real images; skipped where they are not at hand."""
+    root = os.environ.get("HPML_REAL_IMAGES")
+    if not root:
+        pytest.skip("HPML_REAL_IMAGES names no folder")
+    return Path(root)
+
+
+@pytest.fixture
+def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small archive in the original's format, whose sums torchvision is told to expect."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    members = {}
+    for name, count in [(f"data_batch_{k}", 4) for k in range(1, 6)] + [("test_batch", 10)]:
+        members[name] = {
+            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
+            "labels": [int(label) for label in random.integers(0, 10, count)],
+        }
+    members["batches.meta"] = {"label_names": [f"class{k}" for k in range(10)]}
+    sums = {}
+    archive = folder / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in members.items():
+            raw = pickle.dumps(content)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(raw)
+            tar.addfile(info, io.BytesIO(raw))
+            sums[name] = hashlib.md5(raw).hexdigest()
+    train = [[f"data_batch_{k}", sums[f"data_batch_{k}"]] for k in range(1, 6)]
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    return archive

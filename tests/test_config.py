@@ -1,0 +1,170 @@
+import inspect
+import math
+
+import lightning as L
+import pytest
+from conftest import TINY, Compose
+from hydra import compose as hydra_compose
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from hpml.config import (
+    RULES,
+    Rule,
+    check,
+    closest_key,
+    dotted_keys,
+    find_conf,
+    fingerprint,
+    fresh_dir,
+    without_effect,
+)
+from hpml.errors import UserError
+
+GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger", "experiment")
+OPTIONS = [
+    f"{group}={file.stem}"
+    for group in GROUPS
+    for file in sorted((find_conf() / group).glob("*.yaml"))
+    if not file.stem.startswith("base_")
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_allowed(compose: Compose, option: str) -> None:
+    """Each file in conf/ gives a configuration that passes the check."""
+    check(compose(option))
+
+
+def test_every_rule_is_about_a_key_that_exists(compose: Compose) -> None:
+    """No rule outlives the key that it was written for."""
+    known = {key for option in OPTIONS for key in dotted_keys(compose(option))}
+    assert set(RULES) <= known
+
+
+def test_the_trainer_lists_every_argument_of_lightning() -> None:
+    """conf/trainer/default.yaml has all of the Trainer's arguments but those that are groups."""
+    listed = set(OmegaConf.load(find_conf() / "trainer" / "default.yaml"))
+    arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
+    assert listed == arguments - {"callbacks", "logger"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=0", "data.batch_size=0: give an integer of at least 1"),
+        ("data.batch_size=1.5", "data.batch_size=1.5: give an integer of at least 1"),
+        ("data.num_workers=-1", "data.num_workers=-1: give an integer of at least 0"),
+        ("data.num_workers=two", "data.num_workers=two: give an integer of at least 0"),
+        ("data.num_workers=true", "data.num_workers=true: give an integer of at least 0"),
+        ("data.num_workers=null", "data.num_workers=null: give an integer of at least 0"),
+        ("data.val_split=1", "data.val_split=1: give a number of at least 0 and below 1"),
+        (
+            "data.pipeline=fast",
+            "data.pipeline=fast: give one of per_sample, batched, device",
+        ),
+        ("device=tpu", "device=tpu: give one of auto, cpu, gpu, mps"),
+        ("optimizer.lr=abc", "optimizer.lr=abc: give a number above 0"),
+        ("optimizer.lr=.inf", "optimizer.lr=Infinity: give a number above 0"),
+        ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0"),
+        ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu: `device` alone sets it"),
+        ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+        ("data.batch_size=???", "data.batch_size: Missing mandatory value"),
+    ],
+)
+def test_a_wrong_value_is_named(compose: Compose, override: str, message: str) -> None:
+    """The message has the dotted key, the value as it was given, and what is allowed."""
+    with pytest.raises(UserError) as caught:
+        check(compose(override))
+    assert str(caught.value).startswith(message)
+
+
+def test_nesterov_without_momentum_is_refused(compose: Compose) -> None:
+    """What torch would raise in the middle of the start is said before it."""
+    with pytest.raises(UserError, match=r"optimizer.momentum=0"):
+        check(compose("optimizer=nesterov", "optimizer.momentum=0"))
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text() | st.none())
+def test_a_rule_never_fails_on_a_value(value: object) -> None:
+    """Any value is admitted or not; none breaks the check itself."""
+    for rule in RULES.values():
+        assert rule.admits(value) in (True, False)
+
+
+@given(st.floats())
+def test_numbers_are_admitted_within_their_bounds(value: float) -> None:
+    """A float rule admits exactly the finite numbers of its interval."""
+    inside = math.isfinite(value) and 0 <= value < 1
+    assert Rule(float, at_least=0, below=1).admits(value) == inside
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data.prefetch_factor=4"], "data.prefetch_factor=4 has no effect"),
+        (["data.persistent_workers=true"], "data.persistent_workers=true has no effect"),
+        (["data.pipeline=device", "data.num_workers=2"], "data.num_workers=2 has no effect"),
+        (["data.pin_memory=true", "device=cpu"], "data.pin_memory=true has no effect"),
+        (
+            ["trainer.gradient_clip_algorithm=norm"],
+            "trainer.gradient_clip_algorithm has no effect",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_told(
+    compose: Compose, overrides: list[str], sentence: str
+) -> None:
+    """What a user sets in vain is named."""
+    assert [told[: len(sentence)] for told in without_effect(compose(*overrides))] == [sentence]
+
+
+def test_the_defaults_have_all_an_effect(compose: Compose) -> None:
+    """Nobody is warned of what they did not set."""
+    assert list(without_effect(compose())) == []
+
+
+def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
+    """Paths, names and loggers do not change it; the seed does."""
+    first = fingerprint(compose(*TINY))
+    assert fingerprint(compose(*TINY, "run_dir=elsewhere", "logger=csv")) == first
+    assert fingerprint(compose(*TINY, "sweep.name=another")) == first
+    assert fingerprint(compose(*TINY, "seed=1")) != first
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("data.batchsize", "data.batch_size"),
+        ("batch_size", "data.batch_size"),
+        ("optimzer.lr", "optimizer.lr"),
+        ("qwerty", None),
+    ],
+)
+def test_a_mistyped_key_finds_its_neighbour(
+    compose: Compose, typed: str, meant: str | None
+) -> None:
+    """The hint names the key that was probably meant, or none."""
+    assert closest_key(compose(), typed) == meant
+
+
+def test_two_runs_in_one_second_get_two_directories(tmp_path: object) -> None:
+    """The second run finds its directory taken and takes the next."""
+    first, second = fresh_dir(f"{tmp_path}/a/b"), fresh_dir(f"{tmp_path}/a/b")
+    assert (first, second) == (f"{tmp_path}/a/b", f"{tmp_path}/a/b-2")
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: object) -> None:
+    """An unwritable place is wrong input, told with its path."""
+    with pytest.raises(UserError, match="cannot be made"):
+        fresh_dir("/dev/null/runs/now")
+
+
+def test_experiments_hold_deltas_only(compose: Compose) -> None:
+    """An experiment changes what it is about and leaves the rest to the defaults."""
+    plain, demo = compose(), hydra_compose("train", overrides=["experiment=demo"])
+    assert demo.optimizer == plain.optimizer
+    assert demo.data._target_ == "hpml.data.Synthetic"

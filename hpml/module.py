@@ -69,7 +69,8 @@ class ImageClassifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        self._watch(loss.detach(), batch_idx)
+        on_cpu = loss.device.type == "cpu"
+        self._watch(loss.detach(), batch_idx, 1 if on_cpu else FINITE_CHECK_EVERY_N_STEPS)
         self.train_means.add(loss.detach(), logits, labels)
         return loss
 
@@ -80,6 +81,10 @@ class ImageClassifier(L.LightningModule):
         self.eval_means.add(F.cross_entropy(logits, labels), logits, labels)
 
     test_step = validation_step
+
+    def on_train_start(self) -> None:
+        """Forgets what an earlier fit met."""
+        self._finite = None
 
     def on_train_epoch_start(self) -> None:
         """Begins new means."""
@@ -131,22 +136,18 @@ class ImageClassifier(L.LightningModule):
                     "no checkpoint was written. Lower optimizer.lr"
                 )
 
-    def _watch(self, loss: Tensor, batch_idx: int) -> None:
+    def _watch(self, loss: Tensor, batch_idx: int, check_every_n_steps: int) -> None:
         finite = loss.isfinite()
-        if loss.device.type == "cpu":
-            self._finite = finite
-            self._raise_if_not_finite(f"at epoch {self.current_epoch}, step {batch_idx}")
-            return
         self._finite = finite if self._finite is None else self._finite & finite
-        if (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS == 0:
-            self._raise_if_not_finite()
+        if (batch_idx + 1) % check_every_n_steps == 0:
+            self._raise_if_not_finite(batch_idx)
 
-    def _raise_if_not_finite(self, where: str = "") -> None:
+    def _raise_if_not_finite(self, batch_idx: int | None = None) -> None:
         if self._finite is not None and not self._finite:
-            where = where or f"in epoch {self.current_epoch}"
+            step = "" if batch_idx is None else f", step {batch_idx}"
             raise RunFailedError(
-                f"train/loss is not finite {where}. Lower optimizer.lr, or set "
-                "trainer.gradient_clip_val=1"
+                f"train/loss is not finite in epoch {self.current_epoch}{step}. "
+                "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
             )
 
     def _log_means(self, stage: str, means: "EpochMeans") -> None:

@@ -66,7 +66,7 @@ def test_the_trainer_lists_every_argument_of_lightning() -> None:
         ),
         ("device=tpu", "device=tpu: give one of auto, cpu, gpu, mps"),
         ("optimizer.lr=abc", "optimizer.lr=abc: give a number above 0"),
-        ("optimizer.lr=.inf", "optimizer.lr=Infinity: give a number above 0"),
+        ("optimizer.lr=inf", "optimizer.lr=Infinity: give a number above 0"),
         ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0"),
         ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
         ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),

@@ -33,8 +33,9 @@ log = logging.getLogger("hpml")
 # over seeds are repeats on the same data.
 SUBSET_SEED = 0
 
-# Lightning guesses what would make loading faster; here that is measured.
-LIGHTNING_HINTS = (
+# torch and Lightning guess what would make loading faster; here that is measured.
+GUESSES = (
+    "This DataLoader will create .* worker processes in total",
     ".*does not have many workers which may be a bottleneck.*",
     "Consider setting `persistent_workers=True`.*",
 )
@@ -173,33 +174,31 @@ class ImageDataModule(L.LightningDataModule):
 
     def _loader(self, split: Split, shuffle: bool, is_test: bool) -> DataLoader[Any]:
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*will create .* worker processes in total")
-            loader: DataLoader[Any] = DataLoader(
-                self._dataset(split, is_test),
-                batch_size=self.batch_size,
-                sampler=EpochSampler(
-                    len(split),
-                    seed=self.seed,
-                    shuffle=shuffle,
-                    rank=self.trainer.global_rank if self.trainer else 0,
-                    world_size=self.trainer.world_size if self.trainer else 1,
-                ),
-                num_workers=self.num_workers,
-                collate_fn=as_is,
-                drop_last=shuffle and self.drop_last,
-                persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,
-                prefetch_factor=self.prefetch_factor if self.num_workers else None,
-                pin_memory=on_cuda if self.pin_memory is None else self.pin_memory and on_cuda,
-                # without one of its own, a loader draws from the global generator at each epoch
-                generator=torch.Generator().manual_seed(self.seed),
-            )
+        loader: DataLoader[Any] = DataLoader(
+            self._dataset(split, is_test),
+            batch_size=self.batch_size,
+            sampler=EpochSampler(
+                len(split),
+                seed=self.seed,
+                shuffle=shuffle,
+                rank=self.trainer.global_rank if self.trainer else 0,
+                world_size=self.trainer.world_size if self.trainer else 1,
+            ),
+            num_workers=self.num_workers,
+            collate_fn=as_is,
+            drop_last=shuffle and self.drop_last,
+            persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,
+            prefetch_factor=self.prefetch_factor if self.num_workers else None,
+            pin_memory=on_cuda if self.pin_memory is None else self.pin_memory and on_cuda,
+            # without one of its own, a loader draws from the global generator at each epoch
+            generator=torch.Generator().manual_seed(self.seed),
+        )
         if self.num_workers > usable_cores() and shuffle:
             log.warning(
                 f"warning: data.num_workers={self.num_workers} on {usable_cores()} usable cores"
             )
-        for hint in LIGHTNING_HINTS:
-            warnings.filterwarnings("ignore", message=hint)
+        for guess in GUESSES:
+            warnings.filterwarnings("ignore", message=guess)
         return loader
 
     def _dataset(self, split: Split, is_test: bool) -> Pipeline:

@@ -18,9 +18,9 @@ CLASSES = tuple(f"{size} {name}" for name in PATTERNS for size in ("coarse", "fi
 class Synthetic(ImageDataModule):
     """Patterns in two sizes, each image with phases, contrast, colours and noise of its own.
 
-    A class is told by its texture alone. Its pixels have the same mean as those of every other
-    class, whatever their place, so a linear model finds nothing; all patterns look the same in
-    a mirror, so the horizontal flip changes no label.
+    A class is told by its texture alone: the mean image is the same gray for every class, so a
+    linear model finds little, and all patterns look alike in a mirror, so the horizontal flip
+    changes no label.
 
     Args:
         train_samples, test_samples: how many to generate.

@@ -71,7 +71,8 @@ def test_evaluation_sees_every_sample_once(size: int, world_size: int) -> None:
         EpochSampler(size, seed=0, shuffle=False, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
-    assert sorted(sum(map(indices_of, samplers), [])) == list(range(size))
+    shards = [index for sampler in samplers for index in indices_of(sampler)]
+    assert sorted(shards) == list(range(size))
     assert [len(sampler) for sampler in samplers] == [len(indices_of(s)) for s in samplers]
 
 

@@ -1,0 +1,83 @@
+"""What holds for every callback that hpml exports."""
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from hpml import callbacks
+from hpml.records import RunRecord, now
+
+EXPORTED = [getattr(callbacks, name) for name in callbacks.__all__]
+
+
+class Foreign(L.LightningModule):
+    """A module and a loader that know nothing of hpml."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", batch[0].mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+def make(kind: type[L.Callback], folder: Path) -> L.Callback:
+    if kind is callbacks.RunRecorder:
+        record = RunRecord(now(), "f", "command", [], {}, {})
+        return callbacks.RunRecorder(record, folder)
+    if kind is callbacks.Checkpoint:
+        return callbacks.Checkpoint({}, dirpath=folder, filename="last")
+    return kind()
+
+
+def weights_after(trainer_callbacks: list[L.Callback], folder: Path, fits: int) -> torch.Tensor:
+    torch.manual_seed(0)
+    module = Foreign()
+    loader = DataLoader(TensorDataset(torch.randn(16, 4)), batch_size=4)
+    for _ in range(fits):
+        trainer = L.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            callbacks=trainer_callbacks,
+            logger=False,
+            enable_checkpointing=any(
+                isinstance(c, callbacks.Checkpoint) for c in trainer_callbacks
+            ),
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        trainer.fit(module, loader, loader)
+    return module.layer.weight.detach()
+
+
+@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
+def test_it_only_observes(kind: type[L.Callback], tmp_path: Path) -> None:
+    """On a foreign module, through two fits, training goes as it would without."""
+    alone = weights_after([], tmp_path, fits=2)
+    assert torch.equal(weights_after([make(kind, tmp_path)], tmp_path, fits=2), alone)
+
+
+@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
+def test_its_docstring_says_what_it_logs(kind: type[L.Callback]) -> None:
+    """A table of keys, or that there are none."""
+    documentation = inspect.getdoc(kind) or ""
+    assert "| key |" in documentation or "Logs nothing" in documentation
+
+
+@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
+def test_its_state_key_is_its_own(kind: type[L.Callback], tmp_path: Path) -> None:
+    """Stateful callbacks are told apart in a checkpoint."""
+    assert kind.__name__ in make(kind, tmp_path).state_key
+    pickle.dumps(make(kind, tmp_path).state_dict())

@@ -1,0 +1,138 @@
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR10
+
+from hpml.data import Cifar10, DataError
+
+SETTINGS: dict[str, Any] = {"batch_size": 4, "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+class CountingHandler(http.server.SimpleHTTPRequestHandler):
+    downloads = 0
+
+    def do_GET(self) -> None:
+        type(self).downloads += 1
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def cost_of_a_download(server: type[CountingHandler], folder: Path) -> int:
+    """The requests of one download, of which torchvision makes one only to follow redirects."""
+    Cifar10(str(folder), **SETTINGS).setup()
+    requests, server.downloads = server.downloads, 0
+    return requests
+
+
+@pytest.fixture
+def server(
+    cifar10_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[CountingHandler]]:
+    """Serves the archive on this machine, at the address that torchvision is told."""
+    handler = type("Handler", (CountingHandler,), {"downloads": 0})
+    serve = functools.partial(handler, directory=str(cifar10_archive.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{httpd.server_port}/{cifar10_archive.name}"
+        monkeypatch.setattr(CIFAR10, "url", url)
+        yield handler
+        httpd.shutdown()
+
+
+def test_it_downloads_checks_and_reads(server: type[CountingHandler], tmp_path: Path) -> None:
+    """From the network to batches, through torchvision's own download and md5."""
+    data = Cifar10(str(tmp_path / "data"), **SETTINGS)
+    data.setup()
+    assert data.loaded is not None
+    assert data.num_classes == 10
+    assert len(data.loaded.train) == 20
+    assert len(data.loaded.test or []) == 10
+    original = CIFAR10(str(tmp_path / "data"), train=True)
+    fetched = data.loaded.train.fetch(np.arange(20)).transpose(0, 2, 3, 1)
+    assert (fetched == original.data).all()
+    assert next(iter(data.train_dataloader()))[0].shape == (4, 3, 32, 32)
+
+
+def test_it_downloads_once(server: type[CountingHandler], tmp_path: Path) -> None:
+    """What is there and intact is not fetched again, also by runs that start together."""
+    one = cost_of_a_download(server, tmp_path / "first")
+    threads = [
+        threading.Thread(target=Cifar10(str(tmp_path / "data"), **SETTINGS).setup) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.downloads == one
+
+
+def test_a_damaged_download_is_refused(
+    server: type[CountingHandler], cifar10_archive: Path, tmp_path: Path
+) -> None:
+    """Another md5 sum than the original's: a line that names the file to remove."""
+    cifar10_archive.write_bytes(cifar10_archive.read_bytes()[:-7])
+    with pytest.raises(DataError, match=r"no intact CIFAR-10 there; remove .*tar.gz") as caught:
+        Cifar10(str(tmp_path / "data"), **SETTINGS).setup()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_folder_is_fetched_again(server: type[CountingHandler], tmp_path: Path) -> None:
+    """A file that lost its last bytes fails its sum, and the archive is unpacked anew."""
+    cost_of_a_download(server, tmp_path)
+    file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    Cifar10(str(tmp_path), **SETTINGS).setup()
+    assert file.read_bytes() == whole
+    assert server.downloads == 0  # the archive was there still
+
+
+def test_without_network_it_says_what_to_do(
+    cifar10_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that names the folder and the way around."""
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    with pytest.raises(DataError, match=r"data.root=.*python -m hpml.data") as caught:
+        Cifar10(str(tmp_path / "data"), **SETTINGS).setup()
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_fetched_unasked(tmp_path: Path) -> None:
+    """`data.download=false` uses what is there, or says that it is not."""
+    with pytest.raises(DataError, match="there is no such folder"):
+        Cifar10(str(tmp_path / "data"), download=False, **SETTINGS).setup()
+    with pytest.raises(DataError, match=r"give data.download=true"):
+        Cifar10(str(tmp_path), download=False, **SETTINGS).setup()
+
+
+def test_two_processes_download_once(
+    server: type[CountingHandler], cifar10_archive: Path, tmp_path: Path
+) -> None:
+    """The lock holds between processes, not only between threads."""
+    one = cost_of_a_download(server, tmp_path / "first")
+    program = f"""
+from torchvision.datasets import CIFAR10
+CIFAR10.url = {CIFAR10.url!r}
+CIFAR10.tgz_md5 = {CIFAR10.tgz_md5!r}
+CIFAR10.train_list = {CIFAR10.train_list!r}
+CIFAR10.test_list = {CIFAR10.test_list!r}
+CIFAR10.meta = {CIFAR10.meta!r}
+from hpml.data import Cifar10
+Cifar10({str(tmp_path / "data")!r}, **{SETTINGS!r}).setup()
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy()) for _ in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert server.downloads == one

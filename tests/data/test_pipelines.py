@@ -1,0 +1,129 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hpml.data import ImageDataModule, Synthetic
+from hpml.data.sampling import EpochSampler
+
+
+def make_data(**settings: Any) -> ImageDataModule:
+    data = Synthetic(
+        **{"train_samples": 80, "test_samples": 20, "image_size": 12, "batch_size": 16}
+        | {"mean": [0.5] * 3, "std": [0.25] * 3}
+        | settings
+    )
+    data.setup()
+    return data
+
+
+def batches(data: ImageDataModule, epochs: int = 2) -> list[tuple[Tensor, Tensor]]:
+    """The finished training batches of some epochs through one loader, as the Trainer sees them."""
+    loader = data.train_dataloader()
+    assert isinstance(loader.sampler, EpochSampler)
+    seen = []
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            seen.append(data.on_after_batch_transfer(data.on_before_batch_transfer(batch, 0), 0))
+    return seen
+
+
+def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("encoded", ["none", "jpeg"])
+def test_all_pipelines_give_the_same_bits(encoded: str) -> None:
+    """per_sample, batched and device differ in speed alone."""
+    reference = batches(make_data(pipeline="batched", encoded=encoded))
+    assert len(reference) == 10
+    assert reference[0][0].dtype == torch.float32
+    assert reference[0][0].shape == (16, 3, 12, 12)
+    for pipeline in ("per_sample", "device"):
+        assert same(reference, batches(make_data(pipeline=pipeline, encoded=encoded)))
+
+
+@pytest.mark.parametrize("persistent_workers", [True, False])
+@pytest.mark.parametrize("pipeline", ["per_sample", "batched"])
+def test_workers_change_nothing(pipeline: str, persistent_workers: bool) -> None:
+    """0, 1, 2 and 4 workers give the same batches over epochs, whether or not they live on."""
+    reference = batches(make_data(pipeline=pipeline))
+    for num_workers in (1, 2, 4):
+        data = make_data(
+            pipeline=pipeline, num_workers=num_workers, persistent_workers=persistent_workers
+        )
+        assert same(reference, batches(data)), num_workers
+
+
+def test_spawned_workers_give_the_same_batches(tmp_path: Path) -> None:
+    """Where processes are spawned, as on macOS and Windows, nothing differs."""
+    program = tmp_path / "program.py"
+    program.write_text("""
+import multiprocessing
+from test_pipelines import batches, make_data, same
+if __name__ == "__main__":
+    reference = batches(make_data())
+    multiprocessing.set_start_method("spawn")
+    assert same(reference, batches(make_data(num_workers=2, persistent_workers=False)))
+    print("the same")
+""")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.strip() == "the same", done.stderr
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    """Loading draws nothing from torch's global stream, so models do not depend on it."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    batches(make_data(num_workers=1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_epochs_and_seeds_differ() -> None:
+    """Another epoch or seed gives another order and other crops."""
+    data = batches(make_data())
+    assert not same(data[:5], data[5:])
+    assert not same(data, batches(make_data(seed=1)))
+
+
+def test_validation_is_not_augmented() -> None:
+    """The split from the training set comes in its own order, without crop or flip."""
+    for pipeline in ("per_sample", "batched", "device"):
+        data = make_data(val_split=0.25, pipeline=pipeline)
+        assert data.train is not None
+        assert data.val is not None
+        assert (len(data.train), len(data.val)) == (60, 20)
+        assert not set(data.train.indices) & set(data.val.indices)
+        images = torch.cat([data.on_after_batch_transfer(b, 0)[0] for b in data.val_dataloader()])
+        pixels = data.val.source.fetch(data.val.indices)
+        expected = (torch.from_numpy(pixels).float() / 255 - 0.5) / 0.25
+        assert torch.equal(images, expected)
+
+
+def test_without_augmentation_the_images_come_as_they_are() -> None:
+    """`augment=False` shuffles and nothing else."""
+    data = make_data(augment=False)
+    seen = torch.cat([images for images, _ in batches(data, epochs=1)])
+    assert data.train is not None
+    pixels = torch.from_numpy(data.train.source.fetch(data.train.indices)).float()
+    expected = (pixels / 255 - 0.5) / 0.25
+    assert torch.equal(seen.flatten(1).sort(dim=0).values, expected.flatten(1).sort(dim=0).values)
+
+
+def test_a_subset_is_the_same_for_every_seed() -> None:
+    """Repeats over seeds train on the same samples."""
+    one, other = (make_data(seed=seed, val_split=0.5) for seed in (0, 1))
+    assert one.train is not None
+    assert other.train is not None
+    assert (one.train.indices == other.train.indices).all()

@@ -1,0 +1,401 @@
+"""Whole runs, in this process, on tiny data."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from conftest import TINY, Compose
+from torch.nn import functional as F
+
+from hpml.config import resolve
+from hpml.errors import RunFailedError, UserError
+from hpml.interrupt import Interrupted
+from hpml.records import RunRecord
+from hpml.train import build_data, build_module, build_trainer, job, train
+
+
+def checkpoint_of(compose: Compose, tmp_path: Path, *overrides: str) -> dict[str, Any]:
+    train(compose(*TINY, *overrides))
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+def test_a_run_leaves_a_whole_record(compose: Compose, tmp_path: Path) -> None:
+    """What train returns is what is on the disk, with every key of the contract."""
+    cfg = compose(*TINY)
+    record = train(cfg)
+    assert record == RunRecord.read(tmp_path / "run")
+    assert record.status == "completed"
+    assert record.error is None
+    assert record.config == json.loads(json.dumps(resolve(cfg)))
+    assert record.model is not None
+    assert record.model["conv_layers"] == 5
+    assert record.model["linear_in_features"] == 128
+    assert record.environment["device"] == "cpu"
+    assert [(epoch.epoch, epoch.steps, epoch.samples) for epoch in record.epochs] == [
+        (0, 3, 96),
+        (1, 3, 96),
+    ]
+    for epoch in record.epochs:
+        assert set(epoch.metrics) == {
+            "train/loss",
+            "train/accuracy",
+            "val/loss",
+            "val/accuracy",
+            "lr",
+        }
+        assert epoch.time["epoch_s"] is not None
+        assert epoch.samples_per_s == 96 / epoch.time["epoch_s"]
+    parts = [epoch.time["epoch_s"] or 0 for epoch in record.epochs]
+    assert record.startup_s is not None
+    assert record.finish_s is not None
+    assert record.wall_s is not None
+    assert record.startup_s + sum(parts) + record.finish_s < record.wall_s
+
+
+def test_the_figures_reach_tensorboard(compose: Compose, tmp_path: Path) -> None:
+    """Every metric of the contract that exists so far is a curve with a point an epoch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record = train(compose(*TINY))
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    curves = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+    expected = {"time/epoch_s", "throughput/samples_per_s", *record.epochs[0].metrics}
+    assert expected <= set(curves)
+    assert [event.step for event in curves["time/epoch_s"]] == [3, 6]
+    assert curves["val/accuracy"][1].value == pytest.approx(
+        record.epochs[1].metrics["val/accuracy"]
+    )
+
+
+def test_a_run_repeats_bit_for_bit(compose: Compose, tmp_path: Path) -> None:
+    """The same configuration gives the same weights, whatever the number of workers."""
+    first = checkpoint_of(compose, tmp_path)["state_dict"]
+    again = checkpoint_of(compose, tmp_path, "data.num_workers=1")["state_dict"]
+    other = checkpoint_of(compose, tmp_path, "seed=1")["state_dict"]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_metrics_are_means_over_all_samples(compose: Compose) -> None:
+    """An epoch whose last batch is short weighs samples, not batches."""
+    cfg = compose(*TINY, "data.test_samples=33", "trainer.max_epochs=1")
+    record = train(cfg)
+    data = build_data(cfg)
+    module = build_module(cfg, data)
+    path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+    module.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    module.eval()
+    losses, right = [], 0
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            images, labels = data.on_after_batch_transfer(batch, 0)
+            logits = module(images)
+            losses += F.cross_entropy(logits, labels, reduction="none").tolist()
+            right += int((logits.argmax(1) == labels).sum())
+    metrics = record.epochs[0].metrics
+    assert len(losses) == 33
+    assert metrics["val/loss"] == pytest.approx(sum(losses) / 33, rel=1e-5)
+    assert metrics["val/accuracy"] == pytest.approx(right / 33)
+
+
+def test_the_job_returns_the_monitored_metric(compose: Compose, tmp_path: Path) -> None:
+    """What Hydra's sweepers optimise is the last epoch's value of `monitor`."""
+    returned = job(compose(*TINY, "monitor=train/loss"))
+    assert returned == RunRecord.read(tmp_path / "run").epochs[-1].metrics["train/loss"]
+
+
+def test_a_monitor_that_nobody_logs_is_told(
+    compose: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job returns nothing, and says which metrics there are."""
+    assert job(compose(*TINY, "monitor=val/f1")) is None
+    assert "monitor=val/f1: not among train/loss" in caplog.text.replace("val/loss, ", "")
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
+        self.seen.append(float(outputs["loss"]))
+
+
+def losses_beside_a_plain_loop(cfg: Any, steps: int) -> tuple[list[float], list[float]]:
+    """The first losses through our entry, and those of a loop in plain PyTorch on its batches."""
+    data = build_data(cfg)
+    L.seed_everything(cfg.seed, verbose=False)
+    module = build_module(cfg, data)
+    start = {name: value.clone() for name, value in module.state_dict().items()}
+    watcher = Losses()
+    trainer = build_trainer(cfg, [watcher])
+    trainer.fit(module, datamodule=data)
+
+    L.seed_everything(cfg.seed, verbose=False)
+    network = build_module(cfg, data).network
+    network.load_state_dict({name.removeprefix("network."): value for name, value in start.items()})
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    data.trainer = None
+    plain: list[float] = []
+    for batch in data.train_dataloader():
+        images, labels = data.on_after_batch_transfer(batch, 0)
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plain.append(loss.item())
+        if len(plain) == steps:
+            break
+    return watcher.seen, plain
+
+
+def test_losses_equal_those_of_a_plain_loop(compose: Compose) -> None:
+    """Framework or none: the same numbers from the same batches."""
+    cfg = compose(*TINY, "data.batch_size=8", "trainer.max_epochs=1", "logger=none")
+    ours, plain = losses_beside_a_plain_loop(cfg, steps=12)
+    assert ours == pytest.approx(plain, rel=1e-5)
+
+
+def test_resnet18_on_real_images_equals_a_plain_loop(compose: Compose, real_images: Path) -> None:
+    """Twenty steps of the main job on real images: relative difference of at most 1e-5."""
+    cfg = compose(
+        "data=image_folder",
+        f"data.root={real_images}",
+        "data.verify=false",
+        "data.train_samples=320",
+        "data.test_samples=16",
+        "data.batch_size=16",
+        "device=cpu",
+        "trainer.max_epochs=1",
+        "trainer.limit_val_batches=0",
+        "logger=none",
+        "callbacks=none",
+    )
+    ours, plain = losses_beside_a_plain_loop(cfg, steps=20)
+    assert len(ours) == 20
+    assert ours == pytest.approx(plain, rel=1e-5)
+
+
+def test_without_validation_data_no_best_is_kept(compose: Compose, tmp_path: Path) -> None:
+    """Nothing selects on the test set; with a split apart, `best` is chosen on it."""
+    train(compose(*TINY))
+    folder = tmp_path / "run" / "checkpoints"
+    assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
+    train(compose(*TINY, "data.val_split=0.25"))
+    assert sorted(file.name for file in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_evaluate_gives_the_metrics_of_the_last_epoch(compose: Compose, tmp_path: Path) -> None:
+    """Model and data come from the checkpoint; its test metrics are those that were watched."""
+    record = train(compose(*TINY))
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    again = train(
+        compose("device=cpu", "callbacks=none", f"evaluate={path}", f"run_dir={tmp_path / 'eval'}")
+    )
+    assert again.evaluation is not None
+    metrics = again.evaluation["metrics"]
+    assert metrics["test/loss"] == pytest.approx(record.epochs[-1].metrics["val/loss"])
+    assert metrics["test/accuracy"] == record.epochs[-1].metrics["val/accuracy"]
+    assert again.status == "completed"
+
+
+def test_evaluate_says_what_is_wrong_with_a_file(compose: Compose, tmp_path: Path) -> None:
+    """No file, no checkpoint, and the checkpoint of another program."""
+    for name, content in (("text", b"no checkpoint"), ("other", None)):
+        if content is None:
+            torch.save({"state_dict": {}}, tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"evaluate=.*{name}: no checkpoint of hpml"):
+            train(compose(*TINY, f"evaluate={tmp_path / name}"))
+    with pytest.raises(UserError, match="there is no such file"):
+        train(compose(*TINY, "evaluate=nowhere.ckpt"))
+
+
+@pytest.mark.parametrize("pipeline", ["batched", "device"])
+def test_a_loss_that_is_not_finite_fails_the_run(
+    compose: Compose, tmp_path: Path, pipeline: str
+) -> None:
+    """The record says failed, the message says where, and no checkpoint holds the weights."""
+    cfg = compose(*TINY, "optimizer.lr=1e30", f"data.pipeline={pipeline}")
+    with pytest.raises(RunFailedError, match=r"train/loss is not finite in epoch 0, step 1"):
+        train(cfg)
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error["type"] == "RunFailedError"
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+def test_on_the_cpu_the_weights_are_not_touched(compose: Compose) -> None:
+    """The step that meets the loss does not reach the optimizer."""
+    cfg = compose(*TINY, "logger=none")
+    data = build_data(cfg)
+    module = build_module(cfg, data)
+    with torch.no_grad():
+        module.network[-1].bias.fill_(float("nan"))
+    before = module.network[0][0].weight.clone()
+    with pytest.raises(RunFailedError, match="step 0"):
+        build_trainer(cfg, []).fit(module, datamodule=data)
+    assert torch.equal(module.network[0][0].weight, before)
+
+
+class BreaksWeights(L.Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        with torch.no_grad():
+            pl_module.network[-1].bias.fill_(float("inf"))
+
+
+def test_away_from_the_cpu_the_loss_is_looked_at_now_and_then(compose: Compose) -> None:
+    """A bad loss is kept in a flag and raised at the next look, however good the losses after."""
+    cfg = compose(*TINY)
+    module = build_module(cfg, build_data(cfg))
+    module._watch(torch.tensor(float("nan")), 3, check_every_n_steps=50)
+    module._watch(torch.tensor(1.0), 4, check_every_n_steps=50)
+    with pytest.raises(RunFailedError, match="epoch 0, step 49"):
+        module._watch(torch.tensor(1.0), 49, check_every_n_steps=50)
+
+
+def test_weights_that_are_not_finite_are_not_saved(compose: Compose, tmp_path: Path) -> None:
+    """Also where every loss was finite: the last step may have broken the weights."""
+    cfg = compose(*TINY, "+callbacks.mine._target_=test_train.BreaksWeights")
+    with pytest.raises(RunFailedError, match="no checkpoint was written"):
+        train(cfg)
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+class Breaks(L.Callback):
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise ZeroDivisionError("on purpose")
+
+
+def test_any_exception_is_in_the_record(compose: Compose, tmp_path: Path) -> None:
+    """A callback of the user's own that raises: failed, with type and message."""
+    cfg = compose(*TINY, "+callbacks.mine._target_=test_train.Breaks")
+    with pytest.raises(ZeroDivisionError):
+        train(cfg)
+    record = RunRecord.read(tmp_path / "run")
+    assert (record.status, record.error) == (
+        "failed",
+        {"type": "ZeroDivisionError", "message": "on purpose"},
+    )
+    assert record.wall_s is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int) -> None:
+    """The run ends in order: interrupted, with the epochs that were finished."""
+
+    def send() -> None:
+        while not (tmp_path / "run" / "checkpoints").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    threading.Thread(target=send, daemon=True).start()
+    with pytest.raises(Interrupted):
+        train(compose(*TINY, "trainer.max_epochs=10000"))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "interrupted"
+    assert record.error == {"type": "Interrupted", "message": signal.Signals(number).name}
+    assert len(record.epochs) >= 1
+    assert signal.getsignal(number) is handler
+
+
+def test_compile_and_channels_last_change_no_name(compose: Compose, tmp_path: Path) -> None:
+    """Their checkpoints load into the plain network."""
+    plain = checkpoint_of(compose, tmp_path)
+    fast = checkpoint_of(compose, tmp_path, "channels_last=true")
+    assert list(plain["state_dict"]) == list(fast["state_dict"])
+    for name, value in plain["state_dict"].items():
+        torch.testing.assert_close(value, fast["state_dict"][name], rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "multistep", "one_cycle"])
+def test_schedulers_reach_their_end(compose: Compose, scheduler: str) -> None:
+    """Each steps by its own interval over the whole run."""
+    record = train(compose(*TINY, f"scheduler={scheduler}", "trainer.max_epochs=5"))
+    rates = [epoch.metrics["lr"] or 0 for epoch in record.epochs]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "nesterov", "adagrad", "adadelta", "adam", "adamw", "rmsprop"]
+)
+def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
+    """Five epochs lower the loss at the learning rate that is its default."""
+    cfg = compose(*TINY, f"optimizer={optimizer}", "trainer.max_epochs=6", "data.batch_size=16")
+    losses = [epoch.metrics["train/loss"] or 0 for epoch in train(cfg).epochs]
+    assert losses[-1] < losses[0]
+
+
+def test_what_the_trainer_refuses_is_named(compose: Compose) -> None:
+    """Lightning's own message, behind the group that it is about."""
+    with pytest.raises(UserError, match="trainer: Precision 17 is invalid"):
+        train(compose(*TINY, "trainer.precision=17"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(compose: Compose) -> None:
+    """What to give instead."""
+    with pytest.raises(UserError, match="device=gpu: PyTorch sees no GPU here"):
+        train(compose(*TINY, "device=gpu"))
+
+
+class OwnModule(L.LightningModule):
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3 * 8 * 8, num_classes)
+        self.width = width
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = F.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+        self.log("my_loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class OwnData(L.LightningDataModule):
+    num_classes = 2
+
+    def train_dataloader(self) -> Any:
+        images, labels = torch.zeros(12, 3, 8, 8), torch.zeros(12, dtype=torch.long)
+        return torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(images, labels), batch_size=4
+        )
+
+
+def test_a_module_of_ones_own_trains_like_ours(compose: Compose) -> None:
+    """A LightningModule by `_target_` gets the number of classes, a record and its own metrics."""
+    cfg = compose(*TINY, "data.train_samples=32", "data.image_size=8", "monitor=my_loss")
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "width": 4}
+    record = train(cfg)
+    assert record.status == "completed"
+    assert "my_loss" in record.epochs[-1].metrics
+
+
+def test_data_of_ones_own_trains_like_ours(compose: Compose) -> None:
+    """A LightningDataModule by `_target_`, with our network."""
+    cfg = compose(*TINY)
+    cfg.data = {"_target_": "test_train.OwnData"}
+    record = train(cfg)
+    assert record.epochs[0].samples == 12
+    assert record.model is not None
+    assert record.epochs[0].metrics["train/accuracy"] is not None
+
+
+def test_a_network_of_ones_own_is_wrapped(compose: Compose) -> None:
+    """Any torch.nn.Module is trained by our module."""
+    cfg = compose(*TINY)
+    cfg.model = {"_target_": "torchvision.models.squeezenet1_1", "num_classes": None}
+    assert train(cfg).status == "completed"

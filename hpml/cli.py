@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from hpml.config import check, closest_key, find_conf, first_line
@@ -31,15 +32,53 @@ class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of
         self.exit_code = exit_code
 
 
-class CheckFirst(Callback):
-    """Checks a single run's configuration before Hydra makes a directory for it."""
+class BeforeRun(Callback):
+    """Checks a single run's configuration, then gives it a directory that no other run has.
+
+    A directory that the command line names is taken as it is; `fresh_dir=False` does so always.
+    """
+
+    def __init__(self, fresh_dir: bool) -> None:
+        self.fresh_dir = fresh_dir
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program; of an Exception Hydra would make a warning."""
+        """Ends the program where something is wrong: of an Exception Hydra makes a warning."""
+        given = any(o.startswith("hydra.run.dir=") for o in config.hydra.overrides.hydra)
         try:
             check(config)
+            if self.fresh_dir and not given:
+                with flag_override(config, "readonly", False):
+                    config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
         except UserError as error:
             _refuse(str(error))
+
+
+def fresh_dir(path: str) -> str:
+    """Makes a new directory and returns its path; `-2`, `-3` … is added where one exists already.
+
+    Two runs that start in the same second get two directories: only one of them can make the
+    first. Raises UserError where none can be made.
+    """
+    wanted = Path(path)
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for candidate in _numbered(wanted):
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                continue
+            return str(candidate)
+    except OSError as error:
+        raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
+    raise AssertionError("the numbers do not end")
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    number = 2
+    while True:
+        yield path.with_name(f"{path.name}-{number}")
+        number += 1
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -244,37 +244,6 @@ def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
                 yield from dotted_keys(child, f"{prefix}{key}.")
 
 
-def fresh_dir(path: str) -> str:
-    """Makes a new directory and returns its path; `-2`, `-3` … is added where one exists already.
-
-    As a resolver (`${fresh_dir:…}`) it gives two runs that start in the same second two
-    directories: only one of them can make the first.
-    """
-    wanted = Path(path)
-    try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        for candidate in _numbered(wanted):
-            try:
-                candidate.mkdir()
-            except FileExistsError:
-                continue
-            return str(candidate)
-    except OSError as error:
-        raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
-    raise AssertionError("the numbers do not end")
-
-
-OmegaConf.register_new_resolver("fresh_dir", fresh_dir, use_cache=True, replace=True)
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    number = 2
-    while True:
-        yield path.with_name(f"{path.name}-{number}")
-        number += 1
-
-
 _ABSENT = object()
 
 

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
@@ -22,25 +25,66 @@ class Interrupted(BaseException):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise Interrupted; a second one ends the process at once."""
+    """Within it SIGINT and SIGTERM raise Interrupted; a second one ends the process at once.
+
+    Whatever else a signal causes on its way becomes Interrupted too. A terminal and a cluster
+    send it to the loader's processes as well, and torch may report their death before Python
+    gets to run our handler; but Python notes each signal in a pipe the moment it arrives.
+    """
     process = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:
             return  # Ctrl-C reaches a forked loader process too; the training process ends it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
         raise Interrupted(number)
 
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             before[number] = signal.signal(number, handle)
     except ValueError:  # not the main thread: Python delivers signals to that one alone
         yield
         return
     try:
-        yield
+        with _noted_signals() as noted:
+            try:
+                yield
+            except Exception as error:
+                # A child's death may arrive before the signal behind it, and another meanwhile.
+                for _ in range(10):
+                    with suppress(Exception):
+                        time.sleep(0.01)
+                for number in SIGNALS:
+                    if number in noted():
+                        raise Interrupted(number) from error
+                raise
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
+
+
+@contextmanager
+def _noted_signals() -> Iterator[Any]:
+    """Gives a function that returns the numbers of the signals that have arrived so far."""
+    if os.name == "nt":  # Windows notes them in sockets only, and sends none to groups
+        yield bytes
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    seen = bytearray()
+
+    def noted() -> bytearray:
+        with suppress(BlockingIOError):
+            seen.extend(os.read(reader, 65536))
+        return seen
+
+    try:
+        yield noted
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)

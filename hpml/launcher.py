@@ -34,8 +34,6 @@ class SweepLauncher(BasicLauncher):
         for name, overrides in zip(names, job_overrides, strict=True):
             loader = self.hydra_context.config_loader
             job = loader.load_sweep_config(self.config, list(overrides))
-            if job.hydra.job.config_name != "train":
-                continue
             try:
                 check(job)
             except UserError as error:

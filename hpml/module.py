@@ -15,6 +15,9 @@ from hpml.errors import RunFailedError
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
 
+# What it logs once an epoch.
+EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
+
 # Reading a flag from a GPU waits until all work before it is done; on the CPU it costs nothing.
 FINITE_CHECK_EVERY_N_STEPS = 50
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from hpml.cli import fresh_dir
 from hpml.config import (
     RULES,
     Rule,
@@ -17,7 +18,6 @@ from hpml.config import (
     dotted_keys,
     find_conf,
     fingerprint,
-    fresh_dir,
     without_effect,
 )
 from hpml.errors import UserError

@@ -14,11 +14,12 @@ import torch
 from conftest import TINY, Compose
 from torch.nn import functional as F
 
+from hpml.build import build_data, build_module, build_trainer
 from hpml.config import resolve
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
 from hpml.records import RunRecord
-from hpml.train import build_data, build_module, build_trainer, job, train
+from hpml.train import job, train
 
 
 def checkpoint_of(compose: Compose, tmp_path: Path, *overrides: str) -> dict[str, Any]:
@@ -116,9 +117,20 @@ def test_the_job_returns_the_monitored_metric(compose: Compose, tmp_path: Path) 
 def test_a_monitor_that_nobody_logs_is_told(
     compose: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The job returns nothing, and says which metrics there are."""
-    assert job(compose(*TINY, "monitor=val/f1")) is None
-    assert "monitor=val/f1: not among train/loss" in caplog.text.replace("val/loss, ", "")
+    """Ours is refused before it trains; what a module of the user's own logs is known only then."""
+    with pytest.raises(UserError, match=r"monitor=val/f1: give one of train/loss, .*"):
+        train(compose(*TINY, "monitor=val/f1"))
+    cfg = compose(*TINY, "monitor=val/f1")
+    cfg.data = {"_target_": "test_train.OwnData"}
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
+    assert job(cfg) is None
+    assert "monitor=val/f1: not among my_loss" in caplog.text
+
+
+def test_what_lightning_refuses_in_fit_is_wrong_input(compose: Compose) -> None:
+    """A gradient clipping algorithm that it does not know, say, without a traceback."""
+    with pytest.raises(UserError, match="trainer: "):
+        train(compose(*TINY, "trainer.gradient_clip_val=1", "trainer.gradient_clip_algorithm=foo"))
 
 
 class Losses(L.Callback):
@@ -201,6 +213,8 @@ def test_evaluate_gives_the_metrics_of_the_last_epoch(compose: Compose, tmp_path
         compose("device=cpu", "callbacks=none", f"evaluate={path}", f"run_dir={tmp_path / 'eval'}")
     )
     assert again.evaluation is not None
+    assert again.model is not None
+    assert again.model["name"] == "small"
     metrics = again.evaluation["metrics"]
     assert metrics["test/loss"] == pytest.approx(record.epochs[-1].metrics["val/loss"])
     assert metrics["test/accuracy"] == record.epochs[-1].metrics["val/accuracy"]
@@ -295,8 +309,9 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     """The run ends in order: interrupted, with the epochs that were finished."""
 
     def send() -> None:
-        while not (tmp_path / "run" / "checkpoints").exists():
+        while not list(tmp_path.rglob("last.ckpt")):
             time.sleep(0.01)
+        time.sleep(0.2)  # the checkpoint is written before its epoch ends
         os.kill(os.getpid(), number)
 
     handler = signal.getsignal(number)
@@ -351,10 +366,9 @@ def test_a_gpu_that_is_not_there_is_named(compose: Compose) -> None:
 
 
 class OwnModule(L.LightningModule):
-    def __init__(self, num_classes: int, width: int) -> None:
+    def __init__(self, num_classes: int, size: int) -> None:
         super().__init__()
-        self.layer = torch.nn.Linear(3 * 8 * 8, num_classes)
-        self.width = width
+        self.layer = torch.nn.Linear(3 * size * size, num_classes)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         loss = F.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
@@ -378,7 +392,7 @@ class OwnData(L.LightningDataModule):
 def test_a_module_of_ones_own_trains_like_ours(compose: Compose) -> None:
     """A LightningModule by `_target_` gets the number of classes, a record and its own metrics."""
     cfg = compose(*TINY, "data.train_samples=32", "data.image_size=8", "monitor=my_loss")
-    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "width": 4}
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
     record = train(cfg)
     assert record.status == "completed"
     assert "my_loss" in record.epochs[-1].metrics

@@ -7,19 +7,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint under one fixed name, with the run's configuration inside.
+    """Lightning's ModelCheckpoint under one fixed name, with more of the run inside.
 
-    `config` is made of plain dictionaries and lists, so the file loads with
-    `torch.load(..., weights_only=True)`; it is kept under `hpml_config`.
+    `contents` are added to the checkpoint's own keys. They are plain dictionaries and lists, so
+    the file loads with `torch.load(..., weights_only=True)`.
 
     Logs nothing.
     """
 
-    def __init__(self, config: dict[str, Any], **settings: Any) -> None:
+    def __init__(self, contents: dict[str, Any], **settings: Any) -> None:
         super().__init__(
             auto_insert_metric_name=False, enable_version_counter=False, save_top_k=1, **settings
         )
-        self.config = config
+        self.contents = contents
 
     @property
     def state_key(self) -> str:
@@ -29,5 +29,5 @@ class Checkpoint(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the configuration."""
-        checkpoint["hpml_config"] = self.config
+        """Adds the contents."""
+        checkpoint.update(self.contents)

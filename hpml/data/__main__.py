@@ -30,8 +30,8 @@ def fetch(cfg: DictConfig) -> None:
     Raises UserError that names all files that cannot be decoded.
     """
     check(cfg)
+    from hpml.build import build_data
     from hpml.data import ImageDataModule
-    from hpml.train import build_data
 
     data = build_data(cfg)
     if not isinstance(data, ImageDataModule) or data.loaded is None:

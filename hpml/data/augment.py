@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional
 
-from hpml.data.sampling import AUGMENT, hash64
+from hpml.data.sampling import AUGMENT, hash64, pack
 
 PADDING = 4
 
@@ -28,7 +28,7 @@ class Draws:
 
 def draw(seed: int, epochs: np.ndarray, indices: np.ndarray) -> Draws:
     """What (seed, epoch, index) alone decide for each sample of a batch."""
-    bits = hash64(AUGMENT, seed, epochs, indices)
+    bits = hash64(AUGMENT, seed, pack(epochs, indices))
     # 20 bits for each offset: taking the remainder favours no offset by more than 1 in 100,000
     mask, positions = np.uint64(0xFFFFF), np.uint64(2 * PADDING + 1)
     return Draws(
@@ -47,17 +47,34 @@ def crop_flip_image(image: Image.Image, top: int, left: int, flip: bool) -> Imag
 
 
 def crop_flip_batch(images: np.ndarray, draws: Draws) -> np.ndarray:
-    """A whole uint8 batch of shape (B, 3, H, W) at once.
+    """A whole uint8 batch of shape (B, 3, H, W) at once."""
+    return crop_flip_padded(pad(images), np.arange(len(images)), draws)
 
-    A view of all crops of the padded batch, of which one a sample is copied: measured against
-    gathering by index (7 times slower) and a loop over the samples (as fast, and longer).
-    """
-    batch, channels, height, width = images.shape
-    padded = np.zeros((batch, channels, height + 2 * PADDING, width + 2 * PADDING), images.dtype)
+
+def pad(images: np.ndarray) -> np.ndarray:
+    """Images with PADDING zeros on each side: shape (N, 3, H + 2·PADDING, W + 2·PADDING)."""
+    size, channels, height, width = images.shape
+    shape = (size, channels, height + 2 * PADDING, width + 2 * PADDING)
+    padded = np.zeros(shape, images.dtype)
     padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images
+    return padded
+
+
+def crop_flip_padded(padded: np.ndarray, indices: np.ndarray, draws: Draws) -> np.ndarray:
+    """Samples `indices` of a padded set, cropped and flipped: uint8 of shape (B, 3, H, W).
+
+    Of a view of all crops, one a sample is copied. Measured against gathering pixel by pixel
+    (7 times slower) and a loop over the samples (as fast, and longer).
+    """
+    height, width = padded.shape[2] - 2 * PADDING, padded.shape[3] - 2 * PADDING
     crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    chosen: np.ndarray = crops[np.arange(batch), :, draws.top, draws.left]
-    chosen[draws.flip] = chosen[draws.flip][..., ::-1]
+    chosen: np.ndarray = crops[indices, :, draws.top, draws.left]
+    flipped = np.flatnonzero(draws.flip)
+    if width % 8 == 0:  # eight pixels at a time: half the time of one by one
+        words = chosen.view(np.uint64)
+        words[flipped] = words[flipped][..., ::-1].byteswap()
+    else:
+        chosen[flipped] = chosen[flipped][..., ::-1]
     return chosen
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
@@ -61,5 +60,4 @@ class Cifar10(ImageDataModule):
 
 
 def _pixels(dataset: CIFAR10) -> Pixels:
-    images = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))
-    return Pixels(torch.from_numpy(images), torch.tensor(dataset.targets))
+    return Pixels(dataset.data.transpose(0, 3, 1, 2), torch.tensor(dataset.targets))

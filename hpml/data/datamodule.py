@@ -230,8 +230,7 @@ class ImageDataModule(L.LightningDataModule):
             assert self.loaded is not None
             source = self.loaded.test if is_test else self.loaded.train
             assert source is not None
-            pixels = in_memory(source)
-            self._resident[key] = ResidentSet(pixels.images, pixels.labels, device)
+            self._resident[key] = ResidentSet(in_memory(source), device)
         return self._resident[key]
 
     def _mean_and_std(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import functional
 
-from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_gather, crop_flip_image
+from hpml.data.augment import PADDING, Draws, crop_flip_gather, crop_flip_image
 from hpml.data.sampling import unpack
-from hpml.data.sources import DataError, Source
+from hpml.data.sources import DataError, Pixels, Source
 
 # Gives the draws for (epochs, indices) of a batch; None where nothing is augmented.
 Drawing = Callable[[np.ndarray, np.ndarray], Draws] | None
@@ -110,9 +110,8 @@ class Batched(Pipeline):
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
         """Fetch, then crop and flip all of them."""
-        images = self.split.source.fetch(indices)
-        if draws:
-            images = crop_flip_batch(images, draws)
+        source = self.split.source
+        images = source.fetch_augmented(indices, draws) if draws else source.fetch(indices)
         return torch.from_numpy(images), self.split.source.labels[torch.from_numpy(indices)]
 
 
@@ -150,15 +149,9 @@ class OnDevice(Pipeline):
 class ResidentSet:
     """A whole source on a device: uint8 pixels with their padding around them, and labels."""
 
-    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
-        size, channels, height, width = images.shape
-        self.padded = torch.zeros(
-            (size, channels, height + 2 * PADDING, width + 2 * PADDING),
-            dtype=torch.uint8,
-            device=device,
-        )
-        self.padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images.to(device)
-        self.labels = labels.to(device)
+    def __init__(self, pixels: Pixels, device: torch.device) -> None:
+        self.padded = pixels.padded.to(device)
+        self.labels = pixels.labels.to(device)
 
     def take(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
         """The batch's images (uint8, (B, 3, H, W)) and labels (int64, (B,))."""

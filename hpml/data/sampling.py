@@ -5,6 +5,7 @@ Here each random number is a hash of what it belongs to, so batches are the same
 number of workers, processes or restarts.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ SHUFFLE = 1  # separate the order of the samples from their augmentation
 AUGMENT = 2
 
 
-def pack(epoch: int, indices: np.ndarray) -> np.ndarray:
+def pack(epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Keys of samples in an epoch, int64: the epoch above bit 32, the index below."""
     return (epoch << EPOCH_SHIFT) | indices.astype(np.int64)
 
@@ -31,19 +32,24 @@ def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hash64(*words: int | np.ndarray) -> np.ndarray:
-    """A well-mixed uint64 for each tuple of integers, which broadcast against each other.
+    """A well-mixed uint64 for each tuple of integers, of which the last may be an array.
 
     Each word is added to the state and mixed by the finaliser of SplitMix64 (Steele et al., Fast
     Splittable Pseudorandom Number Generators, OOPSLA 2014), a bijection of 64 bits: hashes of
     words that differ in their last place only never collide.
     """
-    state = np.zeros(1, np.uint64)
-    for word in words:
-        state = state + np.asarray(word, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state = state ^ (state >> np.uint64(31))
-    return state
+    *prefix, last = words
+    state = _prefix_state(*prefix) if prefix else np.zeros(1, np.uint64)  # type: ignore[arg-type]
+    state = state + np.asarray(last, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@functools.lru_cache(maxsize=64)
+def _prefix_state(*words: int) -> np.ndarray:
+    """The state after the words that a whole run or epoch shares."""
+    return hash64(*words)
 
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded, pad
 from hpml.errors import UserError
 
 
@@ -37,17 +38,30 @@ class Source(ABC):
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices: uint8 of shape (B, 3, H, W). Raises DataError."""
 
+    def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
+        """The same, cropped and flipped."""
+        return crop_flip_batch(self.fetch(indices), draws)
+
 
 class Pixels(Source):
-    """Decoded images in memory: a uint8 tensor of shape (N, 3, H, W)."""
+    """Decoded images in memory, from uint8 of shape (N, 3, H, W).
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
+    They are kept with the padding of the random crop around them: 1.6 times the memory for 32×32
+    pixels, and a crop is one copy instead of three.
+    """
+
+    def __init__(self, images: np.ndarray, labels: Tensor) -> None:
+        self.padded = torch.from_numpy(pad(images))
         self.labels = labels
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """Copies them out of the whole set."""
-        return self.images.numpy()[indices]
+        images: np.ndarray = self.padded.numpy()[indices, :, PADDING:-PADDING, PADDING:-PADDING]
+        return images
+
+    def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
+        """Crops them out of the whole set."""
+        return crop_flip_padded(self.padded.numpy(), indices, draws)
 
 
 class EncodedBytes(Source):
@@ -132,4 +146,4 @@ def in_memory(source: Source) -> Pixels:
         return source
     starts = range(0, len(source), 1024)
     parts = [source.fetch(np.arange(start, min(start + 1024, len(source)))) for start in starts]
-    return Pixels(torch.from_numpy(np.concatenate(parts)), source.labels)
+    return Pixels(np.concatenate(parts), source.labels)

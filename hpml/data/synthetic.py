@@ -53,7 +53,7 @@ class Synthetic(ImageDataModule):
     def _source(self, images: np.ndarray, labels: np.ndarray) -> Source:
         if self.encoded == "jpeg":
             return EncodedBytes([_jpeg(image) for image in images], torch.from_numpy(labels))
-        return Pixels(torch.from_numpy(images), torch.from_numpy(labels))
+        return Pixels(images, torch.from_numpy(labels))
 
 
 def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,9 @@ def test_one_word_is_splitmix64() -> None:
 
 def test_the_hash_looks_random() -> None:
     """Each of the 64 bits is set in half of the cases, for neighbouring seeds, epochs, indices."""
-    hashes = hash64(np.arange(8)[:, None, None], np.arange(8)[:, None], np.arange(512)).ravel()
+    hashes = np.concatenate(
+        [hash64(seed, epoch, np.arange(512)) for seed in range(8) for epoch in range(8)]
+    )
     bits = (hashes[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     # 32,768 draws: the standard deviation of a mean is 0.0028
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.015

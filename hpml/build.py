@@ -142,31 +142,56 @@ def require_device(cfg: DictConfig) -> None:
 
 
 def _instantiate(node: Any, key: str, **settings: Any) -> Any:
-    """What a configuration's `_target_` makes. Raises UserError that names the key."""
+    """What a configuration's `_target_` makes. Raises UserError that names the key.
+
+    What a class of the user's own raises comes through as it is: they need its traceback.
+    """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    if node is None or "_target_" not in node:
-        raise UserError(f"{key}: says no _target_")
-    return _probe(key, lambda: instantiate(node, _convert_="all", **settings))
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise UserError(f"{key}: needs a _target_")
+    try:
+        return instantiate(node, _convert_="all", **settings)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        extra = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
+        if extra and isinstance(cause, ModuleNotFoundError):
+            raise UserError(f'{key}: needs the extra; pip install "hpml[{extra}]"') from error
+        if isinstance(cause, UserError) or not _raised_in(cause, THEIRS):
+            raise cause from error
+        raise UserError(f"{key}: {cause}") from error
+    except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
+        raise UserError(f"{key}: {first_line(error)}") from error
 
 
 def _probe(key: str, make: Any) -> Any:
     """Calls what a configuration's values are handed to; names the key where it refuses them."""
-    from hydra.errors import InstantiationException
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     try:
         return make()
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from error
-        extra = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
-        if isinstance(cause, ModuleNotFoundError) and extra:
-            raise UserError(f'{key}: needs the extra; pip install "hpml[{extra}]"') from error
-        raise UserError(f"{key}: {cause}") from error
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except Exception as error:
+        if not _raised_in(error, THEIRS):
+            raise
         raise UserError(f"{key}: {first_line(error)}") from error
+
+
+# The packages to which a configuration's values are handed: what they raise is about the values.
+THEIRS = ("hydra", "hpml", "lightning", "torch", "torchvision")
+
+
+def _raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
+    """Whether an exception comes from the code of one of these packages."""
+    trace = error.__traceback__
+    name = ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return name.partition(".")[0] in packages
+
+
+def raised_by_lightning(error: BaseException) -> bool:
+    """Whether Lightning itself raised an exception, and no hook that it called."""
+    return _raised_in(error, ("lightning",))
 
 
 def name_of(node: DictConfig) -> str:

@@ -91,6 +91,7 @@ COUNT_OR_NULL = Rule(int, at_least=1, nullable=True)
 FLAG = Rule(bool)
 FLAG_OR_NULL = Rule(bool, nullable=True)
 TEXT = Rule(str)
+FLOAT32_MAX = 3e38
 BATCHES = Rule(float, at_least=0, nullable=True)
 
 RULES: dict[str, Rule] = {
@@ -122,9 +123,9 @@ RULES: dict[str, Rule] = {
     "model.num_classes": Rule(int, at_least=2, nullable=True),
     "model.norm": FLAG,
     "model.init": Rule(str, choices=("torch", "torchvision")),
-    "optimizer.lr": Rule(float, above=0),
+    "optimizer.lr": Rule(float, above=0, below=FLOAT32_MAX),
     "optimizer.momentum": Rule(float, at_least=0, below=1),
-    "optimizer.weight_decay": Rule(float, at_least=0),
+    "optimizer.weight_decay": Rule(float, at_least=0, below=FLOAT32_MAX),
     "optimizer.nesterov": FLAG,
     "scheduler.interval": Rule(str, choices=("epoch", "step")),
     "trainer.max_epochs": Rule(int, at_least=-1, nullable=True),
@@ -137,8 +138,21 @@ RULES: dict[str, Rule] = {
     "trainer.limit_test_batches": BATCHES,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Rule(float, at_least=0, nullable=True),
+    "trainer.gradient_clip_algorithm": Rule(str, choices=("norm", "value"), nullable=True),
     "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
+    "trainer.num_sanity_val_steps": Rule(int, at_least=-1, nullable=True),
     "trainer.log_every_n_steps": COUNT_OR_NULL,
+    "trainer.enable_checkpointing": FLAG_OR_NULL,
+    "trainer.enable_progress_bar": FLAG_OR_NULL,
+    "trainer.enable_model_summary": FLAG_OR_NULL,
+    "trainer.benchmark": FLAG_OR_NULL,
+    "trainer.inference_mode": FLAG,
+    "trainer.use_distributed_sampler": FLAG,
+    "trainer.detect_anomaly": FLAG,
+    "trainer.barebones": FLAG,
+    "trainer.sync_batchnorm": FLAG,
+    "trainer.profiler": Rule(str, nullable=True),
+    "trainer.model_registry": Rule(str, nullable=True),
 }
 
 
@@ -167,6 +181,8 @@ def check(cfg: DictConfig) -> None:
         )
     if _select(cfg, "optimizer.nesterov") is True and not _select(cfg, "optimizer.momentum"):
         raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
+    if _select(cfg, "trainer.val_check_interval") == 0:
+        raise UserError("trainer.val_check_interval=0: give a number above 0, a time, or null")
     if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "

@@ -24,6 +24,7 @@ from hpml.build import (
     checkpoints,
     name_of,
     quiet_lightning,
+    raised_by_lightning,
     require_device,
 )
 from hpml.cli import run_hydra
@@ -115,7 +116,6 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     import lightning as L
     import torch
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from hpml import environment
     from hpml.callbacks import RunRecorder
@@ -136,13 +136,16 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     recorder.fit_called()
     try:
         trainer.fit(module, datamodule=data)
-    except MisconfigurationException as error:
-        raise UserError(f"trainer: {first_line(error)}") from error
     except torch.OutOfMemoryError as error:
         raise RunFailedError(
             f"out of memory on {trainer.strategy.root_device} "
             f"with data.batch_size={cfg.data.get('batch_size')}: give a smaller one"
         ) from error
+    except Exception as error:
+        # Lightning looks at some of its arguments only once it has a loader at hand.
+        if record.startup_s is None and raised_by_lightning(error):
+            raise UserError(f"trainer: {first_line(error)}") from error
+        raise
     recorder.fit_returned()
     if trainer.is_global_zero:
         _conclude(directory)

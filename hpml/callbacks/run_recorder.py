@@ -107,7 +107,8 @@ class RunRecorder(L.Callback):
             {name: torch.tensor(value) for name, value in figures.items()}
         )
         for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+            # one less, as Lightning logs the metrics of an epoch whose last step is over
+            logger.log_metrics(figures, step=max(0, trainer.global_step - 1))
         self.record.epochs.append(epoch)
         if trainer.is_global_zero:
             log.info(row(epoch))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.sources import DataError, EncodedBytes, ImageSet, Pixels, Source
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
 CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
@@ -38,6 +38,13 @@ class Synthetic(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
+        for key, value in (
+            ("train_samples", train_samples),
+            ("test_samples", test_samples),
+            ("image_size", image_size),
+        ):
+            if value is None:
+                raise DataError(f"data.{key}=null: data=synthetic needs a number")
         self.sizes = train_samples, test_samples
         self.image_size = image_size
         self.encoded = encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,16 +59,23 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
     model = _instantiate(cfg.model, "model", **settings)
     if isinstance(model, L.LightningModule):
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
+        if cfg.channels_last:
+            log.warning("warning: channels_last=true has no effect on your own LightningModule")
         module: L.LightningModule = model
     elif isinstance(model, torch.nn.Module):
-        optimizer = _instantiate(cfg.optimizer, "optimizer")
-        _probe("optimizer", lambda: optimizer(model.parameters()))
-        scheduler = dict(cfg.scheduler or {})
-        interval = scheduler.pop("interval", "epoch")
+        make_optimizer = _instantiate(cfg.optimizer, "optimizer")
+        optimizer = _probe("optimizer", lambda: make_optimizer(model.parameters()))
+        settings = dict(resolve(cfg)["scheduler"] or {})
+        interval = settings.pop("interval", "epoch")
+        make_scheduler = None
+        if settings:
+            make_scheduler = _instantiate(OmegaConf.create(settings), "scheduler")
+            steps = {key: 2 for key, value in settings.items() if value is None}
+            _probe("scheduler", lambda: make_scheduler(optimizer, **steps))
         module = ImageClassifier(
             model,
-            optimizer,
-            _instantiate(OmegaConf.create(scheduler), "scheduler") if scheduler else None,
+            make_optimizer,
+            make_scheduler,
             scheduler_interval=interval,
             channels_last=cfg.channels_last,
         )
@@ -95,11 +103,11 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         if logger is not None
     ]
     arguments = dict(resolve(cfg)["trainer"])
-    if arguments["enable_checkpointing"] is False:
+    if arguments.get("enable_checkpointing") is False:
         callbacks = [c for c in callbacks if not isinstance(c, L.pytorch.callbacks.Checkpoint)]
-    if arguments["enable_progress_bar"] is False:
+    if arguments.get("enable_progress_bar") is False:
         own = [c for c in own if not isinstance(c, L.pytorch.callbacks.ProgressBar)]
-    elif arguments["enable_progress_bar"] is None:  # of which the Trainer would make a bar
+    elif arguments.get("enable_progress_bar") is None:  # of which the Trainer would make a bar
         arguments["enable_progress_bar"] = any(
             isinstance(c, L.pytorch.callbacks.ProgressBar) for c in own
         )
@@ -126,9 +134,15 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
         dirpath=folder,
         filename="best",
         monitor=cfg.monitor,
-        mode="min" if "loss" in cfg.monitor else "max",
+        mode=_mode(cfg),
     )
     return [last, best]
+
+
+def _mode(cfg: DictConfig) -> str:
+    if cfg.monitor_mode != "auto":
+        return str(cfg.monitor_mode)
+    return "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
 
 
 def require_device(cfg: DictConfig) -> None:
@@ -158,7 +172,7 @@ def _instantiate(node: Any, key: str, **settings: Any) -> Any:
         extra = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
         if extra and isinstance(cause, ModuleNotFoundError):
             raise UserError(f'{key}: needs the extra; pip install "hpml[{extra}]"') from error
-        if isinstance(cause, UserError) or not _raised_in(cause, THEIRS):
+        if isinstance(cause, UserError) or not is_about_values(cause):
             raise cause from error
         raise UserError(f"{key}: {cause}") from error
     except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
@@ -170,28 +184,26 @@ def _probe(key: str, make: Any) -> Any:
     try:
         return make()
     except Exception as error:
-        if not _raised_in(error, THEIRS):
+        if not is_about_values(error):
             raise
         raise UserError(f"{key}: {first_line(error)}") from error
 
 
 # The packages to which a configuration's values are handed: what they raise is about the values.
-THEIRS = ("hydra", "hpml", "lightning", "torch", "torchvision")
+# A frame of any other package's code, the user's above all, needs its traceback.
+HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "torch", "torchvision"}
 
 
-def _raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
-    """Whether an exception comes from the code of one of these packages."""
+def is_about_values(error: BaseException) -> bool:
+    """Whether only code of HANDED_TO, called from here, had a part in an exception."""
     trace = error.__traceback__
-    name = ""
     while trace is not None:
         name = trace.tb_frame.f_globals.get("__name__", "")
+        ours = name in ("hpml.build", "hpml.train", "__main__")
+        if not ours and name.partition(".")[0] not in HANDED_TO:
+            return False
         trace = trace.tb_next
-    return name.partition(".")[0] in packages
-
-
-def raised_by_lightning(error: BaseException) -> bool:
-    """Whether Lightning itself raised an exception, and no hook that it called."""
-    return _raised_in(error, ("lightning",))
+    return True
 
 
 def name_of(node: DictConfig) -> str:

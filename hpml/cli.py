@@ -20,6 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from hpml.config import check, closest_key, find_conf, first_line
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
+from hpml.records import FILE_NAME
 
 log = logging.getLogger("hpml")
 
@@ -32,10 +33,19 @@ class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of
         self.exit_code = exit_code
 
 
-class BeforeRun(Callback):
-    """Checks a single run's configuration, then gives it a directory that no other run has.
+class BelowError(logging.Filter):
+    """Lets through what belongs on stdout; errors go to stderr."""
 
-    A directory that the command line names is taken as it is; `fresh_dir=False` does so always.
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is no error."""
+        return record.levelno < logging.ERROR
+
+
+class BeforeRun(Callback):
+    """Gives a run or a sweep a directory of its own, a run after the check of its configuration.
+
+    A run's directory is taken as it is where the command line names it, or with `fresh_dir=False`.
+    A sweep that the command line names must not be there yet.
     """
 
     def __init__(self, fresh_dir: bool) -> None:
@@ -43,14 +53,39 @@ class BeforeRun(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the program where something is wrong: of an Exception Hydra makes a warning."""
-        given = any(o.startswith("hydra.run.dir=") for o in config.hydra.overrides.hydra)
         try:
             check(config)
-            if self.fresh_dir and not given:
+            _refuse_run_dir(config)
+            if self.fresh_dir and not _given(config, "hydra.run.dir"):
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
         except UserError as error:
             _refuse(str(error))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the program where something is wrong; the launcher checks the jobs."""
+        try:
+            _refuse_run_dir(config)
+            if not (_given(config, "sweep.name") or _given(config, "hydra.sweep.dir")):
+                with flag_override(config, "readonly", False):
+                    config.hydra.sweep.dir = fresh_dir(config.hydra.sweep.dir)
+            elif any(Path(config.hydra.sweep.dir).rglob(FILE_NAME)):
+                raise UserError(
+                    f"sweep.name={config.sweep.name}: {config.hydra.sweep.dir} holds the runs of "
+                    "another sweep; give another name"
+                )
+        except UserError as error:
+            _refuse(str(error))
+
+
+def _given(config: DictConfig, key: str) -> bool:
+    overrides = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    return any(override.lstrip("+").startswith(f"{key}=") for override in overrides)
+
+
+def _refuse_run_dir(config: DictConfig) -> None:
+    if _given(config, "run_dir"):
+        raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")
 
 
 def fresh_dir(path: str) -> str:
@@ -59,7 +94,7 @@ def fresh_dir(path: str) -> str:
     Two runs that start in the same second get two directories: only one of them can make the
     first. Raises UserError where none can be made.
     """
-    wanted = Path(path)
+    wanted = Path(path).expanduser()
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         for candidate in _numbered(wanted):
@@ -152,7 +187,7 @@ def _in_words(error: BaseException, config_name: str) -> str:
     for cause in causes:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
-            close = closest_key(_defaults(config_name), key)
+            close = closest_key(_defaults(config_name, without=key), key)
             hint = f"did you mean {close}?" if close else f"+{key}=… adds a key of your own"
             return f"{key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -174,6 +209,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _defaults(config_name: str) -> DictConfig:
+def _defaults(config_name: str, without: str) -> DictConfig:
+    """The configuration with the groups that the command line chose, as far as it composes."""
+    chosen = [
+        word
+        for word in sys.argv[1:]
+        if "=" in word and "," not in word and not {"-", "."} & set(word.partition("=")[0])
+    ]
     with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
-        return hydra.compose(config_name)
+        try:
+            return hydra.compose(config_name, [w for w in chosen if not w.startswith(without)])
+        except HydraException:
+            return hydra.compose(config_name)

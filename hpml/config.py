@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,20 @@ from omegaconf.errors import OmegaConfBaseException
 from hpml.errors import UserError
 
 PACKAGE = Path(__file__).parent
-# Keys that say where a run's files go or how it is watched, not what it computes.
-NOT_IN_FINGERPRINT = ("run_dir", "output_dir", "sweep", "logger", "trainer.default_root_dir")
+# Keys that say where a run's own files go, or how it is watched: not what it computes.
+NOT_IN_FINGERPRINT = (
+    "run_dir",
+    "output_dir",
+    "sweep",
+    "logger",
+    "callbacks.progress_bar",
+    "callbacks.forecast",
+    "data.download",
+    "data.verify",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
 
 
 def find_conf() -> Path:
@@ -31,11 +43,12 @@ def find_conf() -> Path:
 class Rule:
     """What the value of a key may be.
 
-    `kind` is int, float, bool or str. The bounds hold for numbers, `choices` for strings;
-    `nullable` admits null.
+    `kind` is int, float, bool or str. The bounds hold for numbers, `choices` for strings; with
+    `length` it is a list of that many. `nullable` admits null.
     """
 
     kind: type
+    length: int | None = None
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -47,6 +60,15 @@ class Rule:
         """Whether the value has the right type and lies in the range."""
         if value is None:
             return self.nullable
+        if self.length is not None:
+            each = replace(self, length=None, nullable=False)
+            return (
+                isinstance(value, ListConfig | list | tuple)
+                and len(value) == self.length
+                and all(each.admits(item) for item in value)
+            )
+        if self.kind is str and not self.choices:
+            return isinstance(value, str | int | float)  # a folder may be called 2026
         if self.kind is float:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return False
@@ -54,7 +76,7 @@ class Rule:
             return False
         if self.choices:
             return value in self.choices
-        if self.kind in (bool, str):
+        if self.kind is bool:
             return True
         return (
             math.isfinite(value)
@@ -83,6 +105,8 @@ class Rule:
                 if bound is not None
             ]
             words = " ".join([words, " and ".join(bounds)]).strip()
+        if self.length is not None:
+            words = f"a list of {self.length}, each {words}"
         return words + (" or null" if self.nullable else "")
 
 
@@ -92,6 +116,7 @@ FLAG = Rule(bool)
 FLAG_OR_NULL = Rule(bool, nullable=True)
 TEXT = Rule(str)
 FLOAT32_MAX = 3e38
+PROFILERS = ("simple", "advanced", "pytorch", "xla")
 BATCHES = Rule(float, at_least=0, nullable=True)
 
 RULES: dict[str, Rule] = {
@@ -100,8 +125,10 @@ RULES: dict[str, Rule] = {
     "compile": FLAG,
     "channels_last": FLAG,
     "monitor": TEXT,
+    "monitor_mode": Rule(str, choices=("auto", "min", "max")),
     "evaluate": Rule(str, nullable=True),
     "output_dir": TEXT,
+    "sweep.name": TEXT,
     "data.seed": Rule(int, at_least=0, below=2**32),
     "data.root": TEXT,
     "data.batch_size": COUNT,
@@ -119,6 +146,8 @@ RULES: dict[str, Rule] = {
     "data.image_size": Rule(int, at_least=8, nullable=True),
     "data.in_memory": FLAG,
     "data.verify": FLAG,
+    "data.mean": Rule(float, length=3),
+    "data.std": Rule(float, above=0, length=3),
     "data.encoded": Rule(str, choices=("none", "jpeg")),
     "model.num_classes": Rule(int, at_least=2, nullable=True),
     "model.norm": FLAG,
@@ -127,7 +156,12 @@ RULES: dict[str, Rule] = {
     "optimizer.momentum": Rule(float, at_least=0, below=1),
     "optimizer.weight_decay": Rule(float, at_least=0, below=FLOAT32_MAX),
     "optimizer.nesterov": FLAG,
+    "optimizer.betas": Rule(float, at_least=0, below=1, length=2),
     "scheduler.interval": Rule(str, choices=("epoch", "step")),
+    "scheduler.T_max": COUNT,
+    "scheduler.gamma": Rule(float, above=0),
+    "scheduler.max_lr": Rule(float, above=0, below=FLOAT32_MAX),
+    "scheduler.total_steps": COUNT_OR_NULL,
     "trainer.max_epochs": Rule(int, at_least=-1, nullable=True),
     "trainer.min_epochs": COUNT_OR_NULL,
     "trainer.max_steps": Rule(int, at_least=-1),
@@ -151,13 +185,15 @@ RULES: dict[str, Rule] = {
     "trainer.detect_anomaly": FLAG,
     "trainer.barebones": FLAG,
     "trainer.sync_batchnorm": FLAG,
-    "trainer.profiler": Rule(str, nullable=True),
+    "trainer.profiler": Rule(str, choices=PROFILERS, nullable=True),
     "trainer.model_registry": Rule(str, nullable=True),
 }
 
 
 # The Hydra groups that a run cannot do without.
 REQUIRED = ("data", "model", "optimizer", "trainer")
+# Where an option of these groups makes something of the user's own, its keys are theirs too.
+EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
 
 
 def check(cfg: DictConfig) -> None:
@@ -170,19 +206,33 @@ def check(cfg: DictConfig) -> None:
     for group in REQUIRED:
         if not cfg.get(group):
             raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+    theirs = {
+        group
+        for group in EXTENSIBLE
+        if not str((cfg.get(group) or {}).get("_target_")).startswith(("hpml.", "torch."))
+    }
     for key, rule in RULES.items():
+        if key.partition(".")[0] in theirs:
+            continue
         value = _select(cfg, key)
         if value is not _ABSENT and not rule.admits(value):
             raise UserError(f"{key}={_spelled(value)}: give {rule}")
-    if cfg.trainer.accelerator != cfg.device:
+    accelerator = _select(cfg, "trainer.accelerator")
+    if accelerator != cfg.device:
+        if accelerator is _ABSENT:
+            raise UserError("trainer: an option of your own begins with `defaults: [default]`")
         raise UserError(
-            f"trainer.accelerator={cfg.trainer.accelerator}: `device` alone sets it; "
-            f"give device={cfg.trainer.accelerator}"
+            f"trainer.accelerator={accelerator}: `device` alone sets it; give device={accelerator}"
         )
     if _select(cfg, "optimizer.nesterov") is True and not _select(cfg, "optimizer.momentum"):
         raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
     if _select(cfg, "trainer.val_check_interval") == 0:
         raise UserError("trainer.val_check_interval=0: give a number above 0, a time, or null")
+    if cfg.data.get("val_split") and cfg.monitor in ("lr", "train/loss", "train/accuracy"):
+        raise UserError(
+            f"monitor={cfg.monitor}: with data.val_split the best epoch is chosen by it; "
+            "give val/loss or val/accuracy"
+        )
     if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "
@@ -214,7 +264,7 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
 def fingerprint(cfg: DictConfig) -> str:
     """Identifies what a run computes: 64 hexadecimal digits over its configuration and our sources.
 
-    Paths and names that do not change the result are left out.
+    What is in NOT_IN_FINGERPRINT is left out.
     """
     resolved = resolve(cfg)
     for dotted in NOT_IN_FINGERPRINT:
@@ -241,7 +291,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 def closest_key(cfg: DictConfig, dotted: str) -> str | None:
     """The key of the configuration that looks most like a mistyped one."""
-    known = list(dotted_keys(cfg))
+    known = [key for key in dotted_keys(cfg) if key != dotted]
     close = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
     if close:
         return close[0]

@@ -30,7 +30,18 @@ def _quota_cores() -> int | None:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
         return None
-    return None if quota == "max" else int(quota) // int(period)
+    return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def rank() -> int:
+    """This process's rank among those that train together, before any Trainer knows it.
+
+    Read where Lightning reads it: from torchrun, from Lightning's own launcher, from SLURM.
+    """
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
 
 
 def memory_gib() -> float:
@@ -71,8 +82,8 @@ def git_commit() -> str | None:
     return f"{commit}-dirty" if commit and changed else commit
 
 
-def describe(device: str) -> dict[str, Any]:
-    """The record's `environment`; `device` is the name of the kind of device used."""
+def describe(device: str | None = None) -> dict[str, Any]:
+    """The record's `environment`; `device` is the kind of device used, None before it is known."""
     import lightning
     import torch
 

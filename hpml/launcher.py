@@ -1,6 +1,7 @@
 """The launcher of `-m`: checks all jobs before the first, names their folders, shows a table."""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from omegaconf import DictConfig
+
+from hpml.config import check
+from hpml.errors import UserError
 
 log = logging.getLogger("hpml")
 
@@ -24,8 +29,6 @@ class SweepLauncher(BasicLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Checks all, runs all, and prints the table of what is in the sweep's folder."""
-        from hpml.config import check
-        from hpml.errors import UserError
         from hpml.report.sweep_table import print_table
 
         assert self.hydra_context is not None
@@ -36,6 +39,7 @@ class SweepLauncher(BasicLauncher):
             job = loader.load_sweep_config(self.config, list(overrides))
             try:
                 check(job)
+                _one_process(job)
             except UserError as error:
                 raise UserError(f"{error} (job {name}; no job was started)") from error
         directory = Path(str(self.config.hydra.sweep.dir))
@@ -60,6 +64,16 @@ class SweepLauncher(BasicLauncher):
         return results
 
 
+def _one_process(job: DictConfig) -> None:
+    """Refuses several processes: Lightning would start the whole sweep again in each of them."""
+    for key, most in (("devices", (1, "1", "auto", [0], "0,")), ("num_nodes", (1,))):
+        if job.trainer.get(key, 1) not in most:
+            raise UserError(
+                f"trainer.{key}={job.trainer[key]}: a sweep's jobs train in one process each; "
+                "run this one alone, without -m"
+            )
+
+
 def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[str]:
     """The name of each job's folder: the overrides in which the jobs differ.
 
@@ -82,6 +96,4 @@ def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[
 
 def _as_folder(name: str) -> str:
     """A name with nothing in it that a folder's name cannot hold on some system, nor too long."""
-    return "".join(letter if letter.isalnum() or letter in "=,.-_+[]~" else "_" for letter in name)[
-        :200
-    ]
+    return re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hpml.errors import RunFailedError
+from hpml.errors import RunFailedError, UserError
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -29,8 +29,7 @@ class ImageClassifier(L.LightningModule):
     loop `test/loss`, `test/accuracy`), each a mean over all samples of the epoch, and `lr`.
 
     A loss that is not finite ends the run with RunFailedError: on the CPU before the weights are
-    touched, elsewhere within FINITE_CHECK_EVERY_N_STEPS steps. Weights that are not finite are
-    never saved.
+    touched, elsewhere within FINITE_CHECK_EVERY_N_STEPS steps.
 
     Args:
         network: takes float32 images (N, 3, H, W), gives logits (N, classes).
@@ -122,22 +121,17 @@ class ImageClassifier(L.LightningModule):
             return optimizer
         keywords = getattr(self.make_scheduler, "keywords", {})
         missing = {"total_steps"} & {key for key, value in keywords.items() if value is None}
-        steps = dict.fromkeys(missing, self.trainer.estimated_stepping_batches)
+        steps = {}
+        if missing:
+            total = self.trainer.estimated_stepping_batches
+            if total == float("inf"):
+                raise UserError("scheduler.total_steps=null: this run has no known end; give it")
+            steps = dict.fromkeys(missing, total)
         scheduler = self.make_scheduler(optimizer, **steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to save weights that are not finite."""
-        self._raise_if_not_finite()
-        for name, value in checkpoint["state_dict"].items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise RunFailedError(
-                    f"the weights of {name} are not finite after epoch {self.current_epoch}; "
-                    "no checkpoint was written. Lower optimizer.lr"
-                )
 
     def _watch(self, loss: Tensor, batch_idx: int, check_every_n_steps: int) -> None:
         finite = loss.isfinite()

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,16 +70,15 @@ class RunRecord:
         finite become null, since JSON has no word for them.
         """
         text = json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{FILE_NAME}.")
+        temporary = directory / f".{FILE_NAME}.{os.getpid()}"
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with temporary.open("w", encoding="utf-8") as file:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)  # mkstemp lets nobody else read
-            Path(temporary).replace(directory / FILE_NAME)
+            temporary.replace(directory / FILE_NAME)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         _sync_directory(directory)
 

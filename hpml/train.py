@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 import time
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 import hpml
+from hpml import environment
 from hpml.build import (
     build_data,
     build_module,
     build_trainer,
     checkpoints,
+    is_about_values,
     name_of,
     quiet_lightning,
-    raised_by_lightning,
     require_device,
 )
 from hpml.cli import run_hydra
@@ -49,7 +49,7 @@ def job(cfg: DictConfig) -> float | None:
 
     None where the run's module does not log it.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {cfg.run_dir}")
     record = train(cfg)
@@ -84,7 +84,7 @@ def train(cfg: DictConfig) -> RunRecord:
         if cfg.evaluate is None:
             _fit(cfg, record, directory)
         else:
-            _evaluate(cfg, record, directory)
+            _evaluate(cfg, record)
     return record
 
 
@@ -92,7 +92,7 @@ def train(cfg: DictConfig) -> RunRecord:
 def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
     """Writes the record when a run starts, and when it ends, however it ends."""
     started = time.perf_counter()
-    writes = "LOCAL_RANK" not in os.environ or os.environ["LOCAL_RANK"] == "0"
+    writes = environment.rank() == 0
     if writes:
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -116,26 +116,27 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     import lightning as L
     import torch
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from hpml import environment
     from hpml.callbacks import RunRecorder
 
     quiet_lightning()
+    record.environment = environment.describe()
     require_device(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
     recorder = RunRecorder(record, directory)
     trainer = build_trainer(cfg, [recorder, *checkpoints(cfg, directory)])
-    device = trainer.strategy.root_device.type
-    record.environment = environment.describe(device)
+    record.environment["device"] = trainer.strategy.root_device.type
     record.model = _describe_model(cfg, module)
     if trainer.is_global_zero:
         record.write(directory)
         _announce(cfg, record, data)
     recorder.fit_called()
     try:
-        trainer.fit(module, datamodule=data)
+        with logging_redirect_tqdm():  # the bar steps aside for each line
+            trainer.fit(module, datamodule=data)
     except torch.OutOfMemoryError as error:
         raise RunFailedError(
             f"out of memory on {trainer.strategy.root_device} "
@@ -143,7 +144,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         ) from error
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
-        if record.startup_s is None and raised_by_lightning(error):
+        if record.startup_s is None and is_about_values(error):
             raise UserError(f"trainer: {first_line(error)}") from error
         raise
     recorder.fit_returned()
@@ -151,7 +152,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         _conclude(directory)
 
 
-def _evaluate(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
+def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     """Evaluates a checkpoint on the test set, with the model and data that it was trained with.
 
     What the command line says of `model` or `data` goes before what the checkpoint says.
@@ -159,11 +160,10 @@ def _evaluate(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     import lightning as L
     import torch
 
-    from hpml import environment
-
     quiet_lightning()
+    record.environment = environment.describe()
     require_device(cfg)
-    path = Path(cfg.evaluate)
+    path = Path(str(cfg.evaluate))
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         trained_with, names = checkpoint["hpml_config"], checkpoint["hpml_names"]
@@ -172,10 +172,15 @@ def _evaluate(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         raise UserError(f"evaluate={path}: there is no such file") from error
     except Exception as error:
         raise UserError(f"evaluate={path}: no checkpoint of hpml ({first_line(error)})") from error
-    given = {override.lstrip("+~").partition("=")[0].split(".")[0] for override in record.overrides}
-    for group in {"model", "data"} - given:
+    given = {override.lstrip("+~").partition("=")[0] for override in record.overrides}
+    for group in {"data", "model"} - given:
+        asked = cfg[group]
         cfg[group] = OmegaConf.create(trained_with[group])
-    record.config = resolve(cfg)
+        for key in given:
+            if key.startswith(f"{group}."):
+                OmegaConf.update(cfg, key, OmegaConf.select(asked, key.removeprefix(f"{group}.")))
+    check(cfg)
+    record.config, record.fingerprint = resolve(cfg), fingerprint(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
@@ -184,7 +189,7 @@ def _evaluate(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     except RuntimeError as error:
         raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
     trainer = build_trainer(cfg, [])
-    record.environment = environment.describe(trainer.strategy.root_device.type)
+    record.environment["device"] = trainer.strategy.root_device.type
     record.model = _describe_model(cfg, module)
     if "model" not in given:
         record.model["name"] = names["model"]

@@ -1,5 +1,7 @@
 import inspect
 import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -151,10 +153,11 @@ def test_a_mistyped_key_finds_its_neighbour(
     assert closest_key(compose(), typed) == meant
 
 
-def test_two_runs_in_one_second_get_two_directories(tmp_path: object) -> None:
-    """The second run finds its directory taken and takes the next."""
-    first, second = fresh_dir(f"{tmp_path}/a/b"), fresh_dir(f"{tmp_path}/a/b")
-    assert (first, second) == (f"{tmp_path}/a/b", f"{tmp_path}/a/b-2")
+def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None:
+    """However many ask at once for the same directory, each gets another."""
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(fresh_dir, [f"{tmp_path}/a/b"] * 64))
+    assert set(made) == {f"{tmp_path}/a/b", *(f"{tmp_path}/a/b-{k}" for k in range(2, 65))}
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: object) -> None:

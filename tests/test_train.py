@@ -15,7 +15,7 @@ from conftest import TINY, Compose
 from torch.nn import functional as F
 
 from hpml.build import build_data, build_module, build_trainer
-from hpml.config import resolve
+from hpml.config import check, resolve
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
 from hpml.records import RunRecord
@@ -76,6 +76,28 @@ def test_the_figures_reach_tensorboard(compose: Compose, tmp_path: Path) -> None
     assert curves["val/accuracy"][1].value == pytest.approx(
         record.epochs[1].metrics["val/accuracy"]
     )
+
+
+def test_epochs_without_validation_have_no_validation_metrics(compose: Compose) -> None:
+    """What the last validation left in `callback_metrics` is not taken for new."""
+    record = train(compose(*TINY, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    assert [("val/loss" in epoch.metrics) for epoch in record.epochs] == [False, True, False]
+    assert all("train/loss" in epoch.metrics for epoch in record.epochs)
+
+
+class Watch(L.Callback):
+    seen: dict[str, Any]
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        type(self).seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def test_the_figures_reach_callback_metrics(compose: Compose) -> None:
+    """Whoever reads the Trainer's metrics finds the last epoch's time and throughput."""
+    record = train(compose(*TINY, "+callbacks.mine._target_=test_train.Watch"))
+    last = record.epochs[-1]
+    assert Watch.seen["time/epoch_s"] == pytest.approx(last.time["epoch_s"])
+    assert Watch.seen["throughput/samples_per_s"] == pytest.approx(last.samples_per_s)
 
 
 def test_a_run_repeats_bit_for_bit(compose: Compose, tmp_path: Path) -> None:
@@ -222,6 +244,20 @@ def test_evaluate_gives_the_metrics_of_the_last_epoch(compose: Compose, tmp_path
     assert again.status == "completed"
 
 
+def test_evaluate_takes_single_keys_from_the_command_line(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the group stays the checkpoint's; the record's configuration is what was run."""
+    train(compose(*TINY))
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    monkeypatch.setattr("hpml.train._overrides", lambda: ["data.batch_size=5"])
+    cfg = compose("device=cpu", f"evaluate={path}", "data.batch_size=5", "callbacks=none")
+    again = train(cfg)
+    assert again.config["data"]["batch_size"] == 5
+    assert again.config["data"]["_target_"] == "hpml.data.Synthetic"
+    assert again.config["model"]["_target_"] == "hpml.model.small"
+
+
 def test_evaluate_says_what_is_wrong_with_a_file(compose: Compose, tmp_path: Path) -> None:
     """No file, no checkpoint, and the checkpoint of another program."""
     for name, content in (("text", b"no checkpoint"), ("other", None)):
@@ -282,7 +318,9 @@ def test_away_from_the_cpu_the_loss_is_looked_at_now_and_then(compose: Compose) 
 def test_weights_that_are_not_finite_are_not_saved(compose: Compose, tmp_path: Path) -> None:
     """Also where every loss was finite: the last step may have broken the weights."""
     cfg = compose(*TINY, "+callbacks.mine._target_=test_train.BreaksWeights")
-    with pytest.raises(RunFailedError, match="no checkpoint was written"):
+    with pytest.raises(
+        RunFailedError, match="is not finite after epoch 0; no checkpoint was written"
+    ):
         train(cfg)
     assert not list((tmp_path / "run").rglob("*.ckpt"))
 
@@ -326,13 +364,49 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
-def test_compile_and_channels_last_change_no_name(compose: Compose, tmp_path: Path) -> None:
-    """Their checkpoints load into the plain network."""
+def test_channels_last_changes_no_name(compose: Compose, tmp_path: Path) -> None:
+    """Its checkpoint loads into the plain network, and it learned the same."""
     plain = checkpoint_of(compose, tmp_path)
     fast = checkpoint_of(compose, tmp_path, "channels_last=true")
     assert list(plain["state_dict"]) == list(fast["state_dict"])
     for name, value in plain["state_dict"].items():
         torch.testing.assert_close(value, fast["state_dict"][name], rtol=0.05, atol=0.01)
+
+
+def test_compile_changes_no_name(compose: Compose, tmp_path: Path) -> None:
+    """A compiled network's checkpoint loads into the plain one, and it learned the same."""
+    plain = checkpoint_of(compose, tmp_path, "trainer.max_epochs=1")
+    compiled = checkpoint_of(compose, tmp_path, "trainer.max_epochs=1", "compile=true")
+    assert list(plain["state_dict"]) == list(compiled["state_dict"])
+    for name, value in plain["state_dict"].items():
+        torch.testing.assert_close(value, compiled["state_dict"][name], rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["scheduler=cosine", "trainer.max_epochs=-1", "trainer.max_steps=3"],
+            "scheduler.T_max=-1",
+        ),
+        (["scheduler=multistep", "scheduler.gamma=abc"], "scheduler.gamma=abc: give a number"),
+        (["scheduler=multistep", "scheduler.milestones=3"], "scheduler: 'int' object is not iter"),
+        (
+            ["scheduler=one_cycle", "trainer.max_epochs=-1", "trainer.max_time=00:00:01:00"],
+            "scheduler.total_steps=null: this run has no known end",
+        ),
+        (["data.mean=[a,b,c]"], r"data.mean=\[.*: give a list of 3, each a number"),
+        (["data.std=0.5"], "data.std=0.5: give a list of 3, each a number above 0"),
+        (["optimizer=adam", "optimizer.betas=3"], "optimizer.betas=3: give a list of 2"),
+        (["data.val_split=0.5", "monitor=lr"], "monitor=lr: with data.val_split"),
+    ],
+)
+def test_what_would_break_or_mislead_is_refused(
+    compose: Compose, overrides: list[str], message: str
+) -> None:
+    """Wrong in silence, or by an error of torch's: told by its key instead."""
+    with pytest.raises(UserError, match=message):
+        train(compose(*TINY, *overrides))
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "multistep", "one_cycle"])
@@ -347,7 +421,7 @@ def test_schedulers_reach_their_end(compose: Compose, scheduler: str) -> None:
     "optimizer", ["sgd", "nesterov", "adagrad", "adadelta", "adam", "adamw", "rmsprop"]
 )
 def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
-    """Five epochs lower the loss at the learning rate that is its default."""
+    """Six epochs lower the loss at the learning rate that is its default."""
     cfg = compose(*TINY, f"optimizer={optimizer}", "trainer.max_epochs=6", "data.batch_size=16")
     losses = [epoch.metrics["train/loss"] or 0 for epoch in train(cfg).epochs]
     assert losses[-1] < losses[0]
@@ -364,6 +438,28 @@ def test_a_gpu_that_is_not_there_is_named(compose: Compose) -> None:
     """What to give instead."""
     with pytest.raises(UserError, match="device=gpu: PyTorch sees no GPU here"):
         train(compose(*TINY, "device=gpu"))
+
+
+class Broken(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(0.5, 3)  # type: ignore[arg-type]
+
+
+def test_an_error_in_code_of_ones_own_comes_through(compose: Compose) -> None:
+    """It is no wrong value of the configuration: its author needs the traceback."""
+    cfg = compose(*TINY)
+    cfg.model = {"_target_": "test_train.Broken"}
+    with pytest.raises(TypeError) as caught:
+        train(cfg)
+    assert "torch.nn.Linear(0.5, 3)" in str(caught.getrepr(style="long"))
+
+
+def test_keys_of_ones_own_may_have_our_names(compose: Compose) -> None:
+    """Rules are for our options; another class's `init` or `norm` is its own."""
+    cfg = compose(*TINY)
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": "ten", "norm": "group"}
+    check(cfg)
 
 
 class OwnModule(L.LightningModule):

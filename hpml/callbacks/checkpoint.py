@@ -5,6 +5,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.errors import RunFailedError
+
 
 class Checkpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint under one fixed name, with more of the run inside.
@@ -29,5 +31,11 @@ class Checkpoint(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the contents."""
+        """Adds the contents, and refuses weights that are not finite, whatever the module."""
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise RunFailedError(
+                    f"{name} is not finite after epoch {trainer.current_epoch}; "
+                    "no checkpoint was written. Lower the learning rate"
+                )
         checkpoint.update(self.contents)

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 log = logging.getLogger("hpml")
@@ -63,6 +64,9 @@ class Forecast(L.Callback):
         if not self._saw_validation and trainer.num_training_batches:
             batches *= 1 + sum(trainer.num_val_batches) / trainer.num_training_batches / 3
         remaining_s = batches * elapsed / steps
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):  # trainer.max_time
+                remaining_s = min(remaining_s, callback.time_remaining() or 0)
         if self.longer_than_s < remaining_s < float("inf") and trainer.is_global_zero:
             log.info(f"forecast: {in_words(remaining_s)}; to shorten: {_advice(trainer)}")
 
@@ -90,5 +94,5 @@ def _remaining_batches(trainer: L.Trainer, batch_idx: int) -> float:
 
 def _advice(trainer: L.Trainer) -> str:
     if trainer.strategy.root_device.type == "cpu":
-        return "device=gpu, or data.train_samples=5000, or compile=true channels_last=true"
-    return "compile=true channels_last=true trainer.precision=bf16-mixed, or fewer epochs"
+        return "a GPU, fewer epochs, fewer samples (data.train_samples), or compile=true"
+    return "fewer epochs, compile=true, channels_last=true, or trainer.precision=bf16-mixed"

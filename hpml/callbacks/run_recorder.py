@@ -37,10 +37,15 @@ class RunRecorder(L.Callback):
         self._trained_until: float | None = None
         self._begun_at = 0.0
         self._open: EpochRecord | None = None
+        # Metrics that a validation logs stay in `callback_metrics` through the epochs without one.
+        self._known_before: set[str] = set()
+        self._of_validation: set[str] = set()
+        self._validated = False
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`."""
         self._fit_called_at = time.perf_counter()
+        self._open = None
 
     def fit_returned(self) -> None:
         """Ends the clock of `finish_s`."""
@@ -57,6 +62,7 @@ class RunRecorder(L.Callback):
         else:
             self._end_epoch(trainer, begins_at)
         self._begun_at = begins_at
+        self._validated = False
         self._open = EpochRecord(
             epoch=trainer.current_epoch,
             steps=0,
@@ -83,6 +89,16 @@ class RunRecorder(L.Callback):
         else:
             self._open.samples += size * trainer.world_size
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remembers which metrics are there without this validation."""
+        self._known_before = set(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remembers which ones it brought."""
+        if not trainer.sanity_checking:
+            self._validated = True
+            self._of_validation |= set(trainer.callback_metrics) - self._known_before
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ends the last epoch."""
         self._trained_until = time.perf_counter()
@@ -101,7 +117,7 @@ class RunRecorder(L.Callback):
         epoch.metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name not in figures
+            if name not in figures and (self._validated or name not in self._of_validation)
         }
         trainer.callback_metrics.update(
             {name: torch.tensor(value) for name, value in figures.items()}

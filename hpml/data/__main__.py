@@ -30,6 +30,8 @@ def fetch(cfg: DictConfig) -> None:
     Raises UserError that names all files that cannot be decoded.
     """
     check(cfg)
+    if "verify" in cfg.data:
+        cfg.data.verify = False  # it stops at the first broken file, where this lists them all
     from hpml.build import build_data
     from hpml.data import ImageDataModule
 
@@ -53,7 +55,7 @@ def fetch(cfg: DictConfig) -> None:
     if broken:
         more = f"\n… and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         listed = "\n".join(broken[:SHOWN])
-        raise UserError(f"{len(broken)} images cannot be decoded:\n{listed}{more}")
+        raise UserError(f"{len(broken)} images cannot be used:\n{listed}{more}")
     log.info("all images can be decoded")
 
 

@@ -24,7 +24,7 @@ class Cifar10(ImageDataModule):
 
     def __init__(self, root: str, download: bool = True, **loading: Any) -> None:
         super().__init__(**loading)
-        self.root = Path(root)
+        self.root = Path(str(root)).expanduser()
         self.download = download
 
     def load(self) -> ImageSet:
@@ -32,10 +32,7 @@ class Cifar10(ImageDataModule):
         if not self.download and not self.root.is_dir():
             raise DataError(f"data.root={self.root}: there is no such folder")
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / ".cifar10.lock"):  # runs that start at once download once
-                train = CIFAR10(str(self.root), train=True, download=self.download)
-                test = CIFAR10(str(self.root), train=False)
+            train, test = self._fetched() or self._fetch()
         except RuntimeError as error:  # torchvision's word for a failed md5 sum
             archive = self.root / CIFAR10.filename
             raise DataError(
@@ -57,6 +54,25 @@ class Cifar10(ImageDataModule):
             classes=tuple(train.classes),
             where=str(self.root / CIFAR10.base_folder),
         )
+
+    def _fetched(self) -> tuple[CIFAR10, CIFAR10] | None:
+        """Both sets if they are there and intact; a folder that cannot be written is as good."""
+        try:
+            return self._read(train=True), self._read(train=False)
+        except RuntimeError:
+            if not self.download:
+                raise
+            return None
+
+    def _fetch(self) -> tuple[CIFAR10, CIFAR10]:
+        """Fetches them; of runs that start at once, one does and the others wait."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / ".cifar10.lock"):
+            train = CIFAR10(str(self.root), train=True, download=True)
+        return train, self._read(train=False)
+
+    def _read(self, train: bool) -> CIFAR10:
+        return CIFAR10(str(self.root), train=train)
 
 
 def _pixels(dataset: CIFAR10) -> Pixels:

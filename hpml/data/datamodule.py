@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from abc import abstractmethod
 from functools import partial
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from hpml.data.pipelines import (
     as_is,
 )
 from hpml.data.sampling import EpochSampler, permutation
-from hpml.data.sources import DataError, ImageSet, in_memory
+from hpml.data.sources import DataError, ImageSet, Pixels
 from hpml.environment import usable_cores
 
 log = logging.getLogger("hpml")
@@ -81,11 +80,6 @@ class ImageDataModule(L.LightningDataModule):
         std: list[float],
     ) -> None:
         super().__init__()
-        for key, channels in (("data.mean", mean), ("data.std", std)):
-            if len(channels) != 3:
-                raise DataError(f"{key}={list(channels)}: give three numbers, one a channel")
-        if min(std) <= 0:
-            raise DataError(f"data.std={list(std)}: give numbers above 0")
         self.seed = seed
         self.batch_size = batch_size
         self.num_workers = 0 if pipeline == "device" else num_workers
@@ -108,9 +102,9 @@ class ImageDataModule(L.LightningDataModule):
         self._resident: dict[tuple[bool, torch.device], ResidentSet] = {}
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    @abstractmethod
     def load(self) -> ImageSet:
-        """Reads or makes the data set. Raises DataError."""
+        """Reads or makes the data set. Raises DataError, or OSError for an unreadable folder."""
+        raise NotImplementedError
 
     @property
     def num_classes(self) -> int:
@@ -122,7 +116,10 @@ class ImageDataModule(L.LightningDataModule):
         """Loads and splits the data, once. Raises DataError."""
         if self.loaded is not None:
             return
-        loaded = self.load()
+        try:
+            loaded = self.load()
+        except OSError as error:
+            raise DataError(f"{error.filename}: {error.strerror}") from error
         chosen = _subset(len(loaded.train), self.train_samples, "data.train_samples", loaded.where)
         held_out = round(len(chosen) * self.val_split)
         if self.val_split and not 0 < held_out < len(chosen):
@@ -147,7 +144,7 @@ class ImageDataModule(L.LightningDataModule):
         self.loaded = loaded
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The shuffled, augmented training batches, from wherever the Trainer's loops stand."""
+        """The shuffled, augmented training batches of the epoch where the Trainer stands."""
         assert self.train is not None, "setup comes first"
         loader = self._loader(self.train, shuffle=True, is_test=False)
         if self.trainer is not None:
@@ -174,16 +171,24 @@ class ImageDataModule(L.LightningDataModule):
 
     def _loader(self, split: Split, shuffle: bool, is_test: bool) -> DataLoader[Any]:
         on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        for guess in GUESSES:
+            warnings.filterwarnings("ignore", message=guess)
+        sampler = EpochSampler(
+            len(split),
+            seed=self.seed,
+            shuffle=shuffle,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+        if shuffle and len(sampler) < self.batch_size:
+            raise DataError(
+                f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
+                f"has only {len(sampler)} training samples"
+            )
         loader: DataLoader[Any] = DataLoader(
             self._dataset(split, is_test),
             batch_size=self.batch_size,
-            sampler=EpochSampler(
-                len(split),
-                seed=self.seed,
-                shuffle=shuffle,
-                rank=self.trainer.global_rank if self.trainer else 0,
-                world_size=self.trainer.world_size if self.trainer else 1,
-            ),
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
             drop_last=shuffle and self.drop_last,
@@ -197,8 +202,6 @@ class ImageDataModule(L.LightningDataModule):
             log.warning(
                 f"warning: data.num_workers={self.num_workers} on {usable_cores()} usable cores"
             )
-        for guess in GUESSES:
-            warnings.filterwarnings("ignore", message=guess)
         return loader
 
     def _dataset(self, split: Split, is_test: bool) -> Pipeline:
@@ -230,7 +233,8 @@ class ImageDataModule(L.LightningDataModule):
             assert self.loaded is not None
             source = self.loaded.test if is_test else self.loaded.train
             assert source is not None
-            self._resident[key] = ResidentSet(in_memory(source), device)
+            pixels = source if isinstance(source, Pixels) else Pixels.decoded(source)
+            self._resident[key] = ResidentSet(pixels, device)
         return self._resident[key]
 
     def _mean_and_std(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, Files, ImageSet, Source, in_memory
+from hpml.data.sources import DataError, Files, ImageSet, Pixels, Source
 
 log = logging.getLogger("hpml")
 
@@ -36,7 +36,7 @@ class ImageFolder(ImageDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(**loading)
-        self.root = Path(root)
+        self.root = Path(str(root)).expanduser()
         self.image_size = image_size
         self.in_memory = in_memory
         self.verify = verify
@@ -79,7 +79,7 @@ class ImageFolder(ImageDataModule):
     def _source(self, files: list[tuple[Path, int]], size: tuple[int, int]) -> Source:
         labels = torch.tensor([label for _, label in files])
         source = Files([path for path, _ in files], labels, size, resize=bool(self.image_size))
-        return in_memory(source) if self.in_memory else source
+        return Pixels.decoded(source) if self.in_memory else source
 
 
 def verify(path: Path) -> None:
@@ -96,7 +96,9 @@ def verify(path: Path) -> None:
                 image.load()  # some cameras write on behind the image's end
             elif image.format == "PNG" and not _ends_with(file, b"IEND\xaeB`\x82"):
                 raise DataError(f"{path}: the file is truncated")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # each of Pillow's decoders has its own words for a broken file
         size = path.stat().st_size if path.exists() else 0
         raise DataError(f"{path}: not an image that can be read ({size} bytes)") from error
 

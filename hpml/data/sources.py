@@ -54,6 +54,17 @@ class Pixels(Source):
         self.padded = torch.from_numpy(pad(images))
         self.labels = labels
 
+    @classmethod
+    def decoded(cls, source: Source) -> "Pixels":
+        """All of another source's images, fetched once, in parts that bound the memory."""
+        first = source.fetch(np.arange(1))
+        kept = cls(np.zeros((len(source), *first.shape[1:]), np.uint8), source.labels)
+        inner = kept.padded.numpy()[:, :, PADDING:-PADDING, PADDING:-PADDING]
+        for start in range(0, len(source), 1024):
+            stop = min(start + 1024, len(source))
+            inner[start:stop] = source.fetch(np.arange(start, stop))
+        return kept
+
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """Copies them out of the whole set."""
         images: np.ndarray = self.padded.numpy()[indices, :, PADDING:-PADDING, PADDING:-PADDING]
@@ -114,16 +125,20 @@ class Files(Source):
                             f"{path}: {image.width}×{image.height} pixels where the first image "
                             f"has {width}×{height}; give data.image_size to resize all"
                         )
-                    rgb = image.convert("RGB")
+                    rgb = Image.fromarray(np.ascontiguousarray(pixels(image).transpose(1, 2, 0)))
                     return pixels(rgb.resize((width, height), Image.Resampling.BILINEAR))
                 return pixels(image)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            # Pillow raises SyntaxError for some broken PNG files
+        except DataError:
+            raise
+        except Exception as error:  # each of Pillow's decoders has its own words for a broken file
             raise DataError(f"{path}: cannot be decoded ({error})") from error
 
 
 def pixels(image: Image.Image) -> np.ndarray:
     """A PIL image of any mode as uint8 of shape (3, H, W), RGB."""
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 255 instead of scaling
+        gray = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+        return np.broadcast_to(gray, (3, *gray.shape))
     return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
@@ -138,12 +153,3 @@ class ImageSet:
     test: Source | None
     classes: tuple[str, ...]
     where: str  # for messages: the folder, or a description
-
-
-def in_memory(source: Source) -> Pixels:
-    """All of a source's images, fetched once."""
-    if isinstance(source, Pixels):
-        return source
-    starts = range(0, len(source), 1024)
-    parts = [source.fetch(np.arange(start, min(start + 1024, len(source)))) for start in starts]
-    return Pixels(np.concatenate(parts), source.labels)

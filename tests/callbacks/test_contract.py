@@ -81,3 +81,9 @@ def test_its_state_key_is_its_own(kind: type[L.Callback], tmp_path: Path) -> Non
     """Stateful callbacks are told apart in a checkpoint."""
     assert kind.__name__ in make(kind, tmp_path).state_key
     pickle.dumps(make(kind, tmp_path).state_dict())
+
+
+def test_checkpoints_under_two_names_are_told_apart(tmp_path: Path) -> None:
+    """`last` and `best` keep their own states in one checkpoint."""
+    one, other = (callbacks.Checkpoint({}, dirpath=tmp_path, filename=n) for n in ("last", "best"))
+    assert one.state_key != other.state_key

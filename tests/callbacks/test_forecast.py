@@ -38,6 +38,7 @@ def fake_trainer(**changes: Any) -> Any:
             "accumulate_grad_batches": 1,
             "sanity_checking": False,
             "is_global_zero": True,
+            "callbacks": [],
             "strategy": SimpleNamespace(root_device=torch.device("cpu")),
         }
         | changes
@@ -58,7 +59,7 @@ def told(clock: Clock, caplog: Any, step_s: float, steps: int = 20, **changes: A
 def test_it_is_told_once_from_the_steady_steps(clock: Clock, caplog: Any) -> None:
     """10 epochs of 100 batches of 2 s, validation at a third of 30: 1,000 x 1.1 x 2 s."""
     (line,) = told(clock, caplog, step_s=2)
-    assert line.startswith("forecast: about 36 min; to shorten: device=gpu")
+    assert line.startswith("forecast: about 36 min; to shorten: a GPU, ")
 
 
 def test_a_short_run_is_not_told(clock: Clock, caplog: Any) -> None:

@@ -136,3 +136,13 @@ Cifar10({str(tmp_path / "data")!r}, **{SETTINGS!r}).setup()
     ]
     assert [process.wait() for process in processes] == [0, 0]
     assert server.downloads == one
+
+
+def test_a_folder_that_cannot_be_written_is_as_good(
+    server: type[CountingHandler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a cluster keeps it read-only and intact, neither lock nor download is asked for."""
+    cost_of_a_download(server, tmp_path)
+    monkeypatch.setattr("hpml.data.cifar10.FileLock", lambda *_: pytest.fail("a lock"))
+    Cifar10(str(tmp_path), **SETTINGS).setup()
+    assert server.downloads == 0

@@ -38,16 +38,20 @@ def test_in_memory_holds_the_same_pixels(image_folder: Path) -> None:
 
 
 def test_any_format_mode_and_size(image_folder: Path) -> None:
-    """Grayscale, palette and transparent images become RGB; with a size all are resized."""
+    """Gray of 8 and 16 bits, palette and transparent images become RGB, of one size."""
     folder = image_folder / "train" / "cat"
     Image.new("L", (20, 10), 128).save(folder / "gray.jpg")
     Image.new("RGBA", (5, 9), (1, 2, 3, 0)).save(folder / "clear.png")
     Image.new("P", (8, 8)).save(folder / "palette.gif")
-    Image.new("I;16", (8, 8), 65535).save(folder / "deep.png")
+    Image.new("I;16", (8, 8), 32768).save(folder / "deep.png")
     data = make_data(image_folder, image_size=16)
     data.setup()
     assert data.loaded is not None
-    assert data.loaded.train.fetch(np.arange(len(data.loaded.train))).shape == (20, 3, 16, 16)
+    images = data.loaded.train.fetch(np.arange(len(data.loaded.train)))
+    assert images.shape == (20, 3, 16, 16)
+    names = [Path(path).name for path in data.loaded.train.paths]  # type: ignore[attr-defined]
+    assert abs(int(images[names.index("gray.jpg")].mean()) - 128) < 3
+    assert images[names.index("deep.png")].mean() == pytest.approx(32768 // 257, abs=1)
 
 
 def test_val_serves_as_test(image_folder: Path) -> None:

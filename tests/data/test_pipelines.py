@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,21 @@ def test_a_subset_is_the_same_for_every_seed() -> None:
     assert one.train is not None
     assert other.train is not None
     assert (one.train.indices == other.train.indices).all()
+
+
+def test_too_many_workers_are_one_line(tmp_path: Path) -> None:
+    """Of torch's paragraph and Lightning's hints nothing is left."""
+    program = tmp_path / "program.py"
+    program.write_text("""
+import logging
+from test_pipelines import batches, make_data
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    batches(make_data(num_workers=9, train_samples=16), epochs=1)
+""")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"warning: data.num_workers=9 on \d+ usable cores\n", done.stderr)

@@ -10,7 +10,7 @@ STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 def test_it_is_the_same_every_time() -> None:
-    """The same images for the same size, others in the test set; a golden sum over machines."""
+    """The same images for the same size, others in the test set; labels go round."""
     one, labels = generate(50, 32, stream=0)
     assert (one == generate(50, 32, stream=0)[0]).all()
     assert (one != generate(50, 32, stream=1)[0]).any()

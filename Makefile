@@ -12,6 +12,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not found; give make PYTHON=python3.12, say" >&2; exit 1; }
 	@$(PYTHON) scripts/check_install.py
 	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python scripts/check_install.py --network
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

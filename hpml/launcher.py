@@ -51,7 +51,7 @@ class SweepLauncher(BasicLauncher):
             in_its_folder = [*overrides, f"hydra.sweep.subdir='{name}'"]
             results += super().launch([in_its_folder], initial_job_idx + offset)
         print_table([directory])
-        log.info(f"sweep: {directory}")
+        log.info(f"sweep: {directory}; curves: tensorboard --logdir {directory}")
         failed = [
             name
             for name, result in zip(names, results, strict=True)

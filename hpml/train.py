@@ -31,7 +31,7 @@ from hpml.cli import run_hydra
 from hpml.config import check, fingerprint, first_line, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals
-from hpml.records import RunRecord, now
+from hpml.records import FILE_NAME, RunRecord, now
 
 if TYPE_CHECKING:
     import lightning as L
@@ -51,7 +51,7 @@ def job(cfg: DictConfig) -> float | None:
     """
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
-    log.info(f"hpml {hpml.__version__} in {cfg.run_dir}")
+    log.info(f"hpml {hpml.__version__} in {_from_here(Path(cfg.run_dir))}")
     record = train(cfg)
     metrics = record.epochs[-1].metrics if record.epochs else {}
     if record.epochs and cfg.monitor not in metrics:
@@ -234,8 +234,14 @@ def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -
 
 
 def _conclude(directory: Path) -> None:
-    log.info(f"record: {directory / 'record.json'}")
-    log.info(f"curves: tensorboard --logdir {directory}")
+    shown = _from_here(directory)
+    log.info(f"record: {shown / FILE_NAME}")
+    log.info(f"curves: tensorboard --logdir {shown}")
+
+
+def _from_here(path: Path) -> Path:
+    """A path as one types it: relative where it lies below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _overrides() -> list[str]:

@@ -101,10 +101,10 @@ def _patterns(labels: np.ndarray, image_size: int, random: np.random.Generator) 
             np.sin(4 * np.pi * cycles * radius + phase_x),
         ],
     )
-    contrast = each(0.15, 0.35, channels=3) * random.choice(
+    contrast = each(0.04, 0.16, channels=3) * random.choice(
         np.array([-1, 1], np.float32), (batch, 3, 1, 1)
     )
-    noise = random.standard_normal((batch, 3, image_size, image_size), np.float32) * 0.12
+    noise = random.standard_normal((batch, 3, image_size, image_size), np.float32) * 0.2
     images = each(0.35, 0.65, channels=3) + contrast * waves + noise
     clipped: np.ndarray = (images.clip(0, 1) * 255).astype(np.uint8)
     return clipped

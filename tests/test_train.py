@@ -421,10 +421,11 @@ def test_schedulers_reach_their_end(compose: Compose, scheduler: str) -> None:
     "optimizer", ["sgd", "nesterov", "adagrad", "adadelta", "adam", "adamw", "rmsprop"]
 )
 def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
-    """Six epochs lower the loss at the learning rate that is its default."""
-    cfg = compose(*TINY, f"optimizer={optimizer}", "trainer.max_epochs=6", "data.batch_size=16")
-    losses = [epoch.metrics["train/loss"] or 0 for epoch in train(cfg).epochs]
-    assert losses[-1] < losses[0]
+    """Six epochs lower the loss, at the default learning rate."""
+    size = ("data.train_samples=512", "data.batch_size=32", "trainer.max_epochs=6")
+    epochs = train(compose(*TINY, f"optimizer={optimizer}", *size)).epochs
+    losses = [epoch.metrics["train/loss"] or 0 for epoch in epochs]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_what_the_trainer_refuses_is_named(compose: Compose) -> None:

@@ -16,6 +16,8 @@ from hpml.errors import UserError
 if TYPE_CHECKING:
     import lightning as L
 
+    from hpml.callbacks import EpochTimer
+
 log = logging.getLogger("hpml")
 
 
@@ -114,6 +116,32 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     return _probe(
         "trainer", lambda: L.Trainer(**arguments, callbacks=callbacks + own, logger=loggers)
     )
+
+
+def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochTimer:
+    """The timer of epochs, which prints to the log, and whose advice names our keys."""
+    from hpml.callbacks import EpochTimer
+    from hpml.timing.verdict import Setting
+
+    setting = Setting(
+        keys=True,
+        num_workers=cfg.data.get("num_workers"),
+        pipeline=cfg.data.get("pipeline"),
+        on_gpu=_on_gpu(cfg),
+    )
+    return EpochTimer(
+        every_n_steps=cfg.timing.every_n_steps,
+        sync=cfg.timing.sync,
+        say=log.info,
+        setting=setting,
+        flops_per_sample=flops_per_sample,
+    )
+
+
+def _on_gpu(cfg: DictConfig) -> bool:
+    import torch
+
+    return cfg.device in ("gpu", "mps") or (cfg.device == "auto" and torch.cuda.is_available())
 
 
 def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:

@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from hpml.config import check, closest_key, find_conf, first_line
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
-from hpml.records import FILE_NAME
+from hpml.records import FILE_NAME, fresh_directory
 
 log = logging.getLogger("hpml")
 
@@ -89,31 +89,11 @@ def _refuse_run_dir(config: DictConfig) -> None:
 
 
 def fresh_dir(path: str) -> str:
-    """Makes a new directory and returns its path; `-2`, `-3` … is added where one exists already.
-
-    Two runs that start in the same second get two directories: only one of them can make the
-    first. Raises UserError where none can be made.
-    """
-    wanted = Path(path).expanduser()
+    """A fresh directory, as fresh_directory makes it. Raises UserError where none can be made."""
     try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        for candidate in _numbered(wanted):
-            try:
-                candidate.mkdir()
-            except FileExistsError:
-                continue
-            return str(candidate)
+        return str(fresh_directory(Path(path).expanduser()))
     except OSError as error:
         raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
-    raise AssertionError("the numbers do not end")
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    number = 2
-    while True:
-        yield path.with_name(f"{path.name}-{number}")
-        number += 1
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -129,6 +129,8 @@ RULES: dict[str, Rule] = {
     "evaluate": Rule(str, nullable=True),
     "output_dir": TEXT,
     "sweep.name": TEXT,
+    "timing.sync": FLAG,
+    "timing.every_n_steps": COUNT_OR_NULL,
     "data.seed": Rule(int, at_least=0, below=2**32),
     "data.root": TEXT,
     "data.batch_size": COUNT,
@@ -255,6 +257,8 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={_spelled(data[key])} has no effect without data.num_workers"
+    if cfg.timing.sync and cfg.device == "cpu":
+        yield "timing.sync=true has no effect on the CPU"
     if data.get("pin_memory") and cfg.device == "cpu":
         yield "data.pin_memory=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:

@@ -1,8 +1,11 @@
 """The networks: ResNet-18 for small images, with or without normalisation, and a small one."""
 
-from typing import Literal
+import copy
+from typing import Any, Literal
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet
 
 Init = Literal["torch", "torchvision"]
@@ -60,3 +63,30 @@ def small(num_classes: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(128, num_classes),
     )
+
+
+def describe(module: nn.Module, name: str) -> dict[str, Any]:
+    """The record's `model`: what is counted without running the network."""
+    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return {
+        "name": name,
+        "conv_layers": sum(
+            isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules()
+        ),
+        "linear_in_features": linear[-1].in_features if linear else None,
+        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "gradients": None,
+        "flops_per_sample": None,
+    }
+
+
+def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> float:
+    """Floating-point operations of one sample's forward and backward pass, by torch's counter.
+
+    A copy of the network runs on torch's meta device: nothing is computed, and no state changes.
+    """
+    on_meta = copy.deepcopy(network).to("meta")
+    images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
+    with FlopCounterMode(display=False) as counter:
+        on_meta(images).sum().backward()
+    return counter.get_total_flops() / 2

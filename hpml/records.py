@@ -1,6 +1,7 @@
 """A run's record: what was asked, what happened, how long it took. Read without torch."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -40,6 +41,9 @@ class EpochRecord:
     first_batch_s: float | None = None
     step_ms: dict[str, float] | None = None
     peak_memory_mib: float | None = None
+    steady_samples_per_s: float | None = None  # without the first batch and the validation
+    achieved_tflops: float | None = None  # in steady state
+    partial: bool = False  # the fit was cut short in this epoch
 
 
 @dataclass
@@ -105,6 +109,23 @@ class RunRecord:
             raise RecordError(f"{file}: unknown status {record.status!r}")
         record.epochs = epochs
         return record
+
+
+def fresh_directory(wanted: Path) -> Path:
+    """Makes a new directory; `-2`, `-3` … is added to its name where one exists already.
+
+    Two runs that start in the same second get two directories: only one of them can make the
+    first. Raises OSError where none can be made.
+    """
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        candidate = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError("the numbers do not end")
 
 
 def now() -> str:

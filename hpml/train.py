@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,6 +19,7 @@ import hpml
 from hpml import environment
 from hpml.build import (
     build_data,
+    build_epoch_timer,
     build_module,
     build_trainer,
     checkpoints,
@@ -118,7 +119,8 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from hpml.callbacks import RunRecorder
+    from hpml.callbacks import DataLoadTimer, RunRecorder, TrainTimer
+    from hpml.model import describe
 
     quiet_lightning()
     record.environment = environment.describe()
@@ -126,10 +128,13 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
-    recorder = RunRecorder(record, directory)
-    trainer = build_trainer(cfg, [recorder, *checkpoints(cfg, directory)])
+    record.model = describe(module, name_of(cfg.model))
+    record.model["flops_per_sample"] = _flops(module, data)
+    timer = build_epoch_timer(cfg, record.model["flops_per_sample"])
+    recorder = RunRecorder(directory, timer, record)
+    timers = [DataLoadTimer(), TrainTimer(), timer, recorder]
+    trainer = build_trainer(cfg, [*timers, *checkpoints(cfg, directory)])
     record.environment["device"] = trainer.strategy.root_device.type
-    record.model = _describe_model(cfg, module)
     if trainer.is_global_zero:
         record.write(directory)
         _announce(cfg, record, data)
@@ -144,7 +149,8 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         ) from error
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
-        if record.startup_s is None and is_about_values(error):
+        begun = timer.profiler is not None and timer.profiler.startup_ns is not None
+        if not begun and is_about_values(error):
             raise UserError(f"trainer: {first_line(error)}") from error
         raise
     recorder.fit_returned()
@@ -159,6 +165,8 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     """
     import lightning as L
     import torch
+
+    from hpml.model import describe
 
     quiet_lightning()
     record.environment = environment.describe()
@@ -190,7 +198,7 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
         raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
     trainer = build_trainer(cfg, [])
     record.environment["device"] = trainer.strategy.root_device.type
-    record.model = _describe_model(cfg, module)
+    record.model = describe(module, name_of(cfg.model))
     if "model" not in given:
         record.model["name"] = names["model"]
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
@@ -199,21 +207,18 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
         log.info(f"{name} {value:.4f}")
 
 
-def _describe_model(cfg: DictConfig, module: L.LightningModule) -> dict[str, Any]:
-    """The record's `model`: what is counted without running it."""
-    from torch import nn
+def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | None:
+    """Of one sample; None for modules and data of the user's own, whose inputs are not known."""
+    from hpml.data import ImageDataModule
+    from hpml.model import flops_per_sample
+    from hpml.module import ImageClassifier
 
-    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    return {
-        "name": name_of(cfg.model),
-        "conv_layers": sum(
-            isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules()
-        ),
-        "linear_in_features": linear[-1].in_features if linear else None,
-        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
-        "gradients": None,
-        "flops_per_sample": None,
-    }
+    if not (isinstance(module, ImageClassifier) and isinstance(data, ImageDataModule)):
+        return None
+    try:
+        return flops_per_sample(module.network, data.image_shape)
+    except (RuntimeError, NotImplementedError):  # a network of their own with no meta kernels
+        return None
 
 
 def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -> None:

@@ -112,6 +112,13 @@ class ImageDataModule(L.LightningDataModule):
         assert self.loaded is not None, "setup comes first"
         return len(self.loaded.classes)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        assert self.loaded is not None, "setup comes first"
+        _, channels, height, width = self.loaded.train.fetch(np.arange(1)).shape
+        return channels, height, width
+
     def setup(self, stage: str | None = None) -> None:
         """Loads and splits the data, once. Raises DataError."""
         if self.loaded is not None:

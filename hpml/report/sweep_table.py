@@ -8,8 +8,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpml.records import RunRecord
+from hpml.records import TIMES, RunRecord
 from hpml.report.collect import find_records, last_metric, mean, varying_overrides
+
+HEADINGS = (
+    "status",
+    "epochs",
+    "epoch s",
+    "= data",
+    "transf",
+    "train",
+    "valid",
+    "other",
+    "samples/s",
+    "val acc",
+)
 
 
 def print_table(paths: Sequence[Path]) -> int:
@@ -19,9 +32,12 @@ def print_table(paths: Sequence[Path]) -> int:
     console.width = max(console.width, 100)  # where there is no terminal, rich assumes 80
     if records:
         names = varying_overrides([record for _, record in records])
-        table = Table(box=box.SIMPLE, caption="means over all epochs; accuracies of the last one")
+        table = Table(
+            box=box.SIMPLE,
+            caption="means over all epochs, in seconds; the accuracy is the last one's",
+        )
         table.add_column("run", overflow="fold")
-        for heading in ("status", "epochs", "epoch s", "samples/s", "train acc", "val acc"):
+        for heading in HEADINGS:
             table.add_column(heading, justify="right", no_wrap=True)
         for (directory, record), name in zip(records, names, strict=True):
             # Text: an override may hold what rich would take for its markup
@@ -43,8 +59,7 @@ def _cells(record: RunRecord) -> list[str]:
     return [
         record.status,
         str(len(record.epochs)),
-        shown(mean([epoch.time["epoch_s"] for epoch in record.epochs]), ".2f"),
+        *(shown(mean([epoch.time[name] for epoch in record.epochs]), ".2f") for name in TIMES),
         shown(mean([epoch.samples_per_s for epoch in record.epochs]), ",.0f"),
-        shown(last_metric(record, "train/accuracy"), ".2%"),
         shown(last_metric(record, "val/accuracy"), ".2%"),
     ]

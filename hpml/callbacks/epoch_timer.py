@@ -1,0 +1,291 @@
+"""An epoch's time and all of its figures; live windows; the verdict."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import lightning as L
+import psutil
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from hpml.callbacks.phase_timer import PhaseTimer
+from hpml.records import EpochRecord
+from hpml.report.epoch_table import HEADER, row
+from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
+from hpml.timing.live import LiveShares
+from hpml.timing.verdict import Setting, in_words, judge
+
+log = logging.getLogger("hpml")
+
+
+class EpochTimer(PhaseTimer):
+    """Times epochs, on any Trainer; prints a row for each, and what likely limits the speed.
+
+    | logged | when | what |
+    | --- | --- | --- |
+    | `time/epoch_s` | epoch | all of it |
+    | `time/validation_s` | epoch | the validation loop, without the saving of checkpoints |
+    | `time/other_s` | epoch | hooks, loggers, checkpoints, schedulers, Lightning's loop |
+    | `throughput/samples_per_s` | epoch | training samples over `time/epoch_s` |
+    | `window/data_s` … `window/other_s`, `window/wall_s` | window | seconds of the window |
+    | `window/samples_per_s` | window | training samples over `window/wall_s` |
+
+    The progress bar shows `data_wait`, the last window's share of waiting for data.
+
+    A batch's samples are the length of the first tensor in it; throughput is left out where a
+    batch holds none.
+
+    Attributes:
+        epochs: an EpochRecord for each.
+        startup_s, finish_s: of the fit before its first and after its last epoch.
+        verdict: the record's; None before the first.
+
+    Args:
+        every_n_steps: length of a window; None for no windows.
+        sync: waits for the device at every border between phases: an audit, which slows training.
+        say: prints a line; by default, around the progress bar to the terminal.
+        setting: what the advice has to know; found out from the Trainer if it is not given.
+        flops_per_sample: forward and backward, for the achieved TFLOP/s.
+    """
+
+    times: ClassVar = ("epoch_s", "validation_s", "other_s")
+
+    def __init__(
+        self,
+        every_n_steps: int | None = 50,
+        sync: bool = False,
+        say: Callable[[str], None] | None = None,
+        setting: Setting | None = None,
+        flops_per_sample: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.sync = sync
+        self.startup_s: float | None = None
+        self.finish_s: float | None = None
+        self.verdict: dict[str, str] | None = None
+        self.flops_per_sample = flops_per_sample
+        self._setting = setting
+        self._say = say
+        self._every_n_steps = every_n_steps
+        self._live = LiveShares(every_n_steps)
+        self._samples: int | None = 0
+        self._first_samples: int | None = 0
+        # Metrics that a validation logs stay in `callback_metrics` through the epochs without one.
+        self._known_before: set[str] = set()
+        self._of_validation: set[str] = set()
+        self._validated = False
+        self._warned = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Puts the sensor in place."""
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            return
+        assert self.profiler is not None
+        if self.profiler.device is not None:
+            self.profiler.device.sync |= self.sync
+        self.startup_s = self.finish_s = self.verdict = None
+        self._live = LiveShares(self._every_n_steps)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lays out TensorBoard's chart of the phases."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                names = [f"time/{phase}_s" for phase in PHASES]
+                layout = {"Time": {"Where the epoch goes": ["Multiline", names]}}
+                logger.experiment.add_custom_scalars(layout)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reports the epoch that ended just now, if one did."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._samples, self._validated = 0, False
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts the batch's samples; looks at the clock every few steps."""
+        samples = samples_in(batch)
+        if batch_idx == 0:
+            self._samples, self._first_samples = 0, samples
+        if samples is None or self._samples is None:
+            self._samples = None
+        else:
+            self._samples += samples
+        if self._live.step_ended(samples):
+            self._look(trainer, pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remembers which metrics are there without this validation."""
+        self._known_before = set(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remembers which ones it brought."""
+        if not trainer.sanity_checking:
+            self._validated = True
+            self._of_validation |= set(trainer.callback_metrics) - self._known_before
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reports the last epoch, and gives the verdict on all of them."""
+        super().on_train_end(trainer, pl_module)
+        self._conclude(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Reports what there is."""
+        super().on_exception(trainer, pl_module, exception)
+        self._conclude(trainer, pl_module)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stops the clock of `finish_s`."""
+        if self.profiler is not None and self.epochs and stage == "fit":
+            self.finish_s = sum(self.profiler.times().values()) / NS_PER_S
+        super().teardown(trainer, pl_module, stage)
+
+    def report(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
+    ) -> dict[str, float]:
+        """Makes the epoch's record, and prints its row."""
+        figures = super().report(trainer, pl_module, times)
+        assert self.profiler is not None
+        self.startup_s = (self.profiler.startup_ns or 0) / NS_PER_S
+        if times.unmeasured and not self._warned:
+            self._warned = True
+            missing = ", ".join(sorted(f"time/{phase}_s" for phase in times.unmeasured))
+            log.warning(
+                f"warning: Lightning {L.__version__} does not tell what {missing} needs; "
+                "they and time/other_s are left out"
+            )
+        self._live.epoch_ended(times)
+        epoch = self._record(trainer, times)
+        self.epochs[-1] = epoch
+        if epoch.samples_per_s is not None:
+            figures["throughput/samples_per_s"] = epoch.samples_per_s
+        if len(self.epochs) == 1:
+            self._print(trainer, pl_module, HEADER)
+        self._print(trainer, pl_module, row(epoch))
+        return figures
+
+    def _record(self, trainer: L.Trainer, times: EpochTimes) -> EpochRecord:
+        in_s = times.in_s()
+        epoch_s = in_s["epoch_s"] or 0.0
+        first_s = None if times.first_step_ns is None else times.first_step_ns / NS_PER_S
+        ranks = trainer.world_size
+        samples = None if self._samples is None else self._samples * ranks
+        epoch = EpochRecord(
+            epoch=times.epoch,
+            steps=times.steps,
+            samples=samples,
+            time=in_s,
+            samples_per_s=samples / epoch_s if samples and epoch_s else None,
+            metrics={
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if not name.startswith(("time/", "throughput/"))
+                and (self._validated or name not in self._of_validation)
+            },
+            train_split=times.train_split(),
+            other_split=times.other_split(),
+            first_batch_s=first_s,
+            step_ms=times.later_steps.in_ms(),
+            peak_memory_mib=_peak_memory_mib(trainer.strategy.root_device),
+            partial=times.partial,
+        )
+        steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
+        if samples is not None and self._first_samples is not None and times.later_steps.count:
+            epoch.steady_samples_per_s = (samples - self._first_samples * ranks) / steady_s
+        if self.flops_per_sample and epoch.steady_samples_per_s:
+            epoch.achieved_tflops = self.flops_per_sample * epoch.steady_samples_per_s / 1e12
+        if times.device_ns is not None:
+            epoch.device_time = {f"{k}_s": ns / NS_PER_S for k, ns in times.device_ns.items()}
+        return epoch
+
+    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.profiler is not None
+        device = self.profiler.device
+        window = self._live.look(self.profiler.times(), device.times() if device else None)
+        if window is not None:
+            share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
+            trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
+            figures = {f"window/{name}": value for name, value in window.items()}
+            for logger in trainer.loggers:
+                logger.log_metrics(figures, step=trainer.global_step)
+        shares = self._live.news()
+        if shares is not None:
+            verdict = judge(shares, self._setting_of(trainer), self._live.largest_other)
+            known = self.verdict
+            changed = known is None or verdict["kind"] not in (known["kind"], "inconclusive")
+            if changed:
+                self.verdict = verdict
+                self._print(trainer, pl_module, f"so far {in_words(verdict)}")
+
+    def _conclude(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        shares = self._live.of_all.shares()
+        if not self.epochs or not shares:
+            return
+        self.verdict = judge(shares, self._setting_of(trainer), self._live.largest_other)
+        self._print(trainer, pl_module, in_words(self.verdict))
+        if self.sync and self.profiler is not None and self.profiler.device is not None:
+            self._print(trainer, pl_module, _audit(self.epochs))
+
+    def _setting_of(self, trainer: L.Trainer) -> Setting:
+        if self._setting is None:
+            self._setting = Setting(
+                num_workers=getattr(trainer.train_dataloader, "num_workers", None),
+                on_gpu=trainer.strategy.root_device.type != "cpu",
+            )
+        return self._setting
+
+    def _print(self, trainer: L.Trainer, pl_module: L.LightningModule, line: str) -> None:
+        if trainer.is_global_zero:
+            (self._say or pl_module.print)(line)
+
+
+def samples_in(batch: Any) -> int | None:
+    """The samples of a batch of any kind: the first dimension of the first tensor in it.
+
+    Looks into tuples, lists and dictionaries. None where no tensor with a dimension is found.
+    """
+    if isinstance(batch, torch.Tensor):
+        return len(batch) if batch.ndim else None
+    if isinstance(batch, dict):
+        batch = batch.values()
+    elif not isinstance(batch, list | tuple):
+        return None
+    for part in batch:
+        found = samples_in(part)
+        if found is not None:
+            return found
+    return None
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """Allocated on a CUDA device; elsewhere resident in the process, so far, without workers."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    info = psutil.Process().memory_info()
+    peak = getattr(info, "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
+
+        unit = 1 if psutil.MACOS else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return float(peak) / 2**20
+
+
+def _audit(epochs: list[EpochRecord]) -> str:
+    """How far the host's clock, which waited at every border, is from the device's own."""
+    pairs = (("data_s", "wait_data_s"), ("transfer_s", "copy_s"), ("train_s", "busy_s"))
+    told = []
+    for of_host, of_device in pairs:
+        host = sum(epoch.time[of_host] or 0.0 for epoch in epochs)
+        device = sum((epoch.device_time or {}).get(of_device, 0.0) for epoch in epochs)
+        told.append(f"{of_host} {host:.2f} beside {of_device} {device:.2f}")
+    return f"timing.sync: host and device, in seconds: {', '.join(told)}"

@@ -1,0 +1,30 @@
+"""All timers for anybody's Trainer, in one line."""
+
+from pathlib import Path
+
+import lightning as L
+
+from hpml.callbacks.data_load_timer import DataLoadTimer
+from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.run_recorder import RunRecorder
+from hpml.callbacks.train_timer import TrainTimer
+
+
+def phase_timers(
+    record: str | Path | None = None, every_n_steps: int | None = 50, sync: bool = False
+) -> list[L.Callback]:
+    """`L.Trainer(callbacks=[*phase_timers()])`: a DataLoadTimer, a TrainTimer, an EpochTimer.
+
+    They print a row an epoch and a verdict at the end, and log what their docstrings list.
+
+    Args:
+        record: a directory for a `record.json`; one that exists already is left as it is, and the
+            next free one of `record-2`, `record-3` … is taken.
+        every_n_steps: length of the live windows; None for none.
+        sync: waits for the GPU at every border between phases: an audit, which slows training.
+    """
+    timer = EpochTimer(every_n_steps=every_n_steps, sync=sync)
+    callbacks: list[L.Callback] = [DataLoadTimer(), TrainTimer(), timer]
+    if record is not None:
+        callbacks.append(RunRecorder(Path(record), timer))
+    return callbacks

@@ -1,0 +1,1 @@
+"""Where the time goes: exclusive phases, told by Lightning's profiler actions."""

@@ -1,0 +1,99 @@
+"""A clock that splits time among exclusive phases, so that they add up to the whole.
+
+Phases are nested: time goes to the innermost one that is open (its self-time), and to nothing else.
+Times are whole nanoseconds, so that sums are exact.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+
+class PhaseClock:
+    """Self-time of nested phases.
+
+    It starts when it is made, in the phase `outermost`, which is never left. At any moment the
+    times of all phases sum to the time since the last `take`.
+
+    Args:
+        outermost: the phase around all others.
+        time_ns: the time source; nanoseconds that never go back.
+    """
+
+    __slots__ = ("_since", "_stack", "_time_ns", "_times")
+
+    def __init__(self, outermost: str, time_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._time_ns = time_ns
+        self._stack = [outermost]
+        self._times: defaultdict[str, int] = defaultdict(int)
+        self._since = time_ns()
+
+    @property
+    def depth(self) -> int:
+        """How many phases are open, the outermost one included."""
+        return len(self._stack)
+
+    @property
+    def phase(self) -> str:
+        """The innermost open phase."""
+        return self._stack[-1]
+
+    def enter(self, phase: str) -> None:
+        """Opens a phase inside the one that is open."""
+        now = self._time_ns()
+        stack = self._stack
+        self._times[stack[-1]] += now - self._since
+        self._since = now
+        stack.append(phase)
+
+    def leave(self, depth: int | None = None) -> None:
+        """Closes the innermost phase; with `depth`, all phases that were opened since it was that.
+
+        Raises ValueError where nothing but the outermost phase is open.
+        """
+        stack = self._stack
+        if depth is None:
+            depth = len(stack) - 1
+        if not 0 < depth <= len(stack):
+            raise ValueError(f"cannot go from depth {len(stack)} to {depth}")
+        now = self._time_ns()
+        self._times[stack[-1]] += now - self._since
+        self._since = now
+        del stack[depth:]
+
+    def switch(self, phase: str) -> None:
+        """From now on the innermost open phase is another one."""
+        now = self._time_ns()
+        self._times[self._stack[-1]] += now - self._since
+        self._since = now
+        self._stack[-1] = phase
+
+    def claim(self, phase: str) -> None:
+        """Gives the time since the last change to a phase that was seen to begin only now."""
+        now = self._time_ns()
+        self._times[phase] += now - self._since
+        self._since = now
+
+    def now(self) -> int:
+        """The time source's time, in nanoseconds."""
+        return self._time_ns()
+
+    def so_far(self, phase: str) -> int:
+        """Nanoseconds of a phase since the last `take`, up to the last change of phase."""
+        return self._times.get(phase, 0)
+
+    def times(self) -> dict[str, int]:
+        """Nanoseconds by phase since the last `take`, up to this moment."""
+        self.claim(self._stack[-1])
+        return dict(self._times)
+
+    def take(self, outermost: str | None = None) -> dict[str, int]:
+        """As `times`, and begins again from nothing; what is open stays open.
+
+        With `outermost`, the phase around all others is that one from now on.
+        """
+        taken = self.times()
+        self._times.clear()
+        if outermost is not None:
+            self._stack[0] = outermost
+        return taken

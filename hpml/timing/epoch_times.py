@@ -1,0 +1,117 @@
+"""One epoch's times, and the distribution of its steps in bounded memory."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PHASES = ("data", "transfer", "train", "validation", "other")
+TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
+NS_PER_S = 1e9
+
+
+class StepTimes:
+    """Quantiles of durations to within half a percent, however many there are.
+
+    Counts durations in buckets that are one percent wide: DDSketch (Masson, Rim and Lee, 2019).
+    From a nanosecond to a day that is at most 3,200 buckets.
+    """
+
+    _ACCURACY = 0.005
+    _BASE = (1 + _ACCURACY) / (1 - _ACCURACY)
+    _LOG_BASE = math.log(_BASE)
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.max_ns = 0
+        self._buckets: Counter[int] = Counter()
+
+    def add(self, ns: int) -> None:
+        """Counts one duration."""
+        self.count += 1
+        self.max_ns = max(self.max_ns, ns)
+        self._buckets[math.ceil(math.log(max(ns, 1)) / self._LOG_BASE)] += 1
+
+    def quantile_ns(self, q: float) -> float:
+        """The duration that a fraction `q` of all stays below. Raises ValueError for none."""
+        if not self.count:
+            raise ValueError("no durations")
+        rank, seen = q * (self.count - 1), 0
+        for bucket in sorted(self._buckets):
+            seen += self._buckets[bucket]
+            if seen > rank:
+                return min(self.max_ns, 2 * self._BASE**bucket / (self._BASE + 1))
+        return self.max_ns
+
+    def in_ms(self) -> dict[str, float] | None:
+        """The record's `step_ms`: p50, p95, p99, max; None without durations."""
+        if not self.count:
+            return None
+        quantiles = {f"p{q}": self.quantile_ns(q / 100) / 1e6 for q in (50, 95, 99)}
+        return {**quantiles, "max": self.max_ns / 1e6}
+
+
+def by_phase(ns: Mapping[str, int]) -> dict[str, int]:
+    """Sums the parts of each phase: `train/forward`, `train/backward` … to `train`."""
+    phases = dict.fromkeys(PHASES, 0)
+    for key, part_ns in ns.items():
+        phases[key.partition("/")[0]] += part_ns
+    return phases
+
+
+@dataclass
+class EpochTimes:
+    """Where one epoch's time went.
+
+    `ns` has nanoseconds by phase, or by phase and part (`train/forward`,
+    `other/ModelCheckpoint.on_train_epoch_end`). A step is from a batch's fetch to the next one's,
+    without the validation between them; the epoch's first one is kept apart from `steps`.
+    `unmeasured` are the phases of which Lightning sent no sign.
+    """
+
+    epoch: int
+    ns: dict[str, int] = field(default_factory=dict)
+    first_step_ns: int | None = None
+    later_steps: StepTimes = field(default_factory=StepTimes)
+    unmeasured: frozenset[str] = frozenset()
+    partial: bool = False
+    device_ns: dict[str, float] | None = None
+
+    @property
+    def steps(self) -> int:
+        """The training batches of the epoch."""
+        return self.later_steps.count + (self.first_step_ns is not None)
+
+    def add_step(self, ns: int) -> None:
+        """Counts one step of the epoch."""
+        if self.first_step_ns is None:
+            self.first_step_ns = ns
+        else:
+            self.later_steps.add(ns)
+
+    def in_s(self) -> dict[str, float | None]:
+        """The record's `time`: the phases, which sum to `epoch_s`; None for what is not known."""
+        times: dict[str, float | None] = {"epoch_s": sum(self.ns.values()) / NS_PER_S}
+        for phase, ns in by_phase(self.ns).items():
+            times[f"{phase}_s"] = ns / NS_PER_S
+        for phase in self.unmeasured:
+            # `other` holds what the missing signs would have told apart
+            times[f"{phase}_s"] = times["other_s"] = None
+        return times
+
+    def train_split(self) -> dict[str, float] | None:
+        """The record's `train_split`: seconds of forward, backward, optimizer and the rest."""
+        if "train" in self.unmeasured:
+            return None
+        return {f"{part}_s": self.ns.get(f"train/{part}", 0) / NS_PER_S for part in TRAIN_PARTS}
+
+    def other_split(self) -> dict[str, float] | None:
+        """The record's `other_split`: seconds by the callback or hook that took them."""
+        if self.unmeasured:
+            return None
+        parts = {
+            key.partition("/")[2]: ns / NS_PER_S
+            for key, ns in self.ns.items()
+            if key.startswith("other/") and ns
+        }
+        return dict(sorted(parts.items(), key=lambda part: -part[1]))

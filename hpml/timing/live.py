@@ -1,0 +1,111 @@
+"""Figures while an epoch runs: windows of some steps, and the shares that a verdict stands on."""
+
+import time
+from collections.abc import Mapping
+
+from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
+from hpml.timing.verdict import Share, ShareMeter, by_cause
+
+STEPS_A_PIECE = 10  # a verdict's error is judged from pieces of this length …
+PIECE_NS = 1_000_000_000  # … or of this time, where steps are slow
+NEWS_AFTER_STEPS = 100
+NEWS_AFTER_NS = 60_000_000_000
+
+
+class LiveShares:
+    """Cuts the time into pieces as it passes, and adds them up by window and by cause.
+
+    The first batch of all is left out: it pays for what happens only once.
+
+    Attributes:
+        of_all: the shares since the second batch.
+        largest_other: what took most of `other`; None before the first look.
+    """
+
+    def __init__(self, every_n_steps: int | None) -> None:
+        self.of_all = ShareMeter()
+        self.largest_other: str | None = None
+        self._every_n_steps = every_n_steps
+        self._recent = ShareMeter()  # since the last news
+        self._recent_steps = 0
+        self._steps: int | None = None  # since the last look; None before the first batch
+        self._looked_at_ns = 0
+        self._base: dict[str, int] = {}  # what the last look saw of this epoch
+        self._device_base: dict[str, float] = {}
+        self._others: dict[str, int] = {}
+        self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._window = dict.fromkeys(by_phase({}), 0)
+        self._window_steps = 0
+        self._window_samples: int | None = 0
+
+    def step_ended(self, samples: int | None) -> bool:
+        """Counts a step; whether it is time for a look."""
+        if self._steps is None:
+            return True
+        self._steps += 1
+        if self._window_samples is not None:
+            self._window_samples = None if samples is None else self._window_samples + samples
+        return (
+            self._steps >= STEPS_A_PIECE
+            or self._window_steps + self._steps == self._every_n_steps
+            or time.perf_counter_ns() - self._looked_at_ns > PIECE_NS
+        )
+
+    def look(
+        self, times: Mapping[str, int], device_times: Mapping[str, float] | None
+    ) -> dict[str, float] | None:
+        """Cuts a piece off, from the epoch's times until now; a window's figures if it is full."""
+        if self._steps is None:  # the first batch is over
+            self._steps = 0
+            self._base, self._device_base = dict(times), dict(device_times or {})
+            self._looked_at_ns = time.perf_counter_ns()
+            return None
+        self._cut(times, device_times)
+        if self._every_n_steps is None or self._window_steps < self._every_n_steps:
+            return None
+        figures = {f"{phase}_s": ns / NS_PER_S for phase, ns in self._window.items()}
+        figures["wall_s"] = sum(figures.values())
+        if self._window_samples is not None and figures["wall_s"]:
+            figures["samples_per_s"] = self._window_samples / figures["wall_s"]
+        self._begin_window()
+        return figures
+
+    def epoch_ended(self, epoch: EpochTimes) -> None:
+        """Takes the rest of an epoch; its last window is not full, and is let go."""
+        if self._steps is not None:
+            self._cut(epoch.ns, epoch.device_ns)
+        self._base, self._device_base = {}, {}
+        self._begin_window()
+
+    def news(self) -> dict[str, Share] | None:
+        """The shares of the last 100 steps, or of the last minute, each once."""
+        if self._recent_steps < NEWS_AFTER_STEPS and self._recent.ns < NEWS_AFTER_NS:
+            return None
+        shares = self._recent.shares()
+        self._recent, self._recent_steps = ShareMeter(), 0
+        return shares
+
+    def _cut(self, times: Mapping[str, int], device_times: Mapping[str, float] | None) -> None:
+        passed = {key: ns - self._base.get(key, 0) for key, ns in times.items()}
+        phases = by_phase(passed)
+        for phase, ns in phases.items():
+            self._window[phase] += ns
+        for key, ns in passed.items():
+            if key.startswith("other/"):
+                self._others[key] = self._others.get(key, 0) + ns
+        if self._others:
+            self.largest_other = max(self._others, key=self._others.__getitem__).partition("/")[2]
+        piece: Mapping[str, float] = phases
+        if device_times is not None:
+            piece = {k: ns - self._device_base.get(k, 0.0) for k, ns in device_times.items()}
+            self._device_base = dict(device_times)
+        for meter in (self.of_all, self._recent):
+            meter.add(by_cause(piece))
+        steps = self._steps or 0
+        self._recent_steps += steps
+        self._window_steps += steps
+        self._steps = 0
+        self._base = dict(times)
+        self._looked_at_ns = time.perf_counter_ns()

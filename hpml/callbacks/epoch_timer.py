@@ -199,7 +199,7 @@ class EpochTimer(PhaseTimer):
             partial=times.partial,
         )
         steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
-        if samples is not None and self._first_samples is not None and times.later_steps.count:
+        if samples is not None and self._first_samples is not None and steady_s > 0:
             epoch.steady_samples_per_s = (samples - self._first_samples * ranks) / steady_s
         if self.flops_per_sample and epoch.steady_samples_per_s:
             epoch.achieved_tflops = self.flops_per_sample * epoch.steady_samples_per_s / 1e12

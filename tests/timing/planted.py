@@ -1,0 +1,338 @@
+"""A training with a known delay in any of its places, and where each of them belongs."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+STARTUP = "startup"
+# place: the phase and part of its delay
+PLACES = {
+    "dataset": "data",
+    "collate": "data",
+    "sampler": "data",
+    "loader_iter": "data",
+    "before_transfer": "transfer",
+    "transfer": "transfer",
+    "after_transfer": "transfer",
+    "training_step": "train/forward",
+    "forward": "train/forward",
+    "backward": "train/backward",
+    "gradient_clipping": "train/optimizer",
+    "optimizer": "train/optimizer",
+    "callback_batch_start": "other/Planted.on_train_batch_start",
+    "callback_batch_end": "other/Planted.on_train_batch_end",
+    "callback_before_backward": "other/Planted.on_before_backward",
+    "callback_after_backward": "other/Planted.on_after_backward",
+    "callback_before_step": "other/Planted.on_before_optimizer_step",
+    "callback_epoch_start": "other/Planted.on_train_epoch_start",
+    "callback_epoch_end": "other/Planted.on_train_epoch_end",
+    "module_batch_end": "other/Module.on_train_batch_end",
+    "module_epoch_end": "other/Module.on_train_epoch_end",
+    "train_logger": "other/logging",
+    "scheduler": "other/Module.lr_scheduler_step",
+    "checkpoint": "other/save_checkpoint",
+    "checkpoint_hook": "other/Planted.on_save_checkpoint",
+    "val_dataset": "validation",
+    "val_step": "validation",
+    "val_logger": "validation",
+    "val_transfer": "validation",
+    "callback_val_start": "validation",
+    "callback_val_batch_end": "validation",
+    "callback_val_end": "validation",
+}
+
+
+class Delays:
+    """Spends time in the places that are switched on, and keeps the account.
+
+    `spent` is nanoseconds by phase and part; what happens before the first epoch is STARTUP's.
+    """
+
+    def __init__(
+        self,
+        places: tuple[str, ...],
+        spend: Callable[[int], None],
+        begins_with: str = "sampler",
+    ) -> None:
+        self.ns = {place: 1_000_003 * (3 + index) for index, place in enumerate(places)}
+        self.spend = spend
+        self.spent: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.begins_with = begins_with  # the place that the first epoch reaches first
+        self.begun = False
+
+    def at(self, place: str) -> None:
+        """Called where the place is."""
+        self.calls[place] += 1
+        self.begun |= place == self.begins_with
+        if place in self.ns:
+            self.spend(self.ns[place])
+            self.spent[PLACES[place] if self.begun else STARTUP] += self.ns[place]
+
+
+class VirtualClock:
+    """The clock of `time`, which only the delays move."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def spend(self, ns: int) -> None:
+        """Lets time pass."""
+        self.ns += ns
+
+    def install(self, monkeypatch: Any) -> "VirtualClock":
+        """Takes the place of `time.perf_counter_ns`."""
+        monkeypatch.setattr(time, "perf_counter_ns", lambda: self.ns)
+        return self
+
+
+class Samples(Dataset[Tensor]):
+    def __init__(self, delays: Delays, place: str, size: int) -> None:
+        self.delays, self.place, self.size = delays, place, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.delays.at(self.place)
+        return torch.full((4,), float(index))
+
+
+class InOrder(Sampler[int]):
+    def __init__(self, delays: Delays, size: int) -> None:
+        self.delays, self.size = delays, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        for index in range(self.size):
+            self.delays.at("sampler")
+            yield index
+
+
+class Loader(DataLoader[Tensor]):
+    delays: Delays
+
+    def __iter__(self) -> Any:
+        self.delays.at("loader_iter")
+        return super().__iter__()
+
+
+class SlowBackward(torch.autograd.Function):
+    delays: Delays
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        SlowBackward.delays.at("backward")
+        return gradient
+
+
+class SlowOptimizer(torch.optim.SGD):
+    delays: Delays
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        self.delays.at("optimizer")
+        return loss
+
+
+class SlowScheduler(torch.optim.lr_scheduler.LambdaLR):
+    delays: Delays
+
+    def step(self, epoch: int | None = None) -> None:
+        if self._step_count:  # not the one of its construction
+            self.delays.at("scheduler")
+        super().step(epoch)
+
+
+class Network(torch.nn.Module):
+    def __init__(self, delays: Delays) -> None:
+        super().__init__()
+        self.delays = delays
+        self.layer = torch.nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.delays.at("forward")
+        y: Tensor = SlowBackward.apply(self.layer(x))
+        return y
+
+
+class Module(L.LightningModule):
+    """Knows nothing of hpml."""
+
+    def __init__(self, delays: Delays) -> None:
+        super().__init__()
+        self.delays = delays
+        self.network = Network(delays)
+        SlowBackward.delays = delays
+
+    def _in_validation(self) -> bool:
+        return bool(self.trainer.validating or self.trainer.sanity_checking)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.delays.at("val_transfer" if self._in_validation() else "before_transfer")
+        return batch
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        if not self._in_validation():
+            self.delays.at("transfer")
+        return batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if not self._in_validation():
+            self.delays.at("after_transfer")
+        return batch
+
+    def loss(self, batch: Tensor) -> Tensor:
+        return self.network(batch).square().mean() * 1e-6
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.delays.at("training_step")
+        loss = self.loss(batch)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.delays.at("val_step")
+        self.log("val/loss", batch.mean())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.delays.at("module_batch_end")
+
+    def on_train_epoch_end(self) -> None:
+        self.delays.at("module_epoch_end")
+
+    def configure_gradient_clipping(self, *args: Any, **keywords: Any) -> None:
+        self.delays.at("gradient_clipping")
+
+    def configure_optimizers(self) -> Any:
+        SlowOptimizer.delays = SlowScheduler.delays = self.delays
+        optimizer = SlowOptimizer(self.parameters(), lr=0.01)
+        scheduler = SlowScheduler(optimizer, lambda step: 1.0)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+class ManualModule(Module):
+    """The same with manual optimization."""
+
+    def __init__(self, delays: Delays) -> None:
+        super().__init__(delays)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+class Planted(L.Callback):
+    def __init__(self, delays: Delays) -> None:
+        self.delays = delays
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.delays.at("callback_epoch_start")
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.delays.at("callback_batch_start")
+
+    def on_before_backward(self, *_: Any) -> None:
+        self.delays.at("callback_before_backward")
+
+    def on_after_backward(self, *_: Any) -> None:
+        self.delays.at("callback_after_backward")
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self.delays.at("callback_before_step")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.delays.at("callback_batch_end")
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.delays.at("callback_epoch_end")
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.delays.at("callback_val_start")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.delays.at("callback_val_batch_end")
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.delays.at("callback_val_end")
+
+    def on_save_checkpoint(self, *_: Any) -> None:
+        self.delays.at("checkpoint_hook")
+
+
+class SlowLogger(CSVLogger):
+    delays: Delays
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if "val/loss" in metrics:
+            self.delays.at("val_logger")
+        elif "train/loss" in metrics:
+            self.delays.at("train_logger")
+
+
+def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, Any]:
+    """A training loader of batches of 2, and a validation loader of two batches."""
+
+    def collate(samples: list[Tensor]) -> Tensor:
+        delays.at("collate")
+        return torch.stack(samples)
+
+    size = 2 * batches
+    Loader.delays = delays
+    train = Loader(
+        Samples(delays, "dataset", size),
+        batch_size=2,
+        sampler=InOrder(delays, size),
+        collate_fn=collate,
+        num_workers=workers,
+    )
+    return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
+
+
+def trainer(
+    delays: Delays, folder: Path, callbacks: list[L.Callback], **settings: Any
+) -> L.Trainer:
+    """A Trainer with the planted callback, a checkpoint each epoch, and a logger for each step."""
+    logger = SlowLogger(folder)
+    logger.delays = delays
+    saving = ModelCheckpoint(
+        dirpath=folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True
+    )
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    made = L.Trainer(**defaults | settings, callbacks=[*callbacks, saving], logger=logger)
+    save = made.strategy.checkpoint_io.save_checkpoint
+
+    def save_slowly(*args: Any, **keywords: Any) -> None:
+        delays.at("checkpoint")
+        save(*args, **keywords)
+
+    made.strategy.checkpoint_io.save_checkpoint = save_slowly  # type: ignore[method-assign]
+    return made

@@ -17,11 +17,7 @@ PHASES = {
     "[LightningDataModule].train_dataloader": "data",
     "[LightningModule].on_before_batch_transfer": "transfer",
     "[LightningDataModule].on_before_batch_transfer": "transfer",
-    "[Strategy].batch_to_device": "transfer",
-    "[LightningModule].transfer_batch_to_device": "transfer",
-    "[LightningDataModule].transfer_batch_to_device": "transfer",
-    "[LightningModule].on_after_batch_transfer": "transfer",
-    "[LightningDataModule].on_after_batch_transfer": "transfer",
+    "[Strategy].batch_to_device": "transfer",  # with the hooks for the transfer and after it
     "run_training_batch": "train/rest",
     "[Strategy].training_step": "train/forward",
     "[Strategy].backward": "train/backward",
@@ -65,6 +61,8 @@ class Action:
         """Phase and part, as EpochTimes keeps them; None where the phase around it goes on."""
         if self.kind in PHASES:
             return PHASES[self.kind]
+        if self.hook == "on_after_batch_transfer":
+            return None
         if self.owner == "[Callback]" or (
             self.owner == "[LightningModule]"
             and (self.hook.startswith("on_") or self.hook == "lr_scheduler_step")

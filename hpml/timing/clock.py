@@ -61,11 +61,8 @@ class PhaseClock:
         self._since = now
         del stack[depth:]
 
-    def switch(self, phase: str) -> None:
-        """From now on the innermost open phase is another one."""
-        now = self._time_ns()
-        self._times[self._stack[-1]] += now - self._since
-        self._since = now
+    def relabel(self, phase: str) -> None:
+        """The innermost open phase is another one, since the last change of phase."""
         self._stack[-1] = phase
 
     def claim(self, phase: str) -> None:

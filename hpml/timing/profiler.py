@@ -150,24 +150,21 @@ class PhaseProfiler(Profiler):
         phase = None if self._does_nothing(action) else action.phase
         is_saving = action.owner == "[Callback]" and action.name in self._saving
         context = _Context(self, phase, is_saving or action.kind == "save_checkpoint")
+        manual = not self._trainer.lightning_module.automatic_optimization
         match action.kind:
             case "run_training_epoch":
                 context.before, context.after = self._begin_loop, self._end_loop
             case "[_TrainingEpochLoop].train_dataloader_next":
                 context.before, context.after = self._begin_fetch, self._end_fetch
                 context.ending = self._mark("wait_data")
-            case "[LightningModule].on_before_batch_transfer":
-                context.before = self._claim_transfer
-            case "[LightningDataModule].on_before_batch_transfer":
-                context.before = self._claim_transfer
             case "[Strategy].batch_to_device":
-                context.ending = self._mark("copy")
+                context.before, context.ending = self._claim_transfer, self._mark("copy")
             case "run_training_batch":
                 context.before, context.after = self._begin_batch, self._end_batch
                 context.ending = self._mark("busy")
             case "[LightningModule].on_train_batch_end":
                 context.after = self._log_from_here
-            case "[LightningModule].on_before_backward":
+            case "[LightningModule].on_before_backward" if manual:
                 context.after = self._begin_backward
             case "[LightningModule].on_validation_model_zero_grad":
                 context.before = self._begin_validation
@@ -176,12 +173,16 @@ class PhaseProfiler(Profiler):
             case "[Strategy].on_validation_end":
                 context.after, context.in_validation = self._end_validation, True
         match action.hook:
-            case "on_after_backward":
+            case "on_after_backward" if manual:
                 context.before = self._end_backward
+            case "on_before_batch_transfer":
+                context.before = self._claim_transfer
             case "on_train_epoch_start":
                 context.before = self._next_epoch
             case "on_train_end":
                 context.before = self._last_epoch_ends
+        if phase is None and action.hook == "on_before_batch_transfer":
+            return None  # what follows claims its time
         return context if context.matters else None
 
     def _does_nothing(self, action: Action) -> bool:
@@ -217,7 +218,7 @@ class PhaseProfiler(Profiler):
         self._end_step()
         self._loop_depth = self._validation_depth = self._backward_depth = 0
         self._loop_ended = True
-        self._clock.switch(LOGGING)  # the epoch's metrics go to the loggers
+        self._clock.relabel(LOGGING)  # the epoch's metrics go to the loggers
         if self.device is not None:
             self.device.mark("idle")
 
@@ -231,7 +232,7 @@ class PhaseProfiler(Profiler):
 
     def _end_fetch(self) -> None:
         if self._clock.depth == self._loop_depth:
-            self._clock.switch(LOOP)
+            self._clock.relabel(LOOP)
 
     def _claim_transfer(self) -> None:
         if self._clock.depth == self._loop_depth:
@@ -247,7 +248,7 @@ class PhaseProfiler(Profiler):
 
     def _log_from_here(self) -> None:
         if self._clock.depth == self._loop_depth:
-            self._clock.switch(LOGGING)
+            self._clock.relabel(LOGGING)
 
     def _begin_backward(self) -> None:
         # Manual optimization sends no action for it, only the hooks around it.

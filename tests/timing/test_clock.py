@@ -12,7 +12,7 @@ PHASES = st.sampled_from(["data", "train", "other"])
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("enter"), PHASES),
-        st.tuples(st.just("switch"), PHASES),
+        st.tuples(st.just("relabel"), PHASES),
         st.tuples(st.just("claim"), PHASES),
         st.tuples(st.just("leave"), st.none()),
         st.tuples(st.just("unwind"), st.integers(1, 5)),
@@ -47,7 +47,7 @@ def test_phases_sum_to_the_wall_whatever_happens(events: list[tuple[str, object]
                 assert clock.depth == depth
             case "leave", None if clock.depth > 1:
                 clock.leave()
-            case (("enter" | "switch" | "claim"), str(phase)):
+            case (("enter" | "relabel" | "claim"), str(phase)):
                 getattr(clock, kind)(phase)
             case "take", None:
                 total.update(clock.take())

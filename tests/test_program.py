@@ -236,7 +236,11 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
     assert process.wait() == 0
     assert b"it/s" in output
     (log,) = tmp_path.rglob("train.log")
-    rows = [line[21:] for line in log.read_text().splitlines() if "%" in line]
+    rows = [
+        line[21:]
+        for line in log.read_text().splitlines()
+        if "%" in line and line.lstrip()[0].isdigit()
+    ]
     assert len(rows) == 2
     # a carriage return begins a line again: what a person sees is what follows the last one
     seen = [line.rpartition("\r")[2] for line in output.decode().replace("\r\n", "\n").split("\n")]

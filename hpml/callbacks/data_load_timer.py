@@ -8,7 +8,7 @@ from hpml.callbacks.phase_timer import PhaseTimer
 class DataLoadTimer(PhaseTimer):
     """Times the loading of data, on any Trainer.
 
-    | logged, once an epoch | what |
+    | key, once an epoch | what |
     | --- | --- |
     | `time/data_s` | the loop waited for the next batch: the loader's `next` and later `iter`s |
     | `time/transfer_s` | the batch's way to the device, with the hooks before and after it |

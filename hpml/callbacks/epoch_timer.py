@@ -23,7 +23,7 @@ log = logging.getLogger("hpml")
 class EpochTimer(PhaseTimer):
     """Times epochs, on any Trainer; prints a row for each, and what likely limits the speed.
 
-    | logged | when | what |
+    | key | when | what |
     | --- | --- | --- |
     | `time/epoch_s` | epoch | all of it |
     | `time/validation_s` | epoch | the validation loop, without the saving of checkpoints |
@@ -224,14 +224,14 @@ class EpochTimer(PhaseTimer):
             changed = known is None or verdict["kind"] not in (known["kind"], "inconclusive")
             if changed:
                 self.verdict = verdict
-                self._print(trainer, pl_module, f"so far {in_words(verdict)}")
+                self._print_verdict(trainer, pl_module, "so far ")
 
     def _conclude(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shares = self._live.of_all.shares()
         if not self.epochs or not shares:
             return
         self.verdict = judge(shares, self._setting_of(trainer), self._live.largest_other)
-        self._print(trainer, pl_module, in_words(self.verdict))
+        self._print_verdict(trainer, pl_module)
         if self.sync and self.profiler is not None and self.profiler.device is not None:
             self._print(trainer, pl_module, _audit(self.epochs))
 
@@ -242,6 +242,14 @@ class EpochTimer(PhaseTimer):
                 on_gpu=trainer.strategy.root_device.type != "cpu",
             )
         return self._setting
+
+    def _print_verdict(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, when: str = ""
+    ) -> None:
+        assert self.verdict is not None
+        evidence, advice = in_words(self.verdict)
+        self._print(trainer, pl_module, f"{when}{evidence}")
+        self._print(trainer, pl_module, f"  {advice}")
 
     def _print(self, trainer: L.Trainer, pl_module: L.LightningModule, line: str) -> None:
         if trainer.is_global_zero:

@@ -11,7 +11,7 @@ from hpml.timing.epoch_times import EpochTimes
 class TrainTimer(PhaseTimer):
     """Times the training of batches, on any Trainer.
 
-    | logged, once an epoch | what |
+    | key, once an epoch | what |
     | --- | --- |
     | `time/train_s` | the training batch: forward, loss, backward, optimizer step |
 

@@ -11,10 +11,10 @@ _METRICS = (
     ("val loss", "val/loss", "8.4f"),
     ("val acc", "val/accuracy", "7.2%"),
 )
-_TIMES = ("time s", "= data", "transf", "train", "valid", "other")
+_TIMES = ("= data", "transf", "train", "valid", "other")
 HEADER = " ".join(
-    ["epoch"]
-    + [f"{heading:>8}" for heading in _TIMES]
+    ["epoch", f"{'time s':>8}"]
+    + [f"{heading:>7}" for heading in _TIMES]
     + [f"{'samples/s':>9}"]
     + [f"{heading:>{int(spec.partition('.')[0])}}" for heading, _, spec in _METRICS]
 )
@@ -27,7 +27,9 @@ def row(epoch: EpochRecord) -> str:
     short ends in an asterisk.
     """
     cells = [f"{epoch.epoch:5d}"]
-    cells += [_number(value, "8.2f") for value in shown_times(epoch)]
+    whole, *parts = shown_times(epoch)
+    cells.append(_number(whole, "8.2f"))
+    cells += [_number(part, "7.2f") for part in parts]
     cells.append(_number(epoch.samples_per_s, "9,.0f"))
     cells += [_number(epoch.metrics.get(name), spec) for _, name, spec in _METRICS]
     return " ".join(cells) + ("*" if epoch.partial else "")
@@ -55,4 +57,4 @@ def _number(value: float | None, spec: str) -> str:
     if value is None:
         return f"{'–':>{width}}"
     cell = f"{value:{spec}}"
-    return cell if len(cell) <= width else f"{value:{width}.3g}"
+    return cell if len(cell) <= width else f"{value:{width}.2g}"

@@ -12,16 +12,8 @@ from hpml.records import TIMES, RunRecord
 from hpml.report.collect import find_records, last_metric, mean, varying_overrides
 
 HEADINGS = (
-    "status",
-    "epochs",
-    "epoch s",
-    "= data",
-    "transf",
-    "train",
-    "valid",
-    "other",
-    "samples/s",
-    "val acc",
+    *("epochs", "epoch s", "= data", "transf", "train", "valid", "other"),
+    *("samples/s", "val acc"),
 )
 
 
@@ -41,7 +33,8 @@ def print_table(paths: Sequence[Path]) -> int:
             table.add_column(heading, justify="right", no_wrap=True)
         for (directory, record), name in zip(records, names, strict=True):
             # Text: an override may hold what rich would take for its markup
-            table.add_row(Text(name or directory.name), *_cells(record))
+            state = "" if record.status == "completed" else f" ({record.status})"
+            table.add_row(Text((name or directory.name) + state), *_cells(record))
         console.print(table)
     for directory, record in records:
         if record.error:
@@ -57,7 +50,6 @@ def _cells(record: RunRecord) -> list[str]:
         return "–" if value is None else f"{value:{spec}}"
 
     return [
-        record.status,
         str(len(record.epochs)),
         *(shown(mean([epoch.time[name] for epoch in record.epochs]), ".2f") for name in TIMES),
         shown(mean([epoch.samples_per_s for epoch in record.epochs]), ",.0f"),

@@ -85,7 +85,7 @@ class LiveShares:
             return None
         shares = self._recent.shares()
         self._recent, self._recent_steps = ShareMeter(), 0
-        return shares
+        return shares or None
 
     def _cut(self, times: Mapping[str, int], device_times: Mapping[str, float] | None) -> None:
         passed = {key: ns - self._base.get(key, 0) for key, ns in times.items()}

@@ -101,18 +101,18 @@ def judge(
     told = ", ".join(f"{_WORDS[cause]} {shares[cause].share:.0%}" for cause in ranked)
     if lead <= margin:
         kind, advice = "inconclusive", _UNDECIDED
-        evidence = f"{told}: the first two are within {margin:.0%} of each other"
+        evidence = f"{told}, within {margin:.0%} of one another"
     else:
         kind = f"{first}-bound"
-        evidence = f"{told} of the time outside validation"
+        evidence = told
         advice = _advice(first, setting, largest_other)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 
-def in_words(verdict: Mapping[str, str]) -> str:
-    """A verdict as a line to print."""
+def in_words(verdict: Mapping[str, str]) -> tuple[str, str]:
+    """A verdict as two lines to print: what is likely and why; what to try."""
     likely = "" if verdict["kind"] == "inconclusive" else "likely "
-    return f"{likely}{verdict['kind']}: {verdict['evidence']}. {verdict['advice']}"
+    return f"{likely}{verdict['kind']}: {verdict['evidence']}", verdict["advice"]
 
 
 _WORDS = {
@@ -121,7 +121,7 @@ _WORDS = {
     "compute": "training",
     "overhead": "other",
 }
-_UNDECIDED = "More than one cause counts: change one setting at a time and compare"
+_UNDECIDED = "More than one cause may count: change one setting at a time, and compare"
 
 
 def _advice(cause: str, setting: Setting, largest_other: str | None) -> str:

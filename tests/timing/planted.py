@@ -306,6 +306,7 @@ def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, An
         sampler=InOrder(delays, size),
         collate_fn=collate,
         num_workers=workers,
+        persistent_workers=workers > 0,
     )
     return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
 

@@ -1,9 +1,11 @@
+"""Epochs, steps and samples as the EpochTimer counts them."""
+
 from typing import Any
 
 import pytest
 import torch
 
-from hpml.callbacks.run_recorder import samples_in
+from hpml.callbacks.epoch_timer import samples_in
 
 
 @pytest.mark.parametrize(

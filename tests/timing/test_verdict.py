@@ -1,0 +1,101 @@
+"""What the shares of time say, and what they leave open."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpml.timing.verdict import CAUSES, Setting, Share, ShareMeter, by_cause, in_words, judge
+
+PIECES = st.lists(
+    st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30
+)
+
+
+def shares(**given: float) -> dict[str, Share]:
+    return {cause: Share(given.get(cause, 0.0)) for cause in CAUSES}
+
+
+@given(PIECES)
+def test_it_never_contradicts_the_shares(pieces: list[Mapping[str, float]]) -> None:
+    """A cause that is named has the largest share, by more than the uncertainty of both."""
+    meter = ShareMeter()
+    for piece in pieces:
+        meter.add(piece)
+    found = meter.shares()
+    if not found:
+        return
+    verdict = judge(found)
+    ranked = sorted(found.values(), key=lambda share: -share.share)
+    lead = ranked[0].share - ranked[1].share
+    uncertain = max(0.05, 2 * (ranked[0].error + ranked[1].error))
+    if verdict["kind"] == "inconclusive":
+        assert lead <= uncertain
+    else:
+        assert lead > uncertain
+        assert found[verdict["kind"].removesuffix("-bound")] == ranked[0]
+
+
+@given(PIECES)
+def test_shares_sum_to_one(pieces: list[Mapping[str, float]]) -> None:
+    """They are parts of a whole, and no error is negative."""
+    meter = ShareMeter()
+    for piece in pieces:
+        meter.add(piece)
+    found = meter.shares().values()
+    assert not found or sum(share.share for share in found) == pytest.approx(1)
+    assert all(share.error >= 0 for share in found)
+
+
+def test_pieces_that_differ_make_a_share_uncertain() -> None:
+    """The same sums: from steady pieces a verdict, from wild ones none."""
+    steady, wild = ShareMeter(), ShareMeter()
+    for number in range(10):
+        steady.add({"input": 60, "compute": 40})
+        wild.add({"input": 120, "compute": 10} if number % 2 else {"input": 0, "compute": 70})
+    assert steady.shares()["input"].share == pytest.approx(wild.shares()["input"].share)
+    assert judge(steady.shares())["kind"] == "input-bound"
+    assert judge(wild.shares())["kind"] == "inconclusive"
+
+
+def test_one_piece_alone_decides_nothing() -> None:
+    """Of its uncertainty nothing is known."""
+    meter = ShareMeter()
+    meter.add({"input": 99, "compute": 1})
+    assert judge(meter.shares())["kind"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("cause", "setting", "other", "advice"),
+    [
+        ("input", Setting(keys=True, num_workers=0), None, "data.num_workers (now 0)"),
+        ("input", Setting(keys=True, pipeline="per_sample"), None, "data.pipeline=batched"),
+        ("input", Setting(num_workers=2), None, "num_workers for the DataLoader (now 2)"),
+        ("transfer", Setting(keys=True, on_gpu=True), None, "data.pin_memory=true"),
+        ("compute", Setting(keys=True), None, "compile=true"),
+        ("compute", Setting(keys=True, on_gpu=True), None, "trainer.precision=bf16-mixed"),
+        ("overhead", Setting(keys=True), "loop", "data.batch_size"),
+        ("overhead", Setting(), "logging", "log_every_n_steps"),
+        ("overhead", Setting(), "Slow.on_train_batch_end", "Slow.on_train_batch_end"),
+    ],
+)
+def test_the_advice_names_what_to_change(
+    cause: str, setting: Setting, other: str | None, advice: str
+) -> None:
+    """A key of ours for our runs, an argument or a callback for others'."""
+    verdict = judge(shares(**{cause: 1.0}), setting, other)
+    assert verdict["kind"] == f"{cause}-bound"
+    assert advice in verdict["advice"]
+    assert in_words(verdict)[0].startswith(f"likely {cause}-bound: ")
+
+
+def test_causes_of_host_and_device() -> None:
+    """The device's times tell of the same causes as the host's phases; validation of none."""
+    assert by_cause({"data": 1, "train": 2, "validation": 9}) == {
+        "input": 1,
+        "transfer": 0,
+        "compute": 2,
+        "overhead": 0,
+    }
+    assert by_cause({"wait_data": 1, "idle": 4})["overhead"] == 4

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.records import EpochRecord
-from hpml.report.epoch_table import HEADER, row
+from hpml.report.epoch_table import EpochTable
 from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
 from hpml.timing.live import LiveShares
 from hpml.timing.verdict import Setting, in_words, judge
@@ -169,8 +169,9 @@ class EpochTimer(PhaseTimer):
         if epoch.samples_per_s is not None:
             figures["throughput/samples_per_s"] = epoch.samples_per_s
         if len(self.epochs) == 1:
-            self._print(trainer, pl_module, HEADER)
-        self._print(trainer, pl_module, row(epoch))
+            self._table = EpochTable(epoch)
+            self._print(trainer, pl_module, self._table.header)
+        self._print(trainer, pl_module, self._table.row(epoch))
         return figures
 
     def _record(self, trainer: L.Trainer, times: EpochTimes) -> EpochRecord:

@@ -90,10 +90,10 @@ class PhaseTimer(L.Callback):
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         if trainer.world_size == 1 or not figures:
             return figures
-        own = torch.tensor(list(figures.values()), device=trainer.strategy.root_device)
-        gathered = trainer.strategy.all_gather(own)
-        means, worst = gathered.mean(dim=0).tolist(), gathered.amax(dim=0).tolist()
-        found = dict(zip(figures, means, strict=True))
-        for name, value in zip(figures, worst, strict=True):
-            found[name.replace("time/", "time/worst_rank/")] = value
+        found = {}
+        for operation, prefix in (("mean", "time/"), ("max", "time/worst_rank/")):
+            own = torch.tensor(list(figures.values()), device=trainer.strategy.root_device)
+            reduced = trainer.strategy.reduce(own, reduce_op=operation).tolist()
+            for name, value in zip(figures, reduced, strict=True):
+                found[name.replace("time/", prefix)] = value
         return found

@@ -4,35 +4,48 @@ import math
 
 from hpml.records import TIMES, EpochRecord
 
-# heading, metric, format; metrics of other projects' modules have no column here
-_METRICS = (
+# heading, metric, format
+_OURS = (
     ("loss", "train/loss", "7.4f"),
     ("acc", "train/accuracy", "7.2%"),
     ("val loss", "val/loss", "8.4f"),
     ("val acc", "val/accuracy", "7.2%"),
 )
-_TIMES = ("= data", "transf", "train", "valid", "other")
-HEADER = " ".join(
-    ["epoch", f"{'time s':>8}"]
-    + [f"{heading:>7}" for heading in _TIMES]
-    + [f"{'samples/s':>9}"]
-    + [f"{heading:>{int(spec.partition('.')[0])}}" for heading, _, spec in _METRICS]
-)
+_PHASES = ("= data", "transf", "train", "valid", "other")
+_WIDTH = 100
 
 
-def row(epoch: EpochRecord) -> str:
-    """One epoch as a line under HEADER; epochs are counted from 0, as Lightning counts them.
+class EpochTable:
+    """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
     The times of the phases, as they are shown, add up to that of the epoch. An epoch that was cut
-    short ends in an asterisk.
+    short has an asterisk. The metrics of another project's module are those of its first epoch
+    that have a place.
     """
-    cells = [f"{epoch.epoch:5d}"]
-    whole, *parts = shown_times(epoch)
-    cells.append(_number(whole, "8.2f"))
-    cells += [_number(part, "7.2f") for part in parts]
-    cells.append(_number(epoch.samples_per_s, "9,.0f"))
-    cells += [_number(epoch.metrics.get(name), spec) for _, name, spec in _METRICS]
-    return " ".join(cells) + ("*" if epoch.partial else "")
+
+    def __init__(self, first: EpochRecord) -> None:
+        columns = ["epoch", f"{'time s':>8}", *(f"{name:>7}" for name in _PHASES), "samples/s"]
+        self.header = " ".join(columns)
+        self._metrics: tuple[tuple[str, str, str], ...] = _OURS
+        if not any(name in first.metrics for _, name, _ in _OURS):
+            self._metrics = ()
+            left = _WIDTH - len(self.header)
+            for name in first.metrics:
+                width = max(len(name), 8)
+                left -= width + 1
+                if left >= 0:
+                    self._metrics += ((name, name, f"{width}.4g"),)
+        for heading, _, spec in self._metrics:
+            self.header += f" {heading:>{int(spec.partition('.')[0])}}"
+
+    def row(self, epoch: EpochRecord) -> str:
+        """One epoch as a line under the heading."""
+        whole, *parts = shown_times(epoch)
+        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", _number(whole, "8.2f")]
+        cells += [_number(part, "7.2f") for part in parts]
+        cells.append(_number(epoch.samples_per_s, "9,.0f"))
+        cells += [_number(epoch.metrics.get(name), spec) for _, name, spec in self._metrics]
+        return " ".join(cells)
 
 
 def shown_times(epoch: EpochRecord) -> list[float | None]:

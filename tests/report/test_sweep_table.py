@@ -3,10 +3,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_records import make_epoch, make_record
 
+from hpml.records import TIMES
 from hpml.report.collect import find_records, mean, varying_overrides
-from hpml.report.epoch_table import HEADER, row
+from hpml.report.epoch_table import EpochTable, shown_times
 from hpml.report.sweep_table import print_table
 
 
@@ -17,10 +20,33 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
     empty = make_epoch(7)
     empty.samples_per_s = None
     huge = make_epoch(12, **metrics | {"train/loss": 157161088.0, "lr": 1.23456e-17})
-    assert len(HEADER) <= 100
+    table = EpochTable(full)
+    assert len(table.header) <= 100
     for epoch in (full, empty, huge):
-        assert len(row(epoch)) == len(HEADER)
-    assert row(full).split() == ["0", "4", "2.00", "64", "1.5000", "25.00%", "0.1000", "–", "0.1"]
+        assert len(table.row(epoch)) == len(table.header)
+    metrics_shown = ["64", "1.5000", "25.00%", "0.1000", "–"]
+    assert table.row(full).split() == ["0", "2.00", *["–"] * 5, *metrics_shown]
+
+
+@given(st.lists(st.floats(0, 1e4), min_size=5, max_size=5))
+def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
+    """Exactly, in hundredths, whatever is rounded; none is off by a hundredth or more."""
+    epoch = make_epoch(0)
+    epoch.time = dict(zip(TIMES, [sum(parts), *parts], strict=True))
+    whole, *shown = (round(100 * (value or 0)) for value in shown_times(epoch))
+    assert sum(shown) == whole
+    assert abs(whole - 100 * sum(parts)) <= 0.51
+    assert all(abs(a - 100 * b) < 1 for a, b in zip(shown, parts, strict=True))
+
+
+def test_metrics_of_another_project_have_columns_of_their_own() -> None:
+    """As many as there is place for."""
+    epoch = make_epoch(3, **{"valid/f1": 0.5, "my_loss": 1.25, "x" * 80: 1.0})
+    epoch.partial = True
+    table = EpochTable(epoch)
+    assert table.header.endswith("samples/s valid/f1  my_loss")
+    assert table.row(epoch).split()[0] == "3*"
+    assert table.row(epoch).split()[-2:] == ["0.5", "1.25"]
 
 
 def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hpml.model import resnet18, small
+from hpml.model import describe, flops_per_sample, resnet18, small
 
 
 def parameters(network: nn.Module) -> int:
@@ -53,3 +53,21 @@ def test_small_is_small_and_takes_any_size(size: int) -> None:
     network = small(7)
     assert 200_000 < parameters(network) < 300_000
     assert network(torch.zeros(3, 3, size, size)).shape == (3, 7)
+
+
+def test_resnet18_takes_3_329_gflop_a_sample() -> None:
+    """Forward and backward; counting changes neither weights, statistics nor random numbers."""
+    network = resnet18(10)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    assert flops_per_sample(network, (3, 32, 32)) / 1e9 == pytest.approx(3.329, abs=5e-4)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_what_a_model_is_made_of() -> None:
+    """As the lab counts it: 17 convolutions and 3 on shortcuts, 512 inputs of the last layer."""
+    described = describe(resnet18(10), "resnet18")
+    assert (described["conv_layers"], described["linear_in_features"]) == (20, 512)

@@ -304,3 +304,15 @@ def test_the_readmes_training_commands_are_allowed(command: str) -> None:
 def test_the_readme_has_commands() -> None:
     """The test above would pass on a README that it cannot read."""
     assert len(readme_commands()) >= 5
+
+
+def test_the_example_times_a_trainer_of_ones_own(tmp_path: Path) -> None:
+    """It prints rows and a verdict, and leaves a record."""
+    example = Path(__file__).parent.parent / "examples" / "own_trainer.py"
+    done = run([sys.executable, str(example)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "outputs" / "own_trainer")
+    assert len(record.epochs) == 3
+    assert record.verdict is not None
+    assert record.verdict["kind"] in done.stdout
+    assert "samples/s     loss" in done.stdout

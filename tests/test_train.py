@@ -18,7 +18,7 @@ from hpml.build import build_data, build_module, build_trainer
 from hpml.config import check, resolve
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
-from hpml.records import RunRecord
+from hpml.records import TIMES, RunRecord
 from hpml.train import job, train
 
 
@@ -55,6 +55,24 @@ def test_a_run_leaves_a_whole_record(compose: Compose, tmp_path: Path) -> None:
         }
         assert epoch.time["epoch_s"] is not None
         assert epoch.samples_per_s == 96 / epoch.time["epoch_s"]
+        phases = [epoch.time[name] or 0 for name in TIMES[1:]]
+        assert sum(phases) == pytest.approx(epoch.time["epoch_s"])
+        assert min(phases[2:]) > 0
+        assert epoch.other_split is not None
+        assert sum(epoch.other_split.values()) == pytest.approx(epoch.time["other_s"])
+        assert epoch.train_split is not None
+        assert sum(epoch.train_split.values()) == pytest.approx(epoch.time["train_s"])
+        assert epoch.device_time is None
+        assert epoch.step_ms is not None
+        assert 0 < epoch.step_ms["p50"] <= epoch.step_ms["max"]
+        for figure in (epoch.first_batch_s, epoch.peak_memory_mib, epoch.steady_samples_per_s):
+            assert figure is not None
+            assert figure > 0
+        assert epoch.achieved_tflops == pytest.approx(
+            record.model["flops_per_sample"] * (epoch.steady_samples_per_s or 0) / 1e12
+        )
+    assert record.verdict is not None
+    assert set(record.verdict) == {"kind", "basis", "evidence", "advice"}
     parts = [epoch.time["epoch_s"] or 0 for epoch in record.epochs]
     assert record.startup_s is not None
     assert record.finish_s is not None
@@ -69,10 +87,12 @@ def test_the_figures_reach_tensorboard(compose: Compose, tmp_path: Path) -> None
     record = train(compose(*TINY))
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     curves = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
-    expected = {"time/epoch_s", "throughput/samples_per_s", *record.epochs[0].metrics}
+    expected = {"throughput/samples_per_s", *record.epochs[0].metrics}
+    expected |= {f"time/{name}" for name in TIMES}
     assert expected <= set(curves)
     for name in expected:
         assert [event.step for event in curves[name]] == [2, 5], name
+    assert "custom_scalars__config__" in events.Tags()["tensors"]  # "Where the epoch goes"
     assert curves["val/accuracy"][1].value == pytest.approx(
         record.epochs[1].metrics["val/accuracy"]
     )

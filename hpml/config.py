@@ -25,6 +25,7 @@ NOT_IN_FINGERPRINT = (
     "callbacks.forecast",
     "data.download",
     "data.verify",
+    "timing.every_n_steps",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",

@@ -5,7 +5,7 @@
 ResNet-18 on generated images, an epoch each: as it is; with a known delay in the loading of each
 batch, longer than its training; with one in a callback; and each again with `timing.sync=true`.
 Expected: as it is, the device is busy and waits for nothing; a delay beyond the work that hides it
-is `wait_data` or `idle`; busy time is the same in all; and with sync the host's `train_s` is it too.
+is `wait_data` or `idle`; busy time is the same in all; with sync the host's `train_s` is it too.
 """
 
 import logging

@@ -92,6 +92,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     """The Trainer of `trainer`, with the loggers and callbacks of their groups."""
     import lightning as L
 
+    from hpml.callbacks import HonoursSignals
+
     own = [
         _instantiate(callback, f"callbacks.{name}")
         for name, callback in (cfg.callbacks or {}).items()
@@ -111,9 +113,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         arguments["enable_progress_bar"] = any(
             isinstance(c, L.pytorch.callbacks.ProgressBar) for c in own
         )
-    return _probe(
-        "trainer", lambda: L.Trainer(**arguments, callbacks=callbacks + own, logger=loggers)
-    )
+    callbacks = [HonoursSignals(), *callbacks, *own]
+    return _probe("trainer", lambda: L.Trainer(**arguments, callbacks=callbacks, logger=loggers))
 
 
 def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:

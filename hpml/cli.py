@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from hpml.config import check, closest_key, find_conf, first_line
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted
+from hpml.interrupt import Interrupted, ended_by_signals
 from hpml.records import FILE_NAME
 
 log = logging.getLogger("hpml")
@@ -119,7 +119,8 @@ def _numbered(path: Path) -> Iterator[Path]:
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Runs `task` on the configuration that the command line asks for, then exits.
 
-    Exit codes: 0 completed, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
+    Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
+    terminated.
     """
 
     def job(cfg: DictConfig) -> Any:
@@ -145,7 +146,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
-        with _hydra_raises():
+        with ended_by_signals(), _hydra_raises():
             program()
     except JobFailed as error:
         sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ from hpml.build import (
 from hpml.cli import run_hydra
 from hpml.config import check, fingerprint, first_line, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted, ended_by_signals
+from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived
 from hpml.records import FILE_NAME, RunRecord, now
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def train(cfg: DictConfig) -> RunRecord:
     """Trains (or with `evaluate`, evaluates) as `cfg` says, and keeps the record in `cfg.run_dir`.
 
     Raises UserError for wrong input, RunFailedError where the loss is not finite, Interrupted on
-    SIGINT and SIGTERM, and whatever a module or callback of the user's own raises. The record on
-    the disk says which.
+    SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
+    record on the disk says which.
     """
     check(cfg)
     directory = Path(cfg.run_dir)
@@ -78,7 +78,7 @@ def train(cfg: DictConfig) -> RunRecord:
         config=resolve(cfg),
         environment={},
     )
-    with _outcome(record, directory), ended_by_signals():
+    with _outcome(record, directory):
         for sentence in without_effect(cfg):
             log.warning(f"warning: {sentence}")
         if cfg.evaluate is None:
@@ -100,7 +100,8 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"run_dir={directory}: cannot be written ({error.strerror})") from error
     try:
-        yield
+        with ended_by_signals():
+            yield
     except BaseException as error:
         record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
         record.error = {"type": type(error).__name__, "message": str(error)}
@@ -120,6 +121,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
 
     from hpml.callbacks import RunRecorder
 
+    raise_if_arrived()  # an import may have swallowed the exception
     quiet_lightning()
     record.environment = environment.describe()
     require_device(cfg)
@@ -133,6 +135,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     if trainer.is_global_zero:
         record.write(directory)
         _announce(cfg, record, data)
+    raise_if_arrived()
     recorder.fit_called()
     try:
         with logging_redirect_tqdm():  # the bar steps aside for each line

@@ -152,9 +152,11 @@ def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert table.stdout.count("completed") == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
-    """130 and 143, a record that says interrupted, no worker left behind."""
+    """130, 143 and 129, a record that says interrupted, no worker left behind."""
     process = subprocess.Popen(
         [*TRAIN, *TINY, "trainer.max_epochs=100000", "data.num_workers=1"],
         cwd=tmp_path,
@@ -173,6 +175,27 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0])
+def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
+    """Also while torch and Lightning are imported, which swallow exceptions here and there."""
+    process = subprocess.Popen(
+        [*TRAIN, *TINY, "trainer.max_epochs=100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not list(tmp_path.rglob("record.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    (file,) = tmp_path.rglob("record.json")
+    assert RunRecord.read(file).status == "interrupted"
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:

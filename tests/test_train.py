@@ -1,5 +1,6 @@
 """Whole runs, in this process, on tiny data."""
 
+import contextlib
 import json
 import os
 import signal
@@ -362,6 +363,29 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert record.error == {"type": "Interrupted", "message": signal.Signals(number).name}
     assert len(record.epochs) >= 1
     assert signal.getsignal(number) is handler
+
+
+class Swallows(L.Callback):
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self.swallow)
+
+    def swallow(self, *_: Any, **__: Any) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_train_epoch_end", "on_train_end"])
+def test_a_signal_counts_where_its_exception_is_swallowed(
+    compose: Compose, tmp_path: Path, hook: str
+) -> None:
+    """By a callback of the user's own, or by an import: the run is interrupted all the same."""
+    own = f"+callbacks.mine={{_target_:test_train.Swallows,hook:{hook}}}"
+    with pytest.raises(Interrupted):
+        train(compose(*TINY, own))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "interrupted"
+    assert len(record.epochs) == {"setup": 0, "on_train_epoch_end": 1, "on_train_end": 2}[hook]
 
 
 def test_channels_last_changes_no_name(compose: Compose, tmp_path: Path) -> None:

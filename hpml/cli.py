@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.completion import script
 from hpml.config import check, closest_key, find_conf, first_line
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals
@@ -139,6 +140,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
+    if shell_script := script(sys.argv[1:]):
+        print(shell_script)
+        return
     job.__module__ = task.__module__  # where Hydra looks for the program's name
     program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
         job

@@ -100,7 +100,7 @@ def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:
         (["--cfg", "job"], "batch_size: 128"),
         (["--cfg", "job", "--resolve", "-p", "data"], "root: data"),
         (["--info", "defaults"], "Defaults List"),
-        (["-sc", "install=bash"], "hydra_bash_completion"),
+        (["-sc", "install=bash"], "complete -o nospace"),
     ],
 )
 def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expected: str) -> None:
@@ -109,6 +109,37 @@ def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expec
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python -m hpml.train opt", {"optimizer=", "optimizer."}),
+        ("python -m hpml.train -m seed=1 optimizer=ad", {"adadelta", "adagrad", "adam", "adamw"}),
+        ("hpml train optimizer=adam optimizer.", {"optimizer.lr=", "optimizer.betas."}),
+        ("python script.py opt", set()),
+    ],
+)
+def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
+    """In a real bash that has evaluated our script, as it asks for the completion of a line."""
+    wrapper = tmp_path / "hpml"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpml "$@"\n')
+    wrapper.chmod(0o755)
+    asked = f"""
+        eval "$({shlex.join(TRAIN)} -sc install=bash)"
+        complete -p python hpml >/dev/null || exit
+        python() {{ {sys.executable} "$@"; }}
+        COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+        _hpml_complete
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run(["bash", "--norc", "-c", asked], ROOT, PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = set(done.stdout.split())
+    assert given >= expected
+    assert expected or not given
+    assert all("ad" in word or "optimizer" in word for word in given)
 
 
 def test_hpml_lists_its_commands_and_passes_on(tmp_path: Path) -> None:

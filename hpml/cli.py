@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,6 +148,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
         job
     )
+    logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
+    threading.excepthook = _thread_failed
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
@@ -162,6 +165,12 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         _refuse(_in_words(error, config_name))
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Leaves out what TensorBoard's writer meets, which raises it again in the main thread."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -185,11 +194,11 @@ def _hydra_raises() -> Iterator[None]:
 
 def _in_words(error: BaseException, config_name: str) -> str:
     """An error of Hydra's, OmegaConf's or ours, told to the person at the keyboard."""
-    causes = list(_causes(error))
-    for cause in causes:
+    chain = list(causes(error))
+    for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
-    for cause in causes:
+    for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
             close = closest_key(_defaults(config_name, without=key), key)
@@ -208,7 +217,8 @@ def _in_words(error: BaseException, config_name: str) -> str:
     return str(error).strip()
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from or while handling, the last one first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

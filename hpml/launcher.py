@@ -49,7 +49,11 @@ class SweepLauncher(BasicLauncher):
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
             log.info(f"\njob {offset + 1} of {len(names)}: {name}")
             in_its_folder = [*overrides, f"hydra.sweep.subdir='{name}'"]
-            results += super().launch([in_its_folder], initial_job_idx + offset)
+            try:
+                results += super().launch([in_its_folder], initial_job_idx + offset)
+            except OSError as error:  # of the files that Hydra writes, on a full disk say
+                log.error(f"failed: {error.filename or directory}: {error.strerror}")  # noqa: TRY400
+                results.append(JobReturn(status=JobStatus.FAILED))
         print_table([directory])
         log.info(f"sweep: {directory}; curves: tensorboard --logdir {directory}")
         failed = [

@@ -4,7 +4,9 @@
 # jobs do without them, and a run says where it goes before it imports them.
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shlex
 import sys
 import time
@@ -27,7 +29,7 @@ from hpml.build import (
     quiet_lightning,
     require_device,
 )
-from hpml.cli import run_hydra
+from hpml.cli import causes, run_hydra
 from hpml.config import check, fingerprint, first_line, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived
@@ -103,15 +105,48 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
         with ended_by_signals():
             yield
     except BaseException as error:
+        failure = _of_the_disk(error, directory) or error
         record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.error = {"type": type(error).__name__, "message": str(error)}
+        record.error = {"type": type(failure).__name__, "message": str(failure)}
+        if failure is not error:
+            raise failure from error
         raise
     else:
         record.status = "completed"
     finally:
         record.wall_s = time.perf_counter() - started
         if writes:
-            record.write(directory)
+            _write_last(record, directory)
+
+
+def _write_last(record: RunRecord, directory: Path) -> None:
+    """Writes how the run ended; on a full disk over the record that is there."""
+    try:
+        record.write(directory)
+    except OSError as error:
+        try:
+            record.overwrite(directory)
+        except OSError:
+            if record.status == "completed":  # else an error is told already
+                path = directory / FILE_NAME
+                raise RunFailedError(f"{path}: {error.strerror}") from error
+
+
+def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError | None:
+    """What happened in one line, where the disk is full or the run's files have gone."""
+    if isinstance(error, UserError | RunFailedError) or not isinstance(error, Exception):
+        return None
+    gone: RunFailedError | None = None
+    for cause in reversed(list(causes(error))):  # the others followed from the first one
+        if isinstance(cause, OSError):
+            path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
+            ours = path.is_relative_to(directory)
+            failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                return failure
+            if ours and gone is None:
+                gone = failure
+    return gone
 
 
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:

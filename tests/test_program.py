@@ -229,6 +229,20 @@ def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
     assert RunRecord.read(file).status == "interrupted"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the limit is a shell's")
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    """Here a file may have 100 KiB: both jobs fail, no part of a checkpoint is left."""
+    sweep = shlex.join([*TRAIN, "-m", *TINY, "seed=0,1"])
+    done = run(["bash", "-c", f"ulimit -f 100; exec {sweep}"], tmp_path)
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    for line in (first, second):
+        assert re.fullmatch(r"failed: .*seed=\d.*: File too large", line)
+    assert "failed: 2 of 2 jobs: seed=0, seed=1" in done.stdout
+    assert [RunRecord.read(file).status for file in tmp_path.rglob("record.json")] == ["failed"] * 2
+    assert not list(tmp_path.rglob("*.ckpt*"))
+
+
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """`trainer.devices=2` on the CPU: one record, and the losses of one process."""
     same = ["data=synthetic", "model=resnet18_no_norm", "device=cpu", "data.image_size=8"]

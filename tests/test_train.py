@@ -1,8 +1,10 @@
 """Whole runs, in this process, on tiny data."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -363,6 +365,38 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert record.error == {"type": "Interrupted", "message": signal.Signals(number).name}
     assert len(record.epochs) >= 1
     assert signal.getsignal(number) is handler
+
+
+class Deletes(L.Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        shutil.rmtree(trainer.default_root_dir)
+
+
+def test_a_directory_that_is_deleted_is_told(compose: Compose, tmp_path: Path) -> None:
+    """Which file could not be written, and nothing of what followed from it."""
+    own = "+callbacks.mine._target_=test_train.Deletes"
+    overrides = [own, "trainer.enable_checkpointing=false", "logger=none"]
+    with pytest.raises(RunFailedError, match=r"record.json.*: No such file or directory"):
+        train(compose(*TINY, *overrides))
+
+
+def test_a_full_disk_keeps_how_the_run_ended(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no room for a new record, the old one is written over."""
+    write = RunRecord.write
+
+    def until_full(record: RunRecord, directory: Path) -> None:
+        if record.epochs:
+            raise OSError(errno.ENOSPC, "No space left on device", str(directory / "record.json"))
+        write(record, directory)
+
+    monkeypatch.setattr(RunRecord, "write", until_full)
+    with pytest.raises(RunFailedError, match=r"record.json: No space left on device"):
+        train(compose(*TINY))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "failed"
+    assert len(record.epochs) == 1
 
 
 class Swallows(L.Callback):

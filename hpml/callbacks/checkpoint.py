@@ -1,5 +1,6 @@
 """Checkpoints of plain types that say what they were trained with."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -27,6 +28,19 @@ class Checkpoint(ModelCheckpoint):
     def state_key(self) -> str:
         """Tells `last` and `best` apart when their states are restored."""
         return f"{type(self).__name__}:{self.filename}"
+
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        """Gives the file its name once it is whole, so that a full disk leaves the one before."""
+        temporary = Path(f"{filepath}.part")
+        try:
+            super()._save_checkpoint(trainer, str(temporary))
+            if trainer.is_global_zero:
+                temporary.replace(filepath)
+        except BaseException:
+            if trainer.is_global_zero:
+                temporary.unlink(missing_ok=True)
+            raise
+        self._last_checkpoint_saved = filepath
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

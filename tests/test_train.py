@@ -367,6 +367,12 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
+def test_a_profiler_reports(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    """What the Trainer's own profiler measured is shown."""
+    train(compose(*TINY, "trainer.profiler=simple", "trainer.max_epochs=1"))
+    assert "run_training_epoch" in caplog.text
+
+
 class Deletes(L.Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         shutil.rmtree(trainer.default_root_dir)

@@ -308,6 +308,8 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
     assert len(rows) == 2
     # a carriage return begins a line again: what a person sees is what follows the last one
     seen = [line.rpartition("\r")[2] for line in output.decode().replace("\r\n", "\n").split("\n")]
+    end = next(number for number, line in enumerate(seen) if line.startswith("record: "))
+    assert seen[end - 1].endswith(rows[-1])  # the bar is gone
     for row in rows:
         assert row in [line.removeprefix("\x1b[A") for line in seen], seen
 

@@ -35,6 +35,24 @@ def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
     assert "broken/record.json: no readable record" in broken[0]
 
 
+@pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 100)])
+def test_the_table_keeps_to_a_terminals_width(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    widest: int,
+) -> None:
+    """In a file it may be wider: nobody's terminal would break its lines."""
+    (tmp_path / "a").mkdir()
+    make_record(overrides=[f"seed={'x' * 200}"]).write(tmp_path / "a")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("rich.console.Console.is_terminal", terminal)
+    print_table([tmp_path])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) == widest
+
+
 def test_only_what_varies_is_shown() -> None:
     """What all runs share says nothing about their difference."""
     records = [make_record(overrides=["experiment=demo", f"seed={seed}"]) for seed in (0, 1)]

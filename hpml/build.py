@@ -57,6 +57,9 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         if not hasattr(data, "num_classes"):
             raise UserError("model.num_classes=null: the data module does not say; give a number")
         settings["num_classes"] = data.num_classes
+    classes, wanted = getattr(data, "num_classes", None), cfg.model.get("num_classes")
+    if isinstance(classes, int) and isinstance(wanted, int) and wanted < classes:
+        raise UserError(f"model.num_classes={wanted}: the data has {classes}; give null")
     model = _instantiate(cfg.model, "model", **settings)
     if isinstance(model, L.LightningModule):
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import threading
 import warnings
@@ -20,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from hpml.completion import script
 from hpml.config import check, closest_key, find_conf, first_line
+from hpml.environment import rank
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals
 from hpml.records import FILE_NAME
@@ -129,7 +131,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             return task(cfg)
         except UserError as error:
-            log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
+            if rank() == 0 or not error.on_all_ranks:
+                log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
             exit_code = 2
         except RunFailedError as error:
             log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
@@ -201,8 +204,16 @@ def _in_words(error: BaseException, config_name: str) -> str:
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
-            close = closest_key(_defaults(config_name, without=key), key)
-            hint = f"did you mean {close}?" if close else f"+{key}=… adds a key of your own"
+            defaults = _defaults(config_name, without=key)
+            close = closest_key(defaults, key)
+            if close:
+                hint = f"did you mean {close}?"
+            else:
+                hint = f"+{key}=… adds a key of your own"
+                group = key.partition(".")[0]
+                if isinstance(defaults.get(group), DictConfig):
+                    known = [name for name in defaults[group] if not name.startswith("_")]
+                    hint = f"{group} has {', '.join(known)}; {hint}"
             return f"{key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
@@ -211,7 +222,11 @@ def _in_words(error: BaseException, config_name: str) -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return f"{cause.full_key}: {first_line(cause)}"
         if isinstance(cause, OverrideParseException):
+            if "=" not in cause.override and not cause.override.startswith("~"):
+                return f"{cause.override}: give KEY=VALUE"
             return f"{cause.override}: {first_line(cause)}"
+    if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
+        return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error).strip()
@@ -219,8 +234,10 @@ def _in_words(error: BaseException, config_name: str) -> str:
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it was raised from or while handling, the last one first."""
-    while error is not None:
+    told: list[BaseException] = []
+    while error is not None and error not in told:  # Hydra's lead back to themselves
         yield error
+        told.append(error)
         error = error.__cause__ or error.__context__
 
 

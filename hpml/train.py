@@ -30,7 +30,7 @@ from hpml.build import (
     require_device,
 )
 from hpml.cli import causes, run_hydra
-from hpml.config import check, fingerprint, first_line, resolve, without_effect
+from hpml.config import check, fingerprint, first_line, has_curves, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived
 from hpml.records import FILE_NAME, RunRecord, now
@@ -54,12 +54,15 @@ def job(cfg: DictConfig) -> float | None:
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {_from_here(Path(cfg.run_dir))}")
-    record = train(cfg)
+    try:
+        record = train(cfg)
+    except Interrupted:
+        _say_what_is_left(Path(cfg.run_dir))
+        raise
     metrics = record.epochs[-1].metrics if record.epochs else {}
     if record.epochs and cfg.monitor not in metrics:
-        log.warning(
-            f"warning: monitor={cfg.monitor}: not among {', '.join(metrics) or 'no metrics'}"
-        )
+        among = f"not among {', '.join(metrics)}" if metrics else "the module logs no metrics"
+        log.warning(f"warning: monitor={cfg.monitor}: {among}")
     return metrics.get(cfg.monitor)
 
 
@@ -169,7 +172,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     record.model = _describe_model(cfg, module)
     if trainer.is_global_zero:
         record.write(directory)
-        _announce(cfg, record, data)
+        _announce(cfg, record, data, module)
     raise_if_arrived()
     recorder.fit_called()
     try:
@@ -187,7 +190,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         raise
     recorder.fit_returned()
     if trainer.is_global_zero:
-        _conclude(directory)
+        _conclude(cfg, directory)
 
 
 def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
@@ -209,7 +212,7 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     except FileNotFoundError as error:
         raise UserError(f"evaluate={path}: there is no such file") from error
     except Exception as error:
-        raise UserError(f"evaluate={path}: no checkpoint of hpml ({first_line(error)})") from error
+        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
     given = {override.lstrip("+~").partition("=")[0] for override in record.overrides}
     for group in {"data", "model"} - given:
         asked = cfg[group]
@@ -226,6 +229,8 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
+    if type(module).test_step is L.LightningModule.test_step:
+        raise UserError(f"evaluate={path}: model={name_of(cfg.model)} has no test_step")
     trainer = build_trainer(cfg, [])
     record.environment["device"] = trainer.strategy.root_device.type
     record.model = _describe_model(cfg, module)
@@ -254,7 +259,11 @@ def _describe_model(cfg: DictConfig, module: L.LightningModule) -> dict[str, Any
     }
 
 
-def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -> None:
+def _announce(
+    cfg: DictConfig, record: RunRecord, data: L.LightningDataModule, module: L.LightningModule
+) -> None:
+    from hpml.module import ImageClassifier
+
     environment, model = record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
     sizes = [
@@ -263,7 +272,7 @@ def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -
         if (split := getattr(data, name, None)) is not None and hasattr(split, "__len__")
     ]
     parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
-    if cfg.optimizer.get("lr"):
+    if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
     used = environment["accelerators"] if environment["device"] != "cpu" else None
     parts.append(used[0] if used else f"{environment['cpu']}, {environment['cpu_cores']} cores")
@@ -271,10 +280,21 @@ def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -
         log.info(part)
 
 
-def _conclude(directory: Path) -> None:
+def _conclude(cfg: DictConfig, directory: Path) -> None:
     shown = _from_here(directory)
     log.info(f"record: {shown / FILE_NAME}")
-    log.info(f"curves: tensorboard --logdir {shown}")
+    if has_curves(cfg):
+        log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
+
+
+def _say_what_is_left(directory: Path) -> None:
+    paths = {
+        "record": directory / FILE_NAME,
+        "checkpoint": directory / "checkpoints" / "last.ckpt",
+    }
+    left = [f"{name} {_from_here(path)}" for name, path in paths.items() if path.exists()]
+    if environment.rank() == 0:
+        log.error(f"interrupted: {'; '.join(left)}")
 
 
 def _from_here(path: Path) -> Path:

@@ -55,6 +55,11 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         (["data=synthetic", "data.root=x"], r"data.root: there is no such key; .* adds a key.*"),
         (["-m", "optimizer=sgd,foo"], r"optimizer=foo: there is no such option; .*"),
         (["-m", "seed=0,1", "trainer.max_epochs=1,x"], r"trainer.max_epochs=x: .*"),
+        (["-m", "trainer.precision=32-true,foo"], r"trainer.precision=foo: give one of 32-true.*"),
+        (["-m", "optimizer.lr=range(1,0)"], r"the sweep has no jobs: .*"),
+        (["optimizer=adam", "optimizer.momentum=.9"], r"optimizer.momentum: .* has lr, weight.*"),
+        (["foo"], r"foo: give KEY=VALUE"),
+        (["optimizer.lr=0.1,0.2"], r"optimizer.lr=0.1,0.2: add -m to sweep over .*"),
     ],
 )
 def test_wrong_input_is_told_before_anything_starts(
@@ -175,6 +180,7 @@ def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert "job 4 of 4: optimizer=nesterov,optimizer.lr=0.01" in done.stdout
     assert "failed: 2 of 4 jobs" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert "sweep: outputs/sweeps/s; curves: tensorboard --logdir outputs/sweeps/s" in done.stdout
     again = run([*TRAIN, "-m", *TINY, "seed=0,1", "sweep.name=s"], tmp_path)
     assert again.returncode == 2
     assert "sweep.name=s: outputs/sweeps/s holds the runs of another sweep" in again.stderr
@@ -196,13 +202,15 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
         start_new_session=True,
     )
     while not list(tmp_path.rglob("last.ckpt")):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.killpg(process.pid, number)  # as a terminal or a cluster does, workers included
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert b"Traceback" not in stderr
     (file,) = tmp_path.rglob("record.json")
+    folder = file.parent.relative_to(tmp_path)
+    last = f"{folder}/checkpoints/last.ckpt"
+    assert stderr.decode() == f"interrupted: record {folder}/record.json; checkpoint {last}\n"
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
@@ -227,6 +235,24 @@ def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
     assert b"Traceback" not in stderr
     (file,) = tmp_path.rglob("record.json")
     assert RunRecord.read(file).status == "interrupted"
+
+
+def test_an_interrupted_sweep_shows_what_is_finished(tmp_path: Path) -> None:
+    """The table of the jobs so far, and the signal's exit code."""
+    epochs = "trainer.max_epochs=1,100000"
+    process = subprocess.Popen(
+        [*TRAIN, "-m", *TINY, epochs],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while len(list(tmp_path.rglob("last.ckpt"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"epochs=1 +completed", stdout.decode())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the limit is a shell's")
@@ -260,6 +286,14 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     for one, two in zip(epochs[1], epochs[2], strict=True):
         assert (one.steps, one.samples) == (two.steps, two.samples) == (3, 48)
         assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
+
+
+def test_wrong_input_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
+    """However many train together."""
+    done = run([*TRAIN, *TINY, "trainer.devices=2", "data.batch_size=64"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 1
+    assert "each of 2 processes has only 48 training samples" in done.stderr
 
 
 def test_a_job_trains_where_processes_are_spawned(tmp_path: Path) -> None:
@@ -317,7 +351,7 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
 def test_fetching_data_says_what_is_there(image_folder: Path, tmp_path: Path) -> None:
     """Statistics to copy into the configuration; every broken file in one list, exit code 2."""
     command = [sys.executable, "-m", "hpml.data", "data=image_folder", f"data.root={image_folder}"]
-    command += ["data.batch_size=4"]
+    assert "Fetches a data set" in run([*command, "--help"], tmp_path).stdout
     done = run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train: 16 images of 8×8; data.mean=[" in done.stdout

@@ -153,6 +153,34 @@ def test_a_monitor_that_nobody_logs_is_told(
     assert "monitor=val/f1: not among my_loss" in caplog.text
 
 
+def test_what_a_module_of_ones_own_lacks_is_told(compose: Compose, tmp_path: Path) -> None:
+    """A monitor that it does not log, where the best is chosen by it; a step of the test loop."""
+    cfg = compose(*TINY, "data.val_split=0.5", "data.image_size=8", "monitor=val/f1")
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
+    with pytest.raises(UserError, match=r"monitor=val/f1: the module does not log it, but my_loss"):
+        train(cfg)
+    cfg.evaluate = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match="model=ownmodule has no test_step"):
+        train(cfg)
+
+
+def test_what_is_announced_has_an_effect(
+    compose: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No optimizer beside a module that brings its own, no curves without TensorBoard."""
+    caplog.set_level("INFO")
+    train(compose(*TINY))
+    assert "optimizer=sgd" in caplog.text
+    assert "curves: tensorboard" in caplog.text
+    caplog.clear()
+    cfg = compose(*TINY, "data.image_size=8", "logger=csv")
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
+    train(cfg)
+    assert "record: " in caplog.text
+    assert "optimizer=" not in caplog.text
+    assert "curves" not in caplog.text
+
+
 def test_what_lightning_refuses_in_fit_is_wrong_input(compose: Compose) -> None:
     """It knows only then that an epoch has fewer batches: told in a line, without a traceback."""
     with pytest.raises(UserError, match=r"trainer: +`val_check_interval` \(100\) must be"):
@@ -454,11 +482,13 @@ def test_compile_changes_no_name(compose: Compose, tmp_path: Path) -> None:
             "scheduler.T_max=-1",
         ),
         (["scheduler=multistep", "scheduler.gamma=abc"], "scheduler.gamma=abc: give a number"),
-        (["scheduler=multistep", "scheduler.milestones=3"], "scheduler: 'int' object is not iter"),
+        (["scheduler=multistep", "scheduler.milestones=3"], "scheduler.milestones=3: give"),
         (
             ["scheduler=one_cycle", "trainer.max_epochs=-1", "trainer.max_time=00:00:01:00"],
             "scheduler.total_steps=null: this run has no known end",
         ),
+        (["scheduler=one_cycle", "scheduler.total_steps=2"], "total_steps=2: the run has 6; give"),
+        (["model.num_classes=3"], "model.num_classes=3: the data has 10; give null"),
         (["data.mean=[a,b,c]"], r"data.mean=\[.*: give a list of 3, each a number"),
         (["data.std=0.5"], "data.std=0.5: give a list of 3, each a number above 0"),
         (["optimizer=adam", "optimizer.betas=3"], "optimizer.betas=3: give a list of 2"),
@@ -494,8 +524,8 @@ def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
 
 def test_what_the_trainer_refuses_is_named(compose: Compose) -> None:
     """Lightning's own message, behind the group that it is about."""
-    with pytest.raises(UserError, match="trainer: Precision 17 is invalid"):
-        train(compose(*TINY, "trainer.precision=17"))
+    with pytest.raises(UserError, match=r"trainer: .*nowhere"):
+        train(compose(*TINY, "trainer.strategy=nowhere"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -27,6 +27,7 @@ def quiet_lightning() -> None:
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # its report
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
 
@@ -58,6 +59,9 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         if not hasattr(data, "num_classes"):
             raise UserError("model.num_classes=null: the data module does not say; give a number")
         settings["num_classes"] = data.num_classes
+    classes, wanted = getattr(data, "num_classes", None), cfg.model.get("num_classes")
+    if isinstance(classes, int) and isinstance(wanted, int) and wanted < classes:
+        raise UserError(f"model.num_classes={wanted}: the data has {classes}; give null")
     model = _instantiate(cfg.model, "model", **settings)
     if isinstance(model, L.LightningModule):
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
@@ -94,6 +98,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     """The Trainer of `trainer`, with the loggers and callbacks of their groups."""
     import lightning as L
 
+    from hpml.callbacks import HonoursSignals
+
     own = [
         _instantiate(callback, f"callbacks.{name}")
         for name, callback in (cfg.callbacks or {}).items()
@@ -113,9 +119,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         arguments["enable_progress_bar"] = any(
             isinstance(c, L.pytorch.callbacks.ProgressBar) for c in own
         )
-    return _probe(
-        "trainer", lambda: L.Trainer(**arguments, callbacks=callbacks + own, logger=loggers)
-    )
+    callbacks = [HonoursSignals(), *callbacks, *own]
+    return _probe("trainer", lambda: L.Trainer(**arguments, callbacks=callbacks, logger=loggers))
 
 
 def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochTimer:

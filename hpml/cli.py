@@ -2,7 +2,9 @@
 
 import logging
 import os
+import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.completion import script
 from hpml.config import check, closest_key, find_conf, first_line
+from hpml.environment import rank
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted
+from hpml.interrupt import Interrupted, ended_by_signals
 from hpml.records import FILE_NAME, fresh_directory
 
 log = logging.getLogger("hpml")
@@ -99,14 +103,16 @@ def fresh_dir(path: str) -> str:
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Runs `task` on the configuration that the command line asks for, then exits.
 
-    Exit codes: 0 completed, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
+    Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
+    terminated.
     """
 
     def job(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
         except UserError as error:
-            log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
+            if rank() == 0 or not error.on_all_ranks:
+                log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
             exit_code = 2
         except RunFailedError as error:
             log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
@@ -118,14 +124,19 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
+    if shell_script := script(sys.argv[1:]):
+        print(shell_script)
+        return
     job.__module__ = task.__module__  # where Hydra looks for the program's name
     program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
         job
     )
+    logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
+    threading.excepthook = _thread_failed
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
-        with _hydra_raises():
+        with ended_by_signals(), _hydra_raises():
             program()
     except JobFailed as error:
         sys.exit(error.exit_code)
@@ -137,6 +148,12 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         _refuse(_in_words(error, config_name))
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Leaves out what TensorBoard's writer meets, which raises it again in the main thread."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -160,15 +177,23 @@ def _hydra_raises() -> Iterator[None]:
 
 def _in_words(error: BaseException, config_name: str) -> str:
     """An error of Hydra's, OmegaConf's or ours, told to the person at the keyboard."""
-    causes = list(_causes(error))
-    for cause in causes:
+    chain = list(causes(error))
+    for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
-    for cause in causes:
+    for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
-            close = closest_key(_defaults(config_name, without=key), key)
-            hint = f"did you mean {close}?" if close else f"+{key}=… adds a key of your own"
+            defaults = _defaults(config_name, without=key)
+            close = closest_key(defaults, key)
+            if close:
+                hint = f"did you mean {close}?"
+            else:
+                hint = f"+{key}=… adds a key of your own"
+                group = key.partition(".")[0]
+                if isinstance(defaults.get(group), DictConfig):
+                    known = [name for name in defaults[group] if not name.startswith("_")]
+                    hint = f"{group} has {', '.join(known)}; {hint}"
             return f"{key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
@@ -177,15 +202,22 @@ def _in_words(error: BaseException, config_name: str) -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return f"{cause.full_key}: {first_line(cause)}"
         if isinstance(cause, OverrideParseException):
+            if "=" not in cause.override and not cause.override.startswith("~"):
+                return f"{cause.override}: give KEY=VALUE"
             return f"{cause.override}: {first_line(cause)}"
+    if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
+        return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error).strip()
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from or while handling, the last one first."""
+    told: list[BaseException] = []
+    while error is not None and error not in told:  # Hydra's lead back to themselves
         yield error
+        told.append(error)
         error = error.__cause__ or error.__context__
 
 

@@ -96,7 +96,7 @@ class Rule:
                 self.kind
             ]
             bounds = [
-                f"{name} {bound:g}"
+                f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}"
                 for name, bound in (
                     ("of at least", self.at_least),
                     ("above", self.above),
@@ -118,6 +118,10 @@ FLAG_OR_NULL = Rule(bool, nullable=True)
 TEXT = Rule(str)
 FLOAT32_MAX = 3e38
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
+    *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16"),
+)
 BATCHES = Rule(float, at_least=0, nullable=True)
 
 RULES: dict[str, Rule] = {
@@ -220,6 +224,23 @@ def check(cfg: DictConfig) -> None:
         value = _select(cfg, key)
         if value is not _ABSENT and not rule.admits(value):
             raise UserError(f"{key}={_spelled(value)}: give {rule}")
+    precision = _select(cfg, "trainer.precision")
+    if precision not in (None, _ABSENT) and str(precision) not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: give one of {', '.join(PRECISIONS)}")
+    milestones = _select(cfg, "scheduler.milestones")
+    if "scheduler" not in theirs and milestones is not _ABSENT:
+        numbers = list(milestones) if isinstance(milestones, ListConfig) else []
+        if not numbers or any(
+            not COUNT.admits(number) or number <= before
+            for before, number in zip([0, *numbers], numbers, strict=False)
+        ):
+            raise UserError(
+                f"scheduler.milestones={_spelled(milestones)}: give increasing integers of at "
+                "least 1, such as [3, 4]"
+            )
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if cfg.evaluate is None and _select(cfg, f"trainer.{key}") == 0:
+            raise UserError(f"trainer.{key}=0: nothing would be trained; give a number above 0")
     accelerator = _select(cfg, "trainer.accelerator")
     if accelerator != cfg.device:
         if accelerator is _ABSENT:
@@ -241,6 +262,16 @@ def check(cfg: DictConfig) -> None:
             "trainer.max_epochs=-1: the run would never end; "
             "give trainer.max_steps or trainer.max_time too"
         )
+
+
+def has_curves(cfg: DictConfig) -> bool:
+    """Whether a TensorBoard logger is chosen."""
+    loggers = (cfg.get("logger") or {}).values()
+    return any(
+        str(logger.get("_target_")).endswith("TensorBoardLogger")
+        for logger in loggers
+        if logger is not None
+    )
 
 
 def without_effect(cfg: DictConfig) -> Iterator[str]:

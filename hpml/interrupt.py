@@ -1,4 +1,4 @@
-"""Ends a run in order on Ctrl-C (SIGINT) and on termination (SIGTERM)."""
+"""Ends a run in order on Ctrl-C (SIGINT), termination (SIGTERM) and a closed terminal (SIGHUP)."""
 
 import os
 import signal
@@ -8,7 +8,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_arrived: list[int] = []
 
 
 class Interrupted(BaseException):
@@ -23,9 +26,17 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
+def raise_if_arrived() -> None:
+    """Raises Interrupted again where an import or a callback has swallowed the first one."""
+    if _arrived:
+        raise Interrupted(_arrived[0])
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM raise Interrupted; a second one ends the process at once.
+    """Within it SIGNALS raise Interrupted; a second one ends the process at once.
+
+    Where the first is swallowed, `raise_if_arrived` and the end of the block raise it again.
 
     Whatever else a signal causes on its way becomes Interrupted too. A terminal and a cluster
     send it to the loader's processes as well, and torch may report their death before Python
@@ -38,12 +49,15 @@ def ended_by_signals() -> Iterator[None]:
             return  # Ctrl-C reaches a forked loader process too; the training process ends it
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
+        _arrived.append(number)
         raise Interrupted(number)
 
     before: dict[int, Any] = {}
     try:
         for number in SIGNALS:
             before[number] = signal.signal(number, handle)
+            if before[number] == signal.SIG_IGN and number not in SIGNALS[:2]:
+                signal.signal(number, signal.SIG_IGN)  # nohup asked for it
     except ValueError:  # not the main thread: Python delivers signals to that one alone
         yield
         return
@@ -60,7 +74,9 @@ def ended_by_signals() -> Iterator[None]:
                     if number in noted():
                         raise Interrupted(number) from error
                 raise
+            raise_if_arrived()
     finally:
+        _arrived.clear()
         for caught, handler in before.items():
             signal.signal(caught, handler)
 

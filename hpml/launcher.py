@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from omegaconf import DictConfig
 
-from hpml.config import check
+from hpml.config import check, has_curves
 from hpml.errors import UserError
+from hpml.interrupt import Interrupted
 
 log = logging.getLogger("hpml")
 
@@ -33,25 +35,37 @@ class SweepLauncher(BasicLauncher):
 
         assert self.hydra_context is not None
         assert self.config is not None
+        if not job_overrides:
+            raise UserError("the sweep has no jobs: one of its ranges is empty")
         names = job_names(job_overrides, initial_job_idx)
+        directory = Path(str(self.config.hydra.sweep.dir))
+        curves = ""
         for name, overrides in zip(names, job_overrides, strict=True):
             loader = self.hydra_context.config_loader
             job = loader.load_sweep_config(self.config, list(overrides))
+            if has_curves(job):
+                curves = f"; curves: tensorboard --logdir {shlex.quote(str(directory))}"
             try:
                 check(job)
                 _one_process(job)
             except UserError as error:
                 raise UserError(f"{error} (job {name}; no job was started)") from error
-        directory = Path(str(self.config.hydra.sweep.dir))
         results: list[JobReturn] = []
         for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
             setup_globals()
             configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
             log.info(f"\njob {offset + 1} of {len(names)}: {name}")
             in_its_folder = [*overrides, f"hydra.sweep.subdir='{name}'"]
-            results += super().launch([in_its_folder], initial_job_idx + offset)
+            try:
+                results += super().launch([in_its_folder], initial_job_idx + offset)
+            except Interrupted:
+                print_table([directory])
+                raise
+            except OSError as error:  # of the files that Hydra writes, on a full disk say
+                log.error(f"failed: {error.filename or directory}: {error.strerror}")  # noqa: TRY400
+                results.append(JobReturn(status=JobStatus.FAILED))
         print_table([directory])
-        log.info(f"sweep: {directory}; curves: tensorboard --logdir {directory}")
+        log.info(f"sweep: {directory}{curves}")
         failed = [
             name
             for name, result in zip(names, results, strict=True)

@@ -120,6 +120,11 @@ class ImageClassifier(L.LightningModule):
         if self.make_scheduler is None:
             return optimizer
         keywords = getattr(self.make_scheduler, "keywords", {})
+        given = keywords.get("total_steps")
+        if given and self.scheduler_interval == "step":
+            total = self.trainer.estimated_stepping_batches
+            if given < total < float("inf"):
+                raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
         missing = {"total_steps"} & {key for key, value in keywords.items() if value is None}
         steps = {}
         if missing:

@@ -1,6 +1,7 @@
 """A run's record: what was asked, what happened, how long it took. Read without torch."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import math
@@ -73,7 +74,7 @@ class RunRecord:
         Written to a temporary file, flushed to the disk, then renamed. Numbers that are not
         finite become null, since JSON has no word for them.
         """
-        text = json.dumps(_finite(dataclasses.asdict(self)), indent=1, allow_nan=False)
+        text = self._as_json(indent=1)
         temporary = directory / f".{FILE_NAME}.{os.getpid()}"
         try:
             with temporary.open("w", encoding="utf-8") as file:
@@ -85,6 +86,26 @@ class RunRecord:
             temporary.unlink(missing_ok=True)
             raise
         _sync_directory(directory)
+
+    def overwrite(self, directory: Path) -> None:
+        """Writes over the `record.json` of a directory, in no more space than it takes.
+
+        For a full disk, which has no room for another file. The last epochs are left out where
+        they do not fit. Raises OSError where nothing does.
+        """
+        shorter = dataclasses.replace(self, epochs=list(self.epochs))
+        with (directory / FILE_NAME).open("r+b") as file:
+            status = os.fstat(file.fileno())
+            room = max(status.st_size, getattr(status, "st_blocks", 0) * 512)
+            while len(content := shorter._as_json(indent=None).encode()) > room:
+                if not shorter.epochs:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+                shorter.epochs.pop()
+            file.write(content)
+            file.truncate()
+
+    def _as_json(self, indent: int | None) -> str:
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=indent, allow_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":

@@ -4,7 +4,9 @@
 # jobs do without them, and a run says where it goes before it imports them.
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shlex
 import sys
 import time
@@ -28,10 +30,10 @@ from hpml.build import (
     quiet_lightning,
     require_device,
 )
-from hpml.cli import run_hydra
-from hpml.config import check, fingerprint, first_line, resolve, without_effect
+from hpml.cli import causes, run_hydra
+from hpml.config import check, fingerprint, first_line, has_curves, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted, ended_by_signals
+from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived
 from hpml.records import FILE_NAME, RunRecord, now
 
 if TYPE_CHECKING:
@@ -53,12 +55,15 @@ def job(cfg: DictConfig) -> float | None:
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {_from_here(Path(cfg.run_dir))}")
-    record = train(cfg)
+    try:
+        record = train(cfg)
+    except Interrupted:
+        _say_what_is_left(Path(cfg.run_dir))
+        raise
     metrics = record.epochs[-1].metrics if record.epochs else {}
     if record.epochs and cfg.monitor not in metrics:
-        log.warning(
-            f"warning: monitor={cfg.monitor}: not among {', '.join(metrics) or 'no metrics'}"
-        )
+        among = f"not among {', '.join(metrics)}" if metrics else "the module logs no metrics"
+        log.warning(f"warning: monitor={cfg.monitor}: {among}")
     return metrics.get(cfg.monitor)
 
 
@@ -66,8 +71,8 @@ def train(cfg: DictConfig) -> RunRecord:
     """Trains (or with `evaluate`, evaluates) as `cfg` says, and keeps the record in `cfg.run_dir`.
 
     Raises UserError for wrong input, RunFailedError where the loss is not finite, Interrupted on
-    SIGINT and SIGTERM, and whatever a module or callback of the user's own raises. The record on
-    the disk says which.
+    SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
+    record on the disk says which.
     """
     check(cfg)
     directory = Path(cfg.run_dir)
@@ -79,7 +84,7 @@ def train(cfg: DictConfig) -> RunRecord:
         config=resolve(cfg),
         environment={},
     )
-    with _outcome(record, directory), ended_by_signals():
+    with _outcome(record, directory):
         for sentence in without_effect(cfg):
             log.warning(f"warning: {sentence}")
         if cfg.evaluate is None:
@@ -101,17 +106,51 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"run_dir={directory}: cannot be written ({error.strerror})") from error
     try:
-        yield
+        with ended_by_signals():
+            yield
     except BaseException as error:
+        failure = _of_the_disk(error, directory) or error
         record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.error = {"type": type(error).__name__, "message": str(error)}
+        record.error = {"type": type(failure).__name__, "message": str(failure)}
+        if failure is not error:
+            raise failure from error
         raise
     else:
         record.status = "completed"
     finally:
         record.wall_s = time.perf_counter() - started
         if writes:
-            record.write(directory)
+            _write_last(record, directory)
+
+
+def _write_last(record: RunRecord, directory: Path) -> None:
+    """Writes how the run ended; on a full disk over the record that is there."""
+    try:
+        record.write(directory)
+    except OSError as error:
+        try:
+            record.overwrite(directory)
+        except OSError:
+            if record.status == "completed":  # else an error is told already
+                path = directory / FILE_NAME
+                raise RunFailedError(f"{path}: {error.strerror}") from error
+
+
+def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError | None:
+    """What happened in one line, where the disk is full or the run's files have gone."""
+    if isinstance(error, UserError | RunFailedError) or not isinstance(error, Exception):
+        return None
+    gone: RunFailedError | None = None
+    for cause in reversed(list(causes(error))):  # the others followed from the first one
+        if isinstance(cause, OSError):
+            path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
+            ours = path.is_relative_to(directory)
+            failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                return failure
+            if ours and gone is None:
+                gone = failure
+    return gone
 
 
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
@@ -122,6 +161,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     from hpml.callbacks import DataLoadTimer, RunRecorder, TrainTimer
     from hpml.model import describe
 
+    raise_if_arrived()  # an import may have swallowed the exception
     quiet_lightning()
     record.environment = environment.describe()
     require_device(cfg)
@@ -137,7 +177,8 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)
-        _announce(cfg, record, data)
+        _announce(cfg, record, data, module)
+    raise_if_arrived()
     recorder.fit_called()
     try:
         with logging_redirect_tqdm():  # the bar steps aside for each line
@@ -155,7 +196,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         raise
     recorder.fit_returned()
     if trainer.is_global_zero:
-        _conclude(directory)
+        _conclude(cfg, directory)
 
 
 def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
@@ -179,7 +220,7 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     except FileNotFoundError as error:
         raise UserError(f"evaluate={path}: there is no such file") from error
     except Exception as error:
-        raise UserError(f"evaluate={path}: no checkpoint of hpml ({first_line(error)})") from error
+        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
     given = {override.lstrip("+~").partition("=")[0] for override in record.overrides}
     for group in {"data", "model"} - given:
         asked = cfg[group]
@@ -196,6 +237,8 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
+    if type(module).test_step is L.LightningModule.test_step:
+        raise UserError(f"evaluate={path}: model={name_of(cfg.model)} has no test_step")
     trainer = build_trainer(cfg, [])
     record.environment["device"] = trainer.strategy.root_device.type
     record.model = describe(module, name_of(cfg.model))
@@ -221,7 +264,11 @@ def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | No
         return None
 
 
-def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -> None:
+def _announce(
+    cfg: DictConfig, record: RunRecord, data: L.LightningDataModule, module: L.LightningModule
+) -> None:
+    from hpml.module import ImageClassifier
+
     environment, model = record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
     sizes = [
@@ -230,7 +277,7 @@ def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -
         if (split := getattr(data, name, None)) is not None and hasattr(split, "__len__")
     ]
     parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
-    if cfg.optimizer.get("lr"):
+    if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
     used = environment["accelerators"] if environment["device"] != "cpu" else None
     parts.append(used[0] if used else f"{environment['cpu']}, {environment['cpu_cores']} cores")
@@ -238,10 +285,21 @@ def _announce(cfg: DictConfig, record: RunRecord, data: L.LightningDataModule) -
         log.info(part)
 
 
-def _conclude(directory: Path) -> None:
+def _conclude(cfg: DictConfig, directory: Path) -> None:
     shown = _from_here(directory)
     log.info(f"record: {shown / FILE_NAME}")
-    log.info(f"curves: tensorboard --logdir {shown}")
+    if has_curves(cfg):
+        log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
+
+
+def _say_what_is_left(directory: Path) -> None:
+    paths = {
+        "record": directory / FILE_NAME,
+        "checkpoint": directory / "checkpoints" / "last.ckpt",
+    }
+    left = [f"{name} {_from_here(path)}" for name, path in paths.items() if path.exists()]
+    if environment.rank() == 0:
+        log.error(f"interrupted: {'; '.join(left)}")
 
 
 def _from_here(path: Path) -> Path:

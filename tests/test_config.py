@@ -71,6 +71,10 @@ def test_the_trainer_lists_every_argument_of_lightning() -> None:
         ("optimizer.lr=inf", "optimizer.lr=Infinity: give a number above 0 and below 3e+38"),
         ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0 and below 3e+38"),
         ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
+        ("seed=-1", "seed=-1: give an integer of at least 0 and below 4294967296"),
+        ("trainer.precision=17", "trainer.precision=17: give one of 32-true, "),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be"),
         ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu: `device` alone sets it"),
         ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
@@ -82,6 +86,14 @@ def test_a_wrong_value_is_named(compose: Compose, override: str, message: str) -
     with pytest.raises(UserError) as caught:
         check(compose(override))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("value", ["abc", "[3,2]", "[-1,2]", "[2,2]", "3", "[]", "null"])
+def test_milestones_are_increasing_integers(compose: Compose, value: str) -> None:
+    """torch takes others in silence, and never reaches them."""
+    check(compose("scheduler=multistep", "scheduler.milestones=[1,7]"))
+    with pytest.raises(UserError, match=r"scheduler.milestones=.*: give increasing integers"):
+        check(compose("scheduler=multistep", f"scheduler.milestones={value}"))
 
 
 def test_nesterov_without_momentum_is_refused(compose: Compose) -> None:

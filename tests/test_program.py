@@ -55,6 +55,11 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         (["data=synthetic", "data.root=x"], r"data.root: there is no such key; .* adds a key.*"),
         (["-m", "optimizer=sgd,foo"], r"optimizer=foo: there is no such option; .*"),
         (["-m", "seed=0,1", "trainer.max_epochs=1,x"], r"trainer.max_epochs=x: .*"),
+        (["-m", "trainer.precision=32-true,foo"], r"trainer.precision=foo: give one of 32-true.*"),
+        (["-m", "optimizer.lr=range(1,0)"], r"the sweep has no jobs: .*"),
+        (["optimizer=adam", "optimizer.momentum=.9"], r"optimizer.momentum: .* has lr, weight.*"),
+        (["foo"], r"foo: give KEY=VALUE"),
+        (["optimizer.lr=0.1,0.2"], r"optimizer.lr=0.1,0.2: add -m to sweep over .*"),
     ],
 )
 def test_wrong_input_is_told_before_anything_starts(
@@ -100,7 +105,7 @@ def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:
         (["--cfg", "job"], "batch_size: 128"),
         (["--cfg", "job", "--resolve", "-p", "data"], "root: data"),
         (["--info", "defaults"], "Defaults List"),
-        (["-sc", "install=bash"], "hydra_bash_completion"),
+        (["-sc", "install=bash"], "complete -o nospace"),
     ],
 )
 def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expected: str) -> None:
@@ -109,6 +114,37 @@ def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expec
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python -m hpml.train opt", {"optimizer=", "optimizer."}),
+        ("python -m hpml.train -m seed=1 optimizer=ad", {"adadelta", "adagrad", "adam", "adamw"}),
+        ("hpml train optimizer=adam optimizer.", {"optimizer.lr=", "optimizer.betas."}),
+        ("python script.py opt", set()),
+    ],
+)
+def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
+    """In a real bash that has evaluated our script, as it asks for the completion of a line."""
+    wrapper = tmp_path / "hpml"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpml "$@"\n')
+    wrapper.chmod(0o755)
+    asked = f"""
+        eval "$({shlex.join(TRAIN)} -sc install=bash)"
+        complete -p python hpml >/dev/null || exit
+        python() {{ {sys.executable} "$@"; }}
+        COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+        _hpml_complete
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run(["bash", "--norc", "-c", asked], ROOT, PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = set(done.stdout.split())
+    assert given >= expected
+    assert expected or not given
+    assert all("ad" in word or "optimizer" in word for word in given)
 
 
 def test_hpml_lists_its_commands_and_passes_on(tmp_path: Path) -> None:
@@ -144,6 +180,7 @@ def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert "job 4 of 4: optimizer=nesterov,optimizer.lr=0.01" in done.stdout
     assert "failed: 2 of 4 jobs" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert "sweep: outputs/sweeps/s; curves: tensorboard --logdir outputs/sweeps/s" in done.stdout
     again = run([*TRAIN, "-m", *TINY, "seed=0,1", "sweep.name=s"], tmp_path)
     assert again.returncode == 2
     assert "sweep.name=s: outputs/sweeps/s holds the runs of another sweep" in again.stderr
@@ -152,9 +189,11 @@ def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert table.stdout.count("(failed)") == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
-    """130 and 143, a record that says interrupted, no worker left behind."""
+    """130, 143 and 129, a record that says interrupted, no worker left behind."""
     process = subprocess.Popen(
         [*TRAIN, *TINY, "trainer.max_epochs=100000", "data.num_workers=1"],
         cwd=tmp_path,
@@ -163,16 +202,71 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
         start_new_session=True,
     )
     while not list(tmp_path.rglob("last.ckpt")):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.killpg(process.pid, number)  # as a terminal or a cluster does, workers included
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert b"Traceback" not in stderr
     (file,) = tmp_path.rglob("record.json")
+    folder = file.parent.relative_to(tmp_path)
+    last = f"{folder}/checkpoints/last.ckpt"
+    assert stderr.decode() == f"interrupted: record {folder}/record.json; checkpoint {last}\n"
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0])
+def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
+    """Also while torch and Lightning are imported, which swallow exceptions here and there."""
+    process = subprocess.Popen(
+        [*TRAIN, *TINY, "trainer.max_epochs=100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not list(tmp_path.rglob("record.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    (file,) = tmp_path.rglob("record.json")
+    assert RunRecord.read(file).status == "interrupted"
+
+
+def test_an_interrupted_sweep_shows_what_is_finished(tmp_path: Path) -> None:
+    """The table of the jobs so far, and the signal's exit code."""
+    epochs = "trainer.max_epochs=1,100000"
+    process = subprocess.Popen(
+        [*TRAIN, "-m", *TINY, epochs],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while len(list(tmp_path.rglob("last.ckpt"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"epochs=1 +completed", stdout.decode())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the limit is a shell's")
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    """Here a file may have 100 KiB: both jobs fail, no part of a checkpoint is left."""
+    sweep = shlex.join([*TRAIN, "-m", *TINY, "seed=0,1"])
+    done = run(["bash", "-c", f"ulimit -f 100; exec {sweep}"], tmp_path)
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    for line in (first, second):
+        assert re.fullmatch(r"failed: .*seed=\d.*: File too large", line)
+    assert "failed: 2 of 2 jobs: seed=0, seed=1" in done.stdout
+    assert [RunRecord.read(file).status for file in tmp_path.rglob("record.json")] == ["failed"] * 2
+    assert not list(tmp_path.rglob("*.ckpt*"))
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
@@ -192,6 +286,14 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     for one, two in zip(epochs[1], epochs[2], strict=True):
         assert (one.steps, one.samples) == (two.steps, two.samples) == (3, 48)
         assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
+
+
+def test_wrong_input_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
+    """However many train together."""
+    done = run([*TRAIN, *TINY, "trainer.devices=2", "data.batch_size=64"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 1
+    assert "each of 2 processes has only 48 training samples" in done.stderr
 
 
 def test_a_job_trains_where_processes_are_spawned(tmp_path: Path) -> None:
@@ -241,6 +343,8 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
     assert len(rows) == 2
     # a carriage return begins a line again: what a person sees is what follows the last one
     seen = [line.rpartition("\r")[2] for line in output.decode().replace("\r\n", "\n").split("\n")]
+    end = next(number for number, line in enumerate(seen) if line.startswith("record: "))
+    assert seen[end - 1].endswith(rows[-1])  # the bar is gone
     for row in rows:
         assert row in [line.removeprefix("\x1b[A") for line in seen], seen
 
@@ -248,7 +352,7 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
 def test_fetching_data_says_what_is_there(image_folder: Path, tmp_path: Path) -> None:
     """Statistics to copy into the configuration; every broken file in one list, exit code 2."""
     command = [sys.executable, "-m", "hpml.data", "data=image_folder", f"data.root={image_folder}"]
-    command += ["data.batch_size=4"]
+    assert "Fetches a data set" in run([*command, "--help"], tmp_path).stdout
     done = run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train: 16 images of 8×8; data.mean=[" in done.stdout

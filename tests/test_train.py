@@ -1,7 +1,10 @@
 """Whole runs, in this process, on tiny data."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -168,6 +171,34 @@ def test_a_monitor_that_nobody_logs_is_told(
     cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
     assert job(cfg) is None
     assert "monitor=val/f1: not among my_loss" in caplog.text
+
+
+def test_what_a_module_of_ones_own_lacks_is_told(compose: Compose, tmp_path: Path) -> None:
+    """A monitor that it does not log, where the best is chosen by it; a step of the test loop."""
+    cfg = compose(*TINY, "data.val_split=0.5", "data.image_size=8", "monitor=val/f1")
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
+    with pytest.raises(UserError, match=r"monitor=val/f1: the module does not log it, but my_loss"):
+        train(cfg)
+    cfg.evaluate = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(UserError, match="model=ownmodule has no test_step"):
+        train(cfg)
+
+
+def test_what_is_announced_has_an_effect(
+    compose: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No optimizer beside a module that brings its own, no curves without TensorBoard."""
+    caplog.set_level("INFO")
+    train(compose(*TINY))
+    assert "optimizer=sgd" in caplog.text
+    assert "curves: tensorboard" in caplog.text
+    caplog.clear()
+    cfg = compose(*TINY, "data.image_size=8", "logger=csv")
+    cfg.model = {"_target_": "test_train.OwnModule", "num_classes": None, "size": 8}
+    train(cfg)
+    assert "record: " in caplog.text
+    assert "optimizer=" not in caplog.text
+    assert "curves" not in caplog.text
 
 
 def test_what_lightning_refuses_in_fit_is_wrong_input(compose: Compose) -> None:
@@ -384,6 +415,67 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
+def test_a_profiler_reports(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    """What the Trainer's own profiler measured is shown."""
+    train(compose(*TINY, "trainer.profiler=simple", "trainer.max_epochs=1"))
+    assert "run_training_epoch" in caplog.text
+
+
+class Deletes(L.Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        shutil.rmtree(trainer.default_root_dir)
+
+
+def test_a_directory_that_is_deleted_is_told(compose: Compose, tmp_path: Path) -> None:
+    """Which file could not be written, and nothing of what followed from it."""
+    own = "+callbacks.mine._target_=test_train.Deletes"
+    overrides = [own, "trainer.enable_checkpointing=false", "logger=none"]
+    with pytest.raises(RunFailedError, match=r"record.json.*: No such file or directory"):
+        train(compose(*TINY, *overrides))
+
+
+def test_a_full_disk_keeps_how_the_run_ended(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no room for a new record, the old one is written over."""
+    write = RunRecord.write
+
+    def until_full(record: RunRecord, directory: Path) -> None:
+        if record.epochs:
+            raise OSError(errno.ENOSPC, "No space left on device", str(directory / "record.json"))
+        write(record, directory)
+
+    monkeypatch.setattr(RunRecord, "write", until_full)
+    with pytest.raises(RunFailedError, match=r"record.json: No space left on device"):
+        train(compose(*TINY))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "failed"
+    assert len(record.epochs) == 1
+
+
+class Swallows(L.Callback):
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self.swallow)
+
+    def swallow(self, *_: Any, **__: Any) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_train_epoch_end", "on_train_end"])
+def test_a_signal_counts_where_its_exception_is_swallowed(
+    compose: Compose, tmp_path: Path, hook: str
+) -> None:
+    """By a callback of the user's own, or by an import: the run is interrupted all the same."""
+    own = f"+callbacks.mine={{_target_:test_train.Swallows,hook:{hook}}}"
+    with pytest.raises(Interrupted):
+        train(compose(*TINY, own))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "interrupted"
+    assert len(record.epochs) == {"setup": 0, "on_train_epoch_end": 1, "on_train_end": 2}[hook]
+
+
 def test_channels_last_changes_no_name(compose: Compose, tmp_path: Path) -> None:
     """Its checkpoint loads into the plain network, and it learned the same."""
     plain = checkpoint_of(compose, tmp_path)
@@ -410,11 +502,13 @@ def test_compile_changes_no_name(compose: Compose, tmp_path: Path) -> None:
             "scheduler.T_max=-1",
         ),
         (["scheduler=multistep", "scheduler.gamma=abc"], "scheduler.gamma=abc: give a number"),
-        (["scheduler=multistep", "scheduler.milestones=3"], "scheduler: 'int' object is not iter"),
+        (["scheduler=multistep", "scheduler.milestones=3"], "scheduler.milestones=3: give"),
         (
             ["scheduler=one_cycle", "trainer.max_epochs=-1", "trainer.max_time=00:00:01:00"],
             "scheduler.total_steps=null: this run has no known end",
         ),
+        (["scheduler=one_cycle", "scheduler.total_steps=2"], "total_steps=2: the run has 6; give"),
+        (["model.num_classes=3"], "model.num_classes=3: the data has 10; give null"),
         (["data.mean=[a,b,c]"], r"data.mean=\[.*: give a list of 3, each a number"),
         (["data.std=0.5"], "data.std=0.5: give a list of 3, each a number above 0"),
         (["optimizer=adam", "optimizer.betas=3"], "optimizer.betas=3: give a list of 2"),
@@ -450,8 +544,8 @@ def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
 
 def test_what_the_trainer_refuses_is_named(compose: Compose) -> None:
     """Lightning's own message, behind the group that it is about."""
-    with pytest.raises(UserError, match="trainer: Precision 17 is invalid"):
-        train(compose(*TINY, "trainer.precision=17"))
+    with pytest.raises(UserError, match=r"trainer: .*nowhere"):
+        train(compose(*TINY, "trainer.strategy=nowhere"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -4,6 +4,7 @@ from hpml.callbacks.checkpoint import Checkpoint
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.forecast import Forecast
+from hpml.callbacks.honours_signals import HonoursSignals
 from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.progress_bar import ProgressBar
 from hpml.callbacks.run_recorder import RunRecorder
@@ -14,6 +15,7 @@ __all__ = [
     "DataLoadTimer",
     "EpochTimer",
     "Forecast",
+    "HonoursSignals",
     "ProgressBar",
     "RunRecorder",
     "TrainTimer",

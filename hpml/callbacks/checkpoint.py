@@ -1,11 +1,13 @@
 """Checkpoints of plain types that say what they were trained with."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from hpml.errors import RunFailedError
+from hpml.errors import RunFailedError, UserError
 
 
 class Checkpoint(ModelCheckpoint):
@@ -27,6 +29,31 @@ class Checkpoint(ModelCheckpoint):
     def state_key(self) -> str:
         """Tells `last` and `best` apart when their states are restored."""
         return f"{type(self).__name__}:{self.filename}"
+
+    def _save_topk_checkpoint(
+        self, trainer: L.Trainer, monitor_candidates: dict[str, torch.Tensor]
+    ) -> None:
+        """Says what could be monitored where the monitor is not logged."""
+        if self.monitor is not None and self.monitor not in monitor_candidates:
+            logged = ", ".join(trainer.callback_metrics) or "no metrics"
+            raise UserError(
+                f"monitor={self.monitor}: the module does not log it, but {logged}; "
+                "with data.val_split the best epoch is chosen by it"
+            )
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        """Gives the file its name once it is whole, so that a full disk leaves the one before."""
+        temporary = Path(f"{filepath}.part")
+        try:
+            super()._save_checkpoint(trainer, str(temporary))
+            if trainer.is_global_zero:
+                temporary.replace(filepath)
+        except BaseException:
+            if trainer.is_global_zero:
+                temporary.unlink(missing_ok=True)
+            raise
+        self._last_checkpoint_saved = filepath
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

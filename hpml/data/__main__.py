@@ -32,6 +32,8 @@ def fetch(cfg: DictConfig) -> None:
     check(cfg)
     if "verify" in cfg.data:
         cfg.data.verify = False  # it stops at the first broken file, where this lists them all
+    if "batch_size" in cfg.data:
+        cfg.data.batch_size = 1  # a small set is a set
     from hpml.build import build_data
     from hpml.data import ImageDataModule
 

@@ -221,6 +221,7 @@ class ImageDataModule(L.LightningDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Raises the DataError that a loader met, here in the training process."""
         if isinstance(batch, DataError):
+            batch.on_all_ranks = False
             raise batch
         return batch
 

@@ -21,7 +21,8 @@ def print_table(paths: Sequence[Path]) -> int:
     """Prints the table of the runs under some paths; returns how many there are."""
     records, broken = find_records(paths)
     console = Console(highlight=False)
-    console.width = max(console.width, 100)  # where there is no terminal, rich assumes 80
+    if not console.is_terminal:
+        console.width = max(console.width, 100)  # rich assumes 80
     if records:
         names = varying_overrides([record for _, record in records])
         table = Table(

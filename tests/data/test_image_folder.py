@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ def spoil(root: Path, how: str) -> None:
         (cats / "a.jpg").write_bytes(b"")
     elif how == "truncated jpeg":
         broken_jpeg(cats, keep=0.9)
+    elif how == "other size":
+        Image.new("RGB", (9, 8)).save(root / "test" / "dog" / "1.png")
     elif how == "truncated png":
         content = (cats / "0.png").read_bytes()
         (cats / "0.png").write_bytes(content[:-20])
@@ -105,6 +108,7 @@ def spoil(root: Path, how: str) -> None:
         ("text", r"train/cat/a.jpg: not an image that can be read \(15 bytes\)"),
         ("nothing", r"train/cat/a.jpg: not an image that can be read \(0 bytes\)"),
         ("truncated jpeg", "train/cat/broken.jpg: not an image that can be read"),
+        ("other size", "test/dog/1.png: 9×8 pixels where the first image has 8×8"),
         ("truncated png", "train/cat/0.png: the file is truncated"),
     ],
 )
@@ -114,6 +118,25 @@ def test_bad_data_is_one_line_with_its_path(image_folder: Path, how: str, messag
     with pytest.raises(DataError, match=message) as caught:
         make_data(image_folder).setup()
     assert "\n" not in str(caught.value)
+
+
+def test_an_unreadable_first_image_is_named(image_folder: Path) -> None:
+    """Also where nothing is verified: all sizes are expected to be its own."""
+    path = image_folder / "train" / "cat" / "0.png"
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"cat/0.png: not an image that can be read \(0 bytes\)"):
+        make_data(image_folder, verify=False).setup()
+
+
+def test_a_class_without_test_images_is_told(
+    image_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its accuracy is not measured: one warning."""
+    shutil.rmtree(image_folder / "test" / "cat")
+    make_data(image_folder).setup()
+    assert [record.message for record in caplog.records] == [
+        f"warning: {image_folder / 'test'}: has no images of cat"
+    ]
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
@@ -179,7 +202,7 @@ def test_what_only_decoding_finds_is_raised_in_the_training_process(
 def test_sizes_that_differ_are_named(image_folder: Path) -> None:
     """Without a size to resize to, the first image decides."""
     Image.new("RGB", (9, 8)).save(image_folder / "train" / "dog" / "x.png")
-    data = make_data(image_folder)
+    data = make_data(image_folder, verify=False)
     data.setup()
     batches = list(data.train_dataloader())
     errors = [batch for batch in batches if isinstance(batch, DataError)]

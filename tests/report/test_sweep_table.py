@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,25 @@ def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
     assert [record.overrides for _, record in records] == [["seed=a"], ["seed=b"]]
     assert len(broken) == 1
     assert "broken/record.json: no readable record" in broken[0]
+
+
+@pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 100)])
+def test_the_table_keeps_to_a_terminals_width(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    widest: int,
+) -> None:
+    """In a file it may be wider: nobody's terminal would break its lines."""
+    for letter in "ab":
+        (tmp_path / letter).mkdir()
+        make_record(overrides=[f"seed={letter * 200}"]).write(tmp_path / letter)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("rich.console.Console.is_terminal", terminal)
+    print_table([tmp_path])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert widest - 20 < max(len(line) for line in lines) <= widest
 
 
 def test_only_what_varies_is_shown() -> None:

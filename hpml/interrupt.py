@@ -12,6 +12,7 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 _arrived: list[int] = []
+_holding: list[bool] = []
 
 
 class Interrupted(BaseException):
@@ -33,6 +34,20 @@ def raise_if_arrived() -> None:
 
 
 @contextmanager
+def signals_held() -> Iterator[None]:
+    """Within it a signal raises nothing; its end does.
+
+    For imports of compiled modules, some of which end the process on any exception.
+    """
+    _holding.append(True)
+    try:
+        yield
+    finally:
+        _holding.pop()
+    raise_if_arrived()
+
+
+@contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Within it SIGNALS raise Interrupted; a second one ends the process at once.
 
@@ -50,7 +65,8 @@ def ended_by_signals() -> Iterator[None]:
         for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
         _arrived.append(number)
-        raise Interrupted(number)
+        if not _holding:
+            raise Interrupted(number)
 
     before: dict[int, Any] = {}
     try:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet
 
@@ -74,7 +75,11 @@ def describe(module: nn.Module, name: str) -> dict[str, Any]:
             isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules()
         ),
         "linear_in_features": linear[-1].in_features if linear else None,
-        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "trainable_parameters": sum(
+            parameter.numel()
+            for parameter in module.parameters()
+            if parameter.requires_grad and not isinstance(parameter, UninitializedParameter)
+        ),
         "gradients": None,
         "flops_per_sample": None,
     }
@@ -87,6 +92,6 @@ def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> f
     """
     on_meta = copy.deepcopy(network).to("meta")
     images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
-    with FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
         on_meta(images).sum().backward()
     return counter.get_total_flops() / 2

@@ -33,7 +33,7 @@ from hpml.build import (
 from hpml.cli import causes, run_hydra
 from hpml.config import check, fingerprint, first_line, has_curves, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived
+from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
 from hpml.records import FILE_NAME, RunRecord, now
 
 if TYPE_CHECKING:
@@ -154,14 +154,14 @@ def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError
 
 
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
-    import lightning as L
-    import torch
-    from tqdm.contrib.logging import logging_redirect_tqdm
+    with signals_held():
+        import lightning as L
+        import torch
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from hpml.callbacks import DataLoadTimer, RunRecorder, TrainTimer
-    from hpml.model import describe
+        from hpml.callbacks import DataLoadTimer, RunRecorder, TrainTimer
+        from hpml.model import describe
 
-    raise_if_arrived()  # an import may have swallowed the exception
     quiet_lightning()
     record.environment = environment.describe()
     require_device(cfg)
@@ -190,11 +190,11 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         ) from error
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
-        begun = timer.profiler is not None and timer.profiler.startup_ns is not None
-        if not begun and is_about_values(error):
+        if not timer.begun and is_about_values(error):
             raise UserError(f"trainer: {first_line(error)}") from error
         raise
-    recorder.fit_returned()
+    finally:
+        recorder.fit_returned()
     if trainer.is_global_zero:
         _conclude(cfg, directory)
 
@@ -204,10 +204,11 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
 
     What the command line says of `model` or `data` goes before what the checkpoint says.
     """
-    import lightning as L
-    import torch
+    with signals_held():
+        import lightning as L
+        import torch
 
-    from hpml.model import describe
+        from hpml.model import describe
 
     quiet_lightning()
     record.environment = environment.describe()
@@ -260,7 +261,7 @@ def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | No
         return None
     try:
         return flops_per_sample(module.network, data.image_shape)
-    except (RuntimeError, NotImplementedError):  # a network of their own with no meta kernels
+    except Exception:  # a network of their own that cannot be copied, or not be run without data
         return None
 
 

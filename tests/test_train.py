@@ -450,7 +450,7 @@ def test_a_full_disk_keeps_how_the_run_ended(
         train(compose(*TINY))
     record = RunRecord.read(tmp_path / "run")
     assert record.status == "failed"
-    assert len(record.epochs) == 1
+    assert len(record.epochs) <= 1  # as many as find room
 
 
 class Swallows(L.Callback):

@@ -1,7 +1,7 @@
 """An epoch's time and all of its figures; live windows; the verdict."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning as L
@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from hpml.callbacks.phase_timer import PhaseTimer
+from hpml.callbacks.phase_timer import PhaseTimer, logging_step
 from hpml.records import EpochRecord
 from hpml.report.epoch_table import EpochTable
 from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import Setting, in_words, judge
+from hpml.timing.verdict import Setting, Share, in_words, judge
 
 log = logging.getLogger("hpml")
 
@@ -39,7 +39,7 @@ class EpochTimer(PhaseTimer):
 
     Attributes:
         epochs: an EpochRecord for each.
-        startup_s, finish_s: of the fit before its first and after its last epoch.
+        startup_s: of the fit before its first epoch.
         verdict: the record's; None before the first.
 
     Args:
@@ -61,46 +61,51 @@ class EpochTimer(PhaseTimer):
         flops_per_sample: float | None = None,
     ) -> None:
         super().__init__()
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps={every_n_steps}: give at least 1, or None")
         self.sync = sync
-        self.startup_s: float | None = None
-        self.finish_s: float | None = None
-        self.verdict: dict[str, str] | None = None
         self.flops_per_sample = flops_per_sample
-        self._setting = setting
+        self._given_setting = setting
         self._say = say
         self._every_n_steps = every_n_steps
-        self._live = LiveShares(every_n_steps)
-        self._samples: int | None = 0
-        self._first_samples: int | None = 0
+        self._begin_fit()
+
+    def _begin_fit(self) -> None:
+        self.startup_s: float | None = None
+        self.verdict: dict[str, str] | None = None
+        self._setting = self._given_setting
+        self._live = LiveShares(self._every_n_steps)
+        self._table: EpochTable | None = None
+        self._warned = False
         # Metrics that a validation logs stay in `callback_metrics` through the epochs without one.
         self._known_before: set[str] = set()
         self._of_validation: set[str] = set()
+        self._begin_counting()
+
+    def _begin_counting(self) -> None:
+        self._batches = 0
+        self._samples: int | None = 0
+        self._first_samples: int | None = None
         self._validated = False
-        self._warned = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Puts the sensor in place."""
         super().setup(trainer, pl_module, stage)
-        if stage != "fit":
-            return
-        assert self.profiler is not None
-        if self.profiler.device is not None:
-            self.profiler.device.sync |= self.sync
-        self.startup_s = self.finish_s = self.verdict = None
-        self._live = LiveShares(self._every_n_steps)
+        if stage == "fit":
+            self._begin_fit()
+            assert self.profiler is not None
+            self.begun_ns = self.profiler.clock.begun_ns
+            if self.profiler.clock.device is not None:
+                self.profiler.clock.device.sync |= self.sync
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lays out TensorBoard's chart of the phases."""
+        super().on_train_start(trainer, pl_module)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 names = [f"time/{phase}_s" for phase in PHASES]
                 layout = {"Time": {"Where the epoch goes": ["Multiline", names]}}
                 logger.experiment.add_custom_scalars(layout)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Reports the epoch that ended just now, if one did."""
-        super().on_train_epoch_start(trainer, pl_module)
-        self._samples, self._validated = 0, False
 
     def on_train_batch_end(
         self,
@@ -112,8 +117,9 @@ class EpochTimer(PhaseTimer):
     ) -> None:
         """Counts the batch's samples; looks at the clock every few steps."""
         samples = samples_in(batch)
-        if batch_idx == 0:
-            self._samples, self._first_samples = 0, samples
+        if self._batches == 0:
+            self._first_samples = samples
+        self._batches += 1
         if samples is None or self._samples is None:
             self._samples = None
         else:
@@ -134,28 +140,25 @@ class EpochTimer(PhaseTimer):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reports the last epoch, and gives the verdict on all of them."""
         super().on_train_end(trainer, pl_module)
+        if self._batches and not self.epochs:
+            log.warning(f"warning: Lightning {L.__version__} does not tell where epochs begin")
         self._conclude(trainer, pl_module)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Reports what there is."""
-        super().on_exception(trainer, pl_module, exception)
-        self._conclude(trainer, pl_module)
+        if self.profiler is not None:
+            super().on_exception(trainer, pl_module, exception)
+            self._conclude(trainer, pl_module)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Stops the clock of `finish_s`."""
-        if self.profiler is not None and self.epochs and stage == "fit":
-            self.finish_s = sum(self.profiler.times().values()) / NS_PER_S
-        super().teardown(trainer, pl_module, stage)
-
-    def report(
+    def keep(
         self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
     ) -> dict[str, float]:
         """Makes the epoch's record, and prints its row."""
-        figures = super().report(trainer, pl_module, times)
+        figures = super().keep(trainer, pl_module, times)
         assert self.profiler is not None
-        self.startup_s = (self.profiler.startup_ns or 0) / NS_PER_S
+        self.startup_s = (self.profiler.clock.startup_ns or 0) / NS_PER_S
         if times.unmeasured and not self._warned:
             self._warned = True
             missing = ", ".join(sorted(f"time/{phase}_s" for phase in times.unmeasured))
@@ -165,10 +168,11 @@ class EpochTimer(PhaseTimer):
             )
         self._live.epoch_ended(times)
         epoch = self._record(trainer, times)
+        self._begin_counting()
         self.epochs[-1] = epoch
         if epoch.samples_per_s is not None:
             figures["throughput/samples_per_s"] = epoch.samples_per_s
-        if len(self.epochs) == 1:
+        if self._table is None:
             self._table = EpochTable(epoch)
             self._print(trainer, pl_module, self._table.header)
         self._print(trainer, pl_module, self._table.row(epoch))
@@ -182,16 +186,11 @@ class EpochTimer(PhaseTimer):
         samples = None if self._samples is None else self._samples * ranks
         epoch = EpochRecord(
             epoch=times.epoch,
-            steps=times.steps,
+            steps=self._batches,
             samples=samples,
             time=in_s,
             samples_per_s=samples / epoch_s if samples and epoch_s else None,
-            metrics={
-                name: float(value)
-                for name, value in trainer.callback_metrics.items()
-                if not name.startswith(("time/", "throughput/"))
-                and (self._validated or name not in self._of_validation)
-            },
+            metrics={} if times.partial else self._metrics(trainer),
             train_split=times.train_split(),
             other_split=times.other_split(),
             first_batch_s=first_s,
@@ -208,32 +207,45 @@ class EpochTimer(PhaseTimer):
             epoch.device_time = {f"{k}_s": ns / NS_PER_S for k, ns in times.device_ns.items()}
         return epoch
 
+    def _metrics(self, trainer: L.Trainer) -> dict[str, float | None]:
+        return {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.startswith(("time/", "throughput/"))
+            and (self._validated or name not in self._of_validation)
+        }
+
     def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self.profiler is not None
-        device = self.profiler.device
-        window = self._live.look(self.profiler.times(), device.times() if device else None)
+        clock = self.profiler.clock
+        device_times = clock.device.times() if clock.device is not None else None
+        window = self._live.look(clock.times(), device_times)
         if window is not None:
             share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
-                logger.log_metrics(figures, step=trainer.global_step)
+                logger.log_metrics(figures, step=logging_step(trainer))
         shares = self._live.news()
         if shares is not None:
-            verdict = judge(shares, self._setting_of(trainer), self._live.largest_other)
+            verdict = self._judge(trainer, shares)
             known = self.verdict
             changed = known is None or verdict["kind"] not in (known["kind"], "inconclusive")
             if changed:
                 self.verdict = verdict
                 self._print_verdict(trainer, pl_module, "so far ")
 
+    def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
+        live = self._live
+        return judge(shares, self._setting_of(trainer), live.largest_other, live.validation_share)
+
     def _conclude(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shares = self._live.of_all.shares()
         if not self.epochs or not shares:
             return
-        self.verdict = judge(shares, self._setting_of(trainer), self._live.largest_other)
+        self.verdict = self._judge(trainer, shares)
         self._print_verdict(trainer, pl_module)
-        if self.sync and self.profiler is not None and self.profiler.device is not None:
+        if self.sync and self.epochs[0].device_time is not None:
             self._print(trainer, pl_module, _audit(self.epochs))
 
     def _setting_of(self, trainer: L.Trainer) -> Setting:
@@ -264,7 +276,7 @@ def samples_in(batch: Any) -> int | None:
     """
     if isinstance(batch, torch.Tensor):
         return len(batch) if batch.ndim else None
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         batch = batch.values()
     elif not isinstance(batch, list | tuple):
         return None

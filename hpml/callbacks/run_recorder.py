@@ -1,18 +1,21 @@
 """Keeps a run's record up to date on the disk."""
 
+import logging
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hpml import environment
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.model import describe
-from hpml.records import FILE_NAME, RunRecord, fresh_directory, now
+from hpml.records import FILE_NAME, RunRecord, Status, fresh_directory, now
 from hpml.timing.epoch_times import NS_PER_S
+
+log = logging.getLogger("hpml")
 
 
 class RunRecorder(L.Callback):
@@ -34,6 +37,7 @@ class RunRecorder(L.Callback):
         self._is_ours = record is None
         self._asked_for = directory
         self._called_ns: int | None = None
+        self._writes = True
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -49,11 +53,18 @@ class RunRecorder(L.Callback):
         record.finish_s = fit_s - record.startup_s - epochs_s
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Begins a record where there is none."""
-        if stage != "fit" or not self._is_ours:
+        """Forgets the run before. Raises ValueError where its timer is not in front."""
+        if stage == "fit":
+            if self.timer.profiler is None:
+                raise ValueError("the RunRecorder stands behind its EpochTimer in the callbacks")
+            if self._is_ours:
+                self.record = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins a record where there is none; lazy parameters have their shapes by now."""
+        if not self._is_ours:
             return
-        assert self.timer.profiler is not None, "the RunRecorder stands behind its EpochTimer"
-        self._called_ns = self.timer.profiler.attached_ns
+        self._called_ns = self.timer.begun_ns
         self.record = RunRecord(
             started_at=now(),
             fingerprint="",
@@ -65,7 +76,7 @@ class RunRecorder(L.Callback):
         )
         if trainer.is_global_zero:
             self.directory = fresh_directory(self._asked_for)
-            self.record.write(self.directory)
+            self._write(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the epoch that has just ended, if one has."""
@@ -77,38 +88,50 @@ class RunRecorder(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Ends a record that it began."""
-        if self._is_ours and stage == "fit":
+        if stage == "fit":
             self._end(trainer, pl_module, "completed")
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Takes the epoch that was cut short."""
-        self._take(trainer)
-        if self._is_ours and self.record is not None:
-            self.record.error = {"type": type(exception).__name__, "message": str(exception)}
-            interrupted = isinstance(exception, KeyboardInterrupt)
+        if self.record is not None:
+            self._take(trainer)
+            if self._is_ours:
+                self.record.error = {"type": type(exception).__name__, "message": str(exception)}
+            interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
             self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
 
     def _take(self, trainer: L.Trainer) -> None:
         record, timer = self.record, self.timer
-        if record is None or timer.profiler is None or timer.startup_s is None:
+        if record is None or timer.startup_s is None:
             return
-        called_ns = self._called_ns or timer.profiler.attached_ns
-        before_s = (timer.profiler.attached_ns - called_ns) / NS_PER_S
-        record.startup_s = before_s + timer.startup_s
+        before_ns = timer.begun_ns - (self._called_ns or timer.begun_ns)
+        record.startup_s = before_ns / NS_PER_S + timer.startup_s
         record.epochs = list(timer.epochs)
         record.verdict = timer.verdict
-        if trainer.is_global_zero:
-            record.write(self.directory)
+        self._write(trainer)
 
-    def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Any) -> None:
+    def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
         record = self.record
-        if record is None:
+        if record is None or not self._is_ours:
             return
         record.status = status
         record.wall_s = (time.perf_counter_ns() - (self._called_ns or 0)) / NS_PER_S
         self.fit_returned()
+        self._write(trainer)
+        self.record = None
         if trainer.is_global_zero:
-            record.write(self.directory)
             pl_module.print(f"record: {self.directory / FILE_NAME}")
+
+    def _write(self, trainer: L.Trainer) -> None:
+        """Somebody else's training goes on where its record cannot be written; ours ends."""
+        if self.record is None or not (self._writes and trainer.is_global_zero):
+            return
+        try:
+            self.record.write(self.directory)
+        except OSError as error:
+            if not self._is_ours:
+                raise
+            self._writes = False
+            log.warning(f"warning: {self.directory / FILE_NAME}: not written ({error.strerror})")

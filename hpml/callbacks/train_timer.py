@@ -22,10 +22,10 @@ class TrainTimer(PhaseTimer):
 
     times: ClassVar = ("train_s",)
 
-    def report(
+    def keep(
         self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
     ) -> dict[str, float]:
         """Adds the parts to `epochs`."""
-        figures = super().report(trainer, pl_module, times)
+        figures = super().keep(trainer, pl_module, times)
         self.epochs[-1].update(times.train_split() or {})
         return figures

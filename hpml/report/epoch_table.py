@@ -1,6 +1,7 @@
 """The table that grows by a row an epoch while a run trains, at most 100 columns wide."""
 
 import math
+from collections.abc import Mapping
 
 from hpml.records import TIMES, EpochRecord
 
@@ -40,7 +41,7 @@ class EpochTable:
 
     def row(self, epoch: EpochRecord) -> str:
         """One epoch as a line under the heading."""
-        whole, *parts = shown_times(epoch)
+        whole, *parts = shown_times(epoch.time)
         cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", _number(whole, "8.2f")]
         cells += [_number(part, "7.2f") for part in parts]
         cells.append(_number(epoch.samples_per_s, "9,.0f"))
@@ -48,12 +49,12 @@ class EpochTable:
         return " ".join(cells)
 
 
-def shown_times(epoch: EpochRecord) -> list[float | None]:
-    """The record's times in the order of TIMES, rounded to hundredths that still add up.
+def shown_times(times: Mapping[str, float | None]) -> list[float | None]:
+    """A record's times in the order of TIMES, rounded to hundredths that still add up.
 
     Each is rounded down, and the hundredths that are missing go to where most was cut off.
     """
-    values = [epoch.time[name] for name in TIMES]
+    values = [times[name] for name in TIMES]
     whole, *parts = values
     if whole is None or any(part is None for part in parts):
         return values

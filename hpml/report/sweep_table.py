@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hpml.records import TIMES, RunRecord
 from hpml.report.collect import find_records, last_metric, mean, varying_overrides
+from hpml.report.epoch_table import shown_times
 
 HEADINGS = (
     *("epochs", "epoch s", "= data", "transf", "train", "valid", "other"),
@@ -50,9 +51,13 @@ def _cells(record: RunRecord) -> list[str]:
     def shown(value: float | None, spec: str) -> str:
         return "–" if value is None else f"{value:{spec}}"
 
+    epochs = [epoch for epoch in record.epochs if not epoch.partial]
+    times = {name: mean([epoch.time[name] for epoch in epochs]) for name in TIMES}
+    samples = mean([epoch.samples for epoch in epochs])
+    rate = samples / times["epoch_s"] if samples and times["epoch_s"] else None
     return [
-        str(len(record.epochs)),
-        *(shown(mean([epoch.time[name] for epoch in record.epochs]), ".2f") for name in TIMES),
-        shown(mean([epoch.samples_per_s for epoch in record.epochs]), ",.0f"),
+        str(len(epochs)),
+        *(shown(value, ".2f") for value in shown_times(times)),
+        shown(rate, ",.0f"),
         shown(last_metric(record, "val/accuracy"), ".2%"),
     ]

@@ -117,11 +117,15 @@ class DeviceClock:
             kind, event = marks.popleft()
             if self._last is not None:
                 if kind is not None:
-                    self._ns[kind] += self._events.elapsed_ns(self._last, event)
+                    # an event of another stream than the last one's may lie before it
+                    self._ns[kind] += max(0.0, self._events.elapsed_ns(self._last, event))
                 self._events.release(self._last)
             self._last = event
 
 
 def device_clock(device: torch.device, sync: bool = False) -> DeviceClock | None:
-    """The clock of a CUDA device; None for any other, where the host's clock tells it all."""
+    """The clock of a CUDA device; None for any other.
+
+    On the CPU the host's clock tells it all; Apple's GPUs run ahead too, and are not told of.
+    """
     return DeviceClock(CudaEvents(device), sync) if device.type == "cuda" else None

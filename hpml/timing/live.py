@@ -10,6 +10,7 @@ STEPS_A_PIECE = 10  # a verdict's error is judged from pieces of this length …
 PIECE_NS = 1_000_000_000  # … or of this time, where steps are slow
 NEWS_AFTER_STEPS = 100
 NEWS_AFTER_NS = 60_000_000_000
+PIECES_OF_NEWS = 3  # fewer say nothing of how certain a share is
 
 
 class LiveShares:
@@ -33,6 +34,7 @@ class LiveShares:
         self._base: dict[str, int] = {}  # what the last look saw of this epoch
         self._device_base: dict[str, float] = {}
         self._others: dict[str, int] = {}
+        self._validation_ns = 0
         self._begin_window()
 
     def _begin_window(self) -> None:
@@ -73,25 +75,32 @@ class LiveShares:
         return figures
 
     def epoch_ended(self, epoch: EpochTimes) -> None:
-        """Takes the rest of an epoch; its last window is not full, and is let go."""
+        """Takes the rest of an epoch; its last window goes on in the next one."""
         if self._steps is not None:
             self._cut(epoch.ns, epoch.device_ns)
         self._base, self._device_base = {}, {}
-        self._begin_window()
+
+    @property
+    def validation_share(self) -> float:
+        """Validation's part of all the time."""
+        whole = self.of_all.ns + self._validation_ns
+        return self._validation_ns / whole if whole else 0.0
 
     def news(self) -> dict[str, Share] | None:
         """The shares of the last 100 steps, or of the last minute, each once."""
-        if self._recent_steps < NEWS_AFTER_STEPS and self._recent.ns < NEWS_AFTER_NS:
+        recent = self._recent
+        due = self._recent_steps >= NEWS_AFTER_STEPS or recent.ns >= NEWS_AFTER_NS
+        if not due or recent.pieces < PIECES_OF_NEWS:
             return None
-        shares = self._recent.shares()
         self._recent, self._recent_steps = ShareMeter(), 0
-        return shares or None
+        return recent.shares()
 
     def _cut(self, times: Mapping[str, int], device_times: Mapping[str, float] | None) -> None:
         passed = {key: ns - self._base.get(key, 0) for key, ns in times.items()}
         phases = by_phase(passed)
         for phase, ns in phases.items():
             self._window[phase] += ns
+        self._validation_ns += phases["validation"]
         for key, ns in passed.items():
             if key.startswith("other/"):
                 self._others[key] = self._others.get(key, 0) + ns

@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import TracebackType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
-from hpml.timing.actions import LOGGING, LOOP, NEEDED, OF_VALIDATION, VALIDATION, Action
-from hpml.timing.clock import PhaseClock
-from hpml.timing.cuda import DeviceClock
-from hpml.timing.epoch_times import EpochTimes
+from hpml.timing.actions import LOOP, NEEDED, OF_VALIDATION, Action
+from hpml.timing.cuda import device_clock
+from hpml.timing.fit_clock import FitClock
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 class PhaseProfiler(Profiler):
-    """Finds a fit's epochs and each one's times by phase; passes all on to the user's profiler.
-
-    The first epoch begins with its loop (`run_training_epoch`), a later one with the first
-    `on_train_epoch_start` hook; each ends where the next begins, the last with the first
-    `on_train_end` hook.
+    """Moves the clock of a fit by Lightning's actions; passes all on to the user's profiler.
 
     Attributes:
-        closed: the epoch that ended last; None before the first end.
-        attached_ns: when it was put in place, on the clock of `time.perf_counter_ns`.
-        startup_ns: from then to the first epoch; None until then.
-        device: the accelerator's own clock; None on the CPU.
+        clock: what it moves.
     """
 
-    def __init__(self, trainer: Any, device: DeviceClock | None = None) -> None:
+    def __init__(self, trainer: Any) -> None:
         super().__init__()
-        self._trainer = trainer
         self.inner: Profiler = trainer.profiler
-        self.device = device
-        self.closed: EpochTimes | None = None
-        self.startup_ns: int | None = None
+        if isinstance(self.inner, PhaseProfiler):  # left behind by a fit that died
+            self.inner = self.inner.inner
+        self.clock = FitClock(
+            lambda: int(trainer.current_epoch), device_clock(trainer.strategy.root_device)
+        )
+        self._trainer = trainer
         self._passes_on = not isinstance(self.inner, PassThroughProfiler)
-        self._clock = PhaseClock("startup", time.perf_counter_ns)
-        self.attached_ns = self._clock.now()
         self._saving = {callback.state_key for callback in trainer.checkpoint_callbacks}
         self._contexts: dict[str, _Context | None] = {}
         self._seen: set[str] = set()
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
-        self._epoch: EpochTimes | None = None
-        self._loop_depth = 0  # the clock's depth inside an epoch's loop; 0 outside of it
-        self._validation_depth = 0  # the clock's depth around a validation; 0 outside of it
-        self._backward_depth = 0  # the same around a backward of manual optimization
-        self._loop_ended = False
-        self._trained = False  # whether the open step has trained its batch
         self._fetches_inside = False  # whether training_step fetches its own batches
-        self._step_begun_ns = 0
-        self._validated_ns = 0  # the epoch's validation before the open step
 
     @classmethod
-    def attach(cls, trainer: L.Trainer, device: DeviceClock | None = None) -> PhaseProfiler:
-        """The Trainer's PhaseProfiler; put in place if there is none yet."""
-        profiler = getattr(trainer, "profiler", None)
-        if not isinstance(profiler, PhaseProfiler):
-            profiler = cls(trainer, device)
-            profiler._trainer.profiler = profiler
+    def attach(cls, trainer: L.Trainer) -> PhaseProfiler:
+        """The Trainer's PhaseProfiler; put in place if there is none for this fit yet."""
+        any_trainer: Any = trainer
+        profiler = any_trainer.profiler
+        if not isinstance(profiler, PhaseProfiler) or profiler.clock.armed:
+            profiler = any_trainer.profiler = cls(trainer)
         return profiler
 
     def detach(self) -> None:
@@ -70,15 +54,22 @@ class PhaseProfiler(Profiler):
         if self._trainer.profiler is self:
             self._trainer.profiler = self.inner
 
-    def times(self) -> dict[str, int]:
-        """Nanoseconds by phase and part: of the open epoch, or since the last one's end."""
-        return self._clock.times()
+    def arm(self) -> None:
+        """Epochs count from now on; what has been heard so far was not of them."""
+        if not self.clock.armed:
+            self.clock.arm()
+            self.clock.logging = self.clock.logging if self._trainer.loggers else LOOP
+            self._contexts.clear()
+            self._seen.clear()
 
-    def close_partial(self) -> None:
-        """Ends the open epoch, if there is one, before its time: the fit was cut short."""
-        if self._epoch is not None:
-            self._epoch.partial = True
-            self._close_epoch("finish")
+    def unmeasured(self) -> frozenset[str]:
+        """The phases that cannot be told, since Lightning has sent no sign of them."""
+        phases = {phase for phase, needed in NEEDED.items() if not needed <= self._seen}
+        if not OF_VALIDATION & self._seen:
+            phases.discard("validation")
+        if self._fetches_inside:  # and moves them too
+            phases.discard("transfer")
+        return frozenset(phases)
 
     # What Lightning calls.
 
@@ -105,7 +96,7 @@ class PhaseProfiler(Profiler):
         """An action ends, and with it whatever began inside and missed its end."""
         context = self._context(action_name)
         if context is not None:
-            context.__exit__()
+            context.__exit__(None, None, None)
         if self._passes_on:
             self.inner.stop(action_name)
 
@@ -141,48 +132,53 @@ class PhaseProfiler(Profiler):
             context = self._contexts[name]
         except KeyError:
             context = self._contexts[name] = self._make_context(Action.parse(name))
-        if self._validation_depth and context is not None and not context.in_validation:
+        if context is not None and self.clock.validating and not context.in_validation:
             return None  # all of it is validation
         return context
 
     def _make_context(self, action: Action) -> _Context | None:
         self._seen.add(action.kind)
+        clock = self.clock
         phase = None if self._does_nothing(action) else action.phase
-        is_saving = action.owner == "[Callback]" and action.name in self._saving
-        context = _Context(self, phase, is_saving or action.kind == "save_checkpoint")
+        context = _Context(self, phase)
+        context.in_validation = action.kind == "save_checkpoint" or (
+            action.owner == "[Callback]" and action.name in self._saving
+        )
         manual = not self._trainer.lightning_module.automatic_optimization
         match action.kind:
             case "run_training_epoch":
-                context.before, context.after = self._begin_loop, self._end_loop
+                context.before, context.after = clock.begin_loop, clock.end_loop
+                context.after_exceptions = True
             case "[_TrainingEpochLoop].train_dataloader_next":
-                context.before, context.after = self._begin_fetch, self._end_fetch
-                context.ending = self._mark("wait_data")
+                context.before, context.after = self._begin_fetch, clock.end_fetch
+                context.ending = self._marks("wait_data")
+                context.in_validation = True
+            case "[LightningModule].train_dataloader" | "[LightningDataModule].train_dataloader":
+                context.after = clock.loader_made
             case "[Strategy].batch_to_device":
-                context.before, context.ending = self._claim_transfer, self._mark("copy")
+                context.before, context.ending = clock.begin_transfer, self._marks("copy")
             case "run_training_batch":
-                context.before, context.after = self._begin_batch, self._end_batch
-                context.ending = self._mark("busy")
+                context.before, context.after = clock.begin_batch, clock.end_batch
+                context.ending = self._marks("busy")
             case "[LightningModule].on_train_batch_end":
-                context.after = self._log_from_here
+                context.after = clock.end_batch_hooks
             case "[LightningModule].on_before_backward" if manual:
-                context.after = self._begin_backward
+                context.after = clock.begin_backward
             case "[LightningModule].on_validation_model_zero_grad":
-                context.before = self._begin_validation
+                context.before = clock.begin_validation
             case "[LightningModule].on_validation_model_eval":
-                context.before = self._claim_validation
+                context.before = clock.claim_validation
             case "[Strategy].on_validation_end":
-                context.after, context.in_validation = self._end_validation, True
+                context.after, context.in_validation = clock.end_validation, True
         match action.hook:
+            case "on_before_batch_transfer" if phase is not None:
+                context.before = clock.begin_transfer
             case "on_after_backward" if manual:
-                context.before = self._end_backward
-            case "on_before_batch_transfer":
-                context.before = self._claim_transfer
+                context.before = clock.end_backward
             case "on_train_epoch_start":
-                context.before = self._next_epoch
+                context.before = clock.next_epoch
             case "on_train_end":
-                context.before = self._last_epoch_ends
-        if phase is None and action.hook == "on_before_batch_transfer":
-            return None  # what follows claims its time
+                context.before = clock.last_epoch_ends
         return context if context.matters else None
 
     def _does_nothing(self, action: Action) -> bool:
@@ -195,155 +191,38 @@ class PhaseProfiler(Profiler):
             owners, base = [self._trainer.lightning_module], L.LightningModule
         inherited = getattr(base, action.hook, None)
         return bool(owners) and all(
-            getattr(type(owner), action.hook, None) is inherited for owner in owners
+            getattr(type(owner), action.hook, None) is inherited and action.hook not in vars(owner)
+            for owner in owners
         )
 
-    def _mark(self, kind: str | None) -> Callable[[], None] | None:
-        device = self.device
-        return None if device is None else lambda: device.mark(kind)
-
-    # The loop.
-
-    def _begin_loop(self) -> None:
-        if self._epoch is None:
-            self.startup_ns = sum(self._clock.take(LOOP).values())
-            self._begin_epoch()
-        self._loop_ended = False
-        self._loop_depth = self._clock.depth + 1
-        self._begin_step()
-        if self.device is not None:
-            self.device.mark(None)
-
-    def _end_loop(self) -> None:
-        self._end_step()
-        self._loop_depth = self._validation_depth = self._backward_depth = 0
-        self._loop_ended = True
-        self._clock.relabel(LOGGING)  # the epoch's metrics go to the loggers
-        if self.device is not None:
-            self.device.mark("idle")
-
     def _begin_fetch(self) -> None:
-        if self._clock.depth != self._loop_depth:
-            self._fetches_inside = True
-        else:
-            self._end_step()
-            if self.device is not None:
-                self.device.mark("idle")
+        self.clock.begin_fetch()
+        self._fetches_inside |= self.clock.armed and not self.clock.in_loop
 
-    def _end_fetch(self) -> None:
-        if self._clock.depth == self._loop_depth:
-            self._clock.relabel(LOOP)
-
-    def _claim_transfer(self) -> None:
-        if self._clock.depth == self._loop_depth:
-            self._clock.claim("transfer")  # the precision plugin converted the batch
-
-    def _begin_batch(self) -> None:
-        self._end_step()  # where no fetch has ended it
-        if self.device is not None:
-            self.device.mark("idle")
-
-    def _end_batch(self) -> None:
-        self._trained = True
-
-    def _log_from_here(self) -> None:
-        if self._clock.depth == self._loop_depth:
-            self._clock.relabel(LOGGING)
-
-    def _begin_backward(self) -> None:
-        # Manual optimization sends no action for it, only the hooks around it.
-        if self._clock.phase == "train/forward":
-            self._backward_depth = self._clock.depth
-            self._clock.enter("train/backward")
-
-    def _end_backward(self) -> None:
-        if self._backward_depth:
-            self._clock.leave(self._backward_depth)
-            self._backward_depth = 0
-
-    def _begin_validation(self) -> None:
-        if self._loop_depth and not self._validation_depth:
-            if self.device is not None:
-                self.device.mark("idle")
-            self._validation_depth = self._clock.depth
-            self._clock.enter(VALIDATION)
-
-    def _claim_validation(self) -> None:
-        if self._loop_depth and not self._validation_depth:
-            # Inside an accumulation window nothing was sent when the loop began to set itself up.
-            self._clock.claim(VALIDATION)
-            self._begin_validation()
-
-    def _end_validation(self) -> None:
-        if self._validation_depth:
-            if self.device is not None:
-                self.device.mark(VALIDATION)
-            self._clock.leave(self._validation_depth)
-            self._validation_depth = 0
-
-    # Steps: from a batch's fetch to the next one's, without the validation between them.
-
-    def _begin_step(self) -> None:
-        self._trained = False
-        self._step_begun_ns = self._clock.now()
-        self._validated_ns = self._clock.so_far(VALIDATION)
-
-    def _end_step(self) -> None:
-        if not self._trained or self._epoch is None:
-            return
-        begun_ns, validated_ns = self._step_begun_ns, self._validated_ns
-        self._begin_step()
-        step_ns = self._step_begun_ns - begun_ns - (self._validated_ns - validated_ns)
-        self._epoch.add_step(step_ns)
-
-    # Epochs.
-
-    def _next_epoch(self) -> None:
-        if self._loop_ended:  # the first of several hooks
-            self._close_epoch(LOOP)
-            self._begin_epoch()
-
-    def _last_epoch_ends(self) -> None:
-        if self._epoch is not None:
-            self._close_epoch("finish")
-
-    def _begin_epoch(self) -> None:
-        self._epoch = EpochTimes(self._trainer.current_epoch)
-        self._loop_ended = False
-
-    def _close_epoch(self, what_follows: str) -> None:
-        epoch = self._epoch
-        assert epoch is not None
-        if self.device is not None:
-            epoch.device_ns = self.device.take()  # waits for the device: its work is the epoch's
-        epoch.ns = self._clock.take(what_follows)
-        epoch.unmeasured = self._unmeasured() if epoch.steps else frozenset()
-        self.closed, self._epoch = epoch, None
-        self._loop_ended = False
-
-    def _unmeasured(self) -> frozenset[str]:
-        phases = {phase for phase, needed in NEEDED.items() if not needed <= self._seen}
-        if not OF_VALIDATION & self._seen:
-            phases.discard("validation")
-        if self._fetches_inside:  # and moves them too
-            phases.discard("transfer")
-        return frozenset(phases)
+    def _marks(self, kind: str) -> Callable[[], None] | None:
+        clock = self.clock
+        return None if clock.device is None else lambda: clock.mark_phase(kind)
 
 
 class _Context(AbstractContextManager[None]):
-    """What one action does: moves the clock into its phase and back, and tells the profiler.
+    """What one action does: moves the clock into its phase and back, and tells it where it is.
 
     `before` and `ending` run when the action starts and when it stops, on the outer phase's and on
-    its own time; `after` once the clock is back.
+    its own time; `after` once the clock is back. An action that ends by an exception has not come
+    to its end: only what has to is called then.
     """
 
-    __slots__ = ("_clock", "_open", "_phase", "after", "before", "ending", "in_validation")
+    __slots__ = (
+        *("_clock", "_open", "_phase"),
+        *("after", "after_exceptions", "before", "ending", "in_validation"),
+    )
 
-    def __init__(self, profiler: PhaseProfiler, phase: str | None, in_validation: bool) -> None:
-        self._clock = profiler._clock
+    def __init__(self, profiler: PhaseProfiler, phase: str | None) -> None:
+        self._clock = profiler.clock
         self._open = profiler._open
         self._phase = phase
-        self.in_validation = in_validation
+        self.in_validation = False  # else there it belongs to the validation around it
+        self.after_exceptions = False
         self.before: Callable[[], None] | None = None
         self.ending: Callable[[], None] | None = None
         self.after: Callable[[], None] | None = None
@@ -360,18 +239,24 @@ class _Context(AbstractContextManager[None]):
         self._open.append((self, clock.depth))
         clock.enter(self._phase or clock.phase)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         opened = self._open
         if not opened or (
             opened[-1][0] is not self and all(context is not self for context, _ in opened)
         ):
             return  # it was closed with what is around it
-        if self.ending is not None:
+        whole = exc_type is None
+        if self.ending is not None and whole:
             self.ending()
         while True:
             context, depth = opened.pop()
             if context is self:
                 break
-        self._clock.leave(depth)
-        if self.after is not None:
+        self._clock.leave(min(depth, self._clock.depth))
+        if self.after is not None and (whole or self.after_exceptions):
             self.after()

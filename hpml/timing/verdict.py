@@ -86,26 +86,34 @@ def by_cause(times: Mapping[str, float]) -> dict[str, float]:
 
 
 def judge(
-    shares: Mapping[str, Share], setting: Setting = Setting(), largest_other: str | None = None
+    shares: Mapping[str, Share],
+    setting: Setting = Setting(),
+    largest_other: str | None = None,
+    validation_share: float = 0.0,
 ) -> dict[str, str]:
     """The record's `verdict`: kind, basis, evidence, advice.
 
     The cause with the largest share, if it leads by more than both shares' uncertainty (two
     standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`.
-    `largest_other` names what took most of `other`.
+    Where validation takes most of the time, no cause of the rest matters much. `largest_other`
+    names what took most of `other`.
     """
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
     first, second = ranked[0], ranked[1]
     lead = shares[first].share - shares[second].share
     margin = max(LEAST_MARGIN, 2 * (shares[first].error + shares[second].error))
     told = ", ".join(f"{_WORDS[cause]} {shares[cause].share:.0%}" for cause in ranked)
-    if lead <= margin:
+    evidence = told if validation_share < 0.1 else f"{told}; validation apart"
+    if validation_share > 0.5:
+        kind, evidence = "inconclusive", f"validation takes {validation_share:.0%} of the time"
+        advice = "Validate less often, or on fewer batches"
+        if setting.keys:
+            advice += ": trainer.check_val_every_n_epoch, trainer.limit_val_batches"
+    elif lead <= margin:
         kind, advice = "inconclusive", _UNDECIDED
-        evidence = f"{told}, within {margin:.0%} of one another"
+        evidence += f"; uncertain by {margin:.0%}" if margin < 0.5 else "; too few steps to tell"
     else:
-        kind = f"{first}-bound"
-        evidence = told
-        advice = _advice(first, setting, largest_other)
+        kind, advice = f"{first}-bound", _advice(first, setting, largest_other)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 

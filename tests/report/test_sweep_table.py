@@ -34,7 +34,7 @@ def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
     """Exactly, in hundredths, whatever is rounded; none is off by a hundredth or more."""
     epoch = make_epoch(0)
     epoch.time = dict(zip(TIMES, [sum(parts), *parts], strict=True))
-    whole, *shown = (round(100 * (value or 0)) for value in shown_times(epoch))
+    whole, *shown = (round(100 * (value or 0)) for value in shown_times(epoch.time))
     assert sum(shown) == whole
     assert abs(whole - 100 * sum(parts)) <= 0.51
     assert all(abs(a - 100 * b) < 1 for a, b in zip(shown, parts, strict=True))

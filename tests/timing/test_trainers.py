@@ -21,6 +21,16 @@ from hpml.timing.actions import NEEDED, Action
 from hpml.timing.profiler import PhaseProfiler
 
 
+def without(monkeypatch: pytest.MonkeyPatch, silenced: str) -> None:
+    """A Lightning that keeps an action to itself."""
+    sent: Callable[[PhaseProfiler, str], Any] = PhaseProfiler._context
+
+    def context(self: PhaseProfiler, name: str) -> Any:
+        return None if Action.parse(name).kind == silenced else sent(self, name)
+
+    monkeypatch.setattr(PhaseProfiler, "_context", context)
+
+
 def silent() -> EpochTimer:
     return EpochTimer(say=lambda line: None)
 
@@ -59,30 +69,40 @@ def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
     assert not missing, f"Lightning {L.__version__} no longer sends {sorted(missing)}"
 
 
-@pytest.mark.parametrize("phase", NEEDED)
+@pytest.mark.parametrize(
+    ("phase", "silenced"), [(phase, kind) for phase in NEEDED for kind in sorted(NEEDED[phase])]
+)
 def test_a_missing_action_is_a_warning_and_no_number(
-    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    phase: str,
+    silenced: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A Lightning that keeps an action to itself leaves its phase, and `other`, unknown."""
-    silenced = next(iter(NEEDED[phase]))
-    sent: Callable[[PhaseProfiler, str], Any] = PhaseProfiler._context
-
-    def without(self: PhaseProfiler, name: str) -> Any:
-        return None if Action.parse(name).kind == silenced else sent(self, name)
-
-    monkeypatch.setattr(PhaseProfiler, "_context", without)
+    without(monkeypatch, silenced)
     delays, timer = Delays((), lambda ns: None), silent()
     fitting = trainer(delays, tmp_path, [timer])
     fitting.fit(Module(delays), *loaders(delays))
-    if phase == "train":  # without its batches there are no steps to miss anything in
-        assert all(epoch.steps == 0 or epoch.time["train_s"] is None for epoch in timer.epochs)
-        return
     assert caplog.text.count(f"time/{phase}_s") == 1
+    assert len(timer.epochs) == 2
     for epoch in timer.epochs:
         assert epoch.time[f"{phase}_s"] is None
         assert epoch.time["other_s"] is None
         assert epoch.time["epoch_s"] is not None
+        assert (epoch.steps, epoch.samples) == (4, 8)
     assert f"time/{phase}_s" not in fitting.callback_metrics
+
+
+def test_a_lightning_without_epochs_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No epoch is made up."""
+    without(monkeypatch, "run_training_epoch")
+    delays, timer = Delays((), lambda ns: None), silent()
+    trainer(delays, tmp_path, [timer]).fit(Module(delays), *loaders(delays))
+    assert not timer.epochs
+    assert "does not tell where epochs begin" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""The clock of one fit: its epochs, their steps, and the phases that no action brackets."""
+
+import time
+from collections.abc import Callable
+
+from hpml.timing.actions import LOGGING, LOOP, VALIDATION
+from hpml.timing.clock import PhaseClock
+from hpml.timing.cuda import DeviceClock
+from hpml.timing.epoch_times import EpochTimes
+
+
+class FitClock(PhaseClock):
+    """A PhaseClock that is told where a training loop is.
+
+    What comes before `arm` is start-up, whatever it is: a sanity check, or a search for a learning
+    rate that trains on its own.
+
+    Attributes:
+        epochs: those that have ended.
+        begun_ns: when this clock was made.
+        startup_ns: from then to the first epoch; None until then.
+        logging: the part that takes the loop's time after a batch; `other/loop` without loggers.
+
+    Args:
+        current_epoch: asked for the number of an epoch that begins.
+        device: the accelerator's own clock; None on the CPU.
+    """
+
+    __slots__ = (
+        *("begun_ns", "device", "epochs", "logging", "startup_ns"),
+        *("_armed", "_backward_depth", "_current_epoch", "_epoch", "_fetched", "_loop_depth"),
+        *("_loop_ended", "_step_begun_ns", "_trained", "_validated_ns", "_validation_depth"),
+    )
+
+    def __init__(self, current_epoch: Callable[[], int], device: DeviceClock | None) -> None:
+        super().__init__("startup", time.perf_counter_ns)
+        self.begun_ns = self._since
+        self.startup_ns: int | None = None
+        self.epochs: list[EpochTimes] = []
+        self.device = device
+        self.logging = LOGGING
+        self._current_epoch = current_epoch
+        self._armed = False
+        self._epoch: EpochTimes | None = None
+        self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
+        self._validation_depth = 0  # the depth around a validation; 0 outside of it
+        self._backward_depth = 0  # the same around a backward of manual optimization
+        self._loop_ended = False
+        self._fetched = False  # whether the open epoch has asked for a batch
+        self._trained = False  # whether the open step has trained its batch
+        self._step_begun_ns = 0
+        self._validated_ns = 0  # the epoch's validation before the open step
+
+    @property
+    def armed(self) -> bool:
+        """Whether the training that counts has begun."""
+        return self._armed
+
+    @property
+    def validating(self) -> bool:
+        """Whether a validation inside an epoch is going on."""
+        return self._validation_depth > 0
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether it is directly in an epoch's loop, in no phase inside."""
+        return len(self._stack) == self._loop_depth
+
+    def arm(self) -> None:
+        """From now on epochs count."""
+        self._armed = True
+
+    def mark(self, kind: str | None) -> None:
+        """Tells the device's clock, if an epoch's loop runs and does not validate."""
+        if self.device is not None and self._loop_depth and not self._validation_depth:
+            self.device.mark(kind)
+
+    def mark_phase(self, kind: str) -> None:
+        """The same for a phase that ends directly in the loop."""
+        if len(self._stack) == self._loop_depth + 1:
+            self.mark(kind)
+
+    def close_partial(self) -> None:
+        """Ends the open epoch before its time, if it has trained a batch: the fit was cut short."""
+        self._end_step()
+        if self._epoch is not None and self._epoch.steps:
+            self._epoch.partial = True
+            self._close_epoch("finish")
+
+    # The loop. What begins is told before its phase is entered, what ends after it was left.
+
+    def begin_loop(self) -> None:
+        """The first epoch begins here; a later one did at its first hook."""
+        if not self._armed:
+            return
+        if self._epoch is None:
+            taken = sum(self.take(LOOP).values())
+            self.startup_ns = (self.startup_ns or 0) + taken
+            if self.device is not None:
+                self.device.mark(None)
+                self.device.take()
+            self._begin_epoch()
+        self._loop_ended = False
+        self._loop_depth = self.depth + 1
+        self.mark("idle")
+        self._begin_step()
+
+    def end_loop(self) -> None:
+        """What follows is the epoch's end: metrics for the loggers, hooks, checkpoints."""
+        if self._loop_depth:
+            self._end_step()
+            self._loop_depth = self._validation_depth = self._backward_depth = 0
+            self._loop_ended = True
+            self.relabel(self.logging)
+
+    def begin_fetch(self) -> None:
+        """A batch is asked for; that ends the step before it."""
+        if self._validation_depth:
+            self.end_validation()  # of no batches, which announces itself and does not end
+        if self.in_loop:
+            self._end_step()
+            # Until an epoch's first batch is asked for, the loader makes its iterator.
+            self.mark("idle" if self._fetched else "wait_data")
+        self._fetched = self._epoch is not None
+
+    def end_fetch(self) -> None:
+        """What follows is the loop itself."""
+        if self.in_loop:
+            self.relabel(LOOP)
+
+    def begin_transfer(self) -> None:
+        """Since the fetch the precision plugin has converted the batch."""
+        if self.in_loop:
+            self.claim("transfer")
+
+    def begin_batch(self) -> None:
+        """Where no fetch has ended the last step, because the module fetches, this does."""
+        self._end_step()
+        self.mark("idle")
+
+    def end_batch(self) -> None:
+        """The step has trained."""
+        self._trained = self._loop_depth > 0
+
+    def end_batch_hooks(self) -> None:
+        """What follows is mostly the batch's metrics on their way to the loggers."""
+        if self.in_loop:
+            self.relabel(self.logging)
+
+    def loader_made(self) -> None:
+        """What follows is the new loader's iterator."""
+        if self._epoch is not None and self.depth == 1:
+            self.relabel("data")
+
+    def begin_backward(self) -> None:
+        """Manual optimization sends no action for it, only the hooks around it."""
+        if self.phase == "train/forward":
+            self._backward_depth = self.depth
+            self.enter("train/backward")
+
+    def end_backward(self) -> None:
+        """The first hook behind it."""
+        if self._backward_depth:
+            self.leave(self._backward_depth)
+            self._backward_depth = 0
+
+    def begin_validation(self) -> None:
+        """It announces itself, where gradients are not being accumulated."""
+        if self._loop_depth and not self._validation_depth:
+            self.mark("idle")
+            self._validation_depth = self.depth
+            self.enter(VALIDATION)
+
+    def claim_validation(self) -> None:
+        """It has set itself up already, where nothing announced it."""
+        if self._loop_depth and not self._validation_depth:
+            self.claim(VALIDATION)
+            self.begin_validation()
+
+    def end_validation(self) -> None:
+        """Back in the loop."""
+        if self._validation_depth:
+            self.leave(self._validation_depth)
+            self._validation_depth = 0
+            self.mark(VALIDATION)
+
+    # Epochs.
+
+    def next_epoch(self) -> None:
+        """At each hook of an epoch's start: the first one after a loop is the border."""
+        if self._loop_ended:
+            self._close_epoch(LOOP)
+            self._begin_epoch()
+
+    def last_epoch_ends(self) -> None:
+        """At each hook of the training's end."""
+        if self._epoch is not None and self._armed:
+            self._close_epoch("finish")
+
+    def _begin_epoch(self) -> None:
+        self._epoch = EpochTimes(self._current_epoch())
+        self._loop_ended = self._fetched = False
+
+    def _close_epoch(self, what_follows: str) -> None:
+        epoch = self._epoch
+        assert epoch is not None
+        if self.device is not None and not epoch.partial:
+            self.device.mark("idle")
+            epoch.device_ns = self.device.take()  # waits for the device: its work is the epoch's
+        epoch.ns = self.take(what_follows)
+        self._epoch, self._loop_ended = None, False
+        if self._fetched or epoch.steps or self.epochs:
+            self.epochs.append(epoch)
+        else:  # a resumed fit goes through the end of an epoch that another fit has trained
+            self.startup_ns = (self.startup_ns or 0) + sum(epoch.ns.values())
+
+    # Steps: from a batch's fetch to the next one's, without the validation between them.
+
+    def _begin_step(self) -> None:
+        self._trained = False
+        self._step_begun_ns = self.now()
+        self._validated_ns = self.so_far(VALIDATION)
+
+    def _end_step(self) -> None:
+        if self._trained and self._epoch is not None:
+            begun_ns, validated_ns = self._step_begun_ns, self._validated_ns
+            self._begin_step()
+            step_ns = self._step_begun_ns - begun_ns - (self._validated_ns - validated_ns)
+            self._epoch.add_step(step_ns)

@@ -1,0 +1,276 @@
+"""Fits that go another way than most: they die, resume, search, or bring callbacks of one line."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder
+from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
+from test_cuda import FakeDevice
+from torch.utils.data import DataLoader
+
+from hpml.callbacks import EpochTimer, RunRecorder, phase_timers
+from hpml.records import RunRecord
+from hpml.timing import profiler
+from hpml.timing.cuda import DeviceClock
+
+NOTHING = Delays((), lambda ns: None)
+
+
+def silent() -> EpochTimer:
+    return EpochTimer(say=lambda line: None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    return VirtualClock().install(monkeypatch)
+
+
+def spending(clock: VirtualClock, ns: int) -> Any:
+    return lambda *_: clock.spend(ns)
+
+
+def raising(error: BaseException) -> Any:
+    def hook(*_: Any) -> None:
+        raise error
+
+    return hook
+
+
+def test_what_happens_after_a_fit_leaves_its_record_alone(tmp_path: Path) -> None:
+    """A validation that fails is not the fit."""
+    fitting = trainer(NOTHING, tmp_path, phase_timers(record=tmp_path / "record"))
+    module = Module(NOTHING)
+    train, validation = loaders(NOTHING)
+    fitting.fit(module, train, validation)
+    before = (tmp_path / "record" / "record.json").read_text()
+    module.validation_step = raising(RuntimeError("later"))  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="later"):
+        fitting.validate(module, validation)
+    assert (tmp_path / "record" / "record.json").read_text() == before
+    assert '"completed"' in before
+
+
+def test_a_search_for_a_learning_rate_is_start_up(tmp_path: Path) -> None:
+    """It trains, but not the epochs that were asked for."""
+
+    class Searched(Module):
+        lr = 0.1
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), self.lr)
+
+    timer = silent()
+    search = LearningRateFinder(num_training_steps=5, min_lr=1e-4, max_lr=1e-2)
+    fitting = trainer(NOTHING, tmp_path, [timer, search])
+    fitting.fit(Searched(NOTHING), *loaders(NOTHING, batches=6))
+    assert [(epoch.epoch, epoch.steps) for epoch in timer.epochs] == [(0, 6), (1, 6)]
+
+
+def test_an_epoch_that_ended_is_kept_when_the_next_cannot_begin(tmp_path: Path) -> None:
+    """A callback in front of the timer raises at the start of the second epoch."""
+
+    class Second(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise RuntimeError
+
+    timers = phase_timers(record=tmp_path / "record")
+    fitting = trainer(NOTHING, tmp_path, [Second(), *timers])
+    with pytest.raises(RuntimeError):
+        fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    (epoch,) = RunRecord.read(tmp_path / "record").epochs
+    assert (epoch.epoch, epoch.steps, epoch.samples, epoch.partial) == (0, 4, 8, False)
+
+
+def test_a_batch_that_failed_is_not_counted(tmp_path: Path) -> None:
+    """Nor does the epoch that it cut short keep the metrics of the one before."""
+
+    class Failing(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.trainer.current_epoch == 1 and batch_idx == 3:
+                raise KeyboardInterrupt
+            return super().training_step(batch, batch_idx)
+
+    timers = phase_timers(record=tmp_path / "record")
+    with pytest.raises(SystemExit):
+        trainer(NOTHING, tmp_path, timers).fit(Failing(NOTHING), *loaders(NOTHING))
+    record = RunRecord.read(tmp_path / "record")
+    assert record.status == "interrupted"
+    assert (record.epochs[1].steps, record.epochs[1].samples) == (3, 6)
+    assert record.epochs[0].metrics
+    assert record.epochs[1].metrics == {}
+
+
+def test_a_validation_of_no_batches_takes_no_training(tmp_path: Path, clock: VirtualClock) -> None:
+    """It announces itself and never ends."""
+    delays, timer = Delays(("forward",), clock.spend), silent()
+    train, _ = loaders(delays)
+    trainer(delays, tmp_path, [timer], val_check_interval=2).fit(Module(delays), train, [])
+    assert [epoch.steps for epoch in timer.epochs] == [4, 4]
+    assert all(epoch.time["validation_s"] == 0 for epoch in timer.epochs)
+
+
+def test_a_reloaded_loaders_iterator_is_data(tmp_path: Path, clock: VirtualClock) -> None:
+    """It is made before the epoch begins."""
+    delays, timer = Delays(("loader_iter",), clock.spend), silent()
+
+    class Reloading(Module):
+        def train_dataloader(self) -> DataLoader[Any]:
+            train: DataLoader[Any] = loaders(self.delays)[0]
+            return train
+
+    fitting = trainer(delays, tmp_path, [timer], reload_dataloaders_every_n_epochs=1, max_epochs=3)
+    fitting.fit(Reloading(delays))
+    found = sum(epoch.time["data_s"] or 0 for epoch in timer.epochs)
+    assert delays.calls["loader_iter"] >= 3
+    assert found == pytest.approx(
+        (delays.calls["loader_iter"] - 1) * delays.ns["loader_iter"] / 1e9
+    )
+
+
+def test_hooks_set_on_an_instance_are_hooks(tmp_path: Path, clock: VirtualClock) -> None:
+    """Lightning's LambdaCallback has no hook of its class's own."""
+    timer = silent()
+    spend = spending(clock, 5_000_000)
+    one_line = LambdaCallback(on_after_backward=spend, on_train_batch_end=spend)
+    fitting = trainer(NOTHING, tmp_path, [timer, one_line], max_epochs=1, limit_val_batches=0)
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    (epoch,) = timer.epochs
+    assert epoch.time["train_s"] == 0
+    assert {name: s for name, s in epoch.other_split.items() if s} == {
+        "LambdaCallback.on_after_backward": pytest.approx(0.02),
+        "LambdaCallback.on_train_batch_end": pytest.approx(0.02),
+    }
+
+
+def test_a_sensor_that_a_dead_fit_left_is_not_used_again(tmp_path: Path) -> None:
+    """Another callback's `on_exception` raises, so that ours is not called."""
+    timer = silent()
+    breaking = LambdaCallback(
+        on_train_batch_end=raising(RuntimeError("first")),
+        on_exception=raising(RuntimeError("second")),
+    )
+    fitting = trainer(NOTHING, tmp_path, [breaking, timer])
+    with pytest.raises(RuntimeError, match="second"):
+        fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    again = trainer(NOTHING, tmp_path, [timer])
+    again.profiler = fitting.profiler  # type: ignore[attr-defined]
+    again.fit(Module(NOTHING), *loaders(NOTHING))
+    assert [(epoch.epoch, epoch.steps) for epoch in timer.epochs] == [(0, 4), (1, 4)]
+
+
+def test_resuming_inside_an_epoch(tmp_path: Path) -> None:
+    """The rest of the epoch is what is timed; the same timers as before begin anew."""
+    timer = silent()
+    trainer(NOTHING, tmp_path, [timer], max_steps=3, max_epochs=-1).fit(
+        Module(NOTHING), *loaders(NOTHING, batches=8)
+    )
+    saved = str(next((tmp_path / "checkpoints").glob("*.ckpt")))
+    resuming = trainer(NOTHING, tmp_path, [timer], max_epochs=2)
+    resuming.fit(Module(NOTHING), *loaders(NOTHING, batches=8), ckpt_path=saved)
+    assert all(epoch.samples == 2 * epoch.steps for epoch in timer.epochs)
+    assert sum(epoch.steps for epoch in timer.epochs) <= 16
+    assert all(epoch.steps for epoch in timer.epochs)
+
+
+def test_a_record_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody else's training goes on, with one warning."""
+
+    def full(record: RunRecord, directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunRecord, "write", full)
+    timers = phase_timers(record=tmp_path / "record")
+    trainer(NOTHING, tmp_path, timers).fit(Module(NOTHING), *loaders(NOTHING))
+    assert caplog.text.count("not written (No space left on device)") == 1
+    assert len(timers[2].epochs) == 2  # type: ignore[attr-defined]
+
+
+def test_lazy_layers_are_counted_once_they_have_shapes(tmp_path: Path) -> None:
+    """Their parameters have none while a Trainer sets up."""
+
+    class Lazy(Module):
+        def __init__(self) -> None:
+            super().__init__(NOTHING)
+            self.network = torch.nn.LazyLinear(1)  # type: ignore[assignment]
+
+    timers = phase_timers(record=tmp_path / "record")
+    fitting = trainer(NOTHING, tmp_path, timers, num_sanity_val_steps=0, max_epochs=1)
+    fitting.fit(Lazy(), *loaders(NOTHING))
+    model = RunRecord.read(tmp_path / "record").model
+    assert model is not None
+    assert model["name"] == "Lazy"
+
+
+def test_a_recorder_before_its_timer_is_refused(tmp_path: Path) -> None:
+    """In words."""
+    timer = silent()
+    fitting = trainer(NOTHING, tmp_path, [RunRecorder(tmp_path / "record", timer), timer])
+    with pytest.raises(ValueError, match="stands behind its EpochTimer"):
+        fitting.fit(Module(NOTHING), *loaders(NOTHING))
+
+
+@pytest.fixture
+def device(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """A device whose host's time is the virtual clock."""
+    device = FakeDevice()
+    monkeypatch.setattr(profiler, "device_clock", lambda _: DeviceClock(device))
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: device.host_ns)
+    return device
+
+
+def device_times(device: FakeDevice, folder: Path, place: str, **settings: Any) -> dict[str, float]:
+    """Seconds of the second of two epochs of four batches, each with work of 20 ms."""
+    delays, timer = Delays((place,), device.wait), silent()
+    delays.ns[place] = 50_000_000
+
+    class Working(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            device.work(20_000_000)
+            return super().training_step(batch, batch_idx)
+
+    trainer(delays, folder, [timer, Planted(delays)], **settings).fit(
+        Working(delays), *loaders(delays)
+    )
+    epoch = timer.epochs[1]
+    found: dict[str, float] = epoch.device_time
+    return {kind: round(s, 6) for kind, s in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "seconds"),
+    [
+        # a batch of two samples takes 100 ms, 20 of which the device works; the first batch waits
+        # whole, since the epoch before it is over
+        ("dataset", "wait_data_s", 0.1 + 3 * 0.08),
+        ("collate", "wait_data_s", 0.05 + 3 * 0.03),
+        ("loader_iter", "wait_data_s", 0.05),
+        ("callback_batch_end", "idle_s", 4 * 0.03),
+        ("callback_epoch_end", "idle_s", 0.03),
+        ("checkpoint", "idle_s", 0.03),
+    ],
+)
+def test_what_a_device_waits_for(
+    place: str, kind: str, seconds: float, device: FakeDevice, tmp_path: Path
+) -> None:
+    """Through a whole Trainer: waiting is told by its cause, and work is what was given."""
+    times = device_times(device, tmp_path, place, limit_val_batches=0)
+    assert times["busy_s"] == pytest.approx(4 * 0.02)
+    assert times[kind] == pytest.approx(seconds)
+    others = {"wait_data_s", "idle_s", "copy_s"} - {kind}
+    assert all(times[other] == 0 for other in others)
+
+
+@pytest.mark.parametrize("place", ["val_dataset", "val_transfer"])
+def test_a_sanity_check_and_a_validation_are_no_work(
+    place: str, device: FakeDevice, tmp_path: Path
+) -> None:
+    """Neither is counted as a copy, or as any other of the device's kinds."""
+    times = device_times(device, tmp_path, place, num_sanity_val_steps=2)
+    assert times == {"busy_s": 0.08, "wait_data_s": 0.0, "copy_s": 0.0, "idle_s": 0.0}

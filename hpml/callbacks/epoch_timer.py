@@ -156,7 +156,6 @@ class EpochTimer(PhaseTimer):
         self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
     ) -> dict[str, float]:
         """Makes the epoch's record, and prints its row."""
-        figures = super().keep(trainer, pl_module, times)
         assert self.profiler is not None
         self.startup_s = (self.profiler.clock.startup_ns or 0) / NS_PER_S
         if times.unmeasured and not self._warned:
@@ -169,7 +168,8 @@ class EpochTimer(PhaseTimer):
         self._live.epoch_ended(times)
         epoch = self._record(trainer, times)
         self._begin_counting()
-        self.epochs[-1] = epoch
+        self.epochs.append(epoch)
+        figures = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             figures["throughput/samples_per_s"] = epoch.samples_per_s
         if self._table is None:

@@ -79,8 +79,12 @@ class PhaseTimer(L.Callback):
         """Keeps an epoch's figures in `epochs`; returns what is to be logged."""
         in_s = times.in_s()
         self.epochs.append({key: in_s[key] for key in self.times})
-        figures = {f"time/{key}": in_s[key] for key in self.times}
-        return {name: value for name, value in figures.items() if value is not None}
+        return self.figures(in_s)
+
+    def figures(self, in_s: dict[str, float | None]) -> dict[str, float]:
+        """What is logged of an epoch's times: those of its own that are known."""
+        own = {f"time/{key}": in_s[key] for key in self.times}
+        return {name: value for name, value in own.items() if value is not None}
 
     def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, float]:
         figures: dict[str, float] = {}

@@ -28,7 +28,9 @@ def print_table(paths: Sequence[Path]) -> int:
         names = varying_overrides([record for _, record in records])
         table = Table(
             box=box.SIMPLE,
-            caption="means over all epochs, in seconds; the accuracy is the last one's",
+            padding=0,
+            pad_edge=False,
+            caption="means over whole epochs, in seconds; the accuracy is the last one's",
         )
         table.add_column("run", overflow="fold")
         for heading in HEADINGS:

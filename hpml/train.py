@@ -195,6 +195,9 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         raise
     finally:
         recorder.fit_returned()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # left to the interpreter's exit, gloo's threads now and then abort the process
+        torch.distributed.destroy_process_group()
     if trainer.is_global_zero:
         _conclude(cfg, directory)
 

@@ -275,11 +275,11 @@ def samples_in(batch: Any) -> int | None:
     Looks into tuples, lists and dictionaries. None where no tensor with a dimension is found.
     """
     if isinstance(batch, torch.Tensor):
-        return len(batch) if batch.ndim else None
-    if isinstance(batch, Mapping):
+        return batch.shape[0] if batch.ndim else None
+    if not isinstance(batch, list | tuple):
+        if not isinstance(batch, Mapping):
+            return None
         batch = batch.values()
-    elif not isinstance(batch, list | tuple):
-        return None
     for part in batch:
         found = samples_in(part)
         if found is not None:

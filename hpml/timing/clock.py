@@ -38,31 +38,43 @@ class PhaseClock:
         """The innermost open phase."""
         return self._stack[-1]
 
-    def enter(self, phase: str) -> None:
-        """Opens a phase inside the one that is open."""
-        now = self._time_ns()
+    def enter(self, phase: str | None) -> int:
+        """Opens a phase inside the one that is open; None for the same one again.
+
+        Returns the depth to leave to.
+        """
         stack = self._stack
-        self._times[stack[-1]] += now - self._since
-        self._since = now
-        stack.append(phase)
+        depth = len(stack)
+        around = stack[-1]
+        if phase is None or phase == around:
+            stack.append(around)
+        else:
+            now = self._time_ns()
+            self._times[around] += now - self._since
+            self._since = now
+            stack.append(phase)
+        return depth
 
     def leave(self, depth: int | None = None) -> None:
-        """Closes the innermost phase; with `depth`, all phases that were opened since it was that.
+        """Closes the innermost phase; with `depth`, all that were opened since it was that.
 
         Raises ValueError where nothing but the outermost phase is open.
         """
         stack = self._stack
         if depth is None:
             depth = len(stack) - 1
-        if not 0 < depth <= len(stack):
+        if depth < 1:
             raise ValueError(f"cannot go from depth {len(stack)} to {depth}")
-        now = self._time_ns()
-        self._times[stack[-1]] += now - self._since
-        self._since = now
+        phase = stack[-1]
         del stack[depth:]
+        if stack[-1] != phase:
+            now = self._time_ns()
+            self._times[phase] += now - self._since
+            self._since = now
 
     def relabel(self, phase: str) -> None:
-        """The innermost open phase is another one, since the last change of phase."""
+        """From now on the innermost open phase is another one."""
+        self.claim(self._stack[-1])
         self._stack[-1] = phase
 
     def claim(self, phase: str) -> None:
@@ -70,14 +82,6 @@ class PhaseClock:
         now = self._time_ns()
         self._times[phase] += now - self._since
         self._since = now
-
-    def now(self) -> int:
-        """The time source's time, in nanoseconds."""
-        return self._time_ns()
-
-    def so_far(self, phase: str) -> int:
-        """Nanoseconds of a phase since the last `take`, up to the last change of phase."""
-        return self._times.get(phase, 0)
 
     def times(self) -> dict[str, int]:
         """Nanoseconds by phase since the last `take`, up to this moment."""

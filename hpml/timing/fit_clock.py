@@ -70,7 +70,7 @@ class FitClock(PhaseClock):
         """From now on epochs count."""
         self._armed = True
 
-    def mark(self, kind: str | None) -> None:
+    def mark(self, kind: str) -> None:
         """Tells the device's clock, if an epoch's loop runs and does not validate."""
         if self.device is not None and self._loop_depth and not self._validation_depth:
             self.device.mark(kind)
@@ -103,7 +103,7 @@ class FitClock(PhaseClock):
         self._loop_ended = False
         self._loop_depth = self.depth + 1
         self.mark("idle")
-        self._begin_step()
+        self._begin_step(self._time_ns())
 
     def end_loop(self) -> None:
         """What follows is the epoch's end: metrics for the loggers, hooks, checkpoints."""
@@ -117,7 +117,7 @@ class FitClock(PhaseClock):
         """A batch is asked for; that ends the step before it."""
         if self._validation_depth:
             self.end_validation()  # of no batches, which announces itself and does not end
-        if self.in_loop:
+        if len(self._stack) == self._loop_depth:
             self._end_step()
             # Until an epoch's first batch is asked for, the loader makes its iterator.
             self.mark("idle" if self._fetched else "wait_data")
@@ -155,8 +155,7 @@ class FitClock(PhaseClock):
     def begin_backward(self) -> None:
         """Manual optimization sends no action for it, only the hooks around it."""
         if self.phase == "train/forward":
-            self._backward_depth = self.depth
-            self.enter("train/backward")
+            self._backward_depth = self.enter("train/backward")
 
     def end_backward(self) -> None:
         """The first hook behind it."""
@@ -168,8 +167,7 @@ class FitClock(PhaseClock):
         """It announces itself, where gradients are not being accumulated."""
         if self._loop_depth and not self._validation_depth:
             self.mark("idle")
-            self._validation_depth = self.depth
-            self.enter(VALIDATION)
+            self._validation_depth = self.enter(VALIDATION)
 
     def claim_validation(self) -> None:
         """It has set itself up already, where nothing announced it."""
@@ -216,14 +214,14 @@ class FitClock(PhaseClock):
 
     # Steps: from a batch's fetch to the next one's, without the validation between them.
 
-    def _begin_step(self) -> None:
+    def _begin_step(self, now_ns: int) -> None:
         self._trained = False
-        self._step_begun_ns = self.now()
-        self._validated_ns = self.so_far(VALIDATION)
+        self._step_begun_ns = now_ns
+        self._validated_ns = self._times[VALIDATION]
 
     def _end_step(self) -> None:
         if self._trained and self._epoch is not None:
-            begun_ns, validated_ns = self._step_begun_ns, self._validated_ns
-            self._begin_step()
-            step_ns = self._step_begun_ns - begun_ns - (self._validated_ns - validated_ns)
-            self._epoch.add_step(step_ns)
+            now_ns = self._time_ns()
+            validated_ns = self._times[VALIDATION] - self._validated_ns
+            self._epoch.add_step(now_ns - self._step_begun_ns - validated_ns)
+            self._begin_step(now_ns)

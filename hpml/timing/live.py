@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.verdict import Share, ShareMeter, by_cause
 
-STEPS_A_PIECE = 10  # a verdict's error is judged from pieces of this length …
+STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
 PIECE_NS = 1_000_000_000  # … or of this time, where steps are slow
 NEWS_AFTER_STEPS = 100
 NEWS_AFTER_NS = 60_000_000_000

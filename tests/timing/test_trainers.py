@@ -283,6 +283,7 @@ last = timers[-1].epochs[-1]
 own = [last.time["other_s"], last.other_split["Planted.on_train_batch_end"]]
 samples = [epoch.samples for epoch in timers[-1].epochs]
 (folder / f"{{rank}}.json").write_text(json.dumps([metrics, own, samples]))
+torch.distributed.destroy_process_group()
 """
 
 
@@ -291,7 +292,8 @@ def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> No
     code = RANKS.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     script = tmp_path / "script.py"
     script.write_text(code)
-    subprocess.run([sys.executable, script], check=True, capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     (metrics, own, samples), (other_metrics, other_own, _) = (
         json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)
     )

@@ -33,8 +33,8 @@ from hpml.build import build_data, build_module
 from hpml.callbacks import phase_timers
 from hpml.config import find_conf
 
-ROUNDS = 9
-STEPS = 2000
+ROUNDS = 7
+STEPS = 1500
 ENTRY_STEPS = 400
 FROM_STEP = 100
 

@@ -142,7 +142,7 @@ def _advice(cause: str, setting: Setting, largest_other: str | None) -> str:
         return f"Try {key}"
     if cause == "compute":
         if not setting.on_gpu:
-            return "Try " + ("compile=true, or device=gpu" if setting.keys else "a GPU")
+            return "Try " + ("compile=true, or a GPU" if setting.keys else "a GPU")
         if setting.keys:
             return "Try trainer.precision=bf16-mixed, channels_last=true and compile=true"
         return "Try precision='bf16-mixed' and torch.compile"

@@ -1,15 +1,20 @@
 """What a run ran on: hardware, versions, commit."""
 
+from __future__ import annotations
+
 import os
 import platform
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 import hpml
+
+if TYPE_CHECKING:
+    import torch
 
 MIB = 2**20
 GIB = 2**30
@@ -52,6 +57,22 @@ def memory_gib() -> float:
     except OSError:
         limit = "max"
     return round(min(total, int(limit) if limit != "max" else total) / GIB, 1)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Allocated on a CUDA device; elsewhere resident in this process so far, workers apart."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    info = psutil.Process().memory_info()
+    peak = getattr(info, "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
+
+        unit = 1 if psutil.MACOS else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return float(peak) / MIB
 
 
 def cpu_name() -> str:

@@ -13,8 +13,6 @@ from omegaconf import OmegaConf
 
 from hpml.cli import fresh_dir
 from hpml.config import (
-    RULES,
-    Rule,
     check,
     closest_key,
     dotted_keys,
@@ -23,6 +21,7 @@ from hpml.config import (
     without_effect,
 )
 from hpml.errors import UserError
+from hpml.rules import RULES, Rule
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger", "experiment")
 OPTIONS = [

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning as L
-import psutil
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from hpml.callbacks.phase_timer import PhaseTimer, logging_step
+from hpml.environment import peak_memory_mib
 from hpml.records import EpochRecord
 from hpml.report.epoch_table import EpochTable
 from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
@@ -195,7 +195,7 @@ class EpochTimer(PhaseTimer):
             other_split=times.other_split(),
             first_batch_s=first_s,
             step_ms=times.later_steps.in_ms(),
-            peak_memory_mib=_peak_memory_mib(trainer.strategy.root_device),
+            peak_memory_mib=peak_memory_mib(trainer.strategy.root_device),
             partial=times.partial,
         )
         steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
@@ -285,20 +285,6 @@ def samples_in(batch: Any) -> int | None:
         if found is not None:
             return found
     return None
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """Allocated on a CUDA device; elsewhere resident in the process, so far, without workers."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    info = psutil.Process().memory_info()
-    peak = getattr(info, "peak_wset", None)  # Windows
-    if peak is None:
-        import resource
-
-        unit = 1 if psutil.MACOS else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return float(peak) / 2**20
 
 
 def _audit(epochs: list[EpochRecord]) -> str:

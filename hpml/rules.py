@@ -1,0 +1,164 @@
+"""The type and range of each key of the configuration."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from omegaconf import ListConfig
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a key may be.
+
+    `kind` is int, float, bool or str. The bounds hold for numbers, `choices` for strings; with
+    `length` it is a list of that many. `nullable` admits null.
+    """
+
+    kind: type
+    length: int | None = None
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    nullable: bool = False
+
+    def admits(self, value: Any) -> bool:
+        """Whether the value has the right type and lies in the range."""
+        if value is None:
+            return self.nullable
+        if self.length is not None:
+            each = replace(self, length=None, nullable=False)
+            return (
+                isinstance(value, ListConfig | list | tuple)
+                and len(value) == self.length
+                and all(each.admits(item) for item in value)
+            )
+        if self.kind is str and not self.choices:
+            return isinstance(value, str | int | float)  # a folder may be called 2026
+        if self.kind is float:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return False
+        elif type(value) is not self.kind:
+            return False
+        if self.choices:
+            return value in self.choices
+        if self.kind is bool:
+            return True
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """What is allowed, in words: `an integer of at least 1`."""
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        else:
+            words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[
+                self.kind
+            ]
+            bounds = [
+                f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}"
+                for name, bound in (
+                    ("of at least", self.at_least),
+                    ("above", self.above),
+                    ("at most", self.at_most),
+                    ("below", self.below),
+                )
+                if bound is not None
+            ]
+            words = " ".join([words, " and ".join(bounds)]).strip()
+        if self.length is not None:
+            words = f"a list of {self.length}, each {words}"
+        return words + (" or null" if self.nullable else "")
+
+
+COUNT = Rule(int, at_least=1)
+COUNT_OR_NULL = Rule(int, at_least=1, nullable=True)
+FLAG = Rule(bool)
+FLAG_OR_NULL = Rule(bool, nullable=True)
+TEXT = Rule(str)
+FLOAT32_MAX = 3e38
+PROFILERS = ("simple", "advanced", "pytorch", "xla")
+PRECISIONS = (
+    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
+    *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16"),
+)
+BATCHES = Rule(float, at_least=0, nullable=True)
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, at_least=0, below=2**32),
+    "device": Rule(str, choices=("auto", "cpu", "gpu", "mps")),
+    "compile": FLAG,
+    "channels_last": FLAG,
+    "monitor": TEXT,
+    "monitor_mode": Rule(str, choices=("auto", "min", "max")),
+    "evaluate": Rule(str, nullable=True),
+    "output_dir": TEXT,
+    "sweep.name": TEXT,
+    "timing.sync": FLAG,
+    "timing.every_n_steps": COUNT_OR_NULL,
+    "data.seed": Rule(int, at_least=0, below=2**32),
+    "data.root": TEXT,
+    "data.batch_size": COUNT,
+    "data.num_workers": Rule(int, at_least=0),
+    "data.pipeline": Rule(str, choices=("per_sample", "batched", "device")),
+    "data.augment": FLAG,
+    "data.val_split": Rule(float, at_least=0, below=1),
+    "data.train_samples": COUNT_OR_NULL,
+    "data.test_samples": COUNT_OR_NULL,
+    "data.drop_last": FLAG,
+    "data.persistent_workers": FLAG_OR_NULL,
+    "data.prefetch_factor": COUNT_OR_NULL,
+    "data.pin_memory": FLAG_OR_NULL,
+    "data.download": FLAG,
+    "data.image_size": Rule(int, at_least=8, nullable=True),
+    "data.in_memory": FLAG,
+    "data.verify": FLAG,
+    "data.mean": Rule(float, length=3),
+    "data.std": Rule(float, above=0, length=3),
+    "data.encoded": Rule(str, choices=("none", "jpeg")),
+    "model.num_classes": Rule(int, at_least=2, nullable=True),
+    "model.norm": FLAG,
+    "model.init": Rule(str, choices=("torch", "torchvision")),
+    "optimizer.lr": Rule(float, above=0, below=FLOAT32_MAX),
+    "optimizer.momentum": Rule(float, at_least=0, below=1),
+    "optimizer.weight_decay": Rule(float, at_least=0, below=FLOAT32_MAX),
+    "optimizer.nesterov": FLAG,
+    "optimizer.betas": Rule(float, at_least=0, below=1, length=2),
+    "scheduler.interval": Rule(str, choices=("epoch", "step")),
+    "scheduler.T_max": COUNT,
+    "scheduler.gamma": Rule(float, above=0),
+    "scheduler.max_lr": Rule(float, above=0, below=FLOAT32_MAX),
+    "scheduler.total_steps": COUNT_OR_NULL,
+    "trainer.max_epochs": Rule(int, at_least=-1, nullable=True),
+    "trainer.min_epochs": COUNT_OR_NULL,
+    "trainer.max_steps": Rule(int, at_least=-1),
+    "trainer.min_steps": COUNT_OR_NULL,
+    "trainer.num_nodes": COUNT,
+    "trainer.limit_train_batches": BATCHES,
+    "trainer.limit_val_batches": BATCHES,
+    "trainer.limit_test_batches": BATCHES,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": Rule(float, at_least=0, nullable=True),
+    "trainer.gradient_clip_algorithm": Rule(str, choices=("norm", "value"), nullable=True),
+    "trainer.check_val_every_n_epoch": COUNT_OR_NULL,
+    "trainer.num_sanity_val_steps": Rule(int, at_least=-1, nullable=True),
+    "trainer.log_every_n_steps": COUNT_OR_NULL,
+    "trainer.enable_checkpointing": FLAG_OR_NULL,
+    "trainer.enable_progress_bar": FLAG_OR_NULL,
+    "trainer.enable_model_summary": FLAG_OR_NULL,
+    "trainer.benchmark": FLAG_OR_NULL,
+    "trainer.inference_mode": FLAG,
+    "trainer.use_distributed_sampler": FLAG,
+    "trainer.detect_anomaly": FLAG,
+    "trainer.barebones": FLAG,
+    "trainer.sync_batchnorm": FLAG,
+    "trainer.profiler": Rule(str, choices=PROFILERS, nullable=True),
+    "trainer.model_registry": Rule(str, nullable=True),
+}

@@ -126,13 +126,21 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
 def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochTimer:
     """The timer of epochs, which prints to the log, and whose advice names our keys."""
     from hpml.callbacks import EpochTimer
-    from hpml.timing.verdict import Setting
+    from hpml.environment import usable_cores
+    from hpml.timing.advice import Setting
 
     setting = Setting(
         keys=True,
-        num_workers=cfg.data.get("num_workers"),
-        pipeline=cfg.data.get("pipeline"),
         on_gpu=_on_gpu(cfg),
+        cores=usable_cores(),
+        num_workers=cfg.data.get("num_workers"),
+        persistent_workers=cfg.data.get("persistent_workers") is not False,
+        pin_memory=cfg.data.get("pin_memory") is not False,
+        pipeline=cfg.data.get("pipeline"),
+        in_memory=cfg.data.get("in_memory"),
+        reduced_precision="16" in str(cfg.trainer.precision),
+        channels_last=cfg.channels_last,
+        compiled=cfg.compile,
     )
     return EpochTimer(
         every_n_steps=cfg.timing.every_n_steps,
@@ -202,9 +210,9 @@ def _instantiate(node: Any, key: str, **settings: Any) -> Any:
         return instantiate(node, _convert_="all", **settings)
     except InstantiationException as error:
         cause = error.__cause__ or error
-        extra = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
-        if extra and isinstance(cause, ModuleNotFoundError):
-            raise UserError(f'{key}: needs the extra; pip install "hpml[{extra}]"') from error
+        package = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
+        if package and isinstance(cause, ModuleNotFoundError):
+            raise UserError(f"{key}: is not installed; pip install {package}") from error
         if isinstance(cause, UserError) or not is_about_values(cause):
             raise cause from error
         raise UserError(f"{key}: {cause}") from error

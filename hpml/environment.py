@@ -89,22 +89,28 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def git_commit() -> str | None:
-    """The commit of hpml's own sources, with `-dirty` behind it where they were changed.
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit of the sources around a folder, with `-dirty` behind it where they were changed.
 
-    None where hpml was installed from a wheel.
+    Without a folder it is that of hpml's own sources; None where hpml was installed from a wheel.
     """
-    repository = Path(__file__).parents[1]
-    if not (repository / ".git").exists():
-        return None
-    git = ["git", "-C", str(repository)]
+    if folder is None:
+        folder = Path(__file__).parents[1]
+        if not (folder / ".git").exists():
+            return None
+    git = ["git", "-C", str(folder)]
     commit = _output_of([*git, "rev-parse", "HEAD"])
     changed = _output_of([*git, "status", "--porcelain", "--untracked-files=no"])
     return f"{commit}-dirty" if commit and changed else commit
 
 
-def describe(device: str | None = None) -> dict[str, Any]:
-    """The record's `environment`; `device` is the kind of device used, None before it is known."""
+def describe(device: str | None = None, sources: Path | None = None) -> dict[str, Any]:
+    """The record's `environment`.
+
+    Args:
+        device: the kind of device used; None before it is known.
+        sources: a folder of what is run; None for hpml's own.
+    """
     import lightning
     import torch
 
@@ -124,7 +130,7 @@ def describe(device: str | None = None) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "lightning": lightning.__version__,
         "hpml": hpml.__version__,
-        "git_commit": git_commit(),
+        "git_commit": git_commit(sources),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
     }
 

@@ -68,6 +68,11 @@ class RunRecord:
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
 
+    def last_metric(self, name: str) -> float | None:
+        """A metric of the last epoch that has it; None where none has."""
+        known = (epoch.metrics.get(name) for epoch in reversed(self.epochs))
+        return next((value for value in known if value is not None), None)
+
     def write(self, directory: Path) -> None:
         """Writes `record.json` into a directory; a reader sees the old one or the new one, whole.
 

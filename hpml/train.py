@@ -60,11 +60,11 @@ def job(cfg: DictConfig) -> float | None:
     except Interrupted:
         _say_what_is_left(Path(cfg.run_dir))
         raise
-    metrics = record.epochs[-1].metrics if record.epochs else {}
-    if record.epochs and cfg.monitor not in metrics:
-        among = f"not among {', '.join(metrics)}" if metrics else "the module logs no metrics"
+    logged = {name: None for epoch in record.epochs for name in epoch.metrics}
+    if record.epochs and cfg.monitor not in logged:
+        among = f"not among {', '.join(logged)}" if logged else "the module logs no metrics"
         log.warning(f"warning: monitor={cfg.monitor}: {among}")
-    return metrics.get(cfg.monitor)
+    return record.last_metric(cfg.monitor)
 
 
 def train(cfg: DictConfig) -> RunRecord:
@@ -273,7 +273,7 @@ def _announce(
 ) -> None:
     from hpml.module import ImageClassifier
 
-    environment, model = record.environment, record.model or {}
+    machine, model = record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
     sizes = [
         f"{len(split):,} {name}"
@@ -283,8 +283,8 @@ def _announce(
     parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
     if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
-    used = environment["accelerators"] if environment["device"] != "cpu" else None
-    parts.append(used[0] if used else f"{environment['cpu']}, {environment['cpu_cores']} cores")
+    used = machine["accelerators"] if machine["device"] != "cpu" else None
+    parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
     for part in parts:
         log.info(part)
 

@@ -1,23 +1,35 @@
 """An epoch's time and all of its figures; live windows; the verdict."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning as L
-import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from hpml.callbacks.phase_timer import PhaseTimer, logging_step
+from hpml.callbacks.phase_timer import PhaseTimer
+from hpml.callbacks.trainer_facts import (
+    logging_step,
+    samples_in,
+    setting_of,
+    shares_of_the_slowest,
+)
 from hpml.environment import peak_memory_mib
-from hpml.records import EpochRecord
+from hpml.records import TIMES, EpochRecord
 from hpml.report.epoch_table import EpochTable
+from hpml.timing.advice import Setting
 from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import Setting, Share, in_words, judge
+from hpml.timing.verdict import Share, in_words, judge
 
 log = logging.getLogger("hpml")
+
+LOGGED = frozenset(
+    {f"time/{name}" for name in TIMES}
+    | {f"time/worst_rank/{name}" for name in TIMES}
+    | {"throughput/samples_per_s"}
+)
 
 
 class EpochTimer(PhaseTimer):
@@ -65,17 +77,22 @@ class EpochTimer(PhaseTimer):
             raise ValueError(f"every_n_steps={every_n_steps}: give at least 1, or None")
         self.sync = sync
         self.flops_per_sample = flops_per_sample
-        self._given_setting = setting
+        self._setting = setting
         self._say = say
         self._every_n_steps = every_n_steps
+        self._laid_out: set[str | None] = set()  # directories of loggers
         self._begin_fit()
+
+    @property
+    def logs(self) -> list[str]:
+        """The names of what it logs of an epoch."""
+        return [*super().logs, "throughput/samples_per_s"]
 
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None
         self.verdict: dict[str, str] | None = None
-        self._setting = self._given_setting
         self._live = LiveShares(self._every_n_steps)
-        self._table: EpochTable | None = None
+        self._table = EpochTable()
         self._warned = False
         # Metrics that a validation logs stay in `callback_metrics` through the epochs without one.
         self._known_before: set[str] = set()
@@ -92,20 +109,17 @@ class EpochTimer(PhaseTimer):
         """Puts the sensor in place."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            self._begin_fit()
             assert self.profiler is not None
             self.begun_ns = self.profiler.clock.begun_ns
             if self.profiler.clock.device is not None:
                 self.profiler.clock.device.sync |= self.sync
+            if trainer.is_global_zero:
+                self._lay_out(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lays out TensorBoard's chart of the phases."""
+        """Forgets the fit before."""
         super().on_train_start(trainer, pl_module)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                names = [f"time/{phase}_s" for phase in PHASES]
-                layout = {"Time": {"Where the epoch goes": ["Multiline", names]}}
-                logger.experiment.add_custom_scalars(layout)
+        self._begin_fit()
 
     def on_train_batch_end(
         self,
@@ -142,7 +156,7 @@ class EpochTimer(PhaseTimer):
         super().on_train_end(trainer, pl_module)
         if self._batches and not self.epochs:
             log.warning(f"warning: Lightning {L.__version__} does not tell where epochs begin")
-        self._conclude(trainer, pl_module)
+        self._conclude(trainer, pl_module, ended_well=True)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -150,7 +164,8 @@ class EpochTimer(PhaseTimer):
         """Reports what there is."""
         if self.profiler is not None:
             super().on_exception(trainer, pl_module, exception)
-            self._conclude(trainer, pl_module)
+            if self.begun:
+                self._conclude(trainer, pl_module)
 
     def keep(
         self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
@@ -172,11 +187,19 @@ class EpochTimer(PhaseTimer):
         figures = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             figures["throughput/samples_per_s"] = epoch.samples_per_s
-        if self._table is None:
-            self._table = EpochTable(epoch)
-            self._print(trainer, pl_module, self._table.header)
-        self._print(trainer, pl_module, self._table.row(epoch))
+        for line in self._table.lines(epoch):
+            self._print(trainer, pl_module, line)
         return figures
+
+    def _lay_out(self, trainer: L.Trainer) -> None:
+        """TensorBoard's chart of the phases; a layout that the module makes later replaces it."""
+        names = [f"time/{phase}_s" for phase in PHASES]
+        for logger in trainer.loggers:
+            any_logger: Any = logger
+            lay_out = getattr(any_logger.experiment, "add_custom_scalars", None)
+            if lay_out is not None and logger.log_dir not in self._laid_out:
+                self._laid_out.add(logger.log_dir)
+                lay_out({"Time": {"Where the epoch goes": ["Multiline", names]}})
 
     def _record(self, trainer: L.Trainer, times: EpochTimes) -> EpochRecord:
         in_s = times.in_s()
@@ -196,7 +219,7 @@ class EpochTimer(PhaseTimer):
             first_batch_s=first_s,
             step_ms=times.later_steps.in_ms(),
             peak_memory_mib=peak_memory_mib(trainer.strategy.root_device),
-            partial=times.partial,
+            partial=times.partial or self._batches < trainer.num_training_batches < math.inf,
         )
         steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
         if samples is not None and self._first_samples is not None and steady_s > 0:
@@ -211,18 +234,21 @@ class EpochTimer(PhaseTimer):
         return {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if not name.startswith(("time/", "throughput/"))
-            and (self._validated or name not in self._of_validation)
+            if name not in LOGGED and (self._validated or name not in self._of_validation)
         }
 
     def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self.profiler is not None
         clock = self.profiler.clock
+        if not clock.in_epoch:
+            return
         device_times = clock.device.times() if clock.device is not None else None
         window = self._live.look(clock.times(), device_times)
         if window is not None:
             share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
+            if "samples_per_s" in window:
+                window["samples_per_s"] *= trainer.world_size
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(figures, step=logging_step(trainer))
@@ -233,28 +259,33 @@ class EpochTimer(PhaseTimer):
             changed = known is None or verdict["kind"] not in (known["kind"], "inconclusive")
             if changed:
                 self.verdict = verdict
-                self._print_verdict(trainer, pl_module, "so far ")
+                where = "" if trainer.world_size == 1 else "on rank 0 "
+                self._print_verdict(trainer, pl_module, f"so far {where}")
 
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
         live = self._live
-        return judge(shares, self._setting_of(trainer), live.largest_other, live.validation_share)
+        return judge(
+            shares,
+            self._setting or setting_of(trainer),
+            live.largest_other,
+            live.validation_share,
+            live.start_share,
+        )
 
-    def _conclude(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        shares = self._live.of_all.shares()
+    def _conclude(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, ended_well: bool = False
+    ) -> None:
+        shares, rank = self._live.of_all.shares(), 0
+        if ended_well and trainer.world_size > 1:
+            shares, rank = shares_of_the_slowest(trainer, shares)
         if not self.epochs or not shares:
             return
         self.verdict = self._judge(trainer, shares)
+        if rank:
+            self.verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
         self._print_verdict(trainer, pl_module)
         if self.sync and self.epochs[0].device_time is not None:
             self._print(trainer, pl_module, _audit(self.epochs))
-
-    def _setting_of(self, trainer: L.Trainer) -> Setting:
-        if self._setting is None:
-            self._setting = Setting(
-                num_workers=getattr(trainer.train_dataloader, "num_workers", None),
-                on_gpu=trainer.strategy.root_device.type != "cpu",
-            )
-        return self._setting
 
     def _print_verdict(
         self, trainer: L.Trainer, pl_module: L.LightningModule, when: str = ""
@@ -267,24 +298,6 @@ class EpochTimer(PhaseTimer):
     def _print(self, trainer: L.Trainer, pl_module: L.LightningModule, line: str) -> None:
         if trainer.is_global_zero:
             (self._say or pl_module.print)(line)
-
-
-def samples_in(batch: Any) -> int | None:
-    """The samples of a batch of any kind: the first dimension of the first tensor in it.
-
-    Looks into tuples, lists and dictionaries. None where no tensor with a dimension is found.
-    """
-    if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else None
-    if not isinstance(batch, list | tuple):
-        if not isinstance(batch, Mapping):
-            return None
-        batch = batch.values()
-    for part in batch:
-        found = samples_in(part)
-        if found is not None:
-            return found
-    return None
 
 
 def _audit(epochs: list[EpochRecord]) -> str:

@@ -68,10 +68,10 @@ class Forecast(L.Callback):
             if isinstance(callback, Timer):  # trainer.max_time
                 remaining_s = min(remaining_s, callback.time_remaining() or 0)
         if self.longer_than_s < remaining_s < float("inf") and trainer.is_global_zero:
-            log.info(f"forecast: {in_words(remaining_s)}; to shorten: {_advice(trainer)}")
+            log.info(f"forecast: {duration_in_words(remaining_s)}; to shorten: {_advice(trainer)}")
 
 
-def in_words(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """A duration as one says it: `about 2 h 35 min`."""
     minutes = max(1, round(seconds / 60))
     if minutes < 60:
@@ -93,6 +93,5 @@ def _remaining_batches(trainer: L.Trainer, batch_idx: int) -> float:
 
 
 def _advice(trainer: L.Trainer) -> str:
-    if trainer.strategy.root_device.type == "cpu":
-        return "a GPU, fewer epochs, fewer samples (data.train_samples), or compile=true"
-    return "fewer epochs, compile=true, channels_last=true, or trainer.precision=bf16-mixed"
+    fewer = "fewer epochs, or fewer samples (data.train_samples)"
+    return f"a GPU, {fewer}" if trainer.strategy.root_device.type == "cpu" else fewer

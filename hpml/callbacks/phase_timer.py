@@ -1,10 +1,12 @@
 """What the timers share: the sensor, and how an epoch's figures reach loggers and metrics."""
 
+import math
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
 
+from hpml.callbacks.trainer_facts import logging_step
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.profiler import PhaseProfiler
 
@@ -29,23 +31,28 @@ class PhaseTimer(L.Callback):
 
     times: ClassVar[tuple[str, ...]] = ()  # the keys of the record's `time` that it logs
 
+    @property
+    def logs(self) -> list[str]:
+        """The names of what it logs of an epoch."""
+        return [f"time/{key}" for key in self.times]
+
     def __init__(self) -> None:
         self.epochs: list[Any] = []
         self.profiler: PhaseProfiler | None = None  # while a fit goes on
         self.begun = False  # whether the fit has come to its training
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Puts the sensor in place; a second fit begins anew."""
+        """Puts the sensor in place."""
         if stage == "fit":
             self.profiler = PhaseProfiler.attach(trainer)
-            self.epochs = []
             self.begun = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From now on epochs count: a tuner that trains has left the callbacks out."""
+        """A fit begins anew. From now on epochs count: a tuner that trains leaves callbacks out."""
         assert self.profiler is not None
         self.profiler.arm()
         self.begun = True
+        self.epochs = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reports the epoch that ended just now, if one did."""
@@ -86,42 +93,46 @@ class PhaseTimer(L.Callback):
         own = {f"time/{key}": in_s[key] for key in self.times}
         return {name: value for name, value in own.items() if value is not None}
 
-    def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, float]:
-        figures: dict[str, float] = {}
+    def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, float] | None:
+        """Keeps what has ended since; the figures of the last epoch, None where none has ended."""
+        figures = None
         if self.profiler is not None:
-            for times in self.profiler.clock.epochs[len(self.epochs) :]:
+            done = len(self.epochs) if self.begun else 0
+            for times in self.profiler.clock.epochs[done:]:
                 times.unmeasured = self.profiler.unmeasured()
                 figures = self.keep(trainer, pl_module, times)
         return figures
 
     def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        figures = self._over_ranks(trainer, self._keep(trainer, pl_module))
-        if figures:
-            metrics = {name: torch.tensor(value) for name, value in figures.items()}
-            trainer.callback_metrics.update(metrics)
-            for logger in trainer.loggers:
-                # one less, as Lightning logs the metrics of an epoch whose last step is over
-                logger.log_metrics(figures, step=max(0, logging_step(trainer) - 1))
+        figures = self._keep(trainer, pl_module)
+        if figures is None:
+            return
+        if trainer.world_size > 1:
+            figures = self._over_ranks(trainer, figures)
+        metrics = {name: torch.tensor(value) for name, value in figures.items()}
+        trainer.callback_metrics.update(metrics)
+        assert self.profiler is not None
+        # as Lightning logs the metrics of an epoch whose last step is over: with its number
+        figures["epoch"] = float(self.profiler.clock.epochs[-1].epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=max(0, logging_step(trainer) - 1))
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
-        if trainer.world_size == 1 or not figures:
-            return figures
+        """Means, and the worst rank's times; what a rank does not know is left out."""
+        known = [figures.get(name, math.nan) for name in self.logs]  # of one length on all ranks
+        own = torch.tensor(known, device=trainer.strategy.root_device)
+        every = trainer.strategy.all_gather(own)  # (ranks, figures)
         found = {}
-        for operation, prefix in (("mean", "time/"), ("max", "time/worst_rank/")):
-            own = torch.tensor(list(figures.values()), device=trainer.strategy.root_device)
-            reduced = trainer.strategy.reduce(own, reduce_op=operation).tolist()
-            for name, value in zip(figures, reduced, strict=True):
-                if operation == "mean" or name.startswith("time/"):
-                    found[name.replace("time/", prefix)] = value
+        for name, mean, worst in zip(
+            self.logs, every.mean(0).tolist(), every.max(0).values.tolist(), strict=True
+        ):
+            if not math.isnan(mean):
+                found[name] = mean
+                if name.startswith("time/"):
+                    found[name.replace("time/", "time/worst_rank/")] = worst
         return found
 
     def _detach(self) -> None:
         if self.profiler is not None:
             self.profiler.detach()
             self.profiler = None
-
-
-def logging_step(trainer: L.Trainer) -> int:
-    """The step at which Lightning logs now; with several optimizers `global_step` is another."""
-    loop = trainer.fit_loop.epoch_loop
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))

@@ -11,7 +11,10 @@ from hpml.callbacks.train_timer import TrainTimer
 
 
 def phase_timers(
-    record: str | Path | None = None, every_n_steps: int | None = 50, sync: bool = False
+    record: str | Path | None = None,
+    every_n_steps: int | None = 50,
+    sync: bool = False,
+    flops_per_sample: float | None = None,
 ) -> list[L.Callback]:
     """`L.Trainer(callbacks=[*phase_timers()])`: a DataLoadTimer, a TrainTimer, an EpochTimer.
 
@@ -22,8 +25,9 @@ def phase_timers(
             next free one of `record-2`, `record-3` … is taken.
         every_n_steps: length of the live windows; None for none.
         sync: waits for the GPU at every border between phases: an audit, which slows training.
+        flops_per_sample: forward and backward, for the achieved TFLOP/s; `hpml.model` counts them.
     """
-    timer = EpochTimer(every_n_steps=every_n_steps, sync=sync)
+    timer = EpochTimer(every_n_steps=every_n_steps, sync=sync, flops_per_sample=flops_per_sample)
     callbacks: list[L.Callback] = [DataLoadTimer(), TrainTimer(), timer]
     if record is not None:
         callbacks.append(RunRecorder(Path(record), timer))

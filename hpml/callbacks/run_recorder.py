@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hpml import environment
 from hpml.callbacks.epoch_timer import EpochTimer
@@ -17,11 +16,15 @@ from hpml.timing.epoch_times import NS_PER_S
 
 log = logging.getLogger("hpml")
 
+MOST_SHARE = 0.02  # of the time, for writing the record
+
 
 class RunRecorder(L.Callback):
     """Takes each epoch from an EpochTimer into a RunRecord, and writes it to `directory`.
 
     It stands behind the timer in the Trainer's callbacks. Only the first rank writes. Logs nothing.
+    The file is written at the start, at the end, and after an epoch unless that came too soon:
+    writing takes at most a fiftieth of the time, however many the epochs and however short.
 
     Args:
         directory: of `record.json`.
@@ -38,6 +41,7 @@ class RunRecorder(L.Callback):
         self._asked_for = directory
         self._called_ns: int | None = None
         self._writes = True
+        self._next_write_s = 0.0
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -59,6 +63,7 @@ class RunRecorder(L.Callback):
                 raise ValueError("the RunRecorder stands behind its EpochTimer in the callbacks")
             if self._is_ours:
                 self.record = None
+                self._writes, self._next_write_s = True, 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins a record where there is none; lazy parameters have their shapes by now."""
@@ -71,20 +76,26 @@ class RunRecorder(L.Callback):
             command=shlex.join([Path(sys.executable).name, *sys.argv]),
             overrides=[],
             config={},
-            environment=environment.describe(trainer.strategy.root_device.type),
+            environment=environment.describe(trainer.strategy.root_device.type, Path.cwd()),
             model=describe(pl_module, type(pl_module).__name__),
         )
         if trainer.is_global_zero:
-            self.directory = fresh_directory(self._asked_for)
+            try:
+                self.directory = fresh_directory(self._asked_for)
+            except OSError as error:
+                self._give_up(self._asked_for, error)
             self._write(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the epoch that has just ended, if one has."""
-        self._take(trainer)
+        self._take()
+        if time.perf_counter() >= self._next_write_s:
+            self._write(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the last epoch, and the verdict."""
-        self._take(trainer)
+        self._take()
+        self._write(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Ends a record that it began."""
@@ -96,13 +107,16 @@ class RunRecorder(L.Callback):
     ) -> None:
         """Takes the epoch that was cut short."""
         if self.record is not None:
-            self._take(trainer)
+            self._take()
             if self._is_ours:
                 self.record.error = {"type": type(exception).__name__, "message": str(exception)}
-            interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-            self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
+                # by its name: pytorch_lightning has one of its own
+                interrupted = type(exception).__name__ in ("KeyboardInterrupt", "SIGTERMException")
+                self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
+            else:
+                self._write(trainer)
 
-    def _take(self, trainer: L.Trainer) -> None:
+    def _take(self) -> None:
         record, timer = self.record, self.timer
         if record is None or timer.startup_s is None:
             return
@@ -110,7 +124,6 @@ class RunRecorder(L.Callback):
         record.startup_s = before_ns / NS_PER_S + timer.startup_s
         record.epochs = list(timer.epochs)
         record.verdict = timer.verdict
-        self._write(trainer)
 
     def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
         record = self.record
@@ -121,17 +134,23 @@ class RunRecorder(L.Callback):
         self.fit_returned()
         self._write(trainer)
         self.record = None
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self._writes:
             pl_module.print(f"record: {self.directory / FILE_NAME}")
 
     def _write(self, trainer: L.Trainer) -> None:
         """Somebody else's training goes on where its record cannot be written; ours ends."""
         if self.record is None or not (self._writes and trainer.is_global_zero):
             return
+        begun_s = time.perf_counter()
         try:
             self.record.write(self.directory)
         except OSError as error:
             if not self._is_ours:
                 raise
-            self._writes = False
-            log.warning(f"warning: {self.directory / FILE_NAME}: not written ({error.strerror})")
+            self._give_up(self.directory, error)
+        now_s = time.perf_counter()
+        self._next_write_s = now_s + (now_s - begun_s) / MOST_SHARE
+
+    def _give_up(self, directory: Path, error: OSError) -> None:
+        self._writes = False
+        log.warning(f"warning: {directory / FILE_NAME}: not written ({error.strerror})")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hpml.records import FILE_NAME, RecordError, RunRecord
 
@@ -39,8 +38,3 @@ def mean(values: Sequence[float | None]) -> float | None:
     """The mean of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def last_metric(record: RunRecord, name: str) -> Any:
-    """A metric of the last epoch; None where there is none."""
-    return record.epochs[-1].metrics.get(name) if record.epochs else None

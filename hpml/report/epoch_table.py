@@ -20,32 +20,36 @@ class EpochTable:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
     The times of the phases, as they are shown, add up to that of the epoch. An epoch that was cut
-    short has an asterisk. The metrics of another project's module are those of its first epoch
-    that have a place.
+    short has an asterisk. The metrics of another project's module get a column each as they come,
+    as long as there is place.
     """
 
-    def __init__(self, first: EpochRecord) -> None:
+    def __init__(self) -> None:
         columns = ["epoch", f"{'time s':>8}", *(f"{name:>7}" for name in _PHASES), "samples/s"]
-        self.header = " ".join(columns)
-        self._metrics: tuple[tuple[str, str, str], ...] = _OURS
-        if not any(name in first.metrics for _, name, _ in _OURS):
-            self._metrics = ()
-            left = _WIDTH - len(self.header)
-            for name in first.metrics:
-                width = max(len(name), 8)
-                left -= width + 1
-                if left >= 0:
-                    self._metrics += ((name, name, f"{width}.4g"),)
-        for heading, _, spec in self._metrics:
-            self.header += f" {heading:>{int(spec.partition('.')[0])}}"
+        self._heading = " ".join(columns)
+        self._metrics: dict[str, str] = {}  # format by name
+        self._ours: bool | None = None
 
-    def row(self, epoch: EpochRecord) -> str:
-        """One epoch as a line under the heading."""
+    def lines(self, epoch: EpochRecord) -> list[str]:
+        """One epoch's row; before it the heading, if that is the first or has grown."""
+        first, had = self._ours is None, len(self._metrics)
+        if first:
+            self._ours = {"train/loss", "train/accuracy"} <= epoch.metrics.keys()
+        theirs = ((name, name, f"{max(len(name), 8)}.4g") for name in epoch.metrics)
+        for heading, name, spec in _OURS if self._ours else theirs:
+            cell = f" {heading:>{int(spec.partition('.')[0])}}"
+            if name not in self._metrics and len(self._heading) + len(cell) <= _WIDTH:
+                self._heading += cell
+                self._metrics[name] = spec
+        row = self._row(epoch)
+        return [self._heading, row] if first or len(self._metrics) > had else [row]
+
+    def _row(self, epoch: EpochRecord) -> str:
         whole, *parts = shown_times(epoch.time)
         cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", _number(whole, "8.2f")]
         cells += [_number(part, "7.2f") for part in parts]
         cells.append(_number(epoch.samples_per_s, "9,.0f"))
-        cells += [_number(epoch.metrics.get(name), spec) for _, name, spec in self._metrics]
+        cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]
         return " ".join(cells)
 
 

@@ -7,10 +7,11 @@ sources of Lightning 2.6; a test runs a Trainer and compares.
 from dataclasses import dataclass
 
 LOOP, LOGGING = "other/loop", "other/logging"
+DATA_START = "data/start"  # the loader's iterator, and an epoch's first batch
 VALIDATION = "validation"
 
 # By owner and hook; of the LightningModule, the strategy and the loop there is one each.
-PHASES = {
+PHASE_OF = {
     "run_training_epoch": "data",  # until its first fetch it makes the loader's iterator
     "[_TrainingEpochLoop].train_dataloader_next": "data",
     "[LightningModule].train_dataloader": "data",
@@ -23,6 +24,8 @@ PHASES = {
     "[Strategy].backward": "train/backward",
     "[LightningModule].optimizer_step": "train/optimizer",
     "optimizer_step": "train/optimizer",  # with manual optimization
+    "[LightningModule].on_validation_model_zero_grad": VALIDATION,
+    "[LightningModule].on_validation_model_train": VALIDATION,
     "save_checkpoint": "other/save_checkpoint",
 }
 # Without these actions a phase cannot be told from the others.
@@ -53,14 +56,14 @@ class Action:
 
     @property
     def kind(self) -> str:
-        """Owner and hook: a key of PHASES."""
+        """Owner and hook: a key of PHASE_OF."""
         return f"{self.owner}.{self.hook}" if self.owner else self.hook
 
     @property
     def phase(self) -> str | None:
         """Phase and part, as EpochTimes keeps them; None where the phase around it goes on."""
-        if self.kind in PHASES:
-            return PHASES[self.kind]
+        if self.kind in PHASE_OF:
+            return PHASE_OF[self.kind]
         if self.hook == "on_after_batch_transfer":
             return None
         if self.owner == "[Callback]" or (

@@ -66,7 +66,8 @@ class EpochTimes:
     `ns` has nanoseconds by phase, or by phase and part (`train/forward`,
     `other/ModelCheckpoint.on_train_epoch_end`). A step is from a batch's fetch to the next one's,
     without the validation between them; the epoch's first one is kept apart from `steps`.
-    `unmeasured` are the phases of which Lightning sent no sign.
+    `unmeasured` are the phases of which Lightning sent no sign. `split_known` tells whether the
+    parts of `train` are what they are called: a module that optimizes by itself may not tell.
     """
 
     epoch: int
@@ -74,6 +75,7 @@ class EpochTimes:
     first_step_ns: int | None = None
     later_steps: StepTimes = field(default_factory=StepTimes)
     unmeasured: frozenset[str] = frozenset()
+    split_known: bool = True
     partial: bool = False
     device_ns: dict[str, float] | None = None
 
@@ -101,7 +103,7 @@ class EpochTimes:
 
     def train_split(self) -> dict[str, float] | None:
         """The record's `train_split`: seconds of forward, backward, optimizer and the rest."""
-        if "train" in self.unmeasured:
+        if "train" in self.unmeasured or not self.split_known:
             return None
         return {f"{part}_s": self.ns.get(f"train/{part}", 0) / NS_PER_S for part in TRAIN_PARTS}
 

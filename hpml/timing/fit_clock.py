@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from hpml.timing.actions import LOGGING, LOOP, VALIDATION
+from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION
 from hpml.timing.clock import PhaseClock
 from hpml.timing.cuda import DeviceClock
 from hpml.timing.epoch_times import EpochTimes
@@ -20,6 +20,7 @@ class FitClock(PhaseClock):
         begun_ns: when this clock was made.
         startup_ns: from then to the first epoch; None until then.
         logging: the part that takes the loop's time after a batch; `other/loop` without loggers.
+        manual: whether the module optimizes by itself.
 
     Args:
         current_epoch: asked for the number of an epoch that begins.
@@ -29,7 +30,8 @@ class FitClock(PhaseClock):
     __slots__ = (
         *("begun_ns", "device", "epochs", "logging", "startup_ns"),
         *("_armed", "_backward_depth", "_current_epoch", "_epoch", "_fetched", "_loop_depth"),
-        *("_loop_ended", "_step_begun_ns", "_trained", "_validated_ns", "_validation_depth"),
+        *("_loop_ended", "_started", "_step_begun_ns", "_trained", "_validated_ns"),
+        *("_told_backwards", "_validation_depth", "manual"),
     )
 
     def __init__(self, current_epoch: Callable[[], int], device: DeviceClock | None) -> None:
@@ -39,14 +41,17 @@ class FitClock(PhaseClock):
         self.epochs: list[EpochTimes] = []
         self.device = device
         self.logging = LOGGING
+        self.manual = False
         self._current_epoch = current_epoch
         self._armed = False
         self._epoch: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
         self._validation_depth = 0  # the depth around a validation; 0 outside of it
         self._backward_depth = 0  # the same around a backward of manual optimization
+        self._told_backwards = False  # whether the epoch's backward passes were told apart
         self._loop_ended = False
         self._fetched = False  # whether the open epoch has asked for a batch
+        self._started = False  # and has got it
         self._trained = False  # whether the open step has trained its batch
         self._step_begun_ns = 0
         self._validated_ns = 0  # the epoch's validation before the open step
@@ -55,6 +60,11 @@ class FitClock(PhaseClock):
     def armed(self) -> bool:
         """Whether the training that counts has begun."""
         return self._armed
+
+    @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch has begun and not ended."""
+        return self._epoch is not None
 
     @property
     def validating(self) -> bool:
@@ -81,9 +91,9 @@ class FitClock(PhaseClock):
             self.mark(kind)
 
     def close_partial(self) -> None:
-        """Ends the open epoch before its time, if it has trained a batch: the fit was cut short."""
+        """Ends the open epoch before its time, if it has begun to load: the fit was cut short."""
         self._end_step()
-        if self._epoch is not None and self._epoch.steps:
+        if self._epoch is not None and self._fetched:
             self._epoch.partial = True
             self._close_epoch("finish")
 
@@ -127,6 +137,9 @@ class FitClock(PhaseClock):
         """What follows is the loop itself."""
         if self.in_loop:
             self.relabel(LOOP)
+            if not self._started:
+                self._started = True
+                self._times[DATA_START] += self._times.pop("data", 0)
 
     def begin_transfer(self) -> None:
         """Since the fetch the precision plugin has converted the batch."""
@@ -156,6 +169,9 @@ class FitClock(PhaseClock):
         """Manual optimization sends no action for it, only the hooks around it."""
         if self.phase == "train/forward":
             self._backward_depth = self.enter("train/backward")
+            self._told_backwards = True
+        elif self._epoch is not None:  # in a closure, which makes all of it the optimizer's
+            self._epoch.split_known = False
 
     def end_backward(self) -> None:
         """The first hook behind it."""
@@ -197,7 +213,7 @@ class FitClock(PhaseClock):
 
     def _begin_epoch(self) -> None:
         self._epoch = EpochTimes(self._current_epoch())
-        self._loop_ended = self._fetched = False
+        self._loop_ended = self._fetched = self._started = self._told_backwards = False
 
     def _close_epoch(self, what_follows: str) -> None:
         epoch = self._epoch
@@ -205,6 +221,7 @@ class FitClock(PhaseClock):
         if self.device is not None and not epoch.partial:
             self.device.mark("idle")
             epoch.device_ns = self.device.take()  # waits for the device: its work is the epoch's
+        epoch.split_known &= not self.manual or self._told_backwards
         epoch.ns = self.take(what_follows)
         self._epoch, self._loop_ended = None, False
         if self._fetched or epoch.steps or self.epochs:

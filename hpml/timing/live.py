@@ -3,10 +3,13 @@
 import time
 from collections.abc import Mapping
 
+from hpml.timing.actions import DATA_START
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.verdict import Share, ShareMeter, by_cause
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
+STEPS_AT_FIRST = 5  # … shorter ones at first, so that a short run has some …
+FIRST_PIECES = 20
 PIECE_NS = 1_000_000_000  # … or of this time, where steps are slow
 NEWS_AFTER_STEPS = 100
 NEWS_AFTER_NS = 60_000_000_000
@@ -20,12 +23,10 @@ class LiveShares:
 
     Attributes:
         of_all: the shares since the second batch.
-        largest_other: what took most of `other`; None before the first look.
     """
 
     def __init__(self, every_n_steps: int | None) -> None:
         self.of_all = ShareMeter()
-        self.largest_other: str | None = None
         self._every_n_steps = every_n_steps
         self._recent = ShareMeter()  # since the last news
         self._recent_steps = 0
@@ -34,7 +35,8 @@ class LiveShares:
         self._base: dict[str, int] = {}  # what the last look saw of this epoch
         self._device_base: dict[str, float] = {}
         self._others: dict[str, int] = {}
-        self._validation_ns = 0
+        self._phases: dict[str, int] = {}  # since the second batch
+        self._start_ns = 0  # of `data`, what was for an epoch's first batch
         self._begin_window()
 
     def _begin_window(self) -> None:
@@ -50,7 +52,7 @@ class LiveShares:
         if self._window_samples is not None:
             self._window_samples = None if samples is None else self._window_samples + samples
         return (
-            self._steps >= STEPS_A_PIECE
+            self._steps >= (STEPS_AT_FIRST if self.of_all.pieces < FIRST_PIECES else STEPS_A_PIECE)
             or self._window_steps + self._steps == self._every_n_steps
             or time.perf_counter_ns() - self._looked_at_ns > PIECE_NS
         )
@@ -83,8 +85,25 @@ class LiveShares:
     @property
     def validation_share(self) -> float:
         """Validation's part of all the time."""
-        whole = self.of_all.ns + self._validation_ns
-        return self._validation_ns / whole if whole else 0.0
+        return self._part(self._phases.get("validation", 0), sum(self._phases.values()))
+
+    @property
+    def start_share(self) -> float:
+        """Of the waiting for data, the part that was for an epoch's first batch."""
+        return self._part(self._start_ns, self._phases.get("data", 0))
+
+    @property
+    def largest_other(self) -> tuple[str, float] | None:
+        """What took most of `other`, and its part of it; None where nothing did."""
+        if not self._others:
+            return None
+        largest = max(self._others, key=self._others.__getitem__)
+        part = self._part(self._others[largest], sum(self._others.values()))
+        return largest.partition("/")[2], part
+
+    @staticmethod
+    def _part(ns: int, whole_ns: int) -> float:
+        return ns / whole_ns if whole_ns else 0.0
 
     def news(self) -> dict[str, Share] | None:
         """The shares of the last 100 steps, or of the last minute, each once."""
@@ -100,12 +119,11 @@ class LiveShares:
         phases = by_phase(passed)
         for phase, ns in phases.items():
             self._window[phase] += ns
-        self._validation_ns += phases["validation"]
+            self._phases[phase] = self._phases.get(phase, 0) + ns
+        self._start_ns += passed.get(DATA_START, 0)
         for key, ns in passed.items():
             if key.startswith("other/"):
                 self._others[key] = self._others.get(key, 0) + ns
-        if self._others:
-            self.largest_other = max(self._others, key=self._others.__getitem__).partition("/")[2]
         piece: Mapping[str, float] = phases
         if device_times is not None:
             piece = {k: ns - self._device_base.get(k, 0.0) for k, ns in device_times.items()}

@@ -60,6 +60,7 @@ class PhaseProfiler(Profiler):
         if not self.clock.armed:
             self.clock.arm()
             self.clock.logging = self.clock.logging if self._trainer.loggers else LOOP
+            self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
             self._seen.clear()
 
@@ -148,7 +149,6 @@ class PhaseProfiler(Profiler):
         context.in_validation = action.kind == "save_checkpoint" or (
             action.owner == "[Callback]" and action.name in self._saving
         )
-        manual = not self._trainer.lightning_module.automatic_optimization
         match action.kind:
             case "run_training_epoch":
                 context.before, context.after = clock.begin_loop, clock.end_loop
@@ -166,7 +166,7 @@ class PhaseProfiler(Profiler):
                 context.ending = self._marks("busy")
             case "[LightningModule].on_train_batch_end":
                 context.after = clock.end_batch_hooks
-            case "[LightningModule].on_before_backward" if manual:
+            case "[LightningModule].on_before_backward" if clock.manual:
                 context.after = clock.begin_backward
             case "[LightningModule].on_validation_model_zero_grad":
                 context.before = clock.begin_validation
@@ -177,7 +177,7 @@ class PhaseProfiler(Profiler):
         match action.hook:
             case "on_before_batch_transfer" if phase is not None:
                 context.before = clock.begin_transfer
-            case "on_after_backward" if manual:
+            case "on_after_backward" if clock.manual:
                 context.before = clock.end_backward
             case "on_train_epoch_start":
                 context.before = clock.next_epoch

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpml.timing.advice import UNKNOWN, Setting, advise
+
 # cause: the host's phase and the device's kind of time that tell of it
 CAUSES = {
     "input": ("data", "wait_data"),
@@ -64,19 +66,6 @@ class ShareMeter:
         return found
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the advice has to know of a run; None for what is not known.
-
-    `keys` tells whether the run is configured by hpml's own keys.
-    """
-
-    keys: bool = False
-    num_workers: int | None = None
-    pipeline: str | None = None
-    on_gpu: bool = False
-
-
 def by_cause(times: Mapping[str, float]) -> dict[str, float]:
     """Times by cause, from the host's by phase or the device's by kind; validation is left out."""
     return {
@@ -87,33 +76,40 @@ def by_cause(times: Mapping[str, float]) -> dict[str, float]:
 
 def judge(
     shares: Mapping[str, Share],
-    setting: Setting = Setting(),
-    largest_other: str | None = None,
+    setting: Setting = UNKNOWN,
+    largest_other: tuple[str, float] | None = None,
     validation_share: float = 0.0,
+    start_share: float = 0.0,
 ) -> dict[str, str]:
     """The record's `verdict`: kind, basis, evidence, advice.
 
     The cause with the largest share, if it leads by more than both shares' uncertainty (two
-    standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`.
-    Where validation takes most of the time, no cause of the rest matters much. `largest_other`
-    names what took most of `other`.
+    standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`. Where validation takes
+    most of the time, no cause of the rest matters much. `largest_other` and `start_share` are for
+    `advise`. The shares that the evidence tells are of all the time, validation included.
     """
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
     first, second = ranked[0], ranked[1]
     lead = shares[first].share - shares[second].share
     margin = max(LEAST_MARGIN, 2 * (shares[first].error + shares[second].error))
-    told = ", ".join(f"{_WORDS[cause]} {shares[cause].share:.0%}" for cause in ranked)
-    evidence = told if validation_share < 0.1 else f"{told}; validation apart"
-    if validation_share > 0.5:
-        kind, evidence = "inconclusive", f"validation takes {validation_share:.0%} of the time"
+    of_all = {_WORDS[cause]: (1 - validation_share) * shares[cause].share for cause in ranked}
+    if validation_share:
+        of_all["validation"] = validation_share
+    told = sorted(of_all.items(), key=lambda part: -part[1])
+    evidence = ", ".join(f"{words} {share:.0%}" for words, share in told)
+    kind = "inconclusive"
+    if margin > 0.5:
+        evidence += "; too few steps to tell"
+        advice = "Train for more steps"
+    elif validation_share > 0.5:
         advice = "Validate less often, or on fewer batches"
         if setting.keys:
             advice += ": trainer.check_val_every_n_epoch, trainer.limit_val_batches"
     elif lead <= margin:
-        kind, advice = "inconclusive", _UNDECIDED
-        evidence += f"; uncertain by {margin:.0%}" if margin < 0.5 else "; too few steps to tell"
+        evidence += f"; uncertain by {margin:.0%}"
+        advice = "More than one cause may count: change one setting at a time, and compare"
     else:
-        kind, advice = f"{first}-bound", _advice(first, setting, largest_other)
+        kind, advice = f"{first}-bound", advise(first, setting, largest_other, start_share)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 
@@ -129,36 +125,3 @@ _WORDS = {
     "compute": "training",
     "overhead": "other",
 }
-_UNDECIDED = "More than one cause may count: change one setting at a time, and compare"
-
-
-def _advice(cause: str, setting: Setting, largest_other: str | None) -> str:
-    if cause == "input":
-        return _input_advice(setting)
-    if cause == "transfer":
-        key = "data.pin_memory=true" if setting.keys else "pin_memory=True for the DataLoader"
-        if not setting.on_gpu:
-            key = "less work in the batch transfer hooks"
-        return f"Try {key}"
-    if cause == "compute":
-        if not setting.on_gpu:
-            return "Try " + ("compile=true, or a GPU" if setting.keys else "a GPU")
-        if setting.keys:
-            return "Try trainer.precision=bf16-mixed, channels_last=true and compile=true"
-        return "Try precision='bf16-mixed' and torch.compile"
-    if largest_other in (None, "loop"):
-        key = "data.batch_size" if setting.keys else "batches"
-        return f"The steps are short for Lightning's own loop: try larger {key}"
-    if largest_other == "logging":
-        key = "trainer.log_every_n_steps" if setting.keys else "log_every_n_steps"
-        return f"Most of it is logging: raise {key}, or log fewer metrics"
-    return f"Most of it is {largest_other}: call it less often, or make it cheaper"
-
-
-def _input_advice(setting: Setting) -> str:
-    if setting.pipeline == "per_sample":
-        return f"Try data.pipeline=batched, or more data.num_workers (now {setting.num_workers})"
-    if setting.keys:
-        return f"Try more data.num_workers (now {setting.num_workers})"
-    now = "" if setting.num_workers is None else f" (now {setting.num_workers})"
-    return f"Try more num_workers for the DataLoader{now}, or a cheaper dataset"

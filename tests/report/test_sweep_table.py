@@ -21,12 +21,13 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
     empty = make_epoch(7)
     empty.samples_per_s = None
     huge = make_epoch(12, **metrics | {"train/loss": 157161088.0, "lr": 1.23456e-17})
-    table = EpochTable(full)
-    assert len(table.header) <= 100
+    table = EpochTable()
+    heading, row = table.lines(full)
+    assert len(heading) <= 100
     for epoch in (full, empty, huge):
-        assert len(table.row(epoch)) == len(table.header)
+        assert [len(line) for line in table.lines(epoch)] == [len(heading)]
     metrics_shown = ["64", "1.5000", "25.00%", "0.1000", "–"]
-    assert table.row(full).split() == ["0", "2.00", *["–"] * 5, *metrics_shown]
+    assert row.split() == ["0", "2.00", *["–"] * 5, *metrics_shown]
 
 
 @given(st.lists(st.floats(0, 1e4), min_size=5, max_size=5))
@@ -44,10 +45,23 @@ def test_metrics_of_another_project_have_columns_of_their_own() -> None:
     """As many as there is place for."""
     epoch = make_epoch(3, **{"valid/f1": 0.5, "my_loss": 1.25, "x" * 80: 1.0})
     epoch.partial = True
-    table = EpochTable(epoch)
-    assert table.header.endswith("samples/s valid/f1  my_loss")
-    assert table.row(epoch).split()[0] == "3*"
-    assert table.row(epoch).split()[-2:] == ["0.5", "1.25"]
+    table = EpochTable()
+    heading, row = table.lines(epoch)
+    assert heading.endswith("samples/s valid/f1  my_loss")
+    assert row.split()[0] == "3*"
+    assert row.split()[-2:] == ["0.5", "1.25"]
+
+
+def test_a_metric_that_comes_later_gets_a_column() -> None:
+    """Validation in every second epoch, say: the heading is shown again, once."""
+    table = EpochTable()
+    first, second = make_epoch(0, loss=1.0), make_epoch(1, loss=0.5, f1=0.75)
+    assert len(table.lines(first)) == 2
+    assert len(table.lines(first)) == 1
+    heading, row = table.lines(second)
+    assert heading.split()[-2:] == ["loss", "f1"]
+    assert row.split()[-2:] == ["0.5", "0.75"]
+    assert table.lines(first)[0].split()[-2:] == ["1", "–"]
 
 
 def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
@@ -60,6 +74,43 @@ def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
     assert [record.overrides for _, record in records] == [["seed=a"], ["seed=b"]]
     assert len(broken) == 1
     assert "broken/record.json: no readable record" in broken[0]
+
+
+def test_a_narrow_terminal_keeps_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The count of epochs goes first, then the phases, all of them: they add up or are not there."""
+    for name in ("adam", "nesterov"):
+        (tmp_path / name).mkdir()
+        make_record(overrides=[f"optimizer={name}"], status="completed").write(tmp_path / name)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    headings = {}
+    for width in (100, 80, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table([tmp_path])
+        out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert "optimizer=nesterov " in out
+        assert "…" not in out
+        headings[width] = next(line for line in out.splitlines() if line.startswith(" run"))
+    phases = ["=", "data", "transf", "train", "valid", "other"]
+    rest = ["samples/s", "val", "acc"]
+    assert headings[100].split() == ["run", "epochs", "epoch", "s", *phases, *rest]
+    assert headings[80].split() == ["run", "epoch", "s", *phases, *rest]
+    assert headings[60].split() == ["run", "epoch", "s", *rest]
+
+
+def test_the_last_known_accuracy_of_a_run_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The epoch in which it was interrupted has none."""
+    cut_short = make_epoch(1)
+    cut_short.partial = True
+    epochs = [make_epoch(0, **{"val/accuracy": 0.75}), cut_short]
+    make_record(status="interrupted", epochs=epochs).write(tmp_path)
+    print_table([tmp_path])
+    out = capsys.readouterr().out
+    assert "75.00%" in out
+    assert "on the test set" in out
 
 
 @pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 100)])

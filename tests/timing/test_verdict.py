@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.timing.verdict import CAUSES, Setting, Share, ShareMeter, by_cause, in_words, judge
+from hpml.timing.advice import Setting
+from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, in_words, judge
 
 PIECES = st.lists(
     st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30
@@ -75,13 +77,26 @@ def test_one_piece_alone_decides_nothing() -> None:
         ("transfer", Setting(keys=True, on_gpu=True), None, "data.pin_memory=true"),
         ("compute", Setting(keys=True), None, "compile=true"),
         ("compute", Setting(keys=True, on_gpu=True), None, "trainer.precision=bf16-mixed"),
-        ("overhead", Setting(keys=True), "loop", "data.batch_size"),
-        ("overhead", Setting(), "logging", "log_every_n_steps"),
-        ("overhead", Setting(), "Slow.on_train_batch_end", "Slow.on_train_batch_end"),
+        ("overhead", Setting(keys=True), ("loop", 0.9), "data.batch_size"),
+        ("overhead", Setting(), ("logging", 0.9), "90% of it is logging: raise log_every_n"),
+        ("overhead", Setting(), ("Slow.on_train_batch_end", 0.4), "40% of it is Slow.on_train_b"),
+        ("input", Setting(keys=True, num_workers=4, cores=4), None, "have all cores"),
+        ("input", Setting(keys=True, in_memory=False), None, "data.in_memory=true"),
+        ("input", Setting(keys=True, on_gpu=True, pipeline="batched"), None, "pipeline=device"),
+        ("transfer", Setting(on_gpu=True, pin_memory=True), None, "the batch's transfer"),
+        ("compute", Setting(keys=True, compiled=True), None, "Try a GPU"),
+        (
+            "compute",
+            Setting(
+                keys=True, on_gpu=True, compiled=True, channels_last=True, reduced_precision=True
+            ),
+            None,
+            "a smaller network or a faster device",
+        ),
     ],
 )
 def test_the_advice_names_what_to_change(
-    cause: str, setting: Setting, other: str | None, advice: str
+    cause: str, setting: Setting, other: tuple[str, float] | None, advice: str
 ) -> None:
     """A key of ours for our runs, an argument or a callback for others'."""
     verdict = judge(shares(**{cause: 1.0}), setting, other)
@@ -99,3 +114,44 @@ def test_causes_of_host_and_device() -> None:
         "overhead": 0,
     }
     assert by_cause({"wait_data": 1, "idle": 4})["overhead"] == 4
+
+
+def test_workers_that_start_anew_are_kept() -> None:
+    """More of them would make the start longer."""
+    setting = Setting(num_workers=2, persistent_workers=False, cores=8)
+    verdict = judge(shares(input=1.0), setting, start_share=0.9)
+    assert verdict["advice"].startswith("Try persistent_workers=True: ")
+    assert "num_workers for" in judge(shares(input=1.0), setting, start_share=0.1)["advice"]
+
+
+def test_the_evidence_is_of_all_the_time() -> None:
+    """Validation has its part in it; where it has most, that is what is told."""
+    verdict = judge(shares(compute=0.75, input=0.25), validation_share=0.2)
+    assert verdict["evidence"].startswith("training 60%, waiting for data 20%, validation 20%, ")
+    mostly = judge(shares(compute=1.0), validation_share=0.6)
+    assert mostly["kind"] == "inconclusive"
+    assert mostly["evidence"].startswith("validation 60%")
+    assert mostly["advice"].startswith("Validate less often")
+
+
+def test_too_few_steps_are_told() -> None:
+    """Another setting would not help."""
+    meter = ShareMeter()
+    meter.add({"input": 99, "compute": 1})
+    verdict = judge(meter.shares(), validation_share=0.9)
+    assert "too few steps" in verdict["evidence"]
+    assert verdict["advice"] == "Train for more steps"
+
+
+@pytest.mark.parametrize(("lead", "rate"), [(0.0, (0.0, 0.1)), (0.4, (0.9, 1.0))])
+def test_noise_decides_nothing(lead: float, rate: tuple[float, float]) -> None:
+    """Of runs whose two causes are even on the average, at most one in ten gets a verdict."""
+    draws = np.random.default_rng(0)
+    decided = 0
+    for _ in range(300):
+        meter = ShareMeter()
+        for _ in range(10):
+            share = np.clip(draws.normal(0.5 + lead / 2, 0.15), 0, 1)
+            meter.add({"input": share, "compute": 1 - share})
+        decided += judge(meter.shares())["kind"] == "input-bound"
+    assert rate[0] <= decided / 300 <= rate[1]

@@ -1,0 +1,111 @@
+"""What to change about the cause that limits the speed: a key of ours, or an argument of theirs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the advice has to know of a run, so that it names nothing that is so already.
+
+    None for what is not known. `keys` tells whether the run is configured by hpml's own keys.
+    """
+
+    keys: bool = False
+    on_gpu: bool = False
+    cores: int | None = None
+    num_workers: int | None = None
+    persistent_workers: bool | None = None
+    pin_memory: bool | None = None
+    pipeline: str | None = None
+    in_memory: bool | None = None
+    reduced_precision: bool = False
+    channels_last: bool = False
+    compiled: bool = False
+
+
+UNKNOWN = Setting()
+
+
+def advise(
+    cause: str, setting: Setting, largest_other: tuple[str, float] | None, start_share: float
+) -> str:
+    """One sentence.
+
+    Args:
+        cause: input, transfer, compute or overhead.
+        setting: what is so already.
+        largest_other: what took most of `other`, and its share of it.
+        start_share: the part of the waiting for data that is for an epoch's first batch.
+    """
+    if cause == "overhead":
+        return _about_overhead(setting, largest_other)
+    if cause == "input":
+        options = _for_input(setting, start_share)
+        none_left = "The workers have all cores: what is left is to make the loading cheaper"
+    elif cause == "transfer":
+        options = _for_transfer(setting)
+        none_left = "What is left is less work in the hooks of the batch's transfer"
+    else:
+        options = _for_compute(setting)
+        none_left = "What is left is a smaller network or a faster device"
+    return f"Try {_either(options)}" if options else none_left
+
+
+def _for_input(setting: Setting, start_share: float) -> list[str]:
+    ours = "data." if setting.keys else ""
+    workers = setting.num_workers
+    options = []
+    if workers and not setting.persistent_workers and start_share > 0.5:
+        options.append(
+            f"{ours}persistent_workers={'true' if ours else 'True'}: "
+            "most of the waiting is for workers that start anew in each epoch"
+        )
+        return options
+    if setting.pipeline == "per_sample":
+        options.append("data.pipeline=batched")
+    if setting.in_memory is False:
+        options.append("data.in_memory=true")
+    if setting.on_gpu and setting.pipeline == "batched":
+        options.append("data.pipeline=device")
+    if workers is None or setting.cores is None or workers < setting.cores:
+        now = "" if workers is None else f" (now {workers})"
+        options.append(f"more {ours}num_workers{'' if ours else ' for the DataLoader'}{now}")
+    if not setting.keys:
+        options.append("a cheaper dataset")
+    return options
+
+
+def _for_transfer(setting: Setting) -> list[str]:
+    if not setting.on_gpu or setting.pin_memory:
+        return []
+    return ["data.pin_memory=true" if setting.keys else "pin_memory=True for the DataLoader"]
+
+
+def _for_compute(setting: Setting) -> list[str]:
+    options = []
+    if setting.on_gpu and not setting.reduced_precision:
+        options.append("trainer.precision=bf16-mixed" if setting.keys else "precision='bf16-mixed'")
+    if setting.on_gpu and setting.keys and not setting.channels_last:
+        options.append("channels_last=true")
+    if not setting.compiled and (setting.keys or setting.on_gpu):
+        options.append("compile=true" if setting.keys else "torch.compile")
+    if not setting.on_gpu:
+        options.append("a GPU")
+    return options
+
+
+def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None) -> str:
+    name, share = largest_other or ("loop", 1.0)
+    if name == "loop":
+        key = "data.batch_size" if setting.keys else "batches"
+        return f"The steps are short for Lightning's own loop: try larger {key}"
+    if name == "logging":
+        key = "trainer.log_every_n_steps" if setting.keys else "log_every_n_steps"
+        return f"{share:.0%} of it is logging: raise {key}, or log fewer metrics"
+    return f"{share:.0%} of it is {name}: call it less often, or make it cheaper"
+
+
+def _either(options: Sequence[str]) -> str:
+    *first, last = options
+    return f"{', '.join(first)}, or {last}" if first else last

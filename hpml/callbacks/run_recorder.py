@@ -41,7 +41,7 @@ class RunRecorder(L.Callback):
         self._asked_for = directory
         self._called_ns: int | None = None
         self._writes = True
-        self._next_write_s = 0.0
+        self._next_write_ns = 0
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -63,7 +63,7 @@ class RunRecorder(L.Callback):
                 raise ValueError("the RunRecorder stands behind its EpochTimer in the callbacks")
             if self._is_ours:
                 self.record = None
-                self._writes, self._next_write_s = True, 0.0
+                self._writes, self._next_write_ns = True, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins a record where there is none; lazy parameters have their shapes by now."""
@@ -89,7 +89,7 @@ class RunRecorder(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the epoch that has just ended, if one has."""
         self._take()
-        if time.perf_counter() >= self._next_write_s:
+        if time.perf_counter_ns() >= self._next_write_ns:
             self._write(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -141,15 +141,15 @@ class RunRecorder(L.Callback):
         """Somebody else's training goes on where its record cannot be written; ours ends."""
         if self.record is None or not (self._writes and trainer.is_global_zero):
             return
-        begun_s = time.perf_counter()
+        begun_ns = time.perf_counter_ns()
         try:
             self.record.write(self.directory)
         except OSError as error:
             if not self._is_ours:
                 raise
             self._give_up(self.directory, error)
-        now_s = time.perf_counter()
-        self._next_write_s = now_s + (now_s - begun_s) / MOST_SHARE
+        now_ns = time.perf_counter_ns()
+        self._next_write_ns = now_ns + round((now_ns - begun_ns) / MOST_SHARE)
 
     def _give_up(self, directory: Path, error: OSError) -> None:
         self._writes = False

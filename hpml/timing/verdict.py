@@ -98,7 +98,7 @@ def judge(
     told = sorted(of_all.items(), key=lambda part: -part[1])
     evidence = ", ".join(f"{words} {share:.0%}" for words, share in told)
     kind = "inconclusive"
-    if margin > 0.5:
+    if margin > 1 or (margin > 0.5 and lead <= margin):
         evidence += "; too few steps to tell"
         advice = "Train for more steps"
     elif validation_share > 0.5:

@@ -79,7 +79,7 @@ def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
 def test_a_narrow_terminal_keeps_the_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The count of epochs goes first, then the phases, all of them: they add up or are not there."""
+    """The count of epochs goes first, then the phases: all are there, adding up, or none."""
     for name in ("adam", "nesterov"):
         (tmp_path / name).mkdir()
         make_record(overrides=[f"optimizer={name}"], status="completed").write(tmp_path / name)

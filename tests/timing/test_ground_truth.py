@@ -1,5 +1,6 @@
 """A known delay in every place lands in its phase, exactly: on a virtual clock."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,19 @@ def test_a_delay_lands_in_its_phase(
     """Alone and in pairs, with the timers behind or before the other callbacks."""
     settings = {"gradient_clip_val": 1.0}
     fit(places, tmp_path, monkeypatch, planted_first, **settings).assert_exact()
+
+
+ALL_PAIRS = list(itertools.combinations(NAMES, 2))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("planted_first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("places", ALL_PAIRS, ids="+".join)
+def test_every_pair_of_delays(
+    places: tuple[str, str], planted_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pairs that the test above leaves out, too."""
+    fit(places, tmp_path, monkeypatch, planted_first, gradient_clip_val=1.0).assert_exact()
 
 
 MANUAL = tuple(name for name in NAMES if name not in ("gradient_clipping", "scheduler"))

@@ -1,13 +1,17 @@
 """Fits that go another way than most: they die, resume, search, or bring callbacks of one line."""
 
 import time
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
 from test_cuda import FakeDevice
 from torch.utils.data import DataLoader
@@ -15,7 +19,10 @@ from torch.utils.data import DataLoader
 from hpml.callbacks import EpochTimer, RunRecorder, phase_timers
 from hpml.records import RunRecord
 from hpml.timing import profiler
+from hpml.timing.advice import Setting
 from hpml.timing.cuda import DeviceClock
+from hpml.timing.live import LiveShares
+from hpml.timing.profiler import PhaseProfiler
 
 NOTHING = Delays((), lambda ns: None)
 
@@ -275,3 +282,236 @@ def test_a_sanity_check_and_a_validation_are_no_work(
     """Neither is counted as a copy, or as any other of the device's kinds."""
     times = device_times(device, tmp_path, place, num_sanity_val_steps=2)
     assert times == {"busy_s": 0.08, "wait_data_s": 0.0, "copy_s": 0.0, "idle_s": 0.0}
+
+
+def test_a_modules_own_validation_hooks_are_validation(tmp_path: Path, clock: VirtualClock) -> None:
+    """Those before it begins and after it has ended, too."""
+
+    class Hooked(Module):
+        def on_validation_model_zero_grad(self) -> None:
+            clock.spend(3_000_000)
+
+        def on_validation_model_train(self) -> None:
+            clock.spend(4_000_000)
+            super().on_validation_model_train()
+
+    timer = silent()
+    trainer(NOTHING, tmp_path, [timer]).fit(Hooked(NOTHING), *loaders(NOTHING))
+    for epoch in timer.epochs:
+        assert epoch.time["validation_s"] == pytest.approx(0.007)
+        assert epoch.time["other_s"] == 0
+
+
+@pytest.mark.parametrize("closure", [True, False], ids=["in a closure", "without Lightning"])
+def test_a_split_that_cannot_be_told_is_left_out(
+    closure: bool, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """A module that optimizes by itself need not tell where its backward pass is."""
+
+    class Manual(Module):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            optimizer: Any = self.optimizers()
+
+            def step() -> Any:
+                loss = self.loss(batch)
+                self.manual_backward(loss) if closure else loss.backward()
+                return loss
+
+            optimizer.step(step) if closure else step()
+
+    delays, timer = Delays(("forward", "backward"), clock.spend), silent()
+    trainer(delays, tmp_path, [timer]).fit(Manual(delays), *loaders(delays))
+    for epoch in timer.epochs:
+        assert epoch.train_split is None
+        assert epoch.time["train_s"] == pytest.approx(4 * sum(delays.ns.values()) / 1e9)
+
+
+def test_a_layout_of_the_users_own_stays(tmp_path: Path) -> None:
+    """TensorBoard shows the last one that was written: ours comes first, and once."""
+    layouts: list[str] = []
+    logger = TensorBoardLogger(tmp_path)
+    logger.experiment.add_custom_scalars = lambda layout: layouts.extend(layout)
+
+    class Own(Module):
+        def on_fit_start(self) -> None:
+            self.logger.experiment.add_custom_scalars({"Mine": {}})  # type: ignore[union-attr]
+
+    fitting = trainer(NOTHING, tmp_path, [silent()])
+    fitting.loggers = [logger]
+    fitting.fit(Own(NOTHING), *loaders(NOTHING))
+    fitting.fit_loop.max_epochs = 4
+    fitting.fit(Own(NOTHING), *loaders(NOTHING))
+    assert layouts == ["Time", "Mine", "Mine"]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_that_fails_in_its_first_step_is_kept(
+    epoch: int, tmp_path: Path, clock: VirtualClock
+) -> None:
+    """Out of memory, say; where the time went before is known."""
+
+    class Failing(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            clock.spend(5_000_000)
+            if self.trainer.current_epoch == epoch:
+                raise RuntimeError
+            return super().training_step(batch, batch_idx)
+
+    timers = phase_timers(record=tmp_path / "record")
+    with pytest.raises(RuntimeError):
+        trainer(NOTHING, tmp_path, timers).fit(Failing(NOTHING), *loaders(NOTHING))
+    record = RunRecord.read(tmp_path / "record")
+    assert record.startup_s == 0
+    assert record.finish_s == pytest.approx(0)
+    assert len(record.epochs) == epoch + 1
+    last = record.epochs[-1]
+    assert (last.steps, last.samples, last.partial) == (0, 0, True)
+    assert last.time["train_s"] == pytest.approx(0.005)
+
+
+def test_an_epoch_that_max_steps_ends_is_partial(tmp_path: Path) -> None:
+    """It counts in no mean over epochs, but what it logged is kept."""
+    timer = silent()
+    fitting = trainer(NOTHING, tmp_path, [timer], max_steps=6, max_epochs=-1)
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    assert [(epoch.steps, epoch.partial) for epoch in timer.epochs] == [(4, False), (2, True)]
+    assert timer.epochs[1].metrics
+
+
+def test_a_record_that_has_no_place_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One warning, and no word of a file that is not there."""
+    (tmp_path / "file").touch()
+    timers = phase_timers(record=tmp_path / "file" / "record")
+    trainer(NOTHING, tmp_path, timers).fit(Module(NOTHING), *loaders(NOTHING))
+    assert caplog.text.count("not written") == 1
+    assert "record:" not in capsys.readouterr().out
+
+
+def test_many_short_epochs_are_not_slowed_by_their_record(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing takes at most a fiftieth of the time, but for the first and the last one."""
+    written: list[int] = []
+    monkeypatch.setattr(
+        RunRecord,
+        "write",
+        lambda record, directory: (written.append(len(record.epochs)), clock.spend(10_000_000)),
+    )
+    delays = Delays(("forward",), clock.spend)
+    delays.ns["forward"] = 10_000_000
+    timers = phase_timers(record=tmp_path / "record")
+    fitting = trainer(delays, tmp_path, timers, max_epochs=100, limit_val_batches=0)
+    fitting.fit(Module(delays), *loaders(delays, batches=2))
+    assert written[0] == 0
+    assert written[-1] == 100
+    assert 3 <= len(written) <= 2 + 1 + 100 * 20 * 0.02 / 10 + 1
+
+
+def test_a_termination_is_an_interruption_in_either_package(tmp_path: Path) -> None:
+    """`lightning` and `pytorch_lightning` have an exception each for it."""
+    error = type("SIGTERMException", (Exception,), {})()
+    timers = phase_timers(record=tmp_path / "record")
+    breaking = LambdaCallback(on_train_batch_end=raising(error))
+    with pytest.raises(type(error)):
+        trainer(NOTHING, tmp_path, [*timers, breaking]).fit(Module(NOTHING), *loaders(NOTHING))
+    assert RunRecord.read(tmp_path / "record").status == "interrupted"
+
+
+def test_figures_are_logged_with_their_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CSV file can be grouped by it, as Lightning's own metrics can."""
+    logged: list[dict[str, float]] = []
+    fitting = trainer(NOTHING, tmp_path, phase_timers())
+    monkeypatch.setattr(
+        fitting.loggers[0], "log_metrics", lambda metrics, step: logged.append(dict(metrics))
+    )
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    ours = [metrics["epoch"] for metrics in logged if any("time/" in name for name in metrics)]
+    assert ours == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_fit_with_nothing_to_do_forgets_nothing(tmp_path: Path) -> None:
+    """The epochs and the verdict are still those of the fit before."""
+    timers = phase_timers(record=tmp_path / "record")
+    timer: Any = timers[2]
+    fitting = trainer(NOTHING, tmp_path, timers)
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    assert len(timer.epochs) == 2
+    assert timer.verdict is not None
+    assert not (tmp_path / "record-2").exists()
+
+
+def test_metrics_named_like_ours_are_kept(tmp_path: Path) -> None:
+    """Only those that the timers log are left out of the record's metrics."""
+
+    class Timing(Module):
+        def on_train_epoch_end(self) -> None:
+            self.log("time/lr_phase", 1.0)
+
+    timer = silent()
+    trainer(NOTHING, tmp_path, [timer]).fit(Timing(NOTHING), *loaders(NOTHING))
+    for epoch in timer.epochs:
+        assert set(epoch.metrics) == {"train/loss", "val/loss", "time/lr_phase"}
+
+
+def test_workers_that_start_in_each_epoch_are_told(tmp_path: Path, clock: VirtualClock) -> None:
+    """More of them would take longer; the advice is to keep them."""
+    setting = Setting(num_workers=2, persistent_workers=False, cores=8)
+    delays = Delays(("loader_iter", "forward"), clock.spend)
+    delays.ns |= {"loader_iter": 90_000_000, "forward": 1_000_000}
+    timer = EpochTimer(say=lambda line: None, setting=setting)
+    fitting = trainer(delays, tmp_path, [timer], max_epochs=40, limit_val_batches=0)
+    fitting.fit(Module(delays), *loaders(delays, batches=4))
+    assert timer.verdict is not None
+    assert timer.verdict["kind"] == "input-bound"
+    assert "persistent_workers=True" in timer.verdict["advice"]
+
+
+def steps(profiler: PhaseProfiler, live: LiveShares, number: int) -> None:
+    """The actions of so many steps, as Lightning sends them."""
+    for _ in range(number):
+        for action in ("[_TrainingEpochLoop].train_dataloader_next", "[Strategy]A.batch_to_device"):
+            with profiler.profile(action):
+                pass
+        with profiler.profile("run_training_batch"):
+            for action in ("[Strategy]A.training_step", "[Strategy]A.backward"):
+                with profiler.profile(action):
+                    pass
+        if live.step_ended(2):
+            live.look(profiler.clock.times(), None)
+            live.news()
+
+
+@pytest.mark.parametrize(
+    "number", [100_000, pytest.param(1_000_000, marks=pytest.mark.stress)], ids=lambda n: f"{n:,}"
+)
+def test_memory_does_not_grow_with_the_steps(number: int) -> None:
+    """Clock, windows, shares and the distribution of the steps are of one size from the start."""
+    fake = SimpleNamespace(
+        profiler=PassThroughProfiler(),
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        checkpoint_callbacks=[],
+        callbacks=[],
+        loggers=[],
+        current_epoch=0,
+        lightning_module=Module(NOTHING),
+    )
+    sensor, live = PhaseProfiler(fake), LiveShares(50)
+    sensor.arm()
+    with sensor.profile("run_training_epoch"):
+        steps(sensor, live, 20_000)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        steps(sensor, live, number)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert after - before < 50_000
+    (epoch,) = [sensor.clock._epoch]
+    assert epoch is not None
+    assert epoch.steps >= number

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, flag_override
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from hpml.completion import script
-from hpml.config import check, closest_key, find_conf, first_line
+from hpml.config import EXTENSIBLE, check, closest_key, find_conf, first_line
 from hpml.environment import rank
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals
@@ -60,6 +60,7 @@ class BeforeRun(Callback):
         try:
             check(config)
             _refuse_run_dir(config)
+            _refuse_lists(config)
             if self.fresh_dir and not _given(config, "hydra.run.dir"):
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
@@ -90,6 +91,14 @@ def _given(config: DictConfig, key: str) -> bool:
 def _refuse_run_dir(config: DictConfig) -> None:
     if _given(config, "run_dir"):
         raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")
+
+
+def _refuse_lists(config: DictConfig) -> None:
+    """Of a list of options Hydra would make one, with the keys of all of them."""
+    for override in config.hydra.overrides.task:
+        group, _, choice = override.partition("=")
+        if group in EXTENSIBLE and choice.startswith("["):
+            raise UserError(f"{override}: give one; -m {group}={choice.strip('[]')} sweeps")
 
 
 def fresh_dir(path: str) -> str:
@@ -124,6 +133,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
+    # -m first: Hydra's parser of options gives up where one stands between overrides
+    words = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = [quoted(word) for word in words]
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return
@@ -148,6 +160,17 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         _refuse(_in_words(error, config_name))
+
+
+def quoted(word: str) -> str:
+    """An override whose value has a `=` in it, in quotes: `evaluate=sweeps/a/seed=1/last.ckpt`.
+
+    Without them it is no override at all to Hydra, while our own folders are named like that.
+    """
+    key, equals, value = word.partition("=")
+    if "=" not in value or word.startswith("-") or set("'\"(){}[]$") & set(value):
+        return word
+    return f"{key}{equals}'{value}'"
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -228,8 +251,14 @@ def _defaults(config_name: str, without: str) -> DictConfig:
         for word in sys.argv[1:]
         if "=" in word and "," not in word and not {"-", "."} & set(word.partition("=")[0])
     ]
+    chosen = [word for word in chosen if not word.startswith(without)]
+    for word, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folder = Path(value or following).resolve()
+            chosen.append(f"hydra.searchpath=['{folder}']")
     with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
         try:
-            return hydra.compose(config_name, [w for w in chosen if not w.startswith(without)])
+            return hydra.compose(config_name, chosen)
         except HydraException:
             return hydra.compose(config_name)

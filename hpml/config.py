@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def check(cfg: DictConfig) -> None:
 
 
 def has_curves(cfg: DictConfig) -> bool:
-    """Whether a TensorBoard logger is chosen."""
+    """Whether a TensorBoard logger is chosen, and used."""
+    if cfg.trainer.get("fast_dev_run"):
+        return False
     loggers = (cfg.get("logger") or {}).values()
     return any(
         str(logger.get("_target_")).endswith("TensorBoardLogger")
@@ -116,6 +119,10 @@ def has_curves(cfg: DictConfig) -> bool:
 
 def without_effect(cfg: DictConfig) -> Iterator[str]:
     """A sentence for each option that is set but changes nothing."""
+    ours = OmegaConf.load(find_conf() / "train.yaml")
+    groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
+    for key in map(str, cfg.keys() - groups - ours.keys()):
+        yield f"{key}={_spelled(cfg[key])} has no effect: nothing in hpml reads it"
     data = cfg.data
     workers = data.get("num_workers")
     pipeline = data.get("pipeline")
@@ -129,6 +136,9 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={_spelled(data[key])} has no effect without data.num_workers"
+    milestones = list((cfg.scheduler or {}).get("milestones") or [])
+    if milestones and milestones[0] >= (cfg.trainer.max_epochs or math.inf) > 0:
+        yield f"scheduler.milestones={milestones} has no effect in {cfg.trainer.max_epochs} epochs"
     if cfg.timing.sync and cfg.device == "cpu":
         yield "timing.sync=true has no effect on the CPU"
     if data.get("pin_memory") and cfg.device == "cpu":

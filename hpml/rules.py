@@ -11,8 +11,9 @@ from omegaconf import ListConfig
 class Rule:
     """What the value of a key may be.
 
-    `kind` is int, float, bool or str. The bounds hold for numbers, `choices` for strings; with
-    `length` it is a list of that many. `nullable` admits null.
+    `kind` is int, float, bool or str, unless there are `choices`. The bounds hold for numbers; a
+    `part` above 1 is a count, and whole. With `length` it is a list of that many. `nullable`
+    admits null.
     """
 
     kind: type
@@ -21,7 +22,8 @@ class Rule:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    choices: tuple[str, ...] = ()
+    part: bool = False
+    choices: tuple[str | bool, ...] = ()
     nullable: bool = False
 
     def admits(self, value: Any) -> bool:
@@ -35,19 +37,20 @@ class Rule:
                 and len(value) == self.length
                 and all(each.admits(item) for item in value)
             )
-        if self.kind is str and not self.choices:
+        if self.choices:
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        if self.kind is str:
             return isinstance(value, str | int | float)  # a folder may be called 2026
         if self.kind is float:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return False
         elif type(value) is not self.kind:
             return False
-        if self.choices:
-            return value in self.choices
         if self.kind is bool:
             return True
         return (
             math.isfinite(value)
+            and not (self.part and value > 1 and value != int(value))
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
@@ -57,7 +60,10 @@ class Rule:
     def __str__(self) -> str:
         """What is allowed, in words: `an integer of at least 1`."""
         if self.choices:
-            words = "one of " + ", ".join(self.choices)
+            words = "one of " + ", ".join(
+                choice if isinstance(choice, str) else str(choice).lower()
+                for choice in self.choices
+            )
         else:
             words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[
                 self.kind
@@ -73,6 +79,7 @@ class Rule:
                 if bound is not None
             ]
             words = " ".join([words, " and ".join(bounds)]).strip()
+            words += ", above 1 a whole one" if self.part else ""
         if self.length is not None:
             words = f"a list of {self.length}, each {words}"
         return words + (" or null" if self.nullable else "")
@@ -89,7 +96,7 @@ PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
     *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16"),
 )
-BATCHES = Rule(float, at_least=0, nullable=True)
+BATCHES = Rule(float, at_least=0, part=True, nullable=True)  # a part of them, or how many
 
 RULES: dict[str, Rule] = {
     "seed": Rule(int, at_least=0, below=2**32),
@@ -144,6 +151,7 @@ RULES: dict[str, Rule] = {
     "trainer.limit_train_batches": BATCHES,
     "trainer.limit_val_batches": BATCHES,
     "trainer.limit_test_batches": BATCHES,
+    "trainer.overfit_batches": BATCHES,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Rule(float, at_least=0, nullable=True),
     "trainer.gradient_clip_algorithm": Rule(str, choices=("norm", "value"), nullable=True),
@@ -153,6 +161,8 @@ RULES: dict[str, Rule] = {
     "trainer.enable_checkpointing": FLAG_OR_NULL,
     "trainer.enable_progress_bar": FLAG_OR_NULL,
     "trainer.enable_model_summary": FLAG_OR_NULL,
+    "trainer.deterministic": Rule(str, choices=(True, False, "warn"), nullable=True),
+    "trainer.reload_dataloaders_every_n_epochs": Rule(int, at_least=0),
     "trainer.benchmark": FLAG_OR_NULL,
     "trainer.inference_mode": FLAG,
     "trainer.use_distributed_sampler": FLAG,

@@ -248,6 +248,9 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     record.model = describe(module, name_of(cfg.model))
     if "model" not in given:
         record.model["name"] = names["model"]
+    split = getattr(data, "test", None)
+    on = f" on {len(split):,} test samples" if split is not None else ""
+    log.info(f"{path}: model={record.model['name']}{on}")
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
     for name, value in metrics.items():
@@ -287,6 +290,9 @@ def _announce(
     parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
     for part in parts:
         log.info(part)
+    processes = cfg.trainer.devices
+    if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
+        log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
 
 
 def _conclude(cfg: DictConfig, directory: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from hpml.cli import fresh_dir
+from hpml.cli import fresh_dir, quoted
 from hpml.config import (
     check,
     closest_key,
@@ -116,8 +116,43 @@ def test_numbers_are_admitted_within_their_bounds(value: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("trainer.deterministic", [True, False, "warn", None], ["maybe", 1, 0]),
+        ("trainer.limit_val_batches", [0, 0.5, 1.0, 1, 3, 3.0, None], [1.5, -1, True]),
+    ],
+)
+def test_values_of_several_kinds(key: str, good: list[object], bad: list[object]) -> None:
+    """A flag with a third value; a part of the batches, or how many."""
+    assert all(RULES[key].admits(value) for value in good)
+    assert not any(RULES[key].admits(value) for value in bad)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("evaluate=a/seed=1/last.ckpt", "evaluate='a/seed=1/last.ckpt'"),
+        ("evaluate=a/optimizer=adam,seed=1/b", "evaluate='a/optimizer=adam,seed=1/b'"),
+        ("evaluate='a/seed=1'", "evaluate='a/seed=1'"),
+        ("seed=range(start=0,stop=3)", "seed=range(start=0,stop=3)"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1"),
+        ("--config-dir=a=b", "--config-dir=a=b"),
+        ("+logger={a:b}", "+logger={a:b}"),
+    ],
+)
+def test_a_value_with_an_equals_sign_is_quoted(word: str, expected: str) -> None:
+    """The folders of a sweep's jobs have them."""
+    assert quoted(word) == expected
+
+
+@pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        (["+resume=foo"], "resume=foo has no effect: nothing in hpml reads it"),
+        (
+            ["scheduler=multistep", "trainer.max_epochs=2"],
+            "scheduler.milestones=[3, 4] has no effect in 2 epochs",
+        ),
         (["data.prefetch_factor=4"], "data.prefetch_factor=4 has no effect"),
         (["data.persistent_workers=true"], "data.persistent_workers=true has no effect"),
         (["data.pipeline=device", "data.num_workers=2"], "data.num_workers=2 has no effect"),

@@ -50,10 +50,10 @@ def fetch(cfg: DictConfig) -> None:
         broken += failures
         if sums is not None:
             mean, std, size = sums
-            log.info(
-                f"{name}: {len(source):,} images of {size}; "
-                f"data.mean=[{','.join(mean)}] data.std=[{','.join(std)}]"
-            )
+            line = f"{name}: {len(source):,} images of {size}"
+            if name == "train":  # the test set has no say in how it is normalised
+                line += f"; data.mean=[{','.join(mean)}] data.std=[{','.join(std)}]"
+            log.info(line)
     if broken:
         more = f"\n… and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         listed = "\n".join(broken[:SHOWN])

@@ -68,7 +68,7 @@ class ImageFolder(ImageDataModule):
         for name in classes if test_files else ():
             if classes.index(name) not in {label for _, label in test_files}:
                 log.warning(f"warning: {test}: has no images of {name}")
-        size = (self.image_size,) * 2 if self.image_size else _size_of(train_files[0][0])
+        size = (self.image_size,) * 2 if self.image_size else _size_of(train_files)
         if self.verify:
             for path, _ in (*train_files, *test_files):
                 found = verify(path)
@@ -119,12 +119,15 @@ def _ends_with(file: io.BufferedReader, marker: bytes) -> bool:
     return ending == marker
 
 
-def _size_of(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise _unreadable(path) from error
+def _size_of(files: list[tuple[Path, int]]) -> tuple[int, int]:
+    """Height and width of the first file that can be read."""
+    for path, _ in files:
+        try:
+            with Image.open(path) as image:
+                return image.height, image.width
+        except Exception:  # which files are broken is told where all are looked at
+            continue
+    raise _unreadable(files[0][0])
 
 
 def _unreadable(path: Path) -> DataError:

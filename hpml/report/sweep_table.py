@@ -52,7 +52,7 @@ def _table(records: Sequence[tuple[Path, RunRecord]], width: int) -> Table:
         box=box.SIMPLE,
         padding=0,
         pad_edge=False,
-        caption="means over whole epochs, in seconds; the accuracy is the last one's"
+        caption="means over whole epochs, in seconds; last accuracy"
         + (", on the test set" if on_test else ""),
     )
     table.add_column("run", overflow="fold")

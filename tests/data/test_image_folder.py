@@ -121,10 +121,16 @@ def test_bad_data_is_one_line_with_its_path(image_folder: Path, how: str, messag
 
 
 def test_an_unreadable_first_image_is_named(image_folder: Path) -> None:
-    """Also where nothing is verified: all sizes are expected to be its own."""
+    """Where nothing is verified the next one tells the size; where none does, it is named."""
     path = image_folder / "train" / "cat" / "0.png"
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"cat/0.png: not an image that can be read \(0 bytes\)"):
+    named = r"cat/0.png: not an image that can be read \(0 bytes\)"
+    with pytest.raises(DataError, match=named):
+        make_data(image_folder).setup()
+    make_data(image_folder, verify=False).setup()
+    for other in (image_folder / "train").rglob("*.png"):
+        other.write_bytes(b"")
+    with pytest.raises(DataError, match=named):
         make_data(image_folder, verify=False).setup()
 
 

@@ -33,7 +33,7 @@ from hpml.build import build_data, build_module
 from hpml.callbacks import phase_timers
 from hpml.config import find_conf
 
-ROUNDS = 7
+ROUNDS = 11
 STEPS = 1500
 ENTRY_STEPS = 400
 FROM_STEP = 100

@@ -132,10 +132,11 @@ def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochT
     setting = Setting(
         keys=True,
         on_gpu=_on_gpu(cfg),
+        data_keys="pipeline" in cfg.data,
         cores=usable_cores(),
         num_workers=cfg.data.get("num_workers"),
-        persistent_workers=cfg.data.get("persistent_workers") is not False,
-        pin_memory=cfg.data.get("pin_memory") is not False,
+        persistent_workers=cfg.data.get("persistent_workers", False) is not False,
+        pin_memory=cfg.data.get("pin_memory", False) is not False,
         pipeline=cfg.data.get("pipeline"),
         in_memory=cfg.data.get("in_memory"),
         reduced_precision="16" in str(cfg.trainer.precision),

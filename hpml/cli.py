@@ -6,13 +6,14 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -20,13 +21,25 @@ from omegaconf import DictConfig, flag_override
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from hpml.completion import script
-from hpml.config import EXTENSIBLE, check, closest_key, find_conf, first_line
+from hpml.config import check, closest_key, find_conf, first_line, refuse_lists
 from hpml.environment import rank
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted, ended_by_signals
 from hpml.records import FILE_NAME, fresh_directory
 
 log = logging.getLogger("hpml")
+
+# Hydra's options that take a value
+WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+)
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
@@ -60,7 +73,7 @@ class BeforeRun(Callback):
         try:
             check(config)
             _refuse_run_dir(config)
-            _refuse_lists(config)
+            refuse_lists(config.hydra.overrides.task)
             if self.fresh_dir and not _given(config, "hydra.run.dir"):
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
@@ -91,14 +104,6 @@ def _given(config: DictConfig, key: str) -> bool:
 def _refuse_run_dir(config: DictConfig) -> None:
     if _given(config, "run_dir"):
         raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")
-
-
-def _refuse_lists(config: DictConfig) -> None:
-    """Of a list of options Hydra would make one, with the keys of all of them."""
-    for override in config.hydra.overrides.task:
-        group, _, choice = override.partition("=")
-        if group in EXTENSIBLE and choice.startswith("["):
-            raise UserError(f"{override}: give one; -m {group}={choice.strip('[]')} sweeps")
 
 
 def fresh_dir(path: str) -> str:
@@ -133,9 +138,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
-    # -m first: Hydra's parser of options gives up where one stands between overrides
-    words = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    sys.argv[1:] = [quoted(word) for word in words]
+    sys.argv[1:] = arranged(sys.argv[1:])
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return
@@ -162,15 +165,36 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         _refuse(_in_words(error, config_name))
 
 
-def quoted(word: str) -> str:
-    """An override whose value has a `=` in it, in quotes: `evaluate=sweeps/a/seed=1/last.ckpt`.
+def arranged(words: Sequence[str]) -> list[str]:
+    """A command line in the form that Hydra reads, of one that a person may well have typed.
 
-    Without them it is no override at all to Hydra, while our own folders are named like that.
+    `-m` goes first: Hydra's parser of options gives up where it stands between overrides. A value
+    with a `=` in it, a path of a sweep's job say, is put into quotes.
+    """
+    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
+    found = ["-m"] if sweeps else []
+    before = ""
+    for word in words:
+        if word not in ("-m", "--multirun"):
+            found.append(word if before in WITH_VALUE else quoted(word, sweeps))
+        before = word
+    return found
+
+
+def quoted(word: str, sweeps: bool = False) -> str:
+    """An override in quotes where it is none without: `evaluate=sweeps/a/seed=1/last.ckpt`.
+
+    In a sweep a comma may end one value or be part of it: that is left to who types it.
     """
     key, equals, value = word.partition("=")
-    if "=" not in value or word.startswith("-") or set("'\"(){}[]$") & set(value):
+    unclear = sweeps and "," in value
+    if "=" not in value or word.startswith("-") or set("'\"\\${}") & set(value) or unclear:
         return word
-    return f"{key}{equals}'{value}'"
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return f"{key}{equals}'{value}'"
+    return word
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -227,6 +251,9 @@ def _in_words(error: BaseException, config_name: str) -> str:
         if isinstance(cause, OverrideParseException):
             if "=" not in cause.override and not cause.override.startswith("~"):
                 return f"{cause.override}: give KEY=VALUE"
+            key, _, value = str(cause.override).partition("=")
+            if "=" in value:
+                return f"{cause.override}: put the value into quotes: \"{key}='{value}'\""
             return f"{cause.override}: {first_line(cause)}"
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
         return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"

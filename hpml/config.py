@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,14 @@ def check(cfg: DictConfig) -> None:
         )
 
 
+def refuse_lists(overrides: Iterable[str]) -> None:
+    """Raises UserError for a list of options: Hydra would make one with the keys of all."""
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if group in EXTENSIBLE and choice.startswith("["):
+            raise UserError(f"{override}: give one; -m {group}={choice.strip('[]')} sweeps")
+
+
 def has_curves(cfg: DictConfig) -> bool:
     """Whether a TensorBoard logger is chosen, and used."""
     if cfg.trainer.get("fast_dev_run"):
@@ -121,8 +129,10 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
     """A sentence for each option that is set but changes nothing."""
     ours = OmegaConf.load(find_conf() / "train.yaml")
     groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
-    for key in map(str, cfg.keys() - groups - ours.keys()):
-        yield f"{key}={_spelled(cfg[key])} has no effect: nothing in hpml reads it"
+    text = OmegaConf.to_yaml(cfg)
+    for key in sorted(map(str, cfg.keys() - groups - ours.keys())):
+        if f"${{{key}" not in text:
+            yield f"{key}={_spelled(cfg[key])} has no effect: nothing in hpml reads it"
     data = cfg.data
     workers = data.get("num_workers")
     pipeline = data.get("pipeline")
@@ -136,8 +146,10 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={_spelled(data[key])} has no effect without data.num_workers"
-    milestones = list((cfg.scheduler or {}).get("milestones") or [])
-    if milestones and milestones[0] >= (cfg.trainer.max_epochs or math.inf) > 0:
+    scheduler = cfg.scheduler or {}
+    milestones = list(scheduler.get("milestones") or [])
+    in_epochs = scheduler.get("interval", "epoch") == "epoch"
+    if in_epochs and milestones and milestones[0] >= (cfg.trainer.max_epochs or math.inf) > 0:
         yield f"scheduler.milestones={milestones} has no effect in {cfg.trainer.max_epochs} epochs"
     if cfg.timing.sync and cfg.device == "cpu":
         yield "timing.sync=true has no effect on the CPU"

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from omegaconf import DictConfig
 
-from hpml.config import check, has_curves
+from hpml.config import check, has_curves, refuse_lists
 from hpml.errors import UserError
 from hpml.interrupt import Interrupted
 
@@ -46,6 +46,7 @@ class SweepLauncher(BasicLauncher):
             if has_curves(job):
                 curves = f"; curves: tensorboard --logdir {shlex.quote(str(directory))}"
             try:
+                refuse_lists(overrides)
                 check(job)
                 _one_process(job)
             except UserError as error:

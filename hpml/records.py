@@ -44,7 +44,7 @@ class EpochRecord:
     peak_memory_mib: float | None = None
     steady_samples_per_s: float | None = None  # without the first batch and the validation
     achieved_tflops: float | None = None  # in steady state
-    partial: bool = False  # the fit was cut short in this epoch
+    partial: bool = False  # cut short, or begun by another fit
 
 
 @dataclass

@@ -151,7 +151,7 @@ RULES: dict[str, Rule] = {
     "trainer.limit_train_batches": BATCHES,
     "trainer.limit_val_batches": BATCHES,
     "trainer.limit_test_batches": BATCHES,
-    "trainer.overfit_batches": BATCHES,
+    "trainer.overfit_batches": Rule(float, at_least=0, part=True),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Rule(float, at_least=0, nullable=True),
     "trainer.gradient_clip_algorithm": Rule(str, choices=("norm", "value"), nullable=True),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -248,8 +248,8 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
     record.model = describe(module, name_of(cfg.model))
     if "model" not in given:
         record.model["name"] = names["model"]
-    split = getattr(data, "test", None)
-    on = f" on {len(split):,} test samples" if split is not None else ""
+    size = _sizes(data).get("test") if cfg.trainer.limit_test_batches is None else None
+    on = f" on {size:,} test samples" if size is not None else ""
     log.info(f"{path}: model={record.model['name']}{on}")
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
@@ -278,11 +278,7 @@ def _announce(
 
     machine, model = record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
-    sizes = [
-        f"{len(split):,} {name}"
-        for name in ("train", "val", "test")
-        if (split := getattr(data, name, None)) is not None and hasattr(split, "__len__")
-    ]
+    sizes = [f"{size:,} {name}" for name, size in _sizes(data).items()]
     parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
     if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
@@ -293,6 +289,12 @@ def _announce(
     processes = cfg.trainer.devices
     if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
         log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
+
+
+def _sizes(data: L.LightningDataModule) -> dict[str, int]:
+    """Samples by split, as far as a data module tells."""
+    splits: dict[str, Any] = {n: getattr(data, n, None) for n in ("train", "val", "test")}
+    return {name: len(split) for name, split in splits.items() if hasattr(split, "__len__")}
 
 
 def _conclude(cfg: DictConfig, directory: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from hpml.cli import fresh_dir, quoted
+from hpml.cli import arranged, fresh_dir, quoted
 from hpml.config import (
     check,
     closest_key,
@@ -138,11 +138,26 @@ def test_values_of_several_kinds(key: str, good: list[object], bad: list[object]
         ("optimizer.lr=0.1", "optimizer.lr=0.1"),
         ("--config-dir=a=b", "--config-dir=a=b"),
         ("+logger={a:b}", "+logger={a:b}"),
+        (r"evaluate=a/seed\=1/b", r"evaluate=a/seed\=1/b"),
+        ("evaluate=a/optimizer.betas=[0.8,0.9]/b", "evaluate='a/optimizer.betas=[0.8,0.9]/b'"),
     ],
 )
 def test_a_value_with_an_equals_sign_is_quoted(word: str, expected: str) -> None:
     """The folders of a sweep's jobs have them."""
     assert quoted(word) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("seed=0,1 -m model=small", "-m seed=0,1 model=small"),
+        ("--config-dir c/x=1 evaluate=a=b", "--config-dir c/x=1 evaluate='a=b'"),
+        ("-m evaluate=a/s=1,b/s=2", "-m evaluate=a/s=1,b/s=2"),
+    ],
+)
+def test_a_command_line_as_people_type_it(words: str, expected: str) -> None:
+    """-m anywhere; what belongs to an option, or may be two values of a sweep, is left alone."""
+    assert arranged(words.split()) == expected.split()
 
 
 @pytest.mark.parametrize(

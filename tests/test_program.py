@@ -64,6 +64,8 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
             ["optimizer=[sgd,adam]"],
             r"optimizer=\[sgd,adam\]: give one; -m optimizer=sgd,adam sweeps",
         ),
+        (["-m", "optimizer=[sgd,adam],adam"], r"optimizer=\[sgd,adam\]: give one; .*started\)"),
+        (["evaluate='a,b=c"], r"evaluate='a,b=c: .*"),
         (["seed=0,1", "-m", "optimizer.lr=-1"], r"optimizer.lr=-1: give a number above 0 .*"),
     ],
 )

@@ -1,7 +1,6 @@
 """An epoch's time and all of its figures; live windows; the verdict."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from hpml.callbacks.trainer_facts import (
     logging_step,
     samples_in,
     setting_of,
-    shares_of_the_slowest,
+    slowest_rank,
 )
 from hpml.environment import peak_memory_mib
 from hpml.records import TIMES, EpochRecord
@@ -219,7 +218,7 @@ class EpochTimer(PhaseTimer):
             first_batch_s=first_s,
             step_ms=times.later_steps.in_ms(),
             peak_memory_mib=peak_memory_mib(trainer.strategy.root_device),
-            partial=times.partial or self._batches < trainer.num_training_batches < math.inf,
+            partial=times.partial or not self._is_whole(trainer),
         )
         steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
         if samples is not None and self._first_samples is not None and steady_s > 0:
@@ -229,6 +228,13 @@ class EpochTimer(PhaseTimer):
         if times.device_ns is not None:
             epoch.device_time = {f"{k}_s": ns / NS_PER_S for k, ns in times.device_ns.items()}
         return epoch
+
+    def _is_whole(self, trainer: L.Trainer) -> bool:
+        """Whether nothing stopped the epoch, and no batch of it was trained by another fit."""
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        stopped = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+        in_full = progress.is_last_batch or not stopped
+        return in_full and progress.current.completed <= self._batches
 
     def _metrics(self, trainer: L.Trainer) -> dict[str, float | None]:
         return {
@@ -275,14 +281,16 @@ class EpochTimer(PhaseTimer):
     def _conclude(
         self, trainer: L.Trainer, pl_module: L.LightningModule, ended_well: bool = False
     ) -> None:
-        shares, rank = self._live.of_all.shares(), 0
+        shares = self._live.of_all.shares()
+        verdict = self._judge(trainer, shares) if shares else None
         if ended_well and trainer.world_size > 1:
-            shares, rank = shares_of_the_slowest(trainer, shares)
-        if not self.epochs or not shares:
+            rank = slowest_rank(trainer, self._live.most_waited_share)
+            verdict = trainer.strategy.broadcast(verdict, src=rank)
+            if rank and verdict is not None:
+                verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
+        if not self.epochs or verdict is None:
             return
-        self.verdict = self._judge(trainer, shares)
-        if rank:
-            self.verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
+        self.verdict = verdict
         self._print_verdict(trainer, pl_module)
         if self.sync and self.epochs[0].device_time is not None:
             self._print(trainer, pl_module, _audit(self.epochs))

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 
 from hpml.callbacks.trainer_facts import logging_step
+from hpml.timing.actions import RANKS
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.profiler import PhaseProfiler
 
@@ -107,13 +108,16 @@ class PhaseTimer(L.Callback):
         figures = self._keep(trainer, pl_module)
         if figures is None:
             return
+        assert self.profiler is not None
+        clock = self.profiler.clock
         if trainer.world_size > 1:
+            depth = clock.enter(RANKS)
             figures = self._over_ranks(trainer, figures)
+            clock.leave(depth)
         metrics = {name: torch.tensor(value) for name, value in figures.items()}
         trainer.callback_metrics.update(metrics)
-        assert self.profiler is not None
         # as Lightning logs the metrics of an epoch whose last step is over: with its number
-        figures["epoch"] = float(self.profiler.clock.epochs[-1].epoch)
+        figures["epoch"] = float(clock.epochs[-1].epoch)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=max(0, logging_step(trainer) - 1))
 

@@ -76,7 +76,7 @@ class RunRecorder(L.Callback):
             command=shlex.join([Path(sys.executable).name, *sys.argv]),
             overrides=[],
             config={},
-            environment=environment.describe(trainer.strategy.root_device.type, Path.cwd()),
+            environment=environment.describe(trainer.strategy.root_device.type, _program()),
             model=describe(pl_module, type(pl_module).__name__),
         )
         if trainer.is_global_zero:
@@ -154,3 +154,9 @@ class RunRecorder(L.Callback):
     def _give_up(self, directory: Path, error: OSError) -> None:
         self._writes = False
         log.warning(f"warning: {directory / FILE_NAME}: not written ({error.strerror})")
+
+
+def _program() -> Path:
+    """The folder of the program that trains; the working directory in a notebook or a shell."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(file).resolve().parent if file else Path.cwd()

@@ -8,7 +8,7 @@ import torch
 
 from hpml.environment import usable_cores
 from hpml.timing.advice import Setting
-from hpml.timing.verdict import CAUSES, LEAST_MARGIN, Share
+from hpml.timing.verdict import LEAST_MARGIN
 
 
 def logging_step(trainer: L.Trainer) -> int:
@@ -40,7 +40,7 @@ def setting_of(trainer: L.Trainer) -> Setting:
     loader = trainer.train_dataloader
     return Setting(
         on_gpu=trainer.strategy.root_device.type != "cpu",
-        cores=usable_cores(),
+        cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
         num_workers=getattr(loader, "num_workers", None),
         persistent_workers=getattr(loader, "persistent_workers", None),
         pin_memory=getattr(loader, "pin_memory", None),
@@ -48,24 +48,12 @@ def setting_of(trainer: L.Trainer) -> Setting:
     )
 
 
-def shares_of_the_slowest(
-    trainer: L.Trainer, shares: Mapping[str, Share]
-) -> tuple[dict[str, Share], int]:
-    """The shares on the rank that the others wait for, and its number.
+def slowest_rank(trainer: L.Trainer, waited_share: float) -> int:
+    """The rank that the others wait for: all ranks call this, each with its own share of waiting.
 
-    It is the one that waits least: where gradients are exchanged, waiting counts as training.
-    All ranks call this.
+    It is the one that waits least; rank 0 where they hardly differ.
     """
-    own = torch.zeros(len(CAUSES), 2, device=trainer.strategy.root_device)
-    for row, cause in enumerate(CAUSES):
-        if cause in shares:
-            own[row] = torch.tensor([shares[cause].share, shares[cause].error])
-    every = trainer.strategy.all_gather(own).cpu()  # (ranks, causes, 2)
-    training = every[:, list(CAUSES).index("compute"), 0]
-    rank = int(training.argmin())
-    if training[0] - training[rank] < LEAST_MARGIN:
-        rank = 0
-    if not every[rank].any():
-        return {}, 0
-    rows = every[rank].tolist()
-    return {cause: Share(*row) for cause, row in zip(CAUSES, rows, strict=True)}, rank
+    own = torch.tensor(waited_share, device=trainer.strategy.root_device)
+    every = trainer.strategy.all_gather(own).tolist()
+    rank = every.index(min(every))
+    return rank if every[0] - every[rank] >= LEAST_MARGIN else 0

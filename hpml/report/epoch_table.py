@@ -19,8 +19,8 @@ _WIDTH = 100
 class EpochTable:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
-    The times of the phases, as they are shown, add up to that of the epoch. An epoch that was cut
-    short has an asterisk. The metrics of another project's module get a column each as they come,
+    The times of the phases, as they are shown, add up to that of the epoch. A partial
+    epoch has an asterisk. The metrics of another project's module get a column each as they come,
     as long as there is place.
     """
 
@@ -46,28 +46,31 @@ class EpochTable:
 
     def _row(self, epoch: EpochRecord) -> str:
         whole, *parts = shown_times(epoch.time)
-        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", _number(whole, "8.2f")]
-        cells += [_number(part, "7.2f") for part in parts]
+        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", f"{whole:>8}"]
+        cells += [f"{part:>7}" for part in parts]
         cells.append(_number(epoch.samples_per_s, "9,.0f"))
         cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]
         return " ".join(cells)
 
 
-def shown_times(times: Mapping[str, float | None]) -> list[float | None]:
+def shown_times(times: Mapping[str, float | None]) -> list[str]:
     """A record's times in the order of TIMES, rounded to hundredths that still add up.
 
-    Each is rounded down, and the hundredths that are missing go to where most was cut off.
+    Each is rounded down, and what is missing goes to where most was cut off. Epochs of hours have
+    fewer decimals, so that they keep to seven characters.
     """
     values = [times[name] for name in TIMES]
     whole, *parts = values
-    if whole is None or any(part is None for part in parts):
-        return values
-    hundredths = [100 * part for part in parts if part is not None]
-    rounded = [math.floor(value) for value in hundredths]
-    cut = sorted(range(len(parts)), key=lambda index: rounded[index] - hundredths[index])
-    for index in cut[: round(100 * whole) - sum(rounded)]:
-        rounded[index] += 1
-    return [sum(rounded) / 100, *(value / 100 for value in rounded)]
+    decimals = 2 - sum(max(whole or 0.0, *(part or 0.0 for part in parts)) >= 10**n for n in (4, 5))
+    if whole is not None and None not in parts:
+        unit = 10**decimals
+        scaled = [unit * part for part in parts if part is not None]
+        rounded = [math.floor(value) for value in scaled]
+        cut = sorted(range(len(parts)), key=lambda index: rounded[index] - scaled[index])
+        for index in cut[: round(unit * whole) - sum(rounded)]:
+            rounded[index] += 1
+        values = [sum(rounded) / unit, *(value / unit for value in rounded)]
+    return ["–" if value is None else f"{value:.{decimals}f}" for value in values]
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -47,7 +47,7 @@ def _table(records: Sequence[tuple[Path, RunRecord]], width: int) -> Table:
     for least_needed in (("epochs",), PHASES):
         if sum(widths.values()) > room:
             widths = {key: value for key, value in widths.items() if key not in least_needed}
-    on_test = all(not (record.config.get("data") or {}).get("val_split") for _, record in records)
+    on_test = all((record.config.get("data") or {}).get("val_split") == 0 for _, record in records)
     table = Table(
         box=box.SIMPLE,
         padding=0,
@@ -75,7 +75,7 @@ def _cells(record: RunRecord) -> list[str]:
     rate = samples / times["epoch_s"] if samples and times["epoch_s"] else None
     return [
         f"{len(epochs)}{'' if whole or not epochs else '*'}",
-        *(shown(value, ".2f") for value in shown_times(times)),
+        *shown_times(times),
         shown(rate, ",.0f"),
         shown(record.last_metric("val/accuracy"), ".2%"),
     ]

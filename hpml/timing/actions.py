@@ -7,6 +7,7 @@ sources of Lightning 2.6; a test runs a Trainer and compares.
 from dataclasses import dataclass
 
 LOOP, LOGGING = "other/loop", "other/logging"
+RANKS = "other/ranks"  # waiting for the other ranks, where the timers compare figures
 DATA_START = "data/start"  # the loader's iterator, and an epoch's first batch
 VALIDATION = "validation"
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 class Setting:
     """What the advice has to know of a run, so that it names nothing that is so already.
 
-    None for what is not known. `keys` tells whether the run is configured by hpml's own keys.
+    None for what is not known. `keys` tells whether the run is configured by hpml's own keys,
+    `data_keys` whether its data is.
     """
 
     keys: bool = False
+    data_keys: bool = False
     on_gpu: bool = False
     cores: int | None = None
     num_workers: int | None = None
@@ -42,7 +44,7 @@ def advise(
         return _about_overhead(setting, largest_other)
     if cause == "input":
         options = _for_input(setting, start_share)
-        none_left = "The workers have all cores: what is left is to make the loading cheaper"
+        none_left = "What is left is to make the loading itself cheaper"
     elif cause == "transfer":
         options = _for_transfer(setting)
         none_left = "What is left is less work in the hooks of the batch's transfer"
@@ -53,7 +55,7 @@ def advise(
 
 
 def _for_input(setting: Setting, start_share: float) -> list[str]:
-    ours = "data." if setting.keys else ""
+    ours = "data." if setting.data_keys else ""
     workers = setting.num_workers
     options = []
     if workers and not setting.persistent_workers and start_share > 0.5:
@@ -68,10 +70,11 @@ def _for_input(setting: Setting, start_share: float) -> list[str]:
         options.append("data.in_memory=true")
     if setting.on_gpu and setting.pipeline == "batched":
         options.append("data.pipeline=device")
-    if workers is None or setting.cores is None or workers < setting.cores:
+    full = workers is not None and setting.cores is not None and workers >= setting.cores
+    if not full and setting.pipeline != "device":
         now = "" if workers is None else f" (now {workers})"
         options.append(f"more {ours}num_workers{'' if ours else ' for the DataLoader'}{now}")
-    if not setting.keys:
+    if not setting.data_keys:
         options.append("a cheaper dataset")
     return options
 
@@ -79,7 +82,7 @@ def _for_input(setting: Setting, start_share: float) -> list[str]:
 def _for_transfer(setting: Setting) -> list[str]:
     if not setting.on_gpu or setting.pin_memory:
         return []
-    return ["data.pin_memory=true" if setting.keys else "pin_memory=True for the DataLoader"]
+    return ["data.pin_memory=true" if setting.data_keys else "pin_memory=True for the DataLoader"]
 
 
 def _for_compute(setting: Setting) -> list[str]:
@@ -98,12 +101,12 @@ def _for_compute(setting: Setting) -> list[str]:
 def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None) -> str:
     name, share = largest_other or ("loop", 1.0)
     if name == "loop":
-        key = "data.batch_size" if setting.keys else "batches"
+        key = "data.batch_size" if setting.data_keys else "batches"
         return f"The steps are short for Lightning's own loop: try larger {key}"
     if name == "logging":
         key = "trainer.log_every_n_steps" if setting.keys else "log_every_n_steps"
-        return f"{share:.0%} of it is logging: raise {key}, or log fewer metrics"
-    return f"{share:.0%} of it is {name}: call it less often, or make it cheaper"
+        return f"{share:.0%} of `other` is logging: raise {key}, or log fewer metrics"
+    return f"{share:.0%} of `other` is {name}: call it less often, or make it cheaper"
 
 
 def _either(options: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from hpml.timing.actions import DATA_START
+from hpml.timing.actions import DATA_START, LOGGING, LOOP, RANKS
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.verdict import Share, ShareMeter, by_cause
 
@@ -35,7 +35,8 @@ class LiveShares:
         self._base: dict[str, int] = {}  # what the last look saw of this epoch
         self._device_base: dict[str, float] = {}
         self._others: dict[str, int] = {}
-        self._phases: dict[str, int] = {}  # since the second batch
+        self._first_ns = 0  # until the first batch was over
+        self._phases: dict[str, int] = {}  # since then
         self._start_ns = 0  # of `data`, what was for an epoch's first batch
         self._begin_window()
 
@@ -64,6 +65,7 @@ class LiveShares:
         if self._steps is None:  # the first batch is over
             self._steps = 0
             self._base, self._device_base = dict(times), dict(device_times or {})
+            self._first_ns = sum(times.values())
             self._looked_at_ns = time.perf_counter_ns()
             return None
         self._cut(times, device_times)
@@ -84,8 +86,9 @@ class LiveShares:
 
     @property
     def validation_share(self) -> float:
-        """Validation's part of all the time."""
-        return self._part(self._phases.get("validation", 0), sum(self._phases.values()))
+        """Validation's part of all the time, the first batch's included."""
+        whole_ns = self._first_ns + sum(self._phases.values())
+        return self._part(self._phases.get("validation", 0), whole_ns)
 
     @property
     def start_share(self) -> float:
@@ -100,6 +103,17 @@ class LiveShares:
         largest = max(self._others, key=self._others.__getitem__)
         part = self._part(self._others[largest], sum(self._others.values()))
         return largest.partition("/")[2], part
+
+    @property
+    def most_waited_share(self) -> float:
+        """The part of the time in which a rank may have waited for the others; 1 before any.
+
+        They meet where gradients are exchanged, in the middle of training a batch, and where
+        Lightning's loop asks after each batch whether all go on.
+        """
+        waited_ns = self._phases.get("train", 0)
+        waited_ns += self._others.get(LOOP, 0) + self._others.get(LOGGING, 0)
+        return self._part(waited_ns, sum(self._phases.values())) if self._phases else 1.0
 
     @staticmethod
     def _part(ns: int, whole_ns: int) -> float:
@@ -116,6 +130,8 @@ class LiveShares:
 
     def _cut(self, times: Mapping[str, int], device_times: Mapping[str, float] | None) -> None:
         passed = {key: ns - self._base.get(key, 0) for key, ns in times.items()}
+        # Where gradients are exchanged, waiting for the other ranks counts as training: here too.
+        passed["train/rest"] = passed.get("train/rest", 0) + passed.pop(RANKS, 0)
         phases = by_phase(passed)
         for phase, ns in phases.items():
             self._window[phase] += ns

@@ -105,6 +105,6 @@ def test_short_epochs_are_measured_across_their_borders(clock: Clock, caplog: An
         (4e5, "about 4 days"),
     ],
 )
-def test_durations_duration_in_words(seconds: float, words: str) -> None:
+def test_durations_are_told_in_words(seconds: float, words: str) -> None:
     """As one says them."""
     assert duration_in_words(seconds) == words

@@ -30,15 +30,19 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
     assert row.split() == ["0", "2.00", *["–"] * 5, *metrics_shown]
 
 
-@given(st.lists(st.floats(0, 1e4), min_size=5, max_size=5))
+@given(st.lists(st.floats(0, 1e4) | st.floats(0, 1e6), min_size=5, max_size=5))
 def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
-    """Exactly, in hundredths, whatever is rounded; none is off by a hundredth or more."""
+    """Exactly, whatever is rounded: in hundredths, of an epoch of hours in tenths or seconds."""
     epoch = make_epoch(0)
     epoch.time = dict(zip(TIMES, [sum(parts), *parts], strict=True))
-    whole, *shown = (round(100 * (value or 0)) for value in shown_times(epoch.time))
+    texts = shown_times(epoch.time)
+    assert len(texts[0]) <= 8
+    assert max(map(len, texts[1:])) <= 7
+    unit = 10 ** len(texts[0].partition(".")[2])
+    whole, *shown = (round(unit * float(text)) for text in texts)
     assert sum(shown) == whole
-    assert abs(whole - 100 * sum(parts)) <= 0.51
-    assert all(abs(a - 100 * b) < 1 for a, b in zip(shown, parts, strict=True))
+    assert abs(whole - unit * sum(parts)) <= 0.51
+    assert all(abs(a - unit * b) < 1 for a, b in zip(shown, parts, strict=True))
 
 
 def test_metrics_of_another_project_have_columns_of_their_own() -> None:
@@ -106,11 +110,13 @@ def test_the_last_known_accuracy_of_a_run_is_shown(
     cut_short = make_epoch(1)
     cut_short.partial = True
     epochs = [make_epoch(0, **{"val/accuracy": 0.75}), cut_short]
-    make_record(status="interrupted", epochs=epochs).write(tmp_path)
-    print_table([tmp_path])
-    out = capsys.readouterr().out
-    assert "75.00%" in out
-    assert "on the test set" in out
+    for split, told in ((0, True), (0.1, False), (None, False)):
+        config = {} if split is None else {"data": {"val_split": split}}
+        make_record(status="interrupted", epochs=epochs, config=config).write(tmp_path)
+        print_table([tmp_path])
+        out = capsys.readouterr().out
+        assert "75.00%" in out
+        assert ("on the test set" in out) == told
 
 
 @pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 100)])

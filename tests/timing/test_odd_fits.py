@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
 from test_cuda import FakeDevice
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from hpml.callbacks import EpochTimer, RunRecorder, phase_timers
 from hpml.records import RunRecord
@@ -380,6 +380,44 @@ def test_an_epoch_that_max_steps_ends_is_partial(tmp_path: Path) -> None:
     assert timer.epochs[1].metrics
 
 
+def test_whole_epochs_of_loaders_that_change(tmp_path: Path) -> None:
+    """Each is compared with its own loader; data that has fewer batches than it says is whole."""
+
+    class Reloading(Module):
+        def train_dataloader(self) -> DataLoader[Any]:
+            size = 4 * (self.trainer.current_epoch + 1)
+            train: DataLoader[Any] = loaders(self.delays, batches=size)[0]
+            return train
+
+    timer = silent()
+    fitting = trainer(NOTHING, tmp_path, [timer], reload_dataloaders_every_n_epochs=1, max_epochs=3)
+    fitting.fit(Reloading(NOTHING))
+    assert [(epoch.steps, epoch.partial) for epoch in timer.epochs] == [
+        (4, False),
+        (8, False),
+        (12, False),
+    ]
+
+
+@pytest.mark.parametrize("claimed", [None, 7])
+def test_data_that_does_not_know_its_length(claimed: int | None, tmp_path: Path) -> None:
+    """The loop knows its last batch when it has come; max_steps cuts the second epoch short."""
+
+    class Stream(IterableDataset[torch.Tensor]):
+        def __iter__(self) -> Any:
+            return (torch.ones(4) for _ in range(6))
+
+    class Sized(Stream):
+        def __len__(self) -> int:
+            return 7
+
+    timer = silent()
+    train = DataLoader(Sized() if claimed else Stream(), batch_size=1)
+    fitting = trainer(NOTHING, tmp_path, [timer], max_steps=8, max_epochs=-1, limit_val_batches=0)
+    fitting.fit(Module(NOTHING), train)
+    assert [(epoch.steps, epoch.partial) for epoch in timer.epochs] == [(6, False), (2, True)]
+
+
 def test_a_record_that_has_no_place_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -512,6 +550,6 @@ def test_memory_does_not_grow_with_the_steps(number: int) -> None:
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert after - before < 50_000
-    (epoch,) = [sensor.clock._epoch]
+    epoch = sensor.clock._epoch
     assert epoch is not None
     assert epoch.steps >= number

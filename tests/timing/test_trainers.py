@@ -316,6 +316,19 @@ def test_the_verdict_is_of_the_rank_that_the_others_wait_for(tmp_path: Path) -> 
         assert found[-1]["evidence"].endswith("(on rank 1, for which the others wait)")
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("callback_batch_end", "`other` is Planted.on_train_batch_end"),
+        ("val_dataset", "Validate less often"),
+    ],
+)
+def test_the_advice_is_of_that_rank_too(place: str, told: str, tmp_path: Path) -> None:
+    """Whatever it is slow at; what the timers wait for the other ranks is nobody's fault."""
+    for found in on_two_ranks(tmp_path, place=place, base=0, batches=12):
+        assert told in found[-1]["advice"]
+
+
 def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> None:
     """Two processes, one slower in a callback: the mean, and the worst rank's."""
     (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(

@@ -19,9 +19,9 @@ _WIDTH = 100
 class EpochTable:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
-    The times of the phases, as they are shown, add up to that of the epoch. A partial
-    epoch has an asterisk. The metrics of another project's module get a column each as they come,
-    as long as there is place.
+    The times of the phases, as they are shown, add up to that of the epoch. A partial epoch has an
+    asterisk. The metrics of another project's module get a column each as they come, as long as
+    there is place.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,9 @@ def shown_times(times: Mapping[str, float | None]) -> list[str]:
     """
     values = [times[name] for name in TIMES]
     whole, *parts = values
-    decimals = 2 - sum(max(whole or 0.0, *(part or 0.0 for part in parts)) >= 10**n for n in (4, 5))
+    decimals = 2 - sum(
+        max(whole or 0.0, *(part or 0.0 for part in parts)) >= 10**n - 1 for n in (4, 5)
+    )
     if whole is not None and None not in parts:
         unit = 10**decimals
         scaled = [unit * part for part in parts if part is not None]

@@ -194,8 +194,8 @@ class EpochTimer(PhaseTimer):
         """TensorBoard's chart of the phases; a layout that the module makes later replaces it."""
         names = [f"time/{phase}_s" for phase in PHASES]
         for logger in trainer.loggers:
-            any_logger: Any = logger
-            lay_out = getattr(any_logger.experiment, "add_custom_scalars", None)
+            experiment = getattr(logger, "experiment", None)  # not every logger has one
+            lay_out = getattr(experiment, "add_custom_scalars", None)
             if lay_out is not None and logger.log_dir not in self._laid_out:
                 self._laid_out.add(logger.log_dir)
                 lay_out({"Time": {"Where the epoch goes": ["Multiline", names]}})

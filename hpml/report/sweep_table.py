@@ -10,9 +10,8 @@ from rich.text import Text
 
 from hpml.records import TIMES, RunRecord
 from hpml.report.collect import find_records, mean, varying_overrides
-from hpml.report.epoch_table import shown_times
+from hpml.report.epoch_table import PHASES, shown_times
 
-PHASES = ("= data", "transf", "train", "valid", "other")
 HEADINGS = ("epochs", "epoch s", *PHASES, "samples/s", "val acc")
 
 

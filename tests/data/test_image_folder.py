@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from hpml.data import DataError, ImageFolder
+from hpml.data.image_folder import verify
 
 
 def make_data(root: Path, **settings: Any) -> ImageFolder:
@@ -181,7 +182,11 @@ def test_a_jpeg_with_bytes_behind_its_end_is_an_image(image_folder: Path) -> Non
     """Some cameras write on behind the image; it decodes all the same."""
     path = broken_jpeg(image_folder / "train" / "cat", keep=1)
     path.write_bytes(path.read_bytes() + b"maker's notes")
-    make_data(image_folder).setup()
+    assert verify(path) == (8, 8)
+    data = make_data(image_folder)
+    data.setup()
+    assert data.loaded is not None
+    assert len(data.loaded.train) == 17
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

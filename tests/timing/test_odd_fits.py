@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
 from test_cuda import FakeDevice
@@ -344,6 +345,25 @@ def test_a_layout_of_the_users_own_stays(tmp_path: Path) -> None:
     fitting.fit_loop.max_epochs = 4
     fitting.fit(Own(NOTHING), *loaders(NOTHING))
     assert layouts == ["Time", "Mine", "Mine"]
+
+
+def test_a_logger_without_an_experiment_is_a_logger(tmp_path: Path) -> None:
+    """Lightning asks for no more than the two methods."""
+    logged: list[dict[str, float]] = []
+
+    class Plain(Logger):
+        name, version = "plain", 0
+
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            logged.append(metrics)
+
+        def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    fitting = trainer(NOTHING, tmp_path, [silent()])
+    fitting.loggers = [Plain()]
+    fitting.fit(Module(NOTHING), *loaders(NOTHING))
+    assert any("time/epoch_s" in metrics for metrics in logged)
 
 
 @pytest.mark.parametrize("epoch", [0, 1])

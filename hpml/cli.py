@@ -6,40 +6,30 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.command_line import arranged
 from hpml.completion import script
-from hpml.config import check, closest_key, find_conf, first_line, refuse_lists
+from hpml.config import closest_key, find_conf, first_line
+from hpml.directories import refuse
 from hpml.environment import rank
 from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted, ended_by_signals
-from hpml.records import FILE_NAME, fresh_directory
+from hpml.interrupt import Interrupted, end_with_launcher, ended_by_signals
 
 log = logging.getLogger("hpml")
 
-# Hydra's options that take a value
-WITH_VALUE = (
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--package",
-    "-p",
-)
+# Whether the user wants Hydra's tracebacks; while Hydra runs, the variable is ours.
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
@@ -56,62 +46,6 @@ class BelowError(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is no error."""
         return record.levelno < logging.ERROR
-
-
-class BeforeRun(Callback):
-    """Gives a run or a sweep a directory of its own, a run after the check of its configuration.
-
-    A run's directory is taken as it is where the command line names it, or with `fresh_dir=False`.
-    A sweep that the command line names must not be there yet.
-    """
-
-    def __init__(self, fresh_dir: bool) -> None:
-        self.fresh_dir = fresh_dir
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program where something is wrong: of an Exception Hydra makes a warning."""
-        try:
-            check(config)
-            _refuse_run_dir(config)
-            refuse_lists(config.hydra.overrides.task)
-            if self.fresh_dir and not _given(config, "hydra.run.dir"):
-                with flag_override(config, "readonly", False):
-                    config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
-        except UserError as error:
-            _refuse(str(error))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program where something is wrong; the launcher checks the jobs."""
-        try:
-            _refuse_run_dir(config)
-            if not (_given(config, "sweep.name") or _given(config, "hydra.sweep.dir")):
-                with flag_override(config, "readonly", False):
-                    config.hydra.sweep.dir = fresh_dir(config.hydra.sweep.dir)
-            elif any(Path(config.hydra.sweep.dir).rglob(FILE_NAME)):
-                raise UserError(
-                    f"sweep.name={config.sweep.name}: {config.hydra.sweep.dir} holds the runs of "
-                    "another sweep; give another name"
-                )
-        except UserError as error:
-            _refuse(str(error))
-
-
-def _given(config: DictConfig, key: str) -> bool:
-    overrides = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
-    return any(override.lstrip("+").startswith(f"{key}=") for override in overrides)
-
-
-def _refuse_run_dir(config: DictConfig) -> None:
-    if _given(config, "run_dir"):
-        raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")
-
-
-def fresh_dir(path: str) -> str:
-    """A fresh directory, as fresh_directory makes it. Raises UserError where none can be made."""
-    try:
-        return str(fresh_directory(Path(path).expanduser()))
-    except OSError as error:
-        raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -138,6 +72,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
+    end_with_launcher()
     sys.argv[1:] = arranged(sys.argv[1:])
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
@@ -160,41 +95,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if FULL_ERROR == "1":
             raise
-        _refuse(_in_words(error, config_name))
-
-
-def arranged(words: Sequence[str]) -> list[str]:
-    """A command line in the form that Hydra reads, of one that a person may well have typed.
-
-    `-m` goes first: Hydra's parser of options gives up where it stands between overrides. A value
-    with a `=` in it, a path of a sweep's job say, is put into quotes.
-    """
-    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    found = ["-m"] if sweeps else []
-    before = ""
-    for word in words:
-        if word not in ("-m", "--multirun"):
-            found.append(word if before in WITH_VALUE else quoted(word, sweeps))
-        before = word
-    return found
-
-
-def quoted(word: str, sweeps: bool = False) -> str:
-    """An override in quotes where it is none without: `evaluate=sweeps/a/seed=1/last.ckpt`.
-
-    In a sweep a comma may end one value or be part of it: that is left to who types it.
-    """
-    key, equals, value = word.partition("=")
-    unclear = sweeps and "," in value
-    if "=" not in value or word.startswith("-") or set("'\"\\${}") & set(value) or unclear:
-        return word
-    try:
-        OverridesParser.create().parse_override(word)
-    except HydraException:
-        return f"{key}{equals}'{value}'"
-    return word
+        refuse(_in_words(error, config_name))
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -203,23 +106,14 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
     """Lets Hydra's errors come through as exceptions, where it would print them and exit with 1."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before
+        os.environ["HYDRA_FULL_ERROR"] = FULL_ERROR
 
 
 def _in_words(error: BaseException, config_name: str) -> str:

@@ -1,7 +1,6 @@
-"""The configuration: where `conf/` lies, whether a run can go by it, what identifies it."""
+"""The configuration: where `conf/` lies, and whether a run can go by it."""
 
 import difflib
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -19,21 +18,6 @@ PACKAGE = Path(__file__).parent
 REQUIRED = ("data", "model", "optimizer", "trainer")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
 EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
-# Keys that say where a run's own files go, or how it is watched: not what it computes.
-NOT_IN_FINGERPRINT = (
-    "run_dir",
-    "output_dir",
-    "sweep",
-    "logger",
-    "callbacks.progress_bar",
-    "callbacks.forecast",
-    "data.download",
-    "data.verify",
-    "timing.every_n_steps",
-    "trainer.default_root_dir",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-)
 
 
 def find_conf() -> Path:
@@ -157,24 +141,6 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
         yield "data.pin_memory=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
         yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
-
-
-def fingerprint(cfg: DictConfig) -> str:
-    """Identifies what a run computes: 64 hexadecimal digits over its configuration and our sources.
-
-    What is in NOT_IN_FINGERPRINT is left out.
-    """
-    resolved = resolve(cfg)
-    for dotted in NOT_IN_FINGERPRINT:
-        *parents, name = dotted.split(".")
-        node = resolved
-        for parent in parents:
-            node = node.get(parent, {})
-        node.pop(name, None)
-    digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
-    for source in sorted(PACKAGE.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

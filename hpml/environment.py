@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import hpml
 if TYPE_CHECKING:
     import torch
 
+JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 MIB = 2**20
 GIB = 2**30
 
@@ -36,6 +38,27 @@ def _quota_cores() -> int | None:
     except (OSError, ValueError):
         return None
     return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu for gpu in named.split(",") if gpu.strip()]
+    return [str(index) for index in range(probe_devices().get("gpu", 0))]
+
+
+def probe_devices() -> dict[str, int]:
+    """How many accelerators PyTorch sees, by what `device` calls them; without importing it here.
+
+    CUDA would hold memory on each GPU for as long as this process lives.
+    """
+    program = (
+        "import torch; print(torch.cuda.device_count(), int(torch.backends.mps.is_available()))"
+    )
+    output = _output_of([sys.executable, "-c", program], timeout_s=120) or "0 0"
+    counts = dict(zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True))
+    return {name: count for name, count in counts.items() if count}
 
 
 def rank() -> int:
@@ -131,13 +154,16 @@ def describe(device: str | None = None, sources: Path | None = None) -> dict[str
         "lightning": lightning.__version__,
         "hpml": hpml.__version__,
         "git_commit": git_commit(sources),
+        "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1")),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
     }
 
 
-def _output_of(command: list[str]) -> str | None:
+def _output_of(command: list[str], timeout_s: float = 10) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

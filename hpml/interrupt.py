@@ -1,7 +1,11 @@
-"""Ends a run in order on Ctrl-C (SIGINT), termination (SIGTERM) and a closed terminal (SIGHUP)."""
+"""Ends a run in order on Ctrl-C (SIGINT), termination (SIGTERM) and a closed terminal (SIGHUP).
+
+A sweep's job also ends with the sweep's launcher, whatever ended that.
+"""
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +15,7 @@ from typing import Any
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+JOB = "HPML_JOB"  # names its directory to each process of a sweep's job
 _arrived: list[int] = []
 _holding: list[bool] = []
 
@@ -33,6 +38,21 @@ def raise_if_arrived() -> None:
         raise Interrupted(_arrived[0])
 
 
+def end_with_launcher() -> None:
+    """In the first process of a sweep's job: ends all of the job's once the launcher has ended.
+
+    The launcher holds the other end of standard input, and never writes to it.
+    """
+    if JOB in os.environ and hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
+
+
+def _end_with_launcher() -> None:
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Within it a signal raises nothing; its end does.
@@ -51,6 +71,8 @@ def signals_held() -> Iterator[None]:
 def ended_by_signals() -> Iterator[None]:
     """Within it SIGNALS raise Interrupted; a second one ends the process at once.
 
+    A second one does nothing to a sweep's job, which ends with its launcher.
+
     Where the first is swallowed, `raise_if_arrived` and the end of the block raise it again.
 
     Whatever else a signal causes on its way becomes Interrupted too. A terminal and a cluster
@@ -63,7 +85,9 @@ def ended_by_signals() -> Iterator[None]:
         if os.getpid() != process:
             return  # Ctrl-C reaches a forked loader process too; the training process ends it
         for other in SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
+            # a cluster signals a job and its launcher, which passes the signal on; it ends a job
+            # that takes too long
+            signal.signal(other, signal.SIG_IGN if JOB in os.environ else signal.SIG_DFL)
         _arrived.append(number)
         if not _holding:
             raise Interrupted(number)

@@ -1,114 +1,231 @@
-"""The launcher of `-m`: checks all jobs before the first, names their folders, shows a table."""
+"""The launcher of `-m`: all jobs checked before the first, each run as a command of its own."""
 
 import logging
-import re
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
-from omegaconf import DictConfig
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
 
-from hpml.config import check, has_curves, refuse_lists
+from hpml.command_line import options, program
 from hpml.errors import UserError
-from hpml.interrupt import Interrupted
+from hpml.sweep.jobs import Job, interleaved, job_names, setting
 
 log = logging.getLogger("hpml")
 
+# Hydra's own keys that a job is not given: they are about the sweep, or set for each job.
+NOT_FOR_JOBS = (
+    *("hydra.mode=", "hydra.run.dir=", "hydra.sweep.", "hydra.job.num="),
+    *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
+)
+SHOWN = 20
 
-class SweepLauncher(BasicLauncher):
-    """Runs a sweep's jobs one after the other; a failed one does not keep the next from running.
 
-    Raises UserError before the first job if any of them has a value that is not allowed, and ends
-    the program with exit code 1 after the last if one has failed. Each
-    job's folder is named by what varies (`optimizer=adam,seed=1`).
+class SweepLauncher(Launcher):
+    """Runs each job of a sweep as a command line of its own, one after the other.
+
+    The directory of the sweep is its ledger: a job whose record is complete there does not run
+    again. However a job dies, its record says so, and the others run. Raises UserError before the
+    first job if any of them has a value that is not allowed, and Interrupted after a signal, when
+    the running job has ended in order.
     """
+
+    def __init__(self) -> None:
+        self.config: Any = None
+        self.hydra_context: Any = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keeps what `launch` needs; the task is started by its command line."""
+        self.config = config
+        self.hydra_context = hydra_context
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Checks all, runs all, and prints the table of what is in the sweep's folder."""
-        from hpml.report.sweep_table import print_table
+        """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
 
-        assert self.hydra_context is not None
-        assert self.config is not None
+        A failed job returns NaN: told that it failed, Hydra's sweeper would raise its error and
+        keep silent about the others.
+        """
+        from hpml.interrupt import Interrupted
+        from hpml.records import RunRecord
+        from hpml.sweep.conclusion import command_to_go_on, conclude, failed_jobs
+        from hpml.sweep.estimate import Estimate
+        from hpml.sweep.ledger import Ledger
+        from hpml.sweep.process import kill_processes_of
+        from hpml.sweep.runner import HowToRun, Runner
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        wanted = self.config.sweep
+        ledger = Ledger(self._directory)
+        jobs = self._present(self._jobs(job_overrides, initial_job_idx, ledger))
+        done = ledger.completed(jobs, wanted.on_code_change, self._config_of)
+        waiting = [job for job in self._ordered(jobs) if job not in done]
+        slots = self._slots(waiting)
+        estimate = Estimate()
+        estimate.learn_from_earlier(Path(str(self.config.output_dir)))
+        self._announce(jobs, waiting, estimate, len(slots))
+        if wanted.dry_run:
+            return []
+        kill_processes_of(self._directory)  # whose launcher was killed
+        how = HowToRun(self._command, self._config_of, slots, wanted.timeout_s, wanted.fail_fast)
+        runner = Runner(how, estimate, len(done))
+        try:
+            runner.run(waiting)
+        except Interrupted:
+            failed_jobs.extend(job.name for job in runner.failed)
+            conclude(self._directory)
+            log.error(f"to go on: {command_to_go_on(self._directory)}")
+            raise
+        failed_jobs.extend(job.name for job in runner.failed)
+        if runner.failed and wanted.fail_fast:
+            sys.exit(conclude(self._directory))
+        returns = []
+        for job in jobs:
+            record = runner.records.get(job) or RunRecord.read(done[job].directory)
+            value = (
+                record.last_metric(job.monitor) if record.status == "completed" else float("nan")
+            )
+            returns.append(
+                JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=value)
+            )
+        return returns
+
+    @property
+    def _directory(self) -> Path:
+        return Path(str(self.config.hydra.sweep.dir))
+
+    def _jobs(
+        self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Any
+    ) -> list[Job]:
+        """All jobs, composed and checked."""
+        from hpml.config import check, refuse_lists, resolve
+        from hpml.fingerprint import code_fingerprint, fingerprint
+        from hpml.sweep.estimate import likeness
+
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
-        names = job_names(job_overrides, initial_job_idx)
-        directory = Path(str(self.config.hydra.sweep.dir))
-        curves = ""
-        for name, overrides in zip(names, job_overrides, strict=True):
-            loader = self.hydra_context.config_loader
-            job = loader.load_sweep_config(self.config, list(overrides))
-            if has_curves(job):
-                curves = f"; curves: tensorboard --logdir {shlex.quote(str(directory))}"
+        names = job_names(job_overrides, first_number)
+        jobs = []
+        for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
             try:
                 refuse_lists(overrides)
-                check(job)
-                _one_process(job)
+                cfg = self._compose(overrides, first_number + offset)
+                check(cfg)
+                config = resolve(cfg)
             except UserError as error:
                 raise UserError(f"{error} (job {name}; no job was started)") from error
-        results: list[JobReturn] = []
-        for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
-            setup_globals()
-            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-            log.info(f"\njob {offset + 1} of {len(names)}: {name}")
-            in_its_folder = [*overrides, f"hydra.sweep.subdir='{name}'"]
-            try:
-                results += super().launch([in_its_folder], initial_job_idx + offset)
-            except Interrupted:
-                print_table([directory])
-                raise
-            except OSError as error:  # of the files that Hydra writes, on a full disk say
-                log.error(f"failed: {error.filename or directory}: {error.strerror}")  # noqa: TRY400
-                results.append(JobReturn(status=JobStatus.FAILED))
-        print_table([directory])
-        log.info(f"sweep: {directory}{curves}")
-        failed = [
-            name
-            for name, result in zip(names, results, strict=True)
-            if result.status == JobStatus.FAILED
-        ]
-        if failed:
-            # Returned, Hydra would raise the first failure and keep silent about the others.
-            log.error(f"failed: {len(failed)} of {len(names)} jobs: {', '.join(failed)}")
-            sys.exit(1)
-        return results
-
-
-def _one_process(job: DictConfig) -> None:
-    """Refuses several processes: Lightning would start the whole sweep again in each of them."""
-    for key, most in (("devices", (1, "1", "auto", [0], "0,")), ("num_nodes", (1,))):
-        if job.trainer.get(key, 1) not in most:
-            raise UserError(
-                f"trainer.{key}={job.trainer[key]}: a sweep's jobs train in one process each; "
-                "run this one alone, without -m"
+            identity = fingerprint(config)
+            jobs.append(
+                Job(
+                    number=first_number + offset,
+                    name=name,
+                    overrides=tuple(overrides),
+                    setting=setting(overrides),
+                    directory=ledger.directory_of(identity, name),
+                    fingerprint=identity,
+                    code_fingerprint=code_fingerprint(config),
+                    likeness=likeness(config),
+                    device=config["device"],
+                    processes=config["trainer"]["devices"],
+                    epochs=config["trainer"]["max_epochs"],
+                    monitor=config["monitor"],
+                )
             )
+        return jobs
 
+    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """A job's configuration, as the job itself will compose it."""
+        loader = self.hydra_context.config_loader
+        cfg: DictConfig = loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+            cfg.run_dir = ""
+            HydraConfig.instance().set_config(cfg)  # for `${hydra:…}` of the user's own
+            del cfg["hydra"]
+        return cfg
 
-def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[str]:
-    """The name of each job's folder: the overrides in which the jobs differ.
+    def _config_of(self, job: Job) -> dict[str, Any]:
+        from hpml.config import resolve
 
-    A job's number where nothing varies, or where the names would not tell the jobs apart.
-    """
-    jobs = [
-        {
-            override.key_or_group: override.input_line or ""
-            for override in OverridesParser.create().parse_overrides(list(overrides))
-        }
-        for overrides in job_overrides
-    ]
-    keys = list(dict.fromkeys(key for job in jobs for key in job))
-    varying = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
-    names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
-    if "" in names or len(set(names)) < len(names):
-        return [str(first_index + offset) for offset in range(len(jobs))]
-    return names
+        return resolve(self._compose(job.overrides, job.number))
 
+    def _present(self, jobs: list[Job]) -> list[Job]:
+        """The jobs without those for a device that is not here, if the sweep wants that."""
+        from hpml.environment import probe_devices
 
-def _as_folder(name: str) -> str:
-    """A name with nothing in it that a folder's name cannot hold on some system, nor too long."""
-    return re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200]
+        if not self.config.sweep.skip_missing_devices:
+            return jobs
+        there = {"auto", "cpu", *probe_devices()}
+        for job in jobs:
+            if job.device not in there:
+                log.info(f"skipped: {job.name}: PyTorch sees no such device here")
+        return [job for job in jobs if job.device in there]
+
+    def _ordered(self, jobs: Sequence[Job]) -> list[Job]:
+        order = self.config.sweep.order
+        settings = [job.setting for job in jobs]
+        if order == "interleaved" or (order == "auto" and len(set(settings)) < len(settings)):
+            return [jobs[index] for index in interleaved(settings)]
+        return list(jobs)
+
+    def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
+        """The environment of each job that runs at a time: one, or one on each GPU."""
+        from hpml.environment import JOBS_AT_ONCE, visible_gpus
+
+        if self.config.sweep.parallel is None:
+            return [{}]
+        several = next((job for job in jobs if job.processes not in (1, "1")), None)
+        if several is not None:
+            raise UserError(
+                f"sweep.parallel=gpus: a job has one GPU, but {several.name} asks for "
+                f"trainer.devices={several.processes}"
+            )
+        gpus = visible_gpus()
+        if not gpus:
+            raise UserError("sweep.parallel=gpus: PyTorch sees no GPU here")
+        gpus = gpus[: max(1, len(jobs))]
+        return [{"CUDA_VISIBLE_DEVICES": gpu, JOBS_AT_ONCE: str(len(gpus))} for gpu in gpus]
+
+    def _announce(
+        self, jobs: Sequence[Job], waiting: Sequence[Job], estimate: Any, at_once: int
+    ) -> None:
+        told = f"sweep {self._directory}: {len(jobs)} jobs"
+        if len(waiting) < len(jobs):
+            told += f", {len(jobs) - len(waiting)} of them complete"
+        cost = estimate.in_words(waiting, at_once)
+        if cost is not None:
+            told += f"; {cost} for those to come, as earlier runs here say"
+        elif waiting:
+            told += "; how long they take is told after the first"
+        log.info(told)
+        if self.config.sweep.dry_run:
+            for job in waiting[:SHOWN]:
+                log.info(f"  {job.name}")
+            if len(waiting) > SHOWN:
+                log.info(f"  … and {len(waiting) - SHOWN} more")
+
+    def _command(self, job: Job) -> list[str]:
+        """A single run's command line; Lightning starts it again in each of several processes."""
+        of_hydra = [
+            override
+            for override in self.config.hydra.overrides.hydra
+            if not override.lstrip("+~").startswith(NOT_FOR_JOBS)
+        ]
+        mine = [word for word in job.overrides if not word.startswith("sweep.name=")]
+        name, directory = (
+            str(text).replace("'", "\\'") for text in (self.config.sweep.name, job.directory)
+        )
+        return [
+            *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine),
+            *("hydra.mode=RUN", f"hydra.job.num={job.number}"),
+            *(f"hydra.run.dir='{directory}'", f"sweep.name='{name}'"),
+        ]

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,8 +59,9 @@ class RunRecord:
     config: dict[str, Any]
     environment: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
+    code_fingerprint: str = ""
     status: Status = "running"
-    error: dict[str, str] | None = None
+    error: dict[str, str] | None = None  # {type, message}, in a sweep also {log_end}
     wall_s: float | None = None
     model: dict[str, Any] | None = None
     startup_s: float | None = None
@@ -91,6 +93,19 @@ class RunRecord:
             temporary.unlink(missing_ok=True)
             raise
         _sync_directory(directory)
+
+    def write_last(self, directory: Path) -> None:
+        """Writes how a run ended: on a full disk over the record that is there.
+
+        Raises the OSError of the first try where neither can be done.
+        """
+        try:
+            self.write(directory)
+        except OSError as error:
+            try:
+                self.overwrite(directory)
+            except OSError:
+                raise error from None
 
     def overwrite(self, directory: Path) -> None:
         """Writes over the `record.json` of a directory, in no more space than it takes.
@@ -135,6 +150,25 @@ class RunRecord:
             raise RecordError(f"{file}: unknown status {record.status!r}")
         record.epochs = epochs
         return record
+
+
+def find_records(paths: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], list[str]]:
+    """The records in and under some paths, in the order of their start, and what cannot be read.
+
+    Returns (directory of the run, record) pairs, and a line for each broken record.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        found = [path] if path.is_file() else sorted(path.rglob(FILE_NAME))
+        files.update(dict.fromkeys(file.resolve() for file in found))
+    records, broken = [], []
+    for file in files:
+        try:
+            records.append((file.parent, RunRecord.read(file)))
+        except RecordError as error:
+            broken.append(str(error))
+    records.sort(key=lambda pair: pair[1].started_at)
+    return records, broken
 
 
 def fresh_directory(wanted: Path) -> Path:

@@ -8,7 +8,6 @@ import errno
 import logging
 import os
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 import hpml
-from hpml import environment
+from hpml import command_line, environment
 from hpml.build import (
     build_data,
     build_epoch_timer,
@@ -31,8 +30,9 @@ from hpml.build import (
     require_device,
 )
 from hpml.cli import causes, run_hydra
-from hpml.config import check, fingerprint, first_line, has_curves, resolve, without_effect
+from hpml.config import check, first_line, has_curves, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
+from hpml.fingerprint import code_fingerprint, fingerprint
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
 from hpml.records import FILE_NAME, RunRecord, now
 
@@ -76,12 +76,14 @@ def train(cfg: DictConfig) -> RunRecord:
     """
     check(cfg)
     directory = Path(cfg.run_dir)
+    config = resolve(cfg)
     record = RunRecord(
         started_at=now(),
-        fingerprint=fingerprint(cfg),
-        command=_command(),
+        fingerprint=fingerprint(config),
+        code_fingerprint=code_fingerprint(config),
+        command=command_line.typed(),
         overrides=_overrides(),
-        config=resolve(cfg),
+        config=config,
         environment={},
     )
     with _outcome(record, directory):
@@ -120,20 +122,12 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
     finally:
         record.wall_s = time.perf_counter() - started
         if writes:
-            _write_last(record, directory)
-
-
-def _write_last(record: RunRecord, directory: Path) -> None:
-    """Writes how the run ended; on a full disk over the record that is there."""
-    try:
-        record.write(directory)
-    except OSError as error:
-        try:
-            record.overwrite(directory)
-        except OSError:
-            if record.status == "completed":  # else an error is told already
-                path = directory / FILE_NAME
-                raise RunFailedError(f"{path}: {error.strerror}") from error
+            try:
+                record.write_last(directory)
+            except OSError as error:
+                if record.status == "completed":  # else an error is told already
+                    path = directory / FILE_NAME
+                    raise RunFailedError(f"{path}: {error.strerror}") from error
 
 
 def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError | None:
@@ -233,7 +227,7 @@ def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
             if key.startswith(f"{group}."):
                 OmegaConf.update(cfg, key, OmegaConf.select(asked, key.removeprefix(f"{group}.")))
     check(cfg)
-    record.config, record.fingerprint = resolve(cfg), fingerprint(cfg)
+    record.config = resolve(cfg)  # the fingerprint remains that of what was asked
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
@@ -323,13 +317,6 @@ def _overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def _command() -> str:
-    """The command line, as it can be typed again."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", spec.name] if spec else [sys.argv[0]]
-    return shlex.join([*program, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from hpml.units import duration_in_words
+
 log = logging.getLogger("hpml")
 
 
@@ -69,17 +71,6 @@ class Forecast(L.Callback):
                 remaining_s = min(remaining_s, callback.time_remaining() or 0)
         if self.longer_than_s < remaining_s < float("inf") and trainer.is_global_zero:
             log.info(f"forecast: {duration_in_words(remaining_s)}; to shorten: {_advice(trainer)}")
-
-
-def duration_in_words(seconds: float) -> str:
-    """A duration as one says it: `about 2 h 35 min`."""
-    minutes = max(1, round(seconds / 60))
-    if minutes < 60:
-        return f"about {minutes} min"
-    hours = minutes // 60
-    if hours < 48:
-        return f"about {hours} h {minutes % 60} min"
-    return f"about {hours // 24} days"
 
 
 def _remaining_batches(trainer: L.Trainer, batch_idx: int) -> float:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpml.records import TIMES, RunRecord
-from hpml.report.collect import find_records, mean, varying_overrides
+from hpml.records import TIMES, RunRecord, find_records
+from hpml.report.collect import mean, varying_overrides
 from hpml.report.epoch_table import PHASES, shown_times
 
 HEADINGS = ("epochs", "epoch s", *PHASES, "samples/s", "val acc")

@@ -1,0 +1,84 @@
+"""The command line: as Hydra reads it, and as it can be typed again."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from hpml.interrupt import JOB
+
+# What a sweep's launcher tells a job about its place in the sweep.
+OF_A_JOB = ("hydra.run.dir=", "hydra.job.num=", "sweep.name=")
+# Hydra's options that take a value
+WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+)
+
+
+def arranged(words: Sequence[str]) -> list[str]:
+    """A command line in the form that Hydra reads, of one that a person may well have typed.
+
+    `-m` goes first: Hydra's parser of options gives up where it stands between overrides. A value
+    with a `=` in it, a path of a sweep's job say, is put into quotes.
+    """
+    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
+    found = ["-m"] if sweeps else []
+    before = ""
+    for word in words:
+        if word not in ("-m", "--multirun"):
+            found.append(word if before in WITH_VALUE else quoted(word, sweeps))
+        before = word
+    return found
+
+
+def quoted(word: str, sweeps: bool = False) -> str:
+    """An override in quotes where it is none without: `evaluate=sweeps/a/seed=1/last.ckpt`.
+
+    In a sweep a comma may end one value or be part of it: that is left to who types it.
+    """
+    key, equals, value = word.partition("=")
+    unclear = sweeps and "," in value
+    if "=" not in value or word.startswith("-") or set("'\"\\${}") & set(value) or unclear:
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return f"{key}{equals}'{value}'"
+    return word
+
+
+def options(words: Sequence[str]) -> list[str]:
+    """The options among the words, such as `--config-dir mine`, without `-m` and the overrides."""
+    found, before = [], ""
+    for word in words:
+        if before in WITH_VALUE or (word.startswith("-") and word not in ("-m", "--multirun")):
+            found.append(word)
+        before = word
+    return found
+
+
+def program() -> list[str]:
+    """How this program is started, without its arguments: `-m hpml.train`, or a file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", spec.name] if spec else [sys.argv[0]]
+
+
+def typed(*more: str) -> str:
+    """The command line as it can be typed again, with some overrides more.
+
+    For a sweep's job it is that of a run like it, in a directory of its own.
+    """
+    start = ["python", *program()] if program()[0] == "-m" else program()
+    left_out = OF_A_JOB if JOB in os.environ else ()
+    words = [word for word in sys.argv[1:] if not word.startswith(left_out)]
+    return shlex.join([*start, *words, *more])

@@ -1,0 +1,90 @@
+"""What identifies a run: its configuration, and the sources that it runs."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+# Keys that say where a run's own files go, or how it is watched: not what it computes.
+NOT_IN_FINGERPRINT = (
+    "run_dir",
+    "output_dir",
+    "sweep",
+    "logger",
+    "callbacks.progress_bar",
+    "callbacks.forecast",
+    "data.download",
+    "data.verify",
+    "timing.every_n_steps",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
+# What starts runs and reads their records, but has no part in one.
+NOT_IN_A_RUN = ("report", "sweep", "launcher.py")
+# Their versions are in the record's environment.
+INSTALLED = ("hpml", "torch", "torchvision", "lightning")
+
+
+def identifying(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that says what is computed, as dotted keys."""
+    leaves = dict(_leaves(config))
+    return {
+        key: value
+        for key, value in leaves.items()
+        if not any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
+    }
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """64 hexadecimal digits over a resolved configuration without NOT_IN_FINGERPRINT."""
+    text = json.dumps(identifying(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_fingerprint(config: dict[str, Any]) -> str:
+    """64 hexadecimal digits over our sources and the modules that the configuration names.
+
+    A module is named by a `_target_`; torch, torchvision and Lightning are left out.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(PACKAGE.rglob("*.py")):
+        if source.relative_to(PACKAGE).parts[0] not in NOT_IN_A_RUN:
+            digest.update(source.read_bytes())
+    targets = {str(value) for key, value in _leaves(config) if key.endswith("_target_")}
+    for target in sorted(targets):
+        if target.partition(".")[0] not in INSTALLED:
+            source_of = _source_of(target)
+            digest.update(source_of.read_bytes() if source_of else b"")
+    return digest.hexdigest()
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all that is not a dictionary, and of empty ones."""
+    if isinstance(node, dict) and node:
+        for key, child in node.items():
+            yield from _leaves(child, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _source_of(target: str) -> Path | None:
+    """The file of the module in a dotted name, found without importing any of it."""
+    found: Path | None = None
+    folders: list[str] | None = [folder or "." for folder in sys.path]
+    name = ""
+    for part in target.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            break
+        if spec.has_location and spec.origin is not None:
+            found = Path(spec.origin)
+        if spec.submodule_search_locations is None:
+            break
+        folders = list(spec.submodule_search_locations)
+    return found

@@ -1,0 +1,7 @@
+"""stub"""
+
+from hpml.report.sweep_table import print_table
+
+
+def make_report(paths, output):
+    print_table(paths)

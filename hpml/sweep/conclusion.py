@@ -1,0 +1,34 @@
+"""The end of a sweep: its report, what failed, and how it goes on."""
+
+import logging
+import shlex
+from pathlib import Path
+
+from hpml import command_line
+
+log = logging.getLogger("hpml")
+
+# Names of the jobs that failed in this process's sweep. Hydra's launcher and callbacks do not know
+# each other, and a sweeper may call the launcher several times.
+failed_jobs: list[str] = []
+
+
+def conclude(directory: Path) -> int:
+    """Makes the report, names what failed, and returns the exit code."""
+    try:
+        from hpml.report.make import make_report
+
+        make_report([directory], directory)
+    except (OSError, ImportError) as error:  # a full disk; the records remain
+        log.warning(f"warning: no report: {error}")
+    if failed_jobs:
+        noun = "job" if len(failed_jobs) == 1 else "jobs"
+        log.error(f"failed: {len(failed_jobs)} {noun}: {', '.join(failed_jobs)}")
+    return 1 if failed_jobs else 0
+
+
+def command_to_go_on(directory: Path) -> str:
+    """The command line that starts a sweep again where it stopped."""
+    words = command_line.typed()
+    named = any(word.startswith(("sweep.name=", "hydra.sweep.dir=")) for word in shlex.split(words))
+    return words if named else command_line.typed(f"sweep.name={directory.name}")

@@ -1,0 +1,104 @@
+"""How long jobs take and how much disk they fill, judged by those that are like them."""
+
+import json
+import socket
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hpml.records import FILE_NAME, RecordError, RunRecord
+from hpml.report.collect import mean
+from hpml.sweep.jobs import Job
+from hpml.units import duration_in_words, size_in_words
+
+# Earlier runs that are looked at: the newest of these.
+MOST_RECORDS = 200
+# What an epoch's time depends on, most of all. Not optimizers, which differ by little.
+OF_LIKENESS = ("data", "model", "device", "compile", "channels_last", "evaluate")
+OF_TRAINER = ("devices", "precision", "limit_train_batches", "limit_val_batches", "max_steps")
+# Where data lies and how its reading is checked.
+NOT_OF_DATA = ("root", "seed", "download", "verify", "num_workers", "persistent_workers")
+
+
+class Estimate:
+    """Learns from each completed run; jobs that are alike take as long, by their epochs."""
+
+    def __init__(self) -> None:
+        self._by_setting: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._by_likeness: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+
+    def learn_from_earlier(self, output_dir: Path) -> None:
+        """From the newest runs and sweeps under an output directory, of this host."""
+        patterns = (f"runs/*/*/{FILE_NAME}", f"sweeps/*/*/{FILE_NAME}")
+        files = [file for pattern in patterns for file in output_dir.glob(pattern)]
+        dated = []
+        for file in files:
+            try:
+                dated.append((file.stat().st_mtime, file))
+            except OSError:  # another sweep clears its folders
+                continue
+        for _, file in sorted(dated, reverse=True)[:MOST_RECORDS]:
+            try:
+                record = RunRecord.read(file)
+            except RecordError:
+                continue
+            if record.environment.get("host") == socket.gethostname():
+                self.learn(file.parent, record)
+
+    def learn(
+        self, directory: Path, record: RunRecord, job: Job | None = None, took_s: float = 0.0
+    ) -> None:
+        """From a run, if it is complete; from a job of this sweep, with what it took in all."""
+        epochs = len(record.epochs)
+        if record.status != "completed" or record.wall_s is None or not epochs:
+            return
+        epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
+        facts = (max(record.wall_s, took_s) - epochs_s, epochs_s / epochs, _size(directory))
+        self._by_likeness[likeness(record.config)].append(facts)
+        if job is not None:
+            self._by_setting[job.setting].append(took_s)
+
+    def seconds(self, jobs: Sequence[Job], at_once: int = 1) -> float | None:
+        """For some jobs; None where nothing like any of them is known."""
+        each = mean([known[0] for job in jobs if (known := self._one(job)) is not None])
+        return None if each is None else each * len(jobs) / at_once
+
+    def in_words(self, jobs: Sequence[Job], at_once: int = 1) -> str | None:
+        """Time and disk: `about 7 min and 31 MB`; None where nothing is known."""
+        seconds = self.seconds(jobs, at_once)
+        size = mean([known[1] for job in jobs if (known := self._one(job)) is not None])
+        if seconds is None or size is None:
+            return None
+        return f"{duration_in_words(seconds)} and {size_in_words(size * len(jobs))}"
+
+    def _one(self, job: Job) -> tuple[float, float] | None:
+        like = self._by_likeness.get(job.likeness)
+        if like is None:  # of those that ran in this sweep
+            like = [facts for facts_of in self._by_likeness.values() for facts in facts_of]
+            if not self._by_setting:
+                return None
+        around, epoch, size = (mean(values) or 0.0 for values in zip(*like, strict=True))
+        own = mean(self._by_setting.get(job.setting, []))
+        return own if own is not None else around + epoch * (job.epochs or 1), size
+
+
+def likeness(config: dict[str, Any]) -> str:
+    """The part of a resolved configuration by which runs take about the same time."""
+    part: dict[str, Any] = {key: config.get(key) for key in OF_LIKENESS}
+    if isinstance(part["data"], dict):
+        part["data"] = {k: v for k, v in part["data"].items() if k not in NOT_OF_DATA}
+    trainer = config.get("trainer") or {}
+    part["trainer"] = {key: trainer.get(key) for key in OF_TRAINER}
+    return json.dumps(part, sort_keys=True, default=str)
+
+
+def _size(directory: Path) -> int:
+    """Bytes of the files in and below a directory."""
+    size = 0
+    for file in directory.rglob("*"):
+        try:
+            size += file.lstat().st_size
+        except OSError:
+            continue
+    return size

@@ -1,0 +1,75 @@
+"""The jobs of a sweep: their names, and the order in which they run."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, before it runs.
+
+    `number` counts as Hydra does, `setting` is what it has in common with its repeats, `likeness`
+    identifies what takes about as long. The fingerprint is that of its configuration, the
+    `code_fingerprint` that of its sources.
+    """
+
+    number: int
+    name: str
+    overrides: tuple[str, ...]
+    setting: tuple[str, ...]
+    directory: Path
+    fingerprint: str
+    code_fingerprint: str
+    likeness: str
+    device: str
+    processes: int | str
+    epochs: int | None
+    monitor: str
+
+
+def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[str]:
+    """The name of each job's folder: the overrides in which the jobs differ.
+
+    A job's number where nothing varies, or where the names would not tell the jobs apart.
+    """
+    jobs = [
+        {
+            override.key_or_group: override.input_line or ""
+            for override in OverridesParser.create().parse_overrides(list(overrides))
+        }
+        for overrides in job_overrides
+    ]
+    keys = list(dict.fromkeys(key for job in jobs for key in job))
+    varying = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+    names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
+    if "" in names or len(set(names)) < len(names):
+        return [str(first_index + offset) for offset in range(len(jobs))]
+    return names
+
+
+def setting(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides without the seed: what is the same in all repeats."""
+    return tuple(override for override in overrides if not override.startswith("seed="))
+
+
+def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
+    """An order of jobs in which all settings come once before any comes again.
+
+    A machine that grows warm, or busy, then slows all settings alike.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    turns = []
+    for index, of_job in enumerate(settings):
+        turns.append((seen[of_job], index))
+        seen[of_job] += 1
+    return [index for _, index in sorted(turns)]
+
+
+def _as_folder(name: str) -> str:
+    """A name with nothing in it that a folder's name cannot hold on some system, nor too long."""
+    return re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200]

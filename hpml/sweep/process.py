@@ -1,0 +1,176 @@
+"""A job's process: alone in its group, its output kept, nothing of it left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import psutil
+
+from hpml.interrupt import JOB
+
+try:  # what Unix has
+    import pty
+    import termios
+except ImportError:
+    pty = None  # type: ignore[assignment]
+
+LOG = "output.log"
+TAIL_LINES = 20
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class JobProcess:
+    """Starts a command in a session of its own; `output.log` keeps what it prints.
+
+    The command's standard input is a pipe that closes when this process ends, whatever ends it:
+    `hpml.interrupt.end_with_launcher` in the job waits for that, and ends all of the job's processes.
+
+    Args:
+        command: the program and its arguments.
+        directory: of the job; it exists.
+        shown: the job's output goes to this process's terminal too, with a moving progress bar
+            where it is one.
+        environment: variables for the job, besides ours.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        shown: bool,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.directory = directory
+        self._started = time.monotonic()
+        self._terminal = shown and pty is not None and sys.stdout.isatty()
+        reader, writer = _terminal() if self._terminal else os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=writer,
+                stderr=writer,
+                env=os.environ | environment | {JOB: str(directory.resolve())},
+                start_new_session=True,
+            )
+        finally:
+            os.close(writer)
+        self._output = _Output(reader, directory / LOG, shown)
+        self._output.start()
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self._started
+
+    @property
+    def tail(self) -> str:
+        """The last TAIL_LINES lines of its output."""
+        return "\n".join(self._output.tail)
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self._terminal:
+            self._output.resize()
+        return self._process.poll()
+
+    def send(self, number: int, to_all: bool = True) -> None:
+        """Sends a signal to all of the job's processes, or to the first alone."""
+        with suppress(ProcessLookupError):
+            if to_all and hasattr(os, "killpg"):
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
+
+    def clear(self) -> None:
+        """Kills whatever is left of the job, also what has left its group, and ends the log."""
+        self.send(getattr(signal, "SIGKILL", signal.SIGTERM))
+        kill_processes_of(self.directory)
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._output.join(timeout=5)
+
+
+def kill_processes_of(directory: Path) -> None:
+    """Kills the processes of jobs in a directory, or below it, that somebody left behind."""
+    top = directory.resolve()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            job = process.environ().get(JOB)
+            if job and Path(job).is_relative_to(top) and process.pid != os.getpid():
+                process.kill()
+
+
+class _Output(threading.Thread):
+    """Takes a job's output from its end of a pipe or terminal to the log, and shows it."""
+
+    def __init__(self, reader: int, path: Path, shown: bool) -> None:
+        super().__init__(name="output", daemon=True)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._reader = reader
+        self._path = path
+        self._log: TextIO | None = None
+        self._shown: BinaryIO | None = sys.stdout.buffer if shown else None
+        self._size: os.terminal_size | None = None
+
+    def run(self) -> None:
+        """Reads to the end; neither a full disk nor a closed terminal may hold up the job."""
+        with suppress(OSError):
+            self._log = self._path.open("w", encoding="utf-8")
+        line = b""
+        while chunk := self._read():
+            if self._shown is not None:
+                with suppress(OSError, ValueError):
+                    self._shown.write(chunk)
+                    self._shown.flush()
+            *lines, line = (line + chunk).split(b"\n")
+            self._keep(lines)
+        if line:
+            self._keep([line])
+        os.close(self._reader)
+        if self._log is not None:
+            with suppress(OSError):
+                self._log.close()
+
+    def resize(self) -> None:
+        """Gives the job's terminal the size of ours."""
+        with suppress(OSError):
+            size = os.get_terminal_size(sys.stdout.fileno())
+            if size != self._size:
+                self._size = size
+                termios.tcsetwinsize(self._reader, (size.lines, size.columns))
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._reader, 65536)
+        except OSError:  # a terminal's other side has closed
+            return b""
+
+    def _keep(self, lines: Sequence[bytes]) -> None:
+        """Of a line that was drawn over, the last state."""
+        texts = [line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace") for line in lines]
+        texts = [_ESCAPES.sub("", text) for text in texts]
+        self.tail.extend(texts)
+        if self._log is not None:
+            with suppress(OSError):
+                self._log.writelines(f"{text}\n" for text in texts)
+                self._log.flush()
+
+
+def _terminal() -> tuple[int, int]:
+    """Our end and the job's end of a terminal that passes lines on as they are."""
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    return ours, theirs

@@ -1,0 +1,206 @@
+"""Runs jobs, one at a time or one on each GPU, and sees each to the end of its record."""
+
+import logging
+import shlex
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpml.interrupt import Interrupted, signals_held
+from hpml.records import RecordError, RunRecord, Status, now
+from hpml.sweep.estimate import Estimate
+from hpml.sweep.jobs import Job
+from hpml.sweep.ledger import clear_directory
+from hpml.sweep.process import LOG, JobProcess
+from hpml.units import duration_in_words
+
+log = logging.getLogger("hpml")
+
+POLL_S = 0.05
+# For an interrupted job to end in order; for a hanging one to say where it hangs.
+GRACE_S = 60.0
+LAST_WORDS_S = 5.0
+
+
+@dataclass(frozen=True)
+class HowToRun:
+    """A sweep's jobs, apart from which ones.
+
+    Attributes:
+        command: of a job.
+        config: of a job, resolved.
+        slots: the environment of each job that runs at a time.
+        timeout_s: for one job; None for no limit.
+        fail_fast: start no other job after one has failed.
+    """
+
+    command: Callable[[Job], list[str]]
+    config: Callable[[Job], dict[str, Any]]
+    slots: Sequence[Mapping[str, str]]
+    timeout_s: float | None
+    fail_fast: bool
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: JobProcess
+    slot: Mapping[str, str]
+    command: list[str]
+    started_at: str
+    oom_kills: int
+
+
+class Runner:
+    """Runs jobs; `records` holds how each has ended, `failed` those that did not complete.
+
+    Args:
+        how: see HowToRun.
+        estimate: learns from each job.
+        done: how many of the sweep's jobs need not run.
+    """
+
+    def __init__(self, how: HowToRun, estimate: Estimate, done: int) -> None:
+        self.records: dict[Job, RunRecord] = {}
+        self.failed: list[Job] = []
+        self._how = how
+        self._estimate = estimate
+        self._done = done
+        self._free = list(how.slots)
+        self._running: list[_Running] = []
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Runs the jobs in their order.
+
+        Raises Interrupted after a signal, when those that ran have ended.
+        """
+        waiting = deque(jobs)
+        total = self._done + len(jobs)
+        try:
+            while waiting or self._running:
+                while waiting and self._free:
+                    with signals_held():
+                        self._announce(total, list(waiting))
+                        self._start(waiting.popleft())
+                time.sleep(POLL_S)
+                with signals_held():
+                    for running in list(self._running):
+                        self._look(running)
+                if self.failed and self._how.fail_fast:
+                    self._end_all(signal.SIGTERM)
+                    if waiting:
+                        log.error(f"sweep.fail_fast=true: {len(waiting)} jobs were not started")
+                    return
+        except Interrupted as interrupted:
+            self._end_all(interrupted.signal_number)
+            raise
+        finally:  # after an error of our own
+            for running in self._running:
+                running.process.clear()
+
+    def _announce(self, total: int, waiting: Sequence[Job]) -> None:
+        number = total - len(waiting) + 1
+        left = self._estimate.seconds(waiting, len(self._how.slots))
+        told = "" if left is None else f"; {duration_in_words(left)} left"
+        log.info(f"\njob {number} of {total}: {waiting[0].name}{told}")
+
+    def _start(self, job: Job) -> None:
+        clear_directory(job.directory)
+        slot, command = self._free.pop(0), self._how.command(job)
+        # a crash and a hang then show where in Python they are
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **slot}
+        process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
+        self._running.append(_Running(job, process, slot, command, now(), _oom_kills()))
+
+    def _look(self, running: _Running) -> None:
+        process, timeout_s = running.process, self._how.timeout_s
+        exit_code = process.poll()
+        if exit_code is not None:
+            self._conclude(running, _cause(exit_code, running.oom_kills))
+        elif timeout_s is not None and process.seconds > timeout_s:
+            process.send(signal.SIGABRT, to_all=False)
+            _wait_for([running], LAST_WORDS_S)
+            took = f"took longer than sweep.timeout_s={timeout_s:g}"
+            self._conclude(running, {"type": "Timeout", "message": took})
+
+    def _end_all(self, number: int) -> None:
+        for running in self._running:
+            running.process.send(number)
+        _wait_for(self._running, GRACE_S)
+        name = signal.Signals(number).name
+        for running in list(self._running):
+            self._conclude(running, {"type": "Interrupted", "message": name}, "interrupted")
+
+    def _conclude(
+        self, running: _Running, cause: dict[str, str], status: Status = "failed"
+    ) -> None:
+        """Clears up after a job, and completes its record where the job could not."""
+        job, process = running.job, running.process
+        seconds = process.seconds
+        process.clear()
+        self._running.remove(running)
+        self._free.append(running.slot)
+        try:
+            record = RunRecord.read(job.directory)
+        except RecordError:
+            record = self._record_of(running)
+        self.records[job] = record
+        if record.status == "completed":
+            self._estimate.learn(job.directory, record, job, seconds)
+            if cause["type"].startswith("SIG"):
+                log.warning(f"warning: {job.name}: complete; then {cause['message']}")
+        else:
+            if record.status == "running":
+                record.status, record.error, record.wall_s = status, cause, seconds
+            record.error = (record.error or cause) | {"log_end": process.tail}
+            with suppress(OSError):
+                record.write_last(job.directory)
+            if status == "failed":
+                self.failed.append(job)
+                first = record.error["message"].partition("\n")[0]
+                log.error(f"{record.status}: {job.name}: {first}; see {job.directory / LOG}")
+
+    def _record_of(self, running: _Running) -> RunRecord:
+        """A record for a job that did not come to begin one."""
+        job = running.job
+        return RunRecord(
+            started_at=running.started_at,
+            fingerprint=job.fingerprint,
+            code_fingerprint=job.code_fingerprint,
+            command=shlex.join(running.command),
+            overrides=list(job.overrides),
+            config=self._how.config(job),
+            environment={"host": socket.gethostname()},
+        )
+
+
+def _wait_for(running: Sequence[_Running], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(one.process.poll() is None for one in running):
+        time.sleep(POLL_S)
+
+
+def _cause(exit_code: int, oom_kills_before: int) -> dict[str, str]:
+    """What is known of a death from the outside."""
+    memory = "; the system was out of memory" if _oom_kills() > oom_kills_before else ""
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        words = {"SIGSEGV": "segmentation fault (SIGSEGV)"}.get(name, f"killed by {name}")
+        return {"type": name, "message": words + memory}
+    early = " before it was complete" if exit_code == 0 else ""
+    return {"type": "SystemExit", "message": f"ended with exit code {exit_code}{early}{memory}"}
+
+
+def _oom_kills() -> int:
+    """How many processes Linux has killed so far for want of memory; 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,23 @@
+"""Durations and sizes, as one says them."""
+
+
+def duration_in_words(seconds: float) -> str:
+    """A duration that is known roughly: `about 2 h 35 min`."""
+    if seconds < 55:
+        return f"about {max(1, round(seconds / 5) * 5)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours = minutes // 60
+    if hours < 48:
+        return f"about {hours} h {minutes % 60} min"
+    return f"about {hours // 24} days"
+
+
+def size_in_words(size: float) -> str:
+    """A number of bytes in decimal units: `84 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

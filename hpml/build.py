@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.config import first_line, resolve
 from hpml.errors import UserError
+from hpml.fingerprint import NOT_IN_FINGERPRINT
 
 if TYPE_CHECKING:
     import lightning as L
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from hpml.callbacks import EpochTimer
 
 log = logging.getLogger("hpml")
+
+# Keys that a run's entry in TensorBoard's HParams always has.
+COMPARED = (
+    "optimizer.lr",
+    "data.batch_size",
+    "data.num_workers",
+    "data.pipeline",
+    "device",
+    "seed",
+)
 
 
 def quiet_lightning() -> None:
@@ -179,6 +190,25 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
         mode=_mode(cfg),
     )
     return [last, best]
+
+
+def settings(cfg: DictConfig) -> dict[str, bool | int | float | str]:
+    """What one compares runs by, for TensorBoard's HParams: the options chosen of the groups, some
+    keys of all runs, and those that the command line gives.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    groups = ("data", "model", "optimizer", "scheduler")
+    found: dict[str, bool | int | float | str] = {}
+    found |= {group: name_of(cfg[group]) if cfg.get(group) else "none" for group in groups}
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given = [override.lstrip("+").partition("=")[0] for override in overrides]
+    for key in dict.fromkeys([*COMPARED, *given]):
+        value = OmegaConf.select(cfg, key)
+        ours = key.partition(".")[0] in NOT_IN_FINGERPRINT
+        if not ours and isinstance(value, bool | int | float | str):
+            found[key] = value
+    return found
 
 
 def _mode(cfg: DictConfig) -> str:

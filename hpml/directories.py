@@ -1,6 +1,7 @@
 """Hydra's callbacks that give a run, and a sweep, a directory of its own."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,8 @@ from omegaconf import DictConfig, flag_override
 from hpml.config import check, refuse_lists
 from hpml.errors import UserError
 from hpml.records import fresh_directory
+
+HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 
 
 class RunDirectory(Callback):
@@ -37,8 +40,11 @@ class RunDirectory(Callback):
 class SweepDirectory(Callback):
     """The directory of a sweep: fresh, or the one of its name, and then for one sweep at a time.
 
-    It works with any launcher: at the end stands the report.
+    It works with any launcher: at the end stands the report. A dry run leaves all as it was.
     """
+
+    def __init__(self) -> None:
+        self._there_before: bytes | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Finds the name and takes the lock; the launcher checks the jobs."""
@@ -51,8 +57,11 @@ class SweepDirectory(Callback):
                 if not (named or config.sweep.dry_run):
                     config.hydra.sweep.dir = fresh_dir(config.hydra.sweep.dir)
                     config.sweep.name = Path(config.hydra.sweep.dir).name
+            directory = Path(config.hydra.sweep.dir)
             if not config.sweep.dry_run:
-                lock(Path(config.hydra.sweep.dir))
+                lock(directory)
+            elif (directory / HYDRAS_FILE).exists():
+                self._there_before = (directory / HYDRAS_FILE).read_bytes()
         except UserError as error:
             refuse(str(error))
 
@@ -60,8 +69,15 @@ class SweepDirectory(Callback):
         """Makes the report, and ends the program with exit code 1 if jobs have failed."""
         from hpml.sweep.conclusion import conclude
 
+        directory = Path(config.hydra.sweep.dir)
         if not config.sweep.dry_run:
-            sys.exit(conclude(Path(config.hydra.sweep.dir)))
+            sys.exit(conclude(directory))
+        if self._there_before is not None:
+            (directory / HYDRAS_FILE).write_bytes(self._there_before)
+            return
+        (directory / HYDRAS_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there
+            directory.rmdir()
 
 
 def given(config: DictConfig, key: str) -> bool:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from hpml.command_line import options, program
 from hpml.errors import UserError
 from hpml.sweep.jobs import Job, interleaved, job_names, setting
+from hpml.units import counted
 
 log = logging.getLogger("hpml")
 
@@ -83,7 +84,7 @@ class SweepLauncher(Launcher):
         except Interrupted:
             failed_jobs.extend(job.name for job in runner.failed)
             conclude(self._directory)
-            log.error(f"to go on: {command_to_go_on(self._directory)}")
+            log.error("to go on: %s", command_to_go_on(self._directory))  # noqa: TRY400 - no error
             raise
         failed_jobs.extend(job.name for job in runner.failed)
         if runner.failed and wanted.fail_fast:
@@ -198,7 +199,7 @@ class SweepLauncher(Launcher):
     def _announce(
         self, jobs: Sequence[Job], waiting: Sequence[Job], estimate: Any, at_once: int
     ) -> None:
-        told = f"sweep {self._directory}: {len(jobs)} jobs"
+        told = f"sweep {self._directory}: {counted(len(jobs), 'job')}"
         if len(waiting) < len(jobs):
             told += f", {len(jobs) - len(waiting)} of them complete"
         cost = estimate.in_words(waiting, at_once)

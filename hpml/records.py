@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
+# Types of error whose messages are sentences of ours.
+SAYS_ITSELF = ("UserError", "DataError", "RunFailedError", "Timeout", "SIG")
 _T = TypeVar("_T")
 Status = Literal["running", "completed", "failed", "interrupted"]
 TIMES = ("epoch_s", "data_s", "transfer_s", "train_s", "validation_s", "other_s")
@@ -59,6 +61,7 @@ class RunRecord:
     config: dict[str, Any]
     environment: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
+    choices: dict[str, str] = field(default_factory=dict)  # the option of each group
     code_fingerprint: str = ""
     status: Status = "running"
     error: dict[str, str] | None = None  # {type, message}, in a sweep also {log_end}
@@ -74,6 +77,14 @@ class RunRecord:
         """A metric of the last epoch that has it; None where none has."""
         known = (epoch.metrics.get(name) for epoch in reversed(self.epochs))
         return next((value for value in known if value is not None), None)
+
+    @property
+    def cause(self) -> str:
+        """Why a run did not complete, in one line; empty where nothing is known."""
+        if self.error is None:
+            return ""
+        kind, message = self.error["type"], self.error["message"].strip().partition("\n")[0]
+        return message if kind.startswith(SAYS_ITSELF) else f"{kind}: {message}".rstrip(": ")
 
     def write(self, directory: Path) -> None:
         """Writes `record.json` into a directory; a reader sees the old one or the new one, whole.
@@ -152,23 +163,20 @@ class RunRecord:
         return record
 
 
-def find_records(paths: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], list[str]]:
-    """The records in and under some paths, in the order of their start, and what cannot be read.
+def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | RecordError"]]:
+    """The records in and under some paths, each with the directory of its run, one at a time.
 
-    Returns (directory of the run, record) pairs, and a line for each broken record.
+    What cannot be read comes as the error that says why.
     """
     files: dict[Path, None] = {}
     for path in paths:
         found = [path] if path.is_file() else sorted(path.rglob(FILE_NAME))
         files.update(dict.fromkeys(file.resolve() for file in found))
-    records, broken = [], []
     for file in files:
         try:
-            records.append((file.parent, RunRecord.read(file)))
+            yield file.parent, RunRecord.read(file)
         except RecordError as error:
-            broken.append(str(error))
-    records.sort(key=lambda pair: pair[1].started_at)
-    return records, broken
+            yield file.parent, error
 
 
 def fresh_directory(wanted: Path) -> Path:

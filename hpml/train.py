@@ -28,6 +28,7 @@ from hpml.build import (
     name_of,
     quiet_lightning,
     require_device,
+    settings,
 )
 from hpml.cli import causes, run_hydra
 from hpml.config import check, first_line, has_curves, resolve, without_effect
@@ -83,6 +84,7 @@ def train(cfg: DictConfig) -> RunRecord:
         code_fingerprint=code_fingerprint(config),
         command=command_line.typed(),
         overrides=_overrides(),
+        choices=_choices(),
         config=config,
         environment={},
     )
@@ -153,7 +155,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         import torch
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from hpml.callbacks import DataLoadTimer, RunRecorder, TrainTimer
+        from hpml.callbacks import DataLoadTimer, HParams, RunRecorder, TrainTimer
         from hpml.model import describe
 
     quiet_lightning()
@@ -166,7 +168,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     record.model["flops_per_sample"] = _flops(module, data)
     timer = build_epoch_timer(cfg, record.model["flops_per_sample"])
     recorder = RunRecorder(directory, timer, record)
-    timers = [DataLoadTimer(), TrainTimer(), timer, recorder]
+    timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(settings(cfg))]
     trainer = build_trainer(cfg, [*timers, *checkpoints(cfg, directory)])
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
@@ -317,6 +319,15 @@ def _overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def _choices() -> dict[str, str]:
+    """What was chosen of each group of ours."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    chosen = {str(group): str(option) for group, option in choices.items() if option is not None}
+    return {group: option for group, option in chosen.items() if not group.startswith("hydra/")}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,11 @@
-"""Durations and sizes, as one says them."""
+"""Counts, durations and sizes, as one says them."""
+
+from pathlib import Path
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def duration_in_words(seconds: float) -> str:
@@ -21,3 +28,14 @@ def size_in_words(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def size_of(directory: Path) -> int:
+    """Bytes of the files in and below a directory."""
+    size = 0
+    for file in directory.rglob("*"):
+        try:
+            size += file.lstat().st_size
+        except OSError:
+            continue
+    return size

@@ -5,6 +5,7 @@ from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.forecast import Forecast
 from hpml.callbacks.honours_signals import HonoursSignals
+from hpml.callbacks.hparams import HParams
 from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.progress_bar import ProgressBar
 from hpml.callbacks.run_recorder import RunRecorder
@@ -15,6 +16,7 @@ __all__ = [
     "DataLoadTimer",
     "EpochTimer",
     "Forecast",
+    "HParams",
     "HonoursSignals",
     "ProgressBar",
     "RunRecorder",

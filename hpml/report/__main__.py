@@ -1,26 +1,40 @@
-"""`python -m hpml.report PATH…`: a table over the runs found under the paths."""
+"""`python -m hpml.report PATH…`: compares the runs found under the paths."""
 
 import argparse
 import sys
 from pathlib import Path
-
-from hpml.report.sweep_table import print_table
 
 
 def main() -> None:
     """The program `python -m hpml.report`."""
     parser = argparse.ArgumentParser(prog="hpml report", description=__doc__)
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, a tree"
+        "paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, a folder of them"
     )
-    paths: list[Path] = parser.parse_args().paths
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the report's folder; without it the first PATH"
+    )
+    parser.add_argument("--title", help="the page's heading")
+    given = parser.parse_args()
+    paths: list[Path] = given.paths
     for path in paths:
         if not path.exists():
-            print(f"error: {path}: there is no such file or folder", file=sys.stderr)
-            sys.exit(2)
-    if not print_table(paths):
-        print(f"error: no record.json under {', '.join(map(str, paths))}", file=sys.stderr)
-        sys.exit(2)
+            _refuse(f"{path}: there is no such file or folder")
+    from hpml.report.make import PAGE, make_report
+
+    first = paths[0] if paths[0].is_dir() else paths[0].parent
+    folder: Path = given.output or first
+    try:
+        if not make_report(paths, folder, given.title):
+            _refuse(f"no record.json under {', '.join(map(str, paths))}")
+    except OSError as error:
+        _refuse(f"{error.filename or folder}: {error.strerror}; give --output DIR")
+    print(f"report: {folder / PAGE}")
+
+
+def _refuse(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,80 @@
-"""Finds records under paths, and what varies between them."""
+"""From records to runs: what a comparison needs of each, in little memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from hpml.records import RunRecord
+from hpml.fingerprint import identifying
+from hpml.records import TIMES, EpochRecord, RecordError, RunRecord, read_records
+
+ACCURACY = "val/accuracy"
+# Measures of a run that stand in its tables, besides its metrics.
+MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "samples_per_s")
 
 
-def varying_overrides(records: Sequence[RunRecord]) -> list[str]:
-    """For each record, the overrides that not all of them share: `optimizer=adam, seed=1`."""
-    shared = set.intersection(*(set(record.overrides) for record in records)) if records else set()
-    return [
-        ", ".join(override for override in record.overrides if override not in shared)
-        for record in records
-    ]
+@dataclass
+class Run:
+    """One run, and the directory that holds its record."""
+
+    directory: Path
+    record: RunRecord
+
+    @property
+    def completed(self) -> bool:
+        """Whether it came to its end."""
+        return self.record.status == "completed"
+
+    @property
+    def seed(self) -> int | None:
+        """Of the run; None where its configuration is not known."""
+        return self.record.config.get("seed")
+
+    @cached_property
+    def leaves(self) -> dict[str, object]:
+        """What identifies the run, by dotted keys."""
+        return identifying(self.record.config)
+
+    @cached_property
+    def epochs(self) -> list[EpochRecord]:
+        """The whole epochs; those that were cut short if there are no others."""
+        whole = [epoch for epoch in self.record.epochs if not epoch.partial]
+        return whole or self.record.epochs
+
+    @cached_property
+    def measures(self) -> dict[str, float | None]:
+        """Means over the epochs in seconds, by the names in MEASURES.
+
+        `steady_epoch_s` leaves out the first epoch, which pays for what happens only once; None
+        where there is no other.
+        """
+        times = {name: mean(epoch.time[name] for epoch in self.epochs) for name in TIMES}
+        samples, epoch_s = mean(epoch.samples for epoch in self.epochs), times["epoch_s"]
+        later = [epoch.time["epoch_s"] for epoch in self.epochs if epoch.epoch > 0]
+        return times | {
+            "steady_epoch_s": mean(later),
+            "samples_per_s": samples / epoch_s if samples and epoch_s else None,
+        }
 
 
-def mean(values: Sequence[float | None]) -> float | None:
+def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs in and under some paths, in the order of their start, and what cannot be read.
+
+    The second is a line for each broken record.
+    """
+    runs, broken = [], []
+    for directory, record in read_records(paths):
+        if isinstance(record, RecordError):
+            broken.append(str(record))
+            continue
+        for epoch in record.epochs:  # of ten thousand runs these would fill the memory
+            epoch.train_split = epoch.other_split = epoch.step_ms = None
+        runs.append(Run(directory, record))
+    runs.sort(key=lambda run: run.record.started_at)
+    return runs, broken
+
+
+def mean(values: Iterable[float | None]) -> float | None:
     """The mean of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from hpml import command_line
+from hpml.units import counted, size_in_words, size_of
 
 log = logging.getLogger("hpml")
 
@@ -16,14 +17,16 @@ failed_jobs: list[str] = []
 def conclude(directory: Path) -> int:
     """Makes the report, names what failed, and returns the exit code."""
     try:
-        from hpml.report.make import make_report
+        from hpml.report.make import PAGE, make_report
 
-        make_report([directory], directory)
+        make_report([directory], directory, f"Sweep {directory.name}")
+        log.info(f"report: {directory / PAGE} ({size_in_words(size_of(directory))} on the disk)")
     except (OSError, ImportError) as error:  # a full disk; the records remain
         log.warning(f"warning: no report: {error}")
+    if next(directory.glob("*/events.out.tfevents.*"), None) is not None:
+        log.info(f"curves: tensorboard --logdir {shlex.quote(str(directory))}")
     if failed_jobs:
-        noun = "job" if len(failed_jobs) == 1 else "jobs"
-        log.error(f"failed: {len(failed_jobs)} {noun}: {', '.join(failed_jobs)}")
+        log.error(f"failed: {counted(len(failed_jobs), 'job')}: {', '.join(failed_jobs)}")
     return 1 if failed_jobs else 0
 
 

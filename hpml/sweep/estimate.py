@@ -10,7 +10,7 @@ from typing import Any
 from hpml.records import FILE_NAME, RecordError, RunRecord
 from hpml.report.collect import mean
 from hpml.sweep.jobs import Job
-from hpml.units import duration_in_words, size_in_words
+from hpml.units import duration_in_words, size_in_words, size_of
 
 # Earlier runs that are looked at: the newest of these.
 MOST_RECORDS = 200
@@ -54,7 +54,7 @@ class Estimate:
         if record.status != "completed" or record.wall_s is None or not epochs:
             return
         epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
-        facts = (max(record.wall_s, took_s) - epochs_s, epochs_s / epochs, _size(directory))
+        facts = (max(record.wall_s, took_s) - epochs_s, epochs_s / epochs, size_of(directory))
         self._by_likeness[likeness(record.config)].append(facts)
         if job is not None:
             self._by_setting[job.setting].append(took_s)
@@ -91,14 +91,3 @@ def likeness(config: dict[str, Any]) -> str:
     trainer = config.get("trainer") or {}
     part["trainer"] = {key: trainer.get(key) for key in OF_TRAINER}
     return json.dumps(part, sort_keys=True, default=str)
-
-
-def _size(directory: Path) -> int:
-    """Bytes of the files in and below a directory."""
-    size = 0
-    for file in directory.rglob("*"):
-        try:
-            size += file.lstat().st_size
-        except OSError:
-            continue
-    return size

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hpml.errors import UserError
 from hpml.fingerprint import identifying
-from hpml.records import FILE_NAME, RecordError, RunRecord, find_records
+from hpml.records import FILE_NAME, RecordError, RunRecord, read_records
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 
@@ -32,7 +32,9 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._entries: dict[str, Entry] = {}
-        for folder, record in find_records([directory])[0]:
+        for folder, record in read_records([directory]):
+            if isinstance(record, RecordError):
+                continue
             entry = Entry(folder, record.status, record.code_fingerprint, record.wall_s)
             known = self._entries.get(record.fingerprint)
             if known is None or known.status != "completed":

@@ -31,8 +31,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class JobProcess:
     """Starts a command in a session of its own; `output.log` keeps what it prints.
 
-    The command's standard input is a pipe that closes when this process ends, whatever ends it:
-    `hpml.interrupt.end_with_launcher` in the job waits for that, and ends all of the job's processes.
+    The command's standard input is a pipe that closes when this process ends, whatever ends it.
+    `hpml.interrupt.end_with_launcher` waits for that in the job, and ends all of its processes.
 
     Args:
         command: the program and its arguments.

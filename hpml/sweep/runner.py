@@ -18,7 +18,7 @@ from hpml.sweep.estimate import Estimate
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
 from hpml.sweep.process import LOG, JobProcess
-from hpml.units import duration_in_words
+from hpml.units import counted, duration_in_words
 
 log = logging.getLogger("hpml")
 
@@ -95,7 +95,9 @@ class Runner:
                 if self.failed and self._how.fail_fast:
                     self._end_all(signal.SIGTERM)
                     if waiting:
-                        log.error(f"sweep.fail_fast=true: {len(waiting)} jobs were not started")
+                        log.error(
+                            f"sweep.fail_fast=true: {counted(len(waiting), 'job')} not started"
+                        )
                     return
         except Interrupted as interrupted:
             self._end_all(interrupted.signal_number)
@@ -163,8 +165,7 @@ class Runner:
                 record.write_last(job.directory)
             if status == "failed":
                 self.failed.append(job)
-                first = record.error["message"].partition("\n")[0]
-                log.error(f"{record.status}: {job.name}: {first}; see {job.directory / LOG}")
+                log.error(f"{record.status}: {job.name}: {record.cause}; see {job.directory / LOG}")
 
     def _record_of(self, running: _Running) -> RunRecord:
         """A record for a job that did not come to begin one."""

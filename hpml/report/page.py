@@ -1,0 +1,155 @@
+"""The report as a page: one file of HTML that needs no network, and Markdown."""
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from hpml.report.collect import Run
+from hpml.report.comparison import Comparison, Measure
+from hpml.report.pictures import INK, PAPER, Picture
+from hpml.report.statistics import Estimate
+from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
+from hpml.units import counted
+
+PNG_DPI = 200
+LOGS = ("output.log", "train.log")
+
+
+def write_pages(
+    comparison: Comparison, pictures: Sequence[dict[str, str]], title: str, folder: Path
+) -> None:
+    """`report.html` and `report.md`. All text that comes from records is escaped."""
+    values: dict[str, Any] = {
+        "title": title,
+        "summary": _summary(comparison),
+        "failures": [_failure(run, folder) for run in comparison.unfinished],
+        "broken": comparison.broken,
+        "sentences": comparison.sentences,
+        "differences": comparison.differences,
+        "settings": setting_table(comparison),
+        "settings_caption": "Times in seconds: means over the whole epochs of the completed runs. "
+        "Steady: after the first epoch. ± is a 95 % interval over the runs. * the best, or tied "
+        "with it.",
+        "chosen": chosen_table(comparison),
+        "chosen_caption": "Each was chosen by the figure beside it, which therefore looks better "
+        "than it would on other images.",
+        "runs": _run_table(comparison, folder),
+        "method": _method(comparison.time, comparison.quality),
+    }
+    loader = PackageLoader("hpml.report", "")
+    html = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    svgs = [picture | {"svg": Markup(picture["svg"])} for picture in pictures]
+    page = html.get_template("page.html.j2").render(values, pictures=svgs)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    # no HTML in Markdown: what is escaped there is Markdown's own
+    plain = Environment(loader=loader, autoescape=False, trim_blocks=True)
+    plain.filters["md"] = _escaped
+    text = plain.get_template("page.md.j2").render(values, pictures=pictures)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+
+
+def save(picture: Picture, folder: Path) -> dict[str, str]:
+    """Writes a picture as PNG and SVG; returns its name, caption and SVG for the page."""
+    picture.figure.savefig(folder / f"{picture.name}.png", dpi=PNG_DPI)
+    buffer = io.StringIO()
+    picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
+    return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}
+
+
+def _inline(svg: str, picture: Picture) -> str:
+    """An SVG to stand in a page: in the colour of its text, and with names of its own."""
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "none")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{picture.name}"', 1)
+
+
+def _summary(comparison: Comparison) -> str:
+    completed = [run for run in comparison.runs if run.completed]
+    told = f"{counted(len(comparison.settings), 'setting')}, {len(completed):,} of "
+    told += f"{counted(len(comparison.runs), 'run')} completed"
+    hosts = sorted({str(run.record.environment.get("cpu")) for run in completed})
+    gpus = {gpu for run in completed for gpu in run.record.environment.get("accelerators") or ()}
+    machine = ", ".join([*hosts[:3], *sorted(gpus)[:3]])
+    when = sorted(run.record.started_at[:10] for run in completed)
+    dates = " to ".join(dict.fromkeys((when[0], when[-1]))) if when else ""
+    return "; ".join(part for part in (told, machine, dates) if part)
+
+
+def _failure(run: Run, folder: Path) -> dict[str, str]:
+    return {
+        "name": run.directory.name,
+        "status": run.record.status,
+        "cause": run.record.cause,
+        "log": _log_of(run, folder),
+        "log_end": (run.record.error or {}).get("log_end", ""),
+    }
+
+
+def _run_table(comparison: Comparison, folder: Path) -> Table:
+    quality = comparison.quality
+    rows = []
+    for run in comparison.runs:
+        record, log = run.record, _log_of(run, folder)
+        epoch_s, final = run.measures["epoch_s"], record.last_metric(quality.name)
+        commit = str(record.environment.get("git_commit") or NOTHING)
+        dirty = "-dirty" if commit.endswith("-dirty") else ""
+        rows.append(
+            [
+                Cell(run.directory.name, run.directory.name),
+                Cell(record.status, record.status),
+                Cell(record.command, record.command, code=True),
+                Cell(record.started_at.replace("T", " ")[:19], record.started_at),
+                Cell(str(len(run.epochs)), len(run.epochs)),
+                _figure(epoch_s, comparison.time),
+                _figure(final, quality),
+                Cell(str(record.environment.get("host", NOTHING))),
+                Cell(commit[:10] + dirty, commit),
+                Cell("log" if log else NOTHING, link=log),
+            ]
+        )
+    headings = ["run", "status", "command", "started (UTC)", "epochs", "epoch s", quality.name]
+    return Table([*headings, "host", "commit", "log"], rows, 3)
+
+
+def _figure(value: float | None, measure: Measure) -> Cell:
+    if value is None:
+        return Cell(NOTHING)
+    return Cell(measure.shown(Estimate(value, None, 1), measure.unit != "s"), value)
+
+
+def _log_of(run: Run, folder: Path) -> str:
+    """The address of a run's log, as seen from the page."""
+    for name in LOGS:
+        if (run.directory / name).is_file():
+            return quote(os.path.relpath(run.directory / name, folder.resolve()))
+    return ""
+
+
+def _method(time: Measure, quality: Measure) -> list[str]:
+    return [
+        "An epoch lasts from its first batch to where the next begins, with validation and the "
+        "saving of its checkpoint; its five phases add up to it. “Steady” leaves out the "
+        "first epoch, which pays for what happens only once.",
+        f"Settings are ranked by the {time.title} and by the {quality.title}. Intervals are "
+        "Student's, at 95 %, over the runs of a setting, which differ in their seed alone; one run "
+        "has none.",
+        "A setting is told from the best by a two-sided t-test at 5 % for all pairs of settings "
+        "together (Bonferroni). Where the settings share seeds, these are compared pair by pair. "
+        "The error is the larger one of the pair's own and that of all settings pooled. What is "
+        "not told from the best is tied with it; what ran once is not tested.",
+    ]
+
+
+def _escaped(text: object) -> str:
+    """Text that Markdown shows as it is, in a line or in a table's cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", str(text)).replace("\n", " ")

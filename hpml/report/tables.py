@@ -1,0 +1,144 @@
+"""The tables of a report, as cells that any of its forms can show, and as CSV files."""
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpml.records import TIMES, EpochRecord
+from hpml.report.collect import MEASURES, Run, mean
+from hpml.report.comparison import Comparison, Measure, Ranked
+from hpml.report.epoch_table import PHASES, shown_times
+from hpml.report.settings import Setting
+from hpml.report.statistics import estimate
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and the value by which its column is sorted; it may be a link, or a command."""
+
+    text: str
+    value: float | str | None = None
+    link: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows; the first `names` columns hold text, the others figures."""
+
+    headings: list[str]
+    rows: list[list[Cell]]
+    names: int = 1
+
+
+def setting_table(comparison: Comparison) -> Table:
+    """A row for each setting; `*` marks the best and what is tied with it."""
+    time, quality = comparison.time, comparison.quality
+    of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
+    of_time = {id(rank.setting): rank for rank in comparison.by_time}
+    keys = comparison.keys or ["run"]
+    headings = [*keys, "runs", "epoch s", "steady s"]
+    headings += [*PHASES, "samples/s", quality.name]
+    rows = []
+    for setting in comparison.in_order:
+        rank = of_time[id(setting)]
+        named = setting.values or {"run": setting.name}
+        row = [Cell(named.get(key, NOTHING), _sorted_as(named.get(key))) for key in keys]
+        completed = setting.completed
+        row.append(Cell(f"{len(completed)}", len(completed)))
+        for name in ("epoch_s", "steady_epoch_s"):
+            row.append(_estimated(setting, name, time, rank if name == time.name else None))
+        for phase, text in zip(TIMES[1:], phases(setting)[1:], strict=True):
+            row.append(Cell(text, mean(run.measures[phase] for run in completed)))
+        rate = mean(run.measures["samples_per_s"] for run in completed)
+        row.append(Cell(NOTHING if rate is None else f"{rate:,.0f}", rate))
+        row.append(_estimated(setting, quality.name, quality, of_quality[id(setting)]))
+        rows.append(row)
+    return Table(headings, rows, len(keys))
+
+
+def chosen_table(comparison: Comparison) -> Table:
+    """Of optimizers swept over learning rates, the best of each."""
+    quality = comparison.quality
+    rows = [
+        [
+            Cell(rank.setting.values["optimizer"], rank.setting.values["optimizer"]),
+            Cell(rank.setting.name, rank.setting.name),
+            Cell(str(out_of), out_of),
+            _estimated(rank.setting, quality.name, quality, None),
+        ]
+        for rank, out_of in comparison.chosen
+    ]
+    return Table(["optimizer", "chosen", "out of", quality.name], rows, 2)
+
+
+def phases(setting: Setting) -> list[str]:
+    """The epoch and its phases in seconds, means over all whole epochs, that add up as shown."""
+    return shown_times(
+        {name: mean(run.measures[name] for run in setting.completed) for name in TIMES}
+    )
+
+
+def write_csv(comparison: Comparison, folder: Path) -> None:
+    """`runs.csv`, a row for each run, and `epochs.csv`, a row for each epoch of each run."""
+    epochs = (epoch for run in comparison.runs for epoch in run.record.epochs)
+    metrics = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
+    named: dict[int, dict[str, Any]] = {
+        id(run): {key: setting.values.get(key) for key in comparison.keys} | {"seed": run.seed}
+        for setting in comparison.settings
+        for run in setting.runs
+    }
+    _write(folder / "runs.csv", (_of_run(run, named[id(run)], metrics) for run in comparison.runs))
+    rows = (
+        {"directory": run.directory, **named[id(run)], **_of_epoch(epoch, metrics)}
+        for run in comparison.runs
+        for epoch in run.record.epochs
+    )
+    _write(folder / "epochs.csv", rows)
+
+
+def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    record = run.record
+    row = {"directory": run.directory, "status": record.status, "cause": record.cause, **named}
+    row |= {"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)}
+    row |= {name: run.measures[name] for name in MEASURES}
+    row |= {name: record.last_metric(name) for name in metrics}
+    row |= {name: record.environment.get(name) for name in ("host", "device", "git_commit")}
+    return row | {"command": record.command}
+
+
+def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:
+    names = ("epoch", "partial", "steps", "samples")
+    row = {name: getattr(epoch, name) for name in names}
+    row |= {name: epoch.time.get(name) for name in TIMES}
+    row |= {"samples_per_s": epoch.samples_per_s, "peak_memory_mib": epoch.peak_memory_mib}
+    return row | {name: epoch.metrics.get(name) for name in metrics}
+
+
+def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Rows that all have the keys of the first one."""
+    first: dict[str, Any] = next(rows, {})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        writer.writerows(itertools.chain([first] if first else [], rows))
+
+
+def _estimated(setting: Setting, name: str, measure: Measure, rank: Ranked | None) -> Cell:
+    known = estimate(setting.all_of(name))
+    if known is None:
+        return Cell(NOTHING)
+    mark = "*" if rank is not None and rank.standing in ("best", "tied") else ""
+    return Cell(measure.shown(known, with_unit=measure.unit != "s") + mark, known.mean)
+
+
+def _sorted_as(text: str | None) -> float | str | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return text

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +73,14 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _source_of(target: str) -> Path | None:
     """The file of the module in a dotted name, found without importing any of it."""
-    found: Path | None = None
-    folders: list[str] | None = [folder or "." for folder in sys.path]
-    name = ""
-    for part in target.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, folders)
-        if spec is None:
-            break
-        if spec.has_location and spec.origin is not None:
-            found = Path(spec.origin)
-        if spec.submodule_search_locations is None:
-            break
-        folders = list(spec.submodule_search_locations)
-    return found
+    for folder in sys.path:
+        found, place = None, Path(folder)
+        for part in target.split("."):
+            if (place / f"{part}.py").is_file():
+                return place / f"{part}.py"
+            place = place / part
+            if (place / "__init__.py").is_file():
+                found = place / "__init__.py"
+        if found is not None:
+            return found
+    return None

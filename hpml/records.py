@@ -153,13 +153,14 @@ class RunRecord:
                 raise RecordError(f"{file}: schema_version {version}, not {SCHEMA_VERSION}")
             epochs = [_known(EpochRecord, epoch) for epoch in data.pop("epochs")]
             record = _known(cls, data)
+            record.epochs = epochs
+            wrong = next(_misshapen(record), None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, RecordError):
                 raise
             raise RecordError(f"{file}: no readable record ({error})") from error
-        if record.status not in get_args(Status):
-            raise RecordError(f"{file}: unknown status {record.status!r}")
-        record.epochs = epochs
+        if wrong is not None:
+            raise RecordError(f"{file}: no readable record ({wrong})")
         return record
 
 
@@ -204,6 +205,35 @@ def now() -> str:
 def _known(kind: type[_T], data: dict[str, Any]) -> _T:
     names = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in data.items() if name in names})
+
+
+def _misshapen(record: RunRecord) -> Iterator[str]:
+    """The names of what is not of the type that its readers expect."""
+    if record.status not in get_args(Status):
+        yield f"unknown status {record.status!r}"
+    try:
+        datetime.fromisoformat(record.started_at)
+    except (TypeError, ValueError):
+        yield "started_at"
+    for name, kind in (
+        *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
+        *(("command", str), ("fingerprint", str)),
+    ):
+        if not isinstance(getattr(record, name), kind):
+            yield name
+    texts = [*(record.error or {}).values(), *record.overrides, *record.choices.values()]
+    if not all(isinstance(text, str) for text in texts):
+        yield "error, overrides or choices"
+    if record.error is not None and not {"type", "message"} <= record.error.keys():
+        yield "error"
+    numbers: list[Any] = [record.wall_s]
+    for epoch in record.epochs:
+        if not isinstance(epoch.epoch, int):
+            yield "the number of an epoch"
+        numbers += [epoch.samples, epoch.samples_per_s, *epoch.metrics.values()]
+        numbers += [epoch.time[name] for name in TIMES]
+    if not all(number is None or isinstance(number, int | float) for number in numbers):
+        yield "a number is none"
 
 
 def _finite(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Counts, durations and sizes, as one says them."""
 
+import stat
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ def counted(count: int, noun: str) -> str:
 def duration_in_words(seconds: float) -> str:
     """A duration that is known roughly: `about 2 h 35 min`."""
     if seconds < 55:
-        return f"about {max(1, round(seconds / 5) * 5)} s"
+        return f"about {max(5, 5 * round(seconds / 5))} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"about {minutes} min"
@@ -35,7 +36,8 @@ def size_of(directory: Path) -> int:
     size = 0
     for file in directory.rglob("*"):
         try:
-            size += file.lstat().st_size
+            status = file.lstat()
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
         except OSError:
             continue
     return size

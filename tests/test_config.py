@@ -11,16 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from hpml.cli import arranged, fresh_dir, quoted
-from hpml.config import (
-    check,
-    closest_key,
-    dotted_keys,
-    find_conf,
-    fingerprint,
-    without_effect,
-)
+from hpml.command_line import arranged, options, quoted, typed
+from hpml.config import check, closest_key, dotted_keys, find_conf, resolve, without_effect
+from hpml.directories import fresh_dir
 from hpml.errors import UserError
+from hpml.fingerprint import code_fingerprint, fingerprint
 from hpml.rules import RULES, Rule
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger", "experiment")
@@ -160,6 +155,16 @@ def test_a_command_line_as_people_type_it(words: str, expected: str) -> None:
     assert arranged(words.split()) == expected.split()
 
 
+def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed again, it does not write into the sweep."""
+    words = ["--config-dir", "mine", "seed=1", "hydra.run.dir='a b'", "sweep.name='s'"]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    assert options(words) == ["--config-dir", "mine"]
+    assert "sweep.name" in typed()
+    monkeypatch.setenv("HPML_JOB", "/somewhere")
+    assert typed("x=1").endswith(" --config-dir mine seed=1 x=1")
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -192,10 +197,31 @@ def test_the_defaults_have_all_an_effect(compose: Compose) -> None:
 
 def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
     """Paths, names and loggers do not change it; the seed does."""
-    first = fingerprint(compose(*TINY))
-    assert fingerprint(compose(*TINY, "run_dir=elsewhere", "logger=csv")) == first
-    assert fingerprint(compose(*TINY, "sweep.name=another")) == first
-    assert fingerprint(compose(*TINY, "seed=1")) != first
+
+    def of(*overrides: str) -> str:
+        return fingerprint(resolve(compose(*TINY, *overrides)))
+
+    assert of("run_dir=elsewhere", "logger=csv") == of()
+    assert of("sweep.name=another") == of()
+    assert of("seed=1") != of()
+
+
+def test_the_code_is_identified_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the user's own counts, wherever it lies; torch does not."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    source = tmp_path / "package" / "inner" / "own.py"
+    source.write_text("raise AssertionError\n")
+    ours, torchs = {"_target_": "hpml.model.small"}, {"_target_": "torch.optim.SGD"}
+    theirs = {"_target_": "package.inner.own.network", "x": 1}
+    plain = code_fingerprint({"model": ours})
+    assert code_fingerprint({"model": ours, "optimizer": torchs}) == plain
+    before = code_fingerprint({"model": theirs})
+    assert before != plain
+    source.write_text("changed = True\n")
+    assert code_fingerprint({"model": theirs}) not in (before, plain)
 
 
 @pytest.mark.parametrize(

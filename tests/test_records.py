@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import make_run
 
-from hpml.records import TIMES, EpochRecord, RecordError, RunRecord, now
+from hpml.records import TIMES, EpochRecord, RecordError, RunRecord, now, read_records
 
 
 def make_record(**changes: object) -> RunRecord:
@@ -102,3 +103,32 @@ def test_records_and_reports_do_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
+    """A run, its sweep and its file named together give one record; broken ones are told."""
+    for name in ("a", "b", "broken"):
+        make_run(tmp_path, name)
+    (tmp_path / "broken" / "record.json").write_text("{")
+    paths = [tmp_path / "a", tmp_path, tmp_path / "a" / "record.json"]
+    found = dict(read_records(paths))
+    assert {path.name: type(record) for path, record in found.items()} == {
+        "a": RunRecord,
+        "b": RunRecord,
+        "broken": RecordError,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (None, ""),
+        ({"type": "ValueError", "message": "it broke\nbadly"}, "ValueError: it broke"),
+        ({"type": "KeyboardInterrupt", "message": ""}, "KeyboardInterrupt"),
+        ({"type": "UserError", "message": "seed=-1: give …"}, "seed=-1: give …"),
+        ({"type": "SIGKILL", "message": "killed by SIGKILL"}, "killed by SIGKILL"),
+    ],
+)
+def test_the_cause_is_one_line(error: dict[str, str] | None, cause: str) -> None:
+    """With the type of an exception that is not ours."""
+    assert make_record(error=error).cause == cause

@@ -1,5 +1,6 @@
 """From records to runs: what a comparison needs of each, in little memory."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,9 +27,9 @@ class Run:
         return self.record.status == "completed"
 
     @property
-    def seed(self) -> int | None:
+    def seed(self) -> str | None:
         """Of the run; None where its configuration is not known."""
-        return self.record.config.get("seed")
+        return json.dumps(self.record.config["seed"]) if "seed" in self.record.config else None
 
     @cached_property
     def leaves(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class Comparison:
         named = {str(run.record.config.get("monitor", ACCURACY)) for run in self.runs}
         name = named.pop() if len(named) == 1 else ACCURACY
         on_test = name.startswith("val/") and all(
-            (run.record.config.get("data") or {}).get("val_split") == 0 for run in self.runs
+            run.leaves.get("data.val_split") == 0 for run in self.runs
         )
         return Measure(
             name,
@@ -145,7 +146,7 @@ class Comparison:
     def sentences(self) -> list[str]:
         """Which setting is fastest and which is best, and which are tied with it."""
         rankings = ((self.time, self.by_time), (self.quality, self.by_quality))
-        told = [_in_words(measure, ranks) for measure, ranks in rankings]
+        told = [_sentence(measure, ranks) for measure, ranks in rankings]
         return [sentence for sentence in told if sentence]
 
     @cached_property
@@ -159,12 +160,15 @@ class Comparison:
         for key, title in SAME.items():
             if key in ("device", "accelerators") and "device" in self.keys:
                 continue
-            values = Counter(_text(machine.get(key)) for machine in machines if key in machine)
+            values = Counter(in_words(machine.get(key)) for machine in machines if key in machine)
             if len(values) > 1:
                 counts = ", ".join(f"{value} ({counted(n, 'run')})" for value, n in values.items())
                 told.append(f"{title}: {counts}")
             elif key == "jobs_at_once" and values and "1" not in values:
                 told.append(f"all times were taken with {next(iter(values))} {title}")
+        at_once = _at_once([run for run in self.runs if run.completed])
+        if at_once:
+            told.append(f"{counted(at_once, 'run')} shared the machine with another one, or more")
         return told
 
     @cached_property
@@ -181,6 +185,26 @@ class Comparison:
         return [(ranks[0], len(ranks)) for ranks in of_each.values()]
 
 
+def _at_once(runs: Sequence[Run]) -> int:
+    """How many runs of one host began before another one of these had ended."""
+    of_host: dict[str, list[tuple[datetime, datetime, int]]] = {}
+    for index, run in enumerate(runs):
+        begun = datetime.fromisoformat(run.record.started_at)
+        ended = begun + timedelta(seconds=run.record.wall_s or 0.0)
+        host = in_words(run.record.environment.get("host"))
+        of_host.setdefault(host, []).append((begun, ended, index))
+    shared: set[int] = set()
+    for times in of_host.values():
+        latest: tuple[datetime, int] | None = None
+        for begun, ended, index in sorted(times):
+            # their beginning is known to a second
+            if latest is not None and begun + timedelta(seconds=1) < latest[0]:
+                shared |= {index, latest[1]}
+            if latest is None or ended > latest[0]:
+                latest = ended, index
+    return len(shared)
+
+
 def about_learning(keys: Sequence[str]) -> bool:
     """Whether keys change what is learned, and hardly how long it takes."""
     return bool(keys) and all(key.partition(".")[0] in ("optimizer", "scheduler") for key in keys)
@@ -191,13 +215,15 @@ def decimals(seconds: float) -> int:
     return 3 if seconds < 1 else 2 if seconds < 100 else 1
 
 
-def _in_words(measure: Measure, ranks: Sequence[Ranked]) -> str:
+def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     """`fastest: adam, 2.31 ± 0.05 s …; tied with it: sgd`; nothing where there is no choice."""
     known = [rank for rank in ranks if rank.known is not None]
     if len(known) < 2:
         return ""
     first = known[0]
     assert first.known is not None
+    if len({rank.known.mean for rank in known if rank.known}) == 1:
+        return f"{measure.title}: {measure.shown(first.known)} in all settings"
     told = f"{measure.best}: {first.setting.name}, {measure.shown(first.known)} "
     told += f"({measure.title})"
     tied = [rank.setting.name for rank in known if rank.standing == "tied"]
@@ -214,7 +240,8 @@ def _in_words(measure: Measure, ranks: Sequence[Ranked]) -> str:
     return told
 
 
-def _text(value: object) -> str:
+def in_words(value: object) -> str:
+    """What a record says of the machine."""
     if isinstance(value, list):
         return " + ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from hpml.report.collect import Run
-from hpml.report.comparison import Comparison, Measure
+from hpml.report.comparison import Comparison, Measure, in_words
 from hpml.report.pictures import INK, PAPER, Picture
 from hpml.report.statistics import Estimate
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
@@ -77,9 +77,10 @@ def _summary(comparison: Comparison) -> str:
     completed = [run for run in comparison.runs if run.completed]
     told = f"{counted(len(comparison.settings), 'setting')}, {len(completed):,} of "
     told += f"{counted(len(comparison.runs), 'run')} completed"
-    hosts = sorted({str(run.record.environment.get("cpu")) for run in completed})
-    gpus = {gpu for run in completed for gpu in run.record.environment.get("accelerators") or ()}
-    machine = ", ".join([*hosts[:3], *sorted(gpus)[:3]])
+    machines = [run.record.environment for run in completed]
+    processors = sorted({in_words(machine.get("cpu")) for machine in machines})
+    gpus = sorted({in_words(machine.get("accelerators") or None) for machine in machines})
+    machine = ", ".join([*processors[:3], *(gpu for gpu in gpus[:3] if gpu != "none")])
     when = sorted(run.record.started_at[:10] for run in completed)
     dates = " to ".join(dict.fromkeys((when[0], when[-1]))) if when else ""
     return "; ".join(part for part in (told, machine, dates) if part)

@@ -10,6 +10,8 @@ from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
 Standing = Literal["best", "tied", "worse", "untested"]
+# Of two settings by their index: the difference of their means, and its p-value.
+Compare = Callable[[int, int], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,14 @@ def standings(
         elif index not in rows or best not in rows:
             found.append("untested")
         else:
-            found.append("worse" if compare(index, best) * pairs < LEVEL else "tied")
+            difference, p_value = compare(best, index)
+            # of the seeds that all share another one may be ahead
+            ahead = difference > 0 if higher_is_better else difference < 0
+            found.append("worse" if ahead and p_value * pairs < LEVEL else "tied")
     return found
 
 
-def _paired(rows: Mapping[int, Sequence[float]]) -> Callable[[int, int], float]:
+def _paired(rows: Mapping[int, Sequence[float]]) -> Compare:
     """Compares two rows of a randomised block design, whose columns are the seeds."""
     n, k = len(next(iter(rows.values()))), len(rows)
     row_means = {index: fmean(row) for index, row in rows.items()}
@@ -97,26 +102,27 @@ def _paired(rows: Mapping[int, Sequence[float]]) -> Callable[[int, int], float]:
     freedom = (k - 1) * (n - 1)
     pooled = 2 * sum(r * r for r in residuals) / freedom / n if freedom else 0.0
 
-    def compare(one: int, other: int) -> float:
+    def compare(one: int, other: int) -> tuple[float, float]:
         differences = [a - b for a, b in zip(rows[one], rows[other], strict=True)]
         own = stdev(differences) ** 2 / n
-        return _p_value(fmean(differences), max(own, pooled), freedom, n)
+        difference = fmean(differences)
+        return difference, _p_value(difference, max(own, pooled), freedom, n)
 
     return compare
 
 
-def _unpaired(rows: Mapping[int, Sequence[float]]) -> Callable[[int, int], float]:
+def _unpaired(rows: Mapping[int, Sequence[float]]) -> Compare:
     """Compares two groups of a one-way layout."""
     variances = {index: stdev(row) ** 2 for index, row in rows.items()}
     freedom = sum(len(row) - 1 for row in rows.values())
     pooled = sum(variances[i] * (len(row) - 1) for i, row in rows.items()) / max(1, freedom)
 
-    def compare(one: int, other: int) -> float:
+    def compare(one: int, other: int) -> tuple[float, float]:
         sizes = len(rows[one]), len(rows[other])
         own = variances[one] / sizes[0] + variances[other] / sizes[1]
         of_all = pooled / sizes[0] + pooled / sizes[1]
         difference = fmean(rows[one]) - fmean(rows[other])
-        return _p_value(difference, max(own, of_all), freedom, min(sizes))
+        return difference, _p_value(difference, max(own, of_all), freedom, min(sizes))
 
     return compare
 

@@ -133,7 +133,8 @@ def _estimated(setting: Setting, name: str, measure: Measure, rank: Ranked | Non
     known = estimate(setting.all_of(name))
     if known is None:
         return Cell(NOTHING)
-    mark = "*" if rank is not None and rank.standing in ("best", "tied") else ""
+    told = rank is not None and rank.standing in ("best", "tied") and known.n > 1
+    mark = "*" if told else ""
     return Cell(measure.shown(known, with_unit=measure.unit != "s") + mark, known.mean)
 
 

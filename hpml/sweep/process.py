@@ -25,6 +25,9 @@ except ImportError:
 
 LOG = "output.log"
 TAIL_LINES = 20
+# What Python's fault handler says first; after it the stack, the innermost call first.
+FATAL = "Fatal Python error"
+STACK_LINES = 40
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -74,8 +77,12 @@ class JobProcess:
 
     @property
     def tail(self) -> str:
-        """The last TAIL_LINES lines of its output."""
-        return "\n".join(self._output.tail)
+        """The last lines of its output; after a crash those around its beginning."""
+        lines = list(self._output.tail)
+        for index, line in enumerate(lines):
+            if line.startswith(FATAL):
+                return "\n".join(lines[max(0, index - TAIL_LINES // 2) : index + STACK_LINES])
+        return "\n".join(lines[-TAIL_LINES:])
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
@@ -116,7 +123,7 @@ class _Output(threading.Thread):
 
     def __init__(self, reader: int, path: Path, shown: bool) -> None:
         super().__init__(name="output", daemon=True)
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.tail: deque[str] = deque(maxlen=10 * TAIL_LINES)
         self._reader = reader
         self._path = path
         self._log: TextIO | None = None

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from hpml.callbacks import Forecast, forecast
-from hpml.callbacks.forecast import duration_in_words
 
 
 class Clock:
@@ -94,17 +93,3 @@ def test_short_epochs_are_measured_across_their_borders(clock: Clock, caplog: An
     (line,) = [record.message for record in caplog.records]
     # told after 7 batches and 3 validations: 5 batches took 9 s (2 validations, 5 batches)
     assert "about 1 h" in line
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (20, "about 1 min"),
-        (3540, "about 59 min"),
-        (9300, "about 2 h 35 min"),
-        (4e5, "about 4 days"),
-    ],
-)
-def test_durations_are_told_in_words(seconds: float, words: str) -> None:
-    """As one says them."""
-    assert duration_in_words(seconds) == words

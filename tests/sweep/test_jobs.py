@@ -1,6 +1,6 @@
 import pytest
 
-from hpml.launcher import job_names
+from hpml.sweep.jobs import interleaved, job_names, setting
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ from hpml.launcher import job_names
 def test_a_jobs_folder_is_named_by_what_varies(jobs: list[list[str]], names: list[str]) -> None:
     """What all jobs share is left out; where names would clash, jobs are numbered."""
     assert job_names(jobs, first_index=7) == names
+
+
+def test_settings_take_turns() -> None:
+    """All of them once before any again, in the order given; what has more repeats goes on."""
+    jobs = [["optimizer=a", "seed=0"], ["optimizer=a", "seed=1"], ["optimizer=b", "seed=0"]]
+    jobs += [["optimizer=a", "seed=2"], ["optimizer=b", "seed=1"]]
+    assert interleaved([setting(job) for job in jobs]) == [0, 2, 1, 4, 3]

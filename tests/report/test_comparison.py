@@ -1,0 +1,146 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import MACHINE, make_run
+
+from hpml.report.comparison import Comparison
+from hpml.report.tables import chosen_table, setting_table
+
+
+def test_the_fastest_and_the_best_are_told(tmp_path: Path) -> None:
+    """With intervals; what noise cannot tell from them is tied."""
+    chance = {"sgd": (0, 3, 1, 2), "adam": (2, 0, 3, 1), "adagrad": (1, 2, 0, 3)}
+    means = {"sgd": (2.0, 0.5), "adam": (2.001, 0.80), "adagrad": (9.0, 0.801)}
+    for name, (epoch_s, accuracy) in means.items():
+        for seed, noise in enumerate(chance[name]):
+            make_run(
+                tmp_path,
+                f"optimizer={name},seed={seed}",
+                epoch_s=epoch_s + 0.01 * noise,
+                accuracy=accuracy + 0.01 * noise,
+            )
+    assert Comparison([tmp_path]).sentences == [
+        "fastest: optimizer=sgd, 2.01 ± 0.02 s (time of an epoch after the first); "
+        "tied with it: optimizer=adam",
+        "best: optimizer=adagrad, 81.60 ± 2.05% (last val/accuracy, on the test set); "
+        "tied with it: optimizer=adam",
+    ]
+
+
+def test_single_runs_are_not_crowned(tmp_path: Path) -> None:
+    """Their order may be chance: the sentence says what to do, and no figure has a star."""
+    for workers, epoch_s in ((0, 2.0), (1, 3.0)):
+        make_run(tmp_path, f"data.num_workers={workers}", epoch_s=epoch_s)
+    comparison = Comparison([tmp_path])
+    assert comparison.sentences == [
+        "fastest: data.num_workers=0, 2.00 s (time of an epoch after the first); too few runs to "
+        "tell it from chance: sweep seed=0,1,2",
+        "last val/accuracy, on the test set: 50.00% in all settings",
+    ]
+    assert not any("*" in cell.text for row in setting_table(comparison).rows for cell in row)
+
+
+def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
+    """No sentence, one row."""
+    make_run(tmp_path, "seed=0")
+    comparison = Comparison([tmp_path])
+    assert comparison.sentences == []
+    assert len(setting_table(comparison).rows) == 1
+
+
+def test_other_hardware_and_versions_are_told(tmp_path: Path) -> None:
+    """With how many runs had which."""
+    for seed in range(3):
+        machine = MACHINE | {"torch": "2.11.0" if seed else "2.14.1", "git_commit": None}
+        make_run(tmp_path, f"seed={seed}", environment=machine, started_at=f"2026-01-0{seed + 1}")
+    assert Comparison([tmp_path]).differences == ["torch: 2.14.1 (1 run), 2.11.0 (2 runs)"]
+
+
+@pytest.mark.parametrize(("overrides", "told"), [("device={}", 0), ("optimizer={}", 1)])
+def test_a_comparison_of_devices_may_differ_in_the_device(
+    tmp_path: Path, overrides: str, told: int
+) -> None:
+    """Any other may not."""
+    for day, device in enumerate(("cpu", "cuda"), start=1):
+        machine = MACHINE | {"device": device}
+        name = overrides.format(device)
+        make_run(tmp_path, name, environment=machine, started_at=f"2026-01-0{day}")
+    assert len(Comparison([tmp_path]).differences) == told
+
+
+def test_runs_that_shared_a_machine_are_told(tmp_path: Path) -> None:
+    """By the launcher, or by their times on one host."""
+    times = {"a": "00:00:00", "b": "00:00:05", "c": "00:01:00"}  # each takes 10 seconds
+    for name, time in times.items():
+        make_run(tmp_path / "x", name, started_at=f"2026-01-01T{time}+00:00")
+    assert Comparison([tmp_path]).differences == [
+        "2 runs shared the machine with another one, or more"
+    ]
+    make_run(tmp_path / "y", "d", environment=MACHINE | {"jobs_at_once": 4})
+    (told,) = Comparison([tmp_path / "y"]).differences
+    assert told == "all times were taken with 4 jobs at once on the machine"
+
+
+def test_a_learning_rate_that_was_chosen_is_called_that(tmp_path: Path) -> None:
+    """For each optimizer the best of its rates, and out of how many."""
+    for optimizer, rates in {"sgd": (1, 2, 3), "adam": (1, 2)}.items():
+        for rate in rates:
+            accuracy = 0.5 + 0.1 * (rate == 2) + 0.05 * (optimizer == "adam")
+            make_run(tmp_path, f"optimizer={optimizer},optimizer.lr={rate}", accuracy=accuracy)
+    rows = [[cell.text for cell in row] for row in chosen_table(Comparison([tmp_path])).rows]
+    assert rows == [
+        ["adam", "optimizer=adam optimizer.lr=2", "2", "65.00%"],
+        ["sgd", "optimizer=sgd optimizer.lr=2", "3", "60.00%"],
+    ]
+
+
+def test_rates_that_were_not_swept_were_not_chosen(tmp_path: Path) -> None:
+    """Each optimizer has one."""
+    for optimizer, rate in (("sgd", 1), ("adam", 2)):
+        make_run(tmp_path, f"optimizer={optimizer},optimizer.lr={rate}")
+    assert Comparison([tmp_path]).chosen == []
+
+
+def test_runs_that_did_not_complete_are_not_averaged(tmp_path: Path) -> None:
+    """They are listed."""
+    make_run(tmp_path, "seed=0", epoch_s=2.0)
+    make_run(tmp_path, "seed=1", epoch_s=9.0, status="failed", error=None)
+    comparison = Comparison([tmp_path])
+    assert [run.directory.name for run in comparison.unfinished] == ["seed=1"]
+    (row,) = setting_table(comparison).rows
+    assert [cell.text for cell in row][:4] == ["seed=0", "1", "2.33", "2.00"]
+
+
+def paths_in(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to each value of a nested structure."""
+    found = [path] if path else []
+    if isinstance(node, dict | list):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            found += paths_in(child, (*path, key))
+    return found
+
+
+def test_no_broken_record_is_fatal(tmp_path: Path) -> None:
+    """Whatever stands where something else was expected: it is compared, or listed as broken."""
+    good = json.loads(make_run(tmp_path, "seed=0", epochs=2)._as_json(None))
+    file = tmp_path / "seed=0" / "record.json"
+    make_run(tmp_path, "seed=1", epochs=2)
+    listed = 0
+    for path in paths_in(good):
+        for odd in (None, "x", -1, [], {}, [None], {"a": None}, True):
+            record = copy.deepcopy(good)
+            node = record
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = odd
+            file.write_text(json.dumps(record))
+            comparison = Comparison([tmp_path])
+            listed += len(comparison.broken)
+            assert len(comparison.runs) + len(comparison.broken) == 2
+            assert setting_table(comparison).rows
+            assert isinstance(comparison.sentences, list)
+            assert isinstance(comparison.differences, list)
+    assert listed > 100

@@ -1,0 +1,71 @@
+"""hpml.train with runs that sleep instead of training, or die as `+fault` says.
+
+Records, signals, exit codes and all that a sweep does are the real ones.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+import hpml.train
+from hpml.cli import run_hydra
+from hpml.records import TIMES, EpochRecord, RunRecord
+
+
+def fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
+    """Epochs of `+nap` seconds; the fault comes after the first."""
+    record.environment = {"host": "here"}
+    for number in range(cfg.trainer.max_epochs):
+        time.sleep(cfg.get("nap", 0.0))
+        times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}
+        metrics: dict[str, float | None] = {"val/accuracy": 0.5 + number / 100}
+        record.epochs.append(EpochRecord(number, 1, 1, dict(times), 1.0, metrics))
+        record.write(directory)
+        print(f"epoch {number} of {directory.name}", flush=True)
+        if number == 0:
+            FAULTS[cfg.get("planted", cfg).get("fault", "none")]()
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def broken() -> None:
+    raise ValueError("it broke\nbadly")
+
+
+def hang() -> None:
+    """Deaf to whoever asks it to end in order."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    while True:
+        time.sleep(1000)
+
+
+def leave_a_process() -> None:
+    """In a session of its own, as a daemon has."""
+    subprocess.Popen(["sleep", "54321"], start_new_session=True)
+
+
+FAULTS: dict[str, Any] = {
+    "none": lambda: None,
+    "exception": broken,
+    "exit": lambda: sys.exit(3),
+    "exit_0": lambda: os._exit(0),
+    "kill": kill,
+    "segfault": lambda: ctypes.string_at(0),
+    "memory": lambda: bytearray(2**60),
+    "hang": hang,
+    "daemon": leave_a_process,
+}
+
+hpml.train._fit = fit
+
+if __name__ == "__main__":
+    run_hydra(hpml.train.job, config_name="train")

@@ -1,0 +1,199 @@
+"""However a job dies, its record says so, the others run, and nothing of it is left."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from sweeping import (
+    PROGRAM,
+    contents,
+    environment,
+    is_gone,
+    processes_of,
+    records,
+    start,
+    sweep,
+    wait_for,
+)
+
+CAUSES = {
+    "exception": ("failed", "ValueError: it broke", "ValueError: it broke"),
+    "exit": ("failed", "SystemExit: 3", ""),
+    "exit_0": ("failed", "SystemExit: ended with exit code 0 before it was complete", ""),
+    "kill": ("failed", "killed by SIGKILL", ""),
+    "segfault": ("failed", "segmentation fault (SIGSEGV)", "Fatal Python error: Segmentation"),
+    "memory": ("failed", "MemoryError", "MemoryError"),
+    "hang": ("failed", "took longer than sweep.timeout_s=4", "in hang"),
+    "daemon": ("completed", "", ""),
+}
+
+
+def check(folder: Path, done: subprocess.CompletedProcess[str], kinds: list[str]) -> None:
+    """Whether each kind of death among five or more jobs is told everywhere."""
+    found = records(folder)
+    failed = []
+    for name, record in found.items():
+        kind = record.config.get("fault", name)
+        kind = record.config.get("planted", {"fault": kind})["fault"]
+        status, cause, said = CAUSES.get(kind, ("completed", "", ""))
+        assert (record.status, record.cause) == (status, cause)
+        if status == "failed":
+            failed.append(name)
+            assert said in (record.error or {})["log_end"]
+            assert f"epoch 0 of {name}" in (record.error or {})["log_end"]
+            assert f"failed: {name}: {cause}" in done.stderr
+            assert len(record.epochs) == 1
+        else:
+            assert len(record.epochs) == 2
+    assert len(failed) == len(set(kinds) - {"daemon"})
+    page = (folder / "outputs" / "sweeps" / "s" / "report.html").read_text()
+    for name in failed:
+        assert f"<strong>{name}</strong>: failed" in page
+    if failed:
+        *_, last = done.stderr.splitlines()
+        assert last.startswith(f"failed: {len(failed)} job")
+        assert all(name in last for name in failed)
+    assert done.returncode == (1 if failed else 0)
+    assert not processes_of(folder)
+
+
+def test_each_kind_of_death_is_survived(tmp_path: Path) -> None:
+    """All kinds in one sweep; a process that a job leaves behind is ended too."""
+    kinds = ["none", *CAUSES]
+    done = sweep(tmp_path, f"+fault={','.join(kinds)}", "sweep.timeout_s=4")
+    assert len(records(tmp_path)) == len(kinds)
+    check(tmp_path, done, list(CAUSES))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("kind", CAUSES)
+def test_one_death_in_the_middle_of_five(tmp_path: Path, kind: str) -> None:
+    """The two before and the two after it complete."""
+    faults = ["none"] * 5
+    faults[2] = kind
+    jobs = ",".join(f"{{fault: {fault}, at: {place}}}" for place, fault in enumerate(faults))
+    done = sweep(tmp_path, f"+planted={jobs}", "sweep.timeout_s=4")
+    assert len(records(tmp_path)) == 5
+    check(tmp_path, done, [kind])
+
+
+def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
+    """With `sweep.fail_fast=true`; the report is made nevertheless."""
+    done = sweep(tmp_path, "+fault=none,exception,none", "sweep.fail_fast=true")
+    assert done.returncode == 1
+    states = {name: record.status for name, record in records(tmp_path).items()}
+    assert states == {"0": "completed", "1": "failed"}  # numbered: two would have one name
+    assert "1 job not started" in done.stderr
+    assert "failed: 1 job: " in done.stderr
+    assert (tmp_path / "outputs" / "sweeps" / "s" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int) -> None:
+    """The running job is recorded as interrupted, no other starts, the report is made, and the
+    command that is printed goes on from there.
+    """
+    process = start(tmp_path, "seed=0,1,2", "+nap=0.3")
+    wait_for(lambda: len(records(tmp_path)) == 2 and records(tmp_path)["seed=1"].epochs, process)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    states = {name: record.status for name, record in records(tmp_path).items()}
+    assert states == {"seed=0": "completed", "seed=1": "interrupted"}
+    assert "report: outputs/sweeps/s/report.html" in stdout
+    assert not processes_of(tmp_path)
+    (line,) = (line for line in stderr.splitlines() if line.startswith("to go on: "))
+    if number == signal.SIGINT:
+        before = contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0")
+        command = line.removeprefix("to go on: ").replace("python", PROGRAM[0], 1)
+        command = f"{PROGRAM[0]} {command}" if command.startswith("/") else command
+        again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        assert {record.status for record in records(tmp_path).values()} == {"completed"}
+        assert len(records(tmp_path)) == 3
+        assert contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0") == before
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Also where the job does not listen; nothing of it stays."""
+    process = start(tmp_path, "seed=0,1", "+fault=hang")
+    wait_for(lambda: records(tmp_path) and records(tmp_path)["seed=0"].epochs, process)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=10)
+    assert process.returncode == -signal.SIGINT
+    assert is_gone(tmp_path)
+
+
+def test_jobs_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    """The same sweep again finishes what was left, and nothing else."""
+    process = start(tmp_path, "seed=0,1,2", "+nap=0.3")
+    wait_for(lambda: len(records(tmp_path)) == 2, process)
+    process.kill()
+    process.wait()
+    assert is_gone(tmp_path)
+    finished = contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0")
+    done = sweep(tmp_path, "seed=0,1,2", "+nap=0.3")
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs, 1 of them complete" in done.stdout
+    assert {record.status for record in records(tmp_path).values()} == {"completed"}
+    assert contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0") == finished
+
+
+def test_two_sweeps_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    """The second is refused in one line while the first is at work."""
+    first = start(tmp_path, "seed=0", "+nap=3")
+    wait_for(lambda: records(tmp_path), first)
+    second = sweep(tmp_path, "seed=0")
+    assert second.returncode == 2
+    assert second.stderr == (
+        "error: sweep.name=s: another sweep is at work in outputs/sweeps/s; wait for its end, "
+        "or give another name\n"
+    )
+    assert first.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are Unix's")
+def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
+    """Of the same size; its output is shown as it comes, and kept line by line."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import os, light_program, hpml.train\n"
+        "def fit(*arguments):\n"
+        "    print('draws', end='\\r', flush=True)\n"
+        "    print('\\x1b[1m', os.get_terminal_size(1).columns, 'wide', flush=True)\n"
+        "    light_program.fit(*arguments)\n"
+        "hpml.train._fit = fit\n"
+        "light_program.run_hydra(hpml.train.job, 'train')\n"
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 97, 0, 0))
+    command = [PROGRAM[0], str(program), "-m", "seed=0", "sweep.name=s", "trainer.max_epochs=1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=theirs, stderr=theirs, env=environment(TERM="xterm")
+    )
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            output += os.read(ours, 65536)
+        except OSError:
+            break
+    assert process.wait() == 0, output.decode()
+    assert b"draws\r" in output
+    log = (tmp_path / "outputs" / "sweeps" / "s" / "0" / "output.log").read_text()
+    assert " 97 wide\n" in log
+    assert "draws" not in log
+    assert "\x1b" not in log

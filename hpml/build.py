@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.config import first_line, resolve
+from hpml.environment import SWEPT
 from hpml.errors import UserError
 from hpml.fingerprint import NOT_IN_FINGERPRINT
 
@@ -193,18 +195,20 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
 
 
 def settings(cfg: DictConfig) -> dict[str, bool | int | float | str]:
-    """What one compares runs by, for TensorBoard's HParams: the options chosen of the groups, some
-    keys of all runs, and those that the command line gives.
+    """What a run is compared by in TensorBoard's HParams: the keys that its sweep varies.
+
+    Of a single run those in COMPARED, and those that the command line gives.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    groups = ("data", "model", "optimizer", "scheduler")
-    found: dict[str, bool | int | float | str] = {}
-    found |= {group: name_of(cfg[group]) if cfg.get(group) else "none" for group in groups}
+    swept = [key for key in os.environ.get(SWEPT, "").split(",") if key]
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     given = [override.lstrip("+").partition("=")[0] for override in overrides]
-    for key in dict.fromkeys([*COMPARED, *given]):
+    found: dict[str, bool | int | float | str] = {}
+    for key in swept or dict.fromkeys([*COMPARED, *given]):
         value = OmegaConf.select(cfg, key)
+        if OmegaConf.is_dict(value) and "_target_" in value:
+            value = name_of(value)
         ours = key.partition(".")[0] in NOT_IN_FINGERPRINT
         if not ours and isinstance(value, bool | int | float | str):
             found[key] = value

@@ -28,17 +28,13 @@ WITH_VALUE = (
 def arranged(words: Sequence[str]) -> list[str]:
     """A command line in the form that Hydra reads, of one that a person may well have typed.
 
-    `-m` goes first: Hydra's parser of options gives up where it stands between overrides. A value
-    with a `=` in it, a path of a sweep's job say, is put into quotes.
+    `-m` and what is in WITH_VALUE go first: Hydra's parser gives up where they stand between
+    overrides. A value with a `=` in it, a path of a sweep's job say, is put into quotes.
     """
     sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    found = ["-m"] if sweeps else []
-    before = ""
-    for word in words:
-        if word not in ("-m", "--multirun"):
-            found.append(word if before in WITH_VALUE else quoted(word, sweeps))
-        before = word
-    return found
+    given, others = _split(words)
+    first = [*(["-m"] if sweeps else []), *given]
+    return first + [quoted(word, sweeps) for word in others if word not in ("-m", "--multirun")]
 
 
 def quoted(word: str, sweeps: bool = False) -> str:
@@ -58,13 +54,20 @@ def quoted(word: str, sweeps: bool = False) -> str:
 
 
 def options(words: Sequence[str]) -> list[str]:
-    """The options among the words, such as `--config-dir mine`, without `-m` and the overrides."""
-    found, before = [], ""
+    """Those of WITH_VALUE among the words, with their values: `--config-dir mine`."""
+    return _split(words)[0]
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options with their values, and all other words."""
+    given: list[str] = []
+    others: list[str] = []
+    before = ""
     for word in words:
-        if before in WITH_VALUE or (word.startswith("-") and word not in ("-m", "--multirun")):
-            found.append(word)
+        is_option = word.partition("=")[0] in WITH_VALUE
+        (given if is_option or before in WITH_VALUE else others).append(word)
         before = word
-    return found
+    return given, others
 
 
 def program() -> list[str]:

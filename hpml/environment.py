@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
+SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
 MIB = 2**20
 GIB = 2**30
 

@@ -13,8 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from hpml.command_line import options, program
+from hpml.environment import SWEPT
 from hpml.errors import UserError
-from hpml.sweep.jobs import Job, interleaved, job_names, setting
+from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
 from hpml.units import counted
 
 log = logging.getLogger("hpml")
@@ -77,6 +78,8 @@ class SweepLauncher(Launcher):
         if wanted.dry_run:
             return []
         kill_processes_of(self._directory)  # whose launcher was killed
+        swept = {SWEPT: ",".join(varying_keys(job_overrides))}
+        slots = [{**slot, **swept} for slot in slots]
         how = HowToRun(self._command, self._config_of, slots, wanted.timeout_s, wanted.fail_fast)
         runner = Runner(how, estimate, len(done))
         try:

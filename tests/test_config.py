@@ -147,6 +147,7 @@ def test_a_value_with_an_equals_sign_is_quoted(word: str, expected: str) -> None
     [
         ("seed=0,1 -m model=small", "-m seed=0,1 model=small"),
         ("--config-dir c/x=1 evaluate=a=b", "--config-dir c/x=1 evaluate='a=b'"),
+        ("seed=0,1 -cd mine -m model=a", "-m -cd mine seed=0,1 model=a"),
         ("-m evaluate=a/s=1,b/s=2", "-m evaluate=a/s=1,b/s=2"),
     ],
 )

@@ -2,27 +2,34 @@
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
 
-from hpml.callbacks.trainer_facts import logging_step
+# TensorBoard shows five columns of metrics unless asked for more.
+FIRST = ("val/accuracy", "time/epoch_s", "time/data_s", "time/train_s", "val/loss")
 
 
 class HParams(L.Callback):
-    """Writes a run's settings with its last metrics and times, once, at the end of its training.
+    """Writes a run's settings with the names of its metrics, once, at the end of its training.
 
-    It stands behind the timers in the Trainer's callbacks. Logs all of `callback_metrics` again, at
-    the last step, since TensorBoard's HParams looks them up in the curves.
+    TensorBoard's HParams looks up the metrics' last values in the curves. It stands behind the
+    timers in the Trainer's callbacks. Logs nothing else.
 
     Args:
         settings: by dotted key.
     """
 
-    def __init__(self, settings: dict[str, bool | int | float | str]) -> None:
-        self.settings = settings
+    def __init__(self, settings: dict[str, bool | int | float | str] | None = None) -> None:
+        self.settings = settings or {}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """All figures are final by now."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """All figures are logged by now."""
+        if not trainer.is_global_zero:
+            return
+        names = dict.fromkeys([*FIRST, *trainer.callback_metrics])
+        logged = trainer.callback_metrics
+        metrics = {name: float(logged[name]) for name in names if name in logged}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and metrics:
-                last = max(0, logging_step(trainer) - 1)
-                logger.log_hyperparams(self.settings, metrics, step=last)
+                writer = logger.experiment.file_writer
+                for summary in hparams(self.settings, metrics):
+                    writer.add_summary(summary)

@@ -37,19 +37,27 @@ def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
-    jobs = [
-        {
-            override.key_or_group: override.input_line or ""
-            for override in OverridesParser.create().parse_overrides(list(overrides))
-        }
-        for overrides in job_overrides
-    ]
-    keys = list(dict.fromkeys(key for job in jobs for key in job))
-    varying = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+    jobs = [_by_key(overrides) for overrides in job_overrides]
+    varying = _varying(jobs)
     names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
     if "" in names or len(set(names)) < len(names):
         return [str(first_index + offset) for offset in range(len(jobs))]
     return names
+
+
+def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """The keys in whose overrides the jobs differ."""
+    return _varying([_by_key(overrides) for overrides in job_overrides])
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {override.key_or_group: override.input_line or "" for override in parsed}
+
+
+def _varying(jobs: Sequence[dict[str, str]]) -> list[str]:
+    keys = list(dict.fromkeys(key for job in jobs for key in job))
+    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 
 
 def setting(overrides: Sequence[str]) -> tuple[str, ...]:

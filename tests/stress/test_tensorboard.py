@@ -1,83 +1,113 @@
-"""A sweep's curves in TensorBoard, seen by a browser."""
+"""A sweep in TensorBoard, seen by a browser."""
 
-import shutil
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, browse, driven
 from conftest import TINY
 
-pytestmark = pytest.mark.stress
+from hpml.records import RunRecord
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-TAGS = ("val/accuracy", "time/epoch_s")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
 ]
 
+# The texts of the page, also those in its parts' own trees.
+WORDS = """
+const words = [];
+const visit = node => {
+  const text = node.nodeType === Node.TEXT_NODE ? node.textContent.trim() : "";
+  if (text && !node.parentElement?.matches("style, script")) words.push(text);
+  if (node.shadowRoot) visit(node.shadowRoot);
+  node.childNodes.forEach(visit);
+};
+visit(document.body);
+return words;
+"""
+TAGS = ("val/accuracy", "time/epoch_s")
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-def test_a_browser_shows_every_run_and_metric(tmp_path: Path) -> None:
-    """`tensorboard --logdir outputs` lists the runs by their overrides, and draws the curves."""
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two optimizers were swept."""
+    folder = tmp_path_factory.mktemp("sweep")
     command = [sys.executable, "-m", "hpml.train", "-m", *TINY, "optimizer=sgd,adam"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(sweep: Path) -> Iterator[str]:
+    """Where `tensorboard --logdir outputs` answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}/"
+    found = f"http://127.0.0.1:{port}/"
     server = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", str(port)],
-        cwd=tmp_path,
+        cwd=sweep,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         for _ in range(200):
             try:
-                urllib.request.urlopen(address + "data/runs", timeout=5)
+                urllib.request.urlopen(found + "data/runs", timeout=5)
                 break
             except OSError:
                 time.sleep(0.2)
-        # A group of curves is folded until one looks for it.
-        pages = [_seen(address, tag, tmp_path) for tag in TAGS]
+        yield found
     finally:
         server.terminate()
         server.wait()
-    for tag, page in zip(TAGS, pages, strict=True):
-        assert f'title="{tag}"' in page
-        for run in ("optimizer=sgd", "optimizer=adam"):
-            assert run in page
 
 
-def _seen(address: str, tag: str, folder: Path) -> str:
-    """The page once the card of a tag is drawn; a busy machine needs more than one look."""
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_browser_shows_every_run_and_metric(address: str, tmp_path: Path, tag: str) -> None:
+    """The runs by their overrides, and the curves; a group is folded until one looks for it."""
+    page = seen(f"{address}?tagFilter={tag}#timeseries", f'title="{tag}"', tmp_path)
+    assert f'title="{tag}"' in page
+    for run in ("optimizer=sgd", "optimizer=adam"):
+        assert run in page
+
+
+def test_hparams_has_a_row_for_each_run(address: str, sweep: Path) -> None:
+    """With its final accuracy and its epoch's time, and nothing that stands for none."""
+    finals = []
+    for file in sweep.rglob("record.json"):
+        record = RunRecord.read(file)
+        epoch_s = record.epochs[-1].time["epoch_s"]
+        finals.append((record.choices["optimizer"], record.last_metric("val/accuracy"), epoch_s))
+    with driven(f"{address}#hparams") as driver:
+        for _ in range(100):
+            words = driver.execute_script(WORDS)
+            if "val/accuracy" in words and "adam" in words:
+                break
+            time.sleep(0.3)
+        driver.save_screenshot(sweep / "hparams.png")
+    for optimizer, accuracy, epoch_s in finals:
+        assert optimizer in words  # it varies, so it is among the few columns that are shown
+        assert len({word for word in words if word.endswith(f"/optimizer={optimizer}")}) == 1
+        shown = [float(word) for word in words if re.fullmatch(r"\d+\.\d+(e-\d+)?", word)]
+        for value in (accuracy, epoch_s):
+            assert any(one == pytest.approx(value, rel=2e-3) for one in shown)
+    assert "-1" not in " ".join(words)
+
+
+def seen(address: str, expected: str, folder: Path) -> str:
+    """The page once it holds what is expected; a busy machine needs more than one look."""
     page = ""
     for attempt in range(5):
-        profile = folder / f"browser-{attempt}-{tag.replace('/', '-')}"
-        page = subprocess.run(
-            [
-                str(CHROMIUM),
-                *QUIET,
-                f"--user-data-dir={profile}",
-                "--virtual-time-budget=30000",
-                "--dump-dom",
-                f"{address}?tagFilter={tag}#timeseries",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=180,
-        ).stdout
-        if f'title="{tag}"' in page:
+        options = ("--virtual-time-budget=30000", "--dump-dom")
+        page = browse(address, folder / f"profile-{attempt}", *options).stdout
+        if expected in page:
             break
     return page

@@ -1,0 +1,107 @@
+"""The report's page in a browser: from the disk, without a network."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from chromium import CHROMIUM, browse
+from made import make_run
+from PIL import Image
+
+from hpml.report.comparison import Comparison
+from hpml.report.make import write_report
+
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
+]
+
+EVIL = "<script>document.title='hacked'</script>"
+# Runs after the page's own script, and writes what it sees into the title.
+LOOK = """<script>
+const table = document.querySelector("#settings table");
+const column = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
+const seen = {before: column()};
+table.tHead.rows[0].cells[0].querySelector("button").click();
+seen.upwards = column();
+table.tHead.rows[0].cells[0].querySelector("button").click();
+seen.downwards = column();
+seen.pictures = [...document.querySelectorAll("figure svg")].map(svg => {
+  const box = svg.querySelector("g").getBBox();
+  return [svg.getBoundingClientRect().width, box.width, box.height];
+});
+seen.strong = [...document.querySelectorAll("strong")].map(node => node.textContent);
+seen.wider = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+document.title = JSON.stringify(seen);
+</script>"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """Of three numbers of workers, two of more than one digit, and of a run with an evil name."""
+    times = {2: 3.0, 10: 2.0, 100: 4.0}
+    for workers, epoch_s in times.items():
+        for seed in (0, 1):
+            name = f"data.num_workers={workers},seed={seed}"
+            make_run(tmp_path / "sweep", name, epoch_s=epoch_s + seed / 50)
+    make_run(
+        tmp_path / "sweep",
+        "evil",
+        overrides=[f"data.num_workers={EVIL}"],
+        config={"seed": 0, "data": {"val_split": 0, "num_workers": EVIL}},
+        status="failed",
+        error={"type": "E", "message": EVIL, "log_end": EVIL},
+    )
+    write_report(Comparison([tmp_path / "sweep"]), tmp_path, f"Report {EVIL}")
+    return tmp_path / "report.html"
+
+
+def test_the_page_is_drawn_sorted_and_safe(page: Path) -> None:
+    """All pictures have a size, a click sorts a table by its numbers, markup is text."""
+    looked = page.with_name("looked.html")
+    looked.write_text(page.read_text().replace("</body>", f"{LOOK}</body>"))
+    done = browse(
+        looked.as_uri(),
+        page.with_name("profile"),
+        *("--dump-dom", "--virtual-time-budget=5000", "--enable-logging=stderr", "--v=0"),
+        *("--proxy-server=127.0.0.1:9", "--window-size=1100,900"),
+    )
+    errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not errors
+    title = re.search("<title>(.*?)</title>", done.stdout, re.DOTALL)
+    assert title is not None
+    seen = json.loads(title[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert seen["upwards"][:3] == ["2", "10", "100"]
+    assert seen["downwards"][:3] == ["100", "10", "2"]
+    assert len(seen["pictures"]) >= 3
+    assert all(width > 100 and w > 100 and h > 50 for width, w, h in seen["pictures"])
+    assert any("evil" in name for name in seen["strong"])
+    assert not seen["wider"]
+
+
+@pytest.mark.parametrize(("mode", "light"), [("light", True), ("dark", False)])
+def test_the_page_follows_the_systems_colours(page: Path, mode: str, light: bool) -> None:
+    """Light paper or dark, and ink that stands out from it, in the pictures too."""
+    shot = page.with_name(f"{mode}.png")
+    browse(
+        page.as_uri(),
+        page.with_name("profile"),
+        f"--blink-settings=preferredColorScheme={int(light)}",
+        *(f"--screenshot={shot}", "--window-size=1100,2400", "--hide-scrollbars"),
+    )
+    with Image.open(shot) as image:
+        grey = image.convert("L")
+        assert (grey.getpixel((5, 5)) > 200) == light
+        histogram = grey.histogram()
+    paper, ink = (histogram[200:], histogram[:60]) if light else (histogram[:60], histogram[200:])
+    assert sum(paper) > 0.6 * sum(histogram)
+    assert sum(ink) > 0.002 * sum(histogram)
+
+
+def test_the_page_prints(page: Path) -> None:
+    """As a document of several pages."""
+    document = page.with_name("printed.pdf")
+    browse(page.as_uri(), page.with_name("profile"), f"--print-to-pdf={document}")
+    assert document.read_bytes().startswith(b"%PDF")
+    assert document.stat().st_size > 20_000

@@ -13,6 +13,7 @@ from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning, decimals
 from hpml.report.settings import Setting, number, numeric
 from hpml.report.statistics import Estimate, estimate
+from hpml.units import counted
 
 # In the page, what is drawn in it takes the colour of the text.
 INK = "#1b1b1a"
@@ -187,13 +188,13 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture:
         for setting in shown:
             points = _mean_curve(setting.completed, metric)
             look = next(looks)
-            label = _short(setting.name) if row == 0 else None
-            for axes, x in zip(
-                panels[row], zip(*[p[:2] for p in points], strict=True), strict=False
-            ):
-                axes.plot(x, [point[2] for point in points], **look)
-            if points:
-                panels[row][0].lines[-1].set_label(label)
+            for column, axes in enumerate(panels[row]):
+                label = _short(setting.name) if row == column == 0 else None
+                xs = [point[column] for point in points]
+                axes.plot(xs, [point[2] for point in points], label=label, **look)
+                if len(setting.completed) > 1:
+                    lowest, highest = ([point[end] for point in points] for end in (3, 4))
+                    axes.fill_between(xs, lowest, highest, color=look["color"], alpha=0.15, lw=0)
         panels[row][0].set_ylabel(metric)
         if metric.endswith("accuracy"):
             _in_percent(panels[row][0])
@@ -203,7 +204,9 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture:
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
     panels[1][1].set_xlabel("time since the first step (s)")
     figure.legend(loc="outside upper center", ncols=2 if len(shown) > 3 else 3, fontsize=9)
-    caption = f"Learning over epochs, and over time: means over the completed runs ({quality})"
+    caption = "Learning over epochs, and over time: means over the completed runs"
+    if any(len(setting.completed) > 1 for setting in shown):
+        caption += ", in bands from the lowest run to the highest"
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
 
 
@@ -214,19 +217,22 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
     known = {name: estimate([t for t in of if t is not None]) for name, of in times.items()}
     if not target or len(settings) < 2:
         return None
-    shown = sorted(times, key=lambda name: one.mean if (one := known[name]) else float("inf"))
+    # of a setting whose runs did not all reach it, the mean would be that of its lucky ones
+    always = {name: one for name, one in known.items() if one and one.n == len(times[name])}
+    shown = sorted(times, key=lambda name: always[name].mean if name in always else float("inf"))
     shown = shown[:MOST_BARS]
     figure, axes = _bars(len(shown))
-    means = [one.mean if (one := known[name]) else 0.0 for name in shown]
+    means = [always[name].mean if name in always else 0.0 for name in shown]
     axes.barh(range(len(shown)), means, color=COLOURS[5], edgecolor=INK, linewidth=0.5)
-    _error_bars(axes, means, [known[name] for name in shown])
+    _error_bars(axes, means, [always.get(name) for name in shown])
     for place, name in enumerate(shown):
-        one, of_all = known[name], len(times[name])
+        one = known[name]
         text, reach = "not reached", 0.0
-        if one is not None:
-            text = f"{one.mean:.{decimals(one.mean)}f} s"
-            text += f", in {one.n} of {of_all} runs" if one.n < of_all else ""
-            reach = one.mean + (one.half_width or 0.0)
+        if name in always:
+            reach = always[name].mean + (always[name].half_width or 0.0)
+            text = f"{means[place]:.{decimals(means[place])}f} s"
+        elif one is not None:
+            text = f"reached by {one.n} of {counted(len(times[name]), 'run')}"
         axes.annotate(text, (reach, place), xytext=(4, 0), textcoords="offset points", va="center")
     _name_bars(axes, shown)
     axes.margins(x=0.25)
@@ -261,16 +267,17 @@ def time_to_reach(run: Run, target: float) -> float | None:
     return None
 
 
-def _mean_curve(runs: Sequence[Run], metric: str) -> list[tuple[float, float, float]]:
-    """Epoch counted from 1, seconds since the first step, and the metric: means over runs."""
-    points = []
+def _mean_curve(runs: Sequence[Run], metric: str) -> list[tuple[float, ...]]:
+    """Epoch counted from 1, mean time since the first step, the metric's mean, lowest, highest."""
+    points: list[tuple[float, ...]] = []
     elapsed = [0.0] * len(runs)
     for index in range(min((len(run.record.epochs) for run in runs), default=0)):
         epochs: list[EpochRecord] = [run.record.epochs[index] for run in runs]
         elapsed = [t + (e.time["epoch_s"] or 0.0) for t, e in zip(elapsed, epochs, strict=True)]
-        value = mean(epoch.metrics.get(metric) for epoch in epochs)
-        if value is not None:
-            points.append((index + 1.0, mean(elapsed) or 0.0, value))
+        values = [v for epoch in epochs if (v := epoch.metrics.get(metric)) is not None]
+        if values:
+            x = index + 1.0, mean(elapsed) or 0.0
+            points.append((*x, mean(values) or 0.0, min(values), max(values)))
     return points
 
 
@@ -317,11 +324,10 @@ def _name_bars(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _error_bars(axes: Axes, ends: Sequence[float], known: Sequence[Estimate | None]) -> None:
-    widths = [one.half_width or 0.0 if one else 0.0 for one in known]
-    if any(widths):
-        axes.errorbar(
-            ends, range(len(ends)), xerr=widths, fmt="none", ecolor=INK, capsize=3, linewidth=1
-        )
+    for place, (end, one) in enumerate(zip(ends, known, strict=True)):
+        if one is not None and one.half_width:
+            width = one.half_width
+            axes.errorbar(end, place, xerr=width, fmt="none", ecolor=INK, capsize=3, linewidth=1)
 
 
 def _in_percent(axes: Axes) -> None:

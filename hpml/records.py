@@ -14,6 +14,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
+NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+# No figure of a run is as large; sums of larger ones would be infinite.
+LARGEST = 1e100
 # Types of error whose messages are sentences of ours.
 SAYS_ITSELF = ("UserError", "DataError", "RunFailedError", "Timeout", "SIG")
 _T = TypeVar("_T")
@@ -147,7 +150,7 @@ class RunRecord:
         """
         file = path / FILE_NAME if path.is_dir() else path
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            data = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise RecordError(f"{file}: schema_version {version}, not {SCHEMA_VERSION}")
@@ -155,7 +158,7 @@ class RunRecord:
             record = _known(cls, data)
             record.epochs = epochs
             wrong = next(_misshapen(record), None)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*NOT_A_RECORD, OSError) as error:
             if isinstance(error, RecordError):
                 raise
             raise RecordError(f"{file}: no readable record ({error})") from error
@@ -217,7 +220,8 @@ def _misshapen(record: RunRecord) -> Iterator[str]:
         yield "started_at"
     for name, kind in (
         *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
-        *(("command", str), ("fingerprint", str)),
+        *(("command", str), ("fingerprint", str), ("code_fingerprint", str)),
+        *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
     ):
         if not isinstance(getattr(record, name), kind):
             yield name
@@ -232,8 +236,13 @@ def _misshapen(record: RunRecord) -> Iterator[str]:
             yield "the number of an epoch"
         numbers += [epoch.samples, epoch.samples_per_s, *epoch.metrics.values()]
         numbers += [epoch.time[name] for name in TIMES]
-    if not all(number is None or isinstance(number, int | float) for number in numbers):
-        yield "a number is none"
+    for number in numbers:
+        if number is not None and not (isinstance(number, int | float) and abs(number) < LARGEST):
+            yield f"{number!r} for a number"
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} for a number")
 
 
 def _finite(value: Any) -> Any:

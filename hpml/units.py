@@ -32,9 +32,9 @@ def size_in_words(size: float) -> str:
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of the files in and below a directory."""
+    """Bytes of a file, or of the files in and below a directory."""
     size = 0
-    for file in directory.rglob("*"):
+    for file in [directory] if directory.is_file() else directory.rglob("*"):
         try:
             status = file.lstat()
             size += status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -28,8 +28,9 @@ def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
         parts = [0.1 * epoch_s, 0.0, 0.8 * epoch_s, 0.05 * epoch_s, 0.05 * epoch_s]
         reached = accuracy * (number + 1) / count
         metrics = {"train/loss": 2 - reached, "val/accuracy": reached}
+        rate = 1000 / epoch_s if epoch_s else None
         times: dict[str, float | None] = dict(zip(TIMES, [epoch_s, *parts], strict=True))
-        epochs.append(EpochRecord(number, 10, 1000, times, 1000 / epoch_s, dict(metrics)))
+        epochs.append(EpochRecord(number, 10, 1000, times, rate, dict(metrics)))
     leaves: dict[str, Any] = {"seed": seed, "data": {"val_split": 0}, "monitor": "val/accuracy"}
     choices = {key: values.pop(key) for key in ("optimizer", "model") if key in values}
     for key, value in values.items() if "config" not in changes else ():

@@ -1,6 +1,7 @@
 """`python -m hpml.report PATH…`: compares the runs found under the paths."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,16 +21,19 @@ def main() -> None:
     for path in paths:
         if not path.exists():
             _refuse(f"{path}: there is no such file or folder")
-    from hpml.report.make import PAGE, make_report
+    from hpml.report.make import make_report
 
     first = paths[0] if paths[0].is_dir() else paths[0].parent
     folder: Path = given.output or first
     try:
         if not make_report(paths, folder, given.title):
-            _refuse(f"no record.json under {', '.join(map(str, paths))}")
+            _refuse(f"no readable record.json under {', '.join(map(str, paths))}")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        _refuse(f"{error.filename or folder}: {error.strerror}; give --output DIR")
-    print(f"report: {folder / PAGE}")
+        hint = "" if given.output else "; give --output DIR"
+        _refuse(f"{error.filename or folder}: {error.strerror}{hint}")
 
 
 def _refuse(message: str) -> None:

@@ -1,8 +1,10 @@
 """From records to runs: what a comparison needs of each, in little memory."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -11,15 +13,21 @@ from hpml.records import TIMES, EpochRecord, RecordError, RunRecord, read_record
 
 ACCURACY = "val/accuracy"
 # Measures of a run that stand in its tables, besides its metrics.
-MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "samples_per_s")
+MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "steady_data_s", "samples_per_s")
 
 
 @dataclass
 class Run:
-    """One run, and the directory that holds its record."""
+    """One run, the directory that holds its record, and its name among the others."""
 
     directory: Path
     record: RunRecord
+    name: str = ""
+
+    @property
+    def cause(self) -> str:
+        """Why it did not complete."""
+        return clean(self.record.cause)
 
     @property
     def completed(self) -> bool:
@@ -46,33 +54,55 @@ class Run:
     def measures(self) -> dict[str, float | None]:
         """Means over the epochs in seconds, by the names in MEASURES.
 
-        `steady_epoch_s` leaves out the first epoch, which pays for what happens only once; None
+        Those called steady leave out the first epoch, which pays for what happens only once; None
         where there is no other.
         """
         times = {name: mean(epoch.time[name] for epoch in self.epochs) for name in TIMES}
         samples, epoch_s = mean(epoch.samples for epoch in self.epochs), times["epoch_s"]
-        later = [epoch.time["epoch_s"] for epoch in self.epochs if epoch.epoch > 0]
+        later = [epoch for epoch in self.epochs if epoch.epoch > 0]
         return times | {
-            "steady_epoch_s": mean(later),
+            "steady_epoch_s": mean(epoch.time["epoch_s"] for epoch in later),
+            "steady_data_s": mean(epoch.time["data_s"] for epoch in later),
             "samples_per_s": samples / epoch_s if samples and epoch_s else None,
         }
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs in and under some paths, in the order of their start, and what cannot be read.
+    """The runs in and under some paths, in the order of their start, and what is left out.
 
-    The second is a line for each broken record.
+    The second is a line for each broken record, and for each copy of a run.
     """
-    runs, broken = [], []
+    runs: list[Run] = []
+    left_out: list[str] = []
+    known: dict[tuple[str, str], Path] = {}
     for directory, record in read_records(paths):
         if isinstance(record, RecordError):
-            broken.append(str(record))
+            left_out.append(clean(str(record)))
+            continue
+        identity = record.fingerprint, record.started_at
+        if record.fingerprint and known.setdefault(identity, directory) != directory:
+            left_out.append(clean(f"{directory}: a copy of {known[identity]}"))
             continue
         for epoch in record.epochs:  # of ten thousand runs these would fill the memory
             epoch.train_split = epoch.other_split = epoch.step_ms = None
         runs.append(Run(directory, record))
-    runs.sort(key=lambda run: run.record.started_at)
-    return runs, broken
+    runs.sort(key=lambda run: datetime.fromisoformat(run.record.started_at).timestamp())
+    _name(runs)
+    return runs, left_out
+
+
+def _name(runs: Sequence[Run]) -> None:
+    """Names the runs by the end of their directories' paths in which they differ."""
+    parents = {run.directory.parent for run in runs}
+    common = Path(os.path.commonpath(parents)) if parents else Path()
+    for run in runs:
+        run.name = clean(str(run.directory.relative_to(common)))
+
+
+def clean(text: str) -> str:
+    """Text that any terminal and any file can hold: no control characters, no half characters."""
+    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from hpml.report.collect import ACCURACY, Run, collect
-from hpml.report.settings import Setting, find_settings, number, numeric
+from hpml.report.collect import ACCURACY, Run, clean, collect
+from hpml.report.settings import Setting, find_settings, number
 from hpml.report.statistics import Estimate, Standing, estimate, standings
 from hpml.units import counted
 
@@ -24,8 +24,12 @@ SAME = {
     "lightning": "Lightning",
     "hpml": "hpml",
     "git_commit": "commit",
+    "code": "code",
     "jobs_at_once": "jobs at once on the machine",
 }
+
+
+RATE = "optimizer.lr"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ class Comparison:
     """The runs under some paths, compared. All of it is computed when it is first asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.runs, self.broken = collect(paths)
+        found, self.left_out = collect(paths)
+        self.evaluations = [run for run in found if run.record.evaluation is not None]
+        self.runs = [run for run in found if run.record.evaluation is None]
         self.settings = find_settings(self.runs)
 
     @cached_property
@@ -84,32 +90,39 @@ class Comparison:
 
     @cached_property
     def time(self) -> Measure:
-        """The epoch's time: without the first epoch where each completed run has another."""
-        steady = all(run.measures["steady_epoch_s"] for run in self.runs if run.completed)
-        name = "steady_epoch_s" if steady else "epoch_s"
-        title = "time of an epoch after the first" if steady else "time of an epoch"
+        """The epoch's time: without the first epoch where most completed runs have another."""
+        completed = [run for run in self.runs if run.completed]
+        steady = sum(run.measures["steady_epoch_s"] is not None for run in completed)
+        name = "steady_epoch_s" if 2 * steady > len(completed) else "epoch_s"
+        after = " after the first" if name == "steady_epoch_s" else ""
+        title = f"time of an epoch{after}"
         return Measure(name, title, "fastest", False, "s")
 
     @cached_property
     def quality(self) -> Measure:
         """What `monitor` names in all runs; else the accuracy in validation."""
-        named = {str(run.record.config.get("monitor", ACCURACY)) for run in self.runs}
+        named = {clean(str(run.record.config.get("monitor", ACCURACY))) for run in self.runs}
         name = named.pop() if len(named) == 1 else ACCURACY
         on_test = name.startswith("val/") and all(
             run.leaves.get("data.val_split") == 0 for run in self.runs
         )
+        modes = {run.record.config.get("monitor_mode", "auto") for run in self.runs}
+        mode = modes.pop() if len(modes) == 1 else "auto"
+        lower = mode == "min" or (mode != "max" and ("loss" in name or "error" in name))
         return Measure(
             name,
             f"last {name}" + (", on the test set" if on_test else ""),
             "best",
-            not ("loss" in name or "error" in name),
+            not lower,
             "%" if name.endswith("accuracy") else "",
         )
 
     def ranked(self, measure: Measure) -> list[Ranked]:
         """The settings, the best first; those without the measure last."""
         found = standings(
-            [setting.by_seed(measure.name) for setting in self.settings], measure.higher_is_better
+            [setting.by_seed(measure.name) for setting in self.settings],
+            [setting.all_of(measure.name) for setting in self.settings],
+            measure.higher_is_better,
         )
         ranks = [
             Ranked(setting, estimate(setting.all_of(measure.name)), standing)
@@ -138,9 +151,22 @@ class Comparison:
         """
         ranks = self.by_quality if about_learning(self.keys) else self.by_time
         found = [rank.setting for rank in ranks if rank.setting.completed]
-        if len(self.keys) == 1 and numeric(found, self.keys[0]):
-            found.sort(key=lambda setting: number(setting, self.keys[0]))
+        if self.is_by_number:
+            found.sort(key=lambda setting: number(setting, self.keys[0]) or 0.0)
         return found
+
+    @cached_property
+    def is_by_number(self) -> bool:
+        """Whether one key alone varies, and is a number."""
+        numbers = [number(setting, key) for setting in self.settings for key in self.keys]
+        return len(self.keys) == 1 and None not in numbers
+
+    @cached_property
+    def order(self) -> str:
+        """By what `in_order` is sorted, in words."""
+        if self.is_by_number:
+            return self.keys[0]
+        return (self.quality if about_learning(self.keys) else self.time).title
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -156,52 +182,75 @@ class Comparison:
         A comparison of devices may differ in the device.
         """
         told = []
-        machines = [run.record.environment for run in self.runs if run.completed]
+        machines = [
+            run.record.environment | {"code": run.record.code_fingerprint[:8] or None}
+            for run in self.runs
+            if run.completed
+        ]
         for key, title in SAME.items():
             if key in ("device", "accelerators") and "device" in self.keys:
                 continue
             values = Counter(in_words(machine.get(key)) for machine in machines if key in machine)
             if len(values) > 1:
-                counts = ", ".join(f"{value} ({counted(n, 'run')})" for value, n in values.items())
-                told.append(f"{title}: {counts}")
-            elif key == "jobs_at_once" and values and "1" not in values:
-                told.append(f"all times were taken with {next(iter(values))} {title}")
-        at_once = _at_once([run for run in self.runs if run.completed])
+                counts = (f"{value} ({counted(n, 'run')})" for value, n in values.items())
+                told.append(f"{title}: {', '.join(counts)}")
+        lengths = Counter(
+            str(len(run.epochs))
+            for setting in self.settings
+            if len({len(run.epochs) for run in setting.completed}) > 1
+            for run in setting.completed
+        )
+        if lengths:
+            counts = (f"{value} ({counted(n, 'run')})" for value, n in lengths.items())
+            told.append(f"epochs of one setting: {', '.join(counts)}")
+        return told
+
+    @cached_property
+    def sharing(self) -> list[str]:
+        """Which runs had not their machine to themselves, so that their times are disturbed."""
+        told = []
+        jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in self.runs)
+        for number_of_jobs, runs in jobs.items():
+            if number_of_jobs != "1":
+                told.append(f"{counted(runs, 'run')} of a sweep of {number_of_jobs} jobs at once")
+        at_once = _at_once(self.runs)
         if at_once:
-            told.append(f"{counted(at_once, 'run')} shared the machine with another one, or more")
+            told.append(f"{counted(at_once, 'run')} at the same time as another one on the machine")
         return told
 
     @cached_property
     def chosen(self) -> list[tuple[Ranked, int]]:
-        """Of optimizers that were swept over learning rates: the best of each, out of how many."""
-        if not {"optimizer", "optimizer.lr"} <= set(self.keys):
+        """Of optimizers that were swept over learning rates: the best of each, out of how many.
+
+        Where other keys vary too, for each of their combinations.
+        """
+        if not {"optimizer", RATE} <= set(self.keys):
             return []
-        of_each: dict[str, list[Ranked]] = {}
+        of_each: dict[tuple[str, ...], list[Ranked]] = {}
         for rank in self.by_quality:
-            if rank.known is not None:
-                of_each.setdefault(rank.setting.values["optimizer"], []).append(rank)
-        if all(len(ranks) == 1 for ranks in of_each.values()):
-            return []
-        return [(ranks[0], len(ranks)) for ranks in of_each.values()]
+            values = rank.setting.values
+            if rank.known is not None and number(rank.setting, RATE) is not None:
+                others = tuple(value for key, value in values.items() if key != RATE)
+                of_each.setdefault(others, []).append(rank)
+        return [(ranks[0], len(ranks)) for ranks in of_each.values() if len(ranks) > 1]
 
 
 def _at_once(runs: Sequence[Run]) -> int:
     """How many runs of one host began before another one of these had ended."""
-    of_host: dict[str, list[tuple[datetime, datetime, int]]] = {}
+    of_host: dict[str, list[tuple[float, float, int]]] = {}
     for index, run in enumerate(runs):
-        begun = datetime.fromisoformat(run.record.started_at)
-        ended = begun + timedelta(seconds=run.record.wall_s or 0.0)
-        host = in_words(run.record.environment.get("host"))
-        of_host.setdefault(host, []).append((begun, ended, index))
+        host, wall_s = run.record.environment.get("host"), run.record.wall_s
+        if host and wall_s:
+            begun = datetime.fromisoformat(run.record.started_at).timestamp()
+            of_host.setdefault(in_words(host), []).append((begun, begun + wall_s, index))
     shared: set[int] = set()
     for times in of_host.values():
-        latest: tuple[datetime, int] | None = None
+        until, last = 0.0, -1
         for begun, ended, index in sorted(times):
-            # their beginning is known to a second
-            if latest is not None and begun + timedelta(seconds=1) < latest[0]:
-                shared |= {index, latest[1]}
-            if latest is None or ended > latest[0]:
-                latest = ended, index
+            if begun + 1 < until:  # a beginning is known to a second
+                shared |= {index, last}
+            if ended > until:
+                until, last = ended, index
     return len(shared)
 
 
@@ -212,7 +261,7 @@ def about_learning(keys: Sequence[str]) -> bool:
 
 def decimals(seconds: float) -> int:
     """As many as can mean something."""
-    return 3 if seconds < 1 else 2 if seconds < 100 else 1
+    return 6 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 100 else 1
 
 
 def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
@@ -220,28 +269,38 @@ def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     known = [rank for rank in ranks if rank.known is not None]
     if len(known) < 2:
         return ""
-    first = known[0]
+    first = next((rank for rank in known if rank.standing == "best"), known[0])
     assert first.known is not None
     if len({rank.known.mean for rank in known if rank.known}) == 1:
         return f"{measure.title}: {measure.shown(first.known)} in all settings"
-    told = f"{measure.best}: {first.setting.name}, {measure.shown(first.known)} "
-    told += f"({measure.title})"
-    tied = [rank.setting.name for rank in known if rank.standing == "tied"]
-    untested = sum(rank.standing == "untested" for rank in known)
-    if untested == len(known) - 1:
-        return f"{told}; too few runs to tell it from chance: sweep seed=0,1,2"
-    if len(tied) == len(known) - 1 > 1:
-        told += "; all others are tied with it"
+    told = f"{measure.best}: {first.setting.name}, {measure.shown(first.known)} ({measure.title})"
+    if first.standing != "best":
+        return f"{told}; one run each is too few to tell it from chance: sweep seed=0,1,2"
+    by_standing = {
+        standing: [rank.setting.name for rank in known if rank.standing == standing]
+        for standing in ("tied", "worse", "untested")
+    }
+    tied, worse, untested = by_standing.values()
+    if tied and not worse:
+        told += (
+            f"; tied with it: {_listed(tied)}" if len(tied) == 1 else "; no other is told from it"
+        )
     elif tied:
-        more = f" and {len(tied) - 5} more" if len(tied) > 5 else ""
-        told += f"; tied with it: {', '.join(tied[:5])}{more}"
-    else:
-        told += "; ahead of all that were repeated" if untested else "; ahead of all others"
+        told += f"; tied with it: {_listed(tied)}"
+    elif worse:
+        told += "; ahead of all others" if not untested else "; ahead of all others that ran again"
+    if untested:
+        told += f"; not compared, for want of a second run: {_listed(untested)}"
     return told
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def in_words(value: object) -> str:
     """What a record says of the machine."""
     if isinstance(value, list):
-        return " + ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+        return clean(" + ".join(map(str, value))) or "none"
+    return "none" if value is None else clean(str(value))

@@ -12,7 +12,7 @@ _OURS = (
     ("val loss", "val/loss", "8.4f"),
     ("val acc", "val/accuracy", "7.2%"),
 )
-PHASES = ("= data", "transf", "train", "valid", "other")
+PHASE_HEADINGS = ("= data", "transf", "train", "valid", "other")
 _WIDTH = 100
 
 
@@ -25,7 +25,12 @@ class EpochTable:
     """
 
     def __init__(self) -> None:
-        columns = ["epoch", f"{'time s':>8}", *(f"{name:>7}" for name in PHASES), "samples/s"]
+        columns = [
+            "epoch",
+            f"{'time s':>8}",
+            *(f"{name:>7}" for name in PHASE_HEADINGS),
+            "samples/s",
+        ]
         self._heading = " ".join(columns)
         self._metrics: dict[str, str] = {}  # format by name
         self._ours: bool | None = None

@@ -1,28 +1,36 @@
 """A whole report, in its folder and on the terminal."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpml.report.collect import clean
 from hpml.report.comparison import Comparison
-
-log = logging.getLogger("hpml")
+from hpml.units import size_in_words, size_of
 
 PAGE = "report.html"
+PICTURES = [
+    f"{name}.{form}"
+    for name in ("phases", "learning", "time_to_accuracy", "by_*")
+    for form in ("png", "svg")
+]
 
 
 def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -> int:
-    """Writes the report on the runs under some paths into a folder, and shows it on the terminal.
+    """Writes the report on the runs under some paths into a folder, then shows it.
 
     Returns how many runs there are. Raises OSError where it cannot be written.
     """
     from hpml.report.terminal import show
 
     comparison = Comparison(paths)
-    show(comparison)
-    if comparison.runs:
+    count = len(comparison.runs) + len(comparison.evaluations)
+    if count:
         write_report(comparison, folder, title or f"Report on {', '.join(map(_name, paths))}")
-    return len(comparison.runs)
+    show(comparison)
+    if count:
+        disk = size_in_words(sum(size_of(path) for path in paths))
+        print(f"report: {clean(str(folder / PAGE))} (the runs fill {disk})")
+    return count
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> None:
@@ -32,10 +40,14 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> None:
     from hpml.report.tables import write_csv
 
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / PAGE).exists():  # of keys that do not vary any more, say
+        for name in PICTURES:
+            for file in folder.glob(name):
+                file.unlink()
     write_csv(comparison, folder)
     pictures = [save(picture, folder) for picture in draw(comparison)]
     write_pages(comparison, pictures, title, folder)
 
 
 def _name(path: Path) -> str:
-    return path.resolve().name
+    return clean(path.resolve().name)

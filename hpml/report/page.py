@@ -9,13 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from hpml.report.collect import Run
+from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison, Measure, in_words
-from hpml.report.pictures import INK, PAPER, Picture
+from hpml.report.drawing import INK, PAPER
+from hpml.report.pictures import Picture
 from hpml.report.statistics import Estimate
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
+from hpml.report.terminal import evaluation
 from hpml.units import counted
 
 PNG_DPI = 200
@@ -27,16 +29,16 @@ def write_pages(
 ) -> None:
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
-        "title": title,
+        "title": clean(title),
         "summary": _summary(comparison),
         "failures": [_failure(run, folder) for run in comparison.unfinished],
-        "broken": comparison.broken,
+        "left_out": comparison.left_out,
+        "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
+        "sharing": comparison.sharing,
         "sentences": comparison.sentences,
         "differences": comparison.differences,
         "settings": setting_table(comparison),
-        "settings_caption": "Times in seconds: means over the whole epochs of the completed runs. "
-        "Steady: after the first epoch. ± is a 95 % interval over the runs. * the best, or tied "
-        "with it.",
+        "settings_caption": _caption(comparison),
         "chosen": chosen_table(comparison),
         "chosen_caption": "Each was chosen by the figure beside it, which therefore looks better "
         "than it would on other images.",
@@ -44,12 +46,12 @@ def write_pages(
         "method": _method(comparison.time, comparison.quality),
     }
     loader = PackageLoader("hpml.report", "")
-    html = Environment(loader=loader, autoescape=True, trim_blocks=True)
+    html = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     svgs = [picture | {"svg": Markup(picture["svg"])} for picture in pictures]
     page = html.get_template("page.html.j2").render(values, pictures=svgs)
     (folder / "report.html").write_text(page, encoding="utf-8")
     # no HTML in Markdown: what is escaped there is Markdown's own
-    plain = Environment(loader=loader, autoescape=False, trim_blocks=True)
+    plain = Environment(loader=loader, autoescape=False, trim_blocks=True, lstrip_blocks=True)
     plain.filters["md"] = _escaped
     text = plain.get_template("page.md.j2").render(values, pictures=pictures)
     (folder / "report.md").write_text(text, encoding="utf-8")
@@ -67,10 +69,14 @@ def save(picture: Picture, folder: Path) -> dict[str, str]:
 
 def _inline(svg: str, picture: Picture) -> str:
     """An SVG to stand in a page: in the colour of its text, and with names of its own."""
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "none")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{picture.name}"', 1)
+
+    def of_the_page(tag: re.Match[str]) -> str:
+        text = tag[0].replace(INK, "currentColor").replace(PAPER, "none")
+        return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{picture.name}-", text)
+
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"<[^>]*>", of_the_page, svg)  # what stands between the tags is the user's
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(picture.caption)}"', 1)
 
 
 def _summary(comparison: Comparison) -> str:
@@ -88,11 +94,11 @@ def _summary(comparison: Comparison) -> str:
 
 def _failure(run: Run, folder: Path) -> dict[str, str]:
     return {
-        "name": run.directory.name,
+        "name": run.name,
         "status": run.record.status,
-        "cause": run.record.cause,
+        "cause": run.cause,
         "log": _log_of(run, folder),
-        "log_end": (run.record.error or {}).get("log_end", ""),
+        "log_end": clean((run.record.error or {}).get("log_end", "")),
     }
 
 
@@ -102,24 +108,24 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     for run in comparison.runs:
         record, log = run.record, _log_of(run, folder)
         epoch_s, final = run.measures["epoch_s"], record.last_metric(quality.name)
-        commit = str(record.environment.get("git_commit") or NOTHING)
+        commit = in_words(record.environment.get("git_commit"))
         dirty = "-dirty" if commit.endswith("-dirty") else ""
+        host = in_words(record.environment.get("host"))
         rows.append(
             [
-                Cell(run.directory.name, run.directory.name),
+                Cell(run.name, run.name, command=clean(record.command)),
                 Cell(record.status, record.status),
-                Cell(record.command, record.command, code=True),
-                Cell(record.started_at.replace("T", " ")[:19], record.started_at),
+                Cell(record.started_at.replace("T", " ")[:16], record.started_at),
                 Cell(str(len(run.epochs)), len(run.epochs)),
                 _figure(epoch_s, comparison.time),
                 _figure(final, quality),
-                Cell(str(record.environment.get("host", NOTHING))),
+                Cell(host, host),
                 Cell(commit[:10] + dirty, commit),
-                Cell("log" if log else NOTHING, link=log),
+                Cell("log" if log else NOTHING, log, link=log),
             ]
         )
-    headings = ["run", "status", "command", "started (UTC)", "epochs", "epoch s", quality.name]
-    return Table([*headings, "host", "commit", "log"], rows, 3)
+    headings = ["run", "status", "started (UTC)", "epochs", "epoch s", quality.name]
+    return Table([*headings, "host", "commit", "log"], rows, 2)
 
 
 def _figure(value: float | None, measure: Measure) -> Cell:
@@ -132,8 +138,18 @@ def _log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
     for name in LOGS:
         if (run.directory / name).is_file():
-            return quote(os.path.relpath(run.directory / name, folder.resolve()))
+            return quote(os.fsencode(os.path.relpath(run.directory / name, folder.resolve())))
     return ""
+
+
+def _caption(comparison: Comparison) -> str:
+    told = "Times in seconds: means over the whole epochs of the completed runs; the five phases "
+    told += f"add up to “epoch s”. Sorted by the {comparison.order}."
+    if any(len(setting.completed) > 1 for setting in comparison.settings):
+        told += " ± is a 95 % interval over the runs."
+    if any(rank.standing == "tied" for rank in comparison.by_time + comparison.by_quality):
+        told += " * the best, or tied with it."
+    return told
 
 
 def _method(time: Measure, quality: Measure) -> list[str]:
@@ -143,14 +159,18 @@ def _method(time: Measure, quality: Measure) -> list[str]:
         "first epoch, which pays for what happens only once.",
         f"Settings are ranked by the {time.title} and by the {quality.title}. Intervals are "
         "Student's, at 95 %, over the runs of a setting, which differ in their seed alone; one run "
-        "has none.",
+        "has none. Runs of the same seed are timed each, but their metrics count once.",
         "A setting is told from the best by a two-sided t-test at 5 % for all pairs of settings "
-        "together (Bonferroni). Where the settings share seeds, these are compared pair by pair. "
-        "The error is the larger one of the pair's own and that of all settings pooled. What is "
-        "not told from the best is tied with it; what ran once is not tested.",
+        "together (Bonferroni). Settings that share seeds are compared pair by pair, with the "
+        "error of all settings in a randomised block design or the pair's own where that is "
+        "larger; others by Welch's test. What is not told from the best is tied with it; what ran "
+        "once is not compared. Of simulated sweeps whose settings do not differ, 5 % at most call "
+        "any of them worse; where one varies ten times as much as the others, 8 % with three "
+        "seeds and more with two.",
     ]
 
 
 def _escaped(text: object) -> str:
     """Text that Markdown shows as it is, in a line or in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", str(text)).replace("\n", " ")
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|&$~])", r"\\\1", str(text))
+    return escaped.replace("\n", " ")

@@ -1,53 +1,43 @@
-"""The report's pictures. They read without colour too: by their hatches, dashes and markers."""
+"""The report's pictures: which there are, and what is in them."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpml.records import EpochRecord
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning, decimals
-from hpml.report.settings import Setting, number, numeric
+from hpml.report.drawing import (
+    BAR,
+    INK,
+    STYLE,
+    bars,
+    in_percent,
+    legend_above,
+    line,
+    looks,
+    room_for_texts,
+    spread_ticks,
+    time_unit,
+    whole_percent,
+)
+from hpml.report.settings import Setting, number
 from hpml.report.statistics import Estimate, estimate
 from hpml.units import counted
 
-# In the page, what is drawn in it takes the colour of the text.
-INK = "#1b1b1a"
-PAPER = "#ffffff"
-STYLE = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text
-    "text.parse_math": False,  # a dollar in an override is one
-}
-# Colours that the colour-blind tell apart: Okabe and Ito (2008), "Color Universal Design".
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
-DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-MARKERS = "osD^vPX*"
-PHASES = {  # colour, hatch
+PHASES = {  # title, colour, hatch
     "data_s": ("waiting for data", "#e69f00", "///"),
     "transfer_s": ("transfer", "#cc79a7", "xxx"),
     "train_s": ("train", "#56b4e9", ""),
     "validation_s": ("validation", "#009e73", "..."),
     "other_s": ("other", "#8c8c8c", "\\\\\\"),
 }
+DEVICES = ("device", "trainer.devices")
 MOST_BARS, MOST_LINES = 20, 10
-LONGEST_NAME = 48
 
 
 @dataclass(frozen=True)
@@ -61,135 +51,134 @@ class Picture:
 
 def draw(comparison: Comparison) -> Iterator[Picture]:
     """Each picture for which there is something to show, one at a time."""
-    shown = comparison.in_order
-    if not shown:
-        return
+    timed = [s for s in comparison.in_order if s.all_of(comparison.time.name)]
+    learned = [s for s in comparison.in_order if s.all_of(comparison.quality.name)]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        yield _phases(shown)
+        drawn: list[Picture | None] = [_phases(comparison.in_order)]
         for key in comparison.keys:
-            if "device" in key:
-                yield _speed_up(comparison, shown, key)
-            elif numeric(shown, key) and len({number(setting, key) for setting in shown}) > 1:
-                yield _over_number(comparison, shown, key)
-        best_first = [rank.setting for rank in comparison.by_quality if rank.known is not None]
-        if best_first:
-            yield _learning(comparison, best_first)
-            to_reach = _time_to_reach(best_first)
-            if to_reach is not None:
-                yield to_reach
+            if key in DEVICES:
+                drawn.append(_speed_up(comparison, timed, key))
+            else:
+                drawn.append(_over_number(comparison, comparison.in_order, key))
+        drawn += [_learning(comparison, learned), _time_to_reach(learned)]
+        yield from (picture for picture in drawn if picture is not None)
 
 
-def _phases(settings: Sequence[Setting]) -> Picture:
-    shown = settings[:MOST_BARS]
-    figure, axes = _bars(len(shown))
+def _phases(settings: Sequence[Setting]) -> Picture | None:
+    shown = [setting for setting in settings if setting.all_of("epoch_s")][:MOST_BARS]
+    if not shown:
+        return None
+    wholes = [estimate(setting.all_of("epoch_s")) for setting in shown]
+    ends = [whole.mean if whole else 0.0 for whole in wholes]
+    size, unit = time_unit(max(ends))
+    wholes, ends = [_scaled(whole, size) for whole in wholes], [end / size for end in ends]
+    texts = [f"{end:.{decimals(end)}f}" for end in ends]
+    figure, axes = bars([setting.name for setting in shown], ends, wholes, texts)
     left = [0.0] * len(shown)
-    for phase, (label, colour, hatch) in PHASES.items():
-        widths = [mean(setting.all_of(phase)) or 0.0 for setting in shown]
+    for phase, (title, colour, hatch) in PHASES.items():
+        widths = [(mean(setting.all_of(phase)) or 0.0) / size for setting in shown]
         axes.barh(
             range(len(shown)),
             widths,
             left=left,
-            label=label,
+            label=title,
             color=colour,
             hatch=hatch,
             edgecolor=INK,
             linewidth=0.5,
         )
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    wholes = [estimate(setting.all_of("epoch_s")) for setting in shown]
-    _error_bars(axes, left, wholes)
-    for place, (end, whole) in enumerate(zip(left, wholes, strict=True)):
-        reach = end + (whole.half_width or 0.0 if whole else 0.0)
-        axes.annotate(
-            f"{end:.{decimals(end)}f}",
-            (reach, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    _name_bars(axes, [setting.name for setting in shown])
-    axes.margins(x=0.1)
-    axes.set_xlabel("time of an epoch (s)")
-    figure.legend(loc="outside upper center", ncols=5, fontsize=9)
-    caption = "Where an epoch's time goes: means over all epochs of all completed runs"
+    room_for_texts(axes, texts)
+    axes.set_xlabel(f"time of an epoch ({unit})")
+    legend_above(figure, [title for title, _, _ in PHASES.values()])
+    caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
 
 
-def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture:
+def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture | None:
     """A measure against a numeric key: time, with that of waiting for data in it, or quality."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
     learning = about_learning([key])
     measure = comparison.quality if learning else comparison.time
-    lines: dict[str, list[Setting]] = {}
+    lines: dict[str, dict[float, Setting]] = {}
     for setting in settings:
-        others = [f"{name}={value}" for name, value in setting.values.items() if name != key]
-        lines.setdefault(" ".join(others), []).append(setting)
-    looks = _looks()
-    for name, line in itertools.islice(lines.items(), MOST_LINES):
-        line.sort(key=lambda setting: number(setting, key))
-        _line(axes, line, key, measure.name, name or measure.title, next(looks))
+        x = number(setting, key)
+        if x is not None and setting.all_of(measure.name):
+            others = [f"{name}={value}" for name, value in setting.values.items() if name != key]
+            lines.setdefault(" ".join(others), {})[x] = setting
+    lines = {name: places for name, places in lines.items() if len(places) > 1}
+    if not lines:
+        return None
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    shown = dict(itertools.islice(lines.items(), MOST_LINES))
+    drawn: list[tuple[str, list[tuple[float, Estimate]]]] = [
+        (name or measure.title, _points(places, measure.name)) for name, places in shown.items()
+    ]
     waits = len(lines) == 1 and not learning
     if waits:
-        (line,) = lines.values()
-        _line(axes, line, key, "data_s", "waiting for data in it", next(looks))
-    places = sorted({number(setting, key) for setting in settings})
-    if places[0] > 0 and places[-1] / places[0] > 50:
-        axes.set_xscale("log")
-        axes.minorticks_off()
-    if len(places) <= 12:
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+        in_it = "steady_data_s" if measure.name == "steady_epoch_s" else "data_s"
+        drawn.append(("waiting for data in it", _points(next(iter(lines.values())), in_it)))
+    longest = max(one.mean for _, points in drawn for _, one in points)
+    size, unit = time_unit(longest) if measure.unit == "s" else (1.0, "")
+    for (name, points), look in zip(drawn, looks(), strict=False):
+        line(axes, [(x, _scaled(one, size) or one) for x, one in points], name, look)
+    spread_ticks(axes, sorted({x for places in shown.values() for x in places}))
     if measure.unit == "%":
-        _in_percent(axes)
-    else:
+        in_percent(axes)
+    elif all(one.mean >= 0 for _, points in drawn for _, one in points):
         axes.set_ylim(bottom=0)
     axes.set_xlabel(key)
-    unit = f" ({measure.unit})" if measure.unit == "s" else ""
-    axes.set_ylabel(f"time{unit}" if waits else f"{measure.title}{unit}")
+    title = "time" if waits else measure.title
+    axes.set_ylabel(f"{title} ({unit})" if unit else title)
     axes.legend(fontsize=9)
-    caption = f"{measure.title.capitalize()}, against {key}{_bars_mean(settings)}"
+    every = [setting for places in shown.values() for setting in places.values()]
+    caption = f"{measure.title[0].upper()}{measure.title[1:]}, against {key}{_what_bars_are(every)}"
     return Picture(_file_name(key), _cut(caption, len(lines), MOST_LINES), figure)
 
 
-def _speed_up(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture:
-    """Bars of the epoch's time; how many times as fast as the slowest."""
+def _speed_up(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture | None:
+    """Bars of the epoch's time; how many times as fast as the slowest that differs in the key."""
     shown = settings[:MOST_BARS]
-    figure, axes = _bars(len(shown))
     known = [estimate(setting.all_of(comparison.time.name)) for setting in shown]
     means = [one.mean if one else 0.0 for one in known]
-    axes.barh(range(len(shown)), means, color=COLOURS[5], edgecolor=INK, linewidth=0.5)
-    _error_bars(axes, means, known)
-    slowest = max(means)
-    for place, (value, one) in enumerate(zip(means, known, strict=True)):
-        factor = f"{slowest / value:.3g} times as fast" if value < slowest else "slowest"
-        reach = value + (one.half_width or 0.0 if one else 0.0)
-        axes.annotate(
-            f"{value:.{decimals(value)}f} s, {factor}",
-            (reach, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    _name_bars(axes, [setting.name for setting in shown])
-    axes.margins(x=0.4)
-    axes.set_xlabel(f"{comparison.time.title} (s)")
-    caption = f"Speed by {key}{_bars_mean(settings)}"
+    if len({setting.values[key] for setting in shown}) < 2 or min(means) <= 0:
+        return None
+    slowest: dict[tuple[str, ...], tuple[float, str]] = {}
+    others = [tuple(v for k, v in s.values.items() if k != key) for s in shown]
+    for setting, other, value in zip(shown, others, means, strict=True):
+        slowest[other] = max(slowest.get(other, (0.0, "")), (value, setting.values[key]))
+    size, unit = time_unit(max(means))
+    texts = []
+    for other, value in zip(others, means, strict=True):
+        worst, name = slowest[other]
+        text = f"{value / size:.{decimals(value / size)}f} {unit}"
+        text += f", {worst / value:.3g} times as fast as {name}" if value < worst else ""
+        texts.append(text)
+    ends = [value / size for value in means]
+    names = [setting.name for setting in shown]
+    figure, axes = bars(names, ends, [_scaled(one, size) for one in known], texts)
+    axes.barh(range(len(shown)), ends, color=BAR, edgecolor=INK, linewidth=0.5)
+    room_for_texts(axes, texts)
+    axes.set_xlabel(f"{comparison.time.title} ({unit})")
+    caption = f"Speed by {key}{_what_bars_are(shown)}"
     return Picture(_file_name(key), _cut(caption, len(settings), MOST_BARS), figure)
 
 
-def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture:
+def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | None:
     """Loss and accuracy over epochs and over time."""
     shown = settings[:MOST_LINES]
+    if not shown:
+        return None
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     quality = comparison.quality.name
+    runs = [run for setting in shown for run in setting.completed]
+    size, unit = time_unit(max(sum(e.time["epoch_s"] or 0.0 for e in run.epochs) for run in runs))
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     for row, metric in enumerate(("train/loss", quality)):
-        looks = _looks()
-        for setting in shown:
-            points = _mean_curve(setting.completed, metric)
-            look = next(looks)
+        for setting, look in zip(shown, looks(), strict=False):
+            points = _mean_curve(setting.completed, metric, size)
             for column, axes in enumerate(panels[row]):
-                label = _short(setting.name) if row == column == 0 else None
+                label = setting.name if row == column == 0 else None
                 xs = [point[column] for point in points]
                 axes.plot(xs, [point[2] for point in points], label=label, **look)
                 if len(setting.completed) > 1:
@@ -197,16 +186,19 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture:
                     axes.fill_between(xs, lowest, highest, color=look["color"], alpha=0.15, lw=0)
         panels[row][0].set_ylabel(metric)
         if metric.endswith("accuracy"):
-            _in_percent(panels[row][0])
+            in_percent(panels[row][0])
         for axes in panels[row]:
             axes.grid(alpha=0.25, color=INK, linewidth=0.5)
     panels[1][0].set_xlabel("epochs")
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
-    panels[1][1].set_xlabel("time since the first step (s)")
-    figure.legend(loc="outside upper center", ncols=2 if len(shown) > 3 else 3, fontsize=9)
+    panels[1][0].set_xlim(0.5, max(len(run.record.epochs) for run in runs) + 0.5)
+    panels[1][1].set_xlabel(f"time since the first step ({unit})")
+    legend_above(figure, [setting.name for setting in shown])
     caption = "Learning over epochs, and over time: means over the completed runs"
     if any(len(setting.completed) > 1 for setting in shown):
         caption += ", in bands from the lowest run to the highest"
+    if any(len({len(run.record.epochs) for run in s.completed}) > 1 for s in shown):
+        caption += ", up to the last epoch that all runs of a setting have"
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
 
 
@@ -215,46 +207,43 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
     target = accuracy_to_reach(settings)
     times = {s.name: [time_to_reach(run, target) for run in s.completed] for s in settings}
     known = {name: estimate([t for t in of if t is not None]) for name, of in times.items()}
-    if not target or len(settings) < 2:
-        return None
     # of a setting whose runs did not all reach it, the mean would be that of its lucky ones
     always = {name: one for name, one in known.items() if one and one.n == len(times[name])}
+    if not target or len(settings) < 2 or not always:
+        return None
     shown = sorted(times, key=lambda name: always[name].mean if name in always else float("inf"))
     shown = shown[:MOST_BARS]
-    figure, axes = _bars(len(shown))
-    means = [always[name].mean if name in always else 0.0 for name in shown]
-    axes.barh(range(len(shown)), means, color=COLOURS[5], edgecolor=INK, linewidth=0.5)
-    _error_bars(axes, means, [always.get(name) for name in shown])
-    for place, name in enumerate(shown):
-        one = known[name]
-        text, reach = "not reached", 0.0
-        if name in always:
-            reach = always[name].mean + (always[name].half_width or 0.0)
-            text = f"{means[place]:.{decimals(means[place])}f} s"
-        elif one is not None:
-            text = f"reached by {one.n} of {counted(len(times[name]), 'run')}"
-        axes.annotate(text, (reach, place), xytext=(4, 0), textcoords="offset points", va="center")
-    _name_bars(axes, shown)
-    axes.margins(x=0.25)
-    axes.set_xlabel(f"time until {ACCURACY} is {target:.0%} (s)")
-    caption = (
-        f"Time to reach {ACCURACY} of {target:.0%}: from the first step to the end of the epoch "
-        "that reached it"
-    )
+    size, unit = time_unit(max(one.mean for one in always.values()))
+    drawn = [_scaled(always.get(name), size) for name in shown]
+    ends = [one.mean if one else 0.0 for one in drawn]
+    texts = []
+    for name, end in zip(shown, ends, strict=True):
+        one, of_all = known[name], counted(len(times[name]), "run")
+        some = "not reached" if one is None else f"reached by {one.n} of {of_all}"
+        texts.append(f"{end:.{decimals(end)}f} {unit}" if name in always else some)
+    figure, axes = bars(shown, ends, drawn, texts)
+    axes.barh(range(len(shown)), ends, color=BAR, edgecolor=INK, linewidth=0.5)
+    room_for_texts(axes, texts)
+    axes.set_xlabel(f"time until {ACCURACY} is {target:.0%} ({unit})")
+    caption = f"Time to reach {ACCURACY} of {target:.0%}, from the first step to the end of the "
+    caption += f"epoch that reached it{_what_bars_are(settings)}"
     return Picture("time_to_accuracy", _cut(caption, len(times), MOST_BARS), figure)
 
 
 def accuracy_to_reach(settings: Sequence[Setting]) -> float:
-    """In whole percent: what all runs reach where they are alike, else what half of them reach."""
-    best = sorted(
-        max((epoch.metrics.get(ACCURACY) or 0.0 for epoch in run.record.epochs), default=0.0)
+    """In whole per cent: what the runs of all settings reach where they are alike, else of half."""
+    worst = sorted(
+        min(
+            max((epoch.metrics.get(ACCURACY) or 0.0 for epoch in run.record.epochs), default=0.0)
+            for run in setting.completed
+        )
         for setting in settings
-        for run in setting.completed
+        if setting.completed
     )
-    if not best:
+    if not worst:
         return 0.0
-    reached = best[0] if best[0] >= 0.8 * best[-1] else best[len(best) // 2]
-    return int(100 * reached) / 100
+    alike = worst[0] >= 0.8 * worst[-1]
+    return whole_percent(worst[0] if alike else worst[len(worst) // 2])
 
 
 def time_to_reach(run: Run, target: float) -> float | None:
@@ -267,7 +256,7 @@ def time_to_reach(run: Run, target: float) -> float | None:
     return None
 
 
-def _mean_curve(runs: Sequence[Run], metric: str) -> list[tuple[float, ...]]:
+def _mean_curve(runs: Sequence[Run], metric: str, unit_s: float) -> list[tuple[float, ...]]:
     """Epoch counted from 1, mean time since the first step, the metric's mean, lowest, highest."""
     points: list[tuple[float, ...]] = []
     elapsed = [0.0] * len(runs)
@@ -276,77 +265,32 @@ def _mean_curve(runs: Sequence[Run], metric: str) -> list[tuple[float, ...]]:
         elapsed = [t + (e.time["epoch_s"] or 0.0) for t, e in zip(elapsed, epochs, strict=True)]
         values = [v for epoch in epochs if (v := epoch.metrics.get(metric)) is not None]
         if values:
-            x = index + 1.0, mean(elapsed) or 0.0
+            x = index + 1.0, (mean(elapsed) or 0.0) / unit_s
             points.append((*x, mean(values) or 0.0, min(values), max(values)))
     return points
 
 
-def _line(
-    axes: Axes,
-    settings: Sequence[Setting],
-    key: str,
-    measure: str,
-    label: str,
-    look: dict[str, object],
-) -> None:
-    known = [(number(s, key), estimate(s.all_of(measure))) for s in settings]
-    points = [(x, one) for x, one in known if one is not None]
-    axes.errorbar(
-        [x for x, _ in points],
-        [one.mean for _, one in points],
-        yerr=[one.half_width or 0.0 for _, one in points],
-        label=_short(label),
-        capsize=3,
-        **look,  # type: ignore[arg-type]
-    )
+def _points(places: dict[float, Setting], measure: str) -> list[tuple[float, Estimate]]:
+    known = ((x, estimate(places[x].all_of(measure))) for x in sorted(places))
+    return [(x, one) for x, one in known if one is not None]
 
 
-def _looks() -> Iterator[dict[str, object]]:
-    """How lines look: no two alike in colour, dashes and marker."""
-    for index in itertools.count():
-        yield {
-            "color": COLOURS[index % len(COLOURS)],
-            "linestyle": DASHES[index % len(DASHES)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "markersize": 5,
-        }
+def _scaled(known: Estimate | None, unit: float) -> Estimate | None:
+    if known is None:
+        return None
+    half = None if known.half_width is None else known.half_width / unit
+    return Estimate(known.mean / unit, half, known.n)
 
 
-def _bars(count: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 1.4 + 0.36 * count), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _name_bars(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
-
-
-def _error_bars(axes: Axes, ends: Sequence[float], known: Sequence[Estimate | None]) -> None:
-    for place, (end, one) in enumerate(zip(ends, known, strict=True)):
-        if one is not None and one.half_width:
-            width = one.half_width
-            axes.errorbar(end, place, xerr=width, fmt="none", ecolor=INK, capsize=3, linewidth=1)
-
-
-def _in_percent(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-
-
-def _bars_mean(settings: Sequence[Setting]) -> str:
+def _what_bars_are(settings: Sequence[Setting]) -> str:
     """What error bars are, where there are any."""
     repeated = any(len(setting.completed) > 1 for setting in settings)
-    return "; bars are 95 % intervals over the runs" if repeated else "; one run each"
+    return "; error bars are 95 % intervals over the runs" if repeated else "; one run each"
 
 
 def _cut(caption: str, count: int, most: int) -> str:
     return caption if count <= most else f"{caption}; the first {most} of {count:,} are shown"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
 def _file_name(key: str) -> str:
-    return "by_" + "".join(c if c.isalnum() else "_" for c in key)
+    return "by_" + re.sub(r"[^\w.-]", "_", key)

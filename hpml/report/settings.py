@@ -1,11 +1,13 @@
 """What varies between runs, and which of them are repeats of one setting."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hpml.fingerprint import NOT_IN_FINGERPRINT
-from hpml.report.collect import Run
+from hpml.report.collect import MEASURES, Run, clean
 
 # Groups whose options show in the keys below them.
 GROUPS_OF_KEYS = ("callbacks", "experiment")
@@ -24,27 +26,33 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """`optimizer=adam data.num_workers=2`; the folder of runs whose settings do not vary."""
+        """`optimizer=adam data.num_workers=2`; where nothing varies a run's name, or `all runs`."""
         told = " ".join(f"{key}={value}" for key, value in self.values.items())
-        return told or self.runs[0].directory.name
+        return told or (self.runs[0].name if len(self.runs) == 1 else "all runs")
 
-    @property
+    @cached_property
     def completed(self) -> list[Run]:
         """Those of its runs that came to their end."""
         return [run for run in self.runs if run.completed]
 
-    def by_seed(self, measure: str) -> dict[object, list[float]]:
-        """A measure or a final metric of the completed runs, by their seeds."""
+    def by_seed(self, measure: str) -> dict[object, float]:
+        """A measure or a final metric of the completed runs: the mean for each seed."""
         found: dict[object, list[float]] = {}
         for run in self.completed:
             value = value_of(run, measure)
             if value is not None:
                 found.setdefault(run.seed, []).append(value)
-        return found
+        return {seed: sum(values) / len(values) for seed, values in found.items()}
 
     def all_of(self, measure: str) -> list[float]:
-        """A measure or a final metric of each completed run that has it."""
-        return [value for values in self.by_seed(measure).values() for value in values]
+        """A measure of each completed run that has it; a final metric once for each seed.
+
+        Two runs of one seed time it twice, but learn the same.
+        """
+        if measure not in MEASURES:
+            return list(self.by_seed(measure).values())
+        values = (run.measures[measure] for run in self.completed)
+        return [value for value in values if value is not None]
 
 
 def value_of(run: Run, measure: str) -> float | None:
@@ -74,21 +82,18 @@ def find_settings(runs: Sequence[Run]) -> list[Setting]:
     for run in runs:
         values = {key: _value(run, key) for key in keys}
         if not run.record.config:  # of another project, which only its folder tells
-            values = {"run": run.directory.name}
+            values = {"run": run.name}
         settings.setdefault(tuple(values.items()), Setting(values, [])).runs.append(run)
     return list(settings.values())
 
 
-def numeric(settings: Sequence[Setting], key: str) -> bool:
-    """Whether a key has a number in each setting."""
-    return all(_number(setting.values.get(key)) is not None for setting in settings)
-
-
-def number(setting: Setting, key: str) -> float:
-    """The value of a numeric key."""
-    value = _number(setting.values[key])
-    assert value is not None
-    return value
+def number(setting: Setting, key: str) -> float | None:
+    """The value of a key where it is a number."""
+    try:
+        value = float(setting.values.get(key, ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _unexplained(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
@@ -112,16 +117,9 @@ def _left_out(key: str) -> bool:
 def _value(run: Run, key: str) -> str:
     """The option chosen of a group, or the value of a key, as it is typed."""
     if key in run.record.choices:
-        return run.record.choices[key]
+        return clean(run.record.choices[key])
     value = run.leaves.get(key, ABSENT)
     if value is ABSENT:  # a list or a dictionary, or of another version
         given = dict(word.lstrip("+~").partition("=")[::2] for word in run.record.overrides)
-        return given.get(key, ABSENT)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+        value = given.get(key, ABSENT)
+    return clean(value if isinstance(value, str) else json.dumps(value))

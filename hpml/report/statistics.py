@@ -1,17 +1,19 @@
 """Means with intervals, and which settings are tied with the best."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import fdtri, stdtr, stdtrit
 
 LEVEL = 0.05
+# What share of pairs that vary as the others do is taken for one that does.
+ALIKE = 0.9
 Standing = Literal["best", "tied", "worse", "untested"]
-# Of two settings by their index: the difference of their means, and its p-value.
-Compare = Callable[[int, int], tuple[float, float]]
+BySeed = Mapping[object, float]
 
 
 @dataclass(frozen=True)
@@ -38,96 +40,106 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def standings(
-    by_seed: Sequence[Mapping[object, Sequence[float]]], higher_is_better: bool
+    by_seed: Sequence[BySeed], every: Sequence[Sequence[float]], higher_is_better: bool
 ) -> list[Standing | None]:
     """Which settings are tied with the one of the best mean, at 95 % for all claims together.
 
-    A setting is worse where a two-sided t-test tells it from the best. Where the settings share two
-    seeds or more, these are compared pair by pair. The error is the larger of two: that of the
-    pair, and that of all settings pooled (of a randomised block design, or of groups). The level
-    is divided by the number of pairs of settings (Bonferroni): the best was picked after looking.
+    A setting is worse where a two-sided t-test tells it from the best. Two settings that share two
+    seeds or more are compared on these, pair by pair; others by Welch's test. In the first case
+    the error is that of all settings in a randomised block design, or the pair's own where that is
+    larger; a pair that varies much more than the others (an F-test at 10 %) keeps its own degrees
+    of freedom too. The level is divided by the number of pairs of settings (Bonferroni): the best
+    was picked after looking.
 
     Args:
-        by_seed: for each setting the values of its runs by their seed.
+        by_seed: for each setting a value for each seed.
+        every: for each setting the values of all its runs.
         higher_is_better: which mean is the best.
 
     Returns:
-        A standing for each setting; None for one without values. A setting of one run is untested.
+        A standing for each setting; None for one without values. What ran once is untested: it is
+        not the best either where others are repeated.
+
+    Source: Welch (1947), "The generalization of Student's problem when several different population
+    variances are involved".
     """
-    every = [[value for some in values.values() for value in some] for values in by_seed]
-    means = [fmean(values) if values else None for values in every]
-    known = [mean for mean in means if mean is not None]
-    if not known:
-        return [None] * len(means)
-    best = means.index(max(known) if higher_is_better else min(known))
-    samples = [{seed: fmean(some) for seed, some in values.items()} for values in by_seed]
-    tested = [index for index, values in enumerate(every) if len(values) > 1]
-    shared = set.intersection(*(set(samples[index]) for index in tested)) if tested else set()
-    shared.discard(None)
-    if len(shared) >= 2:
-        seeds = sorted(shared, key=str)
-        rows = {index: [samples[index][seed] for seed in seeds] for index in tested}
-        compare = _paired(rows)
-    else:
-        rows = {index: every[index] for index in tested}
-        compare = _unpaired(rows)
-    pairs = max(1, len(tested) * (len(tested) - 1) // 2)
-    found: list[Standing | None] = []
-    for index, mean in enumerate(means):
-        if mean is None:
-            found.append(None)
-        elif index == best:
-            found.append("best")
-        elif index not in rows or best not in rows:
-            found.append("untested")
+    known = [index for index, values in enumerate(every) if values]
+    repeated = [index for index in known if len(every[index]) > 1]
+    found: list[Standing | None] = [None] * len(every)
+    for index in known:
+        found[index] = "untested"
+    if not repeated:
+        if len(known) == 1:
+            found[known[0]] = "best"
+        return found
+    sign = 1 if higher_is_better else -1
+    best = max(repeated, key=lambda index: sign * fmean(every[index]))
+    pooled = _residual_variance([by_seed[index] for index in repeated])
+    pairs = max(1, len(repeated) * (len(repeated) - 1) // 2)
+    for index in repeated:
+        seeds = [s for s in by_seed[best] if s is not None and s in by_seed[index]]
+        if len(seeds) > 1:
+            differences = [by_seed[best][seed] - by_seed[index][seed] for seed in seeds]
+            lead, p_value = _paired(differences, pooled)
         else:
-            difference, p_value = compare(best, index)
-            # of the seeds that all share another one may be ahead
-            ahead = difference > 0 if higher_is_better else difference < 0
-            found.append("worse" if ahead and p_value * pairs < LEVEL else "tied")
+            lead, p_value = _welch(every[best], every[index])
+        # of the seeds that both share the other one may be ahead
+        told = sign * lead > 0 and p_value * pairs < LEVEL
+        found[index] = "best" if index == best else "worse" if told else "tied"
     return found
 
 
-def _paired(rows: Mapping[int, Sequence[float]]) -> Compare:
-    """Compares two rows of a randomised block design, whose columns are the seeds."""
-    n, k = len(next(iter(rows.values()))), len(rows)
-    row_means = {index: fmean(row) for index, row in rows.items()}
-    columns = [fmean(column) for column in zip(*rows.values(), strict=True)]
-    grand = fmean(columns)
-    residuals = [
-        value - row_means[index] - column + grand
-        for index, row in rows.items()
-        for value, column in zip(row, columns, strict=True)
-    ]
-    freedom = (k - 1) * (n - 1)
-    pooled = 2 * sum(r * r for r in residuals) / freedom / n if freedom else 0.0
-
-    def compare(one: int, other: int) -> tuple[float, float]:
-        differences = [a - b for a, b in zip(rows[one], rows[other], strict=True)]
-        own = stdev(differences) ** 2 / n
-        difference = fmean(differences)
-        return difference, _p_value(difference, max(own, pooled), freedom, n)
-
-    return compare
+def _paired(differences: Sequence[float], pooled: tuple[float, int] | None) -> tuple[float, float]:
+    """The mean difference and its p-value; `pooled` are variance and freedom of one value."""
+    n = len(differences)
+    variance, freedom = stdev(differences) ** 2 / n, n - 1
+    if pooled is not None:
+        of_all, of_all_freedom = 2 * pooled[0] / n, pooled[1]
+        if variance <= of_all * float(fdtri(freedom, of_all_freedom, ALIKE)):
+            variance, freedom = max(variance, of_all), of_all_freedom
+    return fmean(differences), _p_value(fmean(differences), variance, freedom, n)
 
 
-def _unpaired(rows: Mapping[int, Sequence[float]]) -> Compare:
-    """Compares two groups of a one-way layout."""
-    variances = {index: stdev(row) ** 2 for index, row in rows.items()}
-    freedom = sum(len(row) - 1 for row in rows.values())
-    pooled = sum(variances[i] * (len(row) - 1) for i, row in rows.items()) / max(1, freedom)
-
-    def compare(one: int, other: int) -> tuple[float, float]:
-        sizes = len(rows[one]), len(rows[other])
-        own = variances[one] / sizes[0] + variances[other] / sizes[1]
-        of_all = pooled / sizes[0] + pooled / sizes[1]
-        difference = fmean(rows[one]) - fmean(rows[other])
-        return difference, _p_value(difference, max(own, of_all), freedom, min(sizes))
-
-    return compare
+def _welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """The difference of the means and its p-value."""
+    parts = [(stdev(values) ** 2 / len(values), len(values) - 1) for values in (one, other)]
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / freedom for part, freedom in parts)
+    freedom = variance**2 / squares if squares else 1.0
+    difference = fmean(one) - fmean(other)
+    return difference, _p_value(difference, variance, freedom, min(len(one), len(other)))
 
 
-def _p_value(difference: float, variance: float, freedom: int, n: int) -> float:
+def _residual_variance(samples: Sequence[BySeed]) -> tuple[float, int] | None:
+    """Variance and degrees of freedom of what settings and seeds, added, do not explain.
+
+    Seeds of one setting alone say nothing about it. None where nothing does.
+    """
+    counts = Counter(seed for sample in samples for seed in sample)
+    rows = [{s: value for s, value in sample.items() if counts[s] > 1} for sample in samples]
+    rows = [row for row in rows if len(row) > 1]
+    seeds = {seed for row in rows for seed in row}
+    freedom = sum(map(len, rows)) - len(rows) - len(seeds) + 1
+    if len(rows) < 2 or freedom < 1:
+        return None
+    of_seed = dict.fromkeys(seeds, 0.0)
+    of_row = [0.0] * len(rows)
+    for _ in range(20):  # exact after one where all settings have all seeds
+        of_row = [fmean([value - of_seed[s] for s, value in row.items()]) for row in rows]
+        gathered: dict[object, list[float]] = {seed: [] for seed in seeds}
+        for effect, row in zip(of_row, rows, strict=True):
+            for seed, value in row.items():
+                gathered[seed].append(value - effect)
+        of_seed = {seed: fmean(values) for seed, values in gathered.items() if values}
+    squares = sum(
+        (value - effect - of_seed[seed]) ** 2
+        for effect, row in zip(of_row, rows, strict=True)
+        for seed, value in row.items()
+    )
+    return squares / freedom, freedom
+
+
+def _p_value(difference: float, variance: float, freedom: float, n: int) -> float:
     """Two-sided, of Student's t; of a sign test where nothing varies, as in rounded figures."""
     if difference == 0:
         return 1.0

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hpml.records import TIMES, EpochRecord
-from hpml.report.collect import MEASURES, Run, mean
-from hpml.report.comparison import Comparison, Measure, Ranked
-from hpml.report.epoch_table import PHASES, shown_times
-from hpml.report.settings import Setting
+from hpml.report.collect import MEASURES, Run, clean, mean
+from hpml.report.comparison import RATE, Comparison, Measure, Ranked
+from hpml.report.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.report.settings import Setting, number
 from hpml.report.statistics import estimate
 
 NOTHING = "–"
@@ -19,12 +19,12 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and the value by which its column is sorted; it may be a link, or a command."""
+    """A text, and the value by which its column is sorted; perhaps a link, or a command below."""
 
     text: str
     value: float | str | None = None
     link: str = ""
-    code: bool = False
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def setting_table(comparison: Comparison) -> Table:
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
     of_time = {id(rank.setting): rank for rank in comparison.by_time}
     keys = comparison.keys or ["run"]
-    headings = [*keys, "runs", "epoch s", "steady s"]
-    headings += [*PHASES, "samples/s", quality.name]
+    headings = [*keys, "runs", "steady s", "epoch s"]
+    headings += [*PHASE_HEADINGS, "samples/s", quality.name]
     rows = []
     for setting in comparison.in_order:
         rank = of_time[id(setting)]
@@ -51,7 +51,7 @@ def setting_table(comparison: Comparison) -> Table:
         row = [Cell(named.get(key, NOTHING), _sorted_as(named.get(key))) for key in keys]
         completed = setting.completed
         row.append(Cell(f"{len(completed)}", len(completed)))
-        for name in ("epoch_s", "steady_epoch_s"):
+        for name in ("steady_epoch_s", "epoch_s"):
             row.append(_estimated(setting, name, time, rank if name == time.name else None))
         for phase, text in zip(TIMES[1:], phases(setting)[1:], strict=True):
             row.append(Cell(text, mean(run.measures[phase] for run in completed)))
@@ -63,18 +63,19 @@ def setting_table(comparison: Comparison) -> Table:
 
 
 def chosen_table(comparison: Comparison) -> Table:
-    """Of optimizers swept over learning rates, the best of each."""
+    """Of optimizers swept over learning rates, the best rate of each."""
     quality = comparison.quality
+    others = [key for key in comparison.keys if key != RATE]
     rows = [
         [
-            Cell(rank.setting.values["optimizer"], rank.setting.values["optimizer"]),
-            Cell(rank.setting.name, rank.setting.name),
+            *(Cell(rank.setting.values[key], rank.setting.values[key]) for key in others),
+            Cell(rank.setting.values[RATE], number(rank.setting, RATE)),
             Cell(str(out_of), out_of),
             _estimated(rank.setting, quality.name, quality, None),
         ]
         for rank, out_of in comparison.chosen
     ]
-    return Table(["optimizer", "chosen", "out of", quality.name], rows, 2)
+    return Table([*others, RATE, "out of", quality.name], rows, len(others))
 
 
 def phases(setting: Setting) -> list[str]:
@@ -95,7 +96,7 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
     }
     _write(folder / "runs.csv", (_of_run(run, named[id(run)], metrics) for run in comparison.runs))
     rows = (
-        {"directory": run.directory, **named[id(run)], **_of_epoch(epoch, metrics)}
+        {"directory": clean(str(run.directory)), **named[id(run)], **_of_epoch(epoch, metrics)}
         for run in comparison.runs
         for epoch in run.record.epochs
     )
@@ -104,12 +105,17 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
 
 def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
     record = run.record
-    row = {"directory": run.directory, "status": record.status, "cause": record.cause, **named}
+    row = {
+        "directory": clean(str(run.directory)),
+        "status": record.status,
+        "cause": run.cause,
+        **named,
+    }
     row |= {"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)}
     row |= {name: run.measures[name] for name in MEASURES}
     row |= {name: record.last_metric(name) for name in metrics}
     row |= {name: record.environment.get(name) for name in ("host", "device", "git_commit")}
-    return row | {"command": record.command}
+    return row | {"command": clean(record.command)}
 
 
 def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
-from hpml.report.epoch_table import PHASES
+from hpml.report.epoch_table import PHASE_HEADINGS
 from hpml.report.tables import setting_table
+from hpml.units import counted
 
 # Left out one after the other where the terminal is narrow.
 SPARED = (
-    PHASES,
+    PHASE_HEADINGS,
     ("samples/s",),
     ("epoch s",),
 )
@@ -20,23 +22,39 @@ MOST_ROWS = 40
 
 
 def show(comparison: Comparison) -> None:
-    """Prints the table of the settings, what was found, and what failed."""
+    """Prints what failed, the table of the settings, and what was found."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 120)  # rich assumes 80
-    for run in comparison.unfinished:
-        cause = f": {run.record.cause}" if run.record.cause else ""
-        console.print(Text(f"{run.record.status}: {run.directory.name}{cause}"))
-    for line in comparison.broken:
-        console.print(Text(f"left out: {line}"))
-    if any(setting.completed for setting in comparison.settings):
-        console.print(_table(comparison, console.width))
-    for line in comparison.sentences:
+    told = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
+    told += [f"left out: {line}" for line in comparison.left_out]
+    for line in told:
         console.print(Text(line))
-    for rank, out_of in comparison.chosen:
-        console.print(Text(f"chosen out of {out_of}: {rank.setting.name}"))
-    for line in comparison.differences:
-        console.print(Text(f"runs differ: {line}"))
+    if comparison.in_order:
+        console.print(_table(comparison, console.width))
+    told = list(comparison.sentences)
+    told += [
+        f"chosen out of {counted(out_of, 'learning rate')}: {rank.setting.name}"
+        for rank, out_of in comparison.chosen
+    ]
+    told += [f"runs differ: {line}" for line in comparison.differences]
+    told += [f"times disturbed: {line}" for line in comparison.sharing]
+    told += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
+    for line in told:
+        console.print(Text(line))
+
+
+def evaluation(run: Run) -> str:
+    """What was measured of which checkpoint: `test/accuracy 0.8410 of last.ckpt`."""
+    found = run.record.evaluation or {}
+    metrics = found.get("metrics")
+    figures = metrics.items() if isinstance(metrics, dict) else ()
+    told = [f"{name} {value:.4f}" for name, value in figures if isinstance(value, int | float)]
+    return clean(f"{', '.join(told)} of {found.get('checkpoint')}")
+
+
+def _after(cause: str) -> str:
+    return f": {cause}" if cause else ""
 
 
 def _table(comparison: Comparison, width: int) -> Table:
@@ -67,10 +85,10 @@ def _table(comparison: Comparison, width: int) -> Table:
 
 def _caption(comparison: Comparison) -> str:
     repeated = any(len(setting.completed) > 1 for setting in comparison.settings)
-    told = "means over epochs and runs"
+    told = f"by {comparison.order}" if len(comparison.settings) > 1 else "means over whole epochs"
     told += "; steady: after the first epoch" if _several_epochs(comparison) else ""
     told += "; ± is a 95 % interval over the runs" if repeated else "; one run each"
-    if len(comparison.settings) > 1:
+    if any(rank.standing == "tied" for rank in comparison.by_time + comparison.by_quality):
         told += "; * the best, or tied with it"
     if len(comparison.settings) > MOST_ROWS:
         told += f"; the first {MOST_ROWS} of {len(comparison.settings):,}"

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from hpml import command_line
-from hpml.units import counted, size_in_words, size_of
+from hpml.units import counted
 
 log = logging.getLogger("hpml")
 
@@ -17,12 +17,11 @@ failed_jobs: list[str] = []
 def conclude(directory: Path) -> int:
     """Makes the report, names what failed, and returns the exit code."""
     try:
-        from hpml.report.make import PAGE, make_report
+        from hpml.report.make import make_report
 
         make_report([directory], directory, f"Sweep {directory.name}")
-        log.info(f"report: {directory / PAGE} ({size_in_words(size_of(directory))} on the disk)")
-    except (OSError, ImportError) as error:  # a full disk; the records remain
-        log.warning(f"warning: no report: {error}")
+    except Exception as error:  # a full disk, say: what failed has to be told nevertheless
+        log.error(f"no report: {type(error).__name__}: {error}")  # noqa: TRY400
     if next(directory.glob("*/events.out.tfevents.*"), None) is not None:
         log.info(f"curves: tensorboard --logdir {shlex.quote(str(directory))}")
     if failed_jobs:

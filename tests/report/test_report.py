@@ -2,6 +2,8 @@
 
 import csv
 import html.parser
+import json
+import os
 import re
 import subprocess
 import sys
@@ -75,7 +77,7 @@ def test_every_picture_is_in_three_forms(report: Path) -> None:
     """As PNG for a document, as SVG, and in the page itself; no two ids of the page are alike."""
     page = read(report)
     names = {file.stem for file in report.glob("*.png")}
-    assert names == {"phases", "by_device", "by_data_num_workers", "learning", "time_to_accuracy"}
+    assert names == {"phases", "by_device", "by_data.num_workers", "learning", "time_to_accuracy"}
     assert page.tags.count("svg") == len(names)
     assert names <= set(page.ids)
     assert len(set(page.ids)) == len(page.ids)
@@ -138,9 +140,17 @@ def test_the_tables_are_there_as_csv(report: Path) -> None:
 def test_markdown_has_the_table_and_the_pictures(report: Path) -> None:
     """Its table has as many cells in each row as in its heading."""
     text = (report / "report.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+    blocks = [block.splitlines() for block in re.split(r"\n{2,}", text.strip())]
+    tables = [block for block in blocks if block[0].startswith("|")]
+    assert len(tables) == 2  # settings and runs
+    for rows in tables:
+        assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
     assert "](phases.png)" in text
+    headings = [block for block in blocks if block[0].startswith("#")]
+    assert [len(block) for block in headings] == [1] * len(headings)  # nothing sticks to them
+    assert text.count("\n## ") == len(headings) - 1
+    (failure,) = (line for line in text.splitlines() if ": failed: " in line)
+    assert failure.startswith("- **device=cpu,data.num\\_workers=0,seed=1**")
 
 
 def test_many_settings_make_no_endless_picture(tmp_path: Path) -> None:
@@ -151,6 +161,60 @@ def test_many_settings_make_no_endless_picture(tmp_path: Path) -> None:
     assert "the first 20 of 30 are shown" in (tmp_path / "report.html").read_text()
     with Image.open(tmp_path / "phases.png") as image:
         assert image.height < 2000
+
+
+def test_pictures_of_keys_that_vary_no_more_go(tmp_path: Path) -> None:
+    """What another report left; files of anybody else stay."""
+    (tmp_path / "phases-mine.png").write_text("mine")
+    for count in (3, 1):
+        for workers in range(count):
+            make_run(tmp_path / str(count), f"data.num_workers={workers}")
+        write_report(Comparison([tmp_path / str(count)]), tmp_path, "t")
+        assert (tmp_path / "by_data.num_workers.png").exists() == (count > 1)
+    assert (tmp_path / "phases-mine.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "picture"),
+    [
+        (["0", "1e-5", "1e-2"], True),
+        (["-1", "1"], True),
+        (["inf", "nan"], False),
+        (["1", "x"], False),
+    ],
+)
+def test_a_key_is_drawn_over_its_numbers(tmp_path: Path, values: list[str], picture: bool) -> None:
+    """However far they lie apart; what is no number has no place on the line."""
+    for value in values:
+        make_run(tmp_path / "sweep", f"optimizer.weight_decay={value}")
+    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
+    assert (tmp_path / "by_optimizer.weight_decay.png").exists() == picture
+
+
+def test_odd_runs_are_drawn_too(tmp_path: Path) -> None:
+    """Devices without epochs or with epochs of no time; hours; scores below zero; odd names."""
+    runs = {
+        "device=cpu": {"epoch_s": 40_000.0},
+        "device=gpu": {"epochs": 0},
+        "device=mps": {"epoch_s": 0.0},
+        f"device={'x' * 300}": {},
+        "device=a\x1b[1mb\x00\ud800ü": {},
+    }
+    for number, (name, changes) in enumerate(runs.items()):
+        make_run(tmp_path / "sweep", f"run{number}", **changes)  # type: ignore[arg-type]
+        file = tmp_path / "sweep" / f"run{number}" / "record.json"
+        record = json.loads(file.read_text())
+        record["overrides"] = [name]
+        record["config"]["device"] = name.partition("=")[2]
+        record["config"]["monitor"] = "val/score"
+        for epoch in record["epochs"]:
+            epoch["metrics"]["val/score"] = -1.5
+        file.write_text(json.dumps(record))
+    (tmp_path / "sweep" / os.fsdecode(b"\xff")).mkdir()
+    file.rename(tmp_path / "sweep" / os.fsdecode(b"\xff") / "record.json")
+    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
+    assert "\x1b" not in (tmp_path / "report.html").read_text()
+    assert "time of an epoch (h)" in (tmp_path / "phases.svg").read_text()
 
 
 @pytest.mark.parametrize("changes", [{"status": "failed"}, {"epochs": 0}, {"config": {}}])
@@ -189,8 +253,8 @@ def program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ("arguments", "message"),
     [
         (["nowhere"], "error: nowhere: there is no such file or folder\n"),
-        (["."], "error: no record.json under .\n"),
-        (["a", "--output", "/dev/null/x"], "error: /dev/null/x: .*; give --output DIR\n"),
+        (["."], r"error: no readable record.json under \.\n"),
+        (["a", "--output", "/dev/null/x"], "error: /dev/null.*: Not a directory\n"),
     ],
 )
 def test_the_program_says_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -207,7 +271,7 @@ def test_the_program_writes_where_it_is_told(tmp_path: Path) -> None:
     make_run(tmp_path, "sweep/seed=0")
     first = program("sweep", folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.endswith("report: sweep/report.html\n")
+    assert re.search(r"\nreport: sweep/report.html \(the runs fill .*\)\n$", first.stdout)
     command = ["-X", "importtime", "-m", "hpml.report", "sweep", "--output", "o", "--title", "Mine"]
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
     assert "<title>Mine</title>" in (tmp_path / "o" / "report.html").read_text()

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_seeds_alone_make_one_setting(tmp_path: Path) -> None:
     """Nothing varies but them."""
     for seed in (0, 1):
         make_run(tmp_path, f"seed={seed}")
-    assert settings_of(tmp_path) == {"seed=0": 2}
+    assert settings_of(tmp_path) == {"all runs": 2}
 
 
 def test_a_default_is_named_as_if_it_was_given(tmp_path: Path) -> None:
@@ -63,11 +64,31 @@ def test_a_difference_that_no_override_explains_is_found(tmp_path: Path) -> None
     assert set(settings_of(tmp_path)) == {"trainer.max_epochs=5", "trainer.max_epochs=10"}
 
 
-def test_runs_of_another_project_have_their_folders_name(tmp_path: Path) -> None:
-    """Their configuration is not known."""
-    for name in ("before", "after"):
+def test_runs_of_another_project_have_their_folders_names(tmp_path: Path) -> None:
+    """Their configuration is not known; the path tells them apart."""
+    for name in ("before/v0", "after/v0"):
         make_run(tmp_path, name, config={})
-    assert set(settings_of(tmp_path)) == {"run=before", "run=after"}
+    assert set(settings_of(tmp_path)) == {"run=before/v0", "run=after/v0"}
+
+
+def test_a_copy_of_a_run_is_no_repeat(tmp_path: Path) -> None:
+    """Nor is a sweep's folder that was copied."""
+    make_run(tmp_path, "seed=0")
+    shutil.copytree(tmp_path / "seed=0", tmp_path / "copy" / "seed=0")
+    runs, left_out = collect([tmp_path])
+    assert len(runs) == 1
+    assert "a copy of" in left_out[0]
+
+
+def test_a_seed_that_ran_twice_is_timed_twice_and_learned_once(tmp_path: Path) -> None:
+    """Accuracies of one seed are the same; times are not."""
+    for day in (1, 2):
+        for seed in (0, 1, 2):
+            start = f"2026-01-0{day}T00:0{seed}:00+00:00"
+            make_run(tmp_path / str(day), f"seed={seed}", started_at=start, accuracy=0.5 + seed / 9)
+    (setting,) = find_settings(collect([tmp_path])[0])
+    assert len(setting.all_of("epoch_s")) == 6
+    assert len(setting.all_of("val/accuracy")) == 3
 
 
 @pytest.mark.parametrize("key", ["sweep.timeout_s", "output_dir", "logger", "callbacks"])

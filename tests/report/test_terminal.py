@@ -30,9 +30,9 @@ def test_a_narrow_terminal_keeps_the_names(
     first, steady, rest = "epoch s", "steady s", "samples/s val/accuracy"
     phases = "= data transf train valid other"
     for width, expected in {
-        110: f"runs {first} {steady} {phases} {rest}",
-        80: f"runs {first} {steady} {rest}",
-        60: f"runs {first} {steady} val/accuracy",
+        110: f"runs {steady} {first} {phases} {rest}",
+        80: f"runs {steady} {first} {rest}",
+        60: f"runs {steady} {first} val/accuracy",
         50: f"runs {steady} val/accuracy",
     }.items():
         assert headings[width].split() == ["setting", *expected.split()]
@@ -64,6 +64,19 @@ def test_a_table_that_would_not_end_is_cut(
     out = shown(capsys)
     assert "the first 40 of 45" in out
     assert out.count("optimizer.lr=") == 40
+
+
+def test_evaluations_are_told_and_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have no epochs."""
+    make_run(tmp_path, "seed=0")
+    evaluation = {"checkpoint": "last.ckpt", "metrics": {"test/accuracy": 0.75}}
+    make_run(tmp_path, "evaluate=last.ckpt", epochs=0, evaluation=evaluation)
+    comparison = Comparison([tmp_path])
+    show(comparison)
+    assert "evaluated: evaluate=last.ckpt: test/accuracy 0.7500 of last.ckpt" in shown(capsys)
+    assert len(comparison.settings) == 1
 
 
 @pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 120)])

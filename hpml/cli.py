@@ -146,9 +146,8 @@ def _in_words(error: BaseException, config_name: str) -> str:
             if "=" not in cause.override and not cause.override.startswith("~"):
                 return f"{cause.override}: give KEY=VALUE"
             key, _, value = str(cause.override).partition("=")
-            if "=" in value:
-                return f"{cause.override}: put the value into quotes: \"{key}='{value}'\""
-            return f"{cause.override}: {first_line(cause)}"
+            quoted = ",".join(f"'{part}'" for part in value.split(","))
+            return f'{cause.override}: put what has signs in it into quotes: "{key}={quoted}"'
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
         return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
     if isinstance(error, OSError) and error.filename:

@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -11,7 +13,7 @@ from hydra.errors import HydraException
 from hpml.interrupt import JOB
 
 # What a sweep's launcher tells a job about its place in the sweep.
-OF_A_JOB = ("hydra.run.dir=", "hydra.job.num=", "sweep.name=")
+OF_A_JOB = ("hydra.run.dir", "hydra.job.num", "sweep.name")
 # Hydra's options that take a value
 WITH_VALUE = (
     "--config-dir",
@@ -81,7 +83,13 @@ def typed(*more: str) -> str:
 
     For a sweep's job it is that of a run like it, in a directory of its own.
     """
-    start = ["python", *program()] if program()[0] == "-m" else program()
+    found = shutil.which("python")
+    same = found is not None and Path(found).samefile(sys.executable)
     left_out = OF_A_JOB if JOB in os.environ else ()
-    words = [word for word in sys.argv[1:] if not word.startswith(left_out)]
-    return shlex.join([*start, *words, *more])
+    words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
+    return shlex.join(["python" if same else sys.executable, *program(), *words, *more])
+
+
+def key_of(override: str) -> str:
+    """The key, or group, of an override: `data.x` of `+data.x=1`."""
+    return override.lstrip("+~").partition("=")[0]

@@ -1,18 +1,27 @@
 """Hydra's callbacks that give a run, and a sweep, a directory of its own."""
 
+import logging
 import sys
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
+from hpml.command_line import key_of
 from hpml.config import check, refuse_lists
 from hpml.errors import UserError
-from hpml.records import fresh_directory
+from hpml.records import FILE_NAME, fresh_directory
 
-HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
+log = logging.getLogger("hpml")
+
+OF_OUR_LAUNCHER = (
+    *("sweep.order", "sweep.timeout_s", "sweep.fail_fast", "sweep.on_code_change"),
+    *("sweep.parallel", "sweep.skip_missing_devices"),
+)
 
 
 class RunDirectory(Callback):
@@ -25,65 +34,91 @@ class RunDirectory(Callback):
         self.fresh_dir = fresh_dir
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program where something is wrong: of an Exception Hydra makes a warning."""
-        try:
+        """Checks the configuration, and makes the directory."""
+        with _ending_the_program():
             check(config)
             _refuse_run_dir(config)
-            refuse_lists(config.hydra.overrides.task)
+            refuse_lists(_overrides(config))
             if self.fresh_dir and not given(config, "hydra.run.dir"):
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
-        except UserError as error:
-            refuse(str(error))
 
 
 class SweepDirectory(Callback):
     """The directory of a sweep: fresh, or the one of its name, and then for one sweep at a time.
 
-    It works with any launcher: at the end stands the report. A dry run leaves all as it was.
+    It works with any launcher. When all jobs are done it makes the report; Hydra's own launchers
+    do not come to that after a failure.
     """
-
-    def __init__(self) -> None:
-        self._there_before: bytes | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Finds the name and takes the lock; the launcher checks the jobs."""
-        from hpml.sweep.lock import lock
+        from hpml.sweep import folder
 
-        try:
+        with _ending_the_program(), flag_override(config, "readonly", False):
             _refuse_run_dir(config)
-            with flag_override(config, "readonly", False):
-                named = given(config, "sweep.name") or given(config, "hydra.sweep.dir")
-                if not (named or config.sweep.dry_run):
-                    config.hydra.sweep.dir = fresh_dir(config.hydra.sweep.dir)
-                    config.sweep.name = Path(config.hydra.sweep.dir).name
-            directory = Path(config.hydra.sweep.dir)
+            has_dir = given(config, "hydra.sweep.dir")
+            # the default is the time
+            named = has_dir or not OmegaConf.is_interpolation(config.sweep, "name")
+            if not has_dir:
+                folder.check_name(str(config.sweep.name))
+            directory = Path(config.hydra.sweep.dir).expanduser()
+            if not (named or config.sweep.dry_run):
+                directory = Path(fresh_dir(str(directory)))
+            config.sweep.name = directory.name
+            config.hydra.sweep.dir = str(directory)
+            folder.remember(directory)
+            if not _is_ours(config):
+                _refuse_what_is_ours(config, directory)
             if not config.sweep.dry_run:
-                lock(directory)
-            elif (directory / HYDRAS_FILE).exists():
-                self._there_before = (directory / HYDRAS_FILE).read_bytes()
-        except UserError as error:
-            refuse(str(error))
+                folder.lock(directory)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Makes the report, and ends the program with exit code 1 if jobs have failed."""
         from hpml.sweep.conclusion import conclude
 
-        directory = Path(config.hydra.sweep.dir)
-        if not config.sweep.dry_run:
-            sys.exit(conclude(directory))
-        if self._there_before is not None:
-            (directory / HYDRAS_FILE).write_bytes(self._there_before)
-            return
-        (directory / HYDRAS_FILE).unlink(missing_ok=True)
-        with suppress(OSError):  # something else lies there
-            directory.rmdir()
+        with _ending_the_program():
+            if not config.sweep.dry_run:
+                sys.exit(conclude(Path(config.hydra.sweep.dir)))
 
 
 def given(config: DictConfig, key: str) -> bool:
     """Whether the command line names a key."""
-    overrides = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
-    return any(override.lstrip("+").startswith(f"{key}=") for override in overrides)
+    return key in map(key_of, _overrides(config))
+
+
+def _overrides(config: DictConfig) -> list[str]:
+    """As they were typed: what they interpolate is not known yet."""
+    overrides = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    assert isinstance(overrides, dict)
+    return [*overrides["hydra"], *overrides["task"]]
+
+
+def _is_ours(config: DictConfig) -> bool:
+    return "hpml" in str(config.hydra.launcher.get("_target_"))
+
+
+def _refuse_what_is_ours(config: DictConfig, directory: Path) -> None:
+    """Another launcher knows no ledger: it would write over what is complete."""
+    if config.sweep.dry_run:
+        raise UserError("sweep.dry_run=true: needs hydra/launcher=hpml, the default")
+    if next(directory.glob(f"*/{FILE_NAME}"), None) is not None:
+        raise UserError(f"sweep.name={directory.name}: {directory} holds runs; give another name")
+    for key in OF_OUR_LAUNCHER:
+        if given(config, key):
+            log.warning(f"warning: {key} has no effect with this hydra/launcher")
+
+
+@contextmanager
+def _ending_the_program() -> Iterator[None]:
+    """Ends it where something is wrong: of an exception in a callback Hydra makes a warning."""
+    try:
+        yield
+    except UserError as error:
+        refuse(str(error))
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
 
 
 def fresh_dir(path: str) -> str:

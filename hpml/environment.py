@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import socket
@@ -45,7 +46,8 @@ def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [gpu for gpu in named.split(",") if gpu.strip()]
+        gpus = [gpu.strip() for gpu in named.split(",")]
+        return list(itertools.takewhile(lambda gpu: gpu not in ("", "-1"), gpus))
     return [str(index) for index in range(probe_devices().get("gpu", 0))]
 
 

@@ -23,6 +23,7 @@ NOT_IN_FINGERPRINT = (
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
 )
+RUN_DIR = "<run_dir>"
 # What starts runs and reads their records, but has no part in one.
 NOT_IN_A_RUN = ("report", "sweep", "launcher.py")
 # Their versions are in the record's environment.
@@ -30,13 +31,21 @@ INSTALLED = ("hpml", "torch", "torchvision", "lightning")
 
 
 def identifying(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that says what is computed, as dotted keys."""
-    leaves = dict(_leaves(config))
-    return {
-        key: value
-        for key, value in leaves.items()
-        if not any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
-    }
+    """The part of a resolved configuration that says what is computed, as dotted keys.
+
+    Where the run's own directory stands in a value, RUN_DIR stands instead.
+    """
+    here = str(config.get("run_dir") or RUN_DIR)
+    leaves = {key: value for key, value in _leaves(config) if not is_left_out(key)}
+    for key, value in leaves.items():
+        if isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
+            leaves[key] = RUN_DIR + value.removeprefix(here)
+    return leaves
+
+
+def is_left_out(key: str) -> bool:
+    """Whether a dotted key says nothing about what is computed."""
+    return any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -54,8 +63,7 @@ def code_fingerprint(config: dict[str, Any]) -> str:
     for source in sorted(PACKAGE.rglob("*.py")):
         if source.relative_to(PACKAGE).parts[0] not in NOT_IN_A_RUN:
             digest.update(source.read_bytes())
-    targets = {str(value) for key, value in _leaves(config) if key.endswith("_target_")}
-    for target in sorted(targets):
+    for target in sorted(set(_targets(config))):
         if target.partition(".")[0] not in INSTALLED:
             source_of = _source_of(target)
             digest.update(source_of.read_bytes() if source_of else b"")
@@ -69,6 +77,15 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(child, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, node
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Each `_target_`, however deep in dictionaries and lists."""
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
+    if isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _targets(child)
 
 
 def _source_of(target: str) -> Path | None:

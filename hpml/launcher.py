@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from hpml.command_line import options, program
+from hpml.command_line import key_of, options, program
 from hpml.environment import SWEPT
 from hpml.errors import UserError
+from hpml.fingerprint import RUN_DIR
 from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
 from hpml.units import counted
 
@@ -22,7 +24,7 @@ log = logging.getLogger("hpml")
 
 # Hydra's own keys that a job is not given: they are about the sweep, or set for each job.
 NOT_FOR_JOBS = (
-    *("hydra.mode=", "hydra.run.dir=", "hydra.sweep.", "hydra.job.num="),
+    *("hydra.mode", "hydra.run.dir", "hydra.sweep.", "hydra.job.num"),
     *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
 )
 SHOWN = 20
@@ -40,6 +42,7 @@ class SweepLauncher(Launcher):
     def __init__(self) -> None:
         self.config: Any = None
         self.hydra_context: Any = None
+        self._seen: list[tuple[str, ...]] = []  # a sweeper may come in batches
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -56,52 +59,83 @@ class SweepLauncher(Launcher):
         A failed job returns NaN: told that it failed, Hydra's sweeper would raise its error and
         keep silent about the others.
         """
-        from hpml.interrupt import Interrupted
         from hpml.records import RunRecord
-        from hpml.sweep.conclusion import command_to_go_on, conclude, failed_jobs
-        from hpml.sweep.estimate import Estimate
-        from hpml.sweep.ledger import Ledger
-        from hpml.sweep.process import kill_processes_of
-        from hpml.sweep.runner import HowToRun, Runner
+        from hpml.sweep.folder import leave_as_it_was
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        wanted = self.config.sweep
-        ledger = Ledger(self._directory)
-        jobs = self._present(self._jobs(job_overrides, initial_job_idx, ledger))
-        done = ledger.completed(jobs, wanted.on_code_change, self._config_of)
-        waiting = [job for job in self._ordered(jobs) if job not in done]
-        slots = self._slots(waiting)
-        estimate = Estimate()
-        estimate.learn_from_earlier(Path(str(self.config.output_dir)))
-        self._announce(jobs, waiting, estimate, len(slots))
-        if wanted.dry_run:
-            return []
-        kill_processes_of(self._directory)  # whose launcher was killed
-        swept = {SWEPT: ",".join(varying_keys(job_overrides))}
-        slots = [{**slot, **swept} for slot in slots]
-        how = HowToRun(self._command, self._config_of, slots, wanted.timeout_s, wanted.fail_fast)
-        runner = Runner(how, estimate, len(done))
+        self._seen += map(tuple, job_overrides)
         try:
-            runner.run(waiting)
-        except Interrupted:
-            failed_jobs.extend(job.name for job in runner.failed)
-            conclude(self._directory)
-            log.error("to go on: %s", command_to_go_on(self._directory))  # noqa: TRY400 - no error
+            jobs, done, waiting, runner = self._plan(job_overrides, initial_job_idx)
+        except UserError:
+            if not initial_job_idx:
+                leave_as_it_was()
             raise
-        failed_jobs.extend(job.name for job in runner.failed)
-        if runner.failed and wanted.fail_fast:
-            sys.exit(conclude(self._directory))
+        if self.config.sweep.dry_run:
+            leave_as_it_was()
+            return []
+        self._run(runner, waiting)
         returns = []
         for job in jobs:
-            record = runner.records.get(job) or RunRecord.read(done[job].directory)
-            value = (
-                record.last_metric(job.monitor) if record.status == "completed" else float("nan")
-            )
+            record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
+            value: Any = float("nan")
+            if record is not None and record.status == "completed":
+                value = record.last_metric(job.monitor)
             returns.append(
                 JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=value)
             )
         return returns
+
+    def _plan(
+        self, job_overrides: Sequence[Sequence[str]], first_number: int
+    ) -> tuple[list[Job], dict[Job, Path], list[Job], Any]:
+        """All jobs, the directories of those that are complete, the others, what will run them."""
+        from hpml.cli import FULL_ERROR
+        from hpml.sweep.estimate import Estimate
+        from hpml.sweep.ledger import Ledger, check_directory
+        from hpml.sweep.runner import HowToRun, Runner
+
+        wanted, swept = self.config.sweep, varying_keys(self._seen)
+        for key in swept:
+            if key.partition(".")[0] in ("sweep", "output_dir"):
+                raise UserError(f"{key}: is one for the whole sweep; start one for each value")
+        ledger = Ledger(self._directory, swept)
+        jobs = self._present(self._jobs(job_overrides, first_number, ledger))
+        done = ledger.completed(jobs, wanted.on_code_change, self._config_of)
+        waiting = [job for job in self._ordered(jobs) if job not in done]
+        for job in waiting:
+            check_directory(job.directory)
+        estimate = Estimate()
+        estimate.learn_from_earlier(Path(str(self.config.output_dir)).expanduser())
+        slots = self._slots(waiting)
+        self._announce(jobs, waiting, estimate, len(slots))
+        for_all = {SWEPT: ",".join(swept), "HYDRA_FULL_ERROR": FULL_ERROR}
+        how = HowToRun(
+            command=self._command,
+            config=self._config_of,
+            slots=[{**slot, **for_all} for slot in slots],
+            timeout_s=wanted.timeout_s,
+            fail_fast=wanted.fail_fast,
+        )
+        return jobs, done, waiting, Runner(how, estimate, first_number + len(done))
+
+    def _run(self, runner: Any, waiting: Sequence[Job]) -> None:
+        from hpml.interrupt import Interrupted
+        from hpml.sweep.conclusion import command_to_go_on, conclude, failed_jobs
+        from hpml.sweep.process import kill_processes_of
+
+        kill_processes_of(self._directory)  # whose launcher was killed
+        try:
+            runner.run(waiting)
+        except Interrupted:
+            failed_jobs.extend(job.name for job in runner.failed)
+            # told first: the report may be interrupted, too
+            log.error("to go on: %s", command_to_go_on(self._directory))  # noqa: TRY400 - no error
+            conclude(self._directory)
+            raise
+        failed_jobs.extend(job.name for job in runner.failed)
+        if runner.failed and self.config.sweep.fail_fast:
+            sys.exit(conclude(self._directory))
 
     @property
     def _directory(self) -> Path:
@@ -117,8 +151,9 @@ class SweepLauncher(Launcher):
 
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
-        names = job_names(job_overrides, first_number)
-        jobs = []
+        # with those of the batches before, whose names are taken
+        names = job_names(self._seen, 0)[-len(job_overrides) :]
+        jobs: list[Job] = []
         for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
             try:
                 refuse_lists(overrides)
@@ -127,24 +162,32 @@ class SweepLauncher(Launcher):
                 config = resolve(cfg)
             except UserError as error:
                 raise UserError(f"{error} (job {name}; no job was started)") from error
-            identity = fingerprint(config)
+            max_epochs = config["trainer"]["max_epochs"]
             jobs.append(
                 Job(
                     number=first_number + offset,
                     name=name,
                     overrides=tuple(overrides),
                     setting=setting(overrides),
-                    directory=ledger.directory_of(identity, name),
-                    fingerprint=identity,
+                    directory=Path(),  # which all of them together decide
+                    fingerprint=fingerprint(config),
                     code_fingerprint=code_fingerprint(config),
                     likeness=likeness(config),
                     device=config["device"],
                     processes=config["trainer"]["devices"],
-                    epochs=config["trainer"]["max_epochs"],
+                    epochs=max_epochs if max_epochs and max_epochs > 0 else None,
                     monitor=config["monitor"],
                 )
             )
-        return jobs
+        identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
+        by_identity = {i: job.name for i, job in zip(identities, jobs, strict=True)}
+        if len(by_identity) < len(jobs):
+            raise UserError("two jobs of the sweep are the same; give each value once")
+        directories = ledger.directories(by_identity)
+        return [
+            replace(job, directory=directories[identity])
+            for identity, job in zip(identities, jobs, strict=True)
+        ]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """A job's configuration, as the job itself will compose it."""
@@ -152,7 +195,7 @@ class SweepLauncher(Launcher):
         cfg: DictConfig = loader.load_sweep_config(self.config, list(overrides))
         with open_dict(cfg):
             cfg.hydra.job.num = number
-            cfg.run_dir = ""
+            cfg.run_dir = RUN_DIR  # it is not known yet, and has no part in the fingerprint
             HydraConfig.instance().set_config(cfg)  # for `${hydra:…}` of the user's own
             del cfg["hydra"]
         return cfg
@@ -160,7 +203,8 @@ class SweepLauncher(Launcher):
     def _config_of(self, job: Job) -> dict[str, Any]:
         from hpml.config import resolve
 
-        return resolve(self._compose(job.overrides, job.number))
+        config = resolve(self._compose(job.overrides, job.number))
+        return config | {"run_dir": str(job.directory.resolve())}
 
     def _present(self, jobs: list[Job]) -> list[Job]:
         """The jobs without those for a device that is not here, if the sweep wants that."""
@@ -172,7 +216,10 @@ class SweepLauncher(Launcher):
         for job in jobs:
             if job.device not in there:
                 log.info(f"skipped: {job.name}: PyTorch sees no such device here")
-        return [job for job in jobs if job.device in there]
+        present = [job for job in jobs if job.device in there]
+        if not present:
+            raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
+        return present
 
     def _ordered(self, jobs: Sequence[Job]) -> list[Job]:
         order = self.config.sweep.order
@@ -187,6 +234,9 @@ class SweepLauncher(Launcher):
 
         if self.config.sweep.parallel is None:
             return [{}]
+        on_cpu = next((job for job in jobs if job.device in ("cpu", "mps")), None)
+        if on_cpu is not None:
+            raise UserError(f"sweep.parallel=gpus: {on_cpu.name} has device={on_cpu.device}")
         several = next((job for job in jobs if job.processes not in (1, "1")), None)
         if several is not None:
             raise UserError(
@@ -222,9 +272,9 @@ class SweepLauncher(Launcher):
         of_hydra = [
             override
             for override in self.config.hydra.overrides.hydra
-            if not override.lstrip("+~").startswith(NOT_FOR_JOBS)
+            if not key_of(override).startswith(NOT_FOR_JOBS)
         ]
-        mine = [word for word in job.overrides if not word.startswith("sweep.name=")]
+        mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
         name, directory = (
             str(text).replace("'", "\\'") for text in (self.config.sweep.name, job.directory)
         )

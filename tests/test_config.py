@@ -207,6 +207,15 @@ def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
     assert of("seed=1") != of()
 
 
+def test_the_runs_own_directory_has_no_part_in_it(compose: Compose) -> None:
+    """Also where another value names it."""
+    prints = {
+        fingerprint(resolve(compose(*TINY, f"run_dir={folder}", "+own=${run_dir}/x")))
+        for folder in ("a", "/b/c")
+    }
+    assert len(prints) == 1
+
+
 def test_the_code_is_identified_without_importing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +230,7 @@ def test_the_code_is_identified_without_importing_it(
     assert code_fingerprint({"model": ours, "optimizer": torchs}) == plain
     before = code_fingerprint({"model": theirs})
     assert before != plain
+    assert code_fingerprint({"data": {"transforms": [theirs]}}) == before
     source.write_text("changed = True\n")
     assert code_fingerprint({"model": theirs}) not in (before, plain)
 

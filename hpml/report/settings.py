@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hpml.fingerprint import NOT_IN_FINGERPRINT
+from hpml.fingerprint import is_left_out
 from hpml.report.collect import MEASURES, Run, clean
 
 # Groups whose options show in the keys below them.
@@ -110,8 +110,7 @@ def _unexplained(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
 
 
 def _left_out(key: str) -> bool:
-    watched = any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
-    return watched or key in GROUPS_OF_KEYS or key.startswith("hydra.")
+    return is_left_out(key) or key in GROUPS_OF_KEYS or key.startswith("hydra.")
 
 
 def _value(run: Run, key: str) -> str:

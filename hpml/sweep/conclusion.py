@@ -2,9 +2,11 @@
 
 import logging
 import shlex
+import sys
 from pathlib import Path
 
 from hpml import command_line
+from hpml.interrupt import Interrupted
 from hpml.units import counted
 
 log = logging.getLogger("hpml")
@@ -20,17 +22,27 @@ def conclude(directory: Path) -> int:
         from hpml.report.make import make_report
 
         make_report([directory], directory, f"Sweep {directory.name}")
+    except Interrupted:
+        log.error(f"interrupted; the report: python -m hpml.report {shlex.quote(str(directory))}")  # noqa: TRY400
+        _tell_failures()
+        raise
+    except (BrokenPipeError, SystemExit):  # rich's word for a pipe that nobody reads any more
+        pass
     except Exception as error:  # a full disk, say: what failed has to be told nevertheless
         log.error(f"no report: {type(error).__name__}: {error}")  # noqa: TRY400
     if next(directory.glob("*/events.out.tfevents.*"), None) is not None:
         log.info(f"curves: tensorboard --logdir {shlex.quote(str(directory))}")
+    _tell_failures()
+    return 1 if failed_jobs else 0
+
+
+def _tell_failures() -> None:
     if failed_jobs:
         log.error(f"failed: {counted(len(failed_jobs), 'job')}: {', '.join(failed_jobs)}")
-    return 1 if failed_jobs else 0
 
 
 def command_to_go_on(directory: Path) -> str:
     """The command line that starts a sweep again where it stopped."""
-    words = command_line.typed()
-    named = any(word.startswith(("sweep.name=", "hydra.sweep.dir=")) for word in shlex.split(words))
-    return words if named else command_line.typed(f"sweep.name={directory.name}")
+    keys = {command_line.key_of(word) for word in sys.argv[1:]}
+    named = keys & {"sweep.name", "hydra.sweep.dir"}
+    return command_line.typed() if named else command_line.typed(f"sweep.name={directory.name}")

@@ -16,7 +16,10 @@ from hpml.units import duration_in_words, size_in_words, size_of
 MOST_RECORDS = 200
 # What an epoch's time depends on, most of all. Not optimizers, which differ by little.
 OF_LIKENESS = ("data", "model", "device", "compile", "channels_last", "evaluate")
-OF_TRAINER = ("devices", "precision", "limit_train_batches", "limit_val_batches", "max_steps")
+OF_TRAINER = (
+    *("devices", "precision", "limit_train_batches", "limit_val_batches", "max_steps"),
+    *("max_time", "fast_dev_run", "overfit_batches"),
+)
 # Where data lies and how its reading is checked.
 NOT_OF_DATA = ("root", "seed", "download", "verify", "num_workers", "persistent_workers")
 
@@ -26,6 +29,7 @@ class Estimate:
 
     def __init__(self) -> None:
         self._by_setting: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._of_this_sweep: list[tuple[float, float, int]] = []
         self._by_likeness: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
 
     def learn_from_earlier(self, output_dir: Path) -> None:
@@ -58,6 +62,7 @@ class Estimate:
         self._by_likeness[likeness(record.config)].append(facts)
         if job is not None:
             self._by_setting[job.setting].append(took_s)
+            self._of_this_sweep.append(facts)
 
     def seconds(self, jobs: Sequence[Job], at_once: int = 1) -> float | None:
         """For some jobs; None where nothing like any of them is known."""
@@ -73,14 +78,12 @@ class Estimate:
         return f"{duration_in_words(seconds)} and {size_in_words(size * len(jobs))}"
 
     def _one(self, job: Job) -> tuple[float, float] | None:
-        like = self._by_likeness.get(job.likeness)
-        if like is None:  # of those that ran in this sweep
-            like = [facts for facts_of in self._by_likeness.values() for facts in facts_of]
-            if not self._by_setting:
-                return None
+        like = self._by_likeness.get(job.likeness) or self._of_this_sweep
+        if not like or job.epochs is None:
+            return None
         around, epoch, size = (mean(values) or 0.0 for values in zip(*like, strict=True))
         own = mean(self._by_setting.get(job.setting, []))
-        return own if own is not None else around + epoch * (job.epochs or 1), size
+        return own if own is not None else around + epoch * job.epochs, size
 
 
 def likeness(config: dict[str, Any]) -> str:

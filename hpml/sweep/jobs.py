@@ -9,13 +9,13 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One job, before it runs.
 
     `number` counts as Hydra does, `setting` is what it has in common with its repeats, `likeness`
     identifies what takes about as long. The fingerprint is that of its configuration, the
-    `code_fingerprint` that of its sources.
+    `code_fingerprint` that of its sources. `epochs` is None where no end is known.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Job:
     code_fingerprint: str
     likeness: str
     device: str
-    processes: int | str
+    processes: object
     epochs: int | None
     monitor: str
 

@@ -1,15 +1,17 @@
 """What a sweep has done already, read from the records in its directory."""
 
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hpml.command_line import key_of
 from hpml.errors import UserError
-from hpml.fingerprint import identifying
-from hpml.records import FILE_NAME, RecordError, RunRecord, read_records
+from hpml.fingerprint import identifying, is_left_out
+from hpml.records import FILE_NAME, RecordError, RunRecord
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 
@@ -22,48 +24,90 @@ class Entry:
 
     directory: Path
     status: str
+    fingerprint: str
     code_fingerprint: str
-    wall_s: float | None
+    overrides: frozenset[str]
 
 
 class Ledger:
-    """The jobs that a sweep's directory holds, by the fingerprint of their configuration."""
+    """The jobs that a sweep's directory holds, by their identity.
 
-    def __init__(self, directory: Path) -> None:
+    That is the fingerprint of the configuration, with the values of those swept keys that are not
+    in it.
+
+    Args:
+        directory: of the sweep; its jobs' are directly below.
+        swept: the keys that vary between its jobs.
+    """
+
+    def __init__(self, directory: Path, swept: Iterable[str] = ()) -> None:
         self.directory = directory
+        self._watched = [key for key in swept if is_left_out(key.lstrip("+"))]
         self._entries: dict[str, Entry] = {}
-        for folder, record in read_records([directory]):
-            if isinstance(record, RecordError):
+        for file in sorted(directory.glob(f"*/{FILE_NAME}")):
+            try:
+                record = RunRecord.read(file)
+            except RecordError:
                 continue
-            entry = Entry(folder, record.status, record.code_fingerprint, record.wall_s)
-            known = self._entries.get(record.fingerprint)
+            entry = Entry(
+                file.parent,
+                record.status,
+                record.fingerprint,
+                record.code_fingerprint,
+                frozenset(record.overrides),
+            )
+            identity = self.identity(record.fingerprint, record.overrides)
+            known = self._entries.get(identity)
             if known is None or known.status != "completed":
-                self._entries[record.fingerprint] = entry
+                self._entries[identity] = entry
 
-    def directory_of(self, fingerprint: str, name: str) -> Path:
-        """Where a job's files are, or will be: under another name too if it was called so then."""
-        entry = self._entries.get(fingerprint)
-        return entry.directory if entry is not None else self.directory / name
+    def identity(self, fingerprint: str, overrides: Iterable[str]) -> str:
+        """What tells a job from all others of the sweep."""
+        watched = sorted(word for word in overrides if key_of(word) in self._watched)
+        return " ".join([fingerprint, *watched])
+
+    def directories(self, identities: Mapping[str, str]) -> dict[str, Path]:
+        """A directory for each job, given its name by its identity; no two get the same.
+
+        One that is in the ledger keeps its own, under whatever name; another one that would take
+        that gets the next free name.
+        """
+        found = {
+            identity: self._entries[identity].directory
+            for identity in identities
+            if identity in self._entries
+        }
+        taken = set(found.values())
+        for identity, name in identities.items():
+            if identity not in found:
+                wanted = self.directory / name
+                for number in itertools.count(2):
+                    if wanted not in taken:
+                        break
+                    wanted = self.directory / f"{name}-{number}"
+                found[identity] = wanted
+                taken.add(wanted)
+        return found
 
     def completed(
         self,
         jobs: Iterable[Job],
         on_code_change: OnCodeChange,
         config_of: Callable[[Job], dict[str, Any]],
-    ) -> dict[Job, Entry]:
-        """Those of the jobs that need not run again.
+    ) -> dict[Job, Path]:
+        """The directories of those jobs that need not run again.
 
         Raises UserError where they ran other code and nothing is said about that, and where the
         folder of a job holds another one that is complete.
         """
-        done: dict[Job, Entry] = {}
+        done: dict[Job, Path] = {}
         changed: list[Job] = []
         for job in jobs:
-            entry = self._entries.get(job.fingerprint)
+            entry = self._entries.get(self.identity(job.fingerprint, job.overrides))
             if entry is None or entry.status != "completed":
                 _refuse_other(job, config_of)
             elif entry.code_fingerprint == job.code_fingerprint or on_code_change == "keep":
-                done[job] = entry
+                done[job] = entry.directory
             else:
                 changed.append(job)
         if changed and on_code_change == "error":
@@ -75,17 +119,35 @@ class Ledger:
         return done
 
 
+def check_directory(directory: Path) -> None:
+    """Raises UserError where a job's directory cannot be, for something else is there."""
+    if directory.is_dir():
+        if _marker(directory) is None and any(directory.iterdir()):
+            raise UserError(f"{directory}: exists, and is no job's; give another sweep.name")
+    elif directory.exists():
+        raise UserError(f"{directory}: is a file; give another sweep.name")
+
+
 def clear_directory(directory: Path) -> None:
     """An empty directory for a job; what an unfinished one has left there goes.
 
-    Raises UserError where something else lies there.
+    What says that it is a job's goes last: this may be cut short, too. Raises what
+    check_directory raises, and OSError.
     """
-    if directory.exists():
-        ours = any((directory / name).exists() for name in (FILE_NAME, ".hydra", LOG))
-        if not ours and any(directory.iterdir()):
-            raise UserError(f"{directory}: exists, and is no job's; give another sweep.name")
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True)
+    check_directory(directory)
+    marker = _marker(directory)
+    if marker is not None:
+        for child in [*(c for c in directory.iterdir() if c != marker), marker]:
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _marker(directory: Path) -> Path | None:
+    files = (directory / name for name in (FILE_NAME, LOG, ".hydra"))
+    return next((file for file in files if file.exists()), None)
 
 
 def _refuse_other(job: Job, config_of: Callable[[Job], dict[str, Any]]) -> None:

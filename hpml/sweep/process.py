@@ -28,6 +28,7 @@ TAIL_LINES = 20
 # What Python's fault handler says first; after it the stack, the innermost call first.
 FATAL = "Fatal Python error"
 STACK_LINES = 40
+LONGEST_LINE = 2000
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -54,7 +55,8 @@ class JobProcess:
     ) -> None:
         self.directory = directory
         self._started = time.monotonic()
-        self._terminal = shown and pty is not None and sys.stdout.isatty()
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._terminal = shown and pty is not None and on_terminal
         reader, writer = _terminal() if self._terminal else os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -78,7 +80,7 @@ class JobProcess:
     @property
     def tail(self) -> str:
         """The last lines of its output; after a crash those around its beginning."""
-        lines = list(self._output.tail)
+        lines = [line[:LONGEST_LINE] for line in self._output.tail]
         for index, line in enumerate(lines):
             if line.startswith(FATAL):
                 return "\n".join(lines[max(0, index - TAIL_LINES // 2) : index + STACK_LINES])
@@ -105,16 +107,16 @@ class JobProcess:
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._output.join(timeout=5)
+        self._output.end()
 
 
 def kill_processes_of(directory: Path) -> None:
-    """Kills the processes of jobs in a directory, or below it, that somebody left behind."""
-    top = directory.resolve()
+    """Kills what somebody left behind of a job, or of the jobs of a sweep, by its directory."""
+    wanted = str(directory.resolve())
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            job = process.environ().get(JOB)
-            if job and Path(job).is_relative_to(top) and process.pid != os.getpid():
+            job = process.environ().get(JOB, "")
+            if wanted in (job, str(Path(job).parent)) and process.pid != os.getpid():
                 process.kill()
 
 
@@ -127,7 +129,7 @@ class _Output(threading.Thread):
         self._reader = reader
         self._path = path
         self._log: TextIO | None = None
-        self._shown: BinaryIO | None = sys.stdout.buffer if shown else None
+        self._shown: BinaryIO | None = getattr(sys.stdout, "buffer", None) if shown else None
         self._size: os.terminal_size | None = None
 
     def run(self) -> None:
@@ -142,16 +144,26 @@ class _Output(threading.Thread):
                     self._shown.flush()
             *lines, line = (line + chunk).split(b"\n")
             self._keep(lines)
+            drawn_over = line.rstrip(b"\r").rfind(b"\r")
+            line = line[drawn_over + 1 :]
+            if len(line) > LONGEST_LINE:
+                self._keep([line])
+                line = b""
         if line:
             self._keep([line])
-        os.close(self._reader)
         if self._log is not None:
             with suppress(OSError):
                 self._log.close()
 
+    def end(self) -> None:
+        """Waits for what is still to be read, for a moment."""
+        self.join(timeout=5)
+        if not self.is_alive():
+            os.close(self._reader)
+
     def resize(self) -> None:
         """Gives the job's terminal the size of ours."""
-        with suppress(OSError):
+        with suppress(OSError, termios.error):
             size = os.get_terminal_size(sys.stdout.fileno())
             if size != self._size:
                 self._size = size

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpml.errors import UserError
 from hpml.interrupt import Interrupted, signals_held
-from hpml.records import RecordError, RunRecord, Status, now
+from hpml.records import FILE_NAME, RecordError, RunRecord, Status, now
 from hpml.sweep.estimate import Estimate
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
 from hpml.sweep.process import LOG, JobProcess
-from hpml.units import counted, duration_in_words
+from hpml.units import counted
 
 log = logging.getLogger("hpml")
 
@@ -108,16 +109,22 @@ class Runner:
 
     def _announce(self, total: int, waiting: Sequence[Job]) -> None:
         number = total - len(waiting) + 1
-        left = self._estimate.seconds(waiting, len(self._how.slots))
-        told = "" if left is None else f"; {duration_in_words(left)} left"
+        left = self._estimate.in_words(waiting, len(self._how.slots))
+        told = "" if left is None else f"; {left} to come"
         log.info(f"\njob {number} of {total}: {waiting[0].name}{told}")
 
     def _start(self, job: Job) -> None:
-        clear_directory(job.directory)
-        slot, command = self._free.pop(0), self._how.command(job)
+        slot, command = self._free[0], self._how.command(job)
         # a crash and a hang then show where in Python they are
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **slot}
-        process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
+        try:
+            clear_directory(job.directory)
+            process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
+        except (OSError, UserError) as error:  # it has no place for a record, but the others do
+            self.failed.append(job)
+            log.error(f"failed: {job.name}: {error}")  # noqa: TRY400
+            return
+        self._free.pop(0)
         self._running.append(_Running(job, process, slot, command, now(), _oom_kills()))
 
     def _look(self, running: _Running) -> None:
@@ -133,7 +140,12 @@ class Runner:
 
     def _end_all(self, number: int) -> None:
         for running in self._running:
-            running.process.send(number)
+            # before it has a record it would answer Ctrl-C with a traceback
+            has_begun = (running.job.directory / FILE_NAME).exists()
+            running.process.send(number if has_begun else signal.SIGTERM)
+        if self._running:
+            names = ", ".join(running.job.name for running in self._running)
+            log.info(f"ending {names}, within {GRACE_S:g} s; Ctrl-C ends at once")
         _wait_for(self._running, GRACE_S)
         name = signal.Signals(number).name
         for running in list(self._running):
@@ -155,17 +167,20 @@ class Runner:
         self.records[job] = record
         if record.status == "completed":
             self._estimate.learn(job.directory, record, job, seconds)
-            if cause["type"].startswith("SIG"):
-                log.warning(f"warning: {job.name}: complete; then {cause['message']}")
-        else:
-            if record.status == "running":
-                record.status, record.error, record.wall_s = status, cause, seconds
-            record.error = (record.error or cause) | {"log_end": process.tail}
-            with suppress(OSError):
-                record.write_last(job.directory)
-            if status == "failed":
-                self.failed.append(job)
-                log.error(f"{record.status}: {job.name}: {record.cause}; see {job.directory / LOG}")
+            if cause:
+                log.warning(f"warning: {job.name}: complete, but then {cause['message']}")
+            elif len(self._how.slots) > 1:
+                log.info(f"completed: {job.name} in {seconds:.0f} s")
+            return
+        if record.status == "running":
+            unsaid = {"type": "SystemExit", "message": "ended before it was complete"}
+            record.status, record.error, record.wall_s = status, cause or unsaid, seconds
+        record.error = (record.error or cause) | {"log_end": process.tail}
+        with suppress(OSError):
+            record.write_last(job.directory)
+        if "failed" in (status, record.status):
+            self.failed.append(job)
+            log.error(f"{record.status}: {job.name}: {record.cause}; see {job.directory / LOG}")
 
     def _record_of(self, running: _Running) -> RunRecord:
         """A record for a job that did not come to begin one."""
@@ -188,14 +203,18 @@ def _wait_for(running: Sequence[_Running], seconds: float) -> None:
 
 
 def _cause(exit_code: int, oom_kills_before: int) -> dict[str, str]:
-    """What is known of a death from the outside."""
+    """What is known of a death from the outside; nothing of an end in order."""
     memory = "; the system was out of memory" if _oom_kills() > oom_kills_before else ""
     if exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        try:
+            name = signal.Signals(-exit_code).name
+        except ValueError:  # a real-time signal
+            name = f"SIG{-exit_code}"
         words = {"SIGSEGV": "segmentation fault (SIGSEGV)"}.get(name, f"killed by {name}")
         return {"type": name, "message": words + memory}
-    early = " before it was complete" if exit_code == 0 else ""
-    return {"type": "SystemExit", "message": f"ended with exit code {exit_code}{early}{memory}"}
+    if exit_code == 0:
+        return {}
+    return {"type": "SystemExit", "message": f"ended with exit code {exit_code}{memory}"}
 
 
 def _oom_kills() -> int:

@@ -1,8 +1,10 @@
 """hpml.train with runs that sleep instead of training, or die as `+fault` says.
 
-Records, signals, exit codes and all that a sweep does are the real ones.
+Records, signals, exit codes and all that a sweep does are the real ones, but for the pictures of
+its report, which take their time and are looked at elsewhere.
 """
 
+import atexit
 import ctypes
 import os
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from omegaconf import DictConfig
@@ -53,6 +56,14 @@ def leave_a_process() -> None:
     subprocess.Popen(["sleep", "54321"], start_new_session=True)
 
 
+def babble() -> None:
+    """A line of 20 MB, a bar drawn over a thousand times, and an error."""
+    print("x" * 20_000_000)
+    for number in range(1000):
+        print(f"bar {number}" * 100, end="\r")
+    raise ValueError("it broke")
+
+
 FAULTS: dict[str, Any] = {
     "none": lambda: None,
     "exception": broken,
@@ -63,9 +74,12 @@ FAULTS: dict[str, Any] = {
     "memory": lambda: bytearray(2**60),
     "hang": hang,
     "daemon": leave_a_process,
+    "late": lambda: atexit.register(lambda: os._exit(7)),
+    "babble": babble,
 }
 
 hpml.train._fit = fit
+sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=None)  # type: ignore
 
 if __name__ == "__main__":
     run_hydra(hpml.train.job, config_name="train")

@@ -1,13 +1,16 @@
 """However a job dies, its record says so, the others run, and nothing of it is left."""
 
 import os
+import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from sweeping import (
     PROGRAM,
+    QUICK,
     contents,
     environment,
     is_gone,
@@ -21,7 +24,7 @@ from sweeping import (
 CAUSES = {
     "exception": ("failed", "ValueError: it broke", "ValueError: it broke"),
     "exit": ("failed", "SystemExit: 3", ""),
-    "exit_0": ("failed", "SystemExit: ended with exit code 0 before it was complete", ""),
+    "exit_0": ("failed", "SystemExit: ended before it was complete", ""),
     "kill": ("failed", "killed by SIGKILL", ""),
     "segfault": ("failed", "segmentation fault (SIGSEGV)", "Fatal Python error: Segmentation"),
     "memory": ("failed", "MemoryError", "MemoryError"),
@@ -81,17 +84,22 @@ def test_one_death_in_the_middle_of_five(tmp_path: Path, kind: str) -> None:
 
 def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
     """With `sweep.fail_fast=true`; the report is made nevertheless."""
-    done = sweep(tmp_path, "+fault=none,exception,none", "sweep.fail_fast=true")
+    done = sweep(tmp_path, "+fault=none,exception,daemon", "sweep.fail_fast=true")
     assert done.returncode == 1
     states = {name: record.status for name, record in records(tmp_path).items()}
-    assert states == {"0": "completed", "1": "failed"}  # numbered: two would have one name
+    assert states == {"+fault=none": "completed", "+fault=exception": "failed"}
     assert "1 job not started" in done.stderr
     assert "failed: 1 job: " in done.stderr
     assert (tmp_path / "outputs" / "sweeps" / "s" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=[pytest.mark.stress]),
+    ],
 )
 def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int) -> None:
     """The running job is recorded as interrupted, no other starts, the report is made, and the
@@ -109,13 +117,62 @@ def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int
     (line,) = (line for line in stderr.splitlines() if line.startswith("to go on: "))
     if number == signal.SIGINT:
         before = contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0")
-        command = line.removeprefix("to go on: ").replace("python", PROGRAM[0], 1)
-        command = f"{PROGRAM[0]} {command}" if command.startswith("/") else command
+        command = line.removeprefix("to go on: ")
         again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
         assert again.returncode == 0, again.stderr
         assert {record.status for record in records(tmp_path).values()} == {"completed"}
         assert len(records(tmp_path)) == 3
         assert contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0") == before
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("seconds", [0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
+def test_a_signal_before_the_first_job_counts(tmp_path: Path, seconds: float) -> None:
+    """While the program starts, composes, or starts the job."""
+    process = start(tmp_path, "seed=0,1,2", "+nap=5")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (143, -signal.SIGTERM)  # the latter before Python has our handler
+    assert "Traceback" not in stderr
+    assert is_gone(tmp_path)
+
+
+def test_a_job_that_ends_badly_after_its_end_is_told(tmp_path: Path) -> None:
+    """Its record is complete, and stays so."""
+    done = sweep(tmp_path, "+fault=none,late")
+    assert done.returncode == 0
+    assert {record.status for record in records(tmp_path).values()} == {"completed"}
+    told = "warning: +fault=late: complete, but then ended with exit code 7"
+    assert told in done.stdout
+
+
+@pytest.mark.stress
+def test_an_output_without_end_is_kept_in_part(tmp_path: Path) -> None:
+    """A line of megabytes, or a bar drawn over and over, fills neither memory nor record."""
+    done = sweep(tmp_path, "+fault=none,babble")
+    assert done.returncode == 1
+    record = records(tmp_path)["+fault=babble"]
+    assert record.cause == "ValueError: it broke"
+    assert len((record.error or {})["log_end"]) < 100_000
+
+
+@pytest.mark.parametrize("closed", ["stdout", "pipe"])
+def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
+    """Without a standard output, or with a pipe that nobody reads, all is done nevertheless."""
+    command = shlex.join([*PROGRAM, "-m", *QUICK, "+fault=none,exception"])
+    command += " >&-" if closed == "stdout" else " | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "failed: 1 job: +fault=exception"
+    assert (tmp_path / "outputs" / "sweeps" / "s" / "report.html").exists()
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a sweep says before it starts, and how its jobs are started."""
 
 import json
+import re
 import shlex
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from made import make_run
-from sweeping import PROGRAM, contents, environment, records, start, sweep
+from sweeping import PROGRAM, contents, environment, records, start, sweep, wait_for
 
 from hpml.records import RunRecord
 
@@ -54,7 +55,9 @@ def test_another_command_of_the_same_name_is_refused(tmp_path: Path) -> None:
     assert contents(tmp_path / SWEEP / "seed=0") == before
 
 
-@pytest.mark.parametrize("wanted", ["error", "keep", "rerun"])
+@pytest.mark.parametrize(
+    "wanted", ["error", "rerun", pytest.param("keep", marks=[pytest.mark.stress])]
+)
 def test_what_ran_other_code_is_kept_or_run_again_as_one_says(tmp_path: Path, wanted: str) -> None:
     """Without a word it is refused: nothing is lost, nothing mixed in silence."""
     source = tmp_path / "own.py"
@@ -94,6 +97,8 @@ def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
     assert "  optimizer=adam,seed=1\n" in done.stdout
     wrong = sweep(tmp_path, "optimizer=sgd,adam", "seed=0,-1", "sweep.dry_run=true")
     assert wrong.returncode == 2
+    assert contents(tmp_path) == before
+    assert not (tmp_path / SWEEP).exists()
     assert "(job optimizer=sgd,seed=-1; no job was started)" in wrong.stderr
 
 
@@ -107,15 +112,13 @@ def config_of_a_job(folder: Path) -> str:
 
 def test_repeats_take_turns(tmp_path: Path) -> None:
     """By default where seeds are swept; otherwise as given."""
-    interleaved = sweep(tmp_path, "optimizer=sgd,adam", "seed=0,1")
-    names = [f"optimizer={name},seed={seed}" for seed in (0, 1) for name in ("sgd", "adam")]
-    assert order(interleaved.stdout) == names
-    assert "job 2 of 4: optimizer=adam,seed=0; about" in interleaved.stdout
-    given = sweep(
-        tmp_path, "optimizer=sgd,adam", "seed=0,1", "sweep.order=given", "sweep.name=other"
-    )
-    names = [f"optimizer={name},seed={seed}" for name in ("sgd", "adam") for seed in (0, 1)]
-    assert order(given.stdout) == names
+    settings = ("sgd", "adam")
+    turns = [f"optimizer={name},seed={seed}" for seed in (0, 1) for name in settings]
+    given = [f"optimizer={name},seed={seed}" for name in settings for seed in (0, 1)]
+    for wanted, names in (("auto", turns), ("interleaved", turns), ("given", given)):
+        values = ("optimizer=sgd,adam", "seed=0,1", f"sweep.order={wanted}")
+        done = sweep(tmp_path, *values, "sweep.dry_run=true")
+        assert [line[2:] for line in done.stdout.splitlines() if line[:2] == "  "] == names
 
 
 def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
     assert found["model.x=2"].config["run_dir"] == str(tmp_path / SWEEP / "model.x=2")
     assert (tmp_path / SWEEP / "model.x=1" / "renamed.log").exists()
     command = found["model.x=2"].command
-    assert command.startswith(shlex.join([PROGRAM[1], "--config-dir", "mine", "hydra.job.name="]))
+    assert command.startswith(shlex.join([*PROGRAM, "--config-dir", "mine", "hydra.job.name="]))
     assert command.endswith(" hydra.mode=RUN")
     assert "model.x=2" in command
     assert "sweep.name" not in command
@@ -170,7 +173,7 @@ def test_each_gpu_may_have_a_job(tmp_path: Path) -> None:
     """Side by side, each with a GPU of its own; the report says that they shared the machine."""
     process = start(
         tmp_path,
-        *("seed=0,1,2,3", "+nap=0.5", "sweep.parallel=gpus"),
+        *("seed=0,1,2,3", "+nap=0.5", "sweep.parallel=gpus", "device=auto"),
         "+gpu=${oc.env:CUDA_VISIBLE_DEVICES}",
         env=environment(CUDA_VISIBLE_DEVICES="3,5"),
     )
@@ -179,14 +182,21 @@ def test_each_gpu_may_have_a_job(tmp_path: Path) -> None:
     found = records(tmp_path).values()
     assert sorted(record.config["gpu"] for record in found) == ["3", "3", "5", "5"]
     assert "hpml 0" not in stdout  # each has its log
-    assert "shared the machine with another one" in stdout
+    assert "times disturbed: 4 runs at the same time as another one" in stdout
+    assert "completed: seed=3 in " in stdout
 
 
 @pytest.mark.parametrize(
     ("overrides", "variables", "message"),
     [
-        (["trainer.devices=1,2"], {"CUDA_VISIBLE_DEVICES": "0"}, "a job has one GPU, but trainer"),
-        (["seed=0,1"], {"CUDA_VISIBLE_DEVICES": ""}, "PyTorch sees no GPU here"),
+        (
+            ["device=auto", "trainer.devices=1,2"],
+            {"CUDA_VISIBLE_DEVICES": "0"},
+            "a job has one GPU, but trainer",
+        ),
+        (["seed=0,1"], {"CUDA_VISIBLE_DEVICES": "0"}, "seed=0 has device=cpu"),
+        (["seed=0,1", "device=auto"], {"CUDA_VISIBLE_DEVICES": ""}, "PyTorch sees no GPU here"),
+        (["seed=0,1", "device=auto"], {"CUDA_VISIBLE_DEVICES": "-1"}, "PyTorch sees no GPU here"),
     ],
 )
 def test_gpus_that_cannot_be_shared_out_are_refused(
@@ -201,24 +211,129 @@ def test_gpus_that_cannot_be_shared_out_are_refused(
 
 
 def test_several_batches_of_a_sweeper_make_one_sweep(tmp_path: Path) -> None:
-    """A failure in the first does not keep the second from running; one report, one list."""
-    done = sweep(tmp_path, "+fault=exception,none,kill", "hydra.sweeper.max_batch_size=2")
+    """A failure in the first does not keep the second from running, nor do their folders meet."""
+    done = sweep(
+        tmp_path,
+        *("+fault=exception,none", "seed=0,1,2", "hydra.sweeper.max_batch_size=3"),
+    )
     assert done.returncode == 1
-    assert len(records(tmp_path)) == 3
+    assert len(records(tmp_path)) == 6
+    assert "job 6 of 6: +fault=none,seed=2; about" in done.stdout
     assert done.stdout.count("report: ") == 1
-    assert done.stderr.splitlines()[-1].startswith("failed: 2 jobs: ")
+    assert done.stderr.splitlines()[-1].startswith("failed: 3 jobs: ")
 
 
-def test_a_folder_that_is_no_jobs_is_left_alone(tmp_path: Path) -> None:
-    """Somebody keeps something there."""
-    precious = tmp_path / SWEEP / "seed=0" / "precious.txt"
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_jobs_is_left_alone(tmp_path: Path, kind: str) -> None:
+    """Somebody keeps something where a job should go: told before the first one starts."""
+    precious = tmp_path / SWEEP / "seed=1"
+    if kind == "folder":
+        precious = precious / "precious.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     done = sweep(tmp_path, "seed=0,1")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "exists, and is no job's" in done.stderr
+    assert done.stderr.startswith("error: outputs/sweeps/s/seed=1: ")
     assert precious.read_text() == "mine"
+    assert not records(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/tmp/x", "it's", "a\nb"])
+def test_a_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    """It names a folder below `sweeps`, and no other."""
+    done = sweep(tmp_path, "seed=0,1", f'sweep.name="{name}"')
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search("error: sweep.name=", done.stderr)
+    assert not list(tmp_path.rglob("record.json"))
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_names_may_have_spaces_and_letters_of_any_kind(tmp_path: Path) -> None:
+    """They reach the jobs as they are."""
+    done = sweep(tmp_path, "seed=0,1", "sweep.name='ünï ☃, 1'", "output_dir='my files'")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "my files" / "sweeps" / "ünï ☃, 1").glob("*/record.json"))) == 2
+
+
+def test_what_an_override_refers_to_does_not_disturb_the_lock(tmp_path: Path) -> None:
+    """`${run_dir}` is not known yet where the sweep's directory is chosen; it resumes, too."""
+    own = "+own={path: '${run_dir}/mine'}"
+    first = start(tmp_path, "seed=0,1", "+nap=1.5", own)
+    wait_for(lambda: records(tmp_path), first)
+    second = sweep(tmp_path, "seed=0,1", own)
+    assert second.returncode == 2
+    assert "another sweep is at work" in second.stderr
+    _, stderr = first.communicate(timeout=60)
+    assert (first.returncode, stderr) == (0, "")
+    again = sweep(tmp_path, "seed=0,1", "+nap=1.5", own)
+    assert "2 jobs, 2 of them complete" in again.stdout, again.stderr
+
+
+def test_jobs_that_differ_in_how_they_are_watched_are_jobs(tmp_path: Path) -> None:
+    """Each in a folder of its own, also after a failure of both."""
+    swept = "timing.every_n_steps=10,50"
+    failed = sweep(tmp_path, swept, "+fault=exception")
+    assert failed.returncode == 1
+    assert len(records(tmp_path)) == 2
+    again = sweep(tmp_path, swept, "+fault=exception", "sweep.timeout_s=100")
+    assert len(order(again.stdout)) == 2
+    assert len(records(tmp_path)) == 2
+
+
+def test_numbered_jobs_keep_their_folders(tmp_path: Path) -> None:
+    """A job more in front changes the numbers; none takes the folder of another."""
+    assert sweep(tmp_path, "+note=a/b,a_b").returncode == 0
+    before = contents(tmp_path / SWEEP / "0")
+    done = sweep(tmp_path, "+note=c,a/b,a_b")
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs, 2 of them complete" in done.stdout
+    assert sorted(record.config["note"] for record in records(tmp_path).values()) == [
+        "a/b",
+        "a_b",
+        "c",
+    ]
+    assert contents(tmp_path / SWEEP / "0") == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sweep.fail_fast=true,false"], "sweep.fail_fast: is one for the whole sweep"),
+        (["output_dir=a,b"], "output_dir: is one for the whole sweep"),
+        (["seed=0,0"], "two jobs of the sweep are the same"),
+        (["hydra/launcher=basic", "sweep.dry_run=true", "seed=0,1"], "sweep.dry_run=true: needs"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_without_a_trace(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    """One line, exit code 2, no folder."""
+    done = sweep(tmp_path, *overrides)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_another_launcher_writes_over_nothing(tmp_path: Path) -> None:
+    """It knows no ledger; what it cannot do is told."""
+    first = sweep(tmp_path, "seed=0,1", "hydra/launcher=basic", "sweep.timeout_s=9")
+    assert first.returncode == 0, first.stderr
+    assert "sweep.timeout_s has no effect with this hydra/launcher" in first.stdout
+    assert "report: " in first.stdout
+    before = contents(tmp_path / SWEEP / "0")
+    second = sweep(tmp_path, "seed=0,1", "hydra/launcher=basic")
+    assert second.returncode == 2
+    assert "holds runs; give another name" in second.stderr
+    assert contents(tmp_path / SWEEP / "0") == before
+
+
+def test_devices_may_be_a_list(tmp_path: Path) -> None:
+    """As one names GPUs."""
+    done = sweep(tmp_path, "trainer.devices=[0]", "seed=0,1")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_job_whose_input_is_wrong_is_recorded(tmp_path: Path) -> None:

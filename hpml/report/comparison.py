@@ -283,7 +283,9 @@ def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     tied, worse, untested = by_standing.values()
     if tied and not worse:
         told += (
-            f"; tied with it: {_listed(tied)}" if len(tied) == 1 else "; no other is told from it"
+            f"; tied with it: {_listed(tied)}"
+            if len(tied) == 1
+            else "; no other can be told from it"
         )
     elif tied:
         told += f"; tied with it: {_listed(tied)}"

@@ -36,7 +36,7 @@ BAR = "#56b4e9"
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vPX*"
 LONGEST_NAME = 44
-LEGEND_WIDTH = 110  # characters
+LEGEND_WIDTH = 130  # characters
 MOST_TICKS = 12
 CROWDED = 20  # how many times as large the largest value is: then they stand on a logarithmic axis
 

@@ -19,12 +19,13 @@ from omegaconf import DictConfig
 
 import hpml.train
 from hpml.cli import run_hydra
+from hpml.environment import JOBS_AT_ONCE
 from hpml.records import TIMES, EpochRecord, RunRecord
 
 
 def fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     """Epochs of `+nap` seconds; the fault comes after the first."""
-    record.environment = {"host": "here"}
+    record.environment = {"host": "here", "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1"))}
     for number in range(cfg.trainer.max_epochs):
         time.sleep(cfg.get("nap", 0.0))
         times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}

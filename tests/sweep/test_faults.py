@@ -157,7 +157,8 @@ def test_an_output_without_end_is_kept_in_part(tmp_path: Path) -> None:
     assert len((record.error or {})["log_end"]) < 100_000
 
 
-@pytest.mark.parametrize("closed", ["stdout", "pipe"])
+@pytest.mark.skipif(os.name == "nt", reason="as a Unix shell closes it")
+@pytest.mark.parametrize("closed", ["pipe", pytest.param("stdout", marks=[pytest.mark.stress])])
 def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
     """Without a standard output, or with a pipe that nobody reads, all is done nevertheless."""
     command = shlex.join([*PROGRAM, "-m", *QUICK, "+fault=none,exception"])
@@ -254,3 +255,19 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
     assert " 97 wide\n" in log
     assert "draws" not in log
     assert "\x1b" not in log
+
+
+@pytest.mark.stress
+def test_a_full_disk_fails_its_jobs_and_loses_none(tmp_path: Path) -> None:
+    """Here a file may have 4 KiB: no record, no report; what failed is told."""
+    command = shlex.join([*PROGRAM, "-m", *QUICK, "seed=0,1"])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "failed: 2 jobs: seed=0, seed=1"

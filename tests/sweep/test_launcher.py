@@ -182,7 +182,7 @@ def test_each_gpu_may_have_a_job(tmp_path: Path) -> None:
     found = records(tmp_path).values()
     assert sorted(record.config["gpu"] for record in found) == ["3", "3", "5", "5"]
     assert "hpml 0" not in stdout  # each has its log
-    assert "times disturbed: 4 runs at the same time as another one" in stdout
+    assert "times disturbed: 4 runs of a sweep of 2 jobs at once" in stdout
     assert "completed: seed=3 in " in stdout
 
 
@@ -271,6 +271,7 @@ def test_what_an_override_refers_to_does_not_disturb_the_lock(tmp_path: Path) ->
     assert "2 jobs, 2 of them complete" in again.stdout, again.stderr
 
 
+@pytest.mark.stress
 def test_jobs_that_differ_in_how_they_are_watched_are_jobs(tmp_path: Path) -> None:
     """Each in a folder of its own, also after a failure of both."""
     swept = "timing.every_n_steps=10,50"
@@ -282,6 +283,7 @@ def test_jobs_that_differ_in_how_they_are_watched_are_jobs(tmp_path: Path) -> No
     assert len(records(tmp_path)) == 2
 
 
+@pytest.mark.stress
 def test_numbered_jobs_keep_their_folders(tmp_path: Path) -> None:
     """A job more in front changes the numbers; none takes the folder of another."""
     assert sweep(tmp_path, "+note=a/b,a_b").returncode == 0
@@ -317,6 +319,7 @@ def test_what_cannot_be_swept_is_refused_without_a_trace(
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+@pytest.mark.stress
 def test_another_launcher_writes_over_nothing(tmp_path: Path) -> None:
     """It knows no ledger; what it cannot do is told."""
     first = sweep(tmp_path, "seed=0,1", "hydra/launcher=basic", "sweep.timeout_s=9")

@@ -238,21 +238,26 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.ckpt*"))
 
 
-@pytest.mark.parametrize("devices", ["2,1", pytest.param("1,2", marks=[pytest.mark.stress])])
-def test_two_processes_train_as_one(tmp_path: Path, devices: str) -> None:
+TWO, ONE = "{devices: 2, batch_size: 8}", "{devices: 1, batch_size: 16}"
+
+
+@pytest.mark.parametrize(
+    "of", [(TWO, ONE), pytest.param((ONE, TWO), marks=[pytest.mark.stress])], ids=["2,1", "1,2"]
+)
+def test_two_processes_train_as_one(tmp_path: Path, of: tuple[str, str]) -> None:
     """A sweep over `trainer.devices` on the CPU: each job with that many, and the same losses."""
     same = ["data=synthetic", "model=resnet18_no_norm", "device=cpu", "data.image_size=8"]
     same += ["data.train_samples=48", "data.test_samples=17", "callbacks=none", "logger=none"]
-    same += ["trainer.max_epochs=2", "optimizer.lr=0.01", "sweep.name=s"]
-    same += ["+size=[0,16,8]", "data.batch_size='${size[${trainer.devices}]}'"]
-    done = run([*TRAIN, "-m", *same, f"trainer.devices={devices}"], tmp_path)
+    same += ["trainer.max_epochs=2", "optimizer.lr=0.01", f"+of={','.join(of)}"]
+    same += ["trainer.devices=${of.devices}", "data.batch_size=${of.batch_size}"]
+    done = run([*TRAIN, "-m", *same], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("hpml 0") == 2
     epochs = {}
-    for number in (1, 2):
-        folder = tmp_path / "outputs" / "sweeps" / "s" / f"trainer.devices={number}"
-        epochs[number] = RunRecord.read(folder).epochs
-        assert {file.name for file in folder.glob("*.log")} == {"train.log", "output.log"}
+    for file in tmp_path.rglob("record.json"):
+        record = RunRecord.read(file)
+        epochs[record.config["trainer"]["devices"]] = record.epochs
+        assert {file.name for file in file.parent.glob("*.log")} == {"train.log", "output.log"}
     for one, two in zip(epochs[1], epochs[2], strict=True):
         assert (one.steps, one.samples) == (two.steps, two.samples) == (3, 48)
         assert one.metrics == pytest.approx(two.metrics, rel=1e-4)

@@ -10,6 +10,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from hpml.fingerprint import key_of
 from hpml.interrupt import JOB
 
 # What a sweep's launcher tells a job about its place in the sweep.
@@ -88,8 +89,3 @@ def typed(*more: str) -> str:
     left_out = OF_A_JOB if JOB in os.environ else ()
     words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
     return shlex.join(["python" if same else sys.executable, *program(), *words, *more])
-
-
-def key_of(override: str) -> str:
-    """The key, or group, of an override: `data.x` of `+data.x=1`."""
-    return override.lstrip("+~").partition("=")[0]

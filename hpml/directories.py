@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.command_line import key_of
 from hpml.config import check, refuse_lists
 from hpml.errors import UserError
+from hpml.fingerprint import key_of
 from hpml.records import FILE_NAME, fresh_directory
 
 log = logging.getLogger("hpml")

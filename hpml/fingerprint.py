@@ -30,6 +30,11 @@ NOT_IN_A_RUN = ("report", "sweep", "launcher.py")
 INSTALLED = ("hpml", "torch", "torchvision", "lightning")
 
 
+def key_of(override: str) -> str:
+    """The key, or group, of an override: `data.x` of `+data.x=1`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def identifying(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that says what is computed, as dotted keys.
 

@@ -13,10 +13,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from hpml.command_line import key_of, options, program
+from hpml.command_line import options, program
 from hpml.environment import SWEPT
 from hpml.errors import UserError
-from hpml.fingerprint import RUN_DIR
+from hpml.fingerprint import RUN_DIR, key_of
 from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
 from hpml.units import counted
 

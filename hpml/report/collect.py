@@ -74,12 +74,13 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """
     runs: list[Run] = []
     left_out: list[str] = []
-    known: dict[tuple[str, str], Path] = {}
+    known: dict[tuple[object, ...], Path] = {}
     for directory, record in read_records(paths):
         if isinstance(record, RecordError):
             left_out.append(clean(str(record)))
             continue
-        identity = record.fingerprint, record.started_at
+        host = str(record.environment.get("host"))
+        identity = (record.fingerprint, record.started_at, record.wall_s, host, record.command)
         if record.fingerprint and known.setdefault(identity, directory) != directory:
             left_out.append(clean(f"{directory}: a copy of {known[identity]}"))
             continue

@@ -269,13 +269,17 @@ def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     known = [rank for rank in ranks if rank.known is not None]
     if len(known) < 2:
         return ""
-    first = next((rank for rank in known if rank.standing == "best"), known[0])
+    first = known[0]
     assert first.known is not None
     if len({rank.known.mean for rank in known if rank.known}) == 1:
         return f"{measure.title}: {measure.shown(first.known)} in all settings"
     told = f"{measure.best}: {first.setting.name}, {measure.shown(first.known)} ({measure.title})"
-    if first.standing != "best":
-        return f"{told}; one run each is too few to tell it from chance: sweep seed=0,1,2"
+    if first.standing == "untested":
+        told += ", in one run, which is too few to tell it from chance: sweep seed=0,1,2"
+        best = next((rank for rank in known if rank.standing == "best"), None)
+        if best is None or best.known is None:
+            return told
+        told += f"; of what ran again: {best.setting.name}, {measure.shown(best.known)}"
     by_standing = {
         standing: [rank.setting.name for rank in known if rank.standing == standing]
         for standing in ("tied", "worse", "untested")
@@ -290,7 +294,8 @@ def _sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     elif tied:
         told += f"; tied with it: {_listed(tied)}"
     elif worse:
-        told += "; ahead of all others" if not untested else "; ahead of all others that ran again"
+        told += "; ahead of all others" + (" that ran again" if untested else "")
+    untested = [name for name in untested if name != first.setting.name]
     if untested:
         told += f"; not compared, for want of a second run: {_listed(untested)}"
     return told

@@ -25,7 +25,7 @@ from hpml.report.drawing import (
     time_unit,
     whole_percent,
 )
-from hpml.report.settings import Setting, number
+from hpml.report.settings import ABSENT, Setting, number
 from hpml.report.statistics import Estimate, estimate
 from hpml.units import counted
 
@@ -103,7 +103,8 @@ def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) 
     for setting in settings:
         x = number(setting, key)
         if x is not None and setting.all_of(measure.name):
-            others = [f"{name}={value}" for name, value in setting.values.items() if name != key]
+            items = setting.values.items()
+            others = [f"{name}={value}" for name, value in items if name != key]
             lines.setdefault(" ".join(others), {})[x] = setting
     lines = {name: places for name, places in lines.items() if len(places) > 1}
     if not lines:
@@ -138,6 +139,7 @@ def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) 
 
 def _speed_up(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture | None:
     """Bars of the epoch's time; how many times as fast as the slowest that differs in the key."""
+    settings = [setting for setting in settings if setting.values[key] != ABSENT]
     shown = settings[:MOST_BARS]
     known = [estimate(setting.all_of(comparison.time.name)) for setting in shown]
     means = [one.mean if one else 0.0 for one in known]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hpml.fingerprint import is_left_out
+from hpml.fingerprint import key_of
 from hpml.report.collect import MEASURES, Run, clean
 
-# Groups whose options show in the keys below them.
-GROUPS_OF_KEYS = ("callbacks", "experiment")
+# Keys that say where a run's files go or how it was started, and groups whose options show in
+# other keys. The rest of what is left out of the fingerprint is compared where it was swept.
+NOT_COMPARED = ("run_dir", "output_dir", "sweep", "hydra", "trainer.default_root_dir", "experiment")
 ABSENT = "–"
 
 
@@ -27,7 +28,7 @@ class Setting:
     @property
     def name(self) -> str:
         """`optimizer=adam data.num_workers=2`; where nothing varies a run's name, or `all runs`."""
-        told = " ".join(f"{key}={value}" for key, value in self.values.items())
+        told = " ".join(f"{k}={value}" for k, value in self.values.items() if value != ABSENT)
         return told or (self.runs[0].name if len(self.runs) == 1 else "all runs")
 
     @cached_property
@@ -68,22 +69,20 @@ def find_settings(runs: Sequence[Run]) -> list[Setting]:
     Which keys vary is told by the overrides, whose values are looked up in what was composed. Keys
     of the configuration that differ for another reason, an edited file say, are found too.
     """
-    named = {
-        key
-        for run in runs
-        for override in run.record.overrides
-        if not _left_out(key := override.lstrip("+~").partition("=")[0])
-    }
-    keys = [key for key in sorted(named) if len({_value(run, key) for run in runs}) > 1]
-    keys += _unexplained(runs, keys)
-    keys.sort(key=lambda key: (key == "seed", "." in key, key))
-    keys = [key for key in keys if key != "seed"]
-    settings: dict[tuple[tuple[str, str], ...], Setting] = {}
+    given = (key_of(override) for run in runs for override in run.record.overrides)
+    named = sorted({key for key in given if not _begins(key, NOT_COMPARED)})
+    ours = [run for run in runs if run.record.config]
+    keys = [key for key in named if len({_value(run, key) for run in ours}) > 1]
+    keys += _unexplained(ours, keys)
+    keys = sorted((key for key in keys if key != "seed"), key=lambda key: ("." in key, key))
+    theirs = ["run"] if len(ours) < len(runs) else []
+    settings: dict[tuple[str, ...], Setting] = {}
     for run in runs:
-        values = {key: _value(run, key) for key in keys}
-        if not run.record.config:  # of another project, which only its folder tells
-            values = {"run": run.name}
-        settings.setdefault(tuple(values.items()), Setting(values, [])).runs.append(run)
+        if run.record.config:
+            values = dict.fromkeys(theirs, ABSENT) | {key: _value(run, key) for key in keys}
+        else:  # of another project, which only its folder tells
+            values = {"run": run.name} | dict.fromkeys(keys, ABSENT)
+        settings.setdefault(tuple(values.values()), Setting(values, [])).runs.append(run)
     return list(settings.values())
 
 
@@ -104,13 +103,15 @@ def _unexplained(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
         other = first.setdefault(tuple(_value(run, key) for key in keys), run)
         if other is not run and other.leaves != run.leaves:
             for key in other.leaves | run.leaves:
-                if other.leaves.get(key) != run.leaves.get(key) and not _left_out(key):
+                values = other.leaves.get(key), run.leaves.get(key)
+                follows_the_seed = values == (other.leaves.get("seed"), run.leaves.get("seed"))
+                if values[0] != values[1] and not follows_the_seed:
                     differing[key] = None
     return [key for key in differing if key not in keys]
 
 
-def _left_out(key: str) -> bool:
-    return is_left_out(key) or key in GROUPS_OF_KEYS or key.startswith("hydra.")
+def _begins(key: str, beginnings: Sequence[str]) -> bool:
+    return any(key == left or key.startswith((f"{left}.", f"{left}/")) for left in beginnings)
 
 
 def _value(run: Run, key: str) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from hpml import command_line
+from hpml.fingerprint import key_of
 from hpml.interrupt import Interrupted
 from hpml.units import counted
 
@@ -43,6 +44,6 @@ def _tell_failures() -> None:
 
 def command_to_go_on(directory: Path) -> str:
     """The command line that starts a sweep again where it stopped."""
-    keys = {command_line.key_of(word) for word in sys.argv[1:]}
+    keys = {key_of(word) for word in sys.argv[1:]}
     named = keys & {"sweep.name", "hydra.sweep.dir"}
     return command_line.typed() if named else command_line.typed(f"sweep.name={directory.name}")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpml.command_line import key_of
 from hpml.errors import UserError
-from hpml.fingerprint import identifying, is_left_out
+from hpml.fingerprint import identifying, is_left_out, key_of
 from hpml.records import FILE_NAME, RecordError, RunRecord
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 
+# What their options change may all be left out of the fingerprint.
+GROUPS = ("callbacks", "experiment")
 OnCodeChange = Literal["rerun", "keep", "error"]
 
 
@@ -42,7 +43,7 @@ class Ledger:
 
     def __init__(self, directory: Path, swept: Iterable[str] = ()) -> None:
         self.directory = directory
-        self._watched = [key for key in swept if is_left_out(key.lstrip("+"))]
+        self._watched = [key for key in swept if is_left_out(key) or key in GROUPS]
         self._entries: dict[str, Entry] = {}
         for file in sorted(directory.glob(f"*/{FILE_NAME}")):
             try:
@@ -105,7 +106,7 @@ class Ledger:
         for job in jobs:
             entry = self._entries.get(self.identity(job.fingerprint, job.overrides))
             if entry is None or entry.status != "completed":
-                _refuse_other(job, config_of)
+                self._refuse_other(job, config_of)
             elif entry.code_fingerprint == job.code_fingerprint or on_code_change == "keep":
                 done[job] = entry.directory
             else:
@@ -118,6 +119,24 @@ class Ledger:
             )
         return done
 
+    def _refuse_other(self, job: Job, config_of: Callable[[Job], dict[str, Any]]) -> None:
+        try:
+            other = RunRecord.read(job.directory)
+        except RecordError:
+            return
+        its = self.identity(other.fingerprint, other.overrides)
+        if other.status == "completed" and its != self.identity(job.fingerprint, job.overrides):
+            before, now = identifying(other.config), identifying(config_of(job))
+            keys = [key for key in before | now if before.get(key) != now.get(key)]
+            told = [
+                f"{key}={json.dumps(before.get(key))} (now {json.dumps(now.get(key))})"
+                for key in keys[:3]
+            ]
+            differs = f" with {', '.join(told)}" if told else ""
+            raise UserError(
+                f"{job.directory} holds another completed job{differs}: give another sweep.name"
+            )
+
 
 def check_directory(directory: Path) -> None:
     """Raises UserError where a job's directory cannot be, for something else is there."""
@@ -129,39 +148,27 @@ def check_directory(directory: Path) -> None:
 
 
 def clear_directory(directory: Path) -> None:
-    """An empty directory for a job; what an unfinished one has left there goes.
+    """An empty directory for a job; what an earlier one has left there goes.
 
-    What says that it is a job's goes last: this may be cut short, too. Raises what
-    check_directory raises, and OSError.
+    This may be cut short, too: its record goes first, and last what says that it is a job's.
+    Raises what check_directory raises, and OSError.
     """
     check_directory(directory)
-    marker = _marker(directory)
-    if marker is not None:
-        for child in [*(c for c in directory.iterdir() if c != marker), marker]:
-            if child.is_dir() and not child.is_symlink():
-                shutil.rmtree(child)
-            else:
-                child.unlink()
     directory.mkdir(parents=True, exist_ok=True)
+    if _marker(directory) is None:
+        return
+    (directory / LOG).touch()
+    (directory / FILE_NAME).unlink(missing_ok=True)
+    for child in directory.iterdir():
+        if child.name == LOG:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    (directory / LOG).unlink()
 
 
 def _marker(directory: Path) -> Path | None:
     files = (directory / name for name in (FILE_NAME, LOG, ".hydra"))
     return next((file for file in files if file.exists()), None)
-
-
-def _refuse_other(job: Job, config_of: Callable[[Job], dict[str, Any]]) -> None:
-    try:
-        other = RunRecord.read(job.directory)
-    except RecordError:
-        return
-    if other.status == "completed" and other.fingerprint != job.fingerprint:
-        before, now = identifying(other.config), identifying(config_of(job))
-        keys = [key for key in before | now if before.get(key) != now.get(key)]
-        told = [
-            f"{key}={json.dumps(before.get(key))} (now {json.dumps(now.get(key))})" for key in keys
-        ]
-        raise UserError(
-            f"{job.directory} holds a completed job with {', '.join(told[:3])}: "
-            "give another sweep.name"
-        )

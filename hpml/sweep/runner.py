@@ -167,7 +167,7 @@ class Runner:
         self.records[job] = record
         if record.status == "completed":
             self._estimate.learn(job.directory, record, job, seconds)
-            if cause:
+            if cause and status == "failed":
                 log.warning(f"warning: {job.name}: complete, but then {cause['message']}")
             elif len(self._how.slots) > 1:
                 log.info(f"completed: {job.name} in {seconds:.0f} s")

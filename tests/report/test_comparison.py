@@ -39,11 +39,21 @@ def test_single_runs_are_not_crowned(tmp_path: Path) -> None:
         make_run(tmp_path, f"data.num_workers={workers}", epoch_s=epoch_s)
     comparison = Comparison([tmp_path])
     assert comparison.sentences == [
-        "fastest: data.num_workers=0, 2.00 s (time of an epoch after the first); one run each is "
-        "too few to tell it from chance: sweep seed=0,1,2",
+        "fastest: data.num_workers=0, 2.00 s (time of an epoch after the first), in one run, "
+        "which is too few to tell it from chance: sweep seed=0,1,2",
         "last val/accuracy, on the test set: 50.00% in all settings",
     ]
     assert not any("*" in cell.text for row in setting_table(comparison).rows for cell in row)
+
+
+def test_a_single_run_that_leads_is_named_and_not_crowned(tmp_path: Path) -> None:
+    """The rest of its sweep failed, say; those that were repeated are compared."""
+    for name, accuracy in (("sgd,seed=0", 0.4), ("sgd,seed=1", 0.41), ("adam,seed=0", 0.8)):
+        make_run(tmp_path, f"optimizer={name}", accuracy=accuracy)
+    comparison = Comparison([tmp_path])
+    assert comparison.sentences[1].startswith("best: optimizer=adam, 80.00% (last val/accuracy")
+    assert "in one run, which is too few" in comparison.sentences[1]
+    assert "of what ran again: optimizer=sgd, 40.50 ± 6.35%" in comparison.sentences[1]
 
 
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import pytest
 from made import make_run
 
 from hpml.report.collect import collect, mean
+from hpml.report.comparison import Comparison
+from hpml.report.make import write_report
 from hpml.report.settings import find_settings
 
 
@@ -91,12 +93,45 @@ def test_a_seed_that_ran_twice_is_timed_twice_and_learned_once(tmp_path: Path) -
     assert len(setting.all_of("val/accuracy")) == 3
 
 
-@pytest.mark.parametrize("key", ["sweep.timeout_s", "output_dir", "logger", "callbacks"])
+@pytest.mark.parametrize("key", ["sweep.timeout_s", "output_dir", "hydra/launcher"])
 def test_how_a_run_is_watched_makes_no_setting(tmp_path: Path, key: str) -> None:
-    """Names, paths, loggers and the like change nothing that is compared."""
+    """Names and paths change nothing that is compared."""
     for value in ("a", "b"):
-        make_run(tmp_path, f"{key}={value}", config={"seed": 0}, choices={"callbacks": value})
+        make_run(tmp_path, value, overrides=[f"{key}={value}"], config={"seed": 0})
     assert len(settings_of(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("key", ["logger", "callbacks", "timing.every_n_steps"])
+def test_how_a_run_is_watched_is_compared_where_it_was_swept(tmp_path: Path, key: str) -> None:
+    """Somebody wants to know what a logger costs."""
+    for value in ("a", "b"):
+        overrides = [f"{key}={value}", "experiment=own"]
+        make_run(tmp_path, value, overrides=overrides, config={"seed": 0})
+    assert set(settings_of(tmp_path)) == {f"{key}=a", f"{key}=b"}
+
+
+def test_seeds_in_a_file_are_repeats_too(tmp_path: Path) -> None:
+    """With the data's, which follows them."""
+    for seed in (7, 8):
+        config = {"seed": seed, "data": {"seed": seed}}
+        make_run(tmp_path, str(seed), overrides=[f"experiment=e{seed}"], config=config)
+    assert settings_of(tmp_path) == {"all runs": 2}
+
+
+def test_a_foreign_run_beside_ours_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    """It has none of the keys, ours have no need of its name."""
+    make_run(tmp_path, "foreign", config={}, started_at="2020-01-01")
+    for device in ("cpu", "cuda"):
+        make_run(tmp_path, f"device={device}")
+    assert set(settings_of(tmp_path)) == {"run=foreign", "device=cpu", "device=cuda"}
+    write_report(Comparison([tmp_path]), tmp_path, "t")
+
+
+def test_one_second_on_two_hosts_makes_two_runs(tmp_path: Path) -> None:
+    """A cluster starts them at once."""
+    for host in "ab":
+        make_run(tmp_path / host, "seed=0", environment={"host": host})
+    assert settings_of(tmp_path) == {"all runs": 2}
 
 
 def test_a_mean_is_over_what_is_known() -> None:

@@ -1,4 +1,5 @@
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from hpml.sweep.jobs import Job
 HERE = {"host": socket.gethostname()}
 
 
-def make_job(config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = ()) -> Job:
-    return Job(
+def make_job(
+    config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
+) -> Job:
+    job = Job(
         number=0,
         name="a",
         overrides=(),
@@ -27,6 +30,7 @@ def make_job(config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] =
         epochs=epochs,
         monitor="val/accuracy",
     )
+    return replace(job, **changes)
 
 
 def config(**changes: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """However a job dies, its record says so, the others run, and nothing of it is left."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -258,16 +259,16 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.stress
-def test_a_full_disk_fails_its_jobs_and_loses_none(tmp_path: Path) -> None:
-    """Here a file may have 4 KiB: no record, no report; what failed is told."""
+def test_a_report_that_finds_no_room_is_told(tmp_path: Path) -> None:
+    """Here a file may have 8 KiB, which the page has not: the jobs complete nevertheless."""
     command = shlex.join([*PROGRAM, "-m", *QUICK, "seed=0,1"])
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 4; exec {command}"],
+        ["bash", "-c", f"ulimit -f 8; exec {command}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == "failed: 2 jobs: seed=0, seed=1"
+    assert done.returncode == 0
+    assert re.fullmatch(r"no report: OSError: .*File too large\n", done.stderr)
+    assert {record.status for record in records(tmp_path).values()} == {"completed"}

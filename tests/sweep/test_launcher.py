@@ -49,8 +49,8 @@ def test_another_command_of_the_same_name_is_refused(tmp_path: Path) -> None:
     other = sweep(tmp_path, "seed=0,1", "optimizer.lr=0.5")
     assert other.returncode == 2
     assert other.stderr == (
-        "error: outputs/sweeps/s/seed=0 holds a completed job with optimizer.lr=0.1 (now 0.5): "
-        "give another sweep.name\n"
+        "error: outputs/sweeps/s/seed=0 holds another completed job with optimizer.lr=0.1 "
+        "(now 0.5): give another sweep.name\n"
     )
     assert contents(tmp_path / SWEEP / "seed=0") == before
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from made import make_run
+from test_estimate import make_job
 
 from hpml.errors import UserError
 from hpml.sweep.ledger import Ledger, check_directory, clear_directory
@@ -29,6 +30,15 @@ def test_what_is_swept_belongs_to_a_jobs_identity(tmp_path: Path) -> None:
     assert swept.directories({ten: "x", fifty: "y"}) == {ten: tmp_path / "0", fifty: tmp_path / "y"}
     plain = Ledger(tmp_path, ["seed"])
     assert plain.identity("a", overrides) == plain.identity("a", []) == "a"
+
+
+def test_another_completed_job_is_not_written_over(tmp_path: Path) -> None:
+    """Also one that differs in its name alone, where that was swept."""
+    make_run(tmp_path, "x=a_b", fingerprint="a", overrides=["logger=a/b"], config={})
+    ledger = Ledger(tmp_path, ["logger"])
+    job = make_job({}, overrides=("logger=a_b",), fingerprint="a", directory=tmp_path / "x=a_b")
+    with pytest.raises(UserError, match="holds another completed job: give another"):
+        ledger.completed([job], "error", lambda _: {})
 
 
 def test_only_a_sweeps_own_jobs_are_in_its_ledger(tmp_path: Path) -> None:
@@ -63,15 +73,15 @@ def test_what_an_unfinished_job_left_goes(tmp_path: Path, left: str) -> None:
 
 
 def test_what_marks_a_job_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clearing that is cut short can be done again."""
+    """And the record first: a clearing that is cut short leaves no job that looks complete."""
     folder = tmp_path / "job"
     folder.mkdir()
     for name in ("a", "record.json", "z"):
         (folder / name).touch()
     unlinked = []
-    monkeypatch.setattr(Path, "unlink", lambda path: unlinked.append(path.name))
+    monkeypatch.setattr(Path, "unlink", lambda path, **_: unlinked.append(path.name))
     clear_directory(folder)
-    assert unlinked[-1] == "record.json"
+    assert (unlinked[0], unlinked[-1]) == ("record.json", "output.log")
     check_directory(folder)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hpml.records import FILE_NAME, RecordError, RunRecord
-from hpml.report.collect import mean
 from hpml.sweep.jobs import Job
 from hpml.units import duration_in_words, size_in_words, size_of
 
@@ -24,13 +23,32 @@ OF_TRAINER = (
 NOT_OF_DATA = ("root", "seed", "download", "verify", "num_workers", "persistent_workers")
 
 
+class Means:
+    """Running means of some figures: a sweep of thousands asks for them before each job."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: list[float] = []
+
+    def add(self, *figures: float) -> None:
+        """As many figures each time."""
+        sums = self._sums or [0.0] * len(figures)
+        self._sums = [total + figure for total, figure in zip(sums, figures, strict=True)]
+        self.count += 1
+
+    def means(self) -> list[float]:
+        """Of what was added, which is not nothing."""
+        return [total / self.count for total in self._sums]
+
+
 class Estimate:
     """Learns from each completed run; jobs that are alike take as long, by their epochs."""
 
     def __init__(self) -> None:
-        self._by_setting: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        self._of_this_sweep: list[tuple[float, float, int]] = []
-        self._by_likeness: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+        # seconds in all; and seconds around the epochs, seconds an epoch, bytes
+        self._by_setting: dict[tuple[str, ...], Means] = defaultdict(Means)
+        self._of_this_sweep = Means()
+        self._by_likeness: dict[str, Means] = defaultdict(Means)
 
     def learn_from_earlier(self, output_dir: Path) -> None:
         """From the newest runs and sweeps under an output directory, of this host."""
@@ -59,31 +77,35 @@ class Estimate:
             return
         epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
         facts = (max(record.wall_s, took_s) - epochs_s, epochs_s / epochs, size_of(directory))
-        self._by_likeness[likeness(record.config)].append(facts)
+        self._by_likeness[likeness(record.config)].add(*facts)
         if job is not None:
-            self._by_setting[job.setting].append(took_s)
-            self._of_this_sweep.append(facts)
+            self._by_setting[job.setting].add(took_s)
+            self._of_this_sweep.add(*facts)
 
-    def seconds(self, jobs: Sequence[Job], at_once: int = 1) -> float | None:
-        """For some jobs; None where nothing like any of them is known."""
-        each = mean([known[0] for job in jobs if (known := self._one(job)) is not None])
-        return None if each is None else each * len(jobs) / at_once
+    def of(self, jobs: Sequence[Job], at_once: int = 1) -> tuple[float, float] | None:
+        """Seconds and bytes for some jobs; None where nothing like any of them is known."""
+        each = Means()
+        for job in jobs:
+            known = self._one(job)
+            if known is not None:
+                each.add(*known)
+        if not each.count:
+            return None
+        seconds, size = each.means()
+        return seconds * len(jobs) / at_once, size * len(jobs)
 
     def in_words(self, jobs: Sequence[Job], at_once: int = 1) -> str | None:
         """Time and disk: `about 7 min and 31 MB`; None where nothing is known."""
-        seconds = self.seconds(jobs, at_once)
-        size = mean([known[1] for job in jobs if (known := self._one(job)) is not None])
-        if seconds is None or size is None:
-            return None
-        return f"{duration_in_words(seconds)} and {size_in_words(size * len(jobs))}"
+        known = self.of(jobs, at_once)
+        return f"{duration_in_words(known[0])} and {size_in_words(known[1])}" if known else None
 
     def _one(self, job: Job) -> tuple[float, float] | None:
         like = self._by_likeness.get(job.likeness) or self._of_this_sweep
-        if not like or job.epochs is None:
+        if not like.count or job.epochs is None:
             return None
-        around, epoch, size = (mean(values) or 0.0 for values in zip(*like, strict=True))
-        own = mean(self._by_setting.get(job.setting, []))
-        return own if own is not None else around + epoch * job.epochs, size
+        around_s, epoch_s, size = like.means()
+        own = self._by_setting.get(job.setting)
+        return own.means()[0] if own is not None else around_s + epoch_s * job.epochs, size
 
 
 def likeness(config: dict[str, Any]) -> str:

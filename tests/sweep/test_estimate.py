@@ -37,6 +37,11 @@ def config(**changes: Any) -> dict[str, Any]:
     return {"data": {"batch_size": 8}, "model": {"x": 1}, "optimizer": {"lr": 1}} | changes
 
 
+def seconds(estimate: Estimate, job: Job) -> float | None:
+    known = estimate.of([job])
+    return None if known is None else known[0]
+
+
 def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
     """By their epochs, and what came around them: here 2 and 3 seconds an epoch."""
     folder = tmp_path / "runs" / "day"
@@ -47,8 +52,8 @@ def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
     estimate.learn_from_earlier(tmp_path)
     job = make_job(config(optimizer={"lr": 2}), epochs=4)
     # epochs of 3 and 2 seconds, 4 seconds around them
-    assert estimate.seconds([job]) == pytest.approx(4 + 4 * 2.5)
-    assert estimate.seconds([job] * 4, at_once=2) == pytest.approx(2 * 14)
+    assert seconds(estimate, job) == pytest.approx(4 + 4 * 2.5)
+    assert (estimate.of([job] * 4, at_once=2) or ())[0] == pytest.approx(2 * 14)
     assert "and" in (estimate.in_words([job]) or "")
 
 
@@ -58,7 +63,7 @@ def test_runs_that_are_not_alike_tell_nothing(tmp_path: Path, changes: dict[str,
     make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE)
     estimate = Estimate()
     estimate.learn_from_earlier(tmp_path)
-    assert estimate.seconds([make_job(config(**changes))]) is None
+    assert estimate.of([make_job(config(**changes))]) is None
     assert estimate.in_words([make_job(config(**changes))]) is None
 
 
@@ -72,8 +77,8 @@ def test_the_sweeps_own_jobs_tell_best(tmp_path: Path) -> None:
     make_run(tmp_path, "x", config=config(), epochs=2, epoch_s=2.0, wall_s=9.0)
     record = RunRecord.read(tmp_path / "x")
     estimate.learn(tmp_path / "x", record, slow, took_s=12.0)
-    assert estimate.seconds([slow]) == 12.0
-    assert estimate.seconds([fast]) == pytest.approx(12 - 5 + 3 * 2.5)
+    assert seconds(estimate, slow) == 12.0
+    assert seconds(estimate, fast) == pytest.approx(12 - 5 + 3 * 2.5)
 
 
 @pytest.mark.parametrize("changes", [{"status": "failed"}, {"epochs": 0}, {"wall_s": None}])
@@ -86,4 +91,4 @@ def test_a_run_that_did_not_complete_teaches_nothing(
     (tmp_path / "runs" / "day" / "broken" / "record.json").write_text("{")
     estimate = Estimate()
     estimate.learn_from_earlier(tmp_path)
-    assert estimate.seconds([make_job(config())]) is None
+    assert estimate.of([make_job(config())]) is None

@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from hpml.report.collect import Run, clean
-from hpml.report.comparison import Comparison, Measure, in_words
+from hpml.report.comparison import Comparison, in_words
 from hpml.report.drawing import INK, PAPER
 from hpml.report.pictures import Picture
+from hpml.report.ranking import Measure
 from hpml.report.statistics import Estimate
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
 from hpml.report.terminal import evaluation

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hpml.records import EpochRecord
 from hpml.report.collect import ACCURACY, Run, mean
-from hpml.report.comparison import Comparison, about_learning, decimals
+from hpml.report.comparison import Comparison, about_learning
 from hpml.report.drawing import (
     BAR,
     INK,
@@ -25,6 +25,7 @@ from hpml.report.drawing import (
     time_unit,
     whole_percent,
 )
+from hpml.report.ranking import decimals
 from hpml.report.settings import ABSENT, Setting, number
 from hpml.report.statistics import Estimate, estimate
 from hpml.units import counted

@@ -9,8 +9,9 @@ from typing import Any
 
 from hpml.records import TIMES, EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
-from hpml.report.comparison import RATE, Comparison, Measure, Ranked
+from hpml.report.comparison import RATE, Comparison
 from hpml.report.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.report.ranking import Measure, Ranked
 from hpml.report.settings import Setting, number
 from hpml.report.statistics import estimate
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import lightning as L
 
     from hpml.callbacks import EpochTimer
+    from hpml.timing.advice import Setting
 
 log = logging.getLogger("hpml")
 
@@ -139,10 +140,22 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
 def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochTimer:
     """The timer of epochs, which prints to the log, and whose advice names our keys."""
     from hpml.callbacks import EpochTimer
+
+    return EpochTimer(
+        every_n_steps=cfg.timing.every_n_steps,
+        sync=cfg.timing.sync,
+        say=log.info,
+        setting=setting_of(cfg),
+        flops_per_sample=flops_per_sample,
+    )
+
+
+def setting_of(cfg: DictConfig) -> Setting:
+    """What the advice has to know of a configuration."""
     from hpml.environment import usable_cores
     from hpml.timing.advice import Setting
 
-    setting = Setting(
+    return Setting(
         keys=True,
         on_gpu=_on_gpu(cfg),
         data_keys="pipeline" in cfg.data,
@@ -155,13 +168,6 @@ def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochT
         reduced_precision="16" in str(cfg.trainer.precision),
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
-    )
-    return EpochTimer(
-        every_n_steps=cfg.timing.every_n_steps,
-        sync=cfg.timing.sync,
-        say=log.info,
-        setting=setting,
-        flops_per_sample=flops_per_sample,
     )
 
 

@@ -16,6 +16,8 @@ from hpml.rules import COUNT, PRECISIONS, RULES
 PACKAGE = Path(__file__).parent
 # The Hydra groups that a run cannot do without.
 REQUIRED = ("data", "model", "optimizer", "trainer")
+# Programs with keys of their own.
+PROGRAMS = ("summary", "workers", "diagnose", "lab")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
 EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
 
@@ -114,7 +116,7 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
     ours = OmegaConf.load(find_conf() / "train.yaml")
     groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
     text = OmegaConf.to_yaml(cfg)
-    for key in sorted(map(str, cfg.keys() - groups - ours.keys())):
+    for key in sorted(map(str, cfg.keys() - groups - ours.keys() - set(PROGRAMS))):
         if f"${{{key}" not in text:
             yield f"{key}={_spelled(cfg[key])} has no effect: nothing in hpml reads it"
     data = cfg.data

@@ -115,6 +115,7 @@ RULES: dict[str, Rule] = {
     "sweep.parallel": Rule(str, choices=("gpus",), nullable=True),
     "sweep.skip_missing_devices": FLAG,
     "sweep.dry_run": FLAG,
+    "diagnose.budget_s": Rule(float, above=0),
     "timing.sync": FLAG,
     "timing.every_n_steps": COUNT_OR_NULL,
     "data.seed": Rule(int, at_least=0, below=2**32),
@@ -178,4 +179,6 @@ RULES: dict[str, Rule] = {
     "trainer.sync_batchnorm": FLAG,
     "trainer.profiler": Rule(str, choices=PROFILERS, nullable=True),
     "trainer.model_registry": Rule(str, nullable=True),
+    "summary.seeds": COUNT,
+    "summary.batch_size": Rule(int, at_least=4),  # its half is run too, and has to suit BatchNorm
 }

@@ -272,7 +272,7 @@ class EpochTimer(PhaseTimer):
         live = self._live
         return judge(
             shares,
-            self._setting or setting_of(trainer),
+            self._setting or setting_of(trainer, trainer.train_dataloader),
             live.largest_other,
             live.validation_share,
             live.start_share,

@@ -35,9 +35,8 @@ def samples_in(batch: Any) -> int | None:
     return None
 
 
-def setting_of(trainer: L.Trainer) -> Setting:
-    """What the advice has to know, as far as a Trainer tells it."""
-    loader = trainer.train_dataloader
+def setting_of(trainer: L.Trainer, loader: Any) -> Setting:
+    """What the advice has to know, as far as a Trainer and its training loader tell it."""
     return Setting(
         on_gpu=trainer.strategy.root_device.type != "cpu",
         cores=usable_cores() // (trainer.world_size // trainer.num_nodes),

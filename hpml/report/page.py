@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +30,7 @@ def write_pages(
 ) -> None:
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
-        "title": clean(title),
+        "title": title,
         "summary": _summary(comparison),
         "failures": [_failure(run, folder) for run in comparison.unfinished],
         "left_out": comparison.left_out,
@@ -46,16 +46,27 @@ def write_pages(
         "runs": _run_table(comparison, folder),
         "method": _method(comparison.time, comparison.quality),
     }
+    render("page", values | {"pictures": pictures}, folder)
+
+
+def render(template: str, values: Mapping[str, Any], folder: Path) -> None:
+    """Writes `report.html` and `report.md` from the two templates of a name.
+
+    All text among the values is cleaned and escaped but the SVG of pictures, which `save` has made.
+    """
     loader = PackageLoader("hpml.report", "")
-    html = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    svgs = [picture | {"svg": Markup(picture["svg"])} for picture in pictures]
-    page = html.get_template("page.html.j2").render(values, pictures=svgs)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    # no HTML in Markdown: what is escaped there is Markdown's own
-    plain = Environment(loader=loader, autoescape=False, trim_blocks=True, lstrip_blocks=True)
-    plain.filters["md"] = _escaped
-    text = plain.get_template("page.md.j2").render(values, pictures=pictures)
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    for form in ("html", "md"):
+        # no HTML in Markdown: what is escaped there is Markdown's own
+        environment = Environment(
+            loader=loader,
+            autoescape=form == "html",
+            finalize=_cleaned,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"md": _escaped, "fenced": _fenced}
+        text = environment.get_template(f"{template}.{form}.j2").render(values)
+        (folder / f"report.{form}").write_text(text, encoding="utf-8")
 
 
 def save(picture: Picture, folder: Path) -> dict[str, str]:
@@ -171,7 +182,18 @@ def _method(time: Measure, quality: Measure) -> list[str]:
     ]
 
 
+def _cleaned(value: object) -> object:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _escaped(text: object) -> str:
     """Text that Markdown shows as it is, in a line or in a table's cell."""
     escaped = re.sub(r"([\\`*_{}\[\]<>#|&$~])", r"\\\1", str(text))
     return escaped.replace("\n", " ")
+
+
+def _fenced(text: str) -> str:
+    """A block of code in Markdown, in more backticks than stand in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

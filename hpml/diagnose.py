@@ -1,0 +1,155 @@
+"""`python -m hpml.diagnose [overrides]`: proves where the time of a training goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hpml import command_line, environment
+from hpml.cli import run_hydra
+from hpml.config import check, without_effect
+from hpml.errors import UserError
+from hpml.interrupt import signals_held
+
+if TYPE_CHECKING:
+    from hpml.diagnosis.trials import Trials
+
+log = logging.getLogger("hpml")
+
+FILE_NAME = "diagnosis.json"
+
+
+def main() -> None:
+    """The program `python -m hpml.diagnose`."""
+    run_hydra(job, config_name="diagnose")
+
+
+def job(cfg: DictConfig) -> None:
+    """Diagnoses a job, and the one of `diagnose.against` beside it; keeps `diagnosis.json`."""
+    against = shlex.split(str(cfg.diagnose.against or ""))
+    configs = {"": cfg}
+    if against:
+        other = _compose(against)
+        configs = {_setting(cfg, against): cfg, " ".join(against): other}
+    for one in configs.values():
+        check(one)
+    with signals_held():
+        from hpml.diagnosis.comparison import compare
+        from hpml.diagnosis.trials import run
+
+    jobs = {name: _trials(one) for name, one in configs.items()}
+    found = dict(zip(jobs, run(list(jobs.values())), strict=True))
+    for name, diagnosis in found.items():
+        if name:
+            log.info(f"\n{name}")
+        for line in diagnosis.lines:
+            log.info(line)
+    sentences: list[str] = []
+    if against:
+        (a, first), (b, second) = found.items()
+        sentences = compare(first, second, (a, b))
+        log.info("")
+        for sentence in sentences:
+            log.info(sentence)
+    trace = _trace(cfg, next(iter(jobs.values())))
+    _keep(
+        Path(cfg.run_dir),
+        {
+            "command": command_line.typed(),
+            "environment": environment.describe(next(iter(jobs.values())).subject.device.type),
+            "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in found.items()},
+            "comparison": sentences,
+            "trace": trace,
+        },
+    )
+
+
+def _trials(cfg: DictConfig) -> Trials:
+    with signals_held():
+        import lightning as L
+
+        from hpml.diagnosis.subject import Subject
+        from hpml.diagnosis.trials import Trials
+
+    from hpml.build import (
+        build_data,
+        build_module,
+        build_trainer,
+        quiet_lightning,
+        require_device,
+        setting_of,
+    )
+
+    quiet_lightning()
+    require_device(cfg)
+    for sentence in without_effect(cfg):
+        log.warning(f"warning: {sentence}")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    module = build_module(cfg, data)
+    subject = Subject(build_trainer(cfg, []), module, data)
+    return Trials(subject, setting_of(cfg), cfg.diagnose.budget_s, log.info)
+
+
+def _compose(against: list[str]) -> DictConfig:
+    """The other job: this one's command line with some overrides more."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+
+    try:
+        return hydra.compose("diagnose", [*HydraConfig.get().overrides.task, *against])
+    except HydraException as error:
+        raise UserError(f"diagnose.against={' '.join(against)}: {str(error).strip()}") from error
+
+
+def _setting(cfg: DictConfig, against: list[str]) -> str:
+    """What this job has where the other one has the overrides."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    choices, told = HydraConfig.get().runtime.choices, []
+    for key in (override.partition("=")[0] for override in against):
+        told.append(f"{key}={choices[key] if key in choices else OmegaConf.select(cfg, key)}")
+    return " ".join(told)
+
+
+def _trace(cfg: DictConfig, trials: Trials) -> str | None:
+    """The profiler's file, where one is asked for."""
+    if not cfg.trainer.profiler:
+        return None
+    files = trials.subject.profile(str(cfg.trainer.profiler), Path(cfg.run_dir).resolve())
+    for file in files:
+        log.info(f"{cfg.trainer.profiler} profile: {file}")
+    return str(files[0]) if files else None
+
+
+def _keep(directory: Path, found: dict[str, Any]) -> None:
+    file = directory / FILE_NAME
+    try:
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+    log.info(f"kept: {shlex.quote(str(file))}")
+
+
+class _Callable(types.ModuleType):
+    """This module, once it is imported, hides the function of its name in the package."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        from hpml.diagnosis.trials import diagnose
+
+        return diagnose(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _Callable
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""How fast this machine can compute at most, and how much a training step computes."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hpml.diagnosis.subject import Change, Subject
+
+COUNTED_STEPS = 2
+# Long enough for the clock, short beside a training step.
+SIZES = {"cpu": 1024, "cuda": 8192, "mps": 4096}
+LASTS_S = 0.5
+DTYPES = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
+
+
+def flops_per_step(subject: Subject) -> float | None:
+    """Floating-point operations of a training step, forward and backward, by torch's counter.
+
+    It knows matrix products, convolutions and attention, which is where they are; None where the
+    step holds none of them, or cannot be counted.
+    """
+    with suppress(Exception), FlopCounterMode(display=False) as counter:
+        subject.fit(Change(loading=True), 0, COUNTED_STEPS, seed=0)
+        return counter.get_total_flops() / (COUNTED_STEPS + 1) or None
+    return None
+
+
+def ceiling_flops_per_s(device: torch.device, precision: str) -> float:
+    """What a product of two large square matrices reaches, in the precision of the training."""
+    dtype = DTYPES.get(precision.partition("-")[0], torch.float32)
+    size = SIZES.get(device.type, 2048)
+    left, right = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    wait: Any = getattr(torch, device.type).synchronize
+    fastest_s, until = float("inf"), time.perf_counter() + LASTS_S
+    while time.perf_counter() < until or fastest_s == float("inf"):
+        begun = time.perf_counter()
+        torch.mm(left, right, out=out)
+        wait()
+        fastest_s = min(fastest_s, time.perf_counter() - begun)
+    return float(2 * size**3 / fastest_s)

@@ -1,0 +1,89 @@
+"""Two diagnoses side by side, and what makes the difference."""
+
+from collections.abc import Sequence
+
+from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis, in_s
+from hpml.report.statistics import Estimate
+from hpml.report.statistics import trimmed_estimate as estimate
+
+
+def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[str]:
+    """Sentences: which is faster, by waiting for data or by the rest, and what the loaders do.
+
+    The two ran in the same rounds, so differences are taken within each.
+    """
+    a, b = names
+    whole = _difference(_epochs(one), _epochs(other))
+    if not _is_told(whole):
+        told = f"{a} and {b} cannot be told apart: an epoch takes {in_s(one.epoch_s(AS_IT_IS))} "
+        told += f"and {in_s(other.epoch_s(AS_IT_IS))}"
+    else:
+        fast, slow = (b, a) if whole.mean > 0 else (a, b)
+        times = {a: one.epoch_s(AS_IT_IS), b: other.epoch_s(AS_IT_IS)}
+        told = f"{fast} is faster: an epoch takes {in_s(times[fast])} instead of "
+        told += f"{in_s(times[slow])} with {slow}, a difference of {in_s(_size(whole))}"
+    sentences = [told]
+    waited = _difference(_waits(one), _waits(other))
+    rest = _difference(_rests(one), _rests(other))
+    parts = [
+        _part(f"{b} waits", "for data than", waited, a, ("less", "longer")),
+        _part(f"apart from that {b} takes", "than", rest, a, ("less", "longer")),
+    ]
+    sentences += [part for part in parts if part]
+    if _is_told(rest) and _is_told(waited) and rest.mean * waited.mean < 0:
+        cores = one.setting.cores
+        where = "" if one.setting.on_gpu else f" the {cores} cores" if cores else " the processor"
+        if where:
+            sentences.append(
+                "what one of them saves by waiting less, the other saves in the rest: loading in "
+                f"processes of its own and training share{where}"
+            )
+    loaders = [estimate([pace.step_s for pace in d.paces["loader_alone"]]) for d in (one, other)]
+    if loaders[0] and loaders[1] and min(loaders[0].mean, loaders[1].mean) > 0:
+        ratio = loaders[0].mean / loaders[1].mean
+        fast, slow = (b, a) if ratio > 1 else (a, b)
+        sentences.append(
+            f"the loader alone is {max(ratio, 1 / ratio):.2g} times as fast with {fast} as "
+            f"with {slow}"
+        )
+    return sentences
+
+
+def _epochs(diagnosis: Diagnosis) -> list[float]:
+    start_s = diagnosis.start_s
+    return [start_s + diagnosis.steps * pace.step_s for pace in diagnosis.paces[AS_IT_IS]]
+
+
+def _waits(diagnosis: Diagnosis) -> list[float]:
+    start_s = diagnosis.start_s
+    return [start_s + diagnosis.steps * pace.wait_s for pace in diagnosis.paces[AS_IT_IS]]
+
+
+def _rests(diagnosis: Diagnosis) -> list[float]:
+    pairs = zip(_epochs(diagnosis), _waits(diagnosis), strict=True)
+    return [whole - waited for whole, waited in pairs]
+
+
+def _difference(one: Sequence[float], other: Sequence[float]) -> Estimate:
+    known = estimate([a - b for a, b in zip(one, other, strict=False)])
+    assert known is not None
+    return known
+
+
+def _is_told(difference: Estimate) -> bool:
+    half = difference.half_width
+    return half is not None and abs(difference.mean) > half
+
+
+def _size(difference: Estimate) -> Estimate:
+    return Estimate(abs(difference.mean), difference.half_width, difference.n)
+
+
+def _part(
+    begin: str, end: str, difference: Estimate, than: str, words: tuple[str, str]
+) -> str | None:
+    """One part of the difference, where it can be told from chance."""
+    if not _is_told(difference):
+        return None
+    word = words[0] if difference.mean > 0 else words[1]
+    return f"{begin} {in_s(_size(difference))} {word} {end} {than}"

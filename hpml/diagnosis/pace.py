@@ -1,0 +1,137 @@
+"""The pace of a loop over batches: when each was asked for, and when it was given."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from hpml.errors import UserError
+from hpml.timing.epoch_times import NS_PER_S
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Mean seconds of a loop's steps.
+
+    Attributes:
+        step_s: from a batch's fetch to the next one's, without what an epoch's start costs.
+        wait_s: the part of it until the batch was there.
+        start_s: what an epoch's first batch makes it wait longer; None where no epoch began.
+    """
+
+    step_s: float
+    wait_s: float
+    start_s: float | None
+
+
+class PacedLoader:
+    """Gives a loader's batches for a number of steps, through as many epochs as that takes.
+
+    The steps after the warm-up are measured, up to the fetch of the last one.
+
+    Args:
+        loader: any iterable of batches; None where `instead` is all there is.
+        warm_up: steps before those that are measured.
+        measured: steps.
+        epoch_steps: after so many an epoch ends; None where only the loader knows.
+        instead: batches that are given, again and again, in place of the loaded ones.
+        synchronize: waits for the device, at both ends of what is measured.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        warm_up: int,
+        measured: int,
+        epoch_steps: int | None = None,
+        instead: Sequence[Callable[[], Any]] | None = None,
+        synchronize: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.loader = loader
+        self.warm_up = warm_up
+        self.measured = measured
+        self.epoch_steps = epoch_steps
+        self.instead = instead
+        self.synchronize = synchronize
+        self.sized = loader is None or _is_sized(loader)
+        self._asked_ns: list[int] = []
+        self._given_ns: list[int] = []
+        self._begins: list[bool] = []  # an epoch
+
+    @property
+    def steps(self) -> int:
+        """All of them; the last one only ends the one before it."""
+        return self.warm_up + self.measured + 1
+
+    def __len__(self) -> int:
+        if not self.sized:
+            raise TypeError("the loader has no length")
+        return self.steps
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a module asks of its loader."""
+        if name == "loader":  # not there yet while it is being copied
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._asked_ns, self._given_ns, self._begins = [], [], []
+        loaded = self._loaded()
+        for step in range(self.steps):
+            if step in (self.warm_up, self.steps - 1):
+                self.synchronize()
+            self._asked_ns.append(time.perf_counter_ns())
+            begins, batch = next(loaded)
+            if self.instead is not None:
+                batch = self.instead[step % len(self.instead)]()
+            self._given_ns.append(time.perf_counter_ns())
+            self._begins.append(begins)
+            yield batch
+
+    def _loaded(self) -> Iterator[tuple[bool, Any]]:
+        """Whether it is an epoch's first one, and a batch."""
+        while self.loader is None:
+            yield False, None
+        while True:
+            begins = True
+            for batch in itertools.islice(iter(self.loader), self.epoch_steps):
+                yield begins, batch
+                begins = False
+            if begins:
+                raise UserError("the training loader gives no batch")
+
+    @property
+    def pace(self) -> Pace:
+        """Of the steps that were measured. Raises ValueError where the loop ended before."""
+        if len(self._asked_ns) < self.steps:
+            raise ValueError(f"only {len(self._asked_ns)} of {self.steps} steps")
+        measured = range(self.warm_up, self.steps - 1)
+        waits = {step: self._given_ns[step] - self._asked_ns[step] for step in measured}
+        whole = self._asked_ns[-1] - self._asked_ns[self.warm_up]
+        starts = [ns for step, ns in waits.items() if self._begins[step]]
+        others = [ns for step, ns in waits.items() if not self._begins[step]]
+        usual = fmean(others or starts)
+        start_s = max(0.0, fmean(starts) - usual) / NS_PER_S if starts else None
+        step = (whole - sum(starts) + len(starts) * usual) / len(waits)
+        return Pace(step / NS_PER_S, usual / NS_PER_S, start_s)
+
+
+def loading_pace(loader: PacedLoader) -> Pace:
+    """The loader alone: nothing is done with its batches. An epoch's start is measured apart."""
+    for _ in loader:
+        pass
+    pace = loader.pace
+    begun_ns = time.perf_counter_ns()
+    next(iter(loader.loader))
+    start_s = max(0.0, (time.perf_counter_ns() - begun_ns) / NS_PER_S - pace.wait_s)
+    return Pace(pace.step_s, pace.wait_s, start_s)
+
+
+def _is_sized(loader: Any) -> bool:
+    try:
+        len(loader)
+    except (TypeError, NotImplementedError):
+        return False
+    return True

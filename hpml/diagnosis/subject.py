@@ -1,0 +1,533 @@
+"""The job under trial: copies of a Trainer's parts, which short fits may wear out."""
+
+import copy
+import inspect
+import logging
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint, LearningRateFinder, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks.batch_size_finder import BatchSizeFinder
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.profilers import (
+    AdvancedProfiler,
+    Profiler,
+    PyTorchProfiler,
+    SimpleProfiler,
+)
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import DataLoader
+
+from hpml.diagnosis.pace import Pace, PacedLoader, loading_pace
+from hpml.errors import UserError
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+# The module's hooks in each step, and what would take gradients and optimizer somewhere else.
+STEP_HOOKS = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
+    *("on_before_zero_grad", "on_before_optimizer_step"),
+)
+OF_THE_STEP = (
+    *("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping"),
+    "lr_scheduler_step",
+)
+# Lightning's callbacks that search on their own, save, or need what a trial has not.
+NOT_IN_A_TRIAL = (Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder)
+# The loggers that can write elsewhere; what others log goes to a server.
+LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+PROFILED_STEPS = 6
+KEPT_BATCHES = 64
+KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a trial takes out of the job.
+
+    Attributes:
+        loading: the batches come from memory.
+        transfer: and as the training step gets them, without the hooks of the transfer.
+        compute: the training step has one parameter and no input.
+        hooks: no callbacks, no loggers, no hooks of the module within a step.
+        without: the callback of this name; `logging` for the loggers.
+    """
+
+    loading: bool = False
+    transfer: bool = False
+    compute: bool = False
+    hooks: bool = False
+    without: str | None = None
+
+
+class Subject:
+    """A Trainer, its module and its data; trials on copies leave all three as they are.
+
+    Args:
+        trainer: fitted or not. Raises UserError for one of several devices.
+        module: any.
+        data: a LightningDataModule, a loader, several; None where the module has its own.
+    """
+
+    def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
+        if trainer.world_size > 1:
+            raise UserError(
+                f"{trainer.world_size} devices: diagnose one of them; give trainer.devices=1"
+            )
+        if trainer.max_epochs == 0 or trainer.max_steps == 0:
+            raise UserError("trainer.max_epochs=0: nothing would be trained; give at least 1")
+        self.trainer = trainer
+        self.device: torch.device = trainer.strategy.root_device
+        self.notes: list[str] = []
+        if hasattr(data, "__next__"):
+            raise UserError("the data is an iterator, which gives its batches once; give a loader")
+        with _left_as_it_was(data):
+            memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}
+            self._module: Any = _copied(module, memo)
+            self._data: Any = data
+            if isinstance(data, L.LightningDataModule):
+                self._data = copy.copy(data)
+            self.callbacks = self._callbacks(module)
+        self._raw: list[Any] = []  # batches as they are loaded
+        self._moved: list[Any] = []  # and as the training step gets them
+        self._changes_batches = False
+        self.epoch_steps: int | None = None
+        self.loader: Any = None  # the last one that was made
+        self._is_set_up = False
+        self._schedules = False  # whether a scheduler steps
+
+    @property
+    def callback_names(self) -> list[str]:
+        """Of the callbacks that can be left out, and `logging` where something is logged."""
+        names = list(self.callbacks)
+        return [*names, "logging"] if self.trainer.loggers else names
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether there are callbacks, loggers or hooks in a step."""
+        own = any(is_overridden(hook, self._module, L.LightningModule) for hook in STEP_HOOKS)
+        return bool(self.callback_names or own or self._schedules)
+
+    @property
+    def has_transfer(self) -> bool:
+        """Whether a batch's way to the device can cost anything."""
+        owners: list[tuple[Any, type]] = [(self._module, L.LightningModule)]
+        if isinstance(self._data, L.LightningDataModule):
+            owners.append((self._data, L.LightningDataModule))
+        theirs = any(is_overridden(hook, *owner) for hook in TRANSFER_HOOKS for owner in owners)
+        return (theirs or self.device.type != "cpu") and bool(self._moved)
+
+    @property
+    def takes_iterator(self) -> bool:
+        """Whether the training step fetches its batches itself."""
+        return "dataloader_iter" in inspect.signature(self._module.training_step).parameters
+
+    def load(self, warm_up: int, measured: int, seed: int) -> Pace:
+        """The loader alone."""
+        with self._trial(seed) as folder:
+            module, data = self._module, self._data
+            trainer = self._trainer(Change(), {}, folder)
+            loader = self._own_loader(trainer, module, data)
+            return loading_pace(PacedLoader(loader, warm_up, measured, self.epoch_steps))
+
+    def fit(self, change: Change, warm_up: int, measured: int, seed: int) -> Pace:
+        """A short fit without validation and checkpoints. Raises what the job raises."""
+        versions = _versions([*self._raw, *self._moved])
+        with self._trial(seed) as folder:
+            pace = self._fit(change, warm_up, measured, folder)
+        if _versions([*self._raw, *self._moved]) != versions and not self._changes_batches:
+            self._changes_batches = True
+            self.notes.append("the module changes its batches: from memory they come as copies")
+            self.keep_batches(len(self._raw), seed)
+        return pace
+
+    def profile(self, name: str, folder: Path) -> list[Path]:
+        """The files of one of Lightning's profilers, on a few steps of the job as it is."""
+        profiler = PROFILERS[name](dirpath=folder, filename=name)
+        with self._trial(0) as elsewhere:
+            self._fit(Change(), 1, PROFILED_STEPS, elsewhere, profiler=profiler)
+        return sorted(folder.glob(f"*{name}*"))
+
+    def keep_batches(self, count: int, seed: int) -> None:
+        """Keeps batches for the trials that do without loading or transfer."""
+        self._raw, self._moved = [], []
+        with self._trial(seed) as folder:
+            trainer = self._trainer(Change(), {}, folder)
+            loader = self._own_loader(trainer, self._module, self._data)
+            paced = PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps)
+            room = KEPT_BYTES
+            for batch in paced:
+                self._raw.append(batch)
+                room -= _bytes_in(batch)
+                if room < 0:
+                    break
+        if not self.takes_iterator:
+            with self._trial(seed) as folder:
+                self._fit(Change(loading=True), 0, len(self._raw), folder, keeping=True)
+
+    def _fit(
+        self,
+        change: Change,
+        warm_up: int,
+        measured: int,
+        folder: Path,
+        keeping: bool = False,
+        profiler: Profiler | None = None,
+    ) -> Pace:
+        """One trial; `keeping` the batches that reach the training step."""
+        module, data = self._altered(change), self._data
+        made: list[PacedLoader] = []
+
+        def paced(loader: Any) -> PacedLoader:
+            instead = self._moved if change.transfer else self._raw if change.loading else None
+            made.append(
+                PacedLoader(
+                    None if change.loading else _one_loader(loader),
+                    warm_up,
+                    measured,
+                    self.epoch_steps,
+                    None if instead is None else [self._giving(batch) for batch in instead],
+                    self._synchronize,
+                )
+            )
+            made[0].sized = self.epoch_steps is not None
+            return made[0]
+
+        if keeping:
+            _alter(module, training_step=_keeping(self._moved, type(module).training_step))
+        if change.transfer:
+            _alter(module, **dict.fromkeys(TRANSFER_HOOKS, _batch_as_it_is))
+        trainer: Any = self._trainer(change, self.callbacks, folder)
+        if profiler is not None:
+            trainer.profiler = profiler
+        if isinstance(data, L.LightningDataModule):
+            data = self._data_module(trainer)
+            own = type(data).train_dataloader
+            hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
+            _alter(data, train_dataloader=lambda data: paced(own(data)))
+            if change.transfer:
+                _alter(data, **hooks)
+            trainer.fit(module, datamodule=data)
+        elif data is None:
+            own = type(module).train_dataloader
+            _alter(module, train_dataloader=lambda module: paced(own(module)))
+            trainer.fit(module)
+        else:
+            trainer.fit(module, paced(_with_workers_of_its_own(data)))
+        self._schedules |= bool(trainer.lr_scheduler_configs)
+        return made[0].pace
+
+    def _own_loader(self, trainer: L.Trainer, module: Any, data: Any) -> Any:
+        """The training loader, made as Lightning would; the epoch's steps are known from then."""
+        if isinstance(data, L.LightningDataModule):
+            loader = self._data_module(trainer).train_dataloader()
+        elif data is None:
+            module.trainer = trainer
+            loader = module.train_dataloader()
+        else:
+            loader = _with_workers_of_its_own(data)
+        self.loader = _one_loader(loader)
+        if self.epoch_steps is None:
+            self.epoch_steps = self._steps_in(self.loader)
+        return self.loader
+
+    def _steps_in(self, loader: Any) -> int | None:
+        limit = self.trainer.limit_train_batches
+        try:
+            steps = len(loader)
+        except (TypeError, NotImplementedError):
+            return limit if isinstance(limit, int) else None
+        if steps == 0:
+            raise UserError("the training loader gives no batch")
+        if isinstance(limit, int):
+            return min(steps, limit)
+        return max(1, int(steps * limit))
+
+    def _data_module(self, trainer: L.Trainer) -> L.LightningDataModule:
+        """A copy for one trial; what is set up once stays so for all of them."""
+        if not self._is_set_up:
+            self._data.trainer = trainer
+            self._data.prepare_data()
+            self._data.setup("fit")
+            self._is_set_up = True
+        data: L.LightningDataModule = copy.copy(self._data)
+        data.trainer = trainer
+        _alter(data, prepare_data=_nothing, setup=_nothing, teardown=_nothing)
+        return data
+
+    def _altered(self, change: Change) -> Any:
+        """The module without what a trial does without: a copy that shares all of its parts."""
+        module = copy.copy(self._module)
+        module.__dict__ = {
+            key: dict(value) if key in ("_parameters", "_buffers", "_modules") else value
+            for key, value in vars(self._module).items()
+        }
+        if change.hooks:
+            _alter(module, **_as_in_the_base(module, STEP_HOOKS))
+            _alter(module, lr_scheduler_step=_nothing)
+        if change.compute:
+            manual, fetches = not module.automatic_optimization, self.takes_iterator
+            module.register_parameter(_WEIGHT, torch.nn.Parameter(torch.zeros(())))
+            _alter(
+                module,
+                **_as_in_the_base(module, OF_THE_STEP),
+                training_step=_fetching_step if fetches else _manual_step if manual else _tiny_step,
+                configure_optimizers=lambda module: torch.optim.SGD(
+                    [module.get_parameter(_WEIGHT)], lr=0.0
+                ),
+            )
+        return module
+
+    def _trainer(
+        self, change: Change, callbacks: Mapping[str, L.Callback], folder: Path
+    ) -> L.Trainer:
+        """One like the user's, on the same device, for a single short epoch."""
+        theirs: Any = self.trainer
+        if change.hooks:
+            callbacks = {}
+        kept = [
+            _copied(callback, {id(theirs): theirs})
+            for name, callback in callbacks.items()
+            if name != change.without
+        ]
+        silent = change.hooks or change.without == "logging"
+        device = self.device
+        unsized = self.epoch_steps is None
+        return L.Trainer(
+            accelerator=device.type if device.type != "cuda" else "gpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            plugins=[copy.deepcopy(theirs.precision_plugin)],
+            max_epochs=1,
+            max_steps=theirs.max_steps if unsized else -1,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=theirs.log_every_n_steps,
+            accumulate_grad_batches=theirs.accumulate_grad_batches,
+            gradient_clip_val=theirs.gradient_clip_val,
+            gradient_clip_algorithm=theirs.gradient_clip_algorithm,
+            detect_anomaly=theirs._detect_anomaly,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in kept),
+            default_root_dir=folder,
+            callbacks=kept,
+            logger=False if silent else self._loggers(folder),
+        )
+
+    def _callbacks(self, module: L.LightningModule) -> dict[str, L.Callback]:
+        """Copies of the user's callbacks, by name; those of a trial's own are left out."""
+        found: dict[str, L.Callback] = {}
+        every: list[Any] = [*self.trainer.callbacks]  # type: ignore[attr-defined]
+        for callback in every:
+            ours = type(callback).__module__.startswith("hpml.callbacks.")
+            drawn = ours and isinstance(callback, ProgressBar)
+            if isinstance(callback, NOT_IN_A_TRIAL) or (ours and not drawn):
+                continue
+            name = type(callback).__name__
+            if name in found:
+                name = f"{name} ({sum(other.startswith(name) for other in found) + 1})"
+            found[name] = _copied(callback, {id(self.trainer): None, id(module): None})
+        return found
+
+    def _loggers(self, folder: Path) -> list[Any]:
+        loggers: list[Any] = []
+        for logger in self.trainer.loggers:
+            if type(logger) in LOCAL_LOGGERS:
+                loggers.append(type(logger)(folder / f"logger-{len(loggers)}"))  # type: ignore[call-arg]
+            else:
+                note = f"nothing was sent to {type(logger).__name__}: its cost is left out"
+                if note not in self.notes:
+                    self.notes.append(note)
+        return loggers
+
+    def _giving(self, batch: Any) -> Callable[[], Any]:
+        return (lambda: copy.deepcopy(batch)) if self._changes_batches else (lambda: batch)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    @contextmanager
+    def _trial(self, seed: int) -> Iterator[Path]:
+        """A folder for what a trial writes, which is lost like what it prints."""
+        with TemporaryDirectory(prefix="hpml-") as folder, _left_as_it_was(self._data):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield Path(folder)
+
+
+_WEIGHT = "weight_of_the_trial"
+
+
+def _tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:
+    loss: torch.Tensor = module.get_parameter(_WEIGHT).square()
+    return loss
+
+
+def _manual_step(module: Any, *_: Any, **__: Any) -> None:
+    """Without an optimizer's step, which the module would call itself."""
+
+
+def _fetching_step(module: Any, dataloader_iter: Any) -> torch.Tensor:
+    next(dataloader_iter)
+    return _tiny_step(module)
+
+
+def _keeping(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
+        batches.append(batch)
+        return step(module, batch, *arguments, **keywords)
+
+    # Lightning looks which arguments a step takes
+    training_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
+    return training_step
+
+
+def _batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
+    return batch
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In the place of a hook."""
+
+
+def _alter(thing: Any, **methods: Any) -> None:
+    """Gives one object methods of its own, as those of a class: Lightning looks for them there."""
+    thing.__class__ = type(type(thing).__name__, (type(thing),), methods)
+
+
+def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
+    """Lightning's own methods in place of those that the module has overridden."""
+    overridden = (hook for hook in hooks if is_overridden(hook, module, L.LightningModule))
+    return {hook: getattr(L.LightningModule, hook) for hook in overridden}
+
+
+def _with_workers_of_its_own(data: Any) -> Any:
+    """Loaders that share all but the processes that persist in the user's."""
+    if isinstance(data, Mapping):
+        return {key: _with_workers_of_its_own(loader) for key, loader in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_workers_of_its_own(loader) for loader in data]
+    if not isinstance(data, DataLoader):
+        return data
+    loader = copy.copy(data)
+    loader._iterator = None
+    return loader
+
+
+def _one_loader(data: Any) -> Any:
+    """A loader as it is; several as Lightning combines them, without its numbers beside a batch."""
+    if isinstance(data, Mapping | list | tuple):
+        data = CombinedLoader(data, "max_size_cycle")
+    return _Combined(data) if isinstance(data, CombinedLoader) else data
+
+
+class _Combined:
+    def __init__(self, loader: CombinedLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch for batch, _, _ in iter(self.loader))
+
+    def __len__(self) -> int:
+        iter(self.loader)  # it has no length before
+        return len(self.loader)
+
+
+def _copied(thing: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy; parts that cannot be copied, a lock or an open file, are shared with it."""
+    compiled = [getattr(part, "_compiled_call_impl", None) is not None for part in _modules(thing)]
+    try:
+        copied = copy.deepcopy(thing, dict(memo))
+    except Exception:
+        for part in [thing, *_modules(thing)]:
+            for value in getattr(part, "__dict__", {}).values():
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except Exception:
+                    for one in value if isinstance(value, list) else [value]:
+                        is_tensor = isinstance(one, torch.Tensor)
+                        memo[id(one)] = one.detach().clone() if is_tensor else one
+        copied = copy.deepcopy(thing, memo)
+    for part, is_compiled in zip(_modules(copied), compiled, strict=True):
+        if is_compiled:
+            part.compile()
+    return copied
+
+
+def _modules(thing: Any) -> list[torch.nn.Module]:
+    return list(thing.modules()) if isinstance(thing, torch.nn.Module) else []
+
+
+def _tensors_in(thing: Any) -> Iterator[torch.Tensor]:
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        yield from _tensors_in(list(thing.values()))
+    elif isinstance(thing, list | tuple):
+        for part in thing:
+            yield from _tensors_in(part)
+
+
+def _bytes_in(batch: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors_in(batch))
+
+
+def _versions(batches: Sequence[Any]) -> list[int]:
+    """Torch counts how often a tensor was written to."""
+    return [tensor._version for tensor in _tensors_in(list(batches))]
+
+
+def _generators(data: Any) -> Iterator[torch.Generator]:
+    """Those of a loader's own, its sampler's among them."""
+    if isinstance(data, Mapping | list | tuple):
+        for one in data.values() if isinstance(data, Mapping) else data:
+            yield from _generators(one)
+    for name in ("sampler", "batch_sampler"):
+        inner = getattr(data, name, None)
+        if inner is not None and not isinstance(inner, L.LightningDataModule):
+            yield from _generators(inner)
+    if isinstance(generator := getattr(data, "generator", None), torch.Generator):
+        yield generator
+
+
+@contextmanager
+def _left_as_it_was(data: Any) -> Iterator[None]:
+    """Restores the random state, and hides what is printed, logged and warned meanwhile."""
+    disabled = logging.root.manager.disable
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    of_data = [(generator, generator.get_state()) for generator in _generators(data)]
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            torch.cuda.set_rng_state_all(of_gpus)
+            for generator, state in of_data:
+                generator.set_state(state)

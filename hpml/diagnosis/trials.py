@@ -1,0 +1,199 @@
+"""Which trials there are, how long each is, and in which order they run."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+
+from hpml.callbacks.trainer_facts import setting_of
+from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
+from hpml.diagnosis.diagnosis import Diagnosis
+from hpml.diagnosis.pace import Pace
+from hpml.diagnosis.subject import Change, Subject
+from hpml.timing.advice import Setting
+from hpml.units import counted, duration_in_words
+
+AS_IT_IS = "as_it_is"
+CHANGES = {
+    AS_IT_IS: Change(),
+    "loading_free": Change(loading=True),
+    "transfer_free": Change(transfer=True),
+    "compute_free": Change(compute=True),
+    "hooks_free": Change(hooks=True),
+    "host_alone": Change(loading=True, compute=True),
+    "loop_alone": Change(loading=True, compute=True, hooks=True),
+}
+LOADER_ALONE = "loader_alone"
+BUDGET_S = 40.0
+# As many as there is time for: short trials in many rounds tell more than long ones in few.
+ROUNDS = (10, 5, 3)
+FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 2, 8, 400
+PILOT_BATCHES = 8
+# What callbacks and hooks take of a step for it to be worth while to try each of them.
+WORTH_A_LOOK = 0.03
+MOST_CALLBACKS = 8
+
+
+def diagnose(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any = None,
+    budget_s: float = BUDGET_S,
+    say: Callable[[str], None] = print,
+) -> Diagnosis:
+    """Proves where the time of a training goes: see `hpml.diagnose`."""
+    trials = Trials(Subject(trainer, module, data), None, budget_s, say)
+    return run([trials])[0]
+
+
+def run(jobs: Sequence["Trials"]) -> list[Diagnosis]:
+    """Diagnoses jobs side by side: a round of each, and then the next one."""
+    for trials in jobs:
+        trials.prepare()
+    rounds = min(trials.rounds for trials in jobs)
+    for number in range(rounds):
+        for trials in jobs:
+            trials.run_round(number)
+    for trials in jobs:
+        trials.try_callbacks(rounds)
+    return [trials.concluded() for trials in jobs]
+
+
+class Trials:
+    """The trials of one job, in rounds: each of them once before any again.
+
+    A machine that grows busy then slows all alike, and what a change saves is the difference
+    within a round.
+
+    Args:
+        subject: the job.
+        setting: what the advice has to know of it; None for what Trainer and loader tell.
+        budget_s: how long all trials may take; a slow job takes longer, for it needs a few steps.
+        say: told what is going on.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        setting: Setting | None,
+        budget_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.subject = subject
+        self._setting = setting
+        self.paces: defaultdict[str, list[Pace]] = defaultdict(list)
+        self._budget_s = budget_s
+        self._say = say
+        self._dropped: set[str] = set()
+        self.rounds = ROUNDS[-1]
+        self._warm_up = self._steps = FEWEST_STEPS
+
+    def prepare(self) -> None:
+        """Looks how fast the job is, and decides on the length of a trial."""
+        subject = self.subject
+        subject.keep_batches(PILOT_BATCHES, seed=0)
+        step_s, around_s = 0.0, 0.0
+        for _ in range(2):  # the first one meets what happens once in a process
+            begun = time.perf_counter_ns()
+            pace = subject.fit(Change(), 1, FEWEST_STEPS, seed=0)
+            took_s = (time.perf_counter_ns() - begun) / 1e9
+            step_s, around_s = pace.step_s, max(0.0, took_s - (FEWEST_STEPS + 2) * pace.step_s)
+        self._warm_up = 1 if step_s > 1 else 3
+        loader: Any = subject.loader
+        ahead = getattr(loader, "num_workers", 0) * (getattr(loader, "prefetch_factor", 2) or 2)
+        if ahead:
+            free = subject.fit(Change(loading=True), 1, FEWEST_STEPS, seed=0)
+            alone = subject.load(self._warm_up, FEWEST_STEPS + ahead, seed=0)
+            # else the workers are ahead all the time
+            self._warm_up += ahead if alone.step_s > free.step_s / 2 else 0
+        for self.rounds in ROUNDS:
+            trial_s = self._budget_s / (self.rounds * self._in_a_round) - around_s
+            steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
+            if steps >= ENOUGH_STEPS:
+                break
+        accumulated = subject.trainer.accumulate_grad_batches
+        steps = min(MOST_STEPS, max(FEWEST_STEPS, steps))
+        self._steps = -(-steps // accumulated) * accumulated
+        if self._steps > PILOT_BATCHES:
+            subject.keep_batches(self._steps, seed=0)
+        what = f"{self.rounds} rounds of {counted(self._in_a_round, 'trial')}"
+        seconds = self.rounds * self._in_a_round * (around_s + self._steps_s(step_s))
+        self._say(f"{what}: {duration_in_words(seconds)} at most")
+
+    def run_round(self, number: int) -> None:
+        """Each trial once."""
+        for name in self._names():
+            if name not in self._dropped:
+                self._try(name, CHANGES[name], number)
+        self.paces[LOADER_ALONE].append(self.subject.load(self._warm_up, self._steps, number))
+
+    def try_callbacks(self, rounds: int) -> None:
+        """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
+        names = self._callbacks()
+        diagnosis = self.diagnosis()
+        saved = diagnosis.saved_s("hooks_free")
+        if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
+            return
+        for number in range(rounds):
+            self._try("with_all", Change(), number)
+            for name in names:
+                self._try(f"without_{name}", Change(without=name), number)
+
+    def diagnosis(self) -> Diagnosis:
+        """What the trials so far say."""
+        return Diagnosis(
+            paces=dict(self.paces),
+            epoch_steps=self.subject.epoch_steps,
+            setting=self._setting or setting_of(self.subject.trainer, self.subject.loader),
+            notes=list(self.subject.notes),
+        )
+
+    def concluded(self) -> Diagnosis:
+        """What all trials say, with the machine's ceiling beside it."""
+        diagnosis = self.diagnosis()
+        subject = self.subject
+        diagnosis.flops_per_step = flops_per_step(subject)
+        if diagnosis.flops_per_step is not None:
+            precision = str(subject.trainer.precision)
+            diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
+        return diagnosis
+
+    @property
+    def _in_a_round(self) -> int:
+        """Trials, with the loader's, and with those of the callbacks as far as they are tried."""
+        callbacks = self._callbacks()
+        return len(self._names()) + 1 + (len(callbacks) + 1 if callbacks else 0)
+
+    def _steps_s(self, step_s: float) -> float:
+        return (self._warm_up + self._steps + 1) * step_s
+
+    def _callbacks(self) -> list[str]:
+        names = self.subject.callback_names
+        return names[:MOST_CALLBACKS] if len(names) > 1 else []
+
+    def _names(self) -> list[str]:
+        """Of the trials that can tell something of this job."""
+        names = list(CHANGES)
+        if not self.subject.has_transfer:
+            names.remove("transfer_free")
+        if not self.subject.has_hooks:
+            names.remove("hooks_free")
+        return names
+
+    def _try(self, name: str, change: Change, number: int) -> None:
+        if name in self._dropped:
+            return
+        try:
+            pace = self.subject.fit(change, self._warm_up, self._steps, number)
+        except Exception as error:
+            if change in (Change(), Change(loading=True)):
+                raise
+            # the module or a callback needs what was taken out
+            self._dropped.add(name)
+            self.paces.pop(name, None)
+            told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            self.subject.notes.append(f"{name.replace('_', ' ')} could not be tried ({told})")
+            return
+        self.paces[name].append(pace)

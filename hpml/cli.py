@@ -48,8 +48,10 @@ class BelowError(logging.Filter):
         return record.levelno < logging.ERROR
 
 
-def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
+def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool = True) -> None:
     """Runs `task` on the configuration that the command line asks for, then exits.
+
+    `sweeps` tells whether -m may ask for more than one.
 
     Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
     terminated.
@@ -72,6 +74,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
+    if not sweeps and not {"-m", "--multirun"}.isdisjoint(sys.argv):
+        refuse("-m: this program does not sweep; leave it out")
     end_with_launcher()
     sys.argv[1:] = arranged(sys.argv[1:])
     if shell_script := script(sys.argv[1:]):

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from hpml import command_line, environment
 from hpml.cli import run_hydra
-from hpml.config import check, without_effect
+from hpml.config import check
 from hpml.errors import UserError
 from hpml.interrupt import signals_held
 
@@ -28,7 +28,7 @@ FILE_NAME = "diagnosis.json"
 
 def main() -> None:
     """The program `python -m hpml.diagnose`."""
-    run_hydra(job, config_name="diagnose")
+    run_hydra(job, config_name="diagnose", sweeps=False)
 
 
 def job(cfg: DictConfig) -> None:
@@ -72,29 +72,12 @@ def job(cfg: DictConfig) -> None:
 
 
 def _trials(cfg: DictConfig) -> Trials:
-    with signals_held():
-        import lightning as L
+    from hpml.build import setting_of
+    from hpml.diagnosis.configured import subject_of
 
-        from hpml.diagnosis.subject import Subject
-        from hpml.diagnosis.trials import Trials
+    subject = subject_of(cfg)
+    from hpml.diagnosis.trials import Trials
 
-    from hpml.build import (
-        build_data,
-        build_module,
-        build_trainer,
-        quiet_lightning,
-        require_device,
-        setting_of,
-    )
-
-    quiet_lightning()
-    require_device(cfg)
-    for sentence in without_effect(cfg):
-        log.warning(f"warning: {sentence}")
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build_data(cfg)
-    module = build_module(cfg, data)
-    subject = Subject(build_trainer(cfg, []), module, data)
     return Trials(subject, setting_of(cfg), cfg.diagnose.budget_s, log.info)
 
 

@@ -1,11 +1,12 @@
 """The networks: ResNet-18 for small images, with or without normalisation, and a small one."""
 
 import copy
+import re
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet
 
@@ -68,21 +69,41 @@ def small(num_classes: int) -> nn.Module:
 
 def describe(module: nn.Module, name: str) -> dict[str, Any]:
     """The record's `model`: what is counted without running the network."""
-    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     return {
         "name": name,
-        "conv_layers": sum(
-            isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules()
-        ),
-        "linear_in_features": linear[-1].in_features if linear else None,
-        "trainable_parameters": sum(
-            parameter.numel()
-            for parameter in module.parameters()
-            if parameter.requires_grad and not isinstance(parameter, UninitializedParameter)
-        ),
+        "conv_layers": sum(count_convolutions(module)),
+        "linear_in_features": last_linear_inputs(module),
+        "trainable_parameters": count_trainable(module),
         "gradients": None,
         "flops_per_sample": None,
     }
+
+
+# `python -m hpml.summary` prints the next four as they stand here.
+def count_convolutions(network: nn.Module) -> tuple[int, int]:
+    """Convolutions on the main path, and on shortcuts, which are told by their names."""
+    convolution = nn.modules.conv._ConvNd
+    names = [name for name, layer in network.named_modules() if isinstance(layer, convolution)]
+    shortcuts = [name for name in names if re.search("downsample|shortcut|skip", name)]
+    return len(names) - len(shortcuts), len(shortcuts)
+
+
+def last_linear_inputs(network: nn.Module) -> int | None:
+    """Input features of the last linear layer, if there is one."""
+    inputs = [layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear)]
+    return inputs[-1] if inputs else None
+
+
+def count_trainable(network: nn.Module) -> int:
+    """Elements of the parameters that are trained; those of a lazy layer once they are made."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return sum(parameter.numel() for parameter in trained if not is_lazy(parameter))
+
+
+def count_gradients(network: nn.Module) -> tuple[int, int]:
+    """After a backward pass: elements of the gradients, and how many of them are not zero."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return sum(g.numel() for g in gradients), sum(int(g.count_nonzero()) for g in gradients)
 
 
 def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> float:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from hpml.command_line import arranged, options, quoted, typed
-from hpml.config import check, closest_key, dotted_keys, find_conf, resolve, without_effect
+from hpml.config import (
+    PROGRAMS,
+    check,
+    closest_key,
+    dotted_keys,
+    find_conf,
+    resolve,
+    without_effect,
+)
 from hpml.directories import fresh_dir
 from hpml.errors import UserError
 from hpml.fingerprint import code_fingerprint, fingerprint
@@ -36,6 +44,8 @@ def test_every_option_is_allowed(compose: Compose, option: str) -> None:
 def test_every_rule_is_about_a_key_that_exists(compose: Compose) -> None:
     """No rule outlives the key that it was written for."""
     known = {key for option in OPTIONS for key in dotted_keys(compose(option))}
+    for program in PROGRAMS:
+        known |= set(dotted_keys(OmegaConf.load(find_conf() / f"{program}.yaml")))
     assert set(RULES) <= known
 
 

@@ -38,15 +38,23 @@ def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[st
                 "what one of them saves by waiting less, the other saves in the rest: loading in "
                 f"processes of its own and training share{where}"
             )
-    loaders = [estimate([pace.step_s for pace in d.paces["loader_alone"]]) for d in (one, other)]
-    if loaders[0] and loaders[1] and min(loaders[0].mean, loaders[1].mean) > 0:
-        ratio = loaders[0].mean / loaders[1].mean
-        fast, slow = (b, a) if ratio > 1 else (a, b)
-        sentences.append(
-            f"the loader alone is {max(ratio, 1 / ratio):.2g} times as fast with {fast} as "
-            f"with {slow}"
-        )
-    return sentences
+    return sentences + _about_loaders(one, other, names)
+
+
+def _about_loaders(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[str]:
+    """How much faster one of the two loads, where nothing is done with its batches."""
+    loads = [[pace.step_s for pace in d.paces["loader_alone"]] for d in (one, other)]
+    known = [estimate(steps) for steps in loads]
+    difference = _difference(*loads)
+    if not (known[0] and known[1] and min(known[0].mean, known[1].mean) > 0):
+        return []
+    if not _is_told(difference):
+        return [f"the loader alone is as fast with {names[0]} as with {names[1]}"]
+    ratio = known[0].mean / known[1].mean
+    slow, fast = names if ratio > 1 else names[::-1]
+    return [
+        f"the loader alone is {max(ratio, 1 / ratio):.2f} times as fast with {fast} as with {slow}"
+    ]
 
 
 def _epochs(diagnosis: Diagnosis) -> list[float]:

@@ -31,6 +31,8 @@ CAUSES = {
     "overhead": "hooks_free",
 }
 WITH_LOADING = (AS_IT_IS, "transfer_free", "compute_free", "hooks_free", "loader_alone")
+# An overlap that is known no better than this is not told.
+MOST_UNSURE = 0.3
 # Where no end of an epoch is known, so many steps are told.
 STEPS_TOLD = 1000
 # Of a device's step the host's part hides behind it, unless it is almost all of it.
@@ -104,7 +106,7 @@ class Diagnosis:
         )
         for whole, without, loading in rounds:
             shorter = min(without, loading)
-            if shorter < LEAST_MARGIN * whole:
+            if shorter <= LEAST_MARGIN * whole:
                 return None
             shares.append((without + loading - whole) / shorter)
         return estimate(shares)
@@ -177,13 +179,13 @@ class Diagnosis:
     def sentences(self) -> list[str]:
         """What was found besides the verdict."""
         told = []
-        if self.overlap is not None:
-            share = max(0.0, self.overlap.mean)
+        overlap = self.overlap
+        if overlap is not None and (overlap.half_width or 0.0) < MOST_UNSURE:
             told.append(
-                f"loading and computing overlap by {share:.0%} of the shorter one"
-                if self.overlap.mean > -LEAST_MARGIN
-                else f"loading and computing disturb each other: together they take "
-                f"{-self.overlap.mean:.0%} of the shorter one longer than one after the other"
+                f"loading and computing overlap by {max(0.0, overlap.mean):.0%} of the shorter one"
+                if overlap.mean > -LEAST_MARGIN
+                else "loading and computing disturb each other: together they take "
+                f"{-overlap.mean:.0%} of the shorter one longer than one after the other"
             )
         if self.utilisation is not None and self.ceiling_flops_per_s is not None:
             told.append(

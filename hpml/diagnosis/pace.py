@@ -32,11 +32,12 @@ class PacedLoader:
     The steps after the warm-up are measured, up to the fetch of the last one.
 
     Args:
-        loader: any iterable of batches; None where `instead` is all there is.
+        loader: any iterable of batches.
         warm_up: steps before those that are measured.
         measured: steps.
         epoch_steps: after so many an epoch ends; None where only the loader knows.
         instead: batches that are given, again and again, in place of the loaded ones.
+        loads: whether the loader is asked for batches all the same.
         synchronize: waits for the device, at both ends of what is measured.
     """
 
@@ -47,6 +48,7 @@ class PacedLoader:
         measured: int,
         epoch_steps: int | None = None,
         instead: Sequence[Callable[[], Any]] | None = None,
+        loads: bool = True,
         synchronize: Callable[[], None] = lambda: None,
     ) -> None:
         self.loader = loader
@@ -54,8 +56,9 @@ class PacedLoader:
         self.measured = measured
         self.epoch_steps = epoch_steps
         self.instead = instead
+        self.loads = loads
         self.synchronize = synchronize
-        self.sized = loader is None or _is_sized(loader)
+        self.sized = _is_sized(loader)
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
@@ -64,6 +67,16 @@ class PacedLoader:
     def steps(self) -> int:
         """All of them; the last one only ends the one before it."""
         return self.warm_up + self.measured + 1
+
+    @property
+    def fetched(self) -> int:
+        """How many of them there were."""
+        return len(self._given_ns)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of them were fetched."""
+        return self.fetched == self.steps
 
     def __len__(self) -> int:
         if not self.sized:
@@ -92,7 +105,7 @@ class PacedLoader:
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:
         """Whether it is an epoch's first one, and a batch."""
-        while self.loader is None:
+        while not self.loads:
             yield False, None
         while True:
             begins = True
@@ -105,8 +118,8 @@ class PacedLoader:
     @property
     def pace(self) -> Pace:
         """Of the steps that were measured. Raises ValueError where the loop ended before."""
-        if len(self._asked_ns) < self.steps:
-            raise ValueError(f"only {len(self._asked_ns)} of {self.steps} steps")
+        if not self.is_over:
+            raise ValueError(f"only {self.fetched} of {self.steps} steps")
         measured = range(self.warm_up, self.steps - 1)
         waits = {step: self._given_ns[step] - self._asked_ns[step] for step in measured}
         whole = self._asked_ns[-1] - self._asked_ns[self.warm_up]

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,9 +17,17 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint, LearningRateFinder, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelSummary,
+    ProgressBar,
+    Timer,
+)
 from lightning.pytorch.callbacks.batch_size_finder import BatchSizeFinder
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import (
     AdvancedProfiler,
     Profiler,
@@ -27,7 +36,7 @@ from lightning.pytorch.profilers import (
 )
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpml.diagnosis.pace import Pace, PacedLoader, loading_pace
 from hpml.errors import UserError
@@ -40,16 +49,28 @@ STEP_HOOKS = (
 )
 OF_THE_STEP = (
     *("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping"),
-    "lr_scheduler_step",
 )
-# Lightning's callbacks that search on their own, save, or need what a trial has not.
-NOT_IN_A_TRIAL = (Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder)
+# Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
+NOT_IN_A_TRIAL = (
+    *(Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder),
+    *(EarlyStopping, Timer),
+)
 # The loggers that can write elsewhere; what others log goes to a server.
 LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILED_STEPS = 6
+NEVER = 10**9  # steps
 KEPT_BATCHES = 64
 KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A metric that a step logs, and where to."""
+
+    value: torch.Tensor
+    logger: bool
+    prog_bar: bool
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,9 @@ class Subject:
             raise UserError(
                 f"{trainer.world_size} devices: diagnose one of them; give trainer.devices=1"
             )
-        if trainer.max_epochs == 0 or trainer.max_steps == 0:
-            raise UserError("trainer.max_epochs=0: nothing would be trained; give at least 1")
+        for key in ("max_epochs", "max_steps", "limit_train_batches"):
+            if getattr(trainer, key) == 0:
+                raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes: list[str] = []
@@ -106,6 +128,7 @@ class Subject:
         self.loader: Any = None  # the last one that was made
         self._is_set_up = False
         self._schedules = False  # whether a scheduler steps
+        self._logged: dict[str, Logged] = {}  # in a step
 
     @property
     def callback_names(self) -> list[str]:
@@ -117,7 +140,8 @@ class Subject:
     def has_hooks(self) -> bool:
         """Whether there are callbacks, loggers or hooks in a step."""
         own = any(is_overridden(hook, self._module, L.LightningModule) for hook in STEP_HOOKS)
-        return bool(self.callback_names or own or self._schedules)
+        brought = is_overridden("configure_callbacks", self._module, L.LightningModule)
+        return bool(self.callback_names or own or brought or self._schedules)
 
     @property
     def has_transfer(self) -> bool:
@@ -132,6 +156,13 @@ class Subject:
     def takes_iterator(self) -> bool:
         """Whether the training step fetches its batches itself."""
         return "dataloader_iter" in inspect.signature(self._module.training_step).parameters
+
+    def batches_ahead(self) -> int:
+        """How many batches the loader's workers keep ready."""
+        with self._trial(0) as folder:
+            loader = self._own_loader(self._trainer(Change(), {}, folder), self._module, self._data)
+        each = getattr(loader, "prefetch_factor", None) or 2
+        return int(getattr(loader, "num_workers", 0) * each)
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
         """The loader alone."""
@@ -190,14 +221,17 @@ class Subject:
         made: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
-            instead = self._moved if change.transfer else self._raw if change.loading else None
+            instead = self._raw if change.loading else None
+            if change.transfer and self._moved:
+                instead = self._moved
             made.append(
                 PacedLoader(
-                    None if change.loading else _one_loader(loader),
+                    _one_loader(loader),
                     warm_up,
                     measured,
                     self.epoch_steps,
                     None if instead is None else [self._giving(batch) for batch in instead],
+                    not change.loading,
                     self._synchronize,
                 )
             )
@@ -215,17 +249,30 @@ class Subject:
             data = self._data_module(trainer)
             own = type(data).train_dataloader
             hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
-            _alter(data, train_dataloader=lambda data: paced(own(data)))
+            _alter(data, train_dataloader=lambda data: paced(_with_workers_of_its_own(own(data))))
             if change.transfer:
                 _alter(data, **hooks)
-            trainer.fit(module, datamodule=data)
+            given: dict[str, Any] = {"datamodule": data}
         elif data is None:
             own = type(module).train_dataloader
-            _alter(module, train_dataloader=lambda module: paced(own(module)))
-            trainer.fit(module)
+            _alter(
+                module, train_dataloader=lambda module: paced(_with_workers_of_its_own(own(module)))
+            )
+            given = {}
         else:
-            trainer.fit(module, paced(_with_workers_of_its_own(data)))
+            given = {"train_dataloaders": paced(_with_workers_of_its_own(data))}
+        try:
+            trainer.fit(module, **given)
+        except Exception:
+            # at the end of the epoch, say for want of validation
+            if not (made and made[0].is_over):
+                raise
         self._schedules |= bool(trainer.lr_scheduler_configs)
+        if not made[0].is_over:
+            raise UserError(
+                f"the training ends by itself after {made[0].fetched} steps; a trial needs "
+                f"{made[0].steps}"
+            )
         return made[0].pace
 
     def _own_loader(self, trainer: L.Trainer, module: Any, data: Any) -> Any:
@@ -236,8 +283,8 @@ class Subject:
             module.trainer = trainer
             loader = module.train_dataloader()
         else:
-            loader = _with_workers_of_its_own(data)
-        self.loader = _one_loader(loader)
+            loader = data
+        self.loader = _one_loader(_with_workers_of_its_own(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         return self.loader
@@ -252,7 +299,12 @@ class Subject:
             raise UserError("the training loader gives no batch")
         if isinstance(limit, int):
             return min(steps, limit)
-        return max(1, int(steps * limit))
+        if steps * limit < 1:
+            raise UserError(
+                f"trainer.limit_train_batches={limit}: is less than one of the {steps} batches; "
+                "give more"
+            )
+        return int(steps * limit)
 
     def _data_module(self, trainer: L.Trainer) -> L.LightningDataModule:
         """A copy for one trial; what is set up once stays so for all of them."""
@@ -273,19 +325,19 @@ class Subject:
             key: dict(value) if key in ("_parameters", "_buffers", "_modules") else value
             for key, value in vars(self._module).items()
         }
+        own = type(module).configure_callbacks
+        _alter(module, configure_callbacks=lambda module: _tried(own(module), change.hooks))
         if change.hooks:
             _alter(module, **_as_in_the_base(module, STEP_HOOKS))
             _alter(module, lr_scheduler_step=_nothing)
         if change.compute:
             manual, fetches = not module.automatic_optimization, self.takes_iterator
             module.register_parameter(_WEIGHT, torch.nn.Parameter(torch.zeros(())))
+            vars(module)[_LOGGED] = dict(self._logged)
             _alter(
                 module,
                 **_as_in_the_base(module, OF_THE_STEP),
                 training_step=_fetching_step if fetches else _manual_step if manual else _tiny_step,
-                configure_optimizers=lambda module: torch.optim.SGD(
-                    [module.get_parameter(_WEIGHT)], lr=0.0
-                ),
             )
         return module
 
@@ -302,6 +354,7 @@ class Subject:
             if name != change.without
         ]
         silent = change.hooks or change.without == "logging"
+        kept.append(_Prepared(change.compute, self._logged))
         device = self.device
         unsized = self.epoch_steps is None
         return L.Trainer(
@@ -309,10 +362,12 @@ class Subject:
             devices=[device.index or 0] if device.type == "cuda" else 1,
             plugins=[copy.deepcopy(theirs.precision_plugin)],
             max_epochs=1,
-            max_steps=theirs.max_steps if unsized else -1,
+            min_steps=NEVER,  # else a callback may stop it
+            # schedulers ask how many steps there will be
+            max_steps=max(theirs.max_steps, NEVER) if unsized and theirs.max_steps > 0 else -1,
             limit_val_batches=0,
             num_sanity_val_steps=0,
-            log_every_n_steps=theirs.log_every_n_steps,
+            log_every_n_steps=NEVER if silent else theirs.log_every_n_steps,
             accumulate_grad_batches=theirs.accumulate_grad_batches,
             gradient_clip_val=theirs.gradient_clip_val,
             gradient_clip_algorithm=theirs.gradient_clip_algorithm,
@@ -323,7 +378,7 @@ class Subject:
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in kept),
             default_root_dir=folder,
             callbacks=kept,
-            logger=False if silent else self._loggers(folder),
+            logger=self._loggers(folder, silent),
         )
 
     def _callbacks(self, module: L.LightningModule) -> dict[str, L.Callback]:
@@ -341,12 +396,16 @@ class Subject:
             found[name] = _copied(callback, {id(self.trainer): None, id(module): None})
         return found
 
-    def _loggers(self, folder: Path) -> list[Any]:
+    def _loggers(self, folder: Path, silent: bool) -> list[Any]:
+        """As many as the user's, for modules and callbacks that ask for theirs."""
         loggers: list[Any] = []
         for logger in self.trainer.loggers:
-            if type(logger) in LOCAL_LOGGERS:
+            if silent:
+                loggers.append(DummyLogger())
+            elif type(logger) in LOCAL_LOGGERS:
                 loggers.append(type(logger)(folder / f"logger-{len(loggers)}"))  # type: ignore[call-arg]
             else:
+                loggers.append(DummyLogger())
                 note = f"nothing was sent to {type(logger).__name__}: its cost is left out"
                 if note not in self.notes:
                     self.notes.append(note)
@@ -372,15 +431,60 @@ class Subject:
 
 
 _WEIGHT = "weight_of_the_trial"
+_LOGGED = "logged_of_the_trial"
+
+
+class _Prepared(L.Callback):
+    """Has schedulers put up with metrics that only validation logs; stills the optimizers.
+
+    Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
+    a step of the job's own logs is looked up, for the loggers and bars to have where it is free.
+    """
+
+    def __init__(self, stilled: bool, logged: dict[str, Logged]) -> None:
+        self.stilled = stilled
+        self.logged = logged
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            config.strict = False
+        if self.stilled:
+            weight = pl_module.get_parameter(_WEIGHT)
+            trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.stilled or trainer.fit_loop.total_batch_idx > 0:
+            return
+        to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics
+        for name, value in trainer.callback_metrics.items():
+            logged = Logged(value.clone(), logger=name in to_logger, prog_bar=name in in_bar)
+            self.logged[name] = logged
+
+
+def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
+    """In place of the user's, which the module may keep for the trials to come."""
+    still: Any = torch.optim.SGD([weight], lr=0.0)
+    groups = [{**group, "params": []} for group in optimizer.param_groups]
+    still.param_groups = groups or still.param_groups
+    still.param_groups[0]["params"] = [weight]
+    still.step = lambda closure=None, **_: closure and closure()
+    return still
+
+
+def _log(module: Any) -> None:
+    for name, one in vars(module)[_LOGGED].items():
+        module.log(name, one.value, logger=one.logger, prog_bar=one.prog_bar, on_step=True)
 
 
 def _tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:
+    _log(module)
     loss: torch.Tensor = module.get_parameter(_WEIGHT).square()
     return loss
 
 
 def _manual_step(module: Any, *_: Any, **__: Any) -> None:
     """Without an optimizer's step, which the module would call itself."""
+    _log(module)
 
 
 def _fetching_step(module: Any, dataloader_iter: Any) -> torch.Tensor:
@@ -417,12 +521,20 @@ def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
     return {hook: getattr(L.LightningModule, hook) for hook in overridden}
 
 
+def _tried(callbacks: Any, none: bool) -> list[L.Callback]:
+    """Those of the module's own callbacks that a trial has."""
+    every = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    return [one for one in every if not (none or isinstance(one, NOT_IN_A_TRIAL))]
+
+
 def _with_workers_of_its_own(data: Any) -> Any:
     """Loaders that share all but the processes that persist in the user's."""
     if isinstance(data, Mapping):
         return {key: _with_workers_of_its_own(loader) for key, loader in data.items()}
     if isinstance(data, list | tuple):
         return [_with_workers_of_its_own(loader) for loader in data]
+    if isinstance(data, CombinedLoader):
+        return CombinedLoader(_with_workers_of_its_own(data.iterables), data._mode)
     if not isinstance(data, DataLoader):
         return data
     loader = copy.copy(data)
@@ -493,17 +605,30 @@ def _versions(batches: Sequence[Any]) -> list[int]:
     return [tensor._version for tensor in _tensors_in(list(batches))]
 
 
-def _generators(data: Any) -> Iterator[torch.Generator]:
-    """Those of a loader's own, its sampler's among them."""
-    if isinstance(data, Mapping | list | tuple):
-        for one in data.values() if isinstance(data, Mapping) else data:
-            yield from _generators(one)
-    for name in ("sampler", "batch_sampler"):
-        inner = getattr(data, name, None)
-        if inner is not None and not isinstance(inner, L.LightningDataModule):
-            yield from _generators(inner)
-    if isinstance(generator := getattr(data, "generator", None), torch.Generator):
-        yield generator
+# What holds random states of its own, and how many parts a list of such may have.
+_HOLDERS = (L.LightningDataModule, DataLoader, Dataset, Sampler, CombinedLoader)
+_MOST_PARTS = 64
+
+
+def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
+    """Bring the random states back that loaders, samplers and data sets keep themselves."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, torch.Generator):
+        yield partial(thing.set_state, thing.get_state())
+    elif isinstance(thing, random.Random):
+        yield partial(thing.setstate, thing.getstate())
+    elif isinstance(thing, np.random.RandomState):
+        yield partial(thing.set_state, thing.get_state())
+    elif isinstance(thing, np.random.Generator):
+        yield partial(setattr, thing.bit_generator, "state", thing.bit_generator.state)
+    elif isinstance(thing, Mapping | list | tuple) and len(thing) <= _MOST_PARTS:
+        for part in list(thing.values()) if isinstance(thing, Mapping) else thing:
+            yield from _resets(part, seen)
+    elif isinstance(thing, _HOLDERS):
+        for part in list(vars(thing).values()):
+            yield from _resets(part, seen)
 
 
 @contextmanager
@@ -512,7 +637,7 @@ def _left_as_it_was(data: Any) -> Iterator[None]:
     disabled = logging.root.manager.disable
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    of_data = [(generator, generator.get_state()) for generator in _generators(data)]
+    resets = list(_resets(data, set()))
     with (
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
@@ -529,5 +654,5 @@ def _left_as_it_was(data: Any) -> Iterator[None]:
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
             torch.cuda.set_rng_state_all(of_gpus)
-            for generator, state in of_data:
-                generator.set_state(state)
+            for reset in resets:
+                reset()

@@ -13,6 +13,7 @@ from hpml.diagnosis.diagnosis import Diagnosis
 from hpml.diagnosis.pace import Pace
 from hpml.diagnosis.subject import Change, Subject
 from hpml.timing.advice import Setting
+from hpml.timing.epoch_times import NS_PER_S
 from hpml.units import counted, duration_in_words
 
 AS_IT_IS = "as_it_is"
@@ -23,14 +24,16 @@ CHANGES = {
     "compute_free": Change(compute=True),
     "hooks_free": Change(hooks=True),
     "host_alone": Change(loading=True, compute=True),
-    "loop_alone": Change(loading=True, compute=True, hooks=True),
+    "loop_alone": Change(loading=True, transfer=True, compute=True, hooks=True),
 }
 LOADER_ALONE = "loader_alone"
 BUDGET_S = 40.0
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)
 FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 2, 8, 400
-PILOT_BATCHES = 8
+PILOT_BATCHES = 3
+# A step of which every one more is a cost; what host and hooks take of it is looked at once.
+SLOW_S = 0.2
 # What callbacks and hooks take of a step for it to be worth while to try each of them.
 WORTH_A_LOOK = 0.03
 MOST_CALLBACKS = 8
@@ -49,13 +52,22 @@ def diagnose(
 
 
 def run(jobs: Sequence["Trials"]) -> list[Diagnosis]:
-    """Diagnoses jobs side by side: a round of each, and then the next one."""
+    """Diagnoses jobs side by side: a round of each, and then the next one.
+
+    On a machine that has become slower than it was at first, there are fewer rounds.
+    """
+    begun_ns = time.perf_counter_ns()
     for trials in jobs:
         trials.prepare()
     rounds = min(trials.rounds for trials in jobs)
+    budget_s = sum(trials.rounds_budget_s for trials in jobs)
     for number in range(rounds):
         for trials in jobs:
             trials.run_round(number)
+        took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
+        if took_s > budget_s and number + 1 >= ROUNDS[-1]:
+            rounds = number + 1
+            break
     for trials in jobs:
         trials.try_callbacks(rounds)
     return [trials.concluded() for trials in jobs]
@@ -95,19 +107,23 @@ class Trials:
         subject = self.subject
         subject.keep_batches(PILOT_BATCHES, seed=0)
         step_s, around_s = 0.0, 0.0
-        for _ in range(2):  # the first one meets what happens once in a process
+        for number in range(2):  # the first one meets what happens once in a process
+            if number and step_s > SLOW_S:
+                break
             begun = time.perf_counter_ns()
             pace = subject.fit(Change(), 1, FEWEST_STEPS, seed=0)
-            took_s = (time.perf_counter_ns() - begun) / 1e9
+            took_s = (time.perf_counter_ns() - begun) / NS_PER_S
             step_s, around_s = pace.step_s, max(0.0, took_s - (FEWEST_STEPS + 2) * pace.step_s)
-        self._warm_up = 1 if step_s > 1 else 3
-        loader: Any = subject.loader
-        ahead = getattr(loader, "num_workers", 0) * (getattr(loader, "prefetch_factor", 2) or 2)
+        self._warm_up = 1 if step_s > SLOW_S else 3
+        if step_s > SLOW_S and subject.device.type == "cpu":
+            host = subject.fit(Change(loading=True, compute=True), 1, FEWEST_STEPS, seed=0)
+            if host.step_s < WORTH_A_LOOK * step_s:
+                self._dropped |= {"transfer_free", "hooks_free"}
+        ahead = subject.batches_ahead()
         if ahead:
-            free = subject.fit(Change(loading=True), 1, FEWEST_STEPS, seed=0)
             alone = subject.load(self._warm_up, FEWEST_STEPS + ahead, seed=0)
             # else the workers are ahead all the time
-            self._warm_up += ahead if alone.step_s > free.step_s / 2 else 0
+            self._warm_up += ahead if alone.step_s > (pace.step_s - pace.wait_s) / 2 else 0
         for self.rounds in ROUNDS:
             trial_s = self._budget_s / (self.rounds * self._in_a_round) - around_s
             steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
@@ -125,8 +141,7 @@ class Trials:
     def run_round(self, number: int) -> None:
         """Each trial once."""
         for name in self._names():
-            if name not in self._dropped:
-                self._try(name, CHANGES[name], number)
+            self._try(name, CHANGES[name], number)
         self.paces[LOADER_ALONE].append(self.subject.load(self._warm_up, self._steps, number))
 
     def try_callbacks(self, rounds: int) -> None:
@@ -161,6 +176,11 @@ class Trials:
         return diagnosis
 
     @property
+    def rounds_budget_s(self) -> float:
+        """The part of the budget that is not for the callbacks' trials."""
+        return self._budget_s * (len(self._names()) + 1) / self._in_a_round
+
+    @property
     def _in_a_round(self) -> int:
         """Trials, with the loader's, and with those of the callbacks as far as they are tried."""
         callbacks = self._callbacks()
@@ -170,7 +190,7 @@ class Trials:
         return (self._warm_up + self._steps + 1) * step_s
 
     def _callbacks(self) -> list[str]:
-        names = self.subject.callback_names
+        names = [] if "hooks_free" in self._dropped else self.subject.callback_names
         return names[:MOST_CALLBACKS] if len(names) > 1 else []
 
     def _names(self) -> list[str]:
@@ -180,7 +200,7 @@ class Trials:
             names.remove("transfer_free")
         if not self.subject.has_hooks:
             names.remove("hooks_free")
-        return names
+        return [name for name in names if name not in self._dropped]
 
     def _try(self, name: str, change: Change, number: int) -> None:
         if name in self._dropped:

@@ -158,17 +158,18 @@ def epoch_table(runs: Sequence[Run]) -> Table:
     ± is a 95 % interval over the runs. The phases, as they are shown, add up to the time.
     """
     completed = _completed(runs)
+    shown = [curve for curve in CURVES if Setting({}, completed).all_of(curve.name)]
     rows = []
     for number in sorted({epoch.epoch for run in completed for epoch in run.epochs}):
         epochs = [epoch for run in completed for epoch in run.epochs if epoch.epoch == number]
-        cells = [_figure(epochs, measure) for measure in CURVES]
+        cells = [_figure(epochs, measure) for measure in shown]
         rows.append([Cell(str(number + 1), number), *_times(epochs), *cells])
     every = [epoch for run in completed for epoch in run.epochs]
     if every:
         # no value to sort by: it stays below the others
         means = [Cell(cell.text) for cell in _times(every, interval=False)]
-        rows.append([Cell(f"mean of all {len(every)}"), *means, *([Cell("")] * len(CURVES))])
-    headings = ["loss", "accuracy", "val loss", "val accuracy"]
+        rows.append([Cell(f"mean of all {len(every)}"), *means, *([Cell("")] * len(shown))])
+    headings = [curve.name for curve in shown]
     return Table(["epoch", "time s", *PHASE_HEADINGS, *headings], rows)
 
 

@@ -75,10 +75,16 @@ def write_lab_page(sections: Sequence[Section], heading: Heading, folder: Path) 
     return folder / PAGE
 
 
-def draw_for(part: str, comparison: Comparison, folder: Path) -> list[dict[str, str]]:
-    """Draws a comparison's pictures for a section, as files whose names begin with its part."""
+def draw_for(
+    part: str, comparison: Comparison, folder: Path, only: Sequence[str] | None = None
+) -> list[dict[str, str]]:
+    """Draws a comparison's pictures for a section, as files whose names begin with its part.
+
+    Of the pictures' own names `only` says which; None for all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     return [
         save(replace(picture, name=f"{part.lower()}_{picture.name}"), folder)
         for picture in draw(comparison)
+        if only is None or picture.name in only
     ]

@@ -1,0 +1,72 @@
+"""Calls a function in a fresh process, so that no measurement inherits another one's state."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from hpml.errors import RunFailedError, UserError
+
+TO_CLEAR_UP_S = 10.0  # for the workers of a loader, say
+# What takes seconds to import: a server does so once, and each fresh process is a fork of it.
+PRELOADED = ["hpml.diagnosis.trials", "hpml.build", "hpml.data", "hydra.utils"]
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What `function(*arguments)` returns in a process of its own, which ends with this one.
+
+    Both have to be picklable. Raises UserError where it does, and RunFailedError with the other
+    process's traceback for any other error, or for its death.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(PRELOADED)
+    ours, theirs = context.Pipe()
+    usual = multiprocessing.get_start_method()
+    process = context.Process(target=_work, args=(usual, theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        kind, result = ours.recv()
+        process.join(TO_CLEAR_UP_S)
+    except EOFError:
+        process.join()
+        raise RunFailedError(f"a measuring process died (exit code {process.exitcode})") from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if kind == "wrong input":
+        raise UserError(result)
+    if kind == "failed":
+        raise RunFailedError(f"a measuring process failed:\n{result}")
+    return result
+
+
+def _work(
+    start_method: str, connection: Connection, function: Callable[..., Any], arguments: Any
+) -> None:
+    # else a loader's workers would be started as this process was, which is another measurement
+    multiprocessing.set_start_method(start_method, force=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the caller ends us
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    try:
+        answer = "result", function(*arguments)
+    except UserError as error:
+        answer = "wrong input", str(error)
+    except BaseException:
+        answer = "failed", traceback.format_exc().strip()
+    connection.send(answer)
+
+
+def _end_with(connection: Connection) -> None:
+    """Ends this process once the caller has ended, or has what it asked for."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)

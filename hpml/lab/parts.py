@@ -1,0 +1,81 @@
+"""What the lab asks, part by part."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """One question of the lab.
+
+    Attributes:
+        title: in a few words.
+        asked: what the lab asks, in a sentence.
+        task: the name of the command that answers it.
+    """
+
+    title: str
+    asked: str
+    task: str
+
+
+WORKERS, DIAGNOSIS, TRAINING, NO_NORM, DEVICES, SUMMARY = (
+    *("workers", "diagnosis", "training", "no_norm", "devices"),
+    "summary",
+)
+PARTS = {
+    "c1": Part(
+        "Training",
+        "Train ResNet-18 on CIFAR-10 for five epochs with SGD, and report loss and accuracy.",
+        TRAINING,
+    ),
+    "c2": Part(
+        "Where an epoch's time goes",
+        "Measure in each epoch the time of loading data, of training, and of all of it.",
+        TRAINING,
+    ),
+    "c3": Part(
+        "The number of workers",
+        "Raise the number of loading workers from 0 until loading gets no faster.",
+        WORKERS,
+    ),
+    "c4": Part(
+        "One worker against the best",
+        "Compare the times with one worker and with the best number, and explain the difference.",
+        DIAGNOSIS,
+    ),
+    "c5": Part(
+        "CPU against GPU",
+        "Compare the time of an epoch on the CPU and on the GPU, with the best number of workers.",
+        DEVICES,
+    ),
+    "c6": Part(
+        "Five optimizers",
+        "Train with SGD, SGD with Nesterov, Adagrad, Adadelta and Adam at one learning rate, and "
+        "compare time, loss and accuracy.",
+        TRAINING,
+    ),
+    "c7": Part(
+        "Without batch normalisation",
+        "Train with SGD without batch normalisation, and compare.",
+        NO_NORM,
+    ),
+    "q1": Part("Convolutions", "How many convolutional layers has the network?", SUMMARY),
+    "q2": Part("The last layer", "How many inputs has the last linear layer?", SUMMARY),
+    "q3": Part(
+        "Parameters and gradients with SGD",
+        "How many parameters are trained, and how many gradients are there, with SGD?",
+        SUMMARY,
+    ),
+    "q4": Part(
+        "Parameters and gradients with Adam",
+        "How many parameters are trained, and how many gradients are there, with Adam?",
+        SUMMARY,
+    ),
+}
+OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
+# Whose network and optimizer the summary is of.
+SUMMARIES = {
+    "sgd": ["optimizer=sgd"],
+    "no_norm_sgd": ["optimizer=sgd", "model.norm=false"],
+    "no_norm_adam": ["optimizer=adam", "model.norm=false"],
+}

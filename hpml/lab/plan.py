@@ -1,0 +1,240 @@
+"""How long the lab takes: a few steps are measured, and all parts fitted into a budget."""
+
+import itertools
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml.environment import usable_cores
+from hpml.errors import UserError
+from hpml.lab.parts import DIAGNOSIS, SUMMARIES, SUMMARY, TRAINING, WORKERS
+from hpml.lab.tasks import Tasks
+from hpml.units import counted, duration_in_words, size_in_words
+from hpml.worker_search import SMALL_MACHINE, counts_to_try
+
+PILOT_STEPS = 2
+# As conf/workers.yaml and conf/diagnose.yaml have them.
+WORKER_ROUNDS, WORKER_SECONDS, DIAGNOSIS_S = 5, 2.0, 40.0
+JOB_BYTES = 150_000  # record, log and curves; the lab keeps no checkpoints
+# A summary, and a command's own start, beside what the pilot measured: seconds on a usual machine.
+SUMMARY_S, COMMAND_S = 15.0, 2.0
+# What a diagnosis needs of a slow job: pilot and three rounds of trials with a full step in them.
+DIAGNOSIS_STEPS = 36
+# The part of a budget that the search for workers may take, and that is kept for the unforeseen.
+WORKERS_SHARE, RESERVE = 0.25, 0.05
+# How far such an estimate is off: other work on the machine, counts that are tried or not.
+UNCERTAINTY = 0.2
+FEWEST_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a few steps on one device have shown.
+
+    Attributes:
+        step_s: of the training, end to end.
+        around_s: of a training's process, apart from its steps.
+        build_s: the part of it that makes data, module and Trainer.
+        steps_s: what the steps of the pilot itself took.
+        epoch_steps: training batches of a whole epoch.
+        environment: the record's.
+    """
+
+    step_s: float
+    around_s: float
+    build_s: float
+    steps_s: float
+    epoch_steps: int
+    environment: dict[str, Any]
+
+    def starting_in(self, around_s: float) -> "Pilot":
+        """With what its process took in all, apart from its steps."""
+        return replace(self, around_s=around_s)
+
+
+def pilot(config: dict[str, Any]) -> Pilot:
+    """Measures a few steps of a job; to be called in a fresh process.
+
+    Raises UserError for wrong data and the like, and for data that has no end.
+    """
+    begun = time.perf_counter()
+    from hpml import environment
+    from hpml.diagnosis.configured import subject_of
+    from hpml.diagnosis.subject import Change
+
+    cfg = OmegaConf.create(config)
+    assert isinstance(cfg, DictConfig)
+    subject = subject_of(cfg)
+    subject.batches_ahead()
+    if subject.epoch_steps is None:
+        raise UserError("the training data has no length: give trainer.limit_train_batches")
+    build_s = time.perf_counter() - begun
+    pace = subject.fit(Change(), 1, PILOT_STEPS, seed=0)
+    steps_s = (PILOT_STEPS + 2) * pace.step_s
+    return Pilot(
+        step_s=pace.step_s,
+        around_s=max(0.0, time.perf_counter() - begun - steps_s),
+        build_s=build_s,
+        steps_s=steps_s,
+        epoch_steps=subject.epoch_steps,
+        environment=environment.describe(subject.device.type),
+    )
+
+
+@dataclass
+class Plan:
+    """What the lab takes, in seconds.
+
+    Args:
+        has: the names of the tasks that there are.
+        trainings: a device and how many trainings, for each sweep of them.
+        pilots: by device; the first one searches for workers and diagnoses.
+        epochs: of a training.
+        counts: numbers of workers that are likely tried.
+        rounds: how often each is measured.
+        seconds: of each such measurement.
+        diagnosis_s: what a diagnosis is given.
+    """
+
+    has: set[str]
+    trainings: list[tuple[str, int]]
+    pilots: dict[str, Pilot]
+    epochs: int
+    counts: int
+    rounds: int
+    seconds: float
+    diagnosis_s: float
+    limit: int | None = None
+    done: set[str] = field(default_factory=set)  # tasks that were done before
+
+    @property
+    def first(self) -> Pilot:
+        """Of the device that trains first."""
+        return next(iter(self.pilots.values()))
+
+    def of(self, task: str) -> float:
+        """Seconds of one kind of task; all trainings are one."""
+        if task in self.done or task not in self.has:
+            return 0.0
+        if task == SUMMARY:
+            return len(SUMMARIES) * SUMMARY_S
+        if task == WORKERS:
+            return COMMAND_S + self.counts * self.rounds * self._measurement_s
+        if task == DIAGNOSIS:
+            each = max(self.diagnosis_s, DIAGNOSIS_STEPS * self.first.step_s)
+            return COMMAND_S + 2 * (each + self.first.build_s)
+        return sum(number * self._training_s(device) for device, number in self.trainings)
+
+    @classmethod
+    def of_lab(
+        cls,
+        cfg: DictConfig,
+        tasks: Tasks,
+        pilots: dict[str, Pilot],
+        limit: int | None,
+        is_planned: bool,
+    ) -> "Plan":
+        """The plan of a lab's configuration; what is done already takes no time."""
+        cores = usable_cores()
+        likely = itertools.islice(counts_to_try(cores, 4), min(cores, SMALL_MACHINE) + 3)
+        return cls(
+            has=tasks.has,
+            done=tasks.done,
+            trainings=tasks.trainings,
+            pilots=pilots,
+            epochs=cfg.trainer.max_epochs,
+            counts=len(list(likely)),
+            rounds=WORKER_ROUNDS,
+            seconds=WORKER_SECONDS,
+            diagnosis_s=DIAGNOSIS_S,
+            limit=limit if is_planned else None,
+        )
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Of all tasks."""
+        return sum(self.of(task) for task in (SUMMARY, WORKERS, DIAGNOSIS, TRAINING))
+
+    @property
+    def jobs(self) -> int:
+        """Trainings."""
+        return sum(number for _, number in self.trainings)
+
+    def fit(self, budget_s: float) -> None:
+        """Shortens what can be shortened. Raises UserError where that is not enough."""
+        self._fit_workers(budget_s)
+        self.fit_trainings(budget_s - (self.seconds_in_all - self.of(TRAINING)))
+
+    def _fit_workers(self, budget_s: float) -> None:
+        """Fewer rounds of the search, where it would take too much of the budget."""
+        for rounds in (self.rounds, 3, 2):
+            self.rounds = min(self.rounds, rounds)
+            if self.of(WORKERS) <= WORKERS_SHARE * budget_s:
+                return
+
+    def fit_trainings(self, left_s: float) -> None:
+        """Shortens the epochs of all trainings alike, so that they take what is left.
+
+        Raises UserError where that is less than FEWEST_BATCHES an epoch.
+        """
+        if TRAINING in self.done or not self.trainings:
+            return
+        whole = min(pilot.epoch_steps for pilot in self.pilots.values())
+        around_s = sum(n * self._around_s(device) for device, n in self.trainings)
+        a_step_s = sum(n * self.epochs * self.pilots[d].step_s for d, n in self.trainings)
+        steps = math.floor((left_s - around_s) / a_step_s)
+        if steps < min(FEWEST_BATCHES, whole):
+            self.limit = FEWEST_BATCHES
+            others_s = self.seconds_in_all - self.of(TRAINING)
+            least = math.ceil((others_s + self.of(TRAINING)) / (1 - RESERVE) / 60)
+            raise UserError(
+                f"lab.budget_min: too small for {counted(self.jobs, 'training')} here, even with "
+                f"epochs of {FEWEST_BATCHES} batches; give at least {least}, or fewer lab.parts"
+            )
+        self.limit = steps if steps < whole else None
+
+    def lines(self, heading: str) -> list[str]:
+        """What is to be done, how much of it, and how long that takes."""
+        found = []
+        for task, what in (
+            (SUMMARY, "layers, parameters, gradients counted"),
+            (WORKERS, f"about {self.counts} numbers of workers, {self.rounds} rounds"),
+            (DIAGNOSIS, "two numbers of workers diagnosed"),
+            (TRAINING, f"{counted(self.jobs, 'training')} of {self._epochs}"),
+        ):
+            if task in self.has:
+                told = "done" if task in self.done else duration_in_words(self.of(task))
+                found.append(f"  {task:<10} {what:<46} {told}")
+        low, high = (
+            duration_in_words((1 + sign * UNCERTAINTY) * self.seconds_in_all)[6:]
+            for sign in (-1, 1)
+        )
+        told = f"{duration_in_words(self.seconds_in_all)} in all ({low} to {high}), "
+        told += f"{size_in_words(self.jobs * JOB_BYTES)} of disk"
+        if self.limit:
+            told += f"; shortened: epochs of {self.limit:,} of {self.first.epoch_steps:,} batches"
+        return [heading, *found, told]
+
+    @property
+    def _epochs(self) -> str:
+        whole = self.first.epoch_steps
+        length = f"{self.limit:,} of {whole:,}" if self.limit else f"{whole:,}"
+        return f"{counted(self.epochs, 'epoch')} of {length} batches"
+
+    @property
+    def _measurement_s(self) -> float:
+        """The loader alone and the training, each with a pilot; of slow steps a few."""
+        step_s = self.first.step_s
+        training_s = 4 * step_s if 2 * step_s > self.seconds else 6 * step_s + self.seconds
+        return COMMAND_S + self.first.build_s + 2 * self.seconds + training_s
+
+    def _around_s(self, device: str) -> float:
+        return self.pilots[device].around_s + COMMAND_S
+
+    def _training_s(self, device: str) -> float:
+        pilot = self.pilots[device]
+        steps = self.epochs * (self.limit or pilot.epoch_steps)
+        return self._around_s(device) + steps * pilot.step_s

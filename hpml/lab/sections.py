@@ -1,0 +1,458 @@
+"""From the lab's results to its page: a section for each part, from all machines it ran on."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
+from hpml.diagnosis.diagnosis import in_s
+from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
+from hpml.lab.tasks import LAB_FILE, read_json
+from hpml.report import lab_answers as answers
+from hpml.report import published
+from hpml.report.collect import Run, clean, collect
+from hpml.report.comparison import Comparison
+from hpml.report.lab_page import Heading, Section, draw_for, write_lab_page
+from hpml.report.ranking import decimals
+from hpml.report.statistics import Estimate, estimate
+from hpml.report.tables import Cell, Table, setting_table
+from hpml.report.worker_picture import draw_workers
+from hpml.units import counted
+from hpml.workers import FILE_NAME as WORKERS_FILE
+
+PICTURES = ("c[0-9]_*.png", "c[0-9]_*.svg")
+
+
+def write_report(lab: Path) -> Path:
+    """Writes `report.html`, `report.md` and the pictures; returns the page's path."""
+    for pattern in PICTURES:
+        for old in lab.glob(pattern):
+            old.unlink()
+    folders = sorted(file.parent for file in lab.glob(f"*/{LAB_FILE}"))
+    machines = [Machine(folder, lab) for folder in folders]
+    sections = [_section(part, machines, lab) for part in PARTS]
+    table = published.published_table(_own(machines))
+    sections.append(
+        Section(
+            "Published",
+            "Beside two published submissions",
+            "What others have handed in for the same lab, and what was wrong with it.",
+            tables=[(table, published.published_caption())],
+        )
+    )
+    shortened = "; ".join(m.in_front(m.shortened, machines) for m in machines if m.shortened)
+    budgets = {m.state.get("budget_min") for m in machines} - {None}
+    heading = Heading(
+        title=f"The lab: {clean(lab.name)}",
+        summary="Every figure was measured here by the commands beside it; the answers are "
+        "sentences that a program makes of the figures.",
+        hardware=[machine.hardware for machine in machines],
+        shortened=shortened,
+        budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
+    )
+    return write_lab_page(sections, heading, lab)
+
+
+@dataclass
+class Figures:
+    """What one part has found on one machine, or on all of them together."""
+
+    tables: list[tuple[Table, str]] = field(default_factory=list)
+    pictures: list[dict[str, str]] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)
+    code: str = ""
+
+
+class Machine:
+    """The results of one machine.
+
+    Attributes:
+        folder: where they lie.
+        state: what the lab has written down of its work here.
+    """
+
+    def __init__(self, folder: Path, lab: Path) -> None:
+        self.folder = folder
+        self.lab = lab
+        self.state: dict[str, Any] = read_json(folder / LAB_FILE) or {}
+        self.environment: dict[str, Any] = self.state.get("environment") or {}
+
+    @property
+    def name(self) -> str:
+        """`AMD EPYC, 2 cores`."""
+        machine = self.environment
+        gpus = list(dict.fromkeys(machine.get("accelerators") or []))
+        cores = counted(machine.get("cpu_cores") or 0, "core")
+        return clean(", ".join([str(machine.get("cpu")), cores, *gpus]))
+
+    @property
+    def hardware(self) -> str:
+        """One line, as the lab prints it."""
+        machine = self.environment
+        memory = machine.get("memory_gib")
+        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os"))]
+        versions = ("python", "torch", "lightning", "hpml")
+        told += [f"{name} {machine.get(name)}" for name in versions]
+        return clean("; ".join(part for part in told if part))
+
+    @property
+    def shortened(self) -> str:
+        """In what the trainings are shorter than the lab's."""
+        limit = self.state.get("limit")
+        whole = [pilot["epoch_steps"] for pilot in self.state.get("pilots", {}).values()]
+        return f"epochs of {limit:,} of {whole[0]:,} batches" if limit and whole else ""
+
+    def in_front(self, text: str, machines: Sequence["Machine"]) -> str:
+        """A text with the machine's name before it, where there are several."""
+        return f"{self.name}: {text}" if len(machines) > 1 else text
+
+    def commands(self, task: str) -> list[str]:
+        """What was typed for a task."""
+        commands: dict[str, str] = self.state.get("commands", {})
+        return [words for name, words in commands.items() if name.partition("-")[0] == task]
+
+    @cached_property
+    def training(self) -> list[Run]:
+        """The runs of the optimizers."""
+        return collect([self.folder / TRAINING])[0]
+
+    @cached_property
+    def no_norm(self) -> list[Run]:
+        """Those without normalisation."""
+        return collect([self.folder / NO_NORM])[0]
+
+    @cached_property
+    def other_devices(self) -> list[Run]:
+        """Those on other devices than the first."""
+        return collect([self.folder / DEVICES])[0]
+
+    @property
+    def sgd(self) -> list[Run]:
+        """The runs that C1, C2, C5, C6 and C7 share."""
+        return [run for run in self.training if run.record.choices.get("optimizer") == "sgd"]
+
+    @cached_property
+    def workers(self) -> dict[str, Any] | None:
+        """What the search for workers has found."""
+        return read_json(self.folder / WORKERS / WORKERS_FILE)
+
+    @cached_property
+    def diagnosis(self) -> dict[str, Any] | None:
+        """What the diagnoses of two numbers of workers have found."""
+        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE)
+
+    def summary(self, name: str) -> dict[str, Any] | None:
+        """What was counted of a network."""
+        return read_json(self.folder / SUMMARY / f"{name}.json")
+
+    def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
+        """Pictures of some runs, by the names that reports give them."""
+        comparison = Comparison([run.directory for run in runs])
+        return draw_for(self.prefix(part), comparison, self.lab, only)
+
+    def prefix(self, part: str) -> str:
+        """Of a picture's name."""
+        return f"{part}_{self.folder.name}"
+
+
+def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
+    asked, make = PARTS[part], _MAKE[part]
+    of_all = [(machine, figures) for machine in machines if (figures := make(machine))]
+    if part == "c5":
+        of_all = _devices(machines)
+    if not of_all:
+        missing = "The network has no normalisation to do without."
+        if part != "c7" or not machines or any(m.state.get("has_norm", True) for m in machines):
+            typed = machines[0].state.get("typed", []) if machines else []
+            words = [*typed, f"lab.name={lab.name}", f"lab.parts=[{part}]"]
+            missing = f"Not run yet: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
+        return Section(part.upper(), asked.title, asked.asked, missing=missing)
+    there = [machine for machine, _ in of_all]
+    trained = part[0] == "c" and asked.task not in (WORKERS, DIAGNOSIS)
+    shortened = [m.in_front(m.shortened, there) for m in there if m.shortened and trained]
+    tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
+    return Section(
+        part.upper(),
+        asked.title,
+        asked.asked,
+        commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
+        hardware=[machine.name for machine in there],
+        shortened="; ".join(shortened),
+        tables=[(t, m.in_front(caption, there)) for m, f in of_all for t, caption in f.tables],
+        pictures=[picture for _, figures in of_all for picture in figures.pictures],
+        code=of_all[0][1].code,
+        answer=[m.in_front(line, there) for m, figures in of_all for line in figures.answer],
+    )
+
+
+def _learning(machine: Machine) -> Figures | None:
+    if not machine.sgd:
+        return None
+    return Figures(
+        [(answers.epoch_table(machine.sgd), _CAPTION)],
+        machine.pictures("c1", machine.sgd, ["learning"]),
+        answers.about_learning(machine.sgd),
+    )
+
+
+def _times(machine: Machine) -> Figures | None:
+    if not machine.sgd:
+        return None
+    return Figures(
+        [(answers.epoch_table(machine.sgd), _CAPTION)],
+        machine.pictures("c2", machine.sgd, ["phases"]),
+        answers.about_times(machine.sgd),
+    )
+
+
+def _workers(machine: Machine) -> Figures | None:
+    found = machine.workers
+    if found is None:
+        return None
+    rows = []
+    for count, times in found["settings"].items():
+        cells = [
+            _timed(times[name], int(count) in found[tied])
+            for name, tied in (("loading_s", "tied_loading"), ("epoch_s", "tied"))
+        ]
+        rows.append([Cell(count, int(count)), *cells])
+    table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
+    caption = "Seconds of an epoch without validation; * the fastest, or tied with it"
+    picture = draw_workers(found, machine.lab, f"{machine.prefix('c3')}_workers")
+    answer = [f"{_capital(sentence)}." for sentence in found["sentences"]]
+    return Figures([(table, caption)], [picture], [*answer, f"So use {found['override']}."])
+
+
+def _diagnosis(machine: Machine) -> Figures | None:
+    found = machine.diagnosis
+    if found is None:
+        return None
+    told = {
+        name: {row[0]: row[1:] for row in of["rows"]} for name, of in found["diagnoses"].items()
+    }
+    titles = list(dict.fromkeys(title for rows in told.values() for title in rows))
+    rows = [
+        [Cell(title), *(Cell(text) for rows in told.values() for text in rows.get(title, ("", "")))]
+        for title in titles
+    ]
+    headings = ["an epoch of training"]
+    for name in told:
+        headings += [name, "saves at most"]
+    answer = []
+    best = (machine.workers or {}).get("recommended")
+    if best is not None and best < 2:
+        answer.append(
+            f"The best number of workers here is {best}: one worker is compared with the next."
+        )
+    answer += [f"{_capital(sentence)}." for sentence in found["comparison"]]
+    for name, one in found["diagnoses"].items():
+        verdict = one["verdict"]
+        answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
+    caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
+    caption += "interval over rounds"
+    return Figures([(Table(headings, rows), caption)], [], answer)
+
+
+def _optimizers(machine: Machine) -> Figures | None:
+    names = {run.record.choices.get("optimizer") for run in machine.training}
+    if len(names) < 2:
+        return None
+    comparison = Comparison([run.directory for run in machine.training])
+    return Figures(
+        [(setting_table(comparison), "Means over the epochs; all with one learning rate")],
+        machine.pictures("c6", machine.training, ["learning", "phases"]),
+        answers.about_optimizers(comparison),
+    )
+
+
+def _norm(machine: Machine) -> Figures | None:
+    if not machine.no_norm:
+        return None
+    return Figures(
+        [(answers.epoch_table(machine.no_norm), f"Without normalisation. {_CAPTION}")],
+        machine.pictures("c7", [*machine.sgd, *machine.no_norm], ["learning"]),
+        answers.about_norm(machine.sgd, machine.no_norm),
+    )
+
+
+def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
+    """C5 is about all machines together: each device of each of them."""
+    by_device: dict[str, list[Run]] = {}
+    for machine in machines:
+        for run in [*machine.sgd, *machine.other_devices]:
+            device = str(run.record.environment.get("device"))
+            by_device.setdefault(machine.in_front(device, machines), []).append(run)
+    runs = [run for of_device in by_device.values() for run in of_device]
+    if not runs:
+        return []
+    asked = [m for m in machines if "c5" in m.state.get("parts", PARTS)] or list(machines)
+    comparison = Comparison([run.directory for run in runs])
+    figures = Figures(answer=answers.about_devices(by_device))
+    for device, of_device in by_device.items():
+        figures.tables.append((answers.epoch_table(of_device), f"{device}. {_CAPTION}"))
+    if len(by_device) > 1:
+        figures.pictures = draw_for("c5", comparison, machines[0].lab, ["by_device", "phases"])
+    return [(asked[0], figures)]
+
+
+def _convolutions(machine: Machine) -> Figures | None:
+    facts = machine.summary("sgd")
+    if facts is None:
+        return None
+    answer = f"{facts['name']} has {counted(facts['conv_layers'], 'convolution')}: "
+    answer += f"{facts['conv_layers_main_path']} on the main path, "
+    answer += f"{facts['conv_layers_shortcuts']} on shortcuts."
+    rows = [
+        [Cell(layer["name"]), Cell(layer["type"]), _count(layer["parameters"])]
+        for layer in facts.get("layers", ())
+        if layer["parameters"]
+    ]
+    table = Table(["layer", "type", "parameters"], rows, 2)
+    return Figures([(table, "Layers with parameters")], [], [answer], _code(facts, "convolutions"))
+
+
+def _last_layer(machine: Machine) -> Figures | None:
+    facts = machine.summary("sgd")
+    if facts is None:
+        return None
+    inputs = facts["linear_in_features"]
+    told = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
+    return Figures([], [], [told], _code(facts, "linear"))
+
+
+def _with_sgd(machine: Machine) -> Figures | None:
+    return _gradients(machine, {"with normalisation": "sgd", "without": "no_norm_sgd"})
+
+
+def _with_adam(machine: Machine) -> Figures | None:
+    return _gradients(machine, {"without normalisation": "no_norm_adam"})
+
+
+def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
+    """What the networks' parameters, gradients and optimizer's state count."""
+    found = {title: machine.summary(name) for title, name in names.items()}
+    known = {title: facts for title, facts in found.items() if facts is not None}
+    if not known:
+        return None
+    rows, answer = [], []
+    for title, facts in known.items():
+        nonzero = list((facts.get("nonzero_by_seed") or {}).values())
+        spread = f"{min(nonzero):,} to {max(nonzero):,}" if nonzero else "–"
+        state = (facts.get("optimizer") or {}).get("state_elements")
+        counts = [facts["trainable_parameters"], facts["gradients"]]
+        rows.append([Cell(title), *map(_count, counts), Cell(spread), _count(state)])
+        answer.append(f"{_capital(title)} {counts[0]:,} parameters are trained.")
+        if nonzero and counts[1] is not None:
+            seeds = counted(len(nonzero), "seed")
+            answer.append(
+                f"One backward pass gives {counts[1]:,} gradients; of these {spread} are not zero "
+                f"({seeds}; {facts['batch']})."
+            )
+        by_optimizer = facts.get("nonzero_by_optimizer") or {}
+        if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
+            answer.append(
+                f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients "
+                "are computed before the optimizer acts, so a difference between them is chance."
+            )
+        if state is not None and counts[0]:
+            answer.append(
+                f"{facts['optimizer']['name']} keeps {state:,} elements of state, "
+                f"{state / counts[0]:.3g} for each parameter."
+            )
+    headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
+    code = _code(next(iter(known.values())), "trainable|gradients")
+    return Figures([(Table(headings, rows), "Elements")], [], answer, code)
+
+
+_CAPTION = "Means over the runs; the five phases add up to the time; no validation"
+_MAKE: dict[str, Callable[[Machine], Figures | None]] = {
+    "c1": _learning,
+    "c2": _times,
+    "c3": _workers,
+    "c4": _diagnosis,
+    "c5": lambda machine: None,
+    "c6": _optimizers,
+    "c7": _norm,
+    "q1": _convolutions,
+    "q2": _last_layer,
+    "q3": _with_sgd,
+    "q4": _with_adam,
+}
+
+
+def _own(machines: Sequence[Machine]) -> dict[str, str]:
+    """This lab's figures beside the published ones; of several machines those with a GPU first."""
+    ordered = sorted(machines, key=lambda machine: machine.environment.get("device") == "cpu")
+    own: dict[str, str] = {}
+    for machine in ordered:
+        for key, text in _of_machine(machine):
+            own.setdefault(key, text)
+    return own
+
+
+def _of_machine(machine: Machine) -> Iterator[tuple[str, str]]:
+    if machine.workers is not None:
+        yield published.BEST_WORKERS, str(machine.workers["recommended"])
+    for run in [*machine.sgd, *machine.other_devices]:
+        epoch_s = run.measures["epoch_s"]
+        of_cpu = run.record.environment.get("device") == "cpu"
+        if run.completed and epoch_s is not None:
+            key = published.EPOCH_CPU_S if of_cpu else published.EPOCH_GPU_S
+            yield key, f"{epoch_s:.{decimals(epoch_s)}f}"
+    for name in published.OPTIMIZERS:
+        of_name = [run for run in machine.training if run.record.choices.get("optimizer") == name]
+        yield from _of_training(name, of_name)
+    yield from _of_training(published.NO_NORM, machine.no_norm)
+    waits = estimate([w for run in machine.sgd if (w := run.measures["data_s"]) is not None])
+    if waits:
+        yield published.DATA_S, f"{waits.mean:.{decimals(waits.mean)}f}"
+    if facts := machine.summary("sgd"):
+        yield published.CONV_LAYERS, str(facts["conv_layers"])
+        yield published.LINEAR_INPUTS, str(facts["linear_in_features"])
+        yield published.PARAMETERS, f"{facts['trainable_parameters']:,}"
+    for key, name in (
+        (published.GRADIENTS_SGD, "no_norm_sgd"),
+        (published.GRADIENTS_ADAM, "no_norm_adam"),
+    ):
+        if facts := machine.summary(name):
+            yield published.PARAMETERS_NO_NORM, f"{facts['trainable_parameters']:,}"
+            if counts := list((facts.get("nonzero_by_seed") or {}).values()):
+                yield key, f"{min(counts):,} to {max(counts):,}"
+
+
+def _of_training(name: str, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    completed = [run for run in runs if run.completed]
+    times = estimate([t for run in completed if (t := run.measures["epoch_s"]) is not None])
+    if times:
+        yield name + published.EPOCH_S, f"{times.mean:.{decimals(times.mean)}f}"
+    for figure, metric, spec in (
+        (published.LOSS, "train/loss", ".4f"),
+        (published.ACCURACY, "train/accuracy", ".2%"),
+    ):
+        values = [v for run in completed if (v := run.record.last_metric(metric)) is not None]
+        if known := estimate(values):
+            yield name + figure, f"{known.mean:{spec}}"
+
+
+def _timed(known: dict[str, Any], tied: bool) -> Cell:
+    text = in_s(Estimate(known["mean"], known["half_width"], known["n"])).removesuffix(" s")
+    return Cell(text + "*" * tied, known["mean"])
+
+
+def _count(value: int | None) -> Cell:
+    return Cell("–") if value is None else Cell(f"{value:,}", value)
+
+
+def _code(facts: dict[str, Any], wanted: str) -> str:
+    """The counting functions whose names match, as the summary prints them."""
+    functions = re.split(r"(?m)^(?=def )", facts.get("code", ""))
+    return "\n".join(f.strip() for f in functions if re.match(rf"def \w*({wanted})", f))
+
+
+def _capital(text: str) -> str:
+    """A sentence's beginning; a key or a number stays as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text

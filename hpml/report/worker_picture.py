@@ -1,0 +1,44 @@
+"""The picture of a search for the number of workers: both times over the counts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from hpml.report.drawing import STYLE, line, looks, spread_ticks, time_unit
+from hpml.report.page import save
+from hpml.report.pictures import Picture
+from hpml.report.statistics import Estimate
+
+CURVES = {"loading_s": "the loader alone", "epoch_s": "training, end to end"}
+
+
+def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") -> dict[str, str]:
+    """Draws what `workers.json` holds; returns what a page needs, as `save` does."""
+    settings = {int(count): times for count, times in found["settings"].items()}
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        longest = max(times[curve]["mean"] for times in settings.values() for curve in CURVES)
+        size, unit = time_unit(longest)
+        for (curve, title), look in zip(CURVES.items(), looks(), strict=False):
+            points = [(float(n), _scaled(times[curve], size)) for n, times in settings.items()]
+            line(axes, points, title, look)
+        spread_ticks(axes, [float(count) for count in settings])
+        axes.set_ylim(bottom=0)
+        axes.axvline(found["recommended"], color="#8c8c8c", linestyle=":", zorder=0)
+        axes.set_xlabel("data.num_workers")
+        axes.set_ylabel(f"time of an epoch ({unit})")
+        axes.legend(fontsize=9)
+        rounds = min(times["epoch_s"]["n"] for times in settings.values())
+        bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
+        caption = "Time of an epoch over the number of workers, without validation; error bars are "
+        caption += f"{bars}; dotted: the fewest workers tied with the fastest end to end"
+        return save(Picture(name, caption, figure), folder)
+
+
+def _scaled(known: Mapping[str, Any], size: float) -> Estimate:
+    half = known["half_width"]
+    return Estimate(known["mean"] / size, None if half is None else half / size, known["n"])

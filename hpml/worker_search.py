@@ -1,0 +1,253 @@
+"""Finds the number of workers by measuring: which counts to try, when to stop, what it says."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from hpml.diagnosis.diagnosis import in_s
+from hpml.report.statistics import BySeed, Estimate, standings, trimmed_estimate
+from hpml.units import counted
+
+KEY = "data.num_workers"
+# Up to so many usable cores every count is tried.
+SMALL_MACHINE = 8
+# A gain below this is none, however exact the measurement.
+LEAST_GAIN = 0.02
+FRUITLESS = 2
+# An interval this wide, as a part of the mean, tells more about the machine than about workers.
+NOISY = 0.25
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds that an epoch takes: to load alone, and to train, end to end."""
+
+    loading_s: float
+    epoch_s: float
+
+
+Measure = Callable[[int], Measured]
+
+
+class Timed:
+    """What was measured of several settings, one value a round.
+
+    Attributes:
+        measured: by setting, in the order in which they were tried.
+    """
+
+    def __init__(self) -> None:
+        self.measured: dict[Any, list[Measured]] = {}
+
+    def add(self, setting: Any, one: Measured) -> None:
+        """One round of a setting."""
+        self.measured.setdefault(setting, []).append(one)
+
+    def loading_s(self, setting: Any) -> Estimate:
+        """Of the loader alone."""
+        return _known([one.loading_s for one in self.measured[setting]])
+
+    def epoch_s(self, setting: Any) -> Estimate:
+        """End to end."""
+        return _known([one.epoch_s for one in self.measured[setting]])
+
+    @property
+    def tied_loading(self) -> list[Any]:
+        """The settings that load fastest: the best one, and those that cannot be told from it."""
+        return _tied({n: [one.loading_s for one in of] for n, of in self.measured.items()})
+
+    @property
+    def tied(self) -> list[Any]:
+        """The same of the settings that train fastest, end to end."""
+        return _tied({n: [one.epoch_s for one in of] for n, of in self.measured.items()})
+
+    @property
+    def best_loading(self) -> Any:
+        """The setting whose loader alone is fastest: what the lab asks for."""
+        return min(self.measured, key=lambda setting: self.loading_s(setting).mean)
+
+    @property
+    def rounds(self) -> int:
+        """How often each setting was measured, at least."""
+        return min(map(len, self.measured.values()))
+
+    def lines(self, heading: str) -> list[str]:
+        """A table; an asterisk marks the fastest, and what is tied with it."""
+        tied_loading, tied = self.tied_loading, self.tied
+        rows = [(heading, "loading alone", "end to end")]
+        for setting in sorted(self.measured):
+            loading, epoch = in_s(self.loading_s(setting)), in_s(self.epoch_s(setting))
+            marks = ["* " if setting in best else "  " for best in (tied_loading, tied)]
+            rows.append((str(setting), loading + marks[0], epoch + marks[1]))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        told = [
+            f"{row[0]:>{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip()
+            for row in rows
+        ]
+        caption = "  seconds of an epoch, without validation"
+        caption += "; * fastest, or tied with it" if self.rounds > 1 else "; one round"
+        return [*told, caption]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "tied": self.tied,
+            "best_loading": self.best_loading,
+            "tied_loading": self.tied_loading,
+            "settings": {
+                str(setting): {
+                    "loading_s": asdict(self.loading_s(setting)),
+                    "epoch_s": asdict(self.epoch_s(setting)),
+                    "rounds": [asdict(one) for one in self.measured[setting]],
+                }
+                for setting in sorted(self.measured)
+            },
+        }
+
+
+class Found(Timed):
+    """Numbers of workers, measured."""
+
+    @property
+    def recommended(self) -> int:
+        """The fewest workers that are tied with the fastest, end to end."""
+        return int(min(self.tied))
+
+    def gain_s(self, over: int) -> Estimate:
+        """Seconds of an epoch that the recommended count saves over another one."""
+        pairs = zip(self.measured[over], self.measured[self.recommended], strict=False)
+        return _known([a.epoch_s - b.epoch_s for a, b in pairs])
+
+    def sentences(self, now: int) -> list[str]:
+        """Both answers, and what the recommended count saves beside the one that is set now."""
+        best, fewest = self.best_loading, self.recommended
+        told = f"by loading alone {counted(best, 'worker')} is fastest, "
+        told += f"{in_s(self.loading_s(best))} an epoch"
+        found = [told + _tied_with([n for n in self.tied_loading if n != best])]
+        fastest = min(self.measured, key=lambda count: self.epoch_s(count).mean)
+        told = f"end to end {counted(fewest, 'worker')}"
+        told += " is fastest" if fewest == fastest else f" is enough: tied with {fastest}"
+        told += f", {in_s(self.epoch_s(fewest))} an epoch of training"
+        found.append(told + _tied_with([n for n in self.tied if n not in (fewest, fastest)]))
+        noise = (self.epoch_s(fewest).half_width or 0.0) / self.epoch_s(fewest).mean
+        if noise > NOISY:
+            found.append(
+                f"the rounds differ by {noise:.0%}: other work on this machine? Search again when "
+                "it is quiet"
+            )
+        if self.rounds == 1:
+            found.append("one round is too few to tell a difference from chance")
+        if now != fewest and now in self.measured:
+            gain, share = self.gain_s(now), self.gain_s(now).mean / self.epoch_s(now).mean
+            sure = gain.half_width is not None and gain.mean > gain.half_width
+            doubt = "" if sure else ", which may be chance"
+            found.append(
+                f"beside data.num_workers={now} it saves {in_s(gain)} an epoch ({share:.0%}){doubt}"
+            )
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        answers = {"recommended": self.recommended, "override": f"{KEY}={self.recommended}"}
+        return answers | super().as_dict()
+
+
+def counts_to_try(cores: int, step: int, most: int | None = None) -> Iterator[int]:
+    """From 0 upwards: always 1, every count up to the cores of a small machine, then in steps."""
+    every = range(2, cores + 1) if cores <= SMALL_MACHINE else ()
+    yield from (count for count in (0, 1, *every) if most is None or count <= most)
+    count = max([1, *every])
+    while True:
+        count = step * (count // step + 1)
+        if most is not None and count > most:
+            return
+        yield count
+
+
+def search(
+    measure: Measure, counts: Iterator[int], rounds: int, say: Callable[[str], None]
+) -> Found:
+    """Measures counts until two in a row bring no gain, and all of them again in each round.
+
+    The first round goes upwards until neither the loader alone nor the whole step has got faster
+    by LEAST_GAIN for two counts. If all rounds together then show a gain in the last two beyond
+    its interval, it goes on.
+
+    Args:
+        measure: one measurement of a count, in a fresh process.
+        counts: to try, in this order.
+        rounds: how often each is measured.
+        say: told each measurement.
+    """
+    found = Found()
+    while True:
+        tried = list(_explore(measure, counts, found, say))
+        for number in range(1, rounds):
+            for count in tried:
+                _measure(measure, count, found, say, number)
+        if len(tried) < FRUITLESS or not _still_gains(found, tried[-FRUITLESS:]):
+            return found
+
+
+def _explore(
+    measure: Measure, counts: Iterator[int], found: Found, say: Callable[[str], None]
+) -> Iterator[int]:
+    """Tries counts once each, until FRUITLESS of them in a row bring nothing."""
+    fruitless = 0
+    for count in counts:
+        before = [_means(found, other) for other in found.measured]
+        _measure(measure, count, found, say, 0)
+        yield count
+        gains = not before or any(
+            new < (1 - LEAST_GAIN) * min(old)
+            for new, old in zip(_means(found, count), zip(*before, strict=True), strict=True)
+        )
+        fruitless = 0 if gains else fruitless + 1
+        if fruitless == FRUITLESS:
+            return
+
+
+def _means(found: Found, count: int) -> tuple[float, float]:
+    """Mean seconds of an epoch so far: to load, and in all."""
+    of = found.measured[count]
+    return fmean(one.loading_s for one in of), fmean(one.epoch_s for one in of)
+
+
+def _measure(
+    measure: Measure, count: int, found: Found, say: Callable[[str], None], number: int
+) -> None:
+    one = measure(count)
+    found.add(count, one)
+    say(
+        f"round {number + 1}: {counted(count, 'worker')}: loading alone {one.loading_s:.3g} s, "
+        f"end to end {one.epoch_s:.3g} s an epoch"
+    )
+
+
+def _still_gains(found: Found, last: list[int]) -> bool:
+    """Whether the last counts are ahead of all others after all."""
+    return any(set(tied) <= set(last) for tied in (found.tied_loading, found.tied))
+
+
+def _tied(times: Mapping[int, list[float]]) -> list[int]:
+    """The counts that cannot be told from the fastest by their rounds, or by LEAST_GAIN."""
+    by_round: list[BySeed] = [dict(enumerate(values)) for values in times.values()]
+    found = standings(by_round, list(times.values()), higher_is_better=False)
+    means = {count: _known(values).mean for count, values in times.items()}
+    close = min(means.values()) * (1 + LEAST_GAIN)
+    return sorted(
+        count
+        for count, standing in zip(times, found, strict=True)
+        if standing in ("best", "tied") or means[count] <= close
+    )
+
+
+def _tied_with(others: Sequence[int]) -> str:
+    return f"; tied with it: {', '.join(map(str, others))}" if others else ""
+
+
+def _known(values: list[float]) -> Estimate:
+    known = trimmed_estimate(values)
+    assert known is not None
+    return known

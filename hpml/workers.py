@@ -1,0 +1,149 @@
+"""`python -m hpml.workers [overrides]`: finds the number of loading processes by measuring."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml import command_line, environment
+from hpml.cli import run_hydra
+from hpml.config import check, resolve
+from hpml.errors import UserError
+
+if TYPE_CHECKING:
+    from hpml.worker_search import Found, Measured
+
+log = logging.getLogger("hpml")
+
+FILE_NAME = "workers.json"
+KEY = "data.num_workers"
+WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
+STEPS_TOLD = 1000  # where no end of an epoch is known
+# What `workers.also` may name, and the values that are tried of it.
+ALSO: Mapping[str, tuple[Any, ...]] = {
+    "persistent_workers": (True, False),
+    "prefetch_factor": (1, 2, 4, 8),
+    "pin_memory": (True, False),
+}
+
+
+def main() -> None:
+    """The program `python -m hpml.workers`."""
+    run_hydra(job, config_name="workers", sweeps=False)
+
+
+def job(cfg: DictConfig) -> None:
+    """Searches, tells both answers, and keeps `workers.json` and a picture."""
+    check(cfg)
+    _refuse(cfg)
+    from hpml.report.worker_picture import draw_workers
+    from hpml.worker_search import counts_to_try, search
+
+    wanted = cfg.workers
+    cores = environment.usable_cores()
+    counts = counts_to_try(cores, wanted.step, wanted.most)
+    found = search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
+    sentences = found.sentences(int(cfg.data.num_workers))
+    for line in [*found.lines("workers"), *sentences]:
+        log.info(line)
+    also = _try_also(cfg, found) if wanted.also else {}
+    directory = Path(cfg.run_dir)
+    kept = found.as_dict() | {
+        "also": also,
+        "sentences": sentences,
+        "command": command_line.typed(),
+        "environment": environment.describe(cfg.device),
+    }
+    try:
+        (directory / FILE_NAME).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        draw_workers(kept, directory)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
+    log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
+    log.info(f"use: {KEY}={found.recommended}")
+
+
+def _refuse(cfg: DictConfig) -> None:
+    """Raises UserError where no number of workers could be tried."""
+    if "num_workers" not in cfg.data:
+        raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
+    if cfg.data.get("pipeline") == "device":
+        raise UserError(
+            "data.pipeline=device: loads nothing in workers; give per_sample or batched"
+        )
+    unknown = [name for name in cfg.workers.also or [] if name not in ALSO]
+    if unknown:
+        raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
+
+
+def _measured(cfg: DictConfig, settings: Mapping[str, Any]) -> Measured:
+    """One measurement with some keys set, in a fresh process."""
+    from hpml import isolated
+
+    config = OmegaConf.create(resolve(cfg))
+    for key, value in settings.items():
+        OmegaConf.update(config, key, value)
+    found: Measured = isolated.call(measure, OmegaConf.to_container(config), cfg.workers.seconds)
+    return found
+
+
+def measure(config: dict[str, Any], seconds: float) -> Measured:
+    """The loader alone, then the training end to end, for some seconds each.
+
+    Raises UserError for data of which an epoch is a single batch, and whatever the job raises.
+    """
+    from hpml.diagnosis.configured import subject_of
+    from hpml.diagnosis.subject import Change
+    from hpml.worker_search import Measured
+
+    cfg = OmegaConf.create(config)
+    assert isinstance(cfg, DictConfig)
+    subject = subject_of(cfg)
+    ahead = subject.batches_ahead()
+    if subject.epoch_steps == 1:
+        raise UserError(
+            "an epoch is a single batch: nothing is loaded ahead; "
+            "give more data, or a smaller data.batch_size"
+        )
+    pilot = subject.load(ahead + WARM_UP, FEWEST_STEPS, seed=0)
+    alone = subject.load(ahead + WARM_UP, _steps(seconds, pilot.step_s), seed=1)
+    whole = subject.fit(Change(), 1, FEWEST_STEPS, seed=0)
+    if FEWEST_STEPS * whole.step_s < seconds:
+        # a step much slower than that finds its batch ready from the beginning
+        warm_up = WARM_UP + (ahead if alone.step_s > whole.step_s / 2 else 0)
+        whole = subject.fit(Change(), warm_up, _steps(seconds, whole.step_s), seed=1)
+    steps, start_s = subject.epoch_steps, alone.start_s or 0.0
+    if steps is None:
+        steps, start_s = STEPS_TOLD, 0.0
+    return Measured(start_s + steps * alone.step_s, start_s + steps * whole.step_s)
+
+
+def _steps(seconds: float, step_s: float) -> int:
+    return max(FEWEST_STEPS, min(MOST_STEPS, round(seconds / step_s) if step_s else MOST_STEPS))
+
+
+def _try_also(cfg: DictConfig, found: Found) -> dict[str, Any]:
+    """The recommended count with other settings of the loader; each beside it in every round."""
+    from hpml.worker_search import Timed
+
+    if not found.recommended:
+        log.info("workers.also: has no effect without workers")
+        return {}
+    timed = Timed()
+    for _ in range(cfg.workers.rounds):
+        for name in cfg.workers.also:
+            for value in ALSO[name]:
+                setting = {KEY: found.recommended, f"data.{name}": value}
+                timed.add(f"data.{name}={json.dumps(value)}", _measured(cfg, setting))
+    for line in timed.lines(f"{KEY}={found.recommended}"):
+        log.info(line)
+    return timed.as_dict()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/python -m hpml.train -m experiment=demo optimizer=sgd,nesterov,adam
+	$(BIN)/python scripts/demo.py
 
 test: lint
 	$(BIN)/python -m pytest

@@ -148,6 +148,7 @@ RULES: dict[str, Rule] = {
     "data.encoded": Rule(str, choices=("none", "jpeg")),
     "model.num_classes": Rule(int, at_least=2, nullable=True),
     "model.norm": FLAG,
+    "model.width": COUNT,
     "model.init": Rule(str, choices=("torch", "torchvision")),
     "optimizer.lr": Rule(float, above=0, below=FLOAT32_MAX),
     "optimizer.momentum": Rule(float, at_least=0, below=1),

@@ -1,5 +1,6 @@
 """Finds the number of workers by measuring: which counts to try, when to stop, what it says."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -231,9 +232,13 @@ def _still_gains(found: Found, last: list[int]) -> bool:
 
 
 def _tied(times: Mapping[int, list[float]]) -> list[int]:
-    """The counts that cannot be told from the fastest by their rounds, or by LEAST_GAIN."""
-    by_round: list[BySeed] = [dict(enumerate(values)) for values in times.values()]
-    found = standings(by_round, list(times.values()), higher_is_better=False)
+    """The counts that cannot be told from the fastest by their rounds, or by LEAST_GAIN.
+
+    Compared are logarithms: slow counts vary by as much in proportion, so by more in seconds.
+    """
+    logarithms = [[math.log(max(value, 1e-9)) for value in values] for values in times.values()]
+    by_round: list[BySeed] = [dict(enumerate(values)) for values in logarithms]
+    found = standings(by_round, logarithms, higher_is_better=False)
     means = {count: _known(values).mean for count, values in times.items()}
     close = min(means.values()) * (1 + LEAST_GAIN)
     return sorted(

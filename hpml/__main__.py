@@ -9,6 +9,10 @@ import hpml
 COMMANDS = {
     "train": "train a network: one run, or with -m a sweep",
     "report": "tables over the runs found under some paths",
+    "summary": "what a model is made of: layers, parameters, gradients, memory",
+    "workers": "find the number of loading workers by measuring",
+    "diagnose": "prove where the time goes, by taking one cost out at a time",
+    "lab": "the whole lab, with one report",
     "data": "fetch and check a data set ahead of time",
 }
 

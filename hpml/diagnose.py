@@ -40,6 +40,8 @@ def job(cfg: DictConfig) -> None:
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for one in configs.values():
         check(one)
+    if busy := environment.warning_of_others():
+        log.warning(f"warning: {busy}")
     with signals_held():
         from hpml.diagnosis.comparison import compare
         from hpml.diagnosis.trials import run

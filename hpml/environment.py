@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
+LOOK_S, BUSY_SHARE = 0.5, 0.25
 MIB = 2**20
 GIB = 2**30
 
@@ -62,6 +63,15 @@ def probe_devices() -> dict[str, int]:
     output = _output_of([sys.executable, "-c", program], timeout_s=120) or "0 0"
     counts = dict(zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True))
     return {name: count for name, count in counts.items() if count}
+
+
+def warning_of_others() -> str | None:
+    """A sentence where other programs use a quarter of the cores or more, as one look shows."""
+    cores = psutil.cpu_count() or 1
+    busy = psutil.cpu_percent(interval=LOOK_S) / 100 * cores
+    if busy < BUSY_SHARE * cores:
+        return None
+    return f"other programs use {busy:.1f} of {cores} cores: times will vary"
 
 
 def rank() -> int:

@@ -41,6 +41,8 @@ def job(cfg: DictConfig) -> None:
     """Searches, tells both answers, and keeps `workers.json` and a picture."""
     check(cfg)
     _refuse(cfg)
+    if busy := environment.warning_of_others():
+        log.warning(f"warning: {busy}")
     from hpml.report.worker_picture import draw_workers
     from hpml.worker_search import counts_to_try, search
 

@@ -147,13 +147,14 @@ class Diagnosis:
         interval over the rounds, and by LEAST_MARGIN of the epoch; otherwise `inconclusive`.
         """
         by_round = self._gains()
-        first, second = list(self.gains)[:2]
-        leads = [a - b for a, b in zip(by_round[first], by_round[second], strict=False)]
+        first, *others = list(self.gains)[:2]  # a single one where no other trial went well
+        next_one = by_round[others[0]] if others else [0.0] * self._rounds
+        leads = [a - b for a, b in zip(by_round[first], next_one, strict=False)]
         lead, whole = estimate(leads), self.epoch_s(AS_IT_IS)
         assert lead is not None
         told = lead.mean > max(LEAST_MARGIN * whole.mean, lead.half_width or 0.0)
         if not told:
-            evidence = f"{self._proof(first)}; {self._proof(second)}"
+            evidence = "; ".join(self._proof(cause) for cause in (first, *others))
             advice = "More than one cause counts: change one setting at a time, and compare"
             return self._as_verdict("inconclusive", evidence, advice)
         start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0

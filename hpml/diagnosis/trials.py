@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import lightning as L
@@ -116,9 +117,10 @@ class Trials:
             step_s, around_s = pace.step_s, max(0.0, took_s - (FEWEST_STEPS + 2) * pace.step_s)
         self._warm_up = 1 if step_s > SLOW_S else 3
         if step_s > SLOW_S and subject.device.type == "cpu":
-            host = subject.fit(Change(loading=True, compute=True), 1, FEWEST_STEPS, seed=0)
-            if host.step_s < WORTH_A_LOOK * step_s:
-                self._dropped |= {"transfer_free", "hooks_free"}
+            with suppress(Exception):  # which this very trial will tell
+                host = subject.fit(Change(loading=True, compute=True), 1, FEWEST_STEPS, seed=0)
+                if host.step_s < WORTH_A_LOOK * step_s:
+                    self._dropped |= {"transfer_free", "hooks_free"}
         ahead = subject.batches_ahead()
         if ahead:
             alone = subject.load(self._warm_up, FEWEST_STEPS + ahead, seed=0)

@@ -44,6 +44,8 @@ def job(cfg: DictConfig) -> None:
     """Plans, runs what is not done yet, and writes the report over all machines' results."""
     begun = time.monotonic()
     _check(cfg)
+    if busy := environment.warning_of_others():
+        log.warning(f"warning: {busy}")
     overrides = _overrides()
     pilots = _pilots(cfg, Tasks(cfg, overrides, Path(), []))
     machine = next(iter(pilots.values())).environment

@@ -48,8 +48,7 @@ def write_report(lab: Path) -> Path:
     budgets = {m.state.get("budget_min") for m in machines} - {None}
     heading = Heading(
         title=f"The lab: {clean(lab.name)}",
-        summary="Every figure was measured here by the commands beside it; the answers are "
-        "sentences that a program makes of the figures.",
+        summary="; ".join([*_trained(machines), _SUMMARY]),
         hardware=[machine.hardware for machine in machines],
         shortened=shortened,
         budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
@@ -368,6 +367,8 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
     return Figures([(Table(headings, rows), "Elements")], [], answer, code)
 
 
+_SUMMARY = "every figure was measured by the commands beside it; the answers are sentences that a "
+_SUMMARY += "program makes of the figures"
 _CAPTION = "Means over the runs; the five phases add up to the time; no validation"
 _MAKE: dict[str, Callable[[Machine], Figures | None]] = {
     "c1": _learning,
@@ -382,6 +383,13 @@ _MAKE: dict[str, Callable[[Machine], Figures | None]] = {
     "q3": _with_sgd,
     "q4": _with_adam,
 }
+
+
+def _trained(machines: Sequence[Machine]) -> list[str]:
+    """Which network on which data: `resnet18 on cifar10`."""
+    runs = (run.record.choices for machine in machines for run in machine.sgd)
+    found = dict.fromkeys(f"{of.get('model')} on {of.get('data')}" for of in runs)
+    return [clean(", ".join(found))] if found else []
 
 
 def _own(machines: Sequence[Machine]) -> dict[str, str]:

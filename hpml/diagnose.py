@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from hpml import command_line, environment
 from hpml.cli import run_hydra
-from hpml.config import check
+from hpml.config import check, first_line
 from hpml.errors import UserError
 from hpml.interrupt import signals_held
 
@@ -92,7 +92,7 @@ def _compose(against: list[str]) -> DictConfig:
     try:
         return hydra.compose("diagnose", [*HydraConfig.get().overrides.task, *against])
     except HydraException as error:
-        raise UserError(f"diagnose.against={' '.join(against)}: {str(error).strip()}") from error
+        raise UserError(f"diagnose.against={' '.join(against)}: {first_line(error)}") from error
 
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:

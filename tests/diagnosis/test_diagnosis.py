@@ -1,0 +1,361 @@
+"""What a diagnosis says, on a virtual clock: exact predictions, the verdict, and comparisons."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import planted
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from planted import Delays, Module, Planted, VirtualClock, loaders
+from torch.utils.data import DataLoader
+
+from hpml.diagnosis import trials
+from hpml.diagnosis.comparison import compare
+from hpml.diagnosis.diagnosis import CAUSES, Diagnosis
+from hpml.diagnosis.pace import Pace
+from hpml.timing.advice import Setting
+
+STEPS = 20
+# place: what a job slowed there is bound by
+CLEAR = {
+    "dataset": "input",
+    "collate": "input",
+    "sampler": "input",
+    "before_transfer": "transfer",
+    "transfer": "transfer",
+    "after_transfer": "transfer",
+    "training_step": "compute",
+    "forward": "compute",
+    "backward": "compute",
+    "gradient_clipping": "compute",
+    "optimizer": "compute",
+    "callback_batch_start": "overhead",
+    "callback_batch_end": "overhead",
+    "callback_before_backward": "overhead",
+    "callback_after_backward": "overhead",
+    "callback_before_step": "overhead",
+    "module_batch_end": "overhead",
+    "train_logger": "overhead",
+    "scheduler": "overhead",
+}
+A_SAMPLE = ("dataset", "sampler")  # there are two in a batch
+NS = 1_000_003
+
+
+class Kept(Delays):
+    """Copies of what holds it move the same clock."""
+
+    def __deepcopy__(self, memo: Any) -> "Kept":
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "ROUNDS", (2,))
+    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+
+
+@pytest.fixture
+def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Diagnosis]:
+    """Of the planted job, with delays of so many times NS in its places."""
+    clock = VirtualClock().install(monkeypatch)
+
+    def diagnosed(callbacks: Any = (), **times: int) -> Diagnosis:
+        delays = Kept(tuple(times), clock.spend)
+        delays.ns = {place: count * NS for place, count in times.items()}
+        monkeypatch.setattr(CSVLogger, "log_metrics", lambda *_, **__: delays.at("train_logger"))
+        fitting = L.Trainer(
+            accelerator="cpu",
+            max_epochs=2,
+            log_every_n_steps=1,
+            gradient_clip_val=1.0,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            logger=CSVLogger(tmp_path),
+            callbacks=[Planted(delays), *callbacks],
+        )
+        data, _ = loaders(delays, batches=STEPS)
+        return trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+
+    return diagnosed
+
+
+def seconds(count: float) -> Any:
+    """Of an epoch in which each step has so many times NS."""
+    return pytest.approx(STEPS * count * NS / 1e9, rel=1e-12, abs=1e-12)
+
+
+def test_every_place_within_a_step_is_tried() -> None:
+    """Those that the timing suite has, without startup, an epoch's ends and validation."""
+    once = {"loader_iter", "checkpoint", "checkpoint_hook"}
+    within = {
+        place
+        for place, phase in planted.PLACES.items()
+        if phase != "validation" and "epoch" not in place and place not in once
+    }
+    assert set(CLEAR) == within
+
+
+@pytest.mark.parametrize("place", CLEAR)
+def test_one_delay(
+    place: str, diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cause is named, and gains exactly what was planted; no other cause gains anything."""
+    monkeypatch.setattr(trials, "ROUNDS", (1,))
+    found = diagnose(**{place: 3})
+    planted_s = seconds(6 if place in A_SAMPLE else 3)
+    gains = {cause: gain.mean for cause, gain in found.gains.items()}
+    assert gains == dict.fromkeys(CAUSES, pytest.approx(0, abs=1e-12)) | {CLEAR[place]: planted_s}
+    assert found.epoch_s("as_it_is").mean == planted_s
+    assert found.verdict["kind"] == f"{CLEAR[place]}-bound"
+    assert found.verdict["basis"] == "intervention"
+
+
+TIMES = {
+    "collate": 40,
+    "transfer": 7,
+    "forward": 11,
+    "optimizer": 3,
+    "scheduler": 2,
+    "callback_batch_end": 5,
+}
+
+
+def test_each_prediction_is_the_sum_of_the_other_delays(
+    diagnose: Callable[..., Diagnosis],
+) -> None:
+    """With all kinds of costs at once."""
+    found = diagnose(**TIMES)
+    expected = {
+        "as_it_is": 68,
+        "loading_free": 28,
+        "transfer_free": 61,
+        "compute_free": 54,
+        "hooks_free": 61,
+        "host_alone": 14,
+        "loop_alone": 0,
+        "loader_alone": 40,
+        "with_all": 68,
+        "without_Planted": 63,
+        "without_logging": 68,
+    }
+    assert {trial: found.epoch_s(trial).mean for trial in found.paces} == {
+        trial: seconds(count) for trial, count in expected.items()
+    }
+    assert found.verdict["kind"] == "input-bound"
+    assert found.verdict["evidence"] == (
+        "with loading free an epoch takes 0.560 ± 0.000 s instead of 1.36 ± 0.00 s"
+    )
+    assert "more num_workers for the DataLoader (now 0)" in found.verdict["advice"]
+    assert found.waited_s.mean == seconds(40)
+    assert found.epoch_steps == STEPS
+
+
+def test_without_workers_nothing_overlaps(diagnose: Callable[..., Diagnosis]) -> None:
+    """Loading and computing one after the other: 0 % of the shorter one."""
+    found = diagnose(collate=5, forward=9)
+    assert found.overlap is not None
+    assert found.overlap.mean == pytest.approx(0, abs=1e-9)
+    assert "loading and computing overlap by 0% of the shorter one" in found.sentences
+
+
+def test_two_causes_of_one_size(diagnose: Callable[..., Diagnosis]) -> None:
+    """Neither is named; what each would gain is told."""
+    found = diagnose(collate=5, forward=5)
+    verdict = found.verdict
+    assert verdict["kind"] == "inconclusive"
+    assert "with loading free" in verdict["evidence"]
+    assert "with computing free" in verdict["evidence"]
+
+
+class Slow(Planted):
+    """A second callback, whose name is to be told."""
+
+
+def test_the_dearest_callback_is_named(diagnose: Callable[..., Diagnosis]) -> None:
+    """With its share of the overhead; what each costs is exact."""
+    slow = Slow(Kept((), lambda ns: None))
+    found = diagnose(callback_batch_end=6, train_logger=2, forward=1, callbacks=[slow])
+    assert {name: cost.mean for name, cost in found.callbacks.items()} == {
+        "Planted": seconds(6),
+        "logging": seconds(2),
+        "Slow": seconds(0),
+    }
+    assert next(iter(found.callbacks)) == "Planted"
+    assert found.verdict["advice"].startswith("75% of `other` is Planted: call it less often")
+
+
+def test_logging_is_named(diagnose: Callable[..., Diagnosis]) -> None:
+    """And which argument makes it less often."""
+    advice = diagnose(train_logger=9, callback_batch_end=3).verdict["advice"]
+    assert advice == "75% of `other` is logging: raise log_every_n_steps, or log fewer metrics"
+
+
+def test_the_modules_own_hooks_are_named(diagnose: Callable[..., Diagnosis]) -> None:
+    """What no callback costs."""
+    assert "hooks of the module" in diagnose(module_batch_end=9).verdict["advice"]
+
+
+def test_an_epochs_start_counts_once(diagnose: Callable[..., Diagnosis]) -> None:
+    """With what it saves by loading free, and in the time of each epoch that loads."""
+    found = diagnose(loader_iter=30, forward=1)
+    start_s = 30 * NS / 1e9
+    assert found.start_s == pytest.approx(start_s, rel=1e-9)
+    assert found.epoch_s("as_it_is").mean == pytest.approx(start_s + 20 * NS / 1e9, rel=1e-9)
+    assert found.gains["input"].mean == pytest.approx(start_s, rel=1e-9)
+    assert found.gains["compute"].mean == seconds(1)
+
+
+def test_it_prints_and_is_kept(diagnose: Callable[..., Diagnosis]) -> None:
+    """A table with each trial, the verdict at the end; the same figures as JSON."""
+    found = diagnose(**TIMES)
+    printed = str(found)
+    assert "with computing free" in printed
+    assert "20 steps; ± is a 95 % interval over 2 rounds" in printed
+    assert printed.splitlines()[-2].startswith("input-bound: ")
+    kept = json.loads(json.dumps(found.as_dict()))
+    assert kept["verdict"] == found.verdict
+    assert kept["epoch_s"]["loading_free"]["mean"] == seconds(28)
+    assert kept["saved_s"]["transfer"]["mean"] == seconds(7)
+
+
+def made(
+    steps_s: dict[str, list[float]], wait_s: float = 0.0, steps: int | None = 10, **settings: Any
+) -> Diagnosis:
+    """A diagnosis of made-up steps, one a round."""
+    paces = {
+        trial: [Pace(step_s, wait_s if trial == "as_it_is" else 0.0, None) for step_s in values]
+        for trial, values in steps_s.items()
+    }
+    return Diagnosis(paces, steps, Setting(**settings))
+
+
+NOISY = {
+    "as_it_is": [1.0, 1.1, 0.9],
+    "loading_free": [0.5, 0.6, 0.4],
+    "compute_free": [0.7, 0.6, 0.8],
+    "loader_alone": [0.5, 0.5, 0.5],
+}
+
+
+def test_a_lead_within_the_noise_is_none() -> None:
+    """The second cause's rounds overlap with the first's: inconclusive; steady ones are told."""
+    spread = {**NOISY, "compute_free": [0.4, 0.9, 0.6]}
+    assert made(spread).verdict["kind"] == "inconclusive"
+    assert made({**NOISY, "compute_free": [0.9, 1.0, 0.8]}).verdict["kind"] == "input-bound"
+
+
+def test_only_one_trial_went_well() -> None:
+    """The cause that is left is told where it gains anything, and nothing else is made up."""
+    alone = {trial: NOISY[trial] for trial in ("as_it_is", "loading_free")}
+    assert made(alone).verdict["kind"] == "input-bound"
+    none = made({**alone, "loading_free": NOISY["as_it_is"]}).verdict
+    assert none["kind"] == "inconclusive"
+    assert "computing" not in none["evidence"]
+
+
+def test_full_overlap_and_disturbance() -> None:
+    """1 where both together take as long as the longer one; below 0 where they take longer."""
+    both = made({"as_it_is": [0.6], "loading_free": [0.6], "loader_alone": [0.4]}).overlap
+    assert both is not None
+    assert both.mean == pytest.approx(1)
+    worse = made({**NOISY, "as_it_is": [1.25] * 3, "loading_free": [0.5] * 3})
+    assert worse.overlap is not None
+    assert worse.overlap.mean == pytest.approx(-0.5)
+    assert any("disturb each other" in sentence for sentence in worse.sentences)
+
+
+def test_next_to_no_loading_has_no_overlap() -> None:
+    """A hundredth of the epoch tells nothing."""
+    found = made({"as_it_is": [1.0], "loading_free": [1.0], "loader_alone": [0.01]})
+    assert found.overlap is None
+
+
+def test_utilisation() -> None:
+    """The step's operations, by its time with loading free, of what the machine reaches."""
+    found = made(NOISY)
+    assert found.utilisation is None
+    found.flops_per_step, found.ceiling_flops_per_s = 1e9, 4e9
+    assert found.utilisation == pytest.approx(0.5)
+    assert any("50.00% of what a matrix product" in sentence for sentence in found.sentences)
+
+
+def test_without_a_length_a_thousand_steps_are_told() -> None:
+    """In place of an epoch."""
+    found = made(NOISY, steps=None)
+    assert found.epoch_s("as_it_is").mean == pytest.approx(1000)
+    assert "1,000 steps" in found.lines[0]
+    assert "1,000 steps take" in found.verdict["evidence"]
+
+
+def test_a_loop_hidden_behind_the_device_is_no_overhead() -> None:
+    """On a GPU the host runs ahead, unless it is almost all of the step."""
+    hidden = {**NOISY, "host_alone": [0.2] * 3, "loop_alone": [0.2] * 3}
+    assert "overhead" not in made(hidden, on_gpu=True).gains
+    assert made(hidden).gains["overhead"].mean == pytest.approx(2)
+    shown = {**hidden, "host_alone": [0.48] * 3}
+    assert made(shown, on_gpu=True).gains["overhead"].mean == pytest.approx(2)
+
+
+def of(step_s: float, wait_s: float, alone_s: float, jitter: float = 0.001) -> Diagnosis:
+    """A job whose steps take and wait so long, on a CPU of two cores."""
+    values = [step_s - jitter, step_s, step_s + jitter]
+    rounds = {"as_it_is": values, "loading_free": values, "loader_alone": [alone_s] * 3}
+    return made(rounds, wait_s=wait_s, cores=2)
+
+
+def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
+    """The same two jobs, in either order."""
+    slow, fast = of(1.0, 0.5, 0.5), of(0.4, 0.1, 0.1)
+    expected = "B is faster: an epoch takes 4.0"
+    assert compare(slow, fast, ("A", "B"))[0].startswith(expected)
+    assert compare(fast, slow, ("B", "A"))[0].startswith(expected)
+    forth, back = compare(slow, fast, ("A", "B")), compare(fast, slow, ("B", "A"))
+    assert "B waits 4.00 ± 0.00 s less for data than A" in forth
+    assert "A waits 4.00 ± 0.00 s longer for data than B" in back
+    for told in (forth, back):
+        assert re.search(r"the loader alone is 5[.0]* times as fast with B as with A", told[-1])
+
+
+def test_what_cannot_be_told_apart() -> None:
+    """Differences within the noise are no differences."""
+    one, other = of(1.0, 0.5, 0.5), made({"as_it_is": [1.01, 0.9, 1.1], "loader_alone": [0.5] * 3})
+    told = compare(one, other, ("A", "B"))
+    assert told[0].startswith("A and B cannot be told apart: an epoch takes 10.0")
+    assert "faster:" not in " ".join(told)
+
+
+def test_waiting_less_and_the_rest_longer() -> None:
+    """What loaders in other processes save, they take from training on the same cores."""
+    told = compare(of(1.0, 0.5, 0.5), of(0.9, 0.1, 0.3), ("0 workers", "2 workers"))
+    assert any("2 workers waits" in one and "less for data" in one for one in told)
+    assert any("apart from that 2 workers takes" in one and "longer than" in one for one in told)
+    assert any("share the 2 cores" in one for one in told)
+
+
+class Endless(torch.utils.data.IterableDataset[torch.Tensor]):
+    def __init__(self, delays: Kept) -> None:
+        self.delays = delays
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while True:
+            self.delays.at("dataset")
+            yield torch.zeros(4)
+
+
+def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pace is told by the thousand steps."""
+    clock = VirtualClock().install(monkeypatch)
+    delays = Kept(("dataset",), clock.spend)
+    fitting = planted.trainer(delays, tmp_path, [], max_steps=50, max_epochs=-1)
+    data = DataLoader(Endless(delays), batch_size=2)
+    found = trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+    assert found.epoch_steps is None
+    assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * delays.ns["dataset"] / 1e9)
+    assert found.verdict["kind"] == "input-bound"

@@ -29,7 +29,7 @@ lint: install
 	$(BIN)/mypy
 
 stress: install
-	$(BIN)/python -m pytest -m stress --timeout 1800
+	$(BIN)/python -m pytest -m stress --timeout 1800 -n 0
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -296,6 +296,8 @@ def _sizes(data: L.LightningDataModule) -> dict[str, int]:
 def _conclude(cfg: DictConfig, directory: Path) -> None:
     shown = _from_here(directory)
     log.info(f"record: {shown / FILE_NAME}")
+    for trace in sorted(directory.rglob("*.pt.trace.json")):
+        log.info(f"trace: {_from_here(trace)}")
     if has_curves(cfg):
         log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
 

@@ -16,6 +16,7 @@ from hpml.config import check, resolve
 from hpml.errors import UserError
 
 if TYPE_CHECKING:
+    from hpml.diagnosis.subject import Subject
     from hpml.worker_search import Found, Measured
 
 log = logging.getLogger("hpml")
@@ -95,17 +96,22 @@ def _measured(cfg: DictConfig, settings: Mapping[str, Any]) -> Measured:
 
 
 def measure(config: dict[str, Any], seconds: float) -> Measured:
-    """The loader alone, then the training end to end, for some seconds each.
-
-    Raises UserError for data of which an epoch is a single batch, and whatever the job raises.
-    """
+    """Measures a configuration's job: see `measure_subject`. Raises whatever the job raises."""
     from hpml.diagnosis.configured import subject_of
-    from hpml.diagnosis.subject import Change
-    from hpml.worker_search import Measured
 
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
-    subject = subject_of(cfg)
+    return measure_subject(subject_of(cfg), seconds)
+
+
+def measure_subject(subject: Subject, seconds: float) -> Measured:
+    """The loader alone, then the training end to end, for some seconds each.
+
+    Raises UserError for data of which an epoch is a single batch.
+    """
+    from hpml.diagnosis.subject import Change
+    from hpml.worker_search import Measured
+
     ahead = subject.batches_ahead()
     if subject.epoch_steps == 1:
         raise UserError(

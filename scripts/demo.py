@@ -42,7 +42,7 @@ def main() -> None:
     outputs = Path(os.environ.get("HPML_OUTPUTS", "outputs"))
     folder = outputs / "demo" / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     before = epoch_s(run(folder, "train", JOB))
-    diagnosed = run(folder, "diagnose", JOB, "diagnose.budget_s=25") / "diagnosis.json"
+    diagnosed = run(folder, "diagnose", JOB, "callbacks=none", "logger=none") / "diagnosis.json"
     (diagnosis,) = json.loads(diagnosed.read_text(encoding="utf-8"))["diagnoses"].values()
     predicted = diagnosis["epoch_s"]["loading_free"]["mean"]
     print(f"\npredicted: {diagnosis['verdict']['evidence']}")

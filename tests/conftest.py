@@ -3,6 +3,10 @@
 import hashlib
 import io
 import os
+
+# Two tests at a time: threads of each that wait for a core make all of them many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pickle
 import tarfile
 from collections.abc import Callable, Iterator

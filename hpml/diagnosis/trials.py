@@ -31,7 +31,9 @@ LOADER_ALONE = "loader_alone"
 BUDGET_S = 40.0
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)
-FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 2, 8, 400
+FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 2, 5, 400
+# The part of the budget for leaving out each callback in turn, where there are several.
+CALLBACKS_SHARE = 0.25
 PILOT_BATCHES = 3
 # A step of which every one more is a cost; what host and hooks take of it is looked at once.
 SLOW_S = 0.2
@@ -67,10 +69,9 @@ def run(jobs: Sequence["Trials"]) -> list[Diagnosis]:
             trials.run_round(number)
         took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
         if took_s > budget_s and number + 1 >= ROUNDS[-1]:
-            rounds = number + 1
             break
     for trials in jobs:
-        trials.try_callbacks(rounds)
+        trials.try_callbacks()
     return [trials.concluded() for trials in jobs]
 
 
@@ -127,7 +128,7 @@ class Trials:
             # else the workers are ahead all the time
             self._warm_up += ahead if alone.step_s > (pace.step_s - pace.wait_s) / 2 else 0
         for self.rounds in ROUNDS:
-            trial_s = self._budget_s / (self.rounds * self._in_a_round) - around_s
+            trial_s = self.rounds_budget_s / (self.rounds * self._in_a_round) - around_s
             steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
             if steps >= ENOUGH_STEPS:
                 break
@@ -146,14 +147,17 @@ class Trials:
             self._try(name, CHANGES[name], number)
         self.paces[LOADER_ALONE].append(self.subject.load(self._warm_up, self._steps, number))
 
-    def try_callbacks(self, rounds: int) -> None:
+    def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
+        until_ns = time.perf_counter_ns() + CALLBACKS_SHARE * self._budget_s * NS_PER_S
         names = self._callbacks()
         diagnosis = self.diagnosis()
         saved = diagnosis.saved_s("hooks_free")
         if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
             return
-        for number in range(rounds):
+        for number in range(ROUNDS[0]):
+            if number >= ROUNDS[-1] and time.perf_counter_ns() > until_ns:
+                return
             self._try("with_all", Change(), number)
             for name in names:
                 self._try(f"without_{name}", Change(without=name), number)
@@ -180,13 +184,12 @@ class Trials:
     @property
     def rounds_budget_s(self) -> float:
         """The part of the budget that is not for the callbacks' trials."""
-        return self._budget_s * (len(self._names()) + 1) / self._in_a_round
+        return self._budget_s * (1 - CALLBACKS_SHARE if self._callbacks() else 1)
 
     @property
     def _in_a_round(self) -> int:
-        """Trials, with the loader's, and with those of the callbacks as far as they are tried."""
-        callbacks = self._callbacks()
-        return len(self._names()) + 1 + (len(callbacks) + 1 if callbacks else 0)
+        """Trials, with the loader's."""
+        return len(self._names()) + 1
 
     def _steps_s(self, step_s: float) -> float:
         return (self._warm_up + self._steps + 1) * step_s

@@ -189,7 +189,7 @@ def one_diagnosis(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
         late = time.perf_counter() - begun - fits_s > trials.rounds_budget_s
         if late and number + 1 >= ROUNDS[-1]:
             break
-    trials.try_callbacks(number + 1)
+    trials.try_callbacks()
     found = trials.concluded()
     wall_s = time.perf_counter() - begun - fits_s
     before, after = (mean(fits[name]) for name in ("as_it_is", "changed"))

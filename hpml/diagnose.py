@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 import types
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from omegaconf import DictConfig
 
 from hpml import command_line, environment
 from hpml.cli import run_hydra
-from hpml.config import check, first_line
+from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
+from hpml.fingerprint import identifying, key_of
 from hpml.interrupt import signals_held
 
 if TYPE_CHECKING:
@@ -33,10 +35,12 @@ def main() -> None:
 
 def job(cfg: DictConfig) -> None:
     """Diagnoses a job, and the one of `diagnose.against` beside it; keeps `diagnosis.json`."""
-    against = shlex.split(str(cfg.diagnose.against or ""))
+    against = str(cfg.diagnose.against or "").split()
     configs = {"": cfg}
     if against:
         other = _compose(against)
+        if _identity(other) == _identity(cfg):
+            raise UserError(f"diagnose.against={' '.join(against)}: is so already")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for one in configs.values():
         check(one)
@@ -46,38 +50,38 @@ def job(cfg: DictConfig) -> None:
         from hpml.diagnosis.comparison import compare
         from hpml.diagnosis.trials import run
 
-    jobs = {name: _trials(one) for name, one in configs.items()}
-    found = dict(zip(jobs, run(list(jobs.values())), strict=True))
-    for name, diagnosis in found.items():
-        if name:
-            log.info(f"\n{name}")
-        for line in diagnosis.lines:
-            log.info(line)
-    sentences: list[str] = []
-    if against:
-        (a, first), (b, second) = found.items()
-        sentences = compare(first, second, (a, b))
-        log.info("")
-        for sentence in sentences:
-            log.info(sentence)
-    trace = _trace(cfg, next(iter(jobs.values())))
-    _keep(
-        Path(cfg.run_dir),
-        {
-            "command": command_line.typed(),
-            "environment": environment.describe(next(iter(jobs.values())).subject.device.type),
-            "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in found.items()},
-            "comparison": sentences,
-            "trace": trace,
-        },
-    )
+    with ExitStack() as stack:
+        jobs = {name: _trials(one, stack) for name, one in configs.items()}
+        found = dict(zip(jobs, run(list(jobs.values())), strict=True))
+        for name, diagnosis in found.items():
+            log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
+        sentences: list[str] = []
+        if against:
+            (a, first), (b, second) = found.items()
+            sentences = compare(first, second, (a, b))
+            log.info("\n".join(["", *sentences]))
+        subject = next(iter(jobs.values())).subject
+        _keep(
+            Path(cfg.run_dir),
+            {
+                "command": command_line.typed(),
+                "environment": environment.describe(subject.device.type),
+                "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in found.items()},
+                "comparison": sentences,
+            },
+        )
+        if cfg.trainer.profiler:
+            for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
+                log.info(f"{cfg.trainer.profiler} profile: {file}")
 
 
-def _trials(cfg: DictConfig) -> Trials:
+def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
+    """A job's trials, which the stack clears up after."""
     from hpml.build import setting_of
     from hpml.diagnosis.configured import subject_of
 
     subject = subject_of(cfg)
+    stack.callback(subject.close)
     from hpml.diagnosis.trials import Trials
 
     return Trials(subject, setting_of(cfg), cfg.diagnose.budget_s, log.info)
@@ -95,25 +99,21 @@ def _compose(against: list[str]) -> DictConfig:
         raise UserError(f"diagnose.against={' '.join(against)}: {first_line(error)}") from error
 
 
+def _identity(cfg: DictConfig) -> dict[str, Any]:
+    """What a job computes, and how: without the keys of this program."""
+    return {key: value for key, value in identifying(resolve(cfg)).items() if "diagnose" not in key}
+
+
 def _setting(cfg: DictConfig, against: list[str]) -> str:
     """What this job has where the other one has the overrides."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     choices, told = HydraConfig.get().runtime.choices, []
-    for key in (override.partition("=")[0] for override in against):
-        told.append(f"{key}={choices[key] if key in choices else OmegaConf.select(cfg, key)}")
+    for key in map(key_of, against):
+        value = choices[key] if key in choices else OmegaConf.select(cfg, key)
+        told.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
     return " ".join(told)
-
-
-def _trace(cfg: DictConfig, trials: Trials) -> str | None:
-    """The profiler's file, where one is asked for."""
-    if not cfg.trainer.profiler:
-        return None
-    files = trials.subject.profile(str(cfg.trainer.profiler), Path(cfg.run_dir).resolve())
-    for file in files:
-        log.info(f"{cfg.trainer.profiler} profile: {file}")
-    return str(files[0]) if files else None
 
 
 def _keep(directory: Path, found: dict[str, Any]) -> None:

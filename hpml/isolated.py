@@ -1,11 +1,14 @@
 """Calls a function in a fresh process, so that no measurement inherits another one's state."""
 
+import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,10 +25,12 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     Both have to be picklable. Raises UserError where it does, and RunFailedError with the other
     process's traceback for any other error, or for its death.
     """
-    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    forks = sys.platform.startswith("linux")  # elsewhere a fork of what torch has begun may fail
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload(PRELOADED)
+        atexit.unregister(_end_server)
+        atexit.register(_end_server)
     ours, theirs = context.Pipe()
     usual = multiprocessing.get_start_method()
     process = context.Process(target=_work, args=(usual, theirs, function, arguments))
@@ -46,6 +51,14 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if kind == "failed":
         raise RunFailedError(f"a measuring process failed:\n{result}")
     return result
+
+
+def _end_server() -> None:
+    """Waits for the server's end: else both take away its socket, and one finds it gone."""
+    with suppress(Exception):
+        from multiprocessing import forkserver
+
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def _work(

@@ -123,19 +123,19 @@ class Found(Timed):
     def sentences(self, now: int) -> list[str]:
         """Both answers, and what the recommended count saves beside the one that is set now."""
         best, fewest = self.best_loading, self.recommended
-        told = f"by loading alone {counted(best, 'worker')} is fastest, "
+        told = f"by loading alone {_workers(best)} fastest, "
         told += f"{in_s(self.loading_s(best))} an epoch"
         found = [told + _tied_with([n for n in self.tied_loading if n != best])]
         fastest = min(self.measured, key=lambda count: self.epoch_s(count).mean)
-        told = f"end to end {counted(fewest, 'worker')}"
-        told += " is fastest" if fewest == fastest else f" is enough: tied with {fastest}"
+        told = f"end to end {_workers(fewest)}"
+        told += " fastest" if fewest == fastest else f" enough: tied with {fastest}"
         told += f", {in_s(self.epoch_s(fewest))} an epoch of training"
         found.append(told + _tied_with([n for n in self.tied if n not in (fewest, fastest)]))
         noise = (self.epoch_s(fewest).half_width or 0.0) / self.epoch_s(fewest).mean
         if noise > NOISY:
             found.append(
-                f"the rounds differ by {noise:.0%}: other work on this machine? Search again when "
-                "it is quiet"
+                f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
+                "when it is quiet"
             )
         if self.rounds == 1:
             found.append("one round is too few to tell a difference from chance")
@@ -143,8 +143,11 @@ class Found(Timed):
             gain, share = self.gain_s(now), self.gain_s(now).mean / self.epoch_s(now).mean
             sure = gain.half_width is not None and gain.mean > gain.half_width
             doubt = "" if sure else ", which may be chance"
+            saves = "saves" if gain.mean >= 0 else "costs"
+            size = in_s(Estimate(abs(gain.mean), gain.half_width, gain.n))
             found.append(
-                f"beside data.num_workers={now} it saves {in_s(gain)} an epoch ({share:.0%}){doubt}"
+                f"beside data.num_workers={now} that {saves} {size} an epoch "
+                f"({abs(share):.0%}){doubt}"
             )
         return found
 
@@ -246,6 +249,11 @@ def _tied(times: Mapping[int, list[float]]) -> list[int]:
         for count, standing in zip(times, found, strict=True)
         if standing in ("best", "tied") or means[count] <= close
     )
+
+
+def _workers(count: int) -> str:
+    """`1 worker is`, `2 workers are`."""
+    return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'}"
 
 
 def _tied_with(others: Sequence[int]) -> str:

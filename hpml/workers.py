@@ -24,6 +24,7 @@ log = logging.getLogger("hpml")
 FILE_NAME = "workers.json"
 KEY = "data.num_workers"
 WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
+BURSTS = 3
 STEPS_TOLD = 1000  # where no end of an epoch is known
 # What `workers.also` may name, and the values that are tried of it.
 ALSO: Mapping[str, tuple[Any, ...]] = {
@@ -80,6 +81,9 @@ def _refuse(cfg: DictConfig) -> None:
             "data.pipeline=device: loads nothing in workers; give per_sample or batched"
         )
     unknown = [name for name in cfg.workers.also or [] if name not in ALSO]
+    unknown += [
+        f"{name}: data has no such key" for name in cfg.workers.also or [] if name not in cfg.data
+    ]
     if unknown:
         raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
 
@@ -118,16 +122,23 @@ def measure_subject(subject: Subject, seconds: float) -> Measured:
             "an epoch is a single batch: nothing is loaded ahead; "
             "give more data, or a smaller data.batch_size"
         )
-    pilot = subject.load(ahead + WARM_UP, FEWEST_STEPS, seed=0)
-    alone = subject.load(ahead + WARM_UP, _steps(seconds, pilot.step_s), seed=1)
+    pilot = subject.load(ahead + WARM_UP, ahead + FEWEST_STEPS, seed=0)
+    # workers on few cores finish in bursts: of several of these the mean is right
+    steps = max(_steps(seconds, pilot.step_s), BURSTS * ahead)
+    alone = subject.load(ahead + WARM_UP, steps, seed=1)
     whole = subject.fit(Change(), 1, FEWEST_STEPS, seed=0)
     if FEWEST_STEPS * whole.step_s < seconds:
         # a step much slower than that finds its batch ready from the beginning
-        warm_up = WARM_UP + (ahead if alone.step_s > whole.step_s / 2 else 0)
-        whole = subject.fit(Change(), warm_up, _steps(seconds, whole.step_s), seed=1)
-    steps, start_s = subject.epoch_steps, alone.start_s or 0.0
-    if steps is None:
-        steps, start_s = STEPS_TOLD, 0.0
+        waits = alone.step_s > whole.step_s / 2
+        slowest_s = max(whole.step_s, alone.step_s)
+        warm_up, steps = WARM_UP, _steps(seconds, slowest_s)
+        if waits:
+            warm_up, steps = warm_up + ahead, max(steps, BURSTS * ahead)
+        whole = subject.fit(Change(), warm_up, steps, seed=1)
+    start_s = alone.start_s or 0.0
+    if subject.epoch_steps is None:
+        return Measured(STEPS_TOLD * alone.step_s, STEPS_TOLD * whole.step_s)
+    steps = subject.epoch_steps
     return Measured(start_s + steps * alone.step_s, start_s + steps * whole.step_s)
 
 

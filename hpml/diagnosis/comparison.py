@@ -30,26 +30,28 @@ def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[st
         _part(f"apart from that {b} takes", "than", rest, a, ("less", "longer")),
     ]
     sentences += [part for part in parts if part]
-    if _is_told(rest) and _is_told(waited) and rest.mean * waited.mean < 0:
+    workers = one.setting.num_workers, other.setting.num_workers
+    shared = workers[0] != workers[1] and any(workers)
+    if shared and _is_told(rest) and _is_told(waited) and rest.mean * waited.mean < 0:
         cores = one.setting.cores
         where = "" if one.setting.on_gpu else f" the {cores} cores" if cores else " the processor"
         if where:
             sentences.append(
                 "what one of them saves by waiting less, the other saves in the rest: loading in "
-                f"processes of its own and training share{where}"
+                f"processes of its own and training likely share{where}"
             )
     return sentences + _about_loaders(one, other, names)
 
 
 def _about_loaders(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[str]:
     """How much faster one of the two loads, where nothing is done with its batches."""
-    loads = [[pace.step_s for pace in d.paces["loader_alone"]] for d in (one, other)]
+    loads = [_epochs(diagnosis, "loader_alone") for diagnosis in (one, other)]
     known = [estimate(steps) for steps in loads]
     difference = _difference(*loads)
     if not (known[0] and known[1] and min(known[0].mean, known[1].mean) > 0):
         return []
     if not _is_told(difference):
-        return [f"the loader alone is as fast with {names[0]} as with {names[1]}"]
+        return [f"the loader alone cannot be told apart: {in_s(known[0])} and {in_s(known[1])}"]
     ratio = known[0].mean / known[1].mean
     slow, fast = names if ratio > 1 else names[::-1]
     return [
@@ -57,9 +59,9 @@ def _about_loaders(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> 
     ]
 
 
-def _epochs(diagnosis: Diagnosis) -> list[float]:
+def _epochs(diagnosis: Diagnosis, trial: str = AS_IT_IS) -> list[float]:
     start_s = diagnosis.start_s
-    return [start_s + diagnosis.steps * pace.step_s for pace in diagnosis.paces[AS_IT_IS]]
+    return [start_s + diagnosis.steps * pace.step_s for pace in diagnosis.paces[trial]]
 
 
 def _waits(diagnosis: Diagnosis) -> list[float]:

@@ -11,6 +11,7 @@ from hpml.report.statistics import Estimate
 from hpml.report.statistics import trimmed_estimate as estimate
 from hpml.timing.advice import UNKNOWN, Setting, advise
 from hpml.timing.verdict import LEAST_MARGIN
+from hpml.units import counted
 
 AS_IT_IS = "as_it_is"
 TITLES = {
@@ -46,6 +47,7 @@ class Diagnosis:
     Attributes:
         paces: of each trial, one a round; with callbacks, of `with_all` and `without_NAME` too.
         epoch_steps: training batches an epoch; None where only the loader knows.
+        trial_steps: that were measured in each trial.
         setting: what the advice has to know.
         notes: what could not be done, in sentences.
         flops_per_step: forward and backward; None where it was not counted.
@@ -54,6 +56,7 @@ class Diagnosis:
 
     paces: Mapping[str, Sequence[Pace]]
     epoch_steps: int | None
+    trial_steps: int = 0
     setting: Setting = UNKNOWN
     notes: list[str] = field(default_factory=list)
     flops_per_step: float | None = None
@@ -155,10 +158,11 @@ class Diagnosis:
         told = lead.mean > max(LEAST_MARGIN * whole.mean, lead.half_width or 0.0)
         if not told:
             evidence = "; ".join(self._proof(cause) for cause in (first, *others))
-            advice = "More than one cause counts: change one setting at a time, and compare"
+            advice = "No single cost stands out: change one setting at a time, and compare"
             return self._as_verdict("inconclusive", evidence, advice)
         start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
-        advice = advise(first, self.setting, self._largest_of_overhead(), start_share)
+        largest = self._largest_of_overhead()
+        advice = advise(first, self.setting, largest, start_share, of="the overhead")
         return self._as_verdict(f"{first}-bound", self._proof(first), advice)
 
     @property
@@ -183,7 +187,8 @@ class Diagnosis:
         overlap = self.overlap
         if overlap is not None and (overlap.half_width or 0.0) < MOST_UNSURE:
             told.append(
-                f"loading and computing overlap by {max(0.0, overlap.mean):.0%} of the shorter one"
+                f"loading and computing overlap by {min(1.0, max(0.0, overlap.mean)):.0%} of the "
+                "shorter one"
                 if overlap.mean > -LEAST_MARGIN
                 else "loading and computing disturb each other: together they take "
                 f"{-overlap.mean:.0%} of the shorter one longer than one after the other"
@@ -208,6 +213,7 @@ class Diagnosis:
         verdict = self.verdict
         of_it = "  training alone, without validation and checkpoints"
         of_it += f"; {self.steps:,} steps; ± is a 95 % interval over {self._rounds} rounds"
+        of_it += f" of {counted(self.trial_steps, 'step')}: what comes less often is not seen"
         told = [*table, of_it, *self.sentences]
         return [*told, f"{verdict['kind']}: {verdict['evidence']}", f"  {verdict['advice']}"]
 
@@ -218,6 +224,7 @@ class Diagnosis:
         """For JSON: figures, sentences and the verdict."""
         return {
             "epoch_steps": self.epoch_steps,
+            "trial_steps": self.trial_steps,
             "epoch_s": {t: asdict(self.epoch_s(t)) for t in TITLES if t in self.paces},
             "saved_s": {cause: asdict(gain) for cause, gain in self.gains.items()},
             "waited_s": asdict(self.waited_s),
@@ -238,8 +245,19 @@ class Diagnosis:
         return len(self.paces[AS_IT_IS])
 
     def _epochs(self, trial: str) -> list[float]:
-        start_s = self.start_s if trial in WITH_LOADING else 0.0
-        return [self.steps * pace.step_s + start_s for pace in self.paces[trial]]
+        starts = self._starts if trial in WITH_LOADING else [0.0] * self._rounds
+        pairs = zip(self.paces[trial], starts, strict=False)
+        return [self.steps * pace.step_s + start_s for pace, start_s in pairs]
+
+    @property
+    def _starts(self) -> list[float]:
+        """What the loader's start adds to an epoch, in each round."""
+        by_round = []
+        for number in range(self._rounds):
+            alone = self.paces.get("loader_alone", ())[number:]
+            start_s = alone[0].start_s if alone else None
+            by_round.append(self.start_s if start_s is None else start_s)
+        return by_round if self.epoch_steps else [0.0] * self._rounds
 
     def _saved(self, trial: str) -> list[float]:
         return [a - b for a, b in zip(self._epochs(AS_IT_IS), self._epochs(trial), strict=False)]
@@ -251,9 +269,24 @@ class Diagnosis:
         }
         if "loop_alone" in self.paces and self._host_counts:
             hooks = found.get("overhead", [0.0] * self._rounds)
-            loop = self._epochs("loop_alone")
-            found["overhead"] = [a + b for a, b in zip(hooks, loop, strict=False)]
+            found["overhead"] = [
+                gain + max(0.0, min(loop, whole - gain - hidden))
+                for gain, loop, whole, hidden in zip(
+                    hooks,
+                    self._epochs("loop_alone"),
+                    self._epochs(AS_IT_IS),
+                    self._behind_workers,
+                    strict=False,
+                )
+            ]
         return found
+
+    @property
+    def _behind_workers(self) -> list[float]:
+        """The least that an epoch takes however fast the rest is: where workers load, loading."""
+        if self.setting.num_workers and "loader_alone" in self.paces:
+            return self._epochs("loader_alone")
+        return [0.0] * self._rounds
 
     @property
     def _host_counts(self) -> bool:
@@ -266,12 +299,12 @@ class Diagnosis:
         """The callback that costs most, or Lightning's loop, and its share of the overhead."""
         whole = self.gains["overhead"].mean if "overhead" in self.gains else 0.0
         costs = {name: cost.mean for name, cost in self.callbacks.items()}
-        if "loop_alone" in self.paces:
+        if "loop_alone" in self.paces and self._host_counts:
             costs["loop"] = self.epoch_s("loop_alone").mean
         hooks = self.saved_s("hooks_free")
         if hooks is not None:
             of_callbacks = sum(cost.mean for cost in self.callbacks.values())
-            costs["hooks of the module"] = hooks.mean - of_callbacks
+            costs["hooks and schedulers of the module"] = hooks.mean - of_callbacks
         if not costs or whole <= 0:
             return None
         name = max(costs, key=lambda name: costs[name])
@@ -285,7 +318,7 @@ class Diagnosis:
             pairs = zip(self._epochs(AS_IT_IS), self._gains()[cause], strict=False)
             left = estimate([whole - gain for whole, gain in pairs])
             assert left is not None
-            title = "without callbacks, loggers, hooks and Lightning's loop"
+            title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
         else:
             left, title = self.epoch_s(trial), TITLES[trial]
         return f"{title} {what} {in_s(left)} instead of {in_s(whole)}"

@@ -131,14 +131,20 @@ class PacedLoader:
         return Pace(step / NS_PER_S, usual / NS_PER_S, start_s)
 
 
-def loading_pace(loader: PacedLoader) -> Pace:
-    """The loader alone: nothing is done with its batches. An epoch's start is measured apart."""
+def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
+    """The loader alone: nothing is done with its batches. An epoch's start is measured apart.
+
+    Of the batches that workers have loaded `ahead`, and that a new epoch waits for, a whole epoch
+    would have left none: their time is taken off.
+    """
     for _ in loader:
         pass
     pace = loader.pace
     begun_ns = time.perf_counter_ns()
-    next(iter(loader.loader))
-    start_s = max(0.0, (time.perf_counter_ns() - begun_ns) / NS_PER_S - pace.wait_s)
+    batches = iter(loader.loader)
+    next(batches)
+    took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
+    start_s = max(0.0, took_s - pace.wait_s - ahead * pace.step_s)
     return Pace(pace.step_s, pace.wait_s, start_s)
 
 

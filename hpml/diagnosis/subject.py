@@ -36,6 +36,7 @@ from lightning.pytorch.profilers import (
 )
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpml.diagnosis.pace import Pace, PacedLoader, loading_pace
@@ -121,6 +122,11 @@ class Subject:
             if isinstance(data, L.LightningDataModule):
                 self._data = copy.copy(data)
             self.callbacks = self._callbacks(module)
+        self._weights = {
+            name: value.detach().clone()
+            for name, value in self._module.state_dict(keep_vars=True).items()
+            if isinstance(value, torch.Tensor) and not is_lazy(value)
+        }
         self._raw: list[Any] = []  # batches as they are loaded
         self._moved: list[Any] = []  # and as the training step gets them
         self._changes_batches = False
@@ -161,8 +167,19 @@ class Subject:
         """How many batches the loader's workers keep ready."""
         with self._trial(0) as folder:
             loader = self._own_loader(self._trainer(Change(), {}, folder), self._module, self._data)
-        each = getattr(loader, "prefetch_factor", None) or 2
-        return int(getattr(loader, "num_workers", 0) * each)
+        return sum(one.num_workers * (one.prefetch_factor or 0) for one in _data_loaders(loader))
+
+    @property
+    def num_workers(self) -> int:
+        """Of all loaders, once one was made."""
+        return sum(one.num_workers for one in _data_loaders(self.loader))
+
+    def close(self) -> None:
+        """Lets go of copies, batches and workers, which may hold much of a device's memory."""
+        _end_workers(self.loader)
+        self._raw, self._moved, self.loader = [], [], None
+        self._module = self._data = None
+        self.callbacks = {}
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
         """The loader alone."""
@@ -170,7 +187,12 @@ class Subject:
             module, data = self._module, self._data
             trainer = self._trainer(Change(), {}, folder)
             loader = self._own_loader(trainer, module, data)
-            return loading_pace(PacedLoader(loader, warm_up, measured, self.epoch_steps))
+            ahead = sum(o.num_workers * (o.prefetch_factor or 0) for o in _data_loaders(loader))
+            try:
+                paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
+                return loading_pace(paced, ahead)
+            finally:
+                _end_workers(loader)
 
     def fit(self, change: Change, warm_up: int, measured: int, seed: int) -> Pace:
         """A short fit without validation and checkpoints. Raises what the job raises."""
@@ -203,6 +225,7 @@ class Subject:
                 room -= _bytes_in(batch)
                 if room < 0:
                     break
+            _end_workers(loader)
         if not self.takes_iterator:
             with self._trial(seed) as folder:
                 self._fit(Change(loading=True), 0, len(self._raw), folder, keeping=True)
@@ -267,6 +290,8 @@ class Subject:
             # at the end of the epoch, say for want of validation
             if not (made and made[0].is_over):
                 raise
+        finally:
+            _end_workers(made[0].loader if made else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
         if not made[0].is_over:
             raise UserError(
@@ -320,6 +345,10 @@ class Subject:
 
     def _altered(self, change: Change) -> Any:
         """The module without what a trial does without: a copy that shares all of its parts."""
+        with torch.no_grad():  # what one trial has learnt, and lost, is not the next one's
+            for name, value in self._module.state_dict(keep_vars=True).items():
+                if isinstance(value, torch.Tensor) and name in self._weights:
+                    value.copy_(self._weights[name])
         module = copy.copy(self._module)
         module.__dict__ = {
             key: dict(value) if key in ("_parameters", "_buffers", "_modules") else value
@@ -393,7 +422,7 @@ class Subject:
             name = type(callback).__name__
             if name in found:
                 name = f"{name} ({sum(other.startswith(name) for other in found) + 1})"
-            found[name] = _copied(callback, {id(self.trainer): None, id(module): None})
+            found[name] = _copied(callback, {id(self.trainer): None, id(module): self._module})
         return found
 
     def _loggers(self, folder: Path, silent: bool) -> list[Any]:
@@ -542,6 +571,26 @@ def _with_workers_of_its_own(data: Any) -> Any:
     return loader
 
 
+def _data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
+    """torch's loaders among a job's, wherever they are."""
+    if isinstance(data, DataLoader):
+        yield data
+    elif isinstance(data, _Combined):
+        yield from _data_loaders(data.loader.flattened)
+    elif isinstance(data, list):
+        for one in data:
+            yield from _data_loaders(one)
+
+
+def _end_workers(data: Any) -> None:
+    """Those that persist would still load when the next trial has begun."""
+    for loader in _data_loaders(data):
+        iterator: Any = loader._iterator
+        loader._iterator = None
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+
 def _one_loader(data: Any) -> Any:
     """A loader as it is; several as Lightning combines them, without its numbers beside a batch."""
     if isinstance(data, Mapping | list | tuple):
@@ -636,10 +685,11 @@ def _left_as_it_was(data: Any) -> Iterator[None]:
     """Restores the random state, and hides what is printed, logged and warned meanwhile."""
     disabled = logging.root.manager.disable
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     resets = list(_resets(data, set()))
     with (
-        Path(os.devnull).open("w") as nowhere,
+        Path(os.devnull).open("w", encoding="utf-8", errors="replace") as nowhere,
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
         warnings.catch_warnings(),
@@ -654,5 +704,7 @@ def _left_as_it_was(data: Any) -> Iterator[None]:
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
             torch.cuda.set_rng_state_all(of_gpus)
+            if of_mps is not None:
+                torch.mps.set_rng_state(of_mps)
             for reset in resets:
                 reset()

@@ -1,9 +1,10 @@
 """Which trials there are, how long each is, and in which order they run."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import lightning as L
@@ -50,8 +51,8 @@ def diagnose(
     say: Callable[[str], None] = print,
 ) -> Diagnosis:
     """Proves where the time of a training goes: see `hpml.diagnose`."""
-    trials = Trials(Subject(trainer, module, data), None, budget_s, say)
-    return run([trials])[0]
+    with closing(Subject(trainer, module, data)) as subject:
+        return run([Trials(subject, None, budget_s, say)])[0]
 
 
 def run(jobs: Sequence["Trials"]) -> list[Diagnosis]:
@@ -127,14 +128,15 @@ class Trials:
             alone = subject.load(self._warm_up, FEWEST_STEPS + ahead, seed=0)
             # else the workers are ahead all the time
             self._warm_up += ahead if alone.step_s > (pace.step_s - pace.wait_s) / 2 else 0
+            step_s = max(step_s, alone.step_s)  # which the first steps of a fit do not show
         for self.rounds in ROUNDS:
             trial_s = self.rounds_budget_s / (self.rounds * self._in_a_round) - around_s
             steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
             if steps >= ENOUGH_STEPS:
                 break
-        accumulated = subject.trainer.accumulate_grad_batches
-        steps = min(MOST_STEPS, max(FEWEST_STEPS, steps))
-        self._steps = -(-steps // accumulated) * accumulated
+        # workers finish in bursts, and optimizers step once in a while
+        whole = math.lcm(subject.trainer.accumulate_grad_batches, max(1, subject.num_workers))
+        self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
         if self._steps > PILOT_BATCHES:
             subject.keep_batches(self._steps, seed=0)
         what = f"{self.rounds} rounds of {counted(self._in_a_round, 'trial')}"
@@ -167,6 +169,7 @@ class Trials:
         return Diagnosis(
             paces=dict(self.paces),
             epoch_steps=self.subject.epoch_steps,
+            trial_steps=self._steps,
             setting=self._setting or setting_of(self.subject.trainer, self.subject.loader),
             notes=list(self.subject.notes),
         )
@@ -178,7 +181,8 @@ class Trials:
         diagnosis.flops_per_step = flops_per_step(subject)
         if diagnosis.flops_per_step is not None:
             precision = str(subject.trainer.precision)
-            diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
+            with suppress(RuntimeError):  # a GPU that is full
+                diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
         return diagnosis
 
     @property
@@ -196,7 +200,7 @@ class Trials:
 
     def _callbacks(self) -> list[str]:
         names = [] if "hooks_free" in self._dropped else self.subject.callback_names
-        return names[:MOST_CALLBACKS] if len(names) > 1 else []
+        return names[:MOST_CALLBACKS]
 
     def _names(self) -> list[str]:
         """Of the trials that can tell something of this job."""

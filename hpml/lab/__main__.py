@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from hpml import environment, isolated
 from hpml.cli import run_hydra
-from hpml.config import check, resolve
+from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
-from hpml.interrupt import Interrupted
-from hpml.lab.parts import PARTS
-from hpml.lab.plan import RESERVE, Pilot, Plan, pilot
-from hpml.lab.tasks import LAB_FILE, Task, Tasks, chosen_parts
-from hpml.records import now
+from hpml.fingerprint import identifying, key_of
+from hpml.interrupt import JOB, Interrupted
+from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
+from hpml.lab.plan import Pilot, Plan, look_at_data, pilot, usable_s
+from hpml.lab.state import State
+from hpml.lab.tasks import Task, Tasks, chosen_parts, write_whole
 from hpml.sweep.folder import NOT_IN_A_NAME
 from hpml.sweep.process import JobProcess
 from hpml.units import duration_in_words
@@ -41,120 +41,74 @@ def main() -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """Plans, runs what is not done yet, and writes the report over all machines' results."""
+    """Plans, runs what is not done yet, and writes the report over all machines' results.
+
+    Raises UserError for wrong input, also where a part finds it, and where nothing can be written.
+    """
     begun = time.monotonic()
-    _check(cfg)
-    if busy := environment.warning_of_others():
-        log.warning(f"warning: {busy}")
-    overrides = _overrides()
-    pilots = _pilots(cfg, Tasks(cfg, overrides, Path(), []))
-    machine = next(iter(pilots.values())).environment
-    folder = Path(cfg.run_dir) / _slug(machine)
-    tasks = Tasks(cfg, overrides, folder, list(pilots))
-    state = _State(folder, tasks, cfg)
-    plan = Plan.of_lab(cfg, tasks, pilots, state.limit, state.is_planned)
-    budget_s = None if cfg.lab.budget_min is None else (1 - RESERVE) * 60 * cfg.lab.budget_min
-    if budget_s is not None and not state.is_planned:
-        plan.fit(budget_s)
-    for line in plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}"):
-        log.info(line)
-    if cfg.lab.dry_run:
-        return
-    failed: list[str] = []
-    with state.locked():
-        state.keep(environment=machine, pilots={name: asdict(one) for name, one in pilots.items()})
-        try:
-            tasks.worker_rounds = plan.rounds
-            failed += _run_all(tasks.before_training(), state)
-            if budget_s is not None and not state.is_planned:  # what is left is known better now
-                plan.fit_trainings(budget_s - (time.monotonic() - begun))
-            tasks.limit = plan.limit
-            state.keep(is_planned=True, limit=plan.limit, budget_min=cfg.lab.budget_min)
-            failed += _run_all(tasks.training(), state)
-        except Interrupted:
-            _report(Path(cfg.run_dir))
-            log.error("interrupted; the same command goes on from here")  # noqa: TRY400
-            raise
-    _report(Path(cfg.run_dir))
-    log.info(f"took {duration_in_words(time.monotonic() - begun)}")
+    with _told(Path(cfg.run_dir)):
+        _check(cfg)
+        if busy := environment.warning_of_others():
+            log.warning(f"warning: {busy}")
+        machine = isolated.call(environment.describe)
+        tasks = Tasks(cfg, _overrides(), Path(cfg.run_dir) / _slug(machine), _devices(cfg))
+        state = State(str(cfg.lab.name), tasks, _settings(tasks))
+        with nullcontext() if cfg.lab.dry_run else state.locked():
+            tasks.limit, tasks.num_workers = state.limit, state.num_workers
+            pilots = _pilots(tasks, state.pilots)
+            plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
+            if cfg.lab.budget_min is not None:
+                plan.fit(cfg.lab.budget_min)
+            for line in (
+                *plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}"),
+                *_kept(cfg, tasks, plan),
+            ):
+                log.info(line)
+            if cfg.lab.dry_run:
+                return
+            state.keep_pilots(pilots)
+            failed = _run_all(cfg, tasks, state, plan, begun)
+        log.info(f"took {duration_in_words(time.monotonic() - begun)}")
     if failed:
         log.error(f"failed: {', '.join(failed)}")
         sys.exit(1)
 
 
-class _State:
-    """What the lab knows of its work on this machine, in a file.
-
-    Raises UserError where the lab of this name was begun with another command line.
-    """
-
-    def __init__(self, folder: Path, tasks: Tasks, cfg: DictConfig) -> None:
-        self.folder = folder
-        self._file = folder / LAB_FILE
-        self._lock = FileLock(folder / ".lock")
-        self._name = cfg.lab.name
-        try:
-            self._known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {
-                "started_at": now(),
-                "typed": tasks.typed,
-                "common": tasks.common,
-                "has_norm": tasks.has_norm,
-                "commands": {},
-            }
-        before = self._known.get("common", [])
-        if before != tasks.common:
-            differ = sorted(set(before) ^ set(tasks.common))
-            raise UserError(
-                f"lab.name={self._name}: was begun with other settings here "
-                f"({', '.join(differ)}); give another name"
-            )
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether the length of the trainings is decided."""
-        return bool(self._known.get("is_planned"))
-
-    @property
-    def limit(self) -> int | None:
-        """Of training batches an epoch, as it was decided."""
-        return self._known.get("limit")
-
-    def locked(self) -> FileLock:
-        """The folder for this process alone. Raises UserError where another lab is in it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"lab.name={self._name}: another lab is at work in {self.folder}"
-            ) from error
-        except OSError as error:
-            raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
-        return self._lock
-
-    def keep(self, **facts: Any) -> None:
-        """Writes facts down."""
-        self._known |= facts
-        self._file.write_text(json.dumps(self._known, indent=1) + "\n", encoding="utf-8")
-
-    def begins(self, task: Task) -> None:
-        """Writes a task's command down, for the report."""
-        commands = self._known["commands"]
-        self.keep(commands=commands | {task.key: task.command})
+def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: float) -> list[str]:
+    """Runs what is not done, and writes the report, however that ends; what failed."""
+    try:
+        tasks.worker_rounds = plan.rounds
+        if WORKERS in plan.has - plan.done:
+            state.keep(rounds=[plan.rounds, plan.all_rounds])
+        failed = _run_each(tasks.before_training(), state)
+        if WORKERS in failed and tasks.trainings:
+            return [*failed, f"so no {TRAINING}: it waits for the number of workers"]
+        if not plan.is_fixed:
+            if cfg.lab.budget_min is not None:  # what is left of it is known better now
+                plan = Plan.of_lab(cfg, tasks, plan.pilots, is_fixed=False)
+                plan.fit_trainings(usable_s(cfg.lab.budget_min) - (time.monotonic() - begun))
+            tasks.limit, tasks.num_workers = plan.limit, tasks.best
+            state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
+        return failed + _run_each(tasks.training(), state)
+    except Interrupted:
+        log.error("interrupted; the same command goes on from here")  # noqa: TRY400
+        raise
+    finally:
+        _report(Path(cfg.run_dir))
 
 
-def _run_all(tasks: Iterable[Task], state: _State) -> list[str]:
+def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
     """Runs what is not done; the names of what failed."""
     failed = []
     for task in tasks:
-        state.begins(task)
-        if task.result is not None and task.result.exists():
+        if task.is_done:
             continue
+        state.begins(task)
         log.info(f"\n{', '.join(task.parts).upper()}: {task.command}")
         if not _run(task, state.folder):
-            failed.append(task.name)
+            failed.append(task.key)
+            if task.name == WORKERS:  # whose answer all the others need
+                break
     return failed
 
 
@@ -164,10 +118,10 @@ def _run(task: Task, folder: Path) -> bool:
     Raises UserError where the command found its input wrong, and Interrupted after a signal, when
     it has ended.
     """
-    if task.output is not None:
-        return _print_to(task.output, task)
     directory = folder / "logs" / task.key
     directory.mkdir(parents=True, exist_ok=True)
+    if task.output is not None:
+        return _print_to(task.output, task, directory)
     process = JobProcess(task.to_start, directory, shown=True, environment={})
     try:
         while (exit_code := process.poll()) is None:
@@ -181,19 +135,34 @@ def _run(task: Task, folder: Path) -> bool:
     finally:
         process.clear()
     if exit_code == 2:
-        raise UserError(f"{', '.join(task.parts)} could not begin: {process.tail}")
+        why = process.tail.strip().rpartition("\n")[2].removeprefix("error: ")
+        raise UserError(f"{', '.join(task.parts)} could not begin: {why}")
     if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
         raise Interrupted(-exit_code)
     return exit_code == 0
 
 
-def _print_to(file: Path, task: Task) -> bool:
+def _print_to(file: Path, task: Task, directory: Path) -> bool:
     """One short command, whose standard output a file keeps; whether it completed."""
-    done = subprocess.run(task.to_start, stdout=subprocess.PIPE, check=False)
-    if done.returncode == 0:
+    process = subprocess.Popen(
+        task.to_start,
+        stdin=subprocess.PIPE,  # which closes with this process, and ends the other
+        stdout=subprocess.PIPE,
+        env=os.environ | {JOB: str(directory.resolve())},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process:
+        try:
+            printed = process.stdout.read()
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(done.stdout)
-    return done.returncode == 0
+        write_whole(file, printed.decode())
+    return process.returncode == 0
 
 
 def _check(cfg: DictConfig) -> None:
@@ -208,33 +177,78 @@ def _check(cfg: DictConfig) -> None:
     if not chosen_parts(cfg):
         raise UserError("lab.parts=[]: give some of " + ", ".join(PARTS))
     for override in _overrides():
-        if override.startswith("optimizer="):
+        if key_of(override) == "optimizer":
             raise UserError(f"{override}: the lab compares five optimizers; leave it out")
+    if (cfg.trainer.max_epochs or 0) < 1:
+        raise UserError(
+            f"trainer.max_epochs={cfg.trainer.max_epochs}: the lab plans by it; give at least 1"
+        )
 
 
-def _pilots(cfg: DictConfig, tasks: Tasks) -> dict[str, Pilot]:
-    """A few steps on each device that trains: the one that is asked for, or all that are here."""
+def _devices(cfg: DictConfig) -> list[str]:
+    """The device that is asked for, or those that are here; the first one trains."""
     if cfg.device != "auto":
-        devices = [cfg.device]
-    else:
-        here = [name for name in ("gpu", "mps") if name in environment.probe_devices()]
-        devices = [*here, "cpu"] if "c5" in tasks.chosen else [*here, "cpu"][:1]
-    log.info(f"a few steps are measured on {' and '.join(devices)}")
+        return [cfg.device]
+    there = environment.probe_devices()
+    devices = [*(name for name in ("gpu", "mps") if name in there), "cpu"]
+    return devices if "c5" in chosen_parts(cfg) else devices[:1]
+
+
+def _pilots(tasks: Tasks, known: dict[str, Pilot]) -> dict[str, Pilot]:
+    """A few steps on each device, of those that are not known yet."""
+    unknown = [device for device in tasks.devices if device not in known]
+    if unknown:
+        log.info(f"a few steps are measured on {' and '.join(unknown)}")
+        isolated.call(look_at_data, _composed([*tasks.common, *tasks.to_verify]))
     found = {}
-    for device in devices:
+    for device in unknown:
         begun = time.monotonic()
-        one: Pilot = isolated.call(pilot, _composed(tasks.common, device))
+        one: Pilot = isolated.call(pilot, _composed([*tasks.common, f"device={device}"]))
         # what the other process took besides: its start
-        around_s = time.monotonic() - begun - (one.steps_s)
-        found[device] = one.starting_in(around_s)
-    return found
+        found[device] = one.starting_in(time.monotonic() - begun - one.steps_s)
+    return {device: (known | found)[device] for device in tasks.devices}
 
 
-def _composed(common: Sequence[str], device: str) -> dict[str, Any]:
-    """A training's configuration, resolved."""
+def _settings(tasks: Tasks) -> dict[str, Any]:
+    """Of all trainings. Raises UserError for one that no training could have."""
+    given = any(key_of(word).startswith("optimizer.") for word in _overrides())
+    for optimizer in OPTIMIZERS if given and "c6" in tasks.chosen else ():
+        _composed([*tasks.common, f"optimizer={optimizer}"])  # which may not have that key
+    return identifying(_composed(tasks.common))
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """A training's configuration, checked and resolved."""
     import hydra
+    from hydra.errors import HydraException
 
-    return resolve(hydra.compose("train", [*common, f"device={device}"]))
+    try:
+        cfg = hydra.compose("train", list(overrides))
+    except HydraException as error:
+        raise UserError(f"{overrides[-1]}: {first_line(error)}") from error
+    check(cfg)
+    return resolve(cfg)
+
+
+def _kept(cfg: DictConfig, tasks: Tasks, plan: Plan) -> Iterator[str]:
+    """What trainings take over from those before, for all of them are compared."""
+    if plan.is_fixed and tasks.trainings:
+        if cfg.lab.budget_min is not None:
+            yield "trainings stay as long as those that are there, whatever lab.budget_min is"
+        if tasks.to_train_with != tasks.best:
+            yield f"trainings stay with data.num_workers={tasks.to_train_with}, as those before"
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Within it a disk's errors are told in one line; no empty folder stays behind."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
 
 
 def _report(lab: Path) -> None:

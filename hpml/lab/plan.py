@@ -8,17 +8,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hpml.config import find_conf
 from hpml.environment import usable_cores
 from hpml.errors import UserError
 from hpml.lab.parts import DIAGNOSIS, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import Tasks
 from hpml.units import counted, duration_in_words, size_in_words
-from hpml.worker_search import SMALL_MACHINE, counts_to_try
 
 PILOT_STEPS = 2
-# As conf/workers.yaml and conf/diagnose.yaml have them.
-WORKER_ROUNDS, WORKER_SECONDS, DIAGNOSIS_S = 5, 2.0, 40.0
-JOB_BYTES = 150_000  # record, log and curves; the lab keeps no checkpoints
+# Record, log and curves of a training, and a sweep's report; the lab keeps no checkpoints.
+JOB_BYTES, PAGES_BYTES = 150_000, 3_000_000
 # A summary, and a command's own start, beside what the pilot measured: seconds on a usual machine.
 SUMMARY_S, COMMAND_S = 15.0, 2.0
 # What a diagnosis needs of a slow job: pilot and three rounds of trials with a full step in them.
@@ -53,6 +52,18 @@ class Pilot:
     def starting_in(self, around_s: float) -> "Pilot":
         """With what its process took in all, apart from its steps."""
         return replace(self, around_s=around_s)
+
+
+def look_at_data(config: dict[str, Any]) -> None:
+    """Downloads what is not there, and looks at every file, once for all parts.
+
+    Raises UserError for wrong data.
+    """
+    from hpml.build import build_data
+
+    cfg = OmegaConf.create(config)
+    assert isinstance(cfg, DictConfig)
+    build_data(cfg)
 
 
 def pilot(config: dict[str, Any]) -> Pilot:
@@ -108,7 +119,12 @@ class Plan:
     seconds: float
     diagnosis_s: float
     limit: int | None = None
+    is_fixed: bool = False  # the length of the trainings was decided before
     done: set[str] = field(default_factory=set)  # tasks that were done before
+    all_rounds: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.all_rounds = self.rounds
 
     @property
     def first(self) -> Pilot:
@@ -134,23 +150,30 @@ class Plan:
         cfg: DictConfig,
         tasks: Tasks,
         pilots: dict[str, Pilot],
-        limit: int | None,
-        is_planned: bool,
+        is_fixed: bool,
     ) -> "Plan":
         """The plan of a lab's configuration; what is done already takes no time."""
-        cores = usable_cores()
-        likely = itertools.islice(counts_to_try(cores, 4), min(cores, SMALL_MACHINE) + 3)
+        from hpml.worker_search import SMALL_MACHINE, counts_to_try
+
+        search, cores = _keys_of("workers", cfg), usable_cores()
+        searched = (tasks.found or {"settings": {}})["settings"].get(str(tasks.to_train_with))
+        if searched is not None:  # for longer than a pilot, and with these workers
+            first = tasks.devices[0]
+            step_s = searched["epoch_s"]["mean"] / pilots[first].epoch_steps
+            pilots = pilots | {first: replace(pilots[first], step_s=step_s)}
+        likely = counts_to_try(cores, search.step, search.most)
         return cls(
             has=tasks.has,
             done=tasks.done,
             trainings=tasks.trainings,
             pilots=pilots,
             epochs=cfg.trainer.max_epochs,
-            counts=len(list(likely)),
-            rounds=WORKER_ROUNDS,
-            seconds=WORKER_SECONDS,
-            diagnosis_s=DIAGNOSIS_S,
-            limit=limit if is_planned else None,
+            counts=len(list(itertools.islice(likely, min(cores, SMALL_MACHINE) + 3))),
+            rounds=search.rounds,
+            seconds=search.seconds,
+            diagnosis_s=_keys_of("diagnose", cfg).budget_s,
+            limit=tasks.limit,
+            is_fixed=is_fixed,
         )
 
     @property
@@ -163,60 +186,86 @@ class Plan:
         """Trainings."""
         return sum(number for _, number in self.trainings)
 
-    def fit(self, budget_s: float) -> None:
-        """Shortens what can be shortened. Raises UserError where that is not enough."""
-        self._fit_workers(budget_s)
-        self.fit_trainings(budget_s - (self.seconds_in_all - self.of(TRAINING)))
+    @property
+    def least_s(self) -> float:
+        """Of all tasks, with the shortest trainings."""
+        limit = self.limit if self.is_fixed else self._fewest
+        return replace(self, limit=limit).seconds_in_all
 
-    def _fit_workers(self, budget_s: float) -> None:
-        """Fewer rounds of the search, where it would take too much of the budget."""
-        for rounds in (self.rounds, 3, 2):
-            self.rounds = min(self.rounds, rounds)
-            if self.of(WORKERS) <= WORKERS_SHARE * budget_s:
-                return
+    def fit(self, budget_min: float) -> None:
+        """Shortens what can be shortened: the rounds of the search, then all epochs alike.
+
+        Trainings whose length is decided keep it. Raises UserError where that is not enough.
+        """
+        budget_s = usable_s(budget_min)
+        for rounds in [n for n in (self.rounds, 3, 2) if n <= self.rounds]:
+            self.rounds = rounds
+            if self.of(WORKERS) <= WORKERS_SHARE * budget_s and self.least_s <= budget_s:
+                break
+        if self.is_fixed:
+            return
+        if self.least_s > budget_s:
+            what = "these parts"
+            if self.jobs:
+                length = f"{self._fewest} batch{'es' * (self._fewest > 1)}"
+                what = f"{counted(self.jobs, 'training')} here, even with epochs of {length}"
+            least = math.ceil(self.least_s / usable_s(1))
+            raise UserError(
+                f"lab.budget_min={budget_min:g}: too small for {what}; give at least {least}, or "
+                "fewer lab.parts"
+            )
+        self.fit_trainings(budget_s - (self.seconds_in_all - self.of(TRAINING)))
 
     def fit_trainings(self, left_s: float) -> None:
         """Shortens the epochs of all trainings alike, so that they take what is left.
 
-        Raises UserError where that is less than FEWEST_BATCHES an epoch.
+        They keep FEWEST_BATCHES, however little that is.
         """
-        if TRAINING in self.done or not self.trainings:
+        if not self.trainings or self.is_fixed:
             return
-        whole = min(pilot.epoch_steps for pilot in self.pilots.values())
         around_s = sum(n * self._around_s(device) for device, n in self.trainings)
         a_step_s = sum(n * self.epochs * self.pilots[d].step_s for d, n in self.trainings)
-        steps = math.floor((left_s - around_s) / a_step_s)
-        if steps < min(FEWEST_BATCHES, whole):
-            self.limit = FEWEST_BATCHES
-            others_s = self.seconds_in_all - self.of(TRAINING)
-            least = math.ceil((others_s + self.of(TRAINING)) / (1 - RESERVE) / 60)
-            raise UserError(
-                f"lab.budget_min: too small for {counted(self.jobs, 'training')} here, even with "
-                f"epochs of {FEWEST_BATCHES} batches; give at least {least}, or fewer lab.parts"
-            )
-        self.limit = steps if steps < whole else None
+        steps = max(self._fewest, math.floor((left_s - around_s) / a_step_s))
+        self.limit = steps if steps < self._whole else None
 
     def lines(self, heading: str) -> list[str]:
         """What is to be done, how much of it, and how long that takes."""
         found = []
         for task, what in (
             (SUMMARY, "layers, parameters, gradients counted"),
-            (WORKERS, f"about {self.counts} numbers of workers, {self.rounds} rounds"),
+            (WORKERS, f"about {self.counts} numbers of workers, {self._told_rounds}"),
             (DIAGNOSIS, "two numbers of workers diagnosed"),
             (TRAINING, f"{counted(self.jobs, 'training')} of {self._epochs}"),
         ):
-            if task in self.has:
-                told = "done" if task in self.done else duration_in_words(self.of(task))
-                found.append(f"  {task:<10} {what:<46} {told}")
+            if task in self.done:
+                found.append(f"  {task:<10} {'':<46} done")
+            elif task in self.has:
+                found.append(f"  {task:<10} {what:<46} {duration_in_words(self.of(task))}")
+        if self.has <= self.done:
+            return [heading, *found, "all of it is done"]
         low, high = (
             duration_in_words((1 + sign * UNCERTAINTY) * self.seconds_in_all)[6:]
             for sign in (-1, 1)
         )
         told = f"{duration_in_words(self.seconds_in_all)} in all ({low} to {high}), "
-        told += f"{size_in_words(self.jobs * JOB_BYTES)} of disk"
+        told += f"{size_in_words(self.jobs * JOB_BYTES + PAGES_BYTES)} of disk"
         if self.limit:
             told += f"; shortened: epochs of {self.limit:,} of {self.first.epoch_steps:,} batches"
         return [heading, *found, told]
+
+    @property
+    def _whole(self) -> int:
+        """Training batches of a whole epoch."""
+        return min(pilot.epoch_steps for pilot in self.pilots.values())
+
+    @property
+    def _fewest(self) -> int:
+        return min(FEWEST_BATCHES, self._whole)
+
+    @property
+    def _told_rounds(self) -> str:
+        of_all = f"{self.rounds} of " if self.rounds < self.all_rounds else ""
+        return f"{of_all}{counted(self.all_rounds, 'round')}"
 
     @property
     def _epochs(self) -> str:
@@ -238,3 +287,14 @@ class Plan:
         pilot = self.pilots[device]
         steps = self.epochs * (self.limit or pilot.epoch_steps)
         return self._around_s(device) + steps * pilot.step_s
+
+
+def usable_s(budget_min: float) -> float:
+    """Of a budget, without what is kept for the unforeseen."""
+    return (1 - RESERVE) * 60 * budget_min
+
+
+def _keys_of(program: str, cfg: DictConfig) -> Any:
+    """A program's own keys; those that the lab's command line has go before."""
+    theirs: Any = OmegaConf.load(find_conf() / f"{program}.yaml")
+    return OmegaConf.merge(theirs[program], cfg.get(program) or {})

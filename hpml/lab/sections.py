@@ -11,7 +11,14 @@ from typing import Any
 from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
 from hpml.diagnosis.diagnosis import in_s
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
-from hpml.lab.tasks import LAB_FILE, read_json
+from hpml.lab.tasks import (
+    DIAGNOSIS_KEYS,
+    LAB_FILE,
+    SUMMARY_KEYS,
+    WORKERS_KEYS,
+    override,
+    read_json,
+)
 from hpml.report import lab_answers as answers
 from hpml.report import published
 from hpml.report.collect import Run, clean, collect
@@ -44,13 +51,18 @@ def write_report(lab: Path) -> Path:
             tables=[(table, published.published_caption())],
         )
     )
-    shortened = "; ".join(m.in_front(m.shortened, machines) for m in machines if m.shortened)
-    budgets = {m.state.get("budget_min") for m in machines} - {None}
+    shortened = [
+        machine.in_front(told, machines)
+        for machine in machines
+        for told in (machine.shortened, machine.shortened_search)
+        if told
+    ]
+    budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
     heading = Heading(
         title=f"The lab: {clean(lab.name)}",
         summary="; ".join([*_trained(machines), _SUMMARY]),
         hardware=[machine.hardware for machine in machines],
-        shortened=shortened,
+        shortened="; ".join(shortened),
         budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
     )
     return write_lab_page(sections, heading, lab)
@@ -82,8 +94,10 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """`AMD EPYC, 2 cores`."""
+        """`AMD EPYC, 2 cores`; its folder's where that is not known."""
         machine = self.environment
+        if "cpu" not in machine:
+            return clean(self.folder.name)
         gpus = list(dict.fromkeys(machine.get("accelerators") or []))
         cores = counted(machine.get("cpu_cores") or 0, "core")
         return clean(", ".join([str(machine.get("cpu")), cores, *gpus]))
@@ -93,9 +107,9 @@ class Machine:
         """One line, as the lab prints it."""
         machine = self.environment
         memory = machine.get("memory_gib")
-        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os"))]
+        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
         versions = ("python", "torch", "lightning", "hpml")
-        told += [f"{name} {machine.get(name)}" for name in versions]
+        told += [f"{name} {machine[name]}" for name in versions if name in machine]
         return clean("; ".join(part for part in told if part))
 
     @property
@@ -105,14 +119,21 @@ class Machine:
         whole = [pilot["epoch_steps"] for pilot in self.state.get("pilots", {}).values()]
         return f"epochs of {limit:,} of {whole[0]:,} batches" if limit and whole else ""
 
+    @property
+    def shortened_search(self) -> str:
+        """In what the search for workers is shorter than it would be."""
+        rounds, of_all = self.state.get("rounds") or (0, 0)
+        return f"{rounds} of {of_all} rounds of the search for workers" if rounds < of_all else ""
+
     def in_front(self, text: str, machines: Sequence["Machine"]) -> str:
         """A text with the machine's name before it, where there are several."""
         return f"{self.name}: {text}" if len(machines) > 1 else text
 
     def commands(self, task: str) -> list[str]:
         """What was typed for a task."""
-        commands: dict[str, str] = self.state.get("commands", {})
-        return [words for name, words in commands.items() if name.partition("-")[0] == task]
+        commands: dict[str, list[str]] = self.state.get("commands", {})
+        of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
+        return [line for lines in of_task for line in lines]
 
     @cached_property
     def training(self) -> list[Run]:
@@ -137,16 +158,16 @@ class Machine:
     @cached_property
     def workers(self) -> dict[str, Any] | None:
         """What the search for workers has found."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE)
+        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
 
     @cached_property
     def diagnosis(self) -> dict[str, Any] | None:
         """What the diagnoses of two numbers of workers have found."""
-        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE)
+        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
 
     def summary(self, name: str) -> dict[str, Any] | None:
         """What was counted of a network."""
-        return read_json(self.folder / SUMMARY / f"{name}.json")
+        return read_json(self.folder / SUMMARY / f"{name}.json", *SUMMARY_KEYS)
 
     def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
         """Pictures of some runs, by the names that reports give them."""
@@ -164,15 +185,16 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     if part == "c5":
         of_all = _devices(machines)
     if not of_all:
-        missing = "The network has no normalisation to do without."
-        if part != "c7" or not machines or any(m.state.get("has_norm", True) for m in machines):
-            typed = machines[0].state.get("typed", []) if machines else []
-            words = [*typed, f"lab.name={lab.name}", f"lab.parts=[{part}]"]
-            missing = f"Not run yet: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
-        return Section(part.upper(), asked.title, asked.asked, missing=missing)
+        return Section(
+            part.upper(), asked.title, asked.asked, missing=_missing(part, machines, lab)
+        )
     there = [machine for machine, _ in of_all]
-    trained = part[0] == "c" and asked.task not in (WORKERS, DIAGNOSIS)
-    shortened = [m.in_front(m.shortened, there) for m in there if m.shortened and trained]
+    by_itself = there if part != "c5" else []  # which has one table of all machines
+    shortened = []
+    if part == "c3":
+        shortened = [m.in_front(m.shortened_search, there) for m in there if m.shortened_search]
+    elif part[0] == "c" and part != "c4":
+        shortened = [m.in_front(m.shortened, there) for m in there if m.shortened]
     tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
     return Section(
         part.upper(),
@@ -181,11 +203,20 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
         commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
         hardware=[machine.name for machine in there],
         shortened="; ".join(shortened),
-        tables=[(t, m.in_front(caption, there)) for m, f in of_all for t, caption in f.tables],
+        tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
         pictures=[picture for _, figures in of_all for picture in figures.pictures],
         code=of_all[0][1].code,
-        answer=[m.in_front(line, there) for m, figures in of_all for line in figures.answer],
+        answer=[m.in_front(line, by_itself) for m, figures in of_all for line in figures.answer],
     )
+
+
+def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
+    """What to do for a part without figures."""
+    if part == "c7" and machines and not any(m.state.get("has_norm", True) for m in machines):
+        return "The network has no normalisation to do without."
+    typed = machines[0].state.get("typed", []) if machines else []
+    words = [*typed, override("lab.name", lab.name), f"lab.parts=[{part}]"]
+    return f"To run it: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
 
 
 def _learning(machine: Machine) -> Figures | None:
@@ -245,7 +276,8 @@ def _diagnosis(machine: Machine) -> Figures | None:
     best = (machine.workers or {}).get("recommended")
     if best is not None and best < 2:
         answer.append(
-            f"The best number of workers here is {best}: one worker is compared with the next."
+            f"The best number of workers here is {best}: one worker is compared with the best "
+            "number above it."
         )
     answer += [f"{_capital(sentence)}." for sentence in found["comparison"]]
     for name, one in found["diagnoses"].items():
@@ -279,23 +311,24 @@ def _norm(machine: Machine) -> Figures | None:
 
 
 def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
-    """C5 is about all machines together: each device of each of them."""
-    by_device: dict[str, list[Run]] = {}
-    for machine in machines:
-        for run in [*machine.sgd, *machine.other_devices]:
-            device = str(run.record.environment.get("device"))
-            by_device.setdefault(machine.in_front(device, machines), []).append(run)
-    runs = [run for of_device in by_device.values() for run in of_device]
-    if not runs:
+    """C5 is about all machines together: the first has the figures of all."""
+    there = [machine for machine in machines if machine.sgd or machine.other_devices]
+    if not there:
         return []
-    asked = [m for m in machines if "c5" in m.state.get("parts", PARTS)] or list(machines)
-    comparison = Comparison([run.directory for run in runs])
+    by_device: dict[str, list[Run]] = {}
+    for machine in there:
+        for run in [*machine.sgd, *machine.other_devices]:
+            device = run.record.environment.get("device") or run.record.config.get("device")
+            by_device.setdefault(machine.in_front(clean(str(device)), there), []).append(run)
     figures = Figures(answer=answers.about_devices(by_device))
     for device, of_device in by_device.items():
         figures.tables.append((answers.epoch_table(of_device), f"{device}. {_CAPTION}"))
-    if len(by_device) > 1:
-        figures.pictures = draw_for("c5", comparison, machines[0].lab, ["by_device", "phases"])
-    return [(asked[0], figures)]
+    runs = [run for of_device in by_device.values() for run in of_device]
+    # two machines with a device of one name would be drawn as repeats
+    if 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs}):
+        comparison = Comparison([run.directory for run in runs])
+        figures.pictures = draw_for("c5", comparison, there[0].lab, ["by_device", "phases"])
+    return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 
 
 def _convolutions(machine: Machine) -> Figures | None:
@@ -324,10 +357,14 @@ def _last_layer(machine: Machine) -> Figures | None:
 
 
 def _with_sgd(machine: Machine) -> Figures | None:
+    if not machine.state.get("has_norm", True):
+        return _gradients(machine, {"as it is": "sgd"})
     return _gradients(machine, {"with normalisation": "sgd", "without": "no_norm_sgd"})
 
 
 def _with_adam(machine: Machine) -> Figures | None:
+    if not machine.state.get("has_norm", True):
+        return _gradients(machine, {"as it is": "adam"})
     return _gradients(machine, {"without normalisation": "no_norm_adam"})
 
 
@@ -342,7 +379,7 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
         nonzero = list((facts.get("nonzero_by_seed") or {}).values())
         spread = f"{min(nonzero):,} to {max(nonzero):,}" if nonzero else "–"
         state = (facts.get("optimizer") or {}).get("state_elements")
-        counts = [facts["trainable_parameters"], facts["gradients"]]
+        counts = [facts["trainable_parameters"], facts.get("gradients")]
         rows.append([Cell(title), *map(_count, counts), Cell(spread), _count(state)])
         answer.append(f"{_capital(title)} {counts[0]:,} parameters are trained.")
         if nonzero and counts[1] is not None:
@@ -405,22 +442,21 @@ def _own(machines: Sequence[Machine]) -> dict[str, str]:
 def _of_machine(machine: Machine) -> Iterator[tuple[str, str]]:
     if machine.workers is not None:
         yield published.BEST_WORKERS, str(machine.workers["recommended"])
-    for run in [*machine.sgd, *machine.other_devices]:
-        epoch_s = run.measures["epoch_s"]
-        of_cpu = run.record.environment.get("device") == "cpu"
-        if run.completed and epoch_s is not None:
-            key = published.EPOCH_CPU_S if of_cpu else published.EPOCH_GPU_S
-            yield key, f"{epoch_s:.{decimals(epoch_s)}f}"
+    runs = [run for run in [*machine.sgd, *machine.other_devices] if run.completed]
+    for key, of_cpu in ((published.EPOCH_CPU_S, True), (published.EPOCH_GPU_S, False)):
+        of = [run for run in runs if (run.record.environment.get("device") == "cpu") == of_cpu]
+        if times := estimate([t for run in of if (t := run.measures["epoch_s"]) is not None]):
+            yield key, f"{times.mean:.{decimals(times.mean)}f}"
     for name in published.OPTIMIZERS:
         of_name = [run for run in machine.training if run.record.choices.get("optimizer") == name]
         yield from _of_training(name, of_name)
     yield from _of_training(published.NO_NORM, machine.no_norm)
-    waits = estimate([w for run in machine.sgd if (w := run.measures["data_s"]) is not None])
-    if waits:
+    of = [run for run in machine.sgd if run.completed]
+    if waits := estimate([w for run in of if (w := run.measures["data_s"]) is not None]):
         yield published.DATA_S, f"{waits.mean:.{decimals(waits.mean)}f}"
     if facts := machine.summary("sgd"):
         yield published.CONV_LAYERS, str(facts["conv_layers"])
-        yield published.LINEAR_INPUTS, str(facts["linear_in_features"])
+        yield published.LINEAR_INPUTS, str(facts["linear_in_features"] or "none")
         yield published.PARAMETERS, f"{facts['trainable_parameters']:,}"
     for key, name in (
         (published.GRADIENTS_SGD, "no_norm_sgd"),

@@ -1,16 +1,18 @@
 """The lab's commands: what each part runs, and where its result lies."""
 
+import itertools
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from hpml.command_line import options
 from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
@@ -22,10 +24,12 @@ from hpml.lab.parts import (
     OPTIMIZERS,
     PARTS,
     SUMMARIES,
+    SUMMARIES_AS_IT_IS,
     SUMMARY,
     TRAINING,
     WORKERS,
 )
+from hpml.records import RunRecord, read_records
 from hpml.workers import FILE_NAME as WORKERS_FILE
 
 LAB_FILE = "lab.json"
@@ -39,6 +43,16 @@ LABS_OWN = {
 }
 # Keys that the lab gives itself, for each of its parts.
 OF_THE_LAB = ("lab", "seed", "optimizer", "data.num_workers", "output_dir", "hydra")
+# Keys of one program, by which no other is started.
+OF_ONE_PROGRAM = ("workers", "diagnose", "summary")
+# What a command that adds a part to the report says itself.
+OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.dry_run")
+# What the summary has no use for.
+NOT_COUNTED = ("trainer.", "monitor", "data.pipeline", "data.verify")
+# What a result has to hold to be one.
+WORKERS_KEYS = ("recommended", "override", "tied", "tied_loading", "settings", "sentences")
+DIAGNOSIS_KEYS = ("diagnoses", "comparison")
+SUMMARY_KEYS = ("name", "conv_layers", "linear_in_features", "trainable_parameters")
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Task:
         parts: which it answers.
         words: of the command line, after `python`.
         result: the file that tells that it is done; None for a sweep, which knows itself.
+        holds: keys of the result.
         output: a file that its standard output is kept in; None where it keeps its own files.
     """
 
@@ -57,12 +72,18 @@ class Task:
     parts: tuple[str, ...]
     words: tuple[str, ...]
     result: Path | None
+    holds: tuple[str, ...] = ()
     output: Path | None = None
 
     @property
     def key(self) -> str:
         """What it is called among the others of this machine."""
         return self.name if self.output is None else f"{self.name}-{self.output.stem}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is there, and whole."""
+        return self.result is not None and read_json(self.result, *self.holds) is not None
 
     @property
     def command(self) -> str:
@@ -73,6 +94,17 @@ class Task:
     def to_start(self) -> list[str]:
         """The same for this Python."""
         return [sys.executable, *self.words]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The trainings of one command: each optimizer on each device, with each seed."""
+
+    name: str
+    parts: tuple[str, ...]
+    optimizers: Sequence[str]
+    devices: Sequence[str]
+    words: tuple[str, ...] = ()
 
 
 class Tasks:
@@ -91,16 +123,21 @@ class Tasks:
         self.folder = folder
         self.devices = list(devices)
         self.limit: int | None = None  # training batches an epoch, where that is shortened
+        self.num_workers: int | None = None  # of the trainings, once they have begun
         self.worker_rounds: int | None = None
         self.chosen = chosen_parts(cfg)
         self._cfg = cfg
-        mine = [word for word in overrides if not _is_labs(key_of(word))]
+        self._options = options(sys.argv[1:])
+        mine = [word for word in overrides if not _is_in(OF_THE_LAB, key_of(word))]
         given = {key_of(word) for word in mine}
         own = [f"{key}={value}" for key, value in LABS_OWN.items() if key not in given]
+        self.to_verify: list[str] = []  # what makes the lab look at every file once, for all parts
         if "verify" in cfg.data and "data.verify" not in given:
-            own.append("data.verify=false")  # the lab has looked at every file already
-        self.typed = mine
-        self.common = [*own, *mine]
+            own.append("data.verify=false")
+            self.to_verify = ["data.verify=true"]
+        self.typed = [*self._options, *(w for w in overrides if key_of(w) not in OF_A_START)]
+        self._of_one = [word for word in mine if _is_in(OF_ONE_PROGRAM, key_of(word))]
+        self.common = [*own, *(word for word in mine if word not in self._of_one)]
 
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
@@ -108,8 +145,8 @@ class Tasks:
             yield from make()
 
     def training(self) -> Iterator[Task]:
-        """The sweeps of trainings."""
-        yield from self._trainings()
+        """The sweeps of trainings, those that are not complete."""
+        return (self._task_of(sweep) for sweep in self._sweeps() if self._left(sweep))
 
     @property
     def best(self) -> int:
@@ -118,13 +155,18 @@ class Tasks:
         return int(found["recommended"] if found else self._cfg.data.get("num_workers") or 0)
 
     @property
+    def to_train_with(self) -> int:
+        """The number of workers of all trainings."""
+        return self.best if self.num_workers is None else self.num_workers
+
+    @property
     def found(self) -> dict[str, Any] | None:
         """What the search for workers has found here, if it was made."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE)
+        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
 
     @property
     def compared(self) -> tuple[int, int]:
-        """C4's two numbers of workers: one, and the best; where that is 0 or 1, the next."""
+        """C4's two numbers of workers: one, and the best; if that is 0 or 1, the best above it."""
         best, found = self.best, self.found
         if best > 1:
             return 1, best
@@ -135,58 +177,59 @@ class Tasks:
 
     @property
     def trainings(self) -> list[tuple[str, int]]:
-        """Of each device, how many trainings there are."""
-        first, *others = self.devices
-        seeds = int(self._cfg.lab.seeds)
-        jobs = [(first, seeds * len(self._optimizers))] if self._optimizers else []
-        jobs += [(first, seeds)] if "c7" in self.chosen and self.has_norm else []
-        return jobs + [(device, seeds) for device in others if "c5" in self.chosen]
+        """Of each device, how many trainings there still are to be made, a sweep at a time."""
+        left = (Counter(self._left(sweep)) for sweep in self._sweeps())
+        return [(device, number) for of_sweep in left for device, number in of_sweep.items()]
 
     @property
     def has(self) -> set[str]:
-        """The names of the tasks that there are."""
+        """The names of the tasks that there are; all trainings are one."""
         names = {PARTS[part].task for part in self.chosen} - {TRAINING, NO_NORM, DEVICES}
-        return names | ({TRAINING} if self.trainings else set())
+        return names | {TRAINING for _ in self._sweeps()}
 
     @property
     def done(self) -> set[str]:
-        """The names of the tasks whose results are there; sweeps know theirs themselves."""
-        files = {
-            WORKERS: [self.folder / WORKERS / WORKERS_FILE],
-            DIAGNOSIS: [self.folder / DIAGNOSIS / DIAGNOSIS_FILE],
-            SUMMARY: [task.result for task in self._summaries() if task.result],
-        }
-        return {name for name, of in files.items() if all(file.exists() for file in of)}
+        """The names of the tasks whose results are there."""
+        found = set() if self.trainings else {TRAINING}
+        for make in (self._summaries, self._workers, self._diagnosis):
+            tasks = list(make())
+            found |= {task.name for task in tasks if all(one.is_done for one in tasks)}
+        return found & self.has
 
     @property
     def has_norm(self) -> bool:
-        """Whether the network can do without normalisation."""
-        return "norm" in self._cfg.model
+        """Whether the network has a normalisation that it can do without."""
+        return bool(self._cfg.model.get("norm"))
 
     @property
     def _optimizers(self) -> list[str]:
         """Those of C6; the first alone where another part wants it."""
         if "c6" in self.chosen:
             return list(OPTIMIZERS)
-        return ["sgd"] if {"c1", "c2", "c5", "c7"} & set(self.chosen) else []
+        wanted = {"c1", "c2", "c5"} | ({"c7"} if self.has_norm else set())
+        return ["sgd"] if wanted & set(self.chosen) else []
+
+    @property
+    def _seeds(self) -> range:
+        return range(self._cfg.seed, self._cfg.seed + self._cfg.lab.seeds)
 
     def _summaries(self) -> Iterator[Task]:
         parts = self._parts_of(SUMMARY)
-        for name, words in SUMMARIES.items() if parts else ():
-            if self.has_norm or "model.norm=false" not in words:
-                result = self.folder / SUMMARY / f"{name}.json"
-                left_out = ("trainer.", "monitor", "data.pipeline", "data.verify")
-                common = [word for word in self.common if not word.startswith(left_out)]
-                words = [*options(sys.argv[1:]), *common, *words, "--json"]
-                yield Task(SUMMARY, parts, ("-m", "hpml.summary", *words), result, result)
+        summaries = SUMMARIES if self.has_norm else SUMMARIES_AS_IT_IS
+        for name, more in summaries.items() if parts else ():
+            result = self.folder / SUMMARY / f"{name}.json"
+            words = self._words("hpml.summary", [*more, f"seed={self._cfg.seed}"])
+            kept = [word for word in words if not key_of(word).startswith(NOT_COUNTED)]
+            yield Task(SUMMARY, parts, (*kept, "--json"), result, SUMMARY_KEYS, result)
 
     def _workers(self) -> Iterator[Task]:
         parts = self._parts_of(WORKERS)
         if parts:
             directory = self.folder / WORKERS
             rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-            words = self._words("hpml.workers", [*rounds, _in("hydra.run.dir", directory)])
-            yield Task(WORKERS, parts, words, directory / WORKERS_FILE)
+            more = [*rounds, override("hydra.run.dir", shown(directory))]
+            words = self._words("hpml.workers", more)
+            yield Task(WORKERS, parts, words, directory / WORKERS_FILE, WORKERS_KEYS)
 
     def _diagnosis(self) -> Iterator[Task]:
         parts = self._parts_of(DIAGNOSIS)
@@ -194,41 +237,50 @@ class Tasks:
             directory = self.folder / DIAGNOSIS
             one, other = self.compared
             against = f"diagnose.against=data.num_workers={other}"
-            more = [f"data.num_workers={one}", against, _in("hydra.run.dir", directory)]
-            yield Task(
-                DIAGNOSIS, parts, self._words("hpml.diagnose", more), directory / DIAGNOSIS_FILE
-            )
+            more = [f"data.num_workers={one}", against, override("hydra.run.dir", shown(directory))]
+            words = self._words("hpml.diagnose", more)
+            yield Task(DIAGNOSIS, parts, words, directory / DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
 
-    def _trainings(self) -> Iterator[Task]:
-        first, *others = self.devices
+    def _sweeps(self) -> Iterator[Sweep]:
+        first, *others = self.devices or [""]
         if self._optimizers:
-            parts = tuple(p for p in self.chosen if PARTS[p].task == TRAINING) or ("c5", "c7")
-            more = [f"optimizer={','.join(self._optimizers)}", f"device={first}"]
-            yield self._sweep(TRAINING, parts, more)
+            parts = self._parts_of(TRAINING) or self._parts_of(DEVICES) + self._parts_of(NO_NORM)
+            yield Sweep(TRAINING, parts, self._optimizers, [first])
         if "c7" in self.chosen and self.has_norm:
-            more = ["optimizer=sgd", "model.norm=false", f"device={first}"]
-            yield self._sweep(NO_NORM, ("c7",), more)
+            yield Sweep(NO_NORM, ("c7",), ["sgd"], [first], ("model.norm=false",))
         if "c5" in self.chosen and others:
-            more = ["optimizer=sgd", f"device={','.join(others)}"]
-            yield self._sweep(DEVICES, ("c5",), more)
+            yield Sweep(DEVICES, ("c5",), ["sgd"], others)
 
-    def _sweep(self, name: str, parts: tuple[str, ...], more: Sequence[str]) -> Task:
-        seed, seeds = int(self._cfg.seed), int(self._cfg.lab.seeds)
+    def _left(self, sweep: Sweep) -> list[str]:
+        """The device of each training of a sweep that is not complete."""
+        done = _completed(self.folder / sweep.name)
+        each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
+        return [device for optimizer, device, seed in each if (optimizer, device, seed) not in done]
+
+    def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []
         words = self._words(
             "hpml.train",
             [
-                *("-m", f"data.num_workers={self.best}", *limit, *more),
-                f"seed={','.join(str(seed + n) for n in range(seeds))}",
-                _in("hydra.sweep.dir", self.folder / name),
+                *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
+                f"optimizer={','.join(sweep.optimizers)}",
+                f"device={','.join(sweep.devices)}",
+                f"seed={','.join(map(str, self._seeds))}",
+                override("hydra.sweep.dir", shown(self.folder / sweep.name)),
             ],
         )
-        return Task(name, parts, words, None)
+        return Task(sweep.name, sweep.parts, words, None)
 
     def _words(self, program: str, more: Sequence[str]) -> tuple[str, ...]:
+        """A command line: what all have in common, what this program alone has, and more."""
+        of_program = [
+            word.lstrip("+")  # a key that the program has, if not the lab
+            for word in self._of_one
+            if _is_in([program.rpartition(".")[2]], key_of(word))
+        ]
         keys = {key_of(word) for word in more}
-        common = [word for word in self.common if key_of(word) not in keys]
-        return ("-m", program, *options(sys.argv[1:]), *common, *more)
+        kept = [word for word in [*self.common, *of_program] if key_of(word) not in keys]
+        return ("-m", program, *self._options, *kept, *more)
 
     def _parts_of(self, task: str) -> tuple[str, ...]:
         return tuple(part for part in self.chosen if PARTS[part].task == task)
@@ -236,28 +288,57 @@ class Tasks:
 
 def chosen_parts(cfg: DictConfig) -> list[str]:
     """The parts that are asked for; all where nothing is said."""
-    return list(PARTS) if cfg.lab.parts is None else [str(part).lower() for part in cfg.lab.parts]
+    wanted = cfg.lab.parts
+    if wanted is None:
+        return list(PARTS)
+    listed = wanted if isinstance(wanted, ListConfig) else [wanted]
+    return list(dict.fromkeys(str(part).lower() for part in listed))
 
 
-def _is_labs(key: str) -> bool:
-    if key.startswith("optimizer."):
-        return False
-    return any(key == own or key.startswith(f"{own}.") for own in OF_THE_LAB)
-
-
-def _in(key: str, directory: Path) -> str:
-    """An override with a path in it, relative where that is shorter to read."""
-    path = os.path.relpath(directory)
-    text = str(directory) if path.startswith("..") else path
-    if re.fullmatch(r"[\w./~+:@%-]+", text):
+def override(key: str, text: str) -> str:
+    """A key and a text for Hydra's command line, in quotes where it needs them."""
+    if re.fullmatch(r"[\w./+:@%-]+", text, re.ASCII):
         return f"{key}={text}"
     return f"{key}='" + text.replace("'", "\\'") + "'"
 
 
-def read_json(file: Path) -> dict[str, Any] | None:
-    """An object's file; None where there is none that can be read."""
+def shown(directory: Path) -> str:
+    """A path, relative where that is shorter to read."""
+    path = os.path.relpath(directory)
+    return str(directory) if path.startswith("..") else path
+
+
+def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
+    """An object's file; None where there is none that can be read, or one without these keys."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and set(keys) <= found.keys() else None
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file; a reader sees the old one or the new one, whole. Raises OSError."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_in(groups: Iterable[str], key: str) -> bool:
+    """Whether a key is one of some, or below one; of the optimizer its choice alone."""
+    if key.startswith("optimizer."):
+        return False
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def _completed(folder: Path) -> set[tuple[Any, ...]]:
+    """Optimizer, device and seed of each training that a sweep's folder has."""
+    records = (record for _, record in read_records([folder]))
+    return {
+        (one.choices.get("optimizer"), one.config.get("device"), one.config.get("seed"))
+        for one in records
+        if isinstance(one, RunRecord) and one.status == "completed"
+    }

@@ -30,7 +30,11 @@ UNKNOWN = Setting()
 
 
 def advise(
-    cause: str, setting: Setting, largest_other: tuple[str, float] | None, start_share: float
+    cause: str,
+    setting: Setting,
+    largest_other: tuple[str, float] | None,
+    start_share: float,
+    of: str = "`other`",
 ) -> str:
     """One sentence.
 
@@ -38,10 +42,11 @@ def advise(
         cause: input, transfer, compute or overhead.
         setting: what is so already.
         largest_other: what took most of `other`, and its share of it.
+        of: what that is a share of, in words.
         start_share: the part of the waiting for data that is for an epoch's first batch.
     """
     if cause == "overhead":
-        return _about_overhead(setting, largest_other)
+        return _about_overhead(setting, largest_other, of)
     if cause == "input":
         options = _for_input(setting, start_share)
         none_left = "What is left is to make the loading itself cheaper"
@@ -98,15 +103,15 @@ def _for_compute(setting: Setting) -> list[str]:
     return options
 
 
-def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None) -> str:
+def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None, of: str) -> str:
     name, share = largest_other or ("loop", 1.0)
     if name == "loop":
         key = "data.batch_size" if setting.data_keys else "batches"
         return f"The steps are short for Lightning's own loop: try larger {key}"
     if name == "logging":
         key = "trainer.log_every_n_steps" if setting.keys else "log_every_n_steps"
-        return f"{share:.0%} of `other` is logging: raise {key}, or log fewer metrics"
-    return f"{share:.0%} of `other` is {name}: call it less often, or make it cheaper"
+        return f"{share:.0%} of {of} is logging: raise {key}, or log fewer metrics"
+    return f"{share:.0%} of {of} is {name}: call it less often, or make it cheaper"
 
 
 def _either(options: Sequence[str]) -> str:

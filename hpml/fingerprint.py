@@ -25,7 +25,10 @@ NOT_IN_FINGERPRINT = (
 )
 RUN_DIR = "<run_dir>"
 # What starts runs and reads their records, but has no part in one.
-NOT_IN_A_RUN = ("report", "sweep", "launcher.py")
+NOT_IN_A_RUN = (
+    *("report", "sweep", "launcher.py", "lab", "diagnosis", "diagnose.py", "isolated.py"),
+    *("workers.py", "worker_search.py", "summary.py", "model_facts.py"),
+)
 # Their versions are in the record's environment.
 INSTALLED = ("hpml", "torch", "torchvision", "lightning")
 

@@ -212,9 +212,10 @@ class Diagnosis:
         ]
         verdict = self.verdict
         of_it = "  training alone, without validation and checkpoints"
-        of_it += f"; {self.steps:,} steps; ± is a 95 % interval over {self._rounds} rounds"
-        of_it += f" of {counted(self.trial_steps, 'step')}: what comes less often is not seen"
-        told = [*table, of_it, *self.sentences]
+        of_it += f"; {self.steps:,} steps"
+        interval = f"  ± is a 95 % interval over {self._rounds} rounds of "
+        interval += f"{counted(self.trial_steps, 'step')}: what comes less often is not seen"
+        told = [*table, of_it, interval, *self.sentences]
         return [*told, f"{verdict['kind']}: {verdict['evidence']}", f"  {verdict['advice']}"]
 
     def __str__(self) -> str:

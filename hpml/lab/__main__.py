@@ -17,13 +17,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hpml import environment, isolated
-from hpml.cli import run_hydra
+from hpml.cli import FULL_ERROR, run_hydra
 from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
 from hpml.fingerprint import identifying, key_of
 from hpml.interrupt import JOB, Interrupted
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
-from hpml.lab.plan import Pilot, Plan, look_at_data, pilot, usable_s
+from hpml.lab.plan import Pilot, Plan, look_at_data, measured_start_s, pilot, usable_s
 from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, write_whole
 from hpml.sweep.folder import NOT_IN_A_NAME
@@ -33,6 +33,8 @@ from hpml.units import duration_in_words
 log = logging.getLogger("hpml")
 
 POLL_S, GRACE_S = 0.05, 90.0
+# What is ours while Hydra runs, and the user's in the commands that we start.
+USERS = {"HYDRA_FULL_ERROR": FULL_ERROR}
 
 
 def main() -> None:
@@ -122,7 +124,7 @@ def _run(task: Task, folder: Path) -> bool:
     directory.mkdir(parents=True, exist_ok=True)
     if task.output is not None:
         return _print_to(task.output, task, directory)
-    process = JobProcess(task.to_start, directory, shown=True, environment={})
+    process = JobProcess(task.to_start, directory, shown=True, environment=USERS)
     try:
         while (exit_code := process.poll()) is None:
             time.sleep(POLL_S)
@@ -148,7 +150,7 @@ def _print_to(file: Path, task: Task, directory: Path) -> bool:
         task.to_start,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
-        env=os.environ | {JOB: str(directory.resolve())},
+        env=os.environ | USERS | {JOB: str(directory.resolve())},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -200,12 +202,13 @@ def _pilots(tasks: Tasks, known: dict[str, Pilot]) -> dict[str, Pilot]:
     if unknown:
         log.info(f"a few steps are measured on {' and '.join(unknown)}")
         isolated.call(look_at_data, _composed([*tasks.common, *tasks.to_verify]))
+        start_s = measured_start_s()
     found = {}
     for device in unknown:
         begun = time.monotonic()
         one: Pilot = isolated.call(pilot, _composed([*tasks.common, f"device={device}"]))
-        # what the other process took besides: its start
-        found[device] = one.starting_in(time.monotonic() - begun - one.steps_s)
+        # what the other process took besides, and what it would take if it were no fork
+        found[device] = one.starting_in(time.monotonic() - begun - one.steps_s + start_s)
     return {device: (known | found)[device] for device in tasks.devices}
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.config import find_conf
 from hpml.environment import usable_cores
 from hpml.errors import UserError
+from hpml.isolated import PRELOADED
 from hpml.lab.parts import DIAGNOSIS, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import Tasks
 from hpml.units import counted, duration_in_words, size_in_words
@@ -64,6 +67,14 @@ def look_at_data(config: dict[str, Any]) -> None:
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
     build_data(cfg)
+
+
+def measured_start_s() -> float:
+    """Seconds in which a command of its own has imported what it trains with; pilots are forks."""
+    begun = time.monotonic()
+    modules = ", ".join([*PRELOADED, "torch.utils.tensorboard"])
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=False)
+    return time.monotonic() - begun
 
 
 def pilot(config: dict[str, Any]) -> Pilot:

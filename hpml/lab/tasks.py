@@ -145,8 +145,9 @@ class Tasks:
             yield from make()
 
     def training(self) -> Iterator[Task]:
-        """The sweeps of trainings, those that are not complete."""
-        return (self._task_of(sweep) for sweep in self._sweeps() if self._left(sweep))
+        """The sweeps of trainings, those that are not complete or may have to run again."""
+        again = self._cfg.sweep.on_code_change == "rerun"
+        return (self._task_of(s) for s in self._sweeps() if again or self._left(s))
 
     @property
     def best(self) -> int:

@@ -217,7 +217,7 @@ def test_it_prints_and_is_kept(diagnose: Callable[..., Diagnosis]) -> None:
     found = diagnose(**TIMES)
     printed = str(found)
     assert "with computing free" in printed
-    assert "20 steps; ± is a 95 % interval over 2 rounds" in printed
+    assert "20 steps\n  ± is a 95 % interval over 2 rounds of " in printed
     assert printed.splitlines()[-2].startswith("input-bound: ")
     kept = json.loads(json.dumps(found.as_dict()))
     assert kept["verdict"] == found.verdict

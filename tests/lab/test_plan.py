@@ -1,0 +1,234 @@
+"""How long the lab takes, and what a budget makes of it: arithmetic on made pilots."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpml.errors import UserError
+from hpml.lab.plan import (
+    COMMAND_S,
+    DIAGNOSIS_STEPS,
+    FEWEST_BATCHES,
+    RESERVE,
+    SUMMARY_S,
+    WORKERS_SHARE,
+    Pilot,
+    Plan,
+    usable_s,
+)
+
+TASKS = {"summary", "workers", "diagnosis", "training"}
+
+
+def made_pilot(step_s: float = 0.1, around_s: float = 8.0, steps: int = 391) -> Pilot:
+    return Pilot(step_s, around_s, 1.0, 4 * step_s, steps, {})
+
+
+def made_plan(**changes: Any) -> Plan:
+    """Five optimizers and C7, on one device."""
+    fields: dict[str, Any] = {
+        "has": TASKS,
+        "trainings": [("cpu", 5), ("cpu", 1)],
+        "pilots": {"cpu": made_pilot()},
+        "epochs": 5,
+        "counts": 4,
+        "rounds": 5,
+        "seconds": 2.0,
+        "diagnosis_s": 40.0,
+    }
+    return Plan(**fields | changes)
+
+
+def test_all_tasks_add_up() -> None:
+    """Each by itself, and nothing twice."""
+    plan = made_plan()
+    assert plan.of("training") == pytest.approx(6 * (8 + COMMAND_S + 5 * 391 * 0.1))
+    assert plan.of("summary") == 3 * SUMMARY_S
+    assert plan.of("diagnosis") == COMMAND_S + 2 * (40 + 1)
+    measurement_s = COMMAND_S + 1 + 2 * 2.0 + 6 * 0.1 + 2.0
+    assert plan.of("workers") == pytest.approx(COMMAND_S + 4 * 5 * measurement_s)
+    assert plan.seconds_in_all == pytest.approx(sum(map(plan.of, TASKS)))
+    assert plan.jobs == 6
+
+
+def test_slow_steps_make_search_and_diagnosis_longer() -> None:
+    """Of steps longer than a measurement a few are waited for."""
+    slow = made_plan(pilots={"cpu": made_pilot(step_s=5.0)})
+    assert slow.of("workers") == pytest.approx(COMMAND_S + 20 * (COMMAND_S + 1 + 4 + 4 * 5))
+    assert slow.of("diagnosis") == COMMAND_S + 2 * (DIAGNOSIS_STEPS * 5.0 + 1)
+
+
+def test_each_device_takes_its_own_time() -> None:
+    """The first one searches and diagnoses; an epoch is as many batches on all of them."""
+    pilots = {"gpu": made_pilot(0.01), "cpu": made_pilot(1.0)}
+    plan = made_plan(trainings=[("gpu", 5), ("cpu", 1)], pilots=pilots)
+    on_gpu, on_cpu = 8 + COMMAND_S + 5 * 391 * 0.01, 8 + COMMAND_S + 5 * 391 * 1.0
+    assert plan.of("training") == pytest.approx(5 * on_gpu + on_cpu)
+    assert plan.of("diagnosis") == made_plan(pilots={"gpu": pilots["gpu"]}).of("diagnosis")
+    plan.fit(20)
+    assert plan.limit is not None
+    assert plan.seconds_in_all <= usable_s(20)
+
+
+def test_what_is_done_or_not_asked_for_takes_nothing() -> None:
+    """Also in what is told."""
+    assert made_plan(done=TASKS, trainings=[]).seconds_in_all == 0
+    assert made_plan(has={"summary"}, trainings=[]).seconds_in_all == 3 * SUMMARY_S
+    plan = made_plan(done={"workers", "diagnosis"})
+    assert plan.seconds_in_all == plan.of("summary") + plan.of("training")
+    lines = "\n".join(plan.lines("heading"))
+    assert re.search("workers +done\n", lines)
+    assert re.search(r"training +6 trainings of 5 epochs of 391 batches +about 21 min\n", lines)
+    assert made_plan(has={"summary"}, done={"summary"}, trainings=[]).lines("h")[1:] == [
+        f"  {'summary':<10} {'':<46} done",
+        "all of it is done",
+    ]
+
+
+def test_epochs_are_shortened_until_all_fits() -> None:
+    """By no more than has to be: one batch more would be too long."""
+    plan = made_plan()
+    plan.fit(15)
+    assert plan.limit is not None
+    assert plan.seconds_in_all <= usable_s(15)
+    one_more = dataclasses.replace(plan, limit=plan.limit + 1)
+    assert one_more.seconds_in_all > usable_s(15)
+    lines = plan.lines("the heading")
+    assert lines[0] == "the heading"
+    told = f"{plan.limit} of 391 batches"
+    assert sum(told in line for line in lines) == 2
+    assert f"; shortened: epochs of {told}" in lines[-1]
+
+
+def test_a_large_budget_shortens_nothing() -> None:
+    """And says nothing of it."""
+    plan = made_plan()
+    before = plan.lines("h")
+    plan.fit(60)
+    assert (plan.limit, plan.rounds) == (None, 5)
+    assert plan.lines("h") == before
+    assert "shortened" not in "".join(before)
+
+
+def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
+    """Three, then two; never one, which tells nothing."""
+    rounds = {}
+    for budget_min in (60, 10, 7, 6):
+        plan = made_plan()
+        plan.fit(budget_min)
+        rounds[budget_min] = plan.rounds
+        if plan.rounds > 2:
+            assert plan.of("workers") <= WORKERS_SHARE * usable_s(budget_min)
+    assert rounds == {60: 5, 10: 3, 7: 2, 6: 2}
+    assert "2 of 5 rounds" in plan.lines("h")[2]
+    few = made_plan(rounds=1)
+    few.fit(6)
+    assert few.rounds == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {},
+            r"lab.budget_min=0.5: too small for 6 trainings here, even with epochs of 2 batches; ",
+        ),
+        ({"pilots": {"cpu": made_pilot(steps=1)}}, r".* epochs of 1 batch; "),
+        ({"has": {"workers"}, "trainings": []}, r"lab.budget_min=0.5: too small for these parts; "),
+    ],
+)
+def test_too_small_a_budget_is_told_in_one_line(changes: dict[str, Any], message: str) -> None:
+    """It names one that fits, and then does; a minute less does not."""
+    with pytest.raises(UserError, match=message + r"give at least \d+, or fewer lab.parts") as told:
+        made_plan(**changes).fit(0.5)
+    (least,) = re.findall(r"at least (\d+),", str(told.value))
+    plan = made_plan(**changes)
+    plan.fit(int(least))
+    assert plan.seconds_in_all <= usable_s(int(least))
+    with pytest.raises(UserError):
+        made_plan(**changes).fit(int(least) - 1)
+
+
+SECONDS = st.floats(0.001, 1000)
+
+
+@given(
+    step_s=SECONDS,
+    around_s=SECONDS,
+    steps=st.integers(1, 10_000),
+    trainings=st.integers(0, 40),
+    epochs=st.integers(1, 20),
+    rounds=st.integers(1, 9),
+    budget_min=st.floats(0.01, 10_000),
+    has=st.sets(st.sampled_from(sorted(TASKS)), min_size=1),
+)
+def test_any_plan_fits_its_budget_or_names_one_that_it_fits(
+    step_s: float,
+    around_s: float,
+    steps: int,
+    trainings: int,
+    epochs: int,
+    rounds: int,
+    budget_min: float,
+    has: set[str],
+) -> None:
+    """Whatever the machine and the parts are."""
+
+    def fitted(minutes: float) -> Plan:
+        plan = made_plan(
+            has=has,
+            trainings=[("cpu", trainings)] if "training" in has and trainings else [],
+            pilots={"cpu": made_pilot(step_s, around_s, steps)},
+            epochs=epochs,
+            rounds=rounds,
+        )
+        plan.fit(minutes)
+        assert plan.seconds_in_all <= usable_s(minutes) * (1 + 1e-9)
+        assert plan.limit is None or FEWEST_BATCHES <= plan.limit < steps
+        return plan
+
+    try:
+        plan = fitted(budget_min)
+    except UserError as error:
+        (least,) = re.findall(r"at least (\d+),", str(error))
+        assert int(least) >= budget_min
+        plan = fitted(int(least))
+    assert all("\n" not in line for line in plan.lines("h"))
+
+
+def test_what_is_left_is_shared_again() -> None:
+    """Once search and diagnosis are done; trainings keep two batches, however late it is."""
+    plan = made_plan(done={"summary", "workers", "diagnosis"})
+    plan.fit_trainings(300)
+    assert plan.limit is not None
+    assert plan.of("training") <= 300
+    plan.fit_trainings(-5)
+    assert plan.limit == FEWEST_BATCHES
+    plan.fit_trainings(10_000)
+    assert plan.limit is None
+
+
+def test_a_length_that_is_decided_stays() -> None:
+    """Whatever the budget is: trainings of one report are compared."""
+    for limit in (7, None):
+        plan = made_plan(limit=limit, is_fixed=True)
+        plan.fit(6)
+        plan.fit_trainings(1)
+        assert (plan.limit, plan.rounds) == (limit, 2)
+
+
+def test_uncertainty_and_disk_are_told() -> None:
+    """A fifth to both sides; a record and its curves for each training."""
+    assert made_plan().lines("h")[-1] == ("about 26 min in all (21 min to 31 min), 3.9 MB of disk")
+    assert made_plan(done=TASKS - {"summary"}, trainings=[]).lines("h")[-1] == (
+        "about 45 s in all (35 s to 55 s), 3 MB of disk"
+    )
+
+
+def test_a_reserve_is_kept() -> None:
+    """Of a budget, for what nobody foresaw."""
+    assert usable_s(40) == pytest.approx(40 * 60 * (1 - RESERVE))

@@ -1,0 +1,336 @@
+"""The lab's commands: what each part runs, fed by what was found before it."""
+
+import json
+import random
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from made import make_run
+from omegaconf import DictConfig
+
+from hpml.command_line import arranged
+from hpml.config import check, find_conf
+from hpml.fingerprint import key_of
+from hpml.lab.parts import PARTS
+from hpml.lab.tasks import Task, Tasks, read_json, write_whole
+from hpml.worker_search import Found, Measured
+
+Make = Callable[..., Tasks]
+# What a user may give, one of each kind.
+GIVEN = (
+    "data.batch_size=64",
+    "optimizer.lr=0.05",
+    "trainer.max_epochs=2",
+    "model.init=torchvision",
+)
+
+
+composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """The tasks of a command line, on a machine with these devices."""
+    monkeypatch.setattr("sys.argv", ["lab"])
+
+    def made(*overrides: str, devices: tuple[str, ...] = ("cpu",), folder: str = "m") -> Tasks:
+        if overrides not in composed:
+            composed[overrides] = compose("lab", overrides=list(overrides))
+        return Tasks(composed[overrides], overrides, tmp_path / folder, devices)
+
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        yield made
+
+
+def found_workers(folder: Path, **epoch_s: float) -> None:
+    """A search's answer: an epoch's seconds, end to end, by `w` and the number of workers."""
+    found, generator = Found(), random.Random(0)
+    for name, seconds in epoch_s.items():
+        for _ in range(5):
+            measured_s = seconds * generator.gauss(1, 0.01)
+            found.add(int(name[1:]), Measured(measured_s / 2, measured_s))
+    (folder / "workers").mkdir(parents=True)
+    kept = found.as_dict() | {"also": {}, "sentences": found.sentences(0)}
+    (folder / "workers" / "workers.json").write_text(json.dumps(kept))
+
+
+def by_name(tasks: Tasks) -> dict[str, Task]:
+    return {task.key: task for task in (*tasks.before_training(), *tasks.training())}
+
+
+def overrides_of(task: Task) -> list[str]:
+    """Of a command, as Hydra reads them."""
+    return [word for word in arranged(task.words[2:]) if not word.startswith("-")]
+
+
+def value(task: Task, key: str) -> str:
+    (word,) = (word for word in task.words if key_of(word) == key)
+    return word.partition("=")[2]
+
+
+def test_every_command_composes(make: Make) -> None:
+    """By its own program's configuration, one of a sweep's jobs."""
+    tasks = by_name(make(*GIVEN, "lab.seeds=2", devices=("gpu", "cpu")))
+    expected = "summary-sgd summary-no_norm_sgd summary-no_norm_adam workers diagnosis training"
+    assert list(tasks) == f"{expected} no_norm devices".split()
+    for task in tasks.values():
+        program = task.words[1].rpartition(".")[2]
+        words = [word for word in overrides_of(task) if not word.startswith("hydra.")]
+        job = -1 if program == "train" else None
+        check(compose(program, [word if job is None else _of_job(word, job) for word in words]))
+
+
+def _of_job(word: str, job: int) -> str:
+    key, _, values = word.partition("=")
+    return f"{key}={values.split(',')[job]}"
+
+
+def test_what_is_given_reaches_every_part_once(make: Make) -> None:
+    """Each key stands once in each command; a summary has no use for those of training."""
+    for task in by_name(make(*GIVEN, "device=cpu")).values():
+        keys = [key_of(word) for word in task.words[2:]]
+        assert len(keys) == len(set(keys)), task.command
+        for given in GIVEN:
+            if not (task.name == "summary" and given.startswith("trainer.")):
+                assert given in task.words
+        assert "device=cpu" in task.words
+
+
+def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
+    """Its keys, its seeds and its directory are for the lab alone."""
+    given = ("lab.name=x", "lab.seeds=3", "seed=7", "output_dir=y", "data.num_workers=9")
+    tasks = by_name(make(*given, "lab.budget_min=5", "lab.parts=null"))
+    for task in tasks.values():
+        assert not [word for word in task.words if word.startswith(("lab.", "output_dir="))]
+        seeds = [word for word in task.words if word.startswith("seed=")]
+        expected = {"training": ["seed=7,8,9"], "no_norm": ["seed=7,8,9"], "summary": ["seed=7"]}
+        assert seeds == expected.get(task.name, [])
+    assert value(tasks["training"], "data.num_workers") == "9"  # for nothing was found yet
+    assert "data.num_workers=9" not in tasks["workers"].words
+
+
+def test_a_programs_own_keys_reach_it_alone(make: Make) -> None:
+    """`+workers.rounds=2` is no key of a training."""
+    of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
+    for task in by_name(of_lab).values():
+        own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.", "+"))]
+        expected = {"workers": "workers.rounds=2", "diagnosis": "diagnose.budget_s=5"}
+        expected["summary"] = "summary.seeds=1"
+        assert own == ([expected[task.name]] if task.name in expected else [])
+    of_lab.worker_rounds = 3  # as a budget has it
+    assert value(by_name(of_lab)["workers"], "workers.rounds") == "3"
+
+
+def test_the_labs_settings_are_the_labs(make: Make) -> None:
+    """One sample at a time, learning rate 0.1 for all, no validation in timed parts, 5 epochs."""
+    tasks = by_name(make())
+    for name in ("workers", "diagnosis", "training", "no_norm"):
+        words = tasks[name].words
+        assert {"data.pipeline=per_sample", "optimizer.lr=0.1"} <= set(words)
+        assert "trainer.limit_val_batches=0" in words
+    words = [_of_job(w, 0) for w in overrides_of(tasks["training"]) if not w.startswith("hydra.")]
+    cfg = compose("train", words)
+    assert (cfg.trainer.max_epochs, cfg.data.batch_size, cfg.model.init) == (5, 128, "torch")
+    assert (cfg.optimizer.momentum, cfg.optimizer.weight_decay) == (0.9, 5e-4)
+    given = by_name(make("data.pipeline=batched", "optimizer.lr=0.2"))["training"].words
+    assert "data.pipeline=per_sample" not in given
+    assert "optimizer.lr=0.1" not in given
+
+
+def test_the_number_of_workers_that_was_found_feeds_the_others(make: Make, tmp_path: Path) -> None:
+    """C5 to C7 train with it; on another machine its own is found."""
+    found_workers(tmp_path / "m", w0=9, w1=5, w2=3, w3=2, w4=3)
+    tasks = make(devices=("gpu", "cpu"))
+    for name in ("training", "no_norm", "devices"):
+        assert value(by_name(tasks)[name], "data.num_workers") == "3"
+    tasks.num_workers = 0  # those before had this
+    assert value(by_name(tasks)["training"], "data.num_workers") == "0"
+    assert value(by_name(make(folder="other"))["training"], "data.num_workers") == "0"
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({"w0": 9, "w1": 8, "w2": 5, "w3": 4, "w4": 3, "w8": 3.5}, (1, 4)),
+        ({"w0": 1, "w1": 3, "w2": 5, "w4": 4}, (1, 4)),
+        ({"w0": 3, "w1": 1, "w2": 2, "w4": 4}, (1, 2)),
+        ({"w0": 1, "w1": 2}, (1, 2)),
+        ({}, (1, 2)),
+    ],
+)
+def test_one_worker_is_compared_with_the_best(
+    make: Make, tmp_path: Path, times: dict[str, float], expected: tuple[int, int]
+) -> None:
+    """Where 0 or 1 is the best, with the best number above it."""
+    if times:
+        found_workers(tmp_path / "m", **times)
+    diagnosis = by_name(make())["diagnosis"]
+    assert value(diagnosis, "data.num_workers") == str(expected[0])
+    assert value(diagnosis, "diagnose.against") == f"data.num_workers={expected[1]}"
+
+
+def test_parts_share_what_is_the_same(make: Make) -> None:
+    """C1, C2 and C6 are one sweep, whose SGD run is C5's first device and C7's comparison."""
+    tasks = by_name(make("lab.parts=[c1,c2,c5,c6,c7]", devices=("gpu", "cpu")))
+    assert list(tasks) == ["training", "no_norm", "devices"]
+    assert tasks["training"].parts == ("c1", "c2", "c6")
+    assert value(tasks["training"], "optimizer") == "sgd,nesterov,adagrad,adadelta,adam"
+    assert value(tasks["training"], "device") == "gpu"
+    assert value(tasks["devices"], "device") == "cpu"  # the other one alone
+    assert value(tasks["devices"], "optimizer") == value(tasks["no_norm"], "optimizer") == "sgd"
+    assert value(tasks["no_norm"], "model.norm") == "false"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("c1", "training"),
+        ("c2", "training"),
+        ("c3", "workers"),
+        ("c4", "diagnosis"),
+        ("c5", "training devices"),
+        ("c6", "training"),
+        ("c7", "training no_norm"),
+        ("q1", "summary-sgd summary-no_norm_sgd summary-no_norm_adam"),
+        ("q4", "summary-sgd summary-no_norm_sgd summary-no_norm_adam"),
+    ],
+)
+def test_a_part_alone_runs_what_it_needs(make: Make, part: str, expected: str) -> None:
+    """And says that it is for this part."""
+    tasks = by_name(make(f"lab.parts=[{part}]", devices=("gpu", "cpu")))
+    assert list(tasks) == expected.split()
+    assert all(task.parts == (part,) for task in tasks.values())
+    if "training" in tasks and part != "c6":
+        assert value(tasks["training"], "optimizer") == "sgd"
+
+
+def test_parts_as_they_are_typed(make: Make) -> None:
+    """One without brackets, capitals, one twice."""
+    assert make("lab.parts=c3").chosen == ["c3"]
+    assert make("lab.parts=[C6,c3,c6]").chosen == ["c6", "c3"]
+    assert make("lab.parts=[]").chosen == []
+    assert make("lab.parts=3").chosen == ["3"]
+    assert make().chosen == list(PARTS)
+
+
+@pytest.mark.parametrize("model", ["model=small", "model=resnet18_no_norm"])
+def test_a_network_without_normalisation_has_no_c7(make: Make, model: str) -> None:
+    """Nothing is trained for it, and what is counted is the network as it is."""
+    assert by_name(make(model, "lab.parts=[c7]")) == {}
+    assert make(model, "lab.parts=[c7]").has == set()
+    tasks = by_name(make(model))
+    assert "no_norm" not in tasks
+    assert [key for key in tasks if "summary" in key] == ["summary-sgd", "summary-adam"]
+    assert not [w for task in tasks.values() for w in task.words if w.startswith("model.norm")]
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "a,b=c", "it's", "Übung", "~x", "(1)", "[a]{b}#"])
+def test_any_folder_is_a_value_for_hydra(make: Make, tmp_path: Path, name: str) -> None:
+    """Quoted where it has to be; absolute where relative is not shorter."""
+    for task in by_name(make(devices=("gpu", "cpu"), folder=name)).values():
+        words = overrides_of(task)
+        parsed = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words)}
+        assert shlex.split(task.command)[1:] == list(task.words)
+        for key in ("hydra.run.dir", "hydra.sweep.dir"):
+            if key in parsed:
+                assert not parsed[key].is_sweep_override()
+                assert parsed[key].value() == str(tmp_path / name / task.name)
+
+
+def test_options_of_the_command_line_go_along(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the user's own options lie; and the folder is told relative to where one is."""
+    monkeypatch.setattr("sys.argv", ["lab", "--config-dir", "mine", "data.batch_size=4"])
+    monkeypatch.chdir(tmp_path)
+    tasks = make("data.batch_size=4")
+    for task in by_name(tasks).values():
+        assert task.words[2:4] == ("--config-dir", "mine")
+    assert value(by_name(tasks)["workers"], "hydra.run.dir") == "m/workers"
+    assert tasks.typed[:2] == ["--config-dir", "mine"]
+
+
+def test_what_adds_a_part_later_is_typed_again(make: Make) -> None:
+    """All but what says which part of which lab, in how much time."""
+    given = ("output_dir=x", "lab.seeds=2", "seed=3", "data.batch_size=4", "+workers.rounds=1")
+    others = ("lab.name=n", "lab.parts=[c1]", "lab.budget_min=9", "lab.dry_run=true")
+    assert make(*given, *others).typed == list(given)
+
+
+def test_files_are_looked_at_once(make: Make) -> None:
+    """By the lab, not by each part; unless the user wants that."""
+    tasks = make("data=image_folder")
+    assert tasks.to_verify == ["data.verify=true"]
+    assert "data.verify=false" in by_name(tasks)["training"].words
+    assert "data.verify=false" not in by_name(tasks)["summary-sgd"].words
+    asked = make("data=image_folder", "data.verify=true")
+    assert asked.to_verify == []
+    assert "data.verify=true" in by_name(asked)["training"].words
+    assert not [word for word in by_name(make())["training"].words if "verify" in word]
+
+
+def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
+    """A result that is whole; half a file, or one of another version, is none."""
+    tasks = make(devices=("gpu", "cpu"))
+    assert tasks.done == set()
+    assert tasks.has == {"summary", "workers", "diagnosis", "training"}
+    found_workers(tmp_path / "m", w0=2, w1=1)
+    assert tasks.done == {"workers"}
+    file = tmp_path / "m" / "workers" / "workers.json"
+    whole = file.read_text()
+    for text in (whole[: len(whole) // 2], "", "[]", '{"recommended": 1}', "\xff"):
+        file.write_text(text, encoding="latin-1")
+        assert tasks.done == set()
+        assert tasks.found is None
+        assert tasks.best == 0
+    facts = json.dumps(
+        {"name": "n", "conv_layers": 1, "linear_in_features": 1, "trainable_parameters": 1}
+    )
+    (tmp_path / "m" / "summary").mkdir()
+    for name in ("sgd", "no_norm_sgd", "no_norm_adam"):
+        assert "summary" not in tasks.done
+        (tmp_path / "m" / "summary" / f"{name}.json").write_text(facts)
+    assert tasks.done == {"summary"}
+    assert make("lab.parts=[c3]").done == set()
+
+
+def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> None:
+    """Each optimizer, device and seed by itself; one that failed is made again."""
+    folder = tmp_path / "m"
+    tasks = make("lab.seeds=2", devices=("gpu", "cpu"))
+    assert tasks.trainings == [("gpu", 10), ("gpu", 2), ("cpu", 2)]
+    for name in ("optimizer=sgd,seed=0", "optimizer=adam,seed=1"):
+        config = {"seed": int(name[-1]), "device": "gpu"}
+        make_run(folder / "training", name, config=config)
+    make_run(folder / "training", "optimizer=sgd,seed=1", config=config, status="failed")
+    (folder / "training" / "broken").mkdir()
+    (folder / "training" / "broken" / "record.json").write_text("{")
+    assert tasks.trainings == [("gpu", 8), ("gpu", 2), ("cpu", 2)]
+    for seed in (0, 1):
+        fields = {"seed": seed, "device": "cpu"}
+        choices = {"optimizer": "sgd"}
+        make_run(folder / "devices", f"seed={seed}", config=fields, choices=choices)
+    assert tasks.trainings == [("gpu", 8), ("gpu", 2)]
+    assert "training" not in tasks.done
+    alone = make("lab.parts=[c1]", devices=("gpu", "cpu"))
+    assert alone.trainings == []
+    assert alone.done == {"training"}
+    assert by_name(alone) == {}
+    again = make("lab.parts=[c1]", "sweep.on_code_change=rerun", devices=("gpu", "cpu"))
+    assert list(by_name(again)) == ["training"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Nothing else is left beside it."""
+    file = tmp_path / "a.json"
+    write_whole(file, '{"a": 1}')
+    write_whole(file, '{"a": 2}')
+    assert read_json(file, "a") == {"a": 2}
+    assert read_json(file, "b") is None
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(OSError, match="No such file"):
+        write_whole(tmp_path / "none" / "b.json", "")

@@ -227,7 +227,8 @@ def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
         "    logging.getLogger('mine').warning('told')\n"
         "    return small(num_classes)\n"
     )
-    words = ["--json", "model=small", "model._target_=loud.network", "summary.seeds=2", "seed=5"]
+    words = ["--json", "model=small", "model._target_=loud.network", "~model.width"]
+    words += ["summary.seeds=2", "seed=5"]
     done = subprocess.run(
         [sys.executable, "-m", "hpml.summary", *words],
         cwd=tmp_path,

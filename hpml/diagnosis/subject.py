@@ -541,7 +541,20 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 def _alter(thing: Any, **methods: Any) -> None:
     """Gives one object methods of its own, as those of a class: Lightning looks for them there."""
+    methods.setdefault("__reduce_ex__", _as_its_own_class)
     thing.__class__ = type(type(thing).__name__, (type(thing),), methods)
+
+
+def _as_its_own_class(thing: Any, protocol: int) -> tuple[Any, ...]:
+    """Pickled as what it was: a worker that is spawned knows the user's class alone."""
+    kind = next(base for base in type(thing).__mro__ if "__reduce_ex__" not in vars(base))
+    return _made, (kind, dict(vars(thing)))
+
+
+def _made(kind: type, state: dict[str, Any]) -> Any:
+    thing: Any = object.__new__(kind)
+    vars(thing).update(state)
+    return thing
 
 
 def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:

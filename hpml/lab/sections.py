@@ -43,20 +43,21 @@ def write_report(lab: Path) -> Path:
     machines = [Machine(folder, lab) for folder in folders]
     sections = [_section(part, machines, lab) for part in PARTS]
     table = published.published_table(_own(machines))
-    sections.append(
-        Section(
-            "Published",
-            "Beside two published submissions",
-            "What others have handed in for the same lab, and what was wrong with it.",
-            tables=[(table, published.published_caption())],
-        )
-    )
     shortened = [
         machine.in_front(told, machines)
         for machine in machines
         for told in (machine.shortened, machine.shortened_search)
         if told
     ]
+    sections.append(
+        Section(
+            "Published",
+            "Beside two published submissions",
+            "What others have handed in for the same lab, and what was wrong with it.",
+            shortened="; ".join(shortened),
+            tables=[(table, published.published_caption())],
+        )
+    )
     budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
     heading = Heading(
         title=f"The lab: {clean(lab.name)}",

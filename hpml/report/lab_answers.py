@@ -23,7 +23,7 @@ ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", 
 VAL_ACCURACY = Measure("val/accuracy", "last validation accuracy", "most accurate", True, "%")
 EPOCH = Measure("epoch_s", "time of an epoch", "fastest", False, "s")
 STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest", False, "s")
-CHANCE = 0.1  # of ten classes
+OF_TEN_CLASSES, CHANCE = ("cifar10", "synthetic"), 0.1
 CURVES = (LOSS, ACCURACY, Measure("val/loss", "validation loss", "", False, ""), VAL_ACCURACY)
 MOST_NAMED = 8
 TOO_FEW = "in one run each, too few to tell from chance"
@@ -37,7 +37,8 @@ def about_learning(runs: Sequence[Run]) -> list[str]:
         told += _course(completed, measure)
     samples = [epoch.samples for run in completed for epoch in run.epochs[-1:] if epoch.samples]
     last = estimate(Setting({}, completed).all_of(ACCURACY.name))
-    if last is not None and samples:
+    data = {run.record.choices.get("data") for run in completed}
+    if last is not None and samples and data <= set(OF_TEN_CLASSES):
         # what guessing would reach by luck in 95 % of epochs of that many images
         luck = 1.96 * math.sqrt(CHANCE * (1 - CHANCE) / min(samples))
         told_apart = abs(last.mean - CHANCE) > max(luck, last.half_width or 0.0)

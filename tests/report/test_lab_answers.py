@@ -28,6 +28,7 @@ def write(
     accuracies: Sequence[float | None] = (0.2, 0.4, 0.6),
     times: Sequence[float] = (5.0, 2.0, 2.0),
     samples: int | None = 1000,
+    data: str = "cifar10",
     **changes: Any,
 ) -> None:
     """A run with these metrics and times, a tenth of which it waited for data."""
@@ -39,6 +40,7 @@ def write(
         epoch.time |= {"epoch_s": epoch_s, "data_s": 0.1 * epoch_s, "transfer_s": 0.0}
         epoch.time |= {"train_s": 0.8 * epoch_s, "validation_s": 0.1 * epoch_s, "other_s": 0.0}
         epoch.samples = samples
+    record.choices["data"] = data
     record.write(folder / name)
 
 
@@ -297,12 +299,19 @@ def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path)
     assert table.headings[:3] == ["epoch", "time s", "= data"]
     assert texts[0] == [
         *("1", "5.02 ± 0.06", "0.50", "0.00", "4.02", "0.50", "0.00"),
-        *("2 ± 0", "20.00 ± 0.00%", "–", "–"),
+        *("2 ± 0", "20.00 ± 0.00%"),
     ]
     assert [row[0] for row in texts] == ["1", "2", "3", "mean of all 9"]
     assert texts[-1][:3] == ["mean of all 9", "3.01", "0.30"]
     assert {cell.value for cell in table.rows[-1]} == {None}
     assert {len(row) for row in texts} == {len(table.headings)}
+
+
+def test_guessing_is_known_of_ten_classes_alone(tmp_path: Path) -> None:
+    """Of data of the user's own nobody knows what guessing reaches."""
+    assert any("guessing" in told for told in about_learning(one(tmp_path / "a")))
+    theirs = about_learning(one(tmp_path / "b", data="image_folder"))
+    assert not any("guessing" in told for told in theirs)
 
 
 def test_one_run_has_no_intervals(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from hpml.units import counted
 KEY = "data.num_workers"
 # Up to so many usable cores every count is tried.
 SMALL_MACHINE = 8
+# Beyond so many, and twice the cores, processes cost more memory than they could bring time.
+MOST = 32
 # A gain below this is none, however exact the measurement.
 LEAST_GAIN = 0.02
 FRUITLESS = 2
@@ -158,13 +160,18 @@ class Found(Timed):
 
 
 def counts_to_try(cores: int, step: int, most: int | None = None) -> Iterator[int]:
-    """From 0 upwards: always 1, every count up to the cores of a small machine, then in steps."""
+    """From 0 upwards: always 1, every count up to the cores of a small machine, then in steps.
+
+    The last one is `most`; without it MOST, or twice the cores.
+    """
     every = range(2, cores + 1) if cores <= SMALL_MACHINE else ()
-    yield from (count for count in (0, 1, *every) if most is None or count <= most)
+    if most is None:
+        most = max(MOST, 2 * cores)
+    yield from (count for count in (0, 1, *every) if count <= most)
     count = max([1, *every])
     while True:
         count = step * (count // step + 1)
-        if most is not None and count > most:
+        if count > most:
             return
         yield count
 

@@ -73,9 +73,9 @@ def test_both_answers_may_differ() -> None:
     assert found.recommended == 2
     assert found.best_loading > 2
     first, second, third = found.sentences(now=0)
-    assert first.startswith(f"by loading alone {found.best_loading} workers is fastest, ")
-    assert second.startswith("end to end 2 workers is")
-    assert third.startswith("beside data.num_workers=0 it saves 0.800 ± ")
+    assert first.startswith(f"by loading alone {found.best_loading} workers are fastest, ")
+    assert second.startswith("end to end 2 workers are")
+    assert third.startswith("beside data.num_workers=0 that saves 0.800 ± ")
     assert "(67%)" in third
 
 
@@ -106,7 +106,7 @@ def test_it_stops_after_two_counts_that_bring_nothing() -> None:
         return measure(workers)
 
     search(counted, counts_to_try(2, 4), 3, lambda line: None)
-    assert calls == [0, 1, 2, 4] * 3 or calls == [0, 1, 2] * 3
+    assert calls == [0, 1, 2] * 3
 
 
 def test_it_goes_on_where_more_rounds_show_a_gain() -> None:

@@ -56,11 +56,11 @@ class Diagnosis:
 
     paces: Mapping[str, Sequence[Pace]]
     epoch_steps: int | None
-    trial_steps: int = 0
     setting: Setting = UNKNOWN
     notes: list[str] = field(default_factory=list)
     flops_per_step: float | None = None
     ceiling_flops_per_s: float | None = None
+    trial_steps: int = 0
 
     @property
     def steps(self) -> int:

@@ -588,7 +588,7 @@ def test_computing_free_leaves_the_weights(tmp_path: Path) -> None:
     fitting, module, loader = trainer(tmp_path), Scheduled(), images()
     subject = Subject(fitting, module, loader)
     subject.keep_batches(2, seed=0)
-    before = frozen(subject._module.state_dict())
+    before = frozen(subject._weights)
     subject._module.network.forward = None  # would fail if it were called
     subject.fit(Change(compute=True), 1, 2, seed=0)
     assert frozen(subject._module.state_dict()) == before

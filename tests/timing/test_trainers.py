@@ -282,7 +282,7 @@ from planted import Delays, Module, Planted, loaders
 from hpml.callbacks import phase_timers
 folder = Path({folder!r})
 rank = int(__import__("os").environ.get("LOCAL_RANK", 0))
-delays = Delays(({place!r},), lambda ns: time.sleep(0.02 * ({base} + rank)))
+delays = Delays(({place!r},), lambda ns: time.sleep({delay_s} * ({base} + rank)))
 timers = phase_timers()
 timers[-1]._say = lambda line: None
 trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, logger=False,
@@ -299,10 +299,11 @@ torch.distributed.destroy_process_group()
 """
 
 
-def on_two_ranks(folder: Path, **filled_in: Any) -> list[Any]:
+def on_two_ranks(folder: Path, delay_s: float = 0.02, **filled_in: Any) -> list[Any]:
     """What each of two processes found: metrics, own times, samples, verdict."""
     script = folder / "script.py"
-    code = RANKS.format(tests=str(Path(__file__).parent), folder=str(folder), **filled_in)
+    here = {"tests": str(Path(__file__).parent), "folder": str(folder)}
+    code = RANKS.format(**here, delay_s=delay_s, **filled_in)
     script.write_text(code)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -317,15 +318,17 @@ def test_the_verdict_is_of_the_rank_that_the_others_wait_for(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "delay_s", "told"),
     [
-        ("callback_batch_end", "`other` is Planted.on_train_batch_end"),
-        ("val_dataset", "Validate less often"),
+        ("callback_batch_end", 0.02, "`other` is Planted.on_train_batch_end"),
+        ("val_dataset", 0.2, "Validate less often"),  # four samples an epoch
     ],
 )
-def test_the_advice_is_of_that_rank_too(place: str, told: str, tmp_path: Path) -> None:
+def test_the_advice_is_of_that_rank_too(
+    place: str, delay_s: float, told: str, tmp_path: Path
+) -> None:
     """Whatever it is slow at; what the timers wait for the other ranks is nobody's fault."""
-    for found in on_two_ranks(tmp_path, place=place, base=0, batches=12):
+    for found in on_two_ranks(tmp_path, delay_s, place=place, base=0, batches=12):
         assert told in found[-1]["advice"]
 
 

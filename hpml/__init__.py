@@ -20,8 +20,8 @@ def diagnose(
     `print(hpml.diagnose(trainer, module, datamodule))` shows how long an epoch of training takes
     as it is, with loading free, with computing free and so on, what limits it, what to change and
     what that would gain at most. All fits are of copies: module, optimizer, Trainer, callbacks and
-    random state stay as they are. Nothing is validated or saved, and loggers write to a folder
-    that is deleted.
+    random state stay as they are. There is no validation and no checkpoint of Lightning's, and
+    loggers write to a folder that is deleted; what a callback writes elsewhere, it writes.
 
     Args:
         trainer: of one device; fitted or not.

@@ -89,3 +89,4 @@ def test_it_ends_with_its_caller(tmp_path: Path) -> None:
     caller.kill()
     caller.join()
     process.wait(timeout=20)
+    assert not process.is_running()

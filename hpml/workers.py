@@ -25,7 +25,6 @@ FILE_NAME = "workers.json"
 KEY = "data.num_workers"
 WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
 BURSTS = 3
-STEPS_TOLD = 1000  # where no end of an epoch is known
 # What `workers.also` may name, and the values that are tried of it.
 ALSO: Mapping[str, tuple[Any, ...]] = {
     "persistent_workers": (True, False),
@@ -113,6 +112,7 @@ def measure_subject(subject: Subject, seconds: float) -> Measured:
 
     Raises UserError for data of which an epoch is a single batch.
     """
+    from hpml.diagnosis.diagnosis import STEPS_TOLD
     from hpml.diagnosis.subject import Change
     from hpml.worker_search import Measured
 

@@ -256,7 +256,11 @@ def _instantiate(node: Any, key: str, **settings: Any) -> Any:
             raise UserError(f"{key}: is not installed; pip install {package}") from error
         if isinstance(cause, UserError) or not is_about_values(cause):
             raise cause from error
-        raise UserError(f"{key}: {cause}") from error
+        if isinstance(cause, ImportError) and cause.__cause__ is not None:
+            raise UserError(
+                f"{key}._target_={node._target_}: cannot be loaded ({first_line(cause.__cause__)})"
+            ) from error
+        raise UserError(f"{key}: {first_line(cause)}") from error
     except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
         raise UserError(f"{key}: {first_line(error)}") from error
 

@@ -17,6 +17,7 @@ from hpml import command_line, environment
 from hpml.cli import run_hydra
 from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
+from hpml.files import write_whole
 from hpml.fingerprint import identifying, key_of
 from hpml.interrupt import signals_held
 
@@ -119,7 +120,7 @@ def _setting(cfg: DictConfig, against: list[str]) -> str:
 def _keep(directory: Path, found: dict[str, Any]) -> None:
     file = directory / FILE_NAME
     try:
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(found, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {shlex.quote(str(file))}")

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from hpml.files import write_whole
+
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
 NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -92,21 +94,9 @@ class RunRecord:
     def write(self, directory: Path) -> None:
         """Writes `record.json` into a directory; a reader sees the old one or the new one, whole.
 
-        Written to a temporary file, flushed to the disk, then renamed. Numbers that are not
-        finite become null, since JSON has no word for them.
+        Numbers that are not finite become null, since JSON has no word for them.
         """
-        text = self._as_json(indent=1)
-        temporary = directory / f".{FILE_NAME}.{os.getpid()}"
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(directory / FILE_NAME)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(directory)
+        write_whole(directory / FILE_NAME, self._as_json(indent=1) + "\n")
 
     def write_last(self, directory: Path) -> None:
         """Writes how a run ended: on a full disk over the record that is there.
@@ -251,15 +241,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes a rename survive a power cut, where the system lets a directory be opened."""
-    try:
-        handle = os.open(directory, os.O_RDONLY)
-    except OSError:  # Windows
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 # Of images that are not there.
 ASSUMED_SIZE, ASSUMED_CLASSES = 32, 10
-# Gradients that are not zero, as a published solution of the lab has them, and the parameters of
-# its network, which has no normalisation.
-PUBLISHED = {"SGD": 8_920_240, "Adam": 8_896_249}
-PUBLISHED_PARAMETERS = 11_164_362
 IMPORTS = "import re\n\nfrom torch import nn\nfrom torch.nn.parameter import is_lazy\n\n\n"
 MOST_NAMED = 3
 
@@ -256,10 +252,13 @@ def _about_gradients(facts: dict[str, Any]) -> Iterator[str]:
         f"{' and '.join(by_optimizer)} give the same count with the same seed: gradients are "
         "computed before the optimizer acts"
     )
-    if facts["trainable_parameters"] == PUBLISHED_PARAMETERS and len(by_seed) > 1:
-        told = ", ".join(f"{name} {count:,}" for name, count in PUBLISHED.items())
+    from hpml.report.published import published_gradients
+
+    parameters, published = published_gradients()
+    if facts["trainable_parameters"] == parameters and len(by_seed) > 1:
+        told = ", ".join(f"{name} {count:,}" for name, count in published.items())
         # relative to the zeros, of which a larger batch has fewer
-        theirs, ours = (_spread(counts, facts["gradients"]) for counts in (PUBLISHED, by_seed))
+        theirs, ours = (_spread(counts, facts["gradients"]) for counts in (published, by_seed))
         yield (
             f"a published solution has {told}: its zeros differ by {theirs:.1%}, those of these "
             f"seeds by {ours:.1%}: "

@@ -1,13 +1,13 @@
 """Finds the number of workers by measuring: which counts to try, when to stop, what it says."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 from hpml.diagnosis.diagnosis import in_s
-from hpml.report.statistics import BySeed, Estimate, standings, trimmed_estimate
+from hpml.report.statistics import BySeed, Estimate, may_be_best, trimmed_estimate
 from hpml.units import counted
 
 KEY = "data.num_workers"
@@ -34,36 +34,36 @@ Measure = Callable[[int], Measured]
 
 
 class Timed:
-    """What was measured of several settings, one value a round.
+    """What was measured of several settings, in rounds.
 
     Attributes:
-        measured: by setting, in the order in which they were tried.
+        measured: by setting, in the order in which they were tried, and by round.
     """
 
     def __init__(self) -> None:
-        self.measured: dict[Any, list[Measured]] = {}
+        self.measured: dict[Any, dict[int, Measured]] = {}
 
-    def add(self, setting: Any, one: Measured) -> None:
-        """One round of a setting."""
-        self.measured.setdefault(setting, []).append(one)
+    def add(self, setting: Any, number: int, one: Measured) -> None:
+        """A setting, measured in a round."""
+        self.measured.setdefault(setting, {})[number] = one
 
     def loading_s(self, setting: Any) -> Estimate:
         """Of the loader alone."""
-        return _known([one.loading_s for one in self.measured[setting]])
+        return _known([one.loading_s for one in self.measured[setting].values()])
 
     def epoch_s(self, setting: Any) -> Estimate:
         """End to end."""
-        return _known([one.epoch_s for one in self.measured[setting]])
+        return _known([one.epoch_s for one in self.measured[setting].values()])
 
     @property
     def tied_loading(self) -> list[Any]:
-        """The settings that load fastest: the best one, and those that cannot be told from it."""
-        return _tied({n: [one.loading_s for one in of] for n, of in self.measured.items()})
+        """The settings that load fastest: the best one, and those that may be as fast."""
+        return self._tied(lambda one: one.loading_s)
 
     @property
     def tied(self) -> list[Any]:
         """The same of the settings that train fastest, end to end."""
-        return _tied({n: [one.epoch_s for one in of] for n, of in self.measured.items()})
+        return self._tied(lambda one: one.epoch_s)
 
     @property
     def best_loading(self) -> Any:
@@ -71,9 +71,30 @@ class Timed:
         return min(self.measured, key=lambda setting: self.loading_s(setting).mean)
 
     @property
+    def fastest(self) -> Any:
+        """The setting whose training is fastest, be it by chance."""
+        return min(self.measured, key=lambda setting: self.epoch_s(setting).mean)
+
+    @property
     def rounds(self) -> int:
         """How often each setting was measured, at least."""
         return min(map(len, self.measured.values()))
+
+    def _tied(self, seconds: Callable[[Measured], float]) -> list[Any]:
+        """The settings that no other is faster than, by its rounds and by more than LEAST_GAIN.
+
+        Compared are logarithms: slow settings vary by as much in proportion, so by more in seconds.
+        """
+        times = [
+            {number: seconds(one) for number, one in rounds.items()}
+            for rounds in self.measured.values()
+        ]
+        logarithms: list[BySeed] = [
+            {n: math.log(max(s, 1e-9)) for n, s in of.items()} for of in times
+        ]
+        margin = math.log(1 + LEAST_GAIN)
+        possible = may_be_best(logarithms, higher_is_better=False, margin=margin)
+        return sorted(s for s, best in zip(self.measured, possible, strict=True) if best)
 
     def lines(self, heading: str) -> list[str]:
         """A table; an asterisk marks the fastest, and what is tied with it."""
@@ -102,7 +123,7 @@ class Timed:
                 str(setting): {
                     "loading_s": asdict(self.loading_s(setting)),
                     "epoch_s": asdict(self.epoch_s(setting)),
-                    "rounds": [asdict(one) for one in self.measured[setting]],
+                    "rounds": {n: asdict(one) for n, one in self.measured[setting].items()},
                 }
                 for setting in sorted(self.measured)
             },
@@ -119,8 +140,8 @@ class Found(Timed):
 
     def gain_s(self, over: int) -> Estimate:
         """Seconds of an epoch that the recommended count saves over another one."""
-        pairs = zip(self.measured[over], self.measured[self.recommended], strict=False)
-        return _known([a.epoch_s - b.epoch_s for a, b in pairs])
+        slow, fast = self.measured[over], self.measured[self.recommended]
+        return _known([slow[n].epoch_s - fast[n].epoch_s for n in slow.keys() & fast.keys()])
 
     def sentences(self, now: int) -> list[str]:
         """Both answers, and what the recommended count saves beside the one that is set now."""
@@ -128,7 +149,7 @@ class Found(Timed):
         told = f"by loading alone {_workers(best)} fastest, "
         told += f"{in_s(self.loading_s(best))} an epoch"
         found = [told + _tied_with([n for n in self.tied_loading if n != best])]
-        fastest = min(self.measured, key=lambda count: self.epoch_s(count).mean)
+        fastest = self.fastest
         told = f"end to end {_workers(fewest)}"
         told += " fastest" if fewest == fastest else f" enough: tied with {fastest}"
         told += f", {in_s(self.epoch_s(fewest))} an epoch of training"
@@ -183,7 +204,7 @@ def search(
 
     The first round goes upwards until neither the loader alone nor the whole step has got faster
     by LEAST_GAIN for two counts. If all rounds together then show a gain in the last two beyond
-    its interval, it goes on.
+    its interval, it goes on upwards, with the best so far measured beside the new ones.
 
     Args:
         measure: one measurement of a count, in a fresh process.
@@ -192,23 +213,32 @@ def search(
         say: told each measurement.
     """
     found = Found()
+    begun = 0
     while True:
-        tried = list(_explore(measure, counts, found, say))
-        for number in range(1, rounds):
-            for count in tried:
+        best = sorted({found.best_loading, found.fastest}) if begun else []
+        for count in best:
+            _measure(measure, count, found, say, begun)
+        tried = list(_explore(measure, counts, found, say, begun))
+        for number in range(begun + 1, begun + rounds) if tried else ():
+            for count in [*best, *tried]:
                 _measure(measure, count, found, say, number)
         if len(tried) < FRUITLESS or not _still_gains(found, tried[-FRUITLESS:]):
             return found
+        begun += rounds
 
 
 def _explore(
-    measure: Measure, counts: Iterator[int], found: Found, say: Callable[[str], None]
+    measure: Measure,
+    counts: Iterator[int],
+    found: Found,
+    say: Callable[[str], None],
+    number: int,
 ) -> Iterator[int]:
     """Tries counts once each, until FRUITLESS of them in a row bring nothing."""
     fruitless = 0
     for count in counts:
         before = [_means(found, other) for other in found.measured]
-        _measure(measure, count, found, say, 0)
+        _measure(measure, count, found, say, number)
         yield count
         gains = not before or any(
             new < (1 - LEAST_GAIN) * min(old)
@@ -221,7 +251,7 @@ def _explore(
 
 def _means(found: Found, count: int) -> tuple[float, float]:
     """Mean seconds of an epoch so far: to load, and in all."""
-    of = found.measured[count]
+    of = found.measured[count].values()
     return fmean(one.loading_s for one in of), fmean(one.epoch_s for one in of)
 
 
@@ -229,33 +259,16 @@ def _measure(
     measure: Measure, count: int, found: Found, say: Callable[[str], None], number: int
 ) -> None:
     one = measure(count)
-    found.add(count, one)
+    found.add(count, number, one)
     say(
-        f"round {number + 1}: {counted(count, 'worker')}: loading alone {one.loading_s:.3g} s, "
-        f"end to end {one.epoch_s:.3g} s an epoch"
+        f"round {number + 1}: {counted(count, 'worker')}: loading alone "
+        f"{_in_s(one.loading_s)}, end to end {_in_s(one.epoch_s)} an epoch"
     )
 
 
 def _still_gains(found: Found, last: list[int]) -> bool:
     """Whether the last counts are ahead of all others after all."""
     return any(set(tied) <= set(last) for tied in (found.tied_loading, found.tied))
-
-
-def _tied(times: Mapping[int, list[float]]) -> list[int]:
-    """The counts that cannot be told from the fastest by their rounds, or by LEAST_GAIN.
-
-    Compared are logarithms: slow counts vary by as much in proportion, so by more in seconds.
-    """
-    logarithms = [[math.log(max(value, 1e-9)) for value in values] for values in times.values()]
-    by_round: list[BySeed] = [dict(enumerate(values)) for values in logarithms]
-    found = standings(by_round, logarithms, higher_is_better=False)
-    means = {count: _known(values).mean for count, values in times.items()}
-    close = min(means.values()) * (1 + LEAST_GAIN)
-    return sorted(
-        count
-        for count, standing in zip(times, found, strict=True)
-        if standing in ("best", "tied") or means[count] <= close
-    )
 
 
 def _workers(count: int) -> str:
@@ -265,6 +278,10 @@ def _workers(count: int) -> str:
 
 def _tied_with(others: Sequence[int]) -> str:
     return f"; tied with it: {', '.join(map(str, others))}" if others else ""
+
+
+def _in_s(seconds: float) -> str:
+    return in_s(Estimate(seconds, None, 1))
 
 
 def _known(values: list[float]) -> Estimate:

@@ -14,6 +14,8 @@ from hpml import command_line, environment
 from hpml.cli import run_hydra
 from hpml.config import check, resolve
 from hpml.errors import UserError
+from hpml.files import read_json, write_whole
+from hpml.fingerprint import identifying
 
 if TYPE_CHECKING:
     from hpml.diagnosis.subject import Subject
@@ -25,6 +27,13 @@ FILE_NAME = "workers.json"
 KEY = "data.num_workers"
 WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
 BURSTS = 3
+# Keys of a job that its loading and its step do not depend on.
+NOT_SEARCHED = (
+    *("workers.", KEY, "monitor", "seed", "optimizer.lr", "checkpoint."),
+    *("trainer.max_epochs", "trainer.limit_val_batches", "trainer.enable_checkpointing"),
+)
+# What a machine's search is good for.
+OF_A_MACHINE = ("cpu", "cpu_cores", "accelerators", "torch", "hpml")
 # What `workers.also` may name, and the values that are tried of it.
 ALSO: Mapping[str, tuple[Any, ...]] = {
     "persistent_workers": (True, False),
@@ -61,14 +70,40 @@ def job(cfg: DictConfig) -> None:
         "sentences": sentences,
         "command": command_line.typed(),
         "environment": environment.describe(cfg.device),
+        "job": searched(identifying(resolve(cfg))),
     }
     try:
-        (directory / FILE_NAME).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        write_whole(directory / FILE_NAME, json.dumps(kept, indent=1) + "\n")
         draw_workers(kept, directory)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
     log.info(f"use: {KEY}={found.recommended}")
+
+
+def searched(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of what identifies a job that a search for its workers depends on."""
+    return {key: value for key, value in job.items() if not key.startswith(NOT_SEARCHED)}
+
+
+def found_before(
+    output_dir: Path, job: Mapping[str, Any], machine: Mapping[str, Any]
+) -> Path | None:
+    """The last search that was made for a job on a machine like this, by its file.
+
+    Args:
+        output_dir: below which `hpml.workers` keeps its results.
+        job: what identifies it, as dotted keys.
+        machine: as `environment.describe` tells.
+    """
+    wanted = json.loads(json.dumps(searched(job), default=str))  # as it comes back
+    for file in sorted(output_dir.glob(f"workers/*/*/{FILE_NAME}"), reverse=True):
+        known = read_json(file, "job", "environment")
+        if known is None or known["job"] != wanted:
+            continue
+        if all(known["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
+            return file
+    return None
 
 
 def _refuse(cfg: DictConfig) -> None:
@@ -154,11 +189,12 @@ def _try_also(cfg: DictConfig, found: Found) -> dict[str, Any]:
         log.info("workers.also: has no effect without workers")
         return {}
     timed = Timed()
-    for _ in range(cfg.workers.rounds):
+    for number in range(cfg.workers.rounds):
         for name in cfg.workers.also:
             for value in ALSO[name]:
                 setting = {KEY: found.recommended, f"data.{name}": value}
-                timed.add(f"data.{name}={json.dumps(value)}", _measured(cfg, setting))
+                told = f"data.{name}={json.dumps(value)}"
+                timed.add(told, number, _measured(cfg, setting))
     for line in timed.lines(f"{KEY}={found.recommended}"):
         log.info(line)
     return timed.as_dict()

@@ -141,9 +141,9 @@ def test_the_table_marks_the_fastest() -> None:
     """In both columns, with what is tied with it."""
     timed = Timed()
     for setting, seconds in (("a", 1.0), ("b", 2.0)):
-        for part in (0.01, 0.03, 0.02, 0.05, 0.04):
+        for number, part in enumerate((0.01, 0.03, 0.02, 0.05, 0.04)):
             uneven = part * seconds
-            timed.add(setting, Measured(seconds + uneven**2, 3.0 - seconds + uneven))
+            timed.add(setting, number, Measured(seconds + uneven**2, 3.0 - seconds + uneven))
     heading, first, second, caption = timed.lines("setting")
     assert heading.split() == ["setting", "loading", "alone", "end", "to", "end"]
     assert first.split()[0] == "a"

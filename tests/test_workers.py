@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from hpml.config import find_conf, resolve
 from hpml.errors import UserError
-from hpml.workers import job, measure
+from hpml.workers import found_before, job, measure, searched
 
 TINY = (
     *("experiment=demo", "device=cpu", "model.width=2", "logger=none"),
@@ -80,3 +81,25 @@ def test_it_does_not_sweep(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "optimizer=sgd,adam")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
+
+
+def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
+    """The last one on such a machine, whatever seed and length the training has."""
+    here = {"cpu": "a", "cpu_cores": 2, "accelerators": [], "torch": "2", "hpml": "1"}
+    asked = {"data.batch_size": 8, "seed": 0, "optimizer.lr": 0.1, "data.num_workers": 0}
+
+    def kept(name: str, environment: dict[str, Any], **changes: Any) -> Path:
+        file = tmp_path / "workers" / "2026-01-01" / name / "workers.json"
+        file.parent.mkdir(parents=True)
+        found = {"job": searched(asked | changes), "environment": environment}
+        file.write_text(json.dumps(found))
+        return file
+
+    assert found_before(tmp_path, asked, here) is None
+    kept("10-00-00", here)
+    last = kept("11-00-00", here | {"host": "b", "memory_gib": 3})
+    kept("12-00-00", here | {"cpu_cores": 4})
+    kept("13-00-00", here, **{"data.batch_size": 16})
+    kept("14-00-00", here).write_text("{")
+    others = {"seed": 7, "optimizer.lr": 0.2, "data.num_workers": 3, "trainer.max_epochs": 9}
+    assert found_before(tmp_path, asked | others, here) == last

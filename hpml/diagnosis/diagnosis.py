@@ -330,6 +330,6 @@ class Diagnosis:
 
 def in_s(known: Estimate) -> str:
     """`7.12 ± 0.10 s`."""
-    spec = f".{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
+    spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
     half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
     return f"{known.mean:{spec}}{half} s"

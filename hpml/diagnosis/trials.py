@@ -103,6 +103,7 @@ class Trials:
         self._dropped: set[str] = set()
         self.rounds = ROUNDS[-1]
         self._warm_up = self._steps = FEWEST_STEPS
+        self._ahead = 0  # batches that workers keep ready
 
     def prepare(self) -> None:
         """Looks how fast the job is, and decides on the length of a trial."""
@@ -122,19 +123,21 @@ class Trials:
                 host = subject.fit(Change(loading=True, compute=True), 1, FEWEST_STEPS, seed=0)
                 if host.step_s < WORTH_A_LOOK * step_s:
                     self._dropped |= {"transfer_free", "hooks_free"}
-        ahead = subject.batches_ahead()
-        if ahead:
+        # optimizers step once in a while
+        whole = subject.trainer.accumulate_grad_batches
+        if ahead := subject.batches_ahead():
+            self._ahead = ahead
             alone = subject.load(self._warm_up, FEWEST_STEPS + ahead, seed=0)
-            # else the workers are ahead all the time
-            self._warm_up += ahead if alone.step_s > (pace.step_s - pace.wait_s) / 2 else 0
             step_s = max(step_s, alone.step_s)  # which the first steps of a fit do not show
+            if alone.step_s > (pace.step_s - pace.wait_s) / 2:
+                # else the workers are ahead all the time; these finish in bursts
+                self._warm_up += ahead
+                whole = math.lcm(whole, subject.num_workers)
         for self.rounds in ROUNDS:
             trial_s = self.rounds_budget_s / (self.rounds * self._in_a_round) - around_s
             steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
             if steps >= ENOUGH_STEPS:
                 break
-        # workers finish in bursts, and optimizers step once in a while
-        whole = math.lcm(subject.trainer.accumulate_grad_batches, max(1, subject.num_workers))
         self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
         if self._steps > PILOT_BATCHES:
             subject.keep_batches(self._steps, seed=0)
@@ -144,9 +147,13 @@ class Trials:
 
     def run_round(self, number: int) -> None:
         """Each trial once."""
+        if number and self.subject.batches_vary:  # which the job's own order gives in each round
+            self.subject.keep_batches(self._steps, number)
         for name in self._names():
             self._try(name, CHANGES[name], number)
-        self.paces[LOADER_ALONE].append(self.subject.load(self._warm_up, self._steps, number))
+        # else the first batches, which the workers had ready, would tell how fast they are
+        warm_up, steps = max(self._warm_up, self._ahead), max(self._steps, self._ahead)
+        self.paces[LOADER_ALONE].append(self.subject.load(warm_up, steps, number))
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
@@ -156,6 +163,8 @@ class Trials:
         saved = diagnosis.saved_s("hooks_free")
         if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
             return
+        if beyond := self.subject.callback_names[len(names) :]:
+            self.subject.notes.append(f"not tried one by one: {', '.join(beyond)}")
         for number in range(ROUNDS[0]):
             if number >= ROUNDS[-1] and time.perf_counter_ns() > until_ns:
                 return
@@ -198,8 +207,7 @@ class Trials:
         return (self._warm_up + self._steps + 1) * step_s
 
     def _callbacks(self) -> list[str]:
-        names = [] if "hooks_free" in self._dropped else self.subject.callback_names
-        return names[:MOST_CALLBACKS]
+        return [] if "hooks_free" in self._dropped else self.subject.callback_names[:MOST_CALLBACKS]
 
     def _names(self) -> list[str]:
         """Of the trials that can tell something of this job."""

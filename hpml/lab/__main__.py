@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,15 +21,17 @@ from hpml import environment, isolated
 from hpml.cli import FULL_ERROR, run_hydra
 from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
+from hpml.files import write_whole
 from hpml.fingerprint import identifying, key_of
 from hpml.interrupt import JOB, Interrupted
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
 from hpml.lab.plan import Pilot, Plan, look_at_data, measured_start_s, pilot, usable_s
 from hpml.lab.state import State
-from hpml.lab.tasks import Task, Tasks, chosen_parts, write_whole
+from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.folder import NOT_IN_A_NAME
 from hpml.sweep.process import JobProcess
 from hpml.units import duration_in_words
+from hpml.workers import found_before
 
 log = logging.getLogger("hpml")
 
@@ -54,8 +57,10 @@ def job(cfg: DictConfig) -> None:
             log.warning(f"warning: {busy}")
         machine = isolated.call(environment.describe)
         tasks = Tasks(cfg, _overrides(), Path(cfg.run_dir) / _slug(machine), _devices(cfg))
-        state = State(str(cfg.lab.name), tasks, _settings(tasks))
+        settings = _settings(tasks)
+        state = State(str(cfg.lab.name), tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
+            _adopt_search(cfg, tasks, settings, machine)
             tasks.limit, tasks.num_workers = state.limit, state.num_workers
             pilots = _pilots(tasks, state.pilots)
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
@@ -210,6 +215,21 @@ def _pilots(tasks: Tasks, known: dict[str, Pilot]) -> dict[str, Pilot]:
         # what the other process took besides, and what it would take if it were no fork
         found[device] = one.starting_in(time.monotonic() - begun - one.steps_s + start_s)
     return {device: (known | found)[device] for device in tasks.devices}
+
+
+def _adopt_search(
+    cfg: DictConfig, tasks: Tasks, settings: dict[str, Any], machine: dict[str, Any]
+) -> None:
+    """Takes over what `hpml.workers` has found for this very job on such a machine before."""
+    if WORKERS not in tasks.has or WORKERS in tasks.done:
+        return
+    file = found_before(Path(cfg.output_dir), settings, machine)
+    if file is None:
+        return
+    log.info(f"C3: {shown(file)} is the answer already")
+    if not cfg.lab.dry_run:
+        (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tasks.folder / WORKERS / file.name)
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:

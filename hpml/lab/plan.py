@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,8 @@ from hpml.lab.parts import DIAGNOSIS, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import Tasks
 from hpml.units import counted, duration_in_words, size_in_words
 
-PILOT_STEPS = 2
+# Short fits of a pilot, and the steps of each that are measured.
+PILOT_FITS, PILOT_STEPS = 3, 1
 # Record, log and curves of a training, and a sweep's report; the lab keeps no checkpoints.
 JOB_BYTES, PAGES_BYTES = 150_000, 3_000_000
 # A summary, and a command's own start, beside what the pilot measured: seconds on a usual machine.
@@ -27,8 +29,8 @@ SUMMARY_S, COMMAND_S = 15.0, 2.0
 DIAGNOSIS_STEPS = 36
 # The part of a budget that the search for workers may take, and that is kept for the unforeseen.
 WORKERS_SHARE, RESERVE = 0.25, 0.05
-# How far such an estimate is off: other work on the machine, counts that are tried or not.
-UNCERTAINTY = 0.2
+# How far such an estimate is off at least, be the pilot's steps ever so even.
+LEAST_UNCERTAINTY = 0.15
 FEWEST_BATCHES = 2
 
 
@@ -43,6 +45,7 @@ class Pilot:
         steps_s: what the steps of the pilot itself took.
         epoch_steps: training batches of a whole epoch.
         environment: the record's.
+        spread: half of the range of its fits' steps, as a part of `step_s`.
     """
 
     step_s: float
@@ -51,6 +54,7 @@ class Pilot:
     steps_s: float
     epoch_steps: int
     environment: dict[str, Any]
+    spread: float = 0.0
 
     def starting_in(self, around_s: float) -> "Pilot":
         """With what its process took in all, apart from its steps."""
@@ -94,15 +98,17 @@ def pilot(config: dict[str, Any]) -> Pilot:
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
     build_s = time.perf_counter() - begun
-    pace = subject.fit(Change(), 1, PILOT_STEPS, seed=0)
-    steps_s = (PILOT_STEPS + 2) * pace.step_s
+    every = [subject.fit(Change(), 1, PILOT_STEPS, number).step_s for number in range(PILOT_FITS)]
+    steps_s = (PILOT_STEPS + 2) * sum(every)
+    step_s = median(every)
     return Pilot(
-        step_s=pace.step_s,
+        step_s=step_s,
         around_s=max(0.0, time.perf_counter() - begun - steps_s),
         build_s=build_s,
         steps_s=steps_s,
         epoch_steps=subject.epoch_steps,
         environment=environment.describe(subject.device.type),
+        spread=(max(every) - min(every)) / 2 / step_s,
     )
 
 
@@ -255,7 +261,7 @@ class Plan:
         if self.has <= self.done:
             return [heading, *found, "all of it is done"]
         low, high = (
-            duration_in_words((1 + sign * UNCERTAINTY) * self.seconds_in_all)[6:]
+            duration_in_words((1 + sign * self._uncertainty) * self.seconds_in_all)[6:]
             for sign in (-1, 1)
         )
         told = f"{duration_in_words(self.seconds_in_all)} in all ({low} to {high}), "
@@ -263,6 +269,12 @@ class Plan:
         if self.limit:
             told += f"; shortened: epochs of {self.limit:,} of {self.first.epoch_steps:,} batches"
         return [heading, *found, told]
+
+    @property
+    def _uncertainty(self) -> float:
+        """How far the plan may be off, as a part of it: as much as the pilots' steps vary."""
+        spreads = (pilot.spread for pilot in self.pilots.values())
+        return min(0.9, max([LEAST_UNCERTAINTY, *spreads]))
 
     @property
     def _whole(self) -> int:

@@ -4,24 +4,19 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
 from hpml.diagnosis.diagnosis import in_s
-from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
+from hpml.lab.machine import Machine
+from hpml.lab.parts import PARTS, TRAINING
 from hpml.lab.tasks import (
-    DIAGNOSIS_KEYS,
     LAB_FILE,
-    SUMMARY_KEYS,
-    WORKERS_KEYS,
     override,
-    read_json,
 )
 from hpml.report import lab_answers as answers
 from hpml.report import published
-from hpml.report.collect import Run, clean, collect
+from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.lab_page import Heading, Section, draw_for, write_lab_page
 from hpml.report.ranking import decimals
@@ -29,7 +24,6 @@ from hpml.report.statistics import Estimate, estimate
 from hpml.report.tables import Cell, Table, setting_table
 from hpml.report.worker_picture import draw_workers
 from hpml.units import counted
-from hpml.workers import FILE_NAME as WORKERS_FILE
 
 PICTURES = ("c[0-9]_*.png", "c[0-9]_*.svg")
 
@@ -79,107 +73,6 @@ class Figures:
     code: str = ""
 
 
-class Machine:
-    """The results of one machine.
-
-    Attributes:
-        folder: where they lie.
-        state: what the lab has written down of its work here.
-    """
-
-    def __init__(self, folder: Path, lab: Path) -> None:
-        self.folder = folder
-        self.lab = lab
-        self.state: dict[str, Any] = read_json(folder / LAB_FILE) or {}
-        self.environment: dict[str, Any] = self.state.get("environment") or {}
-
-    @property
-    def name(self) -> str:
-        """`AMD EPYC, 2 cores`; its folder's where that is not known."""
-        machine = self.environment
-        if "cpu" not in machine:
-            return clean(self.folder.name)
-        gpus = list(dict.fromkeys(machine.get("accelerators") or []))
-        cores = counted(machine.get("cpu_cores") or 0, "core")
-        return clean(", ".join([str(machine.get("cpu")), cores, *gpus]))
-
-    @property
-    def hardware(self) -> str:
-        """One line, as the lab prints it."""
-        machine = self.environment
-        memory = machine.get("memory_gib")
-        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
-        versions = ("python", "torch", "lightning", "hpml")
-        told += [f"{name} {machine[name]}" for name in versions if name in machine]
-        return clean("; ".join(part for part in told if part))
-
-    @property
-    def shortened(self) -> str:
-        """In what the trainings are shorter than the lab's."""
-        limit = self.state.get("limit")
-        whole = [pilot["epoch_steps"] for pilot in self.state.get("pilots", {}).values()]
-        return f"epochs of {limit:,} of {whole[0]:,} batches" if limit and whole else ""
-
-    @property
-    def shortened_search(self) -> str:
-        """In what the search for workers is shorter than it would be."""
-        rounds, of_all = self.state.get("rounds") or (0, 0)
-        return f"{rounds} of {of_all} rounds of the search for workers" if rounds < of_all else ""
-
-    def in_front(self, text: str, machines: Sequence["Machine"]) -> str:
-        """A text with the machine's name before it, where there are several."""
-        return f"{self.name}: {text}" if len(machines) > 1 else text
-
-    def commands(self, task: str) -> list[str]:
-        """What was typed for a task."""
-        commands: dict[str, list[str]] = self.state.get("commands", {})
-        of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
-        return [line for lines in of_task for line in lines]
-
-    @cached_property
-    def training(self) -> list[Run]:
-        """The runs of the optimizers."""
-        return collect([self.folder / TRAINING])[0]
-
-    @cached_property
-    def no_norm(self) -> list[Run]:
-        """Those without normalisation."""
-        return collect([self.folder / NO_NORM])[0]
-
-    @cached_property
-    def other_devices(self) -> list[Run]:
-        """Those on other devices than the first."""
-        return collect([self.folder / DEVICES])[0]
-
-    @property
-    def sgd(self) -> list[Run]:
-        """The runs that C1, C2, C5, C6 and C7 share."""
-        return [run for run in self.training if run.record.choices.get("optimizer") == "sgd"]
-
-    @cached_property
-    def workers(self) -> dict[str, Any] | None:
-        """What the search for workers has found."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
-
-    @cached_property
-    def diagnosis(self) -> dict[str, Any] | None:
-        """What the diagnoses of two numbers of workers have found."""
-        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
-
-    def summary(self, name: str) -> dict[str, Any] | None:
-        """What was counted of a network."""
-        return read_json(self.folder / SUMMARY / f"{name}.json", *SUMMARY_KEYS)
-
-    def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
-        """Pictures of some runs, by the names that reports give them."""
-        comparison = Comparison([run.directory for run in runs])
-        return draw_for(self.prefix(part), comparison, self.lab, only)
-
-    def prefix(self, part: str) -> str:
-        """Of a picture's name."""
-        return f"{part}_{self.folder.name}"
-
-
 def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     asked, make = PARTS[part], _MAKE[part]
     of_all = [(machine, figures) for machine in machines if (figures := make(machine))]
@@ -224,7 +117,7 @@ def _learning(machine: Machine) -> Figures | None:
     if not machine.sgd:
         return None
     return Figures(
-        [(answers.epoch_table(machine.sgd), _CAPTION)],
+        [(answers.epoch_table(machine.sgd, phases=False), _MEANS)],
         machine.pictures("c1", machine.sgd, ["learning"]),
         answers.about_learning(machine.sgd),
     )
@@ -234,7 +127,7 @@ def _times(machine: Machine) -> Figures | None:
     if not machine.sgd:
         return None
     return Figures(
-        [(answers.epoch_table(machine.sgd), _CAPTION)],
+        [(answers.epoch_table(machine.sgd, curves=False), _CAPTION)],
         machine.pictures("c2", machine.sgd, ["phases"]),
         answers.about_times(machine.sgd),
     )
@@ -323,7 +216,9 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
             by_device.setdefault(machine.in_front(clean(str(device)), there), []).append(run)
     figures = Figures(answer=answers.about_devices(by_device))
     for device, of_device in by_device.items():
-        figures.tables.append((answers.epoch_table(of_device), f"{device}. {_CAPTION}"))
+        figures.tables.append(
+            (answers.epoch_table(of_device, curves=False), f"{device}. {_CAPTION}")
+        )
     runs = [run for of_device in by_device.values() for run in of_device]
     # two machines with a device of one name would be drawn as repeats
     if 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs}):
@@ -360,7 +255,9 @@ def _last_layer(machine: Machine) -> Figures | None:
 def _with_sgd(machine: Machine) -> Figures | None:
     if not machine.state.get("has_norm", True):
         return _gradients(machine, {"as it is": "sgd"})
-    return _gradients(machine, {"with normalisation": "sgd", "without": "no_norm_sgd"})
+    return _gradients(
+        machine, {"with normalisation": "sgd", "without normalisation": "no_norm_sgd"}
+    )
 
 
 def _with_adam(machine: Machine) -> Figures | None:
@@ -378,23 +275,24 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
     rows, answer = [], []
     for title, facts in known.items():
         nonzero = list((facts.get("nonzero_by_seed") or {}).values())
-        spread = f"{min(nonzero):,} to {max(nonzero):,}" if nonzero else "–"
+        spread = _range(nonzero)
         state = (facts.get("optimizer") or {}).get("state_elements")
         counts = [facts["trainable_parameters"], facts.get("gradients")]
         rows.append([Cell(title), *map(_count, counts), Cell(spread), _count(state)])
         answer.append(f"{_capital(title)} {counts[0]:,} parameters are trained.")
         if nonzero and counts[1] is not None:
             seeds = counted(len(nonzero), "seed")
+            of_these = "all of them" if min(nonzero) == counts[1] else f"{spread} of them"
             answer.append(
-                f"One backward pass gives {counts[1]:,} gradients; of these {spread} are not zero "
+                f"One backward pass gives {counts[1]:,} gradients; {of_these} are not zero "
                 f"({seeds}; {facts['batch']})."
             )
         by_optimizer = facts.get("nonzero_by_optimizer") or {}
         if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
-            answer.append(
-                f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients "
-                "are computed before the optimizer acts, so a difference between them is chance."
-            )
+            told = f"With the same seed {' and '.join(by_optimizer)} give the same number: "
+            told += "gradients are computed before the optimizer acts, so a difference between "
+            told += "them is chance."
+            answer += [told] if told not in answer else []
         if state is not None and counts[0]:
             answer.append(
                 f"{facts['optimizer']['name']} keeps {state:,} elements of state, "
@@ -407,7 +305,8 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
 
 _SUMMARY = "every figure was measured by the commands beside it; the answers are sentences that a "
 _SUMMARY += "program makes of the figures"
-_CAPTION = "Means over the runs; the five phases add up to the time; no validation"
+_MEANS = "Means over the runs; no validation"
+_CAPTION = f"{_MEANS}; the five phases add up to the time"
 _MAKE: dict[str, Callable[[Machine], Figures | None]] = {
     "c1": _learning,
     "c2": _times,
@@ -466,7 +365,7 @@ def _of_machine(machine: Machine) -> Iterator[tuple[str, str]]:
         if facts := machine.summary(name):
             yield published.PARAMETERS_NO_NORM, f"{facts['trainable_parameters']:,}"
             if counts := list((facts.get("nonzero_by_seed") or {}).values()):
-                yield key, f"{min(counts):,} to {max(counts):,}"
+                yield key, _range(counts)
 
 
 def _of_training(name: str, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
@@ -492,10 +391,17 @@ def _count(value: int | None) -> Cell:
     return Cell("–") if value is None else Cell(f"{value:,}", value)
 
 
+def _range(counts: Sequence[int]) -> str:
+    """`8 to 9`; one number where they are all the same."""
+    if not counts:
+        return "–"
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+
+
 def _code(facts: dict[str, Any], wanted: str) -> str:
     """The counting functions whose names match, as the summary prints them."""
     functions = re.split(r"(?m)^(?=def )", facts.get("code", ""))
-    return "\n".join(f.strip() for f in functions if re.match(rf"def \w*({wanted})", f))
+    return "\n\n\n".join(f.strip() for f in functions if re.match(rf"def \w*({wanted})", f))
 
 
 def _capital(text: str) -> str:

@@ -1,7 +1,6 @@
 """The lab's commands: what each part runs, and where its result lies."""
 
 import itertools
-import json
 import os
 import re
 import shlex
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, ListConfig
 
 from hpml.command_line import options
 from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
+from hpml.files import read_json
 from hpml.fingerprint import key_of
 from hpml.lab.parts import (
     DEVICES,
@@ -307,25 +307,6 @@ def shown(directory: Path) -> str:
     """A path, relative where that is shorter to read."""
     path = os.path.relpath(directory)
     return str(directory) if path.startswith("..") else path
-
-
-def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
-    """An object's file; None where there is none that can be read, or one without these keys."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and set(keys) <= found.keys() else None
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file; a reader sees the old one or the new one, whole. Raises OSError."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_in(groups: Iterable[str], key: str) -> bool:

@@ -140,7 +140,10 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
         (VAL_ACCURACY, "higher", "lower"),
         (time, "longer", "shorter"),
     ):
-        if not (one.all_of(measure.name) and other.all_of(measure.name)):
+        known = [bool(setting.all_of(measure.name)) for setting in (one, other)]
+        if measure is VAL_ACCURACY and not any(known):
+            continue
+        if not all(known):
             told.append(f"The {measure.title} is not known of both networks.")
             continue
         difference = (mean(one.all_of(measure.name)) or 0) - (mean(other.all_of(measure.name)) or 0)
@@ -153,25 +156,32 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
     return told + _caveats([*with_norm, *without])
 
 
-def epoch_table(runs: Sequence[Run]) -> Table:
+def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -> Table:
     """A row for each epoch, means over the completed runs; last the mean time of all epochs.
 
     ± is a 95 % interval over the runs. The phases, as they are shown, add up to the time.
+
+    Args:
+        runs: that differ in their seed alone.
+        phases: whether they are shown, beside the time.
+        curves: whether losses and accuracies are.
     """
     completed = _completed(runs)
-    shown = [curve for curve in CURVES if Setting({}, completed).all_of(curve.name)]
+    of_all = CURVES if curves else ()
+    shown = [curve for curve in of_all if Setting({}, completed).all_of(curve.name)]
+    columns = 1 + len(PHASE_HEADINGS) if phases else 1
     rows = []
     for number in sorted({epoch.epoch for run in completed for epoch in run.epochs}):
         epochs = [epoch for run in completed for epoch in run.epochs if epoch.epoch == number]
         cells = [_figure(epochs, measure) for measure in shown]
-        rows.append([Cell(str(number + 1), number), *_times(epochs), *cells])
+        rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
     every = [epoch for run in completed for epoch in run.epochs]
     if every:
         # no value to sort by: it stays below the others
-        means = [Cell(cell.text) for cell in _times(every, interval=False)]
+        means = [Cell(cell.text) for cell in _times(every, interval=False)[:columns]]
         rows.append([Cell(f"mean of all {len(every)}"), *means, *([Cell("")] * len(shown))])
-    headings = [curve.name for curve in shown]
-    return Table(["epoch", "time s", *PHASE_HEADINGS, *headings], rows)
+    headings = [*["time s", *PHASE_HEADINGS][:columns], *(curve.name for curve in shown)]
+    return Table(["epoch", *headings], rows)
 
 
 def _completed(runs: Sequence[Run]) -> list[Run]:

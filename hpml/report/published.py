@@ -72,6 +72,13 @@ def published_caption() -> str:
     return ". ".join(line[0].upper() + line[1:] for line in told) + "."
 
 
+def published_gradients() -> tuple[int, dict[str, int]]:
+    """The parameters of B's network without normalisation; by optimizer, its gradients not zero."""
+    found = _read()["B"]
+    counts = {"SGD": found["q3_nonzero_gradients_sgd"], "Adam": found["q4_nonzero_gradients_adam"]}
+    return found["q3_trainable_parameters_without_norm"], counts
+
+
 def _read() -> dict[str, Any]:
     file = files("hpml.report").joinpath("published_lab.json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

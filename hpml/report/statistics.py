@@ -12,6 +12,8 @@ from scipy.special import fdtri, stdtr, stdtrit
 LEVEL = 0.05
 # What share of pairs that vary as the others do is taken for one that does.
 ALIKE = 0.9
+# The same of settings measured in rounds on one machine, which do vary alike.
+ALIKE_IN_ROUNDS = 0.99
 Standing = Literal["best", "tied", "worse", "untested"]
 BySeed = Mapping[object, float]
 
@@ -108,13 +110,48 @@ def standings(
     return found
 
 
-def _paired(differences: Sequence[float], pooled: tuple[float, int] | None) -> tuple[float, float]:
+def may_be_best(
+    by_round: Sequence[BySeed], higher_is_better: bool, margin: float = 0.0
+) -> list[bool]:
+    """Which settings no other one is proven to be better than, by more than a margin.
+
+    The one that is best in truth is among them in 19 of 20 cases, however many there are. Each is
+    compared with every other one in the rounds that both have, by a one-sided test with the error
+    of `standings`; the level is divided by the number of the others (Bonferroni). Of fewer than two
+    such rounds nothing is proven.
+
+    Args:
+        by_round: for each setting its value in each round.
+        higher_is_better: which mean is the best.
+        margin: what a lead has to exceed, in the values' unit.
+
+    Source: Hsu (1984), "Constrained simultaneous confidence intervals for multiple comparisons with
+    the best".
+    """
+    sign = 1 if higher_is_better else -1
+    pooled = _residual_variance(by_round)
+
+    def is_better(one: BySeed, other: BySeed) -> bool:
+        leads = [sign * (one[n] - other[n]) - margin for n in one if n in other]
+        if len(leads) < 2 or fmean(leads) <= 0:
+            return False
+        p_value = _paired(leads, pooled, ALIKE_IN_ROUNDS)[1] / 2
+        return p_value * (len(by_round) - 1) < LEVEL
+
+    return [
+        not any(is_better(other, one) for other in by_round if other is not one) for one in by_round
+    ]
+
+
+def _paired(
+    differences: Sequence[float], pooled: tuple[float, int] | None, alike: float = ALIKE
+) -> tuple[float, float]:
     """The mean difference and its p-value; `pooled` are variance and freedom of one value."""
     n = len(differences)
     variance, freedom = stdev(differences) ** 2 / n, n - 1
     if pooled is not None:
         of_all, of_all_freedom = 2 * pooled[0] / n, pooled[1]
-        if variance <= of_all * float(fdtri(freedom, of_all_freedom, ALIKE)):
+        if variance <= of_all * float(fdtri(freedom, of_all_freedom, alike)):
             variance, freedom = max(variance, of_all), of_all_freedom
     return fmean(differences), _p_value(fmean(differences), variance, freedom, n)
 

@@ -1,7 +1,9 @@
 """What a diagnosis leaves as it was, and the jobs that it takes."""
 
+import copy
 import gc
 import multiprocessing
+import pickle
 import random
 import threading
 import warnings
@@ -30,8 +32,11 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from hpml.diagnosis import ceiling, trials
+from hpml.diagnosis.copies import alter
 from hpml.diagnosis.diagnosis import Diagnosis
+from hpml.diagnosis.pace import Pace
 from hpml.diagnosis.subject import Change, Subject
+from hpml.diagnosis.trials import Trials
 from hpml.errors import UserError
 
 BATCHES = 3
@@ -279,11 +284,42 @@ class Bringing(Convolutional):
         return [Referring(), saving, EarlyStopping("val_loss")]
 
 
+class Ragged(L.LightningModule):
+    """Of batches that differ in length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (batch * self.weight).sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 class Stopping(L.Callback):
     """Asks for the end at once."""
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         trainer.should_stop = True
+
+
+class Holding(L.Callback):
+    """Changes a module that it was given when it was made."""
+
+    def __init__(self, module: L.LightningModule) -> None:
+        self.module = module
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.mul_(0.5)
+
+
+def holding(folder: Path) -> Job:
+    module = Convolutional()
+    return trainer(folder, callbacks=[Holding(module)]), module, images()
 
 
 class NeedsTraining(L.Callback):
@@ -348,6 +384,11 @@ JOBS: dict[str, Callable[[Path], Job]] = {
         OfPairs(),
         {"a": images(), "b": images(2)},
     ),
+    "loaders with workers": lambda folder: (
+        trainer(folder),
+        OfPairs(),
+        {"a": images(num_workers=1), "b": images(2, num_workers=1)},
+    ),
     "fetches by itself": lambda folder: (trainer(folder), Fetching(), images()),
     "one cycle": lambda folder: (trainer(folder), Scheduled(), images()),
     "one cycle of accumulated steps": lambda folder: (
@@ -378,6 +419,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
     "callbacks of the module's own": lambda folder: (trainer(folder), Bringing(folder), images()),
     "a callback that stops": with_callbacks(Stopping()),
+    "a callback that holds the module": lambda folder: holding(folder),
     "moving average": with_callbacks(EMAWeightAveraging()),
     "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
     "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
@@ -558,6 +600,59 @@ def test_changed_batches_are_told(tmp_path: Path) -> None:
     """Memory would give them the second time as the first one left them."""
     found = diagnosed((trainer(tmp_path), InPlace(), images()))
     assert any("changes its batches" in note for note in found.notes)
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    """A profiler, a mode of compiling, and callbacks beyond those that are tried one by one."""
+    module = Convolutional()
+    module.network.compile(mode="reduce-overhead")
+    assert Subject(trainer(tmp_path, profiler="simple"), module, images()).notes == [
+        "the trials run without SimpleProfiler: its cost is left out",
+        "what is compiled is compiled anew, in torch's default mode",
+    ]
+    many = [Referring() for _ in range(trials.MOST_CALLBACKS + 1)]
+    found = Trials(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    found.prepare()
+    found.run_round(0)
+    found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
+    found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
+    found.try_callbacks()
+    assert found.subject.notes == ["not tried one by one: Referring (9), logging"]
+    assert "without_Referring (8)" in found.paces
+
+
+def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> None:
+    """Else the job's own trials would have longer steps than those from memory, or shorter ones."""
+
+    def ragged(rows: list[torch.Tensor]) -> torch.Tensor:
+        return torch.zeros(len(rows), int(rows[0].item()))
+
+    data = DataLoader(torch.arange(1.0, 9.0), batch_size=1, shuffle=True, collate_fn=ragged)  # type: ignore[arg-type]
+    found = Trials(Subject(trainer(tmp_path), Ragged(), data), None, 0.0, lambda line: None)
+    found.prepare()
+    seen = []
+    for number in range(3):
+        found.run_round(number)
+        seen.append([batch.shape[1] for batch in found.subject._raw])
+    assert len({tuple(lengths) for lengths in seen}) > 1
+    even = Trials(
+        Subject(trainer(tmp_path), Convolutional(), images()), None, 0.0, lambda line: None
+    )
+    even.prepare()
+    kept = even.subject._raw
+    even.run_round(1)
+    assert even.subject._raw is kept
+
+
+def test_an_altered_module_is_pickled_as_what_it_was() -> None:
+    """By a spawned worker whose loader holds a method of it, say."""
+    module = Convolutional()
+    altered = copy.copy(module)
+    alter(altered, training_step=lambda module, batch: None)
+    alter(altered, forward=lambda module, batch: None)
+    again = pickle.loads(pickle.dumps(altered))
+    assert type(again) is Convolutional
+    assert frozen(again.state_dict()) == frozen(module.state_dict())
 
 
 def test_a_remote_logger_is_sent_nothing(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from hpml.lab import __main__ as lab
 from hpml.lab.plan import Pilot
 from hpml.lab.tasks import Task
 from hpml.worker_search import Found, Measured
+from hpml.workers import searched
 
 HERE = MACHINE | {"cpu": "AMD EPYC"}
 QUICK = ("data=synthetic", "lab.name=l")
@@ -94,9 +95,9 @@ class Parts:
         if task.name == "workers":
             found, generator = Found(), random.Random(0)
             for count, seconds in ((0, 3), (1, 2), (2, 1), (3, 2), (4, 3)):
-                for _ in range(5):
+                for number in range(5):
                     measured_s = seconds * generator.gauss(1, 0.01)
-                    found.add(count, Measured(measured_s / 2, measured_s))
+                    found.add(count, number, Measured(measured_s / 2, measured_s))
             return found.as_dict() | {"sentences": found.sentences(0)}
         if task.name == "diagnosis":
             return {"diagnoses": {}, "comparison": ["they differ"]}
@@ -131,7 +132,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab.environment, "probe_devices", dict)
     monkeypatch.setattr(lab.environment, "warning_of_others", lambda: None)
-    monkeypatch.setattr("hpml.lab.sections.draw_for", lambda *arguments: [])
+    for module in ("sections", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
     monkeypatch.setattr("hpml.lab.sections.draw_workers", lambda *arguments: {})
     return made
 
@@ -484,3 +486,22 @@ def test_a_command_that_was_killed_by_a_signal_of_ours(tmp_path: Path) -> None:
     code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
     with pytest.raises(Interrupted):
         lab._run(Task("t", ("c1",), ("-c", code), None), tmp_path)
+
+
+def test_a_search_made_before_is_taken_over(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, start: Start, tmp_path: Path
+) -> None:
+    """By `hpml.workers`, for this very job; another batch size is searched for by itself."""
+    assert start("lab.parts=[c3]") == 0
+    found = json.loads(next(tmp_path.glob("outputs/labs/l/*/workers/workers.json")).read_text())
+    settings = json.loads(next(tmp_path.glob("outputs/labs/l/*/lab.json")).read_text())["settings"]
+    before = tmp_path / "outputs" / "workers" / "2026-01-01" / "10-00-00" / "workers.json"
+    before.parent.mkdir(parents=True)
+    more = {"job": searched(settings), "environment": HERE, "command": "the earlier command"}
+    before.write_text(json.dumps(found | more))
+    assert start("lab.parts=[c3]", "lab.name=m") == 0
+    assert "workers" not in parts.started
+    page = (tmp_path / "outputs" / "labs" / "m" / "report.md").read_text()
+    assert "the earlier command" in page
+    assert start("lab.parts=[c3]", "lab.name=n", "data.batch_size=16") == 0
+    assert "workers" in parts.started

@@ -59,7 +59,8 @@ FACTS: dict[str, Any] = {
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of a report's time."""
     picture = {"name": "p", "caption": "", "svg": ""}
-    monkeypatch.setattr("hpml.lab.sections.draw_for", lambda *arguments: [])
+    for module in ("sections", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
     monkeypatch.setattr("hpml.lab.sections.draw_workers", lambda *arguments: picture)
 
 
@@ -81,9 +82,9 @@ def trained(
 def searched(folder: Path, epoch_s: dict[int, float]) -> None:
     found, generator = Found(), random.Random(0)
     for count, seconds in epoch_s.items():
-        for _ in range(5):
+        for number in range(5):
             measured_s = seconds * generator.gauss(1, 0.01)
-            found.add(count, Measured(measured_s / 2, measured_s))
+            found.add(count, number, Measured(measured_s / 2, measured_s))
     kept = found.as_dict() | {"also": {}, "sentences": found.sentences(0), "command": "c"}
     keep(folder / "workers" / "workers.json", kept)
 
@@ -206,7 +207,10 @@ def test_the_tables_have_the_figures(whole: tuple[Path, dict[str, str]]) -> None
     assert [row[1] for row in rows[1:]] == ["3.00", "2.00", "2.00", "2.00", "2.00", "2.20"]
     assert rows[1][-2:] == ["2", "25.00%"]
     assert rows[5][-2:] == ["1", "37.50%"]
-    assert shown(sections, "C2") == rows
+    assert rows[0] == ["epoch", "time s", "train/loss", "train/accuracy"]
+    of_phases = shown(sections, "C2")
+    assert [row[:2] for row in of_phases] == [row[:2] for row in rows]
+    assert of_phases[0][2:] == ["= data", "transf", "train", "valid", "other"]
     assert "The first epoch is 50.0% longer" in sections["C2"]
     workers = shown(sections, "C3")
     assert [row[0] for row in workers[1:]] == ["0", "1", "2", "3", "4"]
@@ -222,7 +226,7 @@ def test_the_tables_have_the_figures(whole: tuple[Path, dict[str, str]]) -> None
     assert "def count_convolutions" in sections["Q1"]
     assert "It has 512 input features." in sections["Q2"]
     assert "11,173,962 parameters are trained." in sections["Q3"]
-    assert "11,000,000 to 11,000,100 are not zero" in sections["Q4"]
+    assert "11,000,000 to 11,000,100 of them are not zero" in sections["Q4"]
     assert "SGD and Adam give the same number" in sections["Q4"]
 
 
@@ -257,7 +261,8 @@ def test_two_machines_are_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     of_gpu = {"accelerators": ["NVIDIA H100"], "cpu_cores": 16}
     complete(tmp_path / "lab", "gpu-node", "cuda", environment=of_gpu)
     drawn: list[str] = []
-    monkeypatch.setattr("hpml.lab.sections.draw_for", lambda *of: drawn.append(of[0]) or [])
+    for module in ("sections", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
     sections = sections_of(tmp_path / "lab")
     names = ["AMD EPYC, 2 cores", "AMD EPYC, 16 cores, NVIDIA H100"]
     for part in PARTS:
@@ -284,7 +289,8 @@ def test_machines_of_one_device_are_never_pooled(
 ) -> None:
     """A picture would show them as repeats of each other."""
     drawn: list[str] = []
-    monkeypatch.setattr("hpml.lab.sections.draw_for", lambda *of: drawn.append(of[0]) or [])
+    for module in ("sections", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
     for name in ("a", "b"):
         state_of(tmp_path / "lab" / name, environment={"cpu": name})
         trained(tmp_path / "lab" / name / "training", "optimizer=sgd", epoch_s=2.0 + (name == "a"))

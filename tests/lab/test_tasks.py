@@ -16,7 +16,7 @@ from hpml.command_line import arranged
 from hpml.config import check, find_conf
 from hpml.fingerprint import key_of
 from hpml.lab.parts import PARTS
-from hpml.lab.tasks import Task, Tasks, read_json, write_whole
+from hpml.lab.tasks import Task, Tasks
 from hpml.worker_search import Found, Measured
 
 Make = Callable[..., Tasks]
@@ -50,9 +50,9 @@ def found_workers(folder: Path, **epoch_s: float) -> None:
     """A search's answer: an epoch's seconds, end to end, by `w` and the number of workers."""
     found, generator = Found(), random.Random(0)
     for name, seconds in epoch_s.items():
-        for _ in range(5):
+        for number in range(5):
             measured_s = seconds * generator.gauss(1, 0.01)
-            found.add(int(name[1:]), Measured(measured_s / 2, measured_s))
+            found.add(int(name[1:]), number, Measured(measured_s / 2, measured_s))
     (folder / "workers").mkdir(parents=True)
     kept = found.as_dict() | {"also": {}, "sentences": found.sentences(0)}
     (folder / "workers" / "workers.json").write_text(json.dumps(kept))
@@ -322,15 +322,3 @@ def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> No
     assert by_name(alone) == {}
     again = make("lab.parts=[c1]", "sweep.on_code_change=rerun", devices=("gpu", "cpu"))
     assert list(by_name(again)) == ["training"]
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Nothing else is left beside it."""
-    file = tmp_path / "a.json"
-    write_whole(file, '{"a": 1}')
-    write_whole(file, '{"a": 2}')
-    assert read_json(file, "a") == {"a": 2}
-    assert read_json(file, "b") is None
-    assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(OSError, match="No such file"):
-        write_whole(tmp_path / "none" / "b.json", "")

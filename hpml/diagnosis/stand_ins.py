@@ -1,0 +1,100 @@
+"""What stands in for the parts of a job that a trial does without."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+
+WEIGHT = "weight_of_the_trial"
+LOGGED = "logged_of_the_trial"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A metric that a step logs, and where to."""
+
+    value: torch.Tensor
+    logger: bool
+    prog_bar: bool
+
+
+class Prepared(L.Callback):
+    """Has schedulers put up with metrics that only validation logs; stills the optimizers.
+
+    Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
+    a step of the job's own logs is looked up, for the loggers and bars to have where it is free.
+    """
+
+    def __init__(self, stilled: bool, logged: dict[str, Logged]) -> None:
+        self.stilled = stilled
+        self.logged = logged
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stills the optimizers that Lightning has just made."""
+        for config in trainer.lr_scheduler_configs:
+            config.strict = False
+        if self.stilled:
+            weight = pl_module.get_parameter(WEIGHT)
+            trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Keeps what the first step of the job's own logs."""
+        if self.stilled or trainer.fit_loop.total_batch_idx > 0:
+            return
+        to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics
+        for name, value in trainer.callback_metrics.items():
+            logged = Logged(value.clone(), logger=name in to_logger, prog_bar=name in in_bar)
+            self.logged[name] = logged
+
+
+def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
+    """In place of the user's, which the module may keep for the trials to come."""
+    still: Any = torch.optim.SGD([weight], lr=0.0)
+    groups = [{**group, "params": []} for group in optimizer.param_groups]
+    still.param_groups = groups or still.param_groups
+    still.param_groups[0]["params"] = [weight]
+    still.step = lambda closure=None, **_: closure and closure()
+    return still
+
+
+def _log(module: Any) -> None:
+    for name, one in vars(module)[LOGGED].items():
+        module.log(name, one.value, logger=one.logger, prog_bar=one.prog_bar, on_step=True)
+
+
+def tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:
+    """In place of a training step."""
+    _log(module)
+    loss: torch.Tensor = module.get_parameter(WEIGHT).square()
+    return loss
+
+
+def manual_step(module: Any, *_: Any, **__: Any) -> None:
+    """Without an optimizer's step, which the module would call itself."""
+    _log(module)
+
+
+def fetching_step(module: Any, dataloader_iter: Any) -> torch.Tensor:
+    """The same of a module that fetches its batches itself."""
+    next(dataloader_iter)
+    return tiny_step(module)
+
+
+def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    """A training step that keeps the batches it gets."""
+
+    def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
+        batches.append(batch)
+        return step(module, batch, *arguments, **keywords)
+
+    # Lightning looks which arguments a step takes
+    training_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
+    return training_step
+
+
+def batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
+    """In place of a hook of the transfer."""
+    return batch

@@ -1,0 +1,45 @@
+"""Files that are there whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file; a reader sees the old one or the new one, whole. Raises OSError.
+
+    Written to a temporary file, flushed to the disk, then renamed.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(file.parent)
+
+
+def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
+    """An object's file; None where there is none that can be read, or one without these keys."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and set(keys) <= found.keys() else None
+
+
+def _sync_directory(directory: Path) -> None:
+    """Makes a rename survive a power cut, where the system lets a directory be opened."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

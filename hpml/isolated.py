@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hpml.errors import RunFailedError, UserError
@@ -33,19 +35,23 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
         atexit.register(_end_server)
     ours, theirs = context.Pipe()
     usual = multiprocessing.get_start_method()
-    process = context.Process(target=_work, args=(usual, theirs, function, arguments))
-    process.start()
-    theirs.close()
-    try:
-        kind, result = ours.recv()
-        process.join(TO_CLEAR_UP_S)
-    except EOFError:
-        process.join()
-        raise RunFailedError(f"a measuring process died (exit code {process.exitcode})") from None
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
+    # its temporary files, which it cannot clear away if it is ended
+    with TemporaryDirectory(prefix="hpml-", ignore_cleanup_errors=True) as folder:
+        work = (usual, folder, theirs, function, arguments)
+        process = context.Process(target=_work, args=work)
+        process.start()
+        theirs.close()
+        try:
+            kind, result = ours.recv()
+            process.join(TO_CLEAR_UP_S)
+        except EOFError:
+            process.join()
+            code = process.exitcode
+            raise RunFailedError(f"a measuring process died (exit code {code})") from None
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
     if kind == "wrong input":
         raise UserError(result)
     if kind == "failed":
@@ -62,8 +68,13 @@ def _end_server() -> None:
 
 
 def _work(
-    start_method: str, connection: Connection, function: Callable[..., Any], arguments: Any
+    start_method: str,
+    folder: str,
+    connection: Connection,
+    function: Callable[..., Any],
+    arguments: Any,
 ) -> None:
+    tempfile.tempdir = folder
     # else a loader's workers would be started as this process was, which is another measurement
     multiprocessing.set_start_method(start_method, force=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the caller ends us

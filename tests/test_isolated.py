@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def test_a_death_is_told() -> None:
     """With the exit code."""
     with pytest.raises(RunFailedError, match=r"died .*-9"):
         isolated.call(die)
+
+
+def leave_a_file_and_die() -> None:
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a").write_text("")
+    die()
+
+
+def test_nothing_temporary_stays_of_one_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller clears up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RunFailedError, match="died"):
+        isolated.call(leave_a_file_and_die)
+    assert list(tmp_path.glob("hpml-*")) == []
 
 
 def test_it_ends_with_its_caller(tmp_path: Path) -> None:

@@ -50,7 +50,10 @@ OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.dry_run")
 # What the summary has no use for.
 NOT_COUNTED = ("trainer.", "monitor", "data.pipeline", "data.verify")
 # What a result has to hold to be one.
-WORKERS_KEYS = ("recommended", "override", "tied", "tied_loading", "settings", "sentences")
+WORKERS_KEYS = (
+    *("recommended", "override", "tied", "best_loading", "tied_loading"),
+    *("settings", "sentences"),
+)
 DIAGNOSIS_KEYS = ("diagnoses", "comparison")
 SUMMARY_KEYS = ("name", "conv_layers", "linear_in_features", "trainable_parameters")
 

@@ -115,7 +115,7 @@ class Ledger:
             raise UserError(
                 f"{len(changed)} of {len(changed) + len(done)} completed jobs ran other code than "
                 "there is now: give sweep.on_code_change=keep to keep them, rerun to run them "
-                "again, or another sweep.name"
+                "again, or another name"
             )
         return done
 

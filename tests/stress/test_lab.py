@@ -122,6 +122,40 @@ def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> No
     assert not [file for file in lab.lab.rglob("*.json.*") if file.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("diagnose", ["diagnose.budget_s=60", "data.num_workers=2"]),
+        ("workers", ["workers.seconds=1"]),
+    ],
+)
+@pytest.mark.parametrize("after_s", [1.0, 6.0, 12.0])
+def test_ctrl_c_while_it_measures(
+    program: str, words: list[str], after_s: float, tmp_path: Path
+) -> None:
+    """One line, exit code 130; no process and nothing temporary is left."""
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", f"hpml.{program}", "experiment=slow_loading", *words]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(after_s)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert Killed(tmp_path).left_behind() == []
+    left = [path.name for path in (tmp_path / "temporary").iterdir()]
+    assert not [name for name in left if name.startswith(("hpml-", "pymp-"))], left
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_lab_ends_in_order(tmp_path: Path, number: int, code: int) -> None:
     """Within a training: its record says so, there is a report, and the next start goes on."""

@@ -5,7 +5,8 @@
 Four loaders beside a training step that sleeps 2 ms. Two sleep, 8 ms and 16 ms a batch: as many
 workers are enough as bring that below a step, whose real length, with Lightning's part and beside
 workers, is measured first. One holds its batches in memory, so that no worker can win; one is
-slowed by each worker, which all hold the same lock. Each count is measured as `python -m hpml.workers` does, in fresh processes.
+slowed by each worker, which all hold the same lock. Each count is measured as
+`python -m hpml.workers` does, in fresh processes.
 """
 
 import argparse
@@ -152,7 +153,8 @@ def main() -> None:
     told = (
         f"{given.searches} searches of each loader, {given.rounds} rounds of {given.seconds:g} s; "
         f"a training step that sleeps {1000 * STEP_S:g} ms and takes {1000 * step_s:.2f} ms in "
-        f"all, measured with {CORES} workers and nothing to load. Each count with how often it was the answer."
+        f"all, measured with {CORES} workers and nothing to load. Each count with how often it was "
+        "the answer."
     )
     write("workers", "Known answers of the search for workers", told, rows, figures)
 

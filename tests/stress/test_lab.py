@@ -1,6 +1,7 @@
 """A lab killed at any moment, and started again with the same name, ends as if it never was."""
 
 import json
+import os
 import signal
 import subprocess
 import sys

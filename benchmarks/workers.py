@@ -2,7 +2,7 @@
 
     python benchmarks/workers.py [--searches 20] [--rounds 3] [--seconds 0.3]
 
-Four loaders beside a training step that sleeps 2 ms. Two sleep, 8 ms and 16 ms a batch: as many
+Four loaders beside a training step that sleeps 2 ms. Two sleep, 8 ms and 32 ms a batch: as many
 workers are enough as bring that below a step, whose real length, with Lightning's part and beside
 workers, is measured first. One holds its batches in memory, so that no worker can win; one is
 slowed by each worker, which all hold the same lock. Each count is measured as
@@ -31,7 +31,7 @@ from hpml.worker_search import LEAST_GAIN, Measured, counts_to_try, search
 from hpml.workers import measure_subject
 
 BATCHES, STEP_S = 200, 0.002
-LOAD_S = {"sleeps 8 ms": 0.008, "sleeps 16 ms": 0.016}
+LOAD_S = {"sleeps 8 ms": 0.008, "sleeps 32 ms": 0.032}
 CORES, STEP, MOST = 4, 4, 8  # 0, 1, 2, 3, 4, 8, whatever this machine has: nothing here computes
 # Counts that are slower by so much than the fastest are no right answer; others may be.
 TOLD_APART = 0.1

@@ -41,8 +41,8 @@ def last_sign_s(directory: Path) -> float | None:
 
 
 def points(directory: Path) -> list[Path]:
-    """The points in a run's directory, the last one first."""
-    found = (directory / FOLDER).glob(PATTERN)
+    """The points in a run's directory, or in its `checkpoints`, the last one first."""
+    found = [*(directory / FOLDER).glob(PATTERN), *directory.glob(PATTERN)]
     return sorted(filter(_batches, found), key=_batches, reverse=True)
 
 

@@ -236,7 +236,8 @@ def test_what_cannot_go_on_exactly_is_refused(
     kept.write_bytes(point.read_bytes())
     for value, message in (
         (kept, "was made with another configuration; it cannot go on exactly"),
-        (kept.parent, "holds no point to go on from"),
+        (kept.parent, "was made with another configuration"),
+        (tmp_path, "holds no point to go on from"),
         ("none.ckpt", "there is no such file"),
         (Path(__file__), "is no point of hpml, or damaged"),
     ):

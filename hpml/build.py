@@ -44,6 +44,9 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # its report
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    # a run that goes on does so exactly, or not at all
+    warnings.filterwarnings("ignore", message=".*ended before the epoch ended and your dataloader")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
 def build_data(cfg: DictConfig) -> L.LightningDataModule:
@@ -108,8 +111,13 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
     return module
 
 
-def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
-    """The Trainer of `trainer`, with the loggers and callbacks of their groups."""
+def build_trainer(
+    cfg: DictConfig, callbacks: list[L.Callback], purge_step: int | None = None
+) -> L.Trainer:
+    """The Trainer of `trainer`, with the loggers and callbacks of their groups.
+
+    TensorBoard shows nothing that earlier files of the run hold from `purge_step` on.
+    """
     import lightning as L
 
     from hpml.callbacks import HonoursSignals
@@ -120,7 +128,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         if callback is not None
     ]
     loggers = [
-        _instantiate(logger, f"logger.{name}")
+        _instantiate(logger, f"logger.{name}", **_purging(logger, purge_step))
         for name, logger in (cfg.logger or {}).items()
         if logger is not None
     ]
@@ -135,6 +143,11 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
         )
     callbacks = [HonoursSignals(), *callbacks, *own]
     return _probe("trainer", lambda: L.Trainer(**arguments, callbacks=callbacks, logger=loggers))
+
+
+def _purging(logger: DictConfig, purge_step: int | None) -> dict[str, int]:
+    is_tensorboard = str(logger.get("_target_")).endswith(".TensorBoardLogger")
+    return {"purge_step": purge_step} if is_tensorboard and purge_step is not None else {}
 
 
 def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochTimer:

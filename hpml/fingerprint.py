@@ -13,6 +13,8 @@ NOT_IN_FINGERPRINT = (
     "run_dir",
     "output_dir",
     "sweep",
+    "resume",
+    "checkpoint",
     "logger",
     "callbacks.progress_bar",
     "callbacks.forecast",

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -16,8 +16,12 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 JOB = "HPML_JOB"  # names its directory to each process of a sweep's job
+# How long a signal waits for a point from which the run can go on exactly.
+PATIENCE_S = 20.0
 _arrived: list[int] = []
 _holding: list[bool] = []
+_waiting: list[bool] = []
+_handlers: list[Callable[[int, FrameType | None], None]] = []
 
 
 class Interrupted(BaseException):
@@ -32,10 +36,42 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-def raise_if_arrived() -> None:
-    """Raises Interrupted again where an import or a callback has swallowed the first one."""
-    if _arrived:
+def has_arrived() -> bool:
+    """Whether a signal has asked the run to end."""
+    return bool(_arrived)
+
+
+def raise_if_arrived(at_point: bool = False) -> None:
+    """Raises Interrupted again where an import or a callback has swallowed the first one.
+
+    While signals wait for a point, only there.
+    """
+    if _arrived and (at_point or not _waiting):
+        wait_no_longer()
         raise Interrupted(_arrived[0])
+
+
+def wait_for_point() -> None:
+    """From now on a signal raises nothing at once: the training ends at its next point.
+
+    If none comes within PATIENCE_S, it raises all the same: a hung loader comes to no point.
+    """
+    if not hasattr(signal, "setitimer") or _waiting:
+        return
+    with suppress(ValueError):  # not the main thread
+        for number in SIGNALS:
+            # Lightning has put a handler of its own around ours, which ends at the next batch
+            if _handlers and signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(number, _handlers[-1])
+        _waiting.append(True)
+
+
+def wait_no_longer() -> None:
+    """From now on a signal raises at once; one that has arrived raises at its next chance."""
+    if _waiting:
+        _waiting.clear()
+        with suppress(ValueError):  # not the main thread
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def end_with_launcher() -> None:
@@ -89,16 +125,21 @@ def ended_by_signals() -> Iterator[None]:
             # that takes too long
             signal.signal(other, signal.SIG_IGN if JOB in os.environ else signal.SIG_DFL)
         _arrived.append(number)
-        if not _holding:
+        if _waiting:
+            signal.signal(signal.SIGALRM, lambda *_: raise_if_arrived(at_point=True))
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+        elif not _holding:
             raise Interrupted(number)
 
     before: dict[int, Any] = {}
+    _handlers.append(handle)
     try:
         for number in SIGNALS:
             before[number] = signal.signal(number, handle)
             if before[number] == signal.SIG_IGN and number not in SIGNALS[:2]:
                 signal.signal(number, signal.SIG_IGN)  # nohup asked for it
     except ValueError:  # not the main thread: Python delivers signals to that one alone
+        _handlers.pop()
         yield
         return
     try:
@@ -116,7 +157,9 @@ def ended_by_signals() -> Iterator[None]:
                 raise
             raise_if_arrived()
     finally:
+        wait_no_longer()
         _arrived.clear()
+        _handlers.pop()
         for caught, handler in before.items():
             signal.signal(caught, handler)
 

@@ -76,6 +76,17 @@ class ImageClassifier(L.LightningModule):
         self.train_means.add(loss.detach(), logits, labels)
         return loss
 
+    def resume_state(self) -> dict[str, Any]:
+        """The sums of the open epoch, for a point in its middle."""
+        means = self.train_means
+        return {"loss": means.loss, "correct": means.correct, "count": means.count}
+
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        """Brings them back, to this module's device."""
+        for name, value in state.items():
+            on_device = value.to(self.device) if isinstance(value, Tensor) else value
+            setattr(self.train_means, name, on_device)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Adds a batch to the means of the loop."""
         images, labels = batch

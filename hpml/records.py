@@ -53,6 +53,7 @@ class EpochRecord:
     steady_samples_per_s: float | None = None  # without the first batch and the validation
     achieved_tflops: float | None = None  # in steady state
     partial: bool = False  # cut short, or begun by another fit
+    resumed: bool = False  # begun by another process, from whose last point it went on
 
 
 @dataclass
@@ -77,6 +78,7 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
+    resumed: list[dict[str, Any]] = field(default_factory=list)  # each {at, batches, lost_s}
 
     def last_metric(self, name: str) -> float | None:
         """A metric of the last epoch that has it; None where none has."""

@@ -107,6 +107,8 @@ RULES: dict[str, Rule] = {
     "monitor_mode": Rule(str, choices=("auto", "min", "max")),
     "evaluate": Rule(str, nullable=True),
     "output_dir": TEXT,
+    "resume": Rule(str, nullable=True),
+    "checkpoint.every_s": Rule(float, above=0, nullable=True),
     "sweep.name": TEXT,
     "sweep.order": Rule(str, choices=("auto", "interleaved", "given")),
     "sweep.timeout_s": Rule(float, above=0, nullable=True),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 import hpml
-from hpml import command_line, environment
+from hpml import command_line, environment, resume
 from hpml.build import (
     build_data,
     build_epoch_timer,
@@ -78,6 +78,7 @@ def train(cfg: DictConfig) -> RunRecord:
     check(cfg)
     directory = Path(cfg.run_dir)
     config = resolve(cfg)
+    last_sign_s = resume.last_sign_s(directory)
     record = RunRecord(
         started_at=now(),
         fingerprint=fingerprint(config),
@@ -92,7 +93,7 @@ def train(cfg: DictConfig) -> RunRecord:
         for sentence in without_effect(cfg):
             log.warning(f"warning: {sentence}")
         if cfg.evaluate is None:
-            _fit(cfg, record, directory)
+            _fit(cfg, record, directory, last_sign_s)
         else:
             _evaluate(cfg, record)
     return record
@@ -149,13 +150,14 @@ def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError
     return gone
 
 
-def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
+def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float | None) -> None:
     with signals_held():
         import lightning as L
         import torch
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from hpml.callbacks import DataLoadTimer, HParams, RunRecorder, TrainTimer
+        from hpml.callbacks import DataLoadTimer, HParams, ResumePoints, RunRecorder, TrainTimer
+        from hpml.data import ImageDataModule
         from hpml.model import describe
 
     quiet_lightning()
@@ -169,7 +171,26 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     timer = build_epoch_timer(cfg, record.model["flops_per_sample"])
     recorder = RunRecorder(directory, timer, record)
     timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(settings(cfg))]
-    trainer = build_trainer(cfg, [*timers, *checkpoints(cfg, directory)])
+    facts = {"configuration": record.fingerprint, "code": record.code_fingerprint}
+    facts |= {"torch": str(torch.__version__)}
+    point, state = resume.choose(directory, cfg.resume, facts) or (None, None)
+    goes_on = resume.wanted(cfg.resume) != resume.NEVER
+    every_s = cfg.checkpoint.every_s
+    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, state)
+    trainer = build_trainer(
+        cfg,
+        [*timers, *checkpoints(cfg, directory), points],
+        state["logging_step"] if state is not None else None,
+    )
+    if point is not None and state is not None:
+        if len(state["ranks"]) != trainer.world_size:
+            raise UserError(
+                f"{point}: was made by {len(state['ranks'])} processes, this run has "
+                f"{trainer.world_size}: it cannot go on exactly; give resume=never"
+            )
+        if isinstance(data, ImageDataModule):
+            data.begin_at(*state["begins_at"])
+        _goes_on(record, point, state, last_sign_s if point.is_relative_to(directory) else None)
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)
@@ -178,7 +199,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
     recorder.fit_called()
     try:
         with logging_redirect_tqdm():  # the bar steps aside for each line
-            trainer.fit(module, datamodule=data)
+            trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
     except torch.OutOfMemoryError as error:
         raise RunFailedError(
             f"out of memory on {trainer.strategy.root_device} "
@@ -196,6 +217,18 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
         torch.distributed.destroy_process_group()
     if trainer.is_global_zero:
         _conclude(cfg, directory)
+
+
+def _goes_on(
+    record: RunRecord, point: Path, state: dict[str, Any], last_sign_s: float | None
+) -> None:
+    """Says, and keeps in the record, from where a run goes on."""
+    earlier = state["record"]
+    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - earlier["saved_at"])
+    record.resumed = [{"at": now(), "batches": state["batches"], "lost_s": lost_s}]
+    lost = "" if lost_s is None else f"; {lost_s:.0f} s of work after it are lost"
+    if environment.rank() == 0:
+        log.info(f"going on after {state['batches']:,} batches, from {_from_here(point)}{lost}")
 
 
 def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
@@ -306,6 +339,7 @@ def _say_what_is_left(directory: Path) -> None:
     paths = {
         "record": directory / FILE_NAME,
         "checkpoint": directory / "checkpoints" / "last.ckpt",
+        "to go on: resume": next(iter(resume.points(directory)), directory / "none"),
     }
     left = [f"{name} {_from_here(path)}" for name, path in paths.items() if path.exists()]
     if environment.rank() == 0:

@@ -8,6 +8,7 @@ from hpml.callbacks.honours_signals import HonoursSignals
 from hpml.callbacks.hparams import HParams
 from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.progress_bar import ProgressBar
+from hpml.callbacks.resume_points import ResumePoints
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.train_timer import TrainTimer
 
@@ -19,6 +20,7 @@ __all__ = [
     "HParams",
     "HonoursSignals",
     "ProgressBar",
+    "ResumePoints",
     "RunRecorder",
     "TrainTimer",
     "phase_timers",

@@ -166,6 +166,28 @@ class EpochTimer(PhaseTimer):
             if self.begun:
                 self._conclude(trainer, pl_module)
 
+    def open_epoch(self) -> dict[str, Any] | None:
+        """The open epoch so far, in plain types, for `carry_over` in another process."""
+        times = self.profiler.clock.open_epoch() if self.profiler is not None else None
+        if times is None:
+            return None
+        return {
+            "times": times.as_dict(),
+            "batches": self._batches,
+            "samples": self._samples,
+            "first_samples": self._first_samples,
+            "of_validation": sorted(self._of_validation),
+        }
+
+    def carry_over(self, known: dict[str, Any] | None) -> None:
+        """Goes on with an epoch that another process has begun; after `on_train_start`."""
+        if known is None or self.profiler is None:
+            return
+        self.profiler.clock.carry_over(EpochTimes.from_dict(known["times"]))
+        self._batches, self._samples = known["batches"], known["samples"]
+        self._first_samples = known["first_samples"]
+        self._of_validation = set(known["of_validation"])
+
     def keep(
         self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
     ) -> dict[str, float]:
@@ -219,6 +241,7 @@ class EpochTimer(PhaseTimer):
             step_ms=times.later_steps.in_ms(),
             peak_memory_mib=peak_memory_mib(trainer.strategy.root_device),
             partial=times.partial or not self._is_whole(trainer),
+            resumed=times.resumed,
         )
         steady_s = epoch_s - (first_s or 0.0) - (in_s["validation_s"] or 0.0)
         if samples is not None and self._first_samples is not None and steady_s > 0:

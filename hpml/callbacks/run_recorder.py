@@ -1,17 +1,19 @@
 """Keeps a run's record up to date on the disk."""
 
+import dataclasses
 import logging
 import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
 from hpml import environment
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.model import describe
-from hpml.records import FILE_NAME, RunRecord, Status, fresh_directory, now
+from hpml.records import FILE_NAME, EpochRecord, RunRecord, Status, fresh_directory, now
 from hpml.timing.epoch_times import NS_PER_S
 
 log = logging.getLogger("hpml")
@@ -42,6 +44,8 @@ class RunRecorder(L.Callback):
         self._called_ns: int | None = None
         self._writes = True
         self._next_write_ns = 0
+        self._earlier: list[EpochRecord] = []  # epochs that another process has trained
+        self._carried_s = 0.0  # of these, and of the epoch that it has begun
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -54,7 +58,7 @@ class RunRecorder(L.Callback):
             return
         fit_s = (time.perf_counter_ns() - self._called_ns) / NS_PER_S
         epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
-        record.finish_s = fit_s - record.startup_s - epochs_s
+        record.finish_s = fit_s - record.startup_s - (epochs_s - self._carried_s)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forgets the run before. Raises ValueError where its timer is not in front."""
@@ -116,13 +120,39 @@ class RunRecorder(L.Callback):
             else:
                 self._write(trainer)
 
+    def so_far(self) -> dict[str, Any]:
+        """The epochs that have ended, in plain types, for `carry_over` in another process."""
+        self._take()
+        record = self.record
+        if record is None:
+            return {}
+        times = self.timer.profiler.clock.open_epoch() if self.timer.profiler else None
+        open_s = (times.in_s()["epoch_s"] or 0.0) if times is not None else 0.0
+        epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
+        return {
+            "started_at": record.started_at,
+            "saved_at": time.time(),
+            "resumed": record.resumed,
+            "epochs": [dataclasses.asdict(epoch) for epoch in record.epochs],
+            "carried_s": epochs_s + open_s,
+        }
+
+    def carry_over(self, known: dict[str, Any]) -> None:
+        """Goes on with the record of a run that another process has begun."""
+        assert self.record is not None
+        self._earlier = [EpochRecord(**epoch) for epoch in known["epochs"]]
+        self._carried_s = known["carried_s"]
+        self.record.started_at = known["started_at"]
+        self.record.resumed = [*known["resumed"], *self.record.resumed]
+        self._take()
+
     def _take(self) -> None:
         record, timer = self.record, self.timer
         if record is None or timer.startup_s is None:
             return
         before_ns = timer.begun_ns - (self._called_ns or timer.begun_ns)
         record.startup_s = before_ns / NS_PER_S + timer.startup_s
-        record.epochs = list(timer.epochs)
+        record.epochs = [*self._earlier, *timer.epochs]
         record.verdict = timer.verdict
 
     def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:

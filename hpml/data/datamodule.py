@@ -101,6 +101,7 @@ class ImageDataModule(L.LightningDataModule):
         self.test: Split | None = None
         self._resident: dict[tuple[bool, torch.device], ResidentSet] = {}
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._begins_at: tuple[int, int] | None = None  # epoch and batches of it that are done
 
     def load(self) -> ImageSet:
         """Reads or makes the data set. Raises DataError, or OSError for an unreadable folder."""
@@ -159,8 +160,23 @@ class ImageDataModule(L.LightningDataModule):
             sampler = loader.sampler
             assert isinstance(sampler, EpochSampler)
             progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
+            epoch, batches = progress.current.processed, self._batches_done()
+            if self._begins_at is not None:  # Lightning may not have restored its progress yet
+                epoch, batches = self._begins_at
+                self._begins_at = None
+            done = batches * self.batch_size * sampler.num_replicas
+            sampler.set_position(epoch, done if done < sampler.size else 0)
         return loader
+
+    def begin_at(self, epoch: int, batches: int) -> None:
+        """Has the next training loader begin in the middle of an epoch, after so many batches."""
+        self._begins_at = epoch, batches
+
+    def _batches_done(self) -> int:
+        """Of the epoch in whose middle a fit with a checkpoint goes on."""
+        loop: Any = self.trainer.fit_loop if self.trainer is not None else None
+        restarts = loop is not None and loop.restarting
+        return int(loop.epoch_loop.batch_progress.current.processed) if restarts else 0
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, or of the test set where there is none."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from hpml.errors import UserError
 from hpml.fingerprint import identifying, is_left_out, key_of
 from hpml.records import FILE_NAME, RecordError, RunRecord
+from hpml.resume import NEVER, points
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 
@@ -147,8 +148,10 @@ def check_directory(directory: Path) -> None:
         raise UserError(f"{directory}: is a file; give another sweep.name")
 
 
-def clear_directory(directory: Path) -> None:
+def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
     """An empty directory for a job; what an earlier one has left there goes.
+
+    If it has left a point, and the job may go on from it, only its record goes.
 
     This may be cut short, too: its record goes first, and last what says that it is a job's.
     Raises what check_directory raises, and OSError.
@@ -159,6 +162,8 @@ def clear_directory(directory: Path) -> None:
         return
     (directory / LOG).touch()
     (directory / FILE_NAME).unlink(missing_ok=True)
+    if resume != NEVER and points(directory):
+        return
     for child in directory.iterdir():
         if child.name == LOG:
             continue

@@ -118,7 +118,7 @@ class Runner:
         # a crash and a hang then show where in Python they are
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **slot}
         try:
-            clear_directory(job.directory)
+            clear_directory(job.directory, self._how.config(job).get("resume"))
             process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
         except (OSError, UserError) as error:  # it has no place for a record, but the others do
             self.failed.append(job)

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 PHASES = ("data", "transfer", "train", "validation", "other")
 TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
@@ -31,6 +32,24 @@ class StepTimes:
         self.count += 1
         self.max_ns = max(self.max_ns, ns)
         self._buckets[math.ceil(math.log(max(ns, 1)) / self._LOG_BASE)] += 1
+
+    def merge(self, other: "StepTimes") -> None:
+        """Counts all that another one has counted."""
+        self.count += other.count
+        self.max_ns = max(self.max_ns, other.max_ns)
+        self._buckets.update(other._buckets)
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain types."""
+        return {"count": self.count, "max_ns": self.max_ns, "buckets": dict(self._buckets)}
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> "StepTimes":
+        """What `as_dict` gave."""
+        made = cls()
+        made.count, made.max_ns = known["count"], known["max_ns"]
+        made._buckets = Counter(known["buckets"])
+        return made
 
     def quantile_ns(self, q: float) -> float:
         """The duration that a fraction `q` of all stays below. Raises ValueError for none."""
@@ -78,6 +97,22 @@ class EpochTimes:
     split_known: bool = True
     partial: bool = False
     device_ns: dict[str, float] | None = None
+    resumed: bool = False  # its first part was trained by another process
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `add` needs of it, in plain types."""
+        return {
+            "epoch": self.epoch,
+            "ns": dict(self.ns),
+            "first_step_ns": self.first_step_ns,
+            "later_steps": self.later_steps.as_dict(),
+            "split_known": self.split_known,
+        }
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> "EpochTimes":
+        """What `as_dict` gave."""
+        return cls(**{**known, "later_steps": StepTimes.from_dict(known["later_steps"])})
 
     @property
     def steps(self) -> int:
@@ -90,6 +125,19 @@ class EpochTimes:
             self.first_step_ns = ns
         else:
             self.later_steps.add(ns)
+
+    def add(self, earlier: "EpochTimes") -> None:
+        """Adds the times of the epoch's first part, which another process has trained."""
+        for key, ns in earlier.ns.items():
+            self.ns[key] = self.ns.get(key, 0) + ns
+        if self.first_step_ns is not None and earlier.first_step_ns is not None:
+            self.later_steps.add(self.first_step_ns)
+        if earlier.first_step_ns is not None:
+            self.first_step_ns = earlier.first_step_ns
+        self.later_steps.merge(earlier.later_steps)
+        self.split_known &= earlier.split_known
+        self.device_ns = None  # of a part of it
+        self.resumed = True
 
     def in_s(self) -> dict[str, float | None]:
         """The record's `time`: the phases, which sum to `epoch_s`; None for what is not known."""

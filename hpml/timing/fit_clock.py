@@ -1,5 +1,6 @@
 """The clock of one fit: its epochs, their steps, and the phases that no action brackets."""
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -29,8 +30,16 @@ class FitClock(PhaseClock):
 
     __slots__ = (
         *("begun_ns", "device", "epochs", "logging", "startup_ns"),
-        *("_armed", "_backward_depth", "_current_epoch", "_epoch", "_fetched", "_loop_depth"),
-        *("_loop_ended", "_started", "_step_begun_ns", "_trained", "_validated_ns"),
+        *(
+            "_armed",
+            "_backward_depth",
+            "_carried",
+            "_current_epoch",
+            "_epoch",
+            "_fetched",
+            "_loop_depth",
+        ),
+        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_trained", "_validated_ns"),
         *("_told_backwards", "_validation_depth", "manual"),
     )
 
@@ -45,6 +54,7 @@ class FitClock(PhaseClock):
         self._current_epoch = current_epoch
         self._armed = False
         self._epoch: EpochTimes | None = None
+        self._carried: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
         self._validation_depth = 0  # the depth around a validation; 0 outside of it
         self._backward_depth = 0  # the same around a backward of manual optimization
@@ -75,6 +85,21 @@ class FitClock(PhaseClock):
     def in_loop(self) -> bool:
         """Whether it is directly in an epoch's loop, in no phase inside."""
         return len(self._stack) == self._loop_depth
+
+    def open_epoch(self) -> EpochTimes | None:
+        """The open epoch's times so far; None outside of one."""
+        if self._epoch is None:
+            return None
+        open_now = copy.copy(self._epoch)
+        open_now.ns = self.times()
+        if self._carried is not None:
+            open_now.later_steps = copy.deepcopy(open_now.later_steps)
+            open_now.add(self._carried)
+        return open_now
+
+    def carry_over(self, earlier: EpochTimes) -> None:
+        """The first epoch was begun by another process, in these times."""
+        self._carried = earlier
 
     def arm(self) -> None:
         """From now on epochs count."""
@@ -223,6 +248,9 @@ class FitClock(PhaseClock):
             epoch.device_ns = self.device.take()  # waits for the device: its work is the epoch's
         epoch.split_known &= not self.manual or self._told_backwards
         epoch.ns = self.take(what_follows)
+        if self._carried is not None:
+            epoch.add(self._carried)
+            self._carried = None
         self._epoch, self._loop_ended = None, False
         if self._fetched or epoch.steps or self.epochs:
             self.epochs.append(epoch)

@@ -96,3 +96,19 @@ def test_what_is_nobodys_job_stays(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_directory(tmp_path / "empty")
     check_directory(tmp_path / "nothing")
+
+
+def test_what_a_job_may_go_on_from_stays(tmp_path: Path) -> None:
+    """Its points and curves, but not its record; with `resume=never` nothing does."""
+    folder = tmp_path / "job"
+    point = folder / "checkpoints" / f"resume-0000000003-{'0' * 16}.ckpt"
+    point.parent.mkdir(parents=True)
+    for file in (point, folder / "record.json", folder / "events.out.tfevents.1"):
+        file.write_text("{}")
+    clear_directory(folder, resume=None)
+    assert point.exists()
+    assert (folder / "events.out.tfevents.1").exists()
+    assert not (folder / "record.json").exists()
+    (folder / "record.json").write_text("{}")
+    clear_directory(folder, resume="never")
+    assert list(folder.iterdir()) == []

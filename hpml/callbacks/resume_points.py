@@ -1,0 +1,223 @@
+"""Writes points from which a run goes on exactly, and goes on from one."""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from hpml import interrupt, resume
+from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.run_recorder import RunRecorder
+from hpml.callbacks.trainer_facts import logging_step
+
+log = logging.getLogger("hpml")
+
+# Of the time, for writing points.
+MOST_SHARE = 0.02
+
+
+class ResumePoints(Checkpoint):
+    """Keeps the last two points in `checkpoints/`, each written whole or not at all.
+
+    One is written every `every_s` seconds, after the first batch of an epoch, and when a signal
+    asks the run to end; always after a batch at which training can begin again exactly: not inside
+    a window of accumulated gradients, not at an epoch's last batch, not just before a validation.
+    At the beginning of epochs, writing takes at most a fiftieth of the time.
+
+    It stands last in the Trainer's callbacks: what the others do after a batch is in the point.
+    Logs nothing.
+
+    Args:
+        directory: of the run.
+        facts: what a run has to have in common with a point to go on from it.
+        timer: whose open epoch a point keeps.
+        recorder: whose epochs it keeps.
+        every_s: None for no points in time.
+        warns: where there cannot be any points.
+        state: our part of the point to go on from, as `resume.choose` gives it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        facts: Mapping[str, Any],
+        timer: EpochTimer,
+        recorder: RunRecorder,
+        every_s: float | None,
+        warns: bool,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = directory / resume.FOLDER
+        self.facts = dict(facts)
+        self.timer = timer
+        self.recorder = recorder
+        self.every_s = every_s
+        self.warns = warns
+        self._state = state
+        self._writing: dict[str, Any] | None = None
+        self._is_exact = False
+        self._last_s = self._took_s = 0.0
+        self._epoch = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Brings back what a point holds besides Lightning's part; from now signals wait."""
+        reason = why_not(trainer, pl_module)
+        self._is_exact = reason is None
+        if reason is not None and self.warns and trainer.is_global_zero:
+            log.warning(f"warning: this run cannot go on after an end before its time: {reason}")
+        self._last_s, self._took_s = time.monotonic(), 0.0
+        self._epoch = trainer.current_epoch
+        if self._state is not None:
+            module: Any = pl_module
+            own = self._state["ranks"][trainer.global_rank]
+            _set_random_states(own["random"])
+            if own["module"] is not None:
+                module.load_resume_state(own["module"])
+            self.timer.carry_over(own["timer"])
+            self.recorder.carry_over(self._state["record"])
+            self._state = None
+        if self._is_exact:
+            interrupt.wait_for_point()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Writes a point where one is due, and ends the run where a signal has asked for it."""
+        if not self._is_exact:
+            return
+        asked = interrupt.has_arrived()
+        if not (asked or self._is_due(trainer)) or not _can_begin_here(trainer):
+            return
+        self._write(trainer, pl_module)
+        self._epoch = trainer.current_epoch
+        if asked:
+            interrupt.raise_if_arrived(at_point=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What is complete needs no points."""
+        interrupt.wait_no_longer()
+        if trainer.is_global_zero and not interrupt.has_arrived():
+            for point in self.folder.glob(resume.PATTERN):
+                point.unlink(missing_ok=True)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Signals end the run at once again."""
+        interrupt.wait_no_longer()
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds our part to a point; other checkpoints stay as they are."""
+        if self._writing is not None:
+            checkpoint[resume.KEY] = self._writing
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        since_s = time.monotonic() - self._last_s
+        if self.every_s is not None and since_s >= self.every_s:
+            return True
+        return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        begun_s = time.monotonic()
+        module: Any = pl_module
+        own = {
+            "random": _random_states(),
+            "module": module.resume_state() if hasattr(pl_module, "resume_state") else None,
+            "timer": self.timer.open_epoch(),
+        }
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+        batches = progress.total.processed
+        self._writing = {
+            **self.facts,
+            "ranks": _of_all_ranks(trainer, own),
+            "record": self.recorder.so_far(),
+            "batches": batches,
+            "begins_at": [trainer.current_epoch, progress.current.processed],
+            "logging_step": logging_step(trainer),
+        }
+        part = self.folder / ".resume.part"
+        try:
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                self._give_name(part, batches)
+        finally:
+            self._writing = None
+            if trainer.is_global_zero:
+                part.unlink(missing_ok=True)
+        self._last_s = time.monotonic()
+        self._took_s = self._last_s - begun_s
+
+    def _give_name(self, part: Path, batches: int) -> None:
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(self.folder / resume.name_of(batches, part))
+        for old in resume.points(self.folder.parent)[resume.KEPT :]:
+            old.unlink(missing_ok=True)
+
+
+def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
+    """Why a run could not go on exactly from its middle; None where it can."""
+    from hpml.data import ImageDataModule
+
+    if not module.automatic_optimization:
+        return "the module optimizes by itself, and may be accumulating gradients"
+    if is_overridden("on_train_batch_end", module, L.LightningModule):
+        return "the module's on_train_batch_end comes after the point"
+    if isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
+        return None
+    combined = trainer.fit_loop._combined_loader
+    loaders = combined.flattened if combined is not None else []
+    if loaders and all(hasattr(one, "state_dict") for one in loaders):
+        return None  # which Lightning keeps
+    return "its loader has no state_dict, and cannot begin in the middle of an epoch"
+
+
+def _can_begin_here(trainer: L.Trainer) -> bool:
+    loop = trainer.fit_loop.epoch_loop
+    return not (
+        loop._should_accumulate()
+        or loop._num_ready_batches_reached()
+        or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+    )
+
+
+def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any]]:
+    if trainer.world_size == 1:
+        return [own]
+    every: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(every, own)
+    return every
+
+
+def _random_states() -> dict[str, Any]:
+    """In plain types: what is kept with weights_only has to be."""
+    version, words, gauss = random.getstate()
+    of_numpy: Any = np.random.get_state()
+    kind, keys, *rest = of_numpy
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, keys.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

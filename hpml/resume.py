@@ -1,0 +1,127 @@
+"""Points from which a run goes on exactly: their files, and which of them fits a run.
+
+A point is a checkpoint of Lightning's with a part of our own, `hpml_resume`, in plain types: it
+loads with `torch.load(..., weights_only=True)`. Its name says after how many batches it was made,
+and ends in a checksum of its content: a file that was cut short or damaged is told by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from hpml.environment import SWEPT
+from hpml.errors import UserError
+
+log = logging.getLogger("hpml")
+
+FOLDER, KEY = "checkpoints", "hpml_resume"
+AUTO, NEVER = "auto", "never"
+KEPT = 2
+PATTERN = "resume-*.ckpt"
+_NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.ckpt")
+
+
+def wanted(resume: str | None) -> str:
+    """What `resume` comes to: by default AUTO in a sweep and under SLURM, else NEVER."""
+    if resume is not None:
+        return str(resume)
+    return AUTO if {SWEPT, "SLURM_JOB_ID"} & os.environ.keys() else NEVER
+
+
+def last_sign_s(directory: Path) -> float | None:
+    """When a file of a run was last written to, in seconds as `time.time` counts them."""
+    if not points(directory):
+        return None
+    return max((file.stat().st_mtime for file in directory.rglob("*")), default=None)
+
+
+def points(directory: Path) -> list[Path]:
+    """The points in a run's directory, or in its `checkpoints`, the last one first."""
+    found = [*(directory / FOLDER).glob(PATTERN), *directory.glob(PATTERN)]
+    return sorted(filter(_batches, found), key=_batches, reverse=True)
+
+
+def name_of(batches: int, file: Path) -> str:
+    """The name of a point, by the batches before it and what is in its file."""
+    return f"resume-{batches:010d}-{_checksum(file)}.ckpt"
+
+
+def choose(
+    directory: Path, resume: str | None, facts: dict[str, Any]
+) -> tuple[Path, dict[str, Any]] | None:
+    """The point to go on from, with its own part; None where the run begins at its start.
+
+    A damaged point is passed over for the one before it, with a warning that names both. Raises
+    UserError where `resume` names a point that this run cannot go on from exactly; with AUTO that
+    is a warning, and the run begins at its start.
+
+    Args:
+        directory: of the run.
+        resume: as configured.
+        facts: what has to be the same: by name, as a point keeps it.
+    """
+    how = wanted(resume)
+    if how == NEVER:
+        return None
+    named = None if how == AUTO else Path(how).expanduser()
+    if named is not None and not named.exists():
+        raise UserError(f"resume={how}: there is no such file")
+    every = points(directory) if named is None else [named]
+    if named is not None and named.is_dir():
+        every = points(named)
+        if not every:
+            raise UserError(f"resume={how}: holds no point to go on from")
+    damaged: list[Path] = []
+    for point in every:
+        state = _read(point)
+        if state is None:
+            damaged.append(point)
+            continue
+        if damaged:
+            log.warning(f"warning: {_listed(damaged)} damaged; going on from {point}")
+        differs = [name for name, value in facts.items() if state.get(name) != value]
+        if differs:
+            why = f"{point}: was made with another {', another '.join(differs)}"
+            if named is not None:
+                raise UserError(f"resume={how}: {why}; it cannot go on exactly")
+            log.warning(f"warning: {why}; the run begins at its start")
+            return None
+        return point, state
+    if damaged and named is not None:
+        raise UserError(f"resume={how}: is no point of hpml, or damaged")
+    if damaged:
+        log.warning(f"warning: {_listed(damaged)} damaged; the run begins at its start")
+    return None
+
+
+def _read(point: Path) -> dict[str, Any] | None:
+    """Our own part of a point; None for one that is damaged, or another kind of file."""
+    import torch
+
+    named = _NAME.fullmatch(point.name)
+    try:
+        if named is not None and named[2] != _checksum(point):
+            return None
+        state = torch.load(point, map_location="cpu", weights_only=True)[KEY]
+    except Exception:  # there is no end to what a damaged file can raise
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
+def _batches(point: Path) -> int:
+    named = _NAME.fullmatch(point.name)
+    return int(named[1]) if named else 0
+
+
+def _listed(damaged: list[Path]) -> str:
+    return f"{', '.join(map(str, damaged))} {'is' if len(damaged) == 1 else 'are'}"

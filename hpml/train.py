@@ -339,9 +339,10 @@ def _say_what_is_left(directory: Path) -> None:
     paths = {
         "record": directory / FILE_NAME,
         "checkpoint": directory / "checkpoints" / "last.ckpt",
-        "to go on: resume": next(iter(resume.points(directory)), directory / "none"),
     }
     left = [f"{name} {_from_here(path)}" for name, path in paths.items() if path.exists()]
+    if resume.points(directory):
+        left.append(f"resume={_from_here(directory / resume.FOLDER)} goes on")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
 

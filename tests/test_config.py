@@ -179,7 +179,7 @@ def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["+resume=foo"], "resume=foo has no effect: nothing in hpml reads it"),
+        (["+own=foo"], "own=foo has no effect: nothing in hpml reads it"),
         (
             ["scheduler=multistep", "trainer.max_epochs=2"],
             "scheduler.milestones=[3, 4] has no effect in 2 epochs",

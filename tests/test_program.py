@@ -199,8 +199,11 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     assert process.returncode == code
     (file,) = tmp_path.rglob("record.json")
     folder = file.parent.relative_to(tmp_path)
-    last = f"{folder}/checkpoints/last.ckpt"
-    assert stderr.decode() == f"interrupted: record {folder}/record.json; checkpoint {last}\n"
+    checkpoints = f"{folder}/checkpoints"
+    told = f"interrupted: record {folder}/record.json; checkpoint {checkpoints}/last.ckpt"
+    goes_on = f"{told}; resume={checkpoints} goes on\n"
+    # SIGTERM ends the loader's processes: at an epoch's end the training comes to no point then
+    assert stderr.decode() in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

@@ -23,6 +23,8 @@ log = logging.getLogger("hpml")
 
 # Of the time, for writing points.
 MOST_SHARE = 0.02
+# For a signal that has ended a loader's process to reach this one too.
+TO_ARRIVE_S = 0.05
 
 
 class ResumePoints(Checkpoint):
@@ -70,6 +72,7 @@ class ResumePoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Brings back what a point holds besides Lightning's part; from now signals wait."""
+        interrupt.raise_if_arrived()
         reason = why_not(trainer, pl_module)
         self._is_exact = reason is None
         if reason is not None and self.warns and trainer.is_global_zero:
@@ -112,7 +115,11 @@ class ResumePoints(Checkpoint):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Signals end the run at once again."""
+        """Writes a point between two batches: a signal to all processes ends a loader's too."""
+        if self._is_exact and self._between_batches(trainer):
+            time.sleep(TO_ARRIVE_S)
+            if interrupt.has_arrived():
+                self._write(trainer, pl_module)
         interrupt.wait_no_longer()
 
     def on_save_checkpoint(
@@ -121,6 +128,11 @@ class ResumePoints(Checkpoint):
         """Adds our part to a point; other checkpoints stay as they are."""
         if self._writing is not None:
             checkpoint[resume.KEY] = self._writing
+
+    def _between_batches(self, trainer: L.Trainer) -> bool:
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        same = progress.ready == progress.completed > 0
+        return same and trainer.training and _can_begin_here(trainer)
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         since_s = time.monotonic() - self._last_s

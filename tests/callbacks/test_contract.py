@@ -39,12 +39,18 @@ def make(kind: type[L.Callback], folder: Path) -> L.Callback:
         return callbacks.RunRecorder(folder / "record", callbacks.EpochTimer())
     if kind is callbacks.Checkpoint:
         return callbacks.Checkpoint({}, dirpath=folder, filename="last")
+    if kind is callbacks.ResumePoints:
+        timer = callbacks.EpochTimer()
+        recorder = callbacks.RunRecorder(folder / "record", timer)
+        return callbacks.ResumePoints(folder, {}, timer, recorder, every_s=None, warns=False)
     return kind()
 
 
 def companions(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
     """The callback, and behind what it has to stand."""
     made = make(kind, folder)
+    if isinstance(made, callbacks.ResumePoints):
+        return [made.timer, made.recorder, made]
     return [made.timer, made] if isinstance(made, callbacks.RunRecorder) else [made]
 
 
@@ -59,7 +65,7 @@ def weights_after(trainer_callbacks: list[L.Callback], folder: Path, fits: int) 
             callbacks=trainer_callbacks,
             logger=False,
             enable_checkpointing=any(
-                isinstance(c, callbacks.Checkpoint) for c in trainer_callbacks
+                isinstance(c, L.pytorch.callbacks.Checkpoint) for c in trainer_callbacks
             ),
             enable_model_summary=False,
             default_root_dir=folder,

@@ -23,7 +23,7 @@ from hpml.environment import JOBS_AT_ONCE
 from hpml.records import TIMES, EpochRecord, RunRecord
 
 
-def fit(cfg: DictConfig, record: RunRecord, directory: Path) -> None:
+def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
     """Epochs of `+nap` seconds; the fault comes after the first."""
     record.environment = {"host": "here", "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1"))}
     for number in range(cfg.trainer.max_epochs):

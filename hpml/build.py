@@ -120,7 +120,7 @@ def build_trainer(
     """
     import lightning as L
 
-    from hpml.callbacks import HonoursSignals
+    from hpml.callbacks import HonoursSignals, ResumePoints
 
     own = [
         _instantiate(callback, f"callbacks.{name}")
@@ -141,7 +141,8 @@ def build_trainer(
         arguments["enable_progress_bar"] = any(
             isinstance(c, L.pytorch.callbacks.ProgressBar) for c in own
         )
-    callbacks = [HonoursSignals(), *callbacks, *own]
+    points = next((c for c in callbacks if isinstance(c, ResumePoints)), None)
+    callbacks = [HonoursSignals(points), *callbacks, *own]
     return _probe("trainer", lambda: L.Trainer(**arguments, callbacks=callbacks, logger=loggers))
 
 

@@ -176,7 +176,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     point, state = resume.choose(directory, cfg.resume, facts) or (None, None)
     goes_on = resume.wanted(cfg.resume) != resume.NEVER
     every_s = cfg.checkpoint.every_s
-    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, state)
+    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, point, state)
     trainer = build_trainer(
         cfg,
         [*timers, *checkpoints(cfg, directory), points],

@@ -13,6 +13,7 @@ from conftest import Compose
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from hpml.callbacks.resume_points import why_not
+from hpml.data import ImageDataModule
 from hpml.errors import UserError
 from hpml.interrupt import Interrupted
 from hpml.records import RunRecord
@@ -148,6 +149,42 @@ def test_a_signal_waits_for_the_next_point(
     rest, record = run("trainer.accumulate_grad_batches=3", "checkpoint.every_s=null")
     assert len(rest) == STEPS * EPOCHS - 6
     assert record.status == "completed"
+
+
+def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster sends it to all of a job: the next batch does not come, but all is at rest."""
+    whole, record = run("checkpoint.every_s=null")
+    expected = weights(tmp_path)
+    own = ImageDataModule.on_before_batch_transfer
+
+    def die(data: ImageDataModule, batch: Any, dataloader_idx: int) -> Any:
+        if len(Seen.sums) == 5:
+            signal.raise_signal(signal.SIGTERM)
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
+        return own(data, batch, dataloader_idx)
+
+    monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", die)
+    with pytest.raises(Interrupted):
+        run("checkpoint.every_s=null")
+    (point,) = points(tmp_path / "run")
+    assert point.name.startswith("resume-0000000005-")
+    monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", own)
+    rest, resumed = run("checkpoint.every_s=null")
+    assert rest == whole[5:]
+    assert weights(tmp_path) == expected
+    assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
+    assert [(e.steps, e.partial) for e in resumed.epochs] == [(STEPS, False)] * EPOCHS
+
+
+def test_what_another_run_left_is_not_taken_for_its_own(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """In one directory a run that begins anew has its points, however few batches it has done."""
+    run("checkpoint.every_s=1e-9", stop_after=12)
+    run("checkpoint.every_s=1e-9", "resume=never", "seed=1", stop_after=4)
+    assert [int(point.name.split("-")[1]) for point in points(tmp_path / "run")] == [3, 2]
 
 
 def test_a_signal_does_not_wait_for_ever(

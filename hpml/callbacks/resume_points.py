@@ -18,11 +18,14 @@ from hpml import interrupt, resume
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
+from hpml.errors import RunFailedError
 
 log = logging.getLogger("hpml")
 
 # Of the time, for writing points.
 MOST_SHARE = 0.02
+# Batches, where there are several ranks: to agree costs time.
+RANKS_AGREE_EVERY = 10
 # For a signal that has ended a loader's process to reach this one too.
 TO_ARRIVE_S = 0.05
 
@@ -45,7 +48,8 @@ class ResumePoints(Checkpoint):
         recorder: whose epochs it keeps.
         every_s: None for no points in time.
         warns: where there cannot be any points.
-        state: our part of the point to go on from, as `resume.choose` gives it.
+        point: to go on from, and
+        state: our part of it, as `resume.choose` gives them.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class ResumePoints(Checkpoint):
         recorder: RunRecorder,
         every_s: float | None,
         warns: bool,
+        point: Path | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.folder = directory / resume.FOLDER
@@ -65,6 +70,7 @@ class ResumePoints(Checkpoint):
         self.every_s = every_s
         self.warns = warns
         self._state = state
+        self._own = [] if point is None else [point]  # those that are kept
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = 0.0
@@ -97,13 +103,21 @@ class ResumePoints(Checkpoint):
         """Writes a point where one is due, and ends the run where a signal has asked for it."""
         if not self._is_exact:
             return
-        asked = interrupt.has_arrived()
-        if not (asked or self._is_due(trainer)) or not _can_begin_here(trainer):
+        asked, due = interrupt.has_arrived(), self._is_due(trainer)
+        if trainer.world_size > 1:  # all ranks write, or none
+            progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+            if progress.ready % RANKS_AGREE_EVERY:
+                return
+            asked, due = (
+                trainer.strategy.reduce_boolean_decision(one, all=False) for one in (asked, due)
+            )
+        if not (asked or due) or not _can_begin_here(trainer):
             return
         self._write(trainer, pl_module)
         self._epoch = trainer.current_epoch
         if asked:
             interrupt.raise_if_arrived(at_point=True)
+            raise RunFailedError("another process of this run was asked to end")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What is complete needs no points."""
@@ -115,12 +129,15 @@ class ResumePoints(Checkpoint):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Writes a point between two batches: a signal to all processes ends a loader's too."""
-        if self._is_exact and self._between_batches(trainer):
+        """Signals end the run at once again."""
+        interrupt.wait_no_longer()
+
+    def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes a point where a signal has arrived, and the next batch has not."""
+        if self._is_exact and trainer.world_size == 1 and self._between_batches(trainer):
             time.sleep(TO_ARRIVE_S)
             if interrupt.has_arrived():
                 self._write(trainer, pl_module)
-        interrupt.wait_no_longer()
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -173,8 +190,9 @@ class ResumePoints(Checkpoint):
     def _give_name(self, part: Path, batches: int) -> None:
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.replace(self.folder / resume.name_of(batches, part))
-        for old in resume.points(self.folder.parent)[resume.KEPT :]:
+        self._own.append(part.replace(self.folder / resume.name_of(batches, part)))
+        self._own = self._own[-resume.KEPT :]
+        for old in set(resume.points(self.folder)) - set(self._own):
             old.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml import interrupt, resume
@@ -200,6 +201,8 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     """Why a run could not go on exactly from its middle; None where it can."""
     from hpml.data import ImageDataModule
 
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        return f"{type(trainer.strategy).__name__} may keep its checkpoints in parts"
     if not module.automatic_optimization:
         return "the module optimizes by itself, and may be accumulating gradients"
     if is_overridden("on_train_batch_end", module, L.LightningModule):

@@ -21,7 +21,7 @@ def write_whole(file: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(file.parent)
+    sync_directory(file.parent)
 
 
 def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
@@ -33,7 +33,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and set(keys) <= found.keys() else None
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Makes a rename survive a power cut, where the system lets a directory be opened."""
     try:
         handle = os.open(directory, os.O_RDONLY)

@@ -78,7 +78,9 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
-    resumed: list[dict[str, Any]] = field(default_factory=list)  # each {at, batches, lost_s}
+    resumed: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # each {at, batches, lost_s, earlier_s}
 
     def last_metric(self, name: str) -> float | None:
         """A metric of the last epoch that has it; None where none has."""

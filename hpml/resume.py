@@ -16,6 +16,7 @@ from typing import Any
 
 from hpml.environment import SWEPT
 from hpml.errors import UserError
+from hpml.records import FILE_NAME
 
 log = logging.getLogger("hpml")
 
@@ -33,15 +34,34 @@ def wanted(resume: str | None) -> str:
     return AUTO if {SWEPT, "SLURM_JOB_ID"} & os.environ.keys() else NEVER
 
 
+def check(resume: str | None) -> None:
+    """Raises UserError where `resume` names nothing that a run could go on from."""
+    how = wanted(resume)
+    if how in (AUTO, NEVER):
+        return
+    if not how.strip():
+        raise UserError("resume=: give auto, never, or the path of a point")
+    named = Path(how).expanduser()
+    if not named.exists():
+        raise UserError(f"resume={how}: there is no such file")
+    if not points(named):
+        raise UserError(f"resume={how}: holds no point to go on from")
+
+
 def last_sign_s(directory: Path) -> float | None:
-    """When a file of a run was last written to, in seconds as `time.time` counts them."""
+    """When a run last wrote to its record, curves or checkpoints, as `time.time` counts."""
     if not points(directory):
         return None
-    return max((file.stat().st_mtime for file in directory.rglob("*")), default=None)
+    signs = [directory / FILE_NAME, *directory.glob("events.out.*")]
+    signs += [file for file in (directory / FOLDER).iterdir() if file.is_file()]
+    return max((file.stat().st_mtime for file in signs if file.exists()), default=None)
 
 
 def points(directory: Path) -> list[Path]:
     """The points in a run's directory, or in its `checkpoints`, the last one first."""
+    directory = directory.resolve()
+    if directory.is_file():
+        return [directory]
     found = [*(directory / FOLDER).glob(PATTERN), *directory.glob(PATTERN)]
     return sorted(filter(_batches, found), key=_batches, reverse=True)
 
@@ -69,13 +89,7 @@ def choose(
     if how == NEVER:
         return None
     named = None if how == AUTO else Path(how).expanduser()
-    if named is not None and not named.exists():
-        raise UserError(f"resume={how}: there is no such file")
-    every = points(directory) if named is None else [named]
-    if named is not None and named.is_dir():
-        every = points(named)
-        if not every:
-            raise UserError(f"resume={how}: holds no point to go on from")
+    every = points(directory if named is None else named)
     damaged: list[Path] = []
     for point in every:
         state = _read(point)
@@ -86,10 +100,10 @@ def choose(
             log.warning(f"warning: {_listed(damaged)} damaged; going on from {point}")
         differs = [name for name, value in facts.items() if state.get(name) != value]
         if differs:
-            why = f"{point}: was made with another {', another '.join(differs)}"
+            why = f"was made with another {', another '.join(differs)}"
             if named is not None:
                 raise UserError(f"resume={how}: {why}; it cannot go on exactly")
-            log.warning(f"warning: {why}; the run begins at its start")
+            log.warning(f"warning: {point}: {why}; the run begins at its start")
             return None
         return point, state
     if damaged and named is not None:
@@ -105,7 +119,7 @@ def _read(point: Path) -> dict[str, Any] | None:
 
     named = _NAME.fullmatch(point.name)
     try:
-        if named is not None and named[2] != _checksum(point):
+        if named is None or named[2] != _checksum(point):
             return None
         state = torch.load(point, map_location="cpu", weights_only=True)[KEY]
     except Exception:  # there is no end to what a damaged file can raise

@@ -35,7 +35,7 @@ from hpml.config import check, first_line, has_curves, resolve, without_effect
 from hpml.errors import RunFailedError, UserError
 from hpml.fingerprint import code_fingerprint, fingerprint
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
-from hpml.records import FILE_NAME, RunRecord, now
+from hpml.records import FILE_NAME, RecordError, RunRecord, now
 
 if TYPE_CHECKING:
     import lightning as L
@@ -78,6 +78,7 @@ def train(cfg: DictConfig) -> RunRecord:
     check(cfg)
     directory = Path(cfg.run_dir)
     config = resolve(cfg)
+    resume.check(cfg.resume)
     last_sign_s = resume.last_sign_s(directory)
     record = RunRecord(
         started_at=now(),
@@ -89,6 +90,10 @@ def train(cfg: DictConfig) -> RunRecord:
         config=config,
         environment={},
     )
+    complete = _complete_already(record, directory) if cfg.evaluate is None else None
+    if complete is not None and cfg.resume == resume.AUTO:
+        log.info(f"complete already: {_from_here(directory)}; resume=never trains it again")
+        return complete
     with _outcome(record, directory):
         for sentence in without_effect(cfg):
             log.warning(f"warning: {sentence}")
@@ -97,6 +102,17 @@ def train(cfg: DictConfig) -> RunRecord:
         else:
             _evaluate(cfg, record)
     return record
+
+
+def _complete_already(record: RunRecord, directory: Path) -> RunRecord | None:
+    """The record of this very run, where it has completed in this directory."""
+    try:
+        known = RunRecord.read(directory)
+    except RecordError:
+        return None
+    same = known.fingerprint == record.fingerprint
+    same &= known.code_fingerprint == record.code_fingerprint
+    return known if same and known.status == "completed" else None
 
 
 @contextmanager
@@ -123,7 +139,8 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
     else:
         record.status = "completed"
     finally:
-        record.wall_s = time.perf_counter() - started
+        earlier_s = record.resumed[-1].get("earlier_s", 0.0) if record.resumed else 0.0
+        record.wall_s = earlier_s + time.perf_counter() - started
         if writes:
             try:
                 record.write_last(directory)
@@ -190,7 +207,10 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
             )
         if isinstance(data, ImageDataModule):
             data.begin_at(*state["begins_at"])
-        _goes_on(record, point, state, last_sign_s if point.is_relative_to(directory) else None)
+        own = point.is_relative_to(directory.resolve())
+        _goes_on(record, point, state, last_sign_s if own else None)
+    if cfg.resume == resume.AUTO and points not in trainer.callbacks:  # type: ignore[attr-defined]
+        log.warning("warning: resume=auto: trainer.enable_checkpointing=false leaves no points")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)

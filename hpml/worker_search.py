@@ -204,7 +204,7 @@ def search(
 
     The first round goes upwards until neither the loader alone nor the whole step has got faster
     by LEAST_GAIN for two counts. If all rounds together then show a gain in the last two beyond
-    its interval, it goes on upwards, with the best so far measured beside the new ones.
+    its interval, it goes on upwards, with what is tied so far measured beside the new ones.
 
     Args:
         measure: one measurement of a count, in a fresh process.
@@ -215,11 +215,13 @@ def search(
     found = Found()
     begun = 0
     while True:
-        best = sorted({found.best_loading, found.fastest}) if begun else []
+        best = sorted({found.best_loading, *found.tied}) if begun else []
+        tried = list(_explore(measure, counts, found, say, begun))
+        if not tried:
+            return found
         for count in best:
             _measure(measure, count, found, say, begun)
-        tried = list(_explore(measure, counts, found, say, begun))
-        for number in range(begun + 1, begun + rounds) if tried else ():
+        for number in range(begun + 1, begun + rounds):
             for count in [*best, *tried]:
                 _measure(measure, count, found, say, number)
         if len(tried) < FRUITLESS or not _still_gains(found, tried[-FRUITLESS:]):

@@ -29,9 +29,11 @@ WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
 BURSTS = 3
 # Keys of a job that its loading and its step do not depend on.
 NOT_SEARCHED = (
-    *("workers.", KEY, "monitor", "seed", "optimizer.lr", "checkpoint."),
+    *("workers", KEY, "monitor", "seed", "optimizer.lr"),
     *("trainer.max_epochs", "trainer.limit_val_batches", "trainer.enable_checkpointing"),
 )
+# Of a search that the lab takes over.
+ENOUGH_ROUNDS = 3
 # What a machine's search is good for.
 OF_A_MACHINE = ("cpu", "cpu_cores", "accelerators", "torch", "hpml")
 # What `workers.also` may name, and the values that are tried of it.
@@ -71,6 +73,7 @@ def job(cfg: DictConfig) -> None:
         "command": command_line.typed(),
         "environment": environment.describe(cfg.device),
         "job": searched(identifying(resolve(cfg))),
+        "search": {"rounds": wanted.rounds, "most": wanted.most},
     }
     try:
         write_whole(directory / FILE_NAME, json.dumps(kept, indent=1) + "\n")
@@ -83,13 +86,17 @@ def job(cfg: DictConfig) -> None:
 
 def searched(job: Mapping[str, Any]) -> dict[str, Any]:
     """The part of what identifies a job that a search for its workers depends on."""
-    return {key: value for key, value in job.items() if not key.startswith(NOT_SEARCHED)}
+    return {
+        key: value
+        for key, value in job.items()
+        if not any(key == left or key.startswith(f"{left}.") for left in NOT_SEARCHED)
+    }
 
 
 def found_before(
     output_dir: Path, job: Mapping[str, Any], machine: Mapping[str, Any]
 ) -> Path | None:
-    """The last search that was made for a job on a machine like this, by its file.
+    """The last whole search that was made for a job on a machine like this, by its file.
 
     Args:
         output_dir: below which `hpml.workers` keeps its results.
@@ -97,9 +104,12 @@ def found_before(
         machine: as `environment.describe` tells.
     """
     wanted = json.loads(json.dumps(searched(job), default=str))  # as it comes back
-    for file in sorted(output_dir.glob(f"workers/*/*/{FILE_NAME}"), reverse=True):
-        known = read_json(file, "job", "environment")
+    files = output_dir.glob(f"workers/*/*/{FILE_NAME}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        known = read_json(file, "job", "environment", "search")
         if known is None or known["job"] != wanted:
+            continue
+        if known["search"]["most"] is not None or known["search"]["rounds"] < ENOUGH_ROUNDS:
             continue
         if all(known["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
             return file

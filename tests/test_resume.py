@@ -1,5 +1,7 @@
 """A run that was cut short goes on, and ends as if it never was."""
 
+import errno
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,14 +12,15 @@ import lightning as L
 import pytest
 import torch
 from conftest import Compose
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from hpml.callbacks.resume_points import why_not
+from hpml.callbacks.resume_points import ResumePoints, why_not
 from hpml.data import ImageDataModule
 from hpml.errors import UserError
 from hpml.interrupt import Interrupted
 from hpml.records import RunRecord
-from hpml.resume import choose, points, wanted
+from hpml.resume import choose, name_of, points, wanted
 from hpml.train import train
 
 STEPS, EPOCHS = 8, 2
@@ -48,6 +51,10 @@ class Seen(L.Callback):
 
     stop_after: int | None = None
     sums: list[float]
+
+    def state_dict(self) -> dict[str, Any]:
+        """It has none that a point would have to keep."""
+        return {}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any):  # type: ignore[no-untyped-def]
         Seen.sums.append(float(batch[0].double().sum()))
@@ -157,6 +164,7 @@ def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
     """A cluster sends it to all of a job: the next batch does not come, but all is at rest."""
     whole, record = run("checkpoint.every_s=null")
     expected = weights(tmp_path)
+    (tmp_path / "run" / "record.json").unlink()
     own = ImageDataModule.on_before_batch_transfer
 
     def die(data: ImageDataModule, batch: Any, dataloader_idx: int) -> Any:
@@ -236,10 +244,73 @@ def test_what_has_no_points_is_told(
     change: dict[str, Any], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A module, or a loader, with which a run could not go on exactly."""
+    change = change | {"resume_state": dict, "load_resume_state": lambda *_: None}
     module = type("Own", (BoringModel,), change)()
     trainer = L.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
     assert why in str(why_not(trainer, module))
-    assert "no state_dict" in str(why_not(trainer, BoringModel()))
+    assert "no resume_state" in str(why_not(trainer, BoringModel()))
+
+
+def test_a_callback_without_a_state_is_told(tmp_path: Path) -> None:
+    """One of the user's own, whose attributes would be lost; and averaged weights."""
+    own = type("Own", (BoringModel,), {"resume_state": dict})()
+    for callback, name in (
+        (type("Counting", (L.Callback,), {})(), "Counting"),
+        (StochasticWeightAveraging(0.1), "StochasticWeightAveraging"),
+    ):
+        trainer = L.Trainer(
+            logger=False,
+            enable_checkpointing=False,
+            callbacks=[callback],
+            default_root_dir=tmp_path,
+        )
+        assert why_not(trainer, own) == f"{name} has no state_dict that would bring it back"
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
+    assert "its loader has no state_dict" in str(why_not(trainer, own))
+
+
+def test_two_ends_in_one_epoch_lose_no_epoch_of_the_record(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Nor its times; what was lost is known within moments."""
+    run("checkpoint.every_s=1e-9", stop_after=STEPS + 3)
+    run("checkpoint.every_s=1e-9", stop_after=2)
+    assert RunRecord.read(tmp_path / "run").epochs[0].steps == STEPS
+    _, record = run("checkpoint.every_s=1e-9")
+    assert [epoch.steps for epoch in record.epochs] == [STEPS] * EPOCHS
+    epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
+    assert record.wall_s is not None
+    assert epochs_s < record.wall_s
+    assert len(record.resumed) == 2
+    assert all(0 <= one["lost_s"] < 20 for one in record.resumed)
+
+
+def test_a_point_that_cannot_be_written_ends_nothing(
+    run: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told, and the training goes on."""
+
+    def full(points: ResumePoints, part: Path, batches: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ResumePoints, "_give_name", full)
+    rest, record = run("checkpoint.every_s=1e-9")
+    assert len(rest) == STEPS * EPOCHS
+    assert record.status == "completed"
+    assert "no point to go on from was written: [Errno 28] No space left" in caplog.text
+
+
+def test_a_complete_run_is_not_trained_again(run: Callable[..., Any], tmp_path: Path) -> None:
+    """With `resume=auto`, in a directory of its own; `never` does."""
+    _, record = run()
+    rest, again = run()
+    assert rest == []
+    assert again == record
+    rest, _ = run("resume=never")
+    assert len(rest) == STEPS * EPOCHS
 
 
 def test_a_damaged_point_is_passed_over(
@@ -282,7 +353,7 @@ def test_what_cannot_go_on_exactly_is_refused(
             run(f"resume={value}", "data.batch_size=4")
     rest, _ = run(f"resume={kept}")
     assert len(rest) == STEPS * EPOCHS - int(point.name.split("-")[1])
-    run("checkpoint.every_s=1e-9", stop_after=5)
+    run("checkpoint.every_s=1e-9", "resume=never", stop_after=5)
     rest, _ = run("checkpoint.every_s=1e-9", "seed=1")
     assert "was made with another configuration; the run begins at its start" in caplog.text
     assert len(rest) == STEPS * EPOCHS
@@ -292,13 +363,18 @@ def test_a_point_of_another_code_is_refused(tmp_path: Path) -> None:
     """And one that is none: a file that would run code when it is loaded stays unread."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    torch.save({"hpml_resume": {"code": "a", "batches": 1}}, folder / "p.ckpt")
-    assert choose(tmp_path, str(folder / "p.ckpt"), {"code": "a"}) is not None
+
+    def kept(content: Any, batches: int) -> str:
+        torch.save({"hpml_resume": content}, folder / "p")
+        return str((folder / "p").rename(folder / name_of(batches, folder / "p")))
+
+    point = kept({"code": "a", "batches": 1}, 1)
+    assert choose(tmp_path, point, {"code": "a"}) is not None
     with pytest.raises(UserError, match="another code"):
-        choose(tmp_path, str(folder / "p.ckpt"), {"code": "b"})
-    torch.save({"hpml_resume": Seen()}, folder / "q.ckpt")
-    with pytest.raises(UserError, match="no point of hpml"):
-        choose(tmp_path, str(folder / "q.ckpt"), {})
+        choose(tmp_path, point, {"code": "b"})
+    for wrong in (kept(Seen(), 2), str(shutil.copy(point, folder / "copy.ckpt"))):
+        with pytest.raises(UserError, match="no point of hpml"):
+            choose(tmp_path, wrong, {"code": "a"})
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
     def kept(name: str, environment: dict[str, Any], **changes: Any) -> Path:
         file = tmp_path / "workers" / "2026-01-01" / name / "workers.json"
         file.parent.mkdir(parents=True)
-        found = {"job": searched(asked | changes), "environment": environment}
+        search = {"rounds": 5, "most": None}
+        found = {"job": searched(asked | changes), "environment": environment, "search": search}
         file.write_text(json.dumps(found))
         return file
 

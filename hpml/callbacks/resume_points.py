@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -19,7 +19,9 @@ from hpml import interrupt, resume
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
+from hpml.config import first_line
 from hpml.errors import RunFailedError
+from hpml.files import sync_directory
 
 log = logging.getLogger("hpml")
 
@@ -64,7 +66,7 @@ class ResumePoints(Checkpoint):
         point: Path | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.folder = directory / resume.FOLDER
+        self.folder = directory.resolve() / resume.FOLDER
         self.facts = dict(facts)
         self.timer = timer
         self.recorder = recorder
@@ -90,10 +92,9 @@ class ResumePoints(Checkpoint):
             module: Any = pl_module
             own = self._state["ranks"][trainer.global_rank]
             _set_random_states(own["random"])
-            if own["module"] is not None:
-                module.load_resume_state(own["module"])
+            module.load_resume_state(own["module"])
             self.timer.carry_over(own["timer"])
-            self.recorder.carry_over(self._state["record"])
+            self.recorder.carry_over(trainer, self._state["record"])
             self._state = None
         if self._is_exact:
             interrupt.wait_for_point()
@@ -114,7 +115,7 @@ class ResumePoints(Checkpoint):
             )
         if not (asked or due) or not _can_begin_here(trainer):
             return
-        self._write(trainer, pl_module)
+        self._try_to_write(trainer, pl_module)
         self._epoch = trainer.current_epoch
         if asked:
             interrupt.raise_if_arrived(at_point=True)
@@ -138,7 +139,7 @@ class ResumePoints(Checkpoint):
         if self._is_exact and trainer.world_size == 1 and self._between_batches(trainer):
             time.sleep(TO_ARRIVE_S)
             if interrupt.has_arrived():
-                self._write(trainer, pl_module)
+                self._try_to_write(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -158,12 +159,20 @@ class ResumePoints(Checkpoint):
             return True
         return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s
 
+    def _try_to_write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A full disk, say, ends no training: the points before stay."""
+        try:
+            self._write(trainer, pl_module)
+        except (OSError, RuntimeError) as error:  # of torch's writer
+            self._last_s = time.monotonic()
+            log.warning(f"warning: no point to go on from was written: {first_line(error)}")
+
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()
         module: Any = pl_module
         own = {
             "random": _random_states(),
-            "module": module.resume_state() if hasattr(pl_module, "resume_state") else None,
+            "module": module.resume_state(),
             "timer": self.timer.open_epoch(),
         }
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
@@ -192,6 +201,7 @@ class ResumePoints(Checkpoint):
         with part.open("rb") as written:
             os.fsync(written.fileno())
         self._own.append(part.replace(self.folder / resume.name_of(batches, part)))
+        sync_directory(self.folder)
         self._own = self._own[-resume.KEPT :]
         for old in set(resume.points(self.folder)) - set(self._own):
             old.unlink(missing_ok=True)
@@ -205,6 +215,13 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
         return f"{type(trainer.strategy).__name__} may keep its checkpoints in parts"
     if not module.automatic_optimization:
         return "the module optimizes by itself, and may be accumulating gradients"
+    if not hasattr(module, "resume_state"):
+        return "the module has no resume_state: what it has summed up of an epoch would be lost"
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        theirs = not type(callback).__module__.startswith(("hpml.", "lightning."))
+        stateless = type(callback).state_dict is L.Callback.state_dict
+        if (theirs and stateless) or isinstance(callback, StochasticWeightAveraging):
+            return f"{type(callback).__name__} has no state_dict that would bring it back"
     if is_overridden("on_train_batch_end", module, L.LightningModule):
         return "the module's on_train_batch_end comes after the point"
     if isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]

@@ -46,6 +46,7 @@ class RunRecorder(L.Callback):
         self._next_write_ns = 0
         self._earlier: list[EpochRecord] = []  # epochs that another process has trained
         self._carried_s = 0.0  # of these, and of the epoch that it has begun
+        self._earlier_s = 0.0  # of its whole fit, up to the point
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -127,6 +128,7 @@ class RunRecorder(L.Callback):
         if record is None:
             return {}
         times = self.timer.profiler.clock.open_epoch() if self.timer.profiler else None
+        fit_s = (time.perf_counter_ns() - (self._called_ns or 0)) / NS_PER_S
         open_s = (times.in_s()["epoch_s"] or 0.0) if times is not None else 0.0
         epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
         return {
@@ -135,16 +137,19 @@ class RunRecorder(L.Callback):
             "resumed": record.resumed,
             "epochs": [dataclasses.asdict(epoch) for epoch in record.epochs],
             "carried_s": epochs_s + open_s,
+            "earlier_s": self._earlier_s + fit_s,
         }
 
-    def carry_over(self, known: dict[str, Any]) -> None:
+    def carry_over(self, trainer: L.Trainer, known: dict[str, Any]) -> None:
         """Goes on with the record of a run that another process has begun."""
         assert self.record is not None
         self._earlier = [EpochRecord(**epoch) for epoch in known["epochs"]]
         self._carried_s = known["carried_s"]
         self.record.started_at = known["started_at"]
         self.record.resumed = [*known["resumed"], *self.record.resumed]
-        self._take()
+        self.record.resumed[-1]["earlier_s"] = self._earlier_s = known["earlier_s"]
+        self.record.epochs = list(self._earlier)
+        self._write(trainer)
 
     def _take(self) -> None:
         record, timer = self.record, self.timer

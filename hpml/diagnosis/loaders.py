@@ -30,8 +30,8 @@ def data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
         yield data
     elif isinstance(data, _Combined):
         yield from data_loaders(data.loader.flattened)
-    elif isinstance(data, list):
-        for one in data:
+    elif isinstance(data, Mapping | list | tuple):
+        for one in data.values() if isinstance(data, Mapping) else data:
             yield from data_loaders(one)
 
 

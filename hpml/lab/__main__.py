@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -229,7 +228,7 @@ def _adopt_search(
     log.info(f"C3: {shown(file)} is the answer already")
     if not cfg.lab.dry_run:
         (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, tasks.folder / WORKERS / file.name)
+        write_whole(tasks.folder / WORKERS / file.name, file.read_text(encoding="utf-8"))
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:

@@ -29,18 +29,10 @@ class FitClock(PhaseClock):
     """
 
     __slots__ = (
-        *("begun_ns", "device", "epochs", "logging", "startup_ns"),
-        *(
-            "_armed",
-            "_backward_depth",
-            "_carried",
-            "_current_epoch",
-            "_epoch",
-            "_fetched",
-            "_loop_depth",
-        ),
-        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_trained", "_validated_ns"),
-        *("_told_backwards", "_validation_depth", "manual"),
+        *("begun_ns", "device", "epochs", "logging", "manual", "startup_ns"),
+        *("_armed", "_backward_depth", "_carried", "_current_epoch", "_epoch", "_fetched"),
+        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_told_backwards"),
+        *("_trained", "_validated_ns", "_validation_depth"),
     )
 
     def __init__(self, current_epoch: Callable[[], int], device: DeviceClock | None) -> None:

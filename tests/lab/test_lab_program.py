@@ -498,6 +498,7 @@ def test_a_search_made_before_is_taken_over(
     before = tmp_path / "outputs" / "workers" / "2026-01-01" / "10-00-00" / "workers.json"
     before.parent.mkdir(parents=True)
     more = {"job": searched(settings), "environment": HERE, "command": "the earlier command"}
+    more |= {"search": {"rounds": 5, "most": None}}
     before.write_text(json.dumps(found | more))
     assert start("lab.parts=[c3]", "lab.name=m") == 0
     assert "workers" not in parts.started

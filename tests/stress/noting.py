@@ -13,6 +13,10 @@ class Noting(L.Callback):
     def __init__(self, file: str) -> None:
         self.file = file
 
+    def state_dict(self) -> dict[str, Any]:
+        """It has none that a point would have to keep."""
+        return {}
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:

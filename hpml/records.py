@@ -225,6 +225,12 @@ def _misshapen(record: RunRecord) -> Iterator[str]:
     if record.error is not None and not {"type", "message"} <= record.error.keys():
         yield "error"
     numbers: list[Any] = [record.wall_s]
+    try:
+        for one in record.resumed:
+            datetime.fromisoformat(one["at"])
+            numbers += [one.get("earlier_s"), one.get("lost_s")]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        yield "resumed"
     for epoch in record.epochs:
         if not isinstance(epoch.epoch, int):
             yield "the number of an epoch"

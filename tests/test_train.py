@@ -473,7 +473,7 @@ def test_a_signal_counts_where_its_exception_is_swallowed(
         train(compose(*TINY, own))
     record = RunRecord.read(tmp_path / "run")
     assert record.status == "interrupted"
-    steps = {"setup": [], "on_train_epoch_end": [3, 1], "on_train_end": [3, 3]}
+    steps = {"setup": [], "on_train_epoch_end": [3, 0], "on_train_end": [3, 3]}
     assert [epoch.steps for epoch in record.epochs] == steps[hook]
 
 

@@ -206,7 +206,7 @@ def _at_once(runs: Sequence[Run]) -> int:
         if host and wall_s:
             started_at = run.record.started_at
             for one in run.record.resumed[-1:]:  # what an earlier process did was at other times
-                started_at, wall_s = one["at"], wall_s - one.get("earlier_s", 0.0)
+                started_at, wall_s = one["at"], wall_s - (one.get("earlier_s") or 0.0)
             begun = datetime.fromisoformat(started_at).timestamp()
             of_host.setdefault(in_words(host), []).append((begun, begun + wall_s, index))
     shared: set[int] = set()

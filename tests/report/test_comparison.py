@@ -183,6 +183,7 @@ OTHER_ODDS = [pytest.param(odd, marks=[pytest.mark.stress]) for odd in ("x", 10*
 def test_no_broken_record_is_fatal(tmp_path: Path, odd: Any) -> None:
     """Whatever stands where something else was expected: it is compared, or listed as broken."""
     good = json.loads(make_run(tmp_path, "device=a", epochs=2)._as_json(None))
+    good["resumed"] = [{"at": good["started_at"], "batches": 3, "lost_s": 0.5, "earlier_s": 1.0}]
     file = tmp_path / "device=a" / "record.json"
     make_run(tmp_path, "device=b", epochs=2)
     comparison = None

@@ -90,8 +90,8 @@ def train(cfg: DictConfig) -> RunRecord:
         config=config,
         environment={},
     )
-    complete = _complete_already(record, directory) if cfg.evaluate is None else None
-    if complete is not None and cfg.resume == resume.AUTO:
+    goes_on = cfg.resume == resume.AUTO and cfg.evaluate is None
+    if goes_on and (complete := _complete_already(record, directory)) is not None:
         log.info(f"complete already: {_from_here(directory)}; resume=never trains it again")
         return complete
     with _outcome(record, directory):

@@ -7,12 +7,18 @@ rounds is given with its extremes.
 import json
 import re
 import statistics
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
 from hpml import environment
+from hpml.config import find_conf, resolve
+from hpml.fingerprint import identifying
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -29,6 +35,23 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
     return seen
 
 
+def configured(*overrides: str) -> DictConfig:
+    """A training of hpml's, in a directory that nobody keeps."""
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        return compose("train", overrides=[*overrides, f"run_dir={tempfile.mkdtemp()}"])
+
+
+def contents(cfg: DictConfig) -> dict[str, Any]:
+    """A whole configuration by dotted keys, without where its run goes."""
+    return identifying(resolve(cfg))
+
+
+def keep_nothing() -> None:
+    """Has what is written go where nobody looks: of a run that only tells whether it runs."""
+    global RESULTS
+    RESULTS = Path(tempfile.mkdtemp())
+
+
 def ratios(ones: list[float], others: list[float]) -> list[float]:
     """One over the other, round by round."""
     return [one / other for one, other in zip(ones, others, strict=True)]
@@ -41,24 +64,55 @@ def spread(values: list[float], form: str = ",.0f") -> str:
     return f"{middle} ({low} to {high})"
 
 
-def write(theme: str, title: str, told: str, rows: list[list[str]], figures: Any) -> Path:
-    """Writes `results/THEME-HARDWARE-DATE.json` and `.md`; the first row is the heading."""
+def write(
+    theme: str,
+    title: str,
+    told: str,
+    rows: list[list[str]],
+    figures: Any,
+    configuration: Mapping[str, Any] | None = None,
+    more: str = "",
+) -> Path:
+    """Writes `results/THEME-HARDWARE-DATE.json` and `.md`; gives the path of the latter.
+
+    Args:
+        theme: the name of the benchmark's file.
+        title: the heading of the page.
+        told: what was run how often, what the spread is, and what the timed region holds.
+        rows: a table; the first row is its heading.
+        figures: every single figure, for the JSON file.
+        configuration: whole configurations by case, for the JSON file.
+        more: Markdown below the table: a picture, another table.
+    """
     described = environment.describe("cpu")
-    hardware = (described["accelerators"] or [described["cpu"]])[0]
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
-    path = RESULTS / f"{theme}-{slug}-{described['cpu_cores']}cores-{date.today()}"
+    path = named(theme)
     RESULTS.mkdir(exist_ok=True)
     kept = {key: described[key] for key in described if key not in ("host", "slurm_job_id")}
-    path.with_suffix(".json").write_text(
-        json.dumps({"theme": theme, "environment": kept, "figures": figures}, indent=1) + "\n"
-    )
-    heading, *body = rows
-    table = [heading, ["---"] * len(heading), *body]
-    lines = [f"# {title}", "", told, ""]
-    lines += ["| " + " | ".join(cells) + " |" for cells in table]
+    written = {"theme": theme, "environment": kept, "figures": figures}
+    if configuration is not None:
+        written["configuration"] = configuration
+    path.with_suffix(".json").write_text(json.dumps(written, indent=1) + "\n")
     versions = ", ".join(f"{name} {described[name]}" for name in ("python", "torch", "lightning"))
-    lines += ["", f"{hardware}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."]
+    ran_on = f"{_hardware()}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
+    lines = [f"# {title}", "", told, "", *table(rows), "", *([more, ""] if more else []), ran_on]
     text = "\n".join(lines) + "\n"
     path.with_suffix(".md").write_text(text)
     print("\n" + text)
-    return path
+    return path.with_suffix(".md")
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """The lines of a Markdown table; the first row is its heading."""
+    heading, *body = rows
+    return ["| " + " | ".join(cells) + " |" for cells in [heading, ["---"] * len(heading), *body]]
+
+
+def named(theme: str) -> Path:
+    """`results/THEME-HARDWARE-DATE`, to which a suffix is added; for pictures too."""
+    slug = re.sub(r"[^a-z0-9]+", "-", _hardware().lower()).strip("-")
+    return RESULTS / f"{theme}-{slug}-{environment.usable_cores()}cores-{date.today()}"
+
+
+def _hardware() -> str:
+    described = environment.describe("cpu")
+    return str((described["accelerators"] or [described["cpu"]])[0])

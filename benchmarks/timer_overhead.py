@@ -1,12 +1,11 @@
-"""What the timers add to a step, and what the whole training entry adds to a hand-written loop.
+"""What the timers add to a step.
 
     python benchmarks/timer_overhead.py
 
 In one run, in turn: a bare Trainer; the same with all timers and their live windows; the same under
 `traceml run`, where that is installed (`pip install traceml-ai`). The network is a linear
-layer, so that a step is a few hundred microseconds and what is added shows. Then, with the small
-convolutional network: a loop by hand, a bare Trainer, and `hpml.train` with all it does by default.
-A step's time is taken inside `training_step`, from the hundredth call to the last.
+layer, so that a step is a few hundred microseconds and what is added shows. A step's time is taken
+inside `training_step`, from the hundredth call to the last.
 """
 
 import importlib.util
@@ -24,18 +23,13 @@ from typing import Any
 import lightning as L
 import torch
 from harness import interleaved, spread, write
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, TensorDataset
 
-import hpml.train
-from hpml.build import build_data, build_module
 from hpml.callbacks import phase_timers
-from hpml.config import find_conf
 
 ROUNDS = 11
 STEPS = 1500
-ENTRY_STEPS = 400
 FROM_STEP = 100
 
 TRACEML = importlib.util.find_spec("traceml_ai") is not None
@@ -47,12 +41,6 @@ class Stamped:
     def __init__(self, steps: int) -> None:
         self.steps, self.calls = steps, 0
         self.us = 0.0
-
-    def on(self, module: Any) -> Any:
-        """A module whose training steps are stamped."""
-        step = module.training_step
-        module.training_step = lambda *args: (self.stamp(), step(*args))[1]
-        return module
 
     def stamp(self) -> None:
         """Called once a step."""
@@ -116,66 +104,6 @@ def in_its_own_process(case: str, folder: Path) -> Callable[[], float]:
     return run
 
 
-def entry_cases(folder: Path) -> dict[str, Callable[[], float]]:
-    """The same network, batches and optimizer: by hand, on a bare Trainer, by hpml.train."""
-    batch_size = 16
-    overrides = [
-        "data=synthetic",
-        "model=small",
-        "device=cpu",
-        f"data.batch_size={batch_size}",
-        f"data.train_samples={batch_size * ENTRY_STEPS}",
-        "data.test_samples=16",
-        "data.image_size=8",
-        "trainer.max_epochs=1",
-        f"run_dir={folder / 'run'}",
-    ]
-
-    def configured() -> Any:
-        with initialize_config_dir(str(find_conf()), version_base="1.3"):
-            return compose("train", overrides=overrides)
-
-    def stamped_module(cfg: Any) -> tuple[Any, Any, Stamped]:
-        stamped = Stamped(ENTRY_STEPS)
-        data = build_data(cfg)
-        return data, stamped.on(build_module(cfg, data)), stamped
-
-    def by_hand() -> float:
-        data, module, stamped = stamped_module(configured())
-        optimizer = module.make_optimizer(module.parameters())
-        module.train()
-        for batch in data.train_dataloader():
-            stamped.stamp()
-            images, labels = data.on_after_batch_transfer(batch, 0)
-            loss = torch.nn.functional.cross_entropy(module(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return stamped.us
-
-    def bare() -> float:
-        data, module, stamped = stamped_module(configured())
-        trainer = L.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            logger=False,
-            enable_progress_bar=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-        )
-        trainer.fit(module, datamodule=data)
-        return stamped.us
-
-    def whole() -> float:
-        stamped = Stamped(ENTRY_STEPS)
-        hpml.train.build_module = lambda cfg, data: stamped.on(build_module(cfg, data))
-        hpml.train.train(configured())
-        return stamped.us
-
-    return {"by hand": by_hand, "bare Trainer": bare, "hpml.train": whole}
-
-
 def main() -> None:
     """Measures, prints, and writes the results."""
     warnings.filterwarnings("ignore")
@@ -185,20 +113,16 @@ def main() -> None:
         names = ["bare", "timers"] + ["TraceML"] * TRACEML
         cases = {name: in_its_own_process(name, Path(folder)) for name in names}
         seen = interleaved(cases, ROUNDS)
-        entries = interleaved(entry_cases(Path(folder)), ROUNDS)
     rows = [["case", "us a step", "added to the first, us"]]
     figures: dict[str, Any] = {}
-    for group in (seen, entries):
-        first = next(iter(group))
-        for name, values in group.items():
-            added = [value - base for value, base in zip(values, group[first], strict=True)]
-            figures[name] = {"us": values, "added_us": added}
-            shown = "" if name == first else spread(added)
-            rows.append([name, spread(values), shown])
+    for name, values in seen.items():
+        added = [value - base for value, base in zip(values, seen["bare"], strict=True)]
+        figures[name] = {"us": values, "added_us": added}
+        rows.append([name, spread(values), "" if name == "bare" else spread(added)])
     told = (
         f"{ROUNDS} rounds after one that warms up; median (lowest to highest). Added: difference "
-        "within a round. Above: a linear layer, batches of 8, with a TensorBoard logger. "
-        "Below: the small network, batches of 16 images of 8×8 pixels."
+        "within a round. A linear layer, batches of 8, with a TensorBoard logger; from the "
+        f"{FROM_STEP}th step to the last of an epoch."
     )
     write("timer_overhead", "What the timers add to a step", told, rows, figures)
     print(f"timers add {statistics.median(figures['timers']['added_us']):.0f} us a step")

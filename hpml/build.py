@@ -44,9 +44,12 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # its report
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is depre")
     # a run that goes on does so exactly, or not at all
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended and your dataloader")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # a batch script may start its one process as it likes
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
 
 
 def build_data(cfg: DictConfig) -> L.LightningDataModule:
@@ -82,11 +85,16 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
     model = _instantiate(cfg.model, "model", **settings)
     if isinstance(model, L.LightningModule):
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
-        if cfg.channels_last:
-            log.warning("warning: channels_last=true has no effect on your own LightningModule")
+        for key in ("channels_last", "label_smoothing"):
+            if cfg[key]:
+                log.warning(f"warning: {key} has no effect on your own LightningModule")
         module: L.LightningModule = model
     elif isinstance(model, torch.nn.Module):
-        make_optimizer = _instantiate(cfg.optimizer, "optimizer")
+        scales = str(cfg.trainer.precision) in ("16", "16-mixed")
+        # to clip gradients that a fused optimizer unscales itself is more than Lightning can
+        no_fused = scales and cfg.trainer.gradient_clip_val and cfg.optimizer.get("fused")
+        instead = {"fused": False} if no_fused else {}
+        make_optimizer = _instantiate(cfg.optimizer, "optimizer", **instead)
         optimizer = _probe("optimizer", lambda: make_optimizer(model.parameters()))
         settings = dict(resolve(cfg)["scheduler"] or {})
         interval = settings.pop("interval", "epoch")
@@ -101,14 +109,24 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
             make_scheduler,
             scheduler_interval=interval,
             channels_last=cfg.channels_last,
+            label_smoothing=cfg.label_smoothing,
+            compiled_for=_batch_shape(cfg, data) if cfg.compile else None,
         )
         if cfg.monitor not in EPOCH_METRICS:
             raise UserError(f"monitor={cfg.monitor}: give one of {', '.join(EPOCH_METRICS)}")
     else:
         raise UserError(f"model._target_={cfg.model._target_}: is no torch.nn.Module")
     if cfg.compile:
-        model.compile()  # in place: the checkpoint's names stay those of the plain network
+        mode = "default" if cfg.compile is True else cfg.compile
+        model.compile(mode=mode)  # in place: the checkpoint's names stay those of the plain network
     return module
+
+
+def _batch_shape(cfg: DictConfig, data: L.LightningDataModule) -> tuple[int, ...] | None:
+    """Of a full training batch; None for data of the user's own."""
+    from hpml.data import ImageDataModule
+
+    return (cfg.data.batch_size, *data.image_shape) if isinstance(data, ImageDataModule) else None
 
 
 def build_trainer(
@@ -181,8 +199,20 @@ def setting_of(cfg: DictConfig) -> Setting:
         in_memory=cfg.data.get("in_memory"),
         reduced_precision="16" in str(cfg.trainer.precision),
         channels_last=cfg.channels_last,
-        compiled=cfg.compile,
+        compiled=bool(cfg.compile),
+        experiments=_experiments(),
     )
+
+
+def _experiments() -> tuple[str, ...]:
+    """Those that were chosen."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return ()
+    typed = [override.partition("=") for override in HydraConfig.get().overrides.task]
+    chosen = [value for key, _, value in typed if key.lstrip("+") == "experiment"]
+    return tuple(name for value in chosen for name in value.strip("[]").split(",") if name)
 
 
 def _on_gpu(cfg: DictConfig) -> bool:
@@ -241,16 +271,6 @@ def _mode(cfg: DictConfig) -> str:
     return "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
 
 
-def require_device(cfg: DictConfig) -> None:
-    """Raises UserError where `device` asks for an accelerator that is not there."""
-    import torch
-
-    if cfg.device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device=gpu: PyTorch sees no GPU here; give device=cpu or device=auto")
-    if cfg.device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: PyTorch sees no Apple GPU here; give device=cpu")
-
-
 def _instantiate(node: Any, key: str, **settings: Any) -> Any:
     """What a configuration's `_target_` makes. Raises UserError that names the key.
 
@@ -291,7 +311,7 @@ def _probe(key: str, make: Any) -> Any:
 
 # The packages to which a configuration's values are handed: what they raise is about the values.
 # A frame of any other package's code, the user's above all, needs its traceback.
-HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "torch", "torchvision"}
+HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "tensorboard", "torch", "torchvision"}
 
 
 def is_about_values(error: BaseException) -> bool:
@@ -304,6 +324,12 @@ def is_about_values(error: BaseException) -> bool:
             return False
         trace = trace.tb_next
     return True
+
+
+def sizes_of(data: L.LightningDataModule) -> dict[str, int]:
+    """Samples by split, as far as a data module tells."""
+    splits: dict[str, Any] = {n: getattr(data, n, None) for n in ("train", "val", "test")}
+    return {name: len(split) for name, split in splits.items() if hasattr(split, "__len__")}
 
 
 def name_of(node: DictConfig) -> str:

@@ -1,6 +1,8 @@
 """Runs a function as a Hydra program that answers wrong input in one line and with exit code 2."""
 
+import atexit
 import logging
+import multiprocessing.util  # whose own end comes after ours, then
 import os
 import re
 import sys
@@ -13,23 +15,27 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml import faults, slurm
 from hpml.command_line import arranged
 from hpml.completion import script
-from hpml.config import closest_key, find_conf, first_line
+from hpml.config import check_keys, closest_key, find_conf, first_line
 from hpml.directories import refuse
 from hpml.environment import rank
-from hpml.errors import RunFailedError, UserError
-from hpml.interrupt import Interrupted, end_with_launcher, ended_by_signals
+from hpml.errors import RunFailedError, UserError, causes
+from hpml.fingerprint import key_of
+from hpml.interrupt import Interrupted, end_with_launcher, ended_by_signals, was_warned
 
 log = logging.getLogger("hpml")
 
 # Whether the user wants Hydra's tracebacks; while Hydra runs, the variable is ours.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
+CHILD_ENDS_S = 1.0  # for a loader's process that was told to end
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
@@ -54,10 +60,15 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     `sweeps` tells whether -m may ask for more than one.
 
     Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
-    terminated.
+    terminated; after SLURM's warnings 138 (SIGUSR1) and 140 (SIGUSR2) on Linux, and the job is put
+    back into the queue.
     """
 
     def job(cfg: DictConfig) -> Any:
+        try:
+            check_keys(cfg)
+        except UserError as error:  # a configuration of their own, perhaps without our log
+            refuse(str(error))
         try:
             return task(cfg)
         except UserError as error:
@@ -67,8 +78,12 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         except RunFailedError as error:
             log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
             exit_code = 1
-        except Exception:
-            log.exception("failed:")
+        except Exception as error:
+            words = faults.in_words(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
+            if words is None:
+                log.exception("failed:")
+            else:
+                log.error(f"failed: {words}")  # noqa: TRY400 - what happened is known
             exit_code = 1
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(exit_code)
@@ -77,6 +92,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     if not sweeps and not {"-m", "--multirun"}.isdisjoint(sys.argv):
         refuse("-m: this program does not sweep; leave it out")
     end_with_launcher()
+    atexit.register(_end_children)
+    slurm.start_ranks_here()
     sys.argv[1:] = arranged(sys.argv[1:])
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
@@ -95,13 +112,24 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     except JobFailed as error:
         sys.exit(error.exit_code)
     except Interrupted as stopped:
-        sys.exit(128 + stopped.signal_number)
+        warning = was_warned()
+        if warning is not None:
+            slurm.requeue()
+        sys.exit(128 + (warning or stopped.signal_number))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (HydraException, OmegaConfBaseException, UserError, OSError, ValueError) as error:
+    except Exception as error:  # of what is composed; the task's own are told above
         if FULL_ERROR == "1":
             raise
         refuse(_in_words(error, config_name))
+
+
+def _end_children() -> None:
+    """Ends the loader's processes: for one that hangs, Python would wait for ever."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+        child.join(timeout=CHILD_ENDS_S)
+        child.kill()
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -154,18 +182,22 @@ def _in_words(error: BaseException, config_name: str) -> str:
             return f'{cause.override}: put what has signs in it into quotes: "{key}={quoted}"'
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
         return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
+    if "Config group override must be" in str(error) and (word := _of_no_option()):
+        return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error).strip()
+    told = str(error).strip().partition("\n\n")[0]
+    if told and isinstance(error, HydraException | OmegaConfBaseException | OSError | ValueError):
+        return told
+    return f"{type(error).__name__}: {told}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, and those that it was raised from or while handling, the last one first."""
-    told: list[BaseException] = []
-    while error is not None and error not in told:  # Hydra's lead back to themselves
-        yield error
-        told.append(error)
-        error = error.__cause__ or error.__context__
+def _of_no_option() -> str | None:
+    """The first override that gives a group something else than the name of an option."""
+    parser, groups = OverridesParser.create(), {folder.name for folder in find_conf().iterdir()}
+    words = [word for word in sys.argv[1:] if "=" in word and key_of(word) in groups]
+    values = ((word, parser.parse_override(word).value()) for word in words)
+    return next((word for word, value in values if not isinstance(value, str | list)), None)
 
 
 def _defaults(config_name: str, without: str) -> DictConfig:
@@ -184,5 +216,5 @@ def _defaults(config_name: str, without: str) -> DictConfig:
     with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
         try:
             return hydra.compose(config_name, chosen)
-        except HydraException:
+        except (HydraException, OmegaConfBaseException):
             return hydra.compose(config_name)

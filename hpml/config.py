@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hpml.rules import COUNT, PRECISIONS, RULES
 PACKAGE = Path(__file__).parent
 # The Hydra groups that a run cannot do without.
 REQUIRED = ("data", "model", "optimizer", "trainer")
+# Those of which nothing may be chosen, by `none`.
+OPTIONAL = ("scheduler", "callbacks", "logger")
 # Programs with keys of their own.
 PROGRAMS = ("summary", "workers", "diagnose", "lab")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
@@ -37,9 +40,7 @@ def check(cfg: DictConfig) -> None:
     check all of its jobs before the first one starts. A key that a configuration of the user's
     own does not have is not asked for.
     """
-    for group in REQUIRED:
-        if not cfg.get(group):
-            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+    check_keys(cfg)
     theirs = {
         group
         for group in EXTENSIBLE
@@ -70,8 +71,6 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"trainer.{key}=0: nothing would be trained; give a number above 0")
     accelerator = _select(cfg, "trainer.accelerator")
     if accelerator != cfg.device:
-        if accelerator is _ABSENT:
-            raise UserError("trainer: an option of your own begins with `defaults: [default]`")
         raise UserError(
             f"trainer.accelerator={accelerator}: `device` alone sets it; give device={accelerator}"
         )
@@ -84,11 +83,50 @@ def check(cfg: DictConfig) -> None:
             f"monitor={cfg.monitor}: with data.val_split the best epoch is chosen by it; "
             "give val/loss or val/accuracy"
         )
+    window, graphs = _select(cfg, "trainer.accumulate_grad_batches"), cfg.get("compile")
+    if graphs in ("reduce-overhead", "max-autotune") and window not in (1, _ABSENT):
+        raise UserError(
+            f"compile={graphs}: its CUDA graphs overwrite the gradients that "
+            f"trainer.accumulate_grad_batches={window} keeps; give compile=default"
+        )
     if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "
             "give trainer.max_steps or trainer.max_time too"
         )
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raises UserError where a key that runs read is missing, or a group of keys is none."""
+    for group in (*REQUIRED, *OPTIONAL):
+        chosen = _select(cfg, group)
+        if chosen is _ABSENT and group in OPTIONAL:
+            raise UserError(f"{group}: nothing is chosen; give {group}=none")
+        if chosen is _ABSENT or (group in REQUIRED and not chosen):
+            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+        if not isinstance(chosen, DictConfig | None):
+            raise UserError(f"{group}={_spelled(chosen)}: is no option; give {group}=OPTION")
+    there = set(dotted_keys(cfg))
+    for key in _needed():
+        if key not in there:
+            own = "an option of your own begins with `defaults: [default]`"
+            hint = own if key.startswith("trainer.") else "no run can do without it"
+            raise UserError(f"{key}: is missing; {hint}")
+    for group in ("callbacks", "logger"):
+        for name in cfg[group] or ():
+            value = _select(cfg, f"{group}.{name}")
+            if not isinstance(value, DictConfig | None):
+                raise UserError(f"{group}.{name}={_spelled(value)}: give a mapping with a _target_")
+
+
+@cache
+def _needed() -> tuple[str, ...]:
+    """The keys that are there whatever is chosen, for all programs rely on them."""
+    conf = find_conf()
+    ours = OmegaConf.load(conf / "train.yaml")
+    ours.trainer = OmegaConf.load(conf / "trainer" / "default.yaml")
+    keys = dotted_keys(ours)
+    return tuple(key for key in keys if key.partition(".")[0] not in ("defaults", "hydra"))
 
 
 def refuse_lists(overrides: Iterable[str]) -> None:
@@ -113,6 +151,8 @@ def has_curves(cfg: DictConfig) -> bool:
 
 def without_effect(cfg: DictConfig) -> Iterator[str]:
     """A sentence for each option that is set but changes nothing."""
+    if cfg.evaluate is not None and cfg.resume is not None:
+        yield f"resume={cfg.resume} has no effect with evaluate"
     ours = OmegaConf.load(find_conf() / "train.yaml")
     groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
     text = OmegaConf.to_yaml(cfg)
@@ -125,8 +165,6 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
     if pipeline == "device":
         if workers:
             yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
-        if data.get("in_memory"):
-            yield "data.in_memory=true has no effect: data.pipeline=device keeps all on the device"
         workers = 0
     if workers == 0:
         for key in ("prefetch_factor", "persistent_workers"):

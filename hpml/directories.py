@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
-from hpml.config import check, refuse_lists
+from hpml.config import check, check_keys, first_line, refuse_lists
+from hpml.environment import rank
 from hpml.errors import UserError
 from hpml.fingerprint import key_of
 from hpml.records import FILE_NAME, fresh_directory
@@ -39,7 +41,9 @@ class RunDirectory(Callback):
             check(config)
             _refuse_run_dir(config)
             refuse_lists(_overrides(config))
-            if self.fresh_dir and not given(config, "hydra.run.dir"):
+            if given(config, "hydra.run.dir"):
+                _lock(Path(str(config.hydra.run.dir)).expanduser())
+            elif self.fresh_dir:
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
 
@@ -56,6 +60,7 @@ class SweepDirectory(Callback):
         from hpml.sweep import folder
 
         with _ending_the_program(), flag_override(config, "readonly", False):
+            check_keys(config)
             _refuse_run_dir(config)
             has_dir = given(config, "hydra.sweep.dir")
             # the default is the time
@@ -95,18 +100,32 @@ def _overrides(config: DictConfig) -> list[str]:
 
 
 def _is_ours(config: DictConfig) -> bool:
-    return "hpml" in str(config.hydra.launcher.get("_target_"))
+    return "hpml" in str((config.hydra.launcher or {}).get("_target_"))
 
 
 def _refuse_what_is_ours(config: DictConfig, directory: Path) -> None:
     """Another launcher knows no ledger: it would write over what is complete."""
     if config.sweep.dry_run:
         raise UserError("sweep.dry_run=true: needs hydra/launcher=hpml, the default")
-    if next(directory.glob(f"*/{FILE_NAME}"), None) is not None:
+    if next(directory.rglob(FILE_NAME), None) is not None:
         raise UserError(f"sweep.name={directory.name}: {directory} holds runs; give another name")
     for key in OF_OUR_LAUNCHER:
         if given(config, key):
             log.warning(f"warning: {key} has no effect with this hydra/launcher")
+
+
+def _lock(directory: Path) -> None:
+    """Takes the directory of a run for it and its other ranks."""
+    from hpml import files
+
+    if rank():
+        return
+    try:
+        is_free = files.lock(directory)
+    except OSError as error:
+        raise UserError(f"hydra.run.dir: {error.filename}: {error.strerror}") from error
+    if not is_free:
+        raise UserError(f"hydra.run.dir={directory}: another run is at work there")
 
 
 @contextmanager
@@ -116,6 +135,8 @@ def _ending_the_program() -> Iterator[None]:
         yield
     except UserError as error:
         refuse(str(error))
+    except OmegaConfBaseException as error:
+        refuse(f"{error.full_key}: {first_line(error)}")
     except Exception:
         traceback.print_exc()
         sys.exit(1)
@@ -127,11 +148,13 @@ def fresh_dir(path: str) -> str:
         return str(fresh_directory(Path(path).expanduser()))
     except OSError as error:
         raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
+    except ValueError as error:  # `.` and `/` have no name
+        raise UserError(f"hydra.run.dir={path}: is there already; give a folder to make") from error
 
 
 def refuse(message: str) -> NoReturn:
-    """Ends the program as wrong input does."""
-    print(f"error: {message}", file=sys.stderr)
+    """Ends the program as wrong input does: in one line, whatever was given."""
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(2)
 
 

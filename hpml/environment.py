@@ -101,8 +101,12 @@ def peak_memory_mib(device: torch.device) -> float:
 
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
-    info = psutil.Process().memory_info()
-    peak = getattr(info, "peak_wset", None)  # Windows
+    return resident_peak_mib()
+
+
+def resident_peak_mib() -> float:
+    """The most that this process has held in memory so far, in MiB."""
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
     if peak is None:
         import resource
 

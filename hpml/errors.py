@@ -1,5 +1,7 @@
 """The two kinds of failure that are told in one line, without a traceback."""
 
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """Wrong input: a key, a value, a file. The program ends with exit code 2."""
@@ -9,3 +11,12 @@ class UserError(Exception):
 
 class RunFailedError(Exception):
     """The run itself failed in a way we know, such as a loss that is not finite. Exit code 1."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from or while handling, the last one first."""
+    told: list[BaseException] = []
+    while error is not None and error not in told:  # Hydra's lead back to themselves
+        yield error
+        told.append(error)
+        error = error.__cause__ or error.__context__

@@ -3,7 +3,14 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK = ".lock"
+# Of this process, until it ends, however it ends.
+_locks: list["BaseFileLock"] = []
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -31,6 +38,25 @@ def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and set(keys) <= found.keys() else None
+
+
+def lock(directory: Path) -> bool:
+    """Takes a directory for this process, until its end; whether no other process has it.
+
+    A file system without locks takes all for free. Raises OSError where nothing can be written.
+    """
+    from filelock import FileLock, Timeout
+
+    directory.mkdir(parents=True, exist_ok=True)
+    mine = FileLock(directory / LOCK)
+    try:
+        mine.acquire(timeout=0)
+    except Timeout:
+        return False
+    except NotImplementedError:
+        return True
+    _locks.append(mine)
+    return True
 
 
 def sync_directory(directory: Path) -> None:

@@ -20,15 +20,27 @@ NOT_IN_FINGERPRINT = (
     "callbacks.forecast",
     "data.download",
     "data.verify",
+    "data.timeout_s",
     "timing.every_n_steps",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
 )
 RUN_DIR = "<run_dir>"
+SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
 NOT_IN_A_RUN = (
-    *("report", "sweep", "launcher.py", "lab", "diagnosis", "diagnose.py", "isolated.py"),
+    *(
+        "report",
+        "sweep",
+        "launcher.py",
+        "slurm_launcher.py",
+        "slurm.py",
+        "lab",
+        "diagnosis",
+        "diagnose.py",
+        "isolated.py",
+    ),
     *("workers.py", "worker_search.py", "summary.py", "model_facts.py"),
 )
 # Their versions are in the record's environment.
@@ -51,6 +63,13 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
             leaves[key] = RUN_DIR + value.removeprefix(here)
     return leaves
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first keys in which two identifying parts differ, with both values."""
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    told = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys[:SHOWN]]
+    return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def is_left_out(key: str) -> bool:

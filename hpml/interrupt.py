@@ -1,8 +1,9 @@
-"""Ends a run in order on Ctrl-C (SIGINT), termination (SIGTERM) and a closed terminal (SIGHUP).
+"""Ends a run in order on Ctrl-C, termination, a closed terminal, and a cluster's warnings.
 
 A sweep's job also ends with the sweep's launcher, whatever ended that.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,13 +13,18 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+# What SLURM sends before a job's end, as its `--signal` says.
+WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+SIGNALS = (
+    *(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)),
+    *WARNINGS,
 )
 JOB = "HPML_JOB"  # names its directory to each process of a sweep's job
 # How long a signal waits for a point from which the run can go on exactly.
 PATIENCE_S = 20.0
+WARNED_PATIENCE_S = 45.0  # SLURM warns minutes before the end
 _arrived: list[int] = []
+_noted: list[int] = []  # with those that came after the first
 _holding: list[bool] = []
 _waiting: list[bool] = []
 _handlers: list[Callable[[int, FrameType | None], None]] = []
@@ -39,6 +45,11 @@ class Interrupted(BaseException):
 def has_arrived() -> bool:
     """Whether a signal has asked the run to end."""
     return bool(_arrived)
+
+
+def was_warned() -> int | None:
+    """Which of WARNINGS has arrived, be it after another signal."""
+    return next((number for number in _noted if number in WARNINGS), None)
 
 
 def raise_if_arrived(at_point: bool = False) -> None:
@@ -107,9 +118,12 @@ def signals_held() -> Iterator[None]:
 def ended_by_signals() -> Iterator[None]:
     """Within it SIGNALS raise Interrupted; a second one ends the process at once.
 
-    A second one does nothing to a sweep's job, which ends with its launcher.
+    A second one does nothing to a sweep's job, which ends with its launcher, nor under SLURM, which
+    sends several and ends a job that takes too long.
 
-    Where the first is swallowed, `raise_if_arrived` and the end of the block raise it again.
+    Where the first is swallowed, `raise_if_arrived` and the end of the block raise it again. A
+    handler that somebody else had for one of WARNINGS is called when all has ended in order:
+    submitit's puts the job back into the queue.
 
     Whatever else a signal causes on its way becomes Interrupted too. A terminal and a cluster
     send it to the loader's processes as well, and torch may report their death before Python
@@ -120,18 +134,26 @@ def ended_by_signals() -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:
             return  # Ctrl-C reaches a forked loader process too; the training process ends it
-        for other in SIGNALS:
-            # a cluster signals a job and its launcher, which passes the signal on; it ends a job
-            # that takes too long
-            signal.signal(other, signal.SIG_IGN if JOB in os.environ else signal.SIG_DFL)
+        _noted.append(number)
+        typed_again = _arrived and number == signal.SIGINT and JOB not in os.environ
+        if typed_again or not {JOB, "SLURM_JOB_ID"} & os.environ.keys():
+            for other in SIGNALS:
+                signal.signal(other, signal.SIG_DFL)
+            if _arrived:
+                signal.raise_signal(number)
+        if _arrived:
+            return
         _arrived.append(number)
         if _waiting:
-            signal.signal(signal.SIGALRM, lambda *_: raise_if_arrived(at_point=True))
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+            signal.signal(signal.SIGALRM, _lose_patience)
+            patience_s = WARNED_PATIENCE_S if number in WARNINGS else PATIENCE_S
+            signal.setitimer(signal.ITIMER_REAL, patience_s)
         elif not _holding:
             raise Interrupted(number)
 
     before: dict[int, Any] = {}
+    if not _handlers:
+        _noted.clear()
     _handlers.append(handle)
     try:
         for number in SIGNALS:
@@ -158,10 +180,24 @@ def ended_by_signals() -> Iterator[None]:
             raise_if_arrived()
     finally:
         wait_no_longer()
-        _arrived.clear()
         _handlers.pop()
         for caught, handler in before.items():
             signal.signal(caught, handler)
+        if not _handlers:  # this was the outermost block
+            _arrived.clear()
+            if was_warned() and "SLURM_JOB_ID" in os.environ:
+                for caught in before:  # it is put back into the queue now, whatever else comes
+                    signal.signal(caught, signal.SIG_IGN)
+            for warning in set(WARNINGS).intersection(_noted):
+                if callable(before[warning]):
+                    before[warning](warning, None)
+
+
+def _lose_patience(number: int, frame: FrameType | None) -> None:
+    """Ends the run, and at once what it may wait for: processes of a loader."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    raise_if_arrived(at_point=True)
 
 
 @contextmanager

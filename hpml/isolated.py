@@ -31,6 +31,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload(PRELOADED)
+        _start_server()
         atexit.unregister(_end_server)
         atexit.register(_end_server)
     ours, theirs = context.Pipe()
@@ -57,6 +58,18 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if kind == "failed":
         raise RunFailedError(f"a measuring process failed:\n{result}")
     return result
+
+
+def _start_server() -> None:
+    """Has it hear nothing of Ctrl-C, which a terminal sends to all: the caller ends it."""
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # which lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_server() -> None:

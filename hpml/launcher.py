@@ -93,7 +93,7 @@ class SweepLauncher(Launcher):
         from hpml.cli import FULL_ERROR
         from hpml.sweep.estimate import Estimate
         from hpml.sweep.ledger import Ledger, check_directory
-        from hpml.sweep.runner import HowToRun, Runner
+        from hpml.sweep.runner import HowToRun
 
         wanted, swept = self.config.sweep, varying_keys(self._seen)
         for key in swept:
@@ -117,14 +117,19 @@ class SweepLauncher(Launcher):
             timeout_s=wanted.timeout_s,
             fail_fast=wanted.fail_fast,
         )
-        return jobs, done, waiting, Runner(how, estimate, first_number + len(done))
+        return jobs, done, waiting, self._runner(how, estimate, first_number + len(done))
+
+    def _runner(self, how: Any, estimate: Any, done: int) -> Any:
+        """What runs the jobs, by `run`; it has their `records`, and those that `failed`."""
+        from hpml.sweep.runner import Runner
+
+        return Runner(how, estimate, done)
 
     def _run(self, runner: Any, waiting: Sequence[Job]) -> None:
         from hpml.interrupt import Interrupted
         from hpml.sweep.conclusion import command_to_go_on, conclude, failed_jobs
-        from hpml.sweep.process import kill_processes_of
 
-        kill_processes_of(self._directory)  # whose launcher was killed
+        self._end_leftovers()
         try:
             runner.run(waiting)
         except Interrupted:
@@ -136,6 +141,12 @@ class SweepLauncher(Launcher):
         failed_jobs.extend(job.name for job in runner.failed)
         if runner.failed and self.config.sweep.fail_fast:
             sys.exit(conclude(self._directory))
+
+    def _end_leftovers(self) -> None:
+        """Ends the jobs of a launcher that was killed."""
+        from hpml.sweep.process import kill_processes_of
+
+        kill_processes_of(self._directory)
 
     @property
     def _directory(self) -> Path:
@@ -262,10 +273,13 @@ class SweepLauncher(Launcher):
             told += "; how long they take is told after the first"
         log.info(told)
         if self.config.sweep.dry_run:
-            for job in waiting[:SHOWN]:
-                log.info(f"  {job.name}")
-            if len(waiting) > SHOWN:
-                log.info(f"  … and {len(waiting) - SHOWN} more")
+            self._list(waiting)
+
+    def _list(self, jobs: Sequence[Job]) -> None:
+        for job in jobs[:SHOWN]:
+            log.info(f"  {job.name}")
+        if len(jobs) > SHOWN:
+            log.info(f"  … and {len(jobs) - SHOWN} more")
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""

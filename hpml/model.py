@@ -113,8 +113,18 @@ def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> f
 
     A copy of the network runs on torch's meta device: nothing is computed, and no state changes.
     """
-    on_meta = copy.deepcopy(network).to("meta")
+    tensors = [one for one in (*network.parameters(), *network.buffers()) if not is_lazy(one)]
+    # to copy their values takes half of the time, of a ResNet-18
+    on_meta = copy.deepcopy(network, {id(one): _on_meta(one) for one in tensors}).to("meta")
     images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
     with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
         on_meta(images).sum().backward()
     return counter.get_total_flops() / 2
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    """A parameter or a buffer without its values."""
+    without_values = tensor.detach().to("meta")
+    if not isinstance(tensor, nn.Parameter):
+        return without_values
+    return nn.Parameter(without_values, tensor.requires_grad)

@@ -1,5 +1,7 @@
 """The LightningModule around a network: loss, accuracy, optimizer, and the watch over both."""
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from hpml.config import first_line
 from hpml.errors import RunFailedError, UserError
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -18,8 +21,8 @@ MakeScheduler = Callable[..., LRScheduler]
 # What it logs once an epoch.
 EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
 
-# Reading a flag from a GPU waits until all work before it is done; on the CPU it costs nothing.
-FINITE_CHECK_EVERY_N_STEPS = 50
+# Of losses on a GPU: to read one at each step would have the host wait for it.
+FINITE_CHECK_EVERY_N_STEPS = 25
 
 
 class ImageClassifier(L.LightningModule):
@@ -29,7 +32,7 @@ class ImageClassifier(L.LightningModule):
     loop `test/loss`, `test/accuracy`), each a mean over all samples of the epoch, and `lr`.
 
     A loss that is not finite ends the run with RunFailedError: on the CPU before the weights are
-    touched, elsewhere within FINITE_CHECK_EVERY_N_STEPS steps.
+    touched, elsewhere within twice FINITE_CHECK_EVERY_N_STEPS steps.
 
     Args:
         network: takes float32 images (N, 3, H, W), gives logits (N, classes).
@@ -37,7 +40,18 @@ class ImageClassifier(L.LightningModule):
         scheduler: makes the scheduler from the optimizer; a `total_steps` of None is filled in.
         scheduler_interval: whether the scheduler steps by `epoch` or by `step`.
         channels_last: train in that memory format, which most convolutions prefer.
+        label_smoothing: of the training's cross-entropy; in a validation it is plain.
+        compiled_for: shape of a training batch, where the network calls a compiled version of
+            itself: it is compiled before the first epoch, and other shapes run as they are. With
+            None it compiles for whatever shape comes, when it comes.
     """
+
+    # Lightning skips a hook that is None; to call an empty one takes it 2 microseconds.
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
 
     def __init__(
         self,
@@ -46,6 +60,8 @@ class ImageClassifier(L.LightningModule):
         scheduler: MakeScheduler | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
         channels_last: bool = False,
+        label_smoothing: float = 0.0,
+        compiled_for: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -53,9 +69,12 @@ class ImageClassifier(L.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.scheduler_interval = scheduler_interval
+        self.label_smoothing = label_smoothing
+        self.compiled_for = compiled_for
+        self.compile_s: float | None = None
         self.train_means = EpochMeans()
         self.eval_means = EpochMeans()
-        self._finite: Tensor | None = None  # on the device: whether all losses so far were finite
+        self._finite = FiniteWatch()
 
     def setup(self, stage: str) -> None:
         """Brings the weights into the memory format, before the optimizer sees them."""
@@ -63,16 +82,51 @@ class ImageClassifier(L.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (N, classes)."""
-        logits: Tensor = self.network(images.contiguous(memory_format=self.memory_format))
+        images = images.contiguous(memory_format=self.memory_format)
+        # To compile for an epoch's short last batch, or for validation, costs more than it gains.
+        if self.compiled_for is None or (self.training and images.shape == self.compiled_for):
+            logits: Tensor = self.network(images)
+        else:
+            with torch.compiler.set_stance("force_eager"):
+                logits = self.network(images)
         return logits
+
+    def on_fit_start(self) -> None:
+        """Has the network compiled, by steps on images of zeros that leave no trace."""
+        self.compile_s = None
+        # Between the ranks' gradients DDP has a graph of its own, compiled at the first step.
+        if self.compiled_for is None or self.trainer.world_size > 1:
+            return
+        on_cuda = self.device.type == "cuda"
+        begun_s = time.perf_counter()
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        zeros = torch.zeros(self.compiled_for, device=self.device)
+        images = self.trainer.precision_plugin.convert_input(zeros)
+        try:
+            with torch.random.fork_rng(devices=[self.device] if on_cuda else []):
+                for _ in range(3 if on_cuda else 1):  # the second records a CUDA graph
+                    with self.trainer.precision_plugin.train_step_context():
+                        loss = self(images).float().sum()
+                    self.zero_grad()  # a graph's gradients lie where its next run writes
+                    loss.backward()
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = getattr(error, "inner_exception", error)  # of what a backend raised
+            raise UserError(
+                f"compile: torch cannot compile this here ({first_line(cause)}); give compile=false"
+            ) from error
+        finally:
+            self.zero_grad()
+        with torch.no_grad():
+            for name, buffer in self.named_buffers():
+                buffer.copy_(buffers[name])
+        self.compile_s = time.perf_counter() - begun_s
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The mean loss of a batch of images and labels."""
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels)
-        on_cpu = loss.device.type == "cpu"
-        self._watch(loss.detach(), batch_idx, 1 if on_cpu else FINITE_CHECK_EVERY_N_STEPS)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._watch(loss.detach(), batch_idx)
         self.train_means.add(loss.detach(), logits, labels)
         return loss
 
@@ -97,7 +151,7 @@ class ImageClassifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Forgets what an earlier fit met."""
-        self._finite = None
+        self._finite = FiniteWatch()
 
     def on_train_epoch_start(self) -> None:
         """Begins new means."""
@@ -111,7 +165,8 @@ class ImageClassifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Reads the epoch's means from the device, once."""
-        self._raise_if_not_finite()
+        if not self._finite.all_so_far():
+            self._raise_not_finite(None)
         self._log_means("train", self.train_means)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -143,25 +198,30 @@ class ImageClassifier(L.LightningModule):
             if total == float("inf"):
                 raise UserError("scheduler.total_steps=null: this run has no known end; give it")
             steps = dict.fromkeys(missing, total)
-        scheduler = self.make_scheduler(optimizer, **steps)
+        try:
+            scheduler = self.make_scheduler(optimizer, **steps)
+        except ZeroDivisionError as error:  # OneCycleLR's way up, for one, of a single step
+            raise UserError("scheduler: the run has too few steps for it") from error
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
         }
 
-    def _watch(self, loss: Tensor, batch_idx: int, check_every_n_steps: int) -> None:
-        finite = loss.isfinite()
-        self._finite = finite if self._finite is None else self._finite & finite
-        if (batch_idx + 1) % check_every_n_steps == 0:
-            self._raise_if_not_finite(batch_idx)
+    def _watch(self, loss: Tensor, batch_idx: int) -> None:
+        if loss.is_cpu:  # to read a number there costs less than an operation
+            if not math.isfinite(loss.item()):
+                self._raise_not_finite(batch_idx)
+            return
+        self._finite.add(loss)
+        if (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS == 0 and not self._finite.look():
+            self._raise_not_finite(batch_idx)
 
-    def _raise_if_not_finite(self, batch_idx: int | None = None) -> None:
-        if self._finite is not None and not self._finite:
-            step = "" if batch_idx is None else f", step {batch_idx}"
-            raise RunFailedError(
-                f"train/loss is not finite in epoch {self.current_epoch}{step}. "
-                "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
-            )
+    def _raise_not_finite(self, batch_idx: int | None) -> None:
+        step = "" if batch_idx is None else f", step {batch_idx}"
+        raise RunFailedError(
+            f"train/loss is not finite in epoch {self.current_epoch}{step}. "
+            "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
+        )
 
     def _log_means(self, stage: str, means: "EpochMeans") -> None:
         totals = means.totals(self.device)
@@ -171,6 +231,36 @@ class ImageClassifier(L.LightningModule):
             means_of_all = {f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count}
             # All ranks hold the same numbers already; without sync_dist Lightning doubts it.
             self.log_dict(means_of_all, sync_dist=True)
+
+
+class FiniteWatch:
+    """Whether all losses were finite, kept on their device and looked at without waiting for it."""
+
+    def __init__(self) -> None:
+        self._flag: Tensor | None = None
+        self._copy: Tensor | None = None  # of the flag as it was at the last look
+        self._copied: torch.cuda.Event | None = None
+
+    def add(self, loss: Tensor) -> None:
+        """Adds a loss, of no dimensions."""
+        finite = loss.isfinite()
+        self._flag = finite if self._flag is None else self._flag & finite
+
+    def look(self) -> bool:
+        """Whether those before the last look were: by now the device has come that far."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        before = self._copy
+        if self._flag is not None:
+            self._copy = self._flag.to("cpu", non_blocking=self._flag.is_cuda)
+            if self._flag.is_cuda:
+                self._copied = torch.cuda.Event()
+                self._copied.record()
+        return before is None or bool(before)
+
+    def all_so_far(self) -> bool:
+        """Whether all were; waits for the device."""
+        return self._flag is None or bool(self._flag)
 
 
 class EpochMeans:
@@ -189,12 +279,17 @@ class EpochMeans:
         self.correct: Tensor | int = 0
         self.count = 0
 
-    @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: its mean loss, logits (B, classes) and labels (B,)."""
-        self.loss = self.loss + loss.float() * len(labels)
-        self.correct = self.correct + (logits.argmax(dim=1) == labels).sum()
-        self.count += len(labels)
+        samples = labels.shape[0]
+        is_correct = logits.argmax(dim=1) == labels
+        if loss.is_cpu:  # to read a number there waits for nothing, and costs less than to add two
+            self.loss += loss.item() * samples
+            self.correct += int(is_correct.count_nonzero())
+        else:
+            self.loss = self.loss + loss.detach().float() * samples
+            self.correct = self.correct + is_correct.sum()
+        self.count += samples
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of losses, right answers, samples: float32 of shape (3,)."""

@@ -20,7 +20,7 @@ NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # No figure of a run is as large; sums of larger ones would be infinite.
 LARGEST = 1e100
 # Types of error whose messages are sentences of ours.
-SAYS_ITSELF = ("UserError", "DataError", "RunFailedError", "Timeout", "SIG")
+SAYS_ITSELF = ("UserError", "DataError", "RunFailedError", "Timeout", "SIG", "SLURM")
 _T = TypeVar("_T")
 Status = Literal["running", "completed", "failed", "interrupted"]
 TIMES = ("epoch_s", "data_s", "transfer_s", "train_s", "validation_s", "other_s")
@@ -54,6 +54,8 @@ class EpochRecord:
     achieved_tflops: float | None = None  # in steady state
     partial: bool = False  # cut short, or begun by another fit
     resumed: bool = False  # begun by another process, from whose last point it went on
+    # of several ranks: mean and worst of each of TIMES, and what is between the extremes, its skew
+    ranks: dict[str, dict[str, float]] | None = None
 
 
 @dataclass
@@ -68,12 +70,14 @@ class RunRecord:
     environment: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
     choices: dict[str, str] = field(default_factory=dict)  # the option of each group
+    chosen: dict[str, Any] = field(default_factory=dict)  # what `auto` stood for on the device
     code_fingerprint: str = ""
     status: Status = "running"
     error: dict[str, str] | None = None  # {type, message}, in a sweep also {log_end}
     wall_s: float | None = None
     model: dict[str, Any] | None = None
     startup_s: float | None = None
+    compile_s: float | None = None  # of startup_s; None where nothing was compiled ahead
     finish_s: float | None = None
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
@@ -143,6 +147,8 @@ class RunRecord:
         does not know are passed over.
         """
         file = path / FILE_NAME if path.is_dir() else path
+        if file.exists() and not file.is_file():  # a pipe would be read for ever
+            raise RecordError(f"{file}: no readable record (it is no plain file)")
         try:
             data = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
             version = data["schema_version"]
@@ -168,13 +174,21 @@ def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | Rec
     """
     files: dict[Path, None] = {}
     for path in paths:
-        found = [path] if path.is_file() else sorted(path.rglob(FILE_NAME))
-        files.update(dict.fromkeys(file.resolve() for file in found))
+        found = [path] if path.is_file() else sorted(_below(path))
+        # Path.resolve raises for a link to itself
+        files.update(dict.fromkeys(Path(os.path.realpath(file)) for file in found))
     for file in files:
         try:
             yield file.parent, RunRecord.read(file)
         except RecordError as error:
             yield file.parent, error
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that is called as a record is, links to nowhere too, which `rglob` passes over."""
+    for parent, folders, files in os.walk(folder):
+        if FILE_NAME in folders or FILE_NAME in files:
+            yield Path(parent, FILE_NAME)
 
 
 def fresh_directory(wanted: Path) -> Path:
@@ -214,7 +228,7 @@ def _misshapen(record: RunRecord) -> Iterator[str]:
         yield "started_at"
     for name, kind in (
         *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
-        *(("command", str), ("fingerprint", str), ("code_fingerprint", str)),
+        *(("command", str), ("fingerprint", str), ("code_fingerprint", str), ("resumed", list)),
         *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
     ):
         if not isinstance(getattr(record, name), kind):

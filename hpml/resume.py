@@ -14,14 +14,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hpml import checkpoint_file
 from hpml.environment import SWEPT
 from hpml.errors import UserError
+from hpml.fingerprint import difference
 from hpml.records import FILE_NAME
 
 log = logging.getLogger("hpml")
 
 FOLDER, KEY = "checkpoints", "hpml_resume"
 AUTO, NEVER = "auto", "never"
+CONFIGURATION = "configuration"  # among the facts, as `identifying` gives it
 KEPT = 2
 PATTERN = "resume-*.ckpt"
 _NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.ckpt")
@@ -39,8 +42,8 @@ def check(resume: str | None) -> None:
     how = wanted(resume)
     if how in (AUTO, NEVER):
         return
-    if not how.strip():
-        raise UserError("resume=: give auto, never, or the path of a point")
+    if how.lower() in ("", "auto", "never", "true", "false") or not how.strip():
+        raise UserError(f"resume={how}: give auto, never, or the path of a point")
     named = Path(how).expanduser()
     if not named.exists():
         raise UserError(f"resume={how}: there is no such file")
@@ -66,24 +69,32 @@ def points(directory: Path) -> list[Path]:
     return sorted(filter(_batches, found), key=_batches, reverse=True)
 
 
+def remove(directory: Path) -> None:
+    """Removes the points in a run's directory: what is complete needs none."""
+    for point in points(directory):
+        point.unlink(missing_ok=True)
+
+
 def name_of(batches: int, file: Path) -> str:
     """The name of a point, by the batches before it and what is in its file."""
     return f"resume-{batches:010d}-{_checksum(file)}.ckpt"
 
 
 def choose(
-    directory: Path, resume: str | None, facts: dict[str, Any]
+    directory: Path, resume: str | None, facts: dict[str, Any], rank: int = 0
 ) -> tuple[Path, dict[str, Any]] | None:
     """The point to go on from, with its own part; None where the run begins at its start.
 
     A damaged point is passed over for the one before it, with a warning that names both. Raises
-    UserError where `resume` names a point that this run cannot go on from exactly; with AUTO that
-    is a warning, and the run begins at its start.
+    UserError where this run cannot go on exactly from the last one; in a sweep that is a warning,
+    and the run begins at its start.
 
     Args:
         directory: of the run.
         resume: as configured.
-        facts: what has to be the same: by name, as a point keeps it.
+        facts: what has to be the same, by name, as a point keeps it for each rank: if one of them
+            went on and another did not, they would wait for each other without end.
+        rank: of this process.
     """
     how = wanted(resume)
     if how == NEVER:
@@ -98,11 +109,13 @@ def choose(
             continue
         if damaged:
             log.warning(f"warning: {_listed(damaged)} damaged; going on from {point}")
-        differs = [name for name, value in facts.items() if state.get(name) != value]
-        if differs:
-            why = f"was made with another {', another '.join(differs)}"
+        why = _differences(state["ranks"], facts, rank)
+        if why:
             if named is not None:
                 raise UserError(f"resume={how}: {why}; it cannot go on exactly")
+            if SWEPT not in os.environ:
+                begins = "resume=never begins at the start, in their place"
+                raise UserError(f"{point}: {why}; {begins}")
             log.warning(f"warning: {point}: {why}; the run begins at its start")
             return None
         return point, state
@@ -114,17 +127,33 @@ def choose(
 
 
 def _read(point: Path) -> dict[str, Any] | None:
-    """Our own part of a point; None for one that is damaged, or another kind of file."""
-    import torch
+    """Our own part of a point; None for one that is damaged, or another kind of file.
 
+    Raises UserError for one that `checkpoint_file.read` refuses.
+    """
     named = _NAME.fullmatch(point.name)
     try:
         if named is None or named[2] != _checksum(point):
             return None
-        state = torch.load(point, map_location="cpu", weights_only=True)[KEY]
+        state = checkpoint_file.read(point, "resume")[KEY]
+        state["ranks"][0]["facts"].items()
+    except UserError:
+        raise
     except Exception:  # there is no end to what a damaged file can raise
         return None
     return state if isinstance(state, dict) else None
+
+
+def _differences(ranks: list[dict[str, Any]], facts: dict[str, Any], rank: int) -> str:
+    """What is not as it was when a point was made, in words; empty where all is."""
+    theirs = ranks[min(rank, len(ranks) - 1)]["facts"]  # how many there are is another question
+    names = [name for name, value in facts.items() if theirs.get(name) != value]
+    if not names:
+        return ""
+    words = {name: f"another {name}" for name in names}
+    if CONFIGURATION in names:
+        words[CONFIGURATION] = difference(theirs[CONFIGURATION], facts[CONFIGURATION])
+    return f"was made with {', '.join(words.values())}"
 
 
 def _checksum(file: Path) -> str:

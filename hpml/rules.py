@@ -1,6 +1,6 @@
 """The type and range of each key of the configuration."""
 
-import math
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,7 @@ class Rule:
         if self.kind is bool:
             return True
         return (
-            math.isfinite(value)
+            abs(value) <= sys.float_info.max
             and not (self.part and value > 1 and value != int(value))
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -94,15 +94,17 @@ FLOAT32_MAX = 3e38
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
 PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
-    *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16"),
+    *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16", "auto"),
 )
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 BATCHES = Rule(float, at_least=0, part=True, nullable=True)  # a part of them, or how many
 
 RULES: dict[str, Rule] = {
     "seed": Rule(int, at_least=0, below=2**32),
     "device": Rule(str, choices=("auto", "cpu", "gpu", "mps")),
-    "compile": FLAG,
+    "compile": Rule(str, choices=(True, False, "auto", *COMPILE_MODES)),
     "channels_last": FLAG,
+    "label_smoothing": Rule(float, at_least=0, below=1),
     "monitor": TEXT,
     "monitor_mode": Rule(str, choices=("auto", "min", "max")),
     "evaluate": Rule(str, nullable=True),
@@ -132,14 +134,17 @@ RULES: dict[str, Rule] = {
     "data.root": TEXT,
     "data.batch_size": COUNT,
     "data.num_workers": Rule(int, at_least=0),
-    "data.pipeline": Rule(str, choices=("per_sample", "batched", "device")),
+    "data.pipeline": Rule(str, choices=("per_sample", "batched", "device", "auto")),
+    "data.eval_batch_size": COUNT_OR_NULL,
     "data.augment": FLAG,
+    "data.flip": Rule(str, choices=("random", "alternating")),
     "data.val_split": Rule(float, at_least=0, below=1),
     "data.train_samples": COUNT_OR_NULL,
     "data.test_samples": COUNT_OR_NULL,
     "data.drop_last": FLAG,
     "data.persistent_workers": FLAG_OR_NULL,
     "data.prefetch_factor": COUNT_OR_NULL,
+    "data.timeout_s": Rule(float, above=0, nullable=True),
     "data.pin_memory": FLAG_OR_NULL,
     "data.download": FLAG,
     "data.image_size": Rule(int, at_least=8, nullable=True),
@@ -156,12 +161,14 @@ RULES: dict[str, Rule] = {
     "optimizer.momentum": Rule(float, at_least=0, below=1),
     "optimizer.weight_decay": Rule(float, at_least=0, below=FLOAT32_MAX),
     "optimizer.nesterov": FLAG,
+    "optimizer.fused": FLAG_OR_NULL,
     "optimizer.betas": Rule(float, at_least=0, below=1, length=2),
     "scheduler.interval": Rule(str, choices=("epoch", "step")),
     "scheduler.T_max": COUNT,
     "scheduler.gamma": Rule(float, above=0),
     "scheduler.max_lr": Rule(float, above=0, below=FLOAT32_MAX),
     "scheduler.total_steps": COUNT_OR_NULL,
+    "scheduler.pct_start": Rule(float, above=0, below=1),
     "trainer.max_epochs": Rule(int, at_least=-1, nullable=True),
     "trainer.min_epochs": COUNT_OR_NULL,
     "trainer.max_steps": Rule(int, at_least=-1),

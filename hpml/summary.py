@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.build import build_data, name_of, quiet_lightning
 from hpml.cli import run_hydra
 from hpml.config import check, find_conf, first_line, resolve
+from hpml.device import on_device
 from hpml.errors import UserError
 from hpml.units import size_in_words
 
@@ -58,11 +59,15 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
     from hpml.model_facts import Drawing, facts_of
 
     quiet_lightning()
-    notes = ["compile=true has no effect here"] if cfg.compile else []
+    notes = (
+        [f"compile={'true' if cfg.compile is True else cfg.compile} has no effect here"]
+        if cfg.compile
+        else []
+    )
     if cfg.trainer.get("precision") not in (None, 32, "32", "32-true"):
         notes.append(f"trainer.precision={cfg.trainer.precision} has no effect here")
     summary = cfg.get("summary") or OmegaConf.load(find_conf() / "summary.yaml").summary
-    cfg = OmegaConf.create(resolve(cfg) | {"device": "cpu", "compile": False})
+    cfg, _ = on_device(OmegaConf.create(resolve(cfg) | {"device": "cpu", "compile": False}))
     data, batch = _data(cfg, notes)
     drawing = Drawing(cfg, data)
     size, seeds = summary.batch_size, range(cfg.seed, cfg.seed + summary.seeds)

@@ -4,9 +4,8 @@
 # jobs do without them, and a run says where it goes before it imports them.
 from __future__ import annotations
 
-import errno
+import json
 import logging
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 import hpml
-from hpml import command_line, environment, resume
+from hpml import command_line, environment, faults, resume
 from hpml.build import (
     build_data,
     build_epoch_timer,
@@ -27,13 +26,16 @@ from hpml.build import (
     is_about_values,
     name_of,
     quiet_lightning,
-    require_device,
     settings,
+    sizes_of,
 )
-from hpml.cli import causes, run_hydra
+from hpml.cli import run_hydra
 from hpml.config import check, first_line, has_curves, resolve, without_effect
+from hpml.device import on_device
 from hpml.errors import RunFailedError, UserError
-from hpml.fingerprint import code_fingerprint, fingerprint
+from hpml.evaluate import evaluate
+from hpml.fingerprint import code_fingerprint, fingerprint, identifying
+from hpml.imports import uncollected
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
 from hpml.records import FILE_NAME, RecordError, RunRecord, now
 
@@ -90,29 +92,45 @@ def train(cfg: DictConfig) -> RunRecord:
         config=config,
         environment={},
     )
-    goes_on = cfg.resume == resume.AUTO and cfg.evaluate is None
-    if goes_on and (complete := _complete_already(record, directory)) is not None:
-        log.info(f"complete already: {_from_here(directory)}; resume=never trains it again")
-        return complete
+    if cfg.resume != resume.NEVER or cfg.evaluate is not None:
+        complete = _completed(directory)
+        goes_on = resume.wanted(cfg.resume) == resume.AUTO and cfg.evaluate is None
+        if complete is not None and goes_on and _is_the_same(complete, record):
+            log.info(f"complete already: {_from_here(directory)}; resume=never trains it again")
+            return complete
+        if complete is not None:
+            over = "" if cfg.evaluate is not None else ", or resume=never to train over it"
+            raise UserError(
+                f"{_from_here(directory)}: holds a completed run: give another hydra.run.dir{over}"
+            )
+        if cfg.resume is None and not goes_on and resume.points(directory):
+            raise UserError(
+                f"{_from_here(directory)}: holds an unfinished run: resume=auto goes on with it, "
+                "resume=never begins at the start, in its place"
+            )
     with _outcome(record, directory):
-        for sentence in without_effect(cfg):
-            log.warning(f"warning: {sentence}")
         if cfg.evaluate is None:
             _fit(cfg, record, directory, last_sign_s)
         else:
-            _evaluate(cfg, record)
+            evaluate(cfg, record)
+            return record
+    if environment.rank() == 0:
+        resume.remove(directory)
     return record
 
 
-def _complete_already(record: RunRecord, directory: Path) -> RunRecord | None:
-    """The record of this very run, where it has completed in this directory."""
+def _completed(directory: Path) -> RunRecord | None:
+    """The record of the training that has completed in a directory."""
     try:
         known = RunRecord.read(directory)
     except RecordError:
         return None
-    same = known.fingerprint == record.fingerprint
-    same &= known.code_fingerprint == record.code_fingerprint
-    return known if same and known.status == "completed" else None
+    return known if known.status == "completed" and known.evaluation is None else None
+
+
+def _is_the_same(known: RunRecord, record: RunRecord) -> bool:
+    theirs, ours = (one.fingerprint + one.code_fingerprint for one in (known, record))
+    return theirs == ours
 
 
 @contextmanager
@@ -130,7 +148,9 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
         with ended_by_signals():
             yield
     except BaseException as error:
-        failure = _of_the_disk(error, directory) or error
+        failure = (
+            faults.in_words(error, directory, record.config["data"].get("batch_size")) or error
+        )
         record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
         record.error = {"type": type(failure).__name__, "message": str(failure)}
         if failure is not error:
@@ -150,47 +170,39 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
                     raise RunFailedError(f"{path}: {error.strerror}") from error
 
 
-def _of_the_disk(error: BaseException | None, directory: Path) -> RunFailedError | None:
-    """What happened in one line, where the disk is full or the run's files have gone."""
-    if isinstance(error, UserError | RunFailedError) or not isinstance(error, Exception):
-        return None
-    gone: RunFailedError | None = None
-    for cause in reversed(list(causes(error))):  # the others followed from the first one
-        if isinstance(cause, OSError):
-            path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
-            ours = path.is_relative_to(directory)
-            failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
-            if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                return failure
-            if ours and gone is None:
-                gone = failure
-    return gone
-
-
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float | None) -> None:
-    with signals_held():
+    with signals_held(), uncollected():
         import lightning as L
         import torch
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from hpml.callbacks import DataLoadTimer, HParams, ResumePoints, RunRecorder, TrainTimer
         from hpml.data import ImageDataModule
+        from hpml.data.watchdog import ended_if_hung
         from hpml.model import describe
+        from hpml.module import ImageClassifier
 
     quiet_lightning()
     record.environment = environment.describe()
-    require_device(cfg)
+    cfg, record.chosen = on_device(cfg)
+    for sentence in without_effect(cfg):
+        log.warning(f"warning: {sentence}")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
+    ours = isinstance(module, ImageClassifier) and isinstance(data, ImageDataModule)
+    if ours and cfg.trainer.num_sanity_val_steps is None:
+        # Lightning's two tell whether a validation works; on a CPU they are half of the start-up
+        cfg.trainer.num_sanity_val_steps = 0
     record.model = describe(module, name_of(cfg.model))
     record.model["flops_per_sample"] = _flops(module, data)
     timer = build_epoch_timer(cfg, record.model["flops_per_sample"])
     recorder = RunRecorder(directory, timer, record)
     timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(settings(cfg))]
-    facts = {"configuration": record.fingerprint, "code": record.code_fingerprint}
-    facts |= {"torch": str(torch.__version__)}
-    point, state = resume.choose(directory, cfg.resume, facts) or (None, None)
+    facts = {resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(cfg)), default=str))}
+    facts |= {"code": record.code_fingerprint, "torch": str(torch.__version__)}
+    rank = environment.rank()
+    point, state = resume.choose(directory, cfg.resume, facts, rank) or (None, None)
     goes_on = resume.wanted(cfg.resume) != resume.NEVER
     every_s = cfg.checkpoint.every_s
     points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, point, state)
@@ -218,13 +230,10 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     raise_if_arrived()
     recorder.fit_called()
     try:
-        with logging_redirect_tqdm():  # the bar steps aside for each line
+        hung_s = data.timeout_s if isinstance(data, ImageDataModule) else None
+        # the bar steps aside for each line
+        with logging_redirect_tqdm(), ended_if_hung(hung_s):
             trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
-    except torch.OutOfMemoryError as error:
-        raise RunFailedError(
-            f"out of memory on {trainer.strategy.root_device} "
-            f"with data.batch_size={cfg.data.get('batch_size')}: give a smaller one"
-        ) from error
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
         if not timer.begun and is_about_values(error):
@@ -251,61 +260,6 @@ def _goes_on(
         log.info(f"going on after {state['batches']:,} batches, from {_from_here(point)}{lost}")
 
 
-def _evaluate(cfg: DictConfig, record: RunRecord) -> None:
-    """Evaluates a checkpoint on the test set, with the model and data that it was trained with.
-
-    What the command line says of `model` or `data` goes before what the checkpoint says.
-    """
-    with signals_held():
-        import lightning as L
-        import torch
-
-        from hpml.model import describe
-
-    quiet_lightning()
-    record.environment = environment.describe()
-    require_device(cfg)
-    path = Path(str(cfg.evaluate))
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        trained_with, names = checkpoint["hpml_config"], checkpoint["hpml_names"]
-        weights = checkpoint["state_dict"]
-    except FileNotFoundError as error:
-        raise UserError(f"evaluate={path}: there is no such file") from error
-    except Exception as error:
-        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
-    given = {override.lstrip("+~").partition("=")[0] for override in record.overrides}
-    for group in {"data", "model"} - given:
-        asked = cfg[group]
-        cfg[group] = OmegaConf.create(trained_with[group])
-        for key in given:
-            if key.startswith(f"{group}."):
-                OmegaConf.update(cfg, key, OmegaConf.select(asked, key.removeprefix(f"{group}.")))
-    check(cfg)
-    record.config = resolve(cfg)  # the fingerprint remains that of what was asked
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build_data(cfg)
-    module = build_module(cfg, data)
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
-    if type(module).test_step is L.LightningModule.test_step:
-        raise UserError(f"evaluate={path}: model={name_of(cfg.model)} has no test_step")
-    trainer = build_trainer(cfg, [])
-    record.environment["device"] = trainer.strategy.root_device.type
-    record.model = describe(module, name_of(cfg.model))
-    if "model" not in given:
-        record.model["name"] = names["model"]
-    size = _sizes(data).get("test") if cfg.trainer.limit_test_batches is None else None
-    on = f" on {size:,} test samples" if size is not None else ""
-    log.info(f"{path}: model={record.model['name']}{on}")
-    metrics = trainer.test(module, datamodule=data, verbose=False)[0]
-    record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
-    for name, value in metrics.items():
-        log.info(f"{name} {value:.4f}")
-
-
 def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | None:
     """Of one sample; None for modules and data of the user's own, whose inputs are not known."""
     from hpml.data import ImageDataModule
@@ -327,10 +281,12 @@ def _announce(
 
     machine, model = record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
-    sizes = [f"{size:,} {name}" for name, size in _sizes(data).items()]
+    sizes = [f"{size:,} {name}" for name, size in sizes_of(data).items()]
     parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
     if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
+    if record.chosen:
+        parts.append(f"auto: {', '.join(f'{k}={_typed(v)}' for k, v in record.chosen.items())}")
     used = machine["accelerators"] if machine["device"] != "cpu" else None
     parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
     for part in parts:
@@ -338,12 +294,6 @@ def _announce(
     processes = cfg.trainer.devices
     if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
         log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
-
-
-def _sizes(data: L.LightningDataModule) -> dict[str, int]:
-    """Samples by split, as far as a data module tells."""
-    splits: dict[str, Any] = {n: getattr(data, n, None) for n in ("train", "val", "test")}
-    return {name: len(split) for name, split in splits.items() if hasattr(split, "__len__")}
 
 
 def _conclude(cfg: DictConfig, directory: Path) -> None:
@@ -367,6 +317,10 @@ def _say_what_is_left(directory: Path) -> None:
         log.error(f"interrupted: {'; '.join(left)}")
 
 
+def _typed(value: Any) -> str:
+    return {None: "null", False: "false"}.get(value, value)
+
+
 def _from_here(path: Path) -> Path:
     """A path as one types it: relative where it lies below the working directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -375,7 +329,12 @@ def _from_here(path: Path) -> Path:
 def _overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    # as they were typed: what they interpolate is not in Hydra's own part of the configuration
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(override) for override in typed]
 
 
 def _choices() -> dict[str, str]:

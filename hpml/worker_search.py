@@ -24,10 +24,15 @@ NOISY = 0.25
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that an epoch takes: to load alone, and to train, end to end."""
+    """Seconds that an epoch takes: to load alone, and to train, end to end.
+
+    Attributes:
+        holds_epoch: the workers load a whole epoch ahead; more of them would have nothing to do.
+    """
 
     loading_s: float
     epoch_s: float
+    holds_epoch: bool = False
 
 
 Measure = Callable[[int], Measured]
@@ -204,7 +209,8 @@ def search(
 
     The first round goes upwards until neither the loader alone nor the whole step has got faster
     by LEAST_GAIN for two counts. If all rounds together then show a gain in the last two beyond
-    its interval, it goes on upwards, with what is tied so far measured beside the new ones.
+    its interval, it goes on upwards, with what is tied so far measured beside the new ones. A count
+    that loads a whole epoch ahead is the last one.
 
     Args:
         measure: one measurement of a count, in a fresh process.
@@ -224,7 +230,8 @@ def search(
         for number in range(begun + 1, begun + rounds):
             for count in [*best, *tried]:
                 _measure(measure, count, found, say, number)
-        if len(tried) < FRUITLESS or not _still_gains(found, tried[-FRUITLESS:]):
+        ends = len(tried) < FRUITLESS or _holds_epoch(found, tried[-1])
+        if ends or not _still_gains(found, tried[-FRUITLESS:]):
             return found
         begun += rounds
 
@@ -247,7 +254,7 @@ def _explore(
             for new, old in zip(_means(found, count), zip(*before, strict=True), strict=True)
         )
         fruitless = 0 if gains else fruitless + 1
-        if fruitless == FRUITLESS:
+        if fruitless == FRUITLESS or _holds_epoch(found, count):
             return
 
 
@@ -266,6 +273,10 @@ def _measure(
         f"round {number + 1}: {counted(count, 'worker')}: loading alone "
         f"{_in_s(one.loading_s)}, end to end {_in_s(one.epoch_s)} an epoch"
     )
+
+
+def _holds_epoch(found: Found, count: int) -> bool:
+    return any(one.holds_epoch for one in found.measured[count].values())
 
 
 def _still_gains(found: Found, last: list[int]) -> bool:

@@ -120,9 +120,11 @@ def _refuse(cfg: DictConfig) -> None:
     """Raises UserError where no number of workers could be tried."""
     if "num_workers" not in cfg.data:
         raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
-    if cfg.data.get("pipeline") == "device":
+    pipeline = cfg.data.get("pipeline")
+    if pipeline in ("device", "auto"):
+        may = "loads" if pipeline == "device" else "on a GPU it loads"
         raise UserError(
-            "data.pipeline=device: loads nothing in workers; give per_sample or batched"
+            f"data.pipeline={pipeline}: {may} nothing in workers; give per_sample or batched"
         )
     unknown = [name for name in cfg.workers.also or [] if name not in ALSO]
     unknown += [
@@ -184,7 +186,8 @@ def measure_subject(subject: Subject, seconds: float) -> Measured:
     if subject.epoch_steps is None:
         return Measured(STEPS_TOLD * alone.step_s, STEPS_TOLD * whole.step_s)
     steps = subject.epoch_steps
-    return Measured(start_s + steps * alone.step_s, start_s + steps * whole.step_s)
+    loading_s, epoch_s = (start_s + steps * one.step_s for one in (alone, whole))
+    return Measured(loading_s, epoch_s, holds_epoch=ahead >= steps)
 
 
 def _steps(seconds: float, step_s: float) -> int:

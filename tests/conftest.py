@@ -42,7 +42,7 @@ def compose(tmp_path: Path) -> Iterator[Compose]:
     """Composes a run's configuration from overrides; the run goes into a temporary directory."""
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
         yield lambda *overrides: hydra_compose(
-            "train", overrides=[f"run_dir={tmp_path / 'run'}", *overrides]
+            "train", overrides=[f"run_dir={tmp_path / 'run'}", "resume=never", *overrides]
         )
 
 

@@ -77,12 +77,22 @@ def test_the_trainer_lists_every_argument_of_lightning() -> None:
         ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
         ("seed=-1", "seed=-1: give an integer of at least 0 and below 4294967296"),
         ("trainer.precision=17", "trainer.precision=17: give one of 32-true, "),
+        (f"trainer.max_steps={'9' * 400}", "trainer.max_steps=999"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be"),
         ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu: `device` alone sets it"),
         ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
         ("data.batch_size=???", "data.batch_size: Missing mandatory value"),
+        ("~timing", "timing: is missing; no run can do without it"),
+        ("timing=null", "timing.every_n_steps: is missing; no run can do without it"),
+        (
+            "~trainer.max_epochs",
+            "trainer.max_epochs: is missing; an option of your own begins with",
+        ),
+        ("~logger", "logger: nothing is chosen; give logger=none"),
+        ("~model", "model: nothing is chosen; give model=OPTION"),
+        ("+logger.mine=5", "logger.mine=5: give a mapping with a _target_"),
     ],
 )
 def test_a_wrong_value_is_named(compose: Compose, override: str, message: str) -> None:
@@ -272,6 +282,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: object) -> None:
     """An unwritable place is wrong input, told with its path."""
     with pytest.raises(UserError, match="cannot be made"):
         fresh_dir("/dev/null/runs/now")
+    with pytest.raises(UserError, match=r"hydra.run.dir=\.: is there already"):
+        fresh_dir(".")
 
 
 def test_experiments_hold_deltas_only(compose: Compose) -> None:

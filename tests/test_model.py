@@ -67,6 +67,14 @@ def test_resnet18_takes_3_329_gflop_a_sample() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_flops_of_what_is_not_trained_are_those_of_the_forward_pass() -> None:
+    """Which parameters are trained is seen; the network itself stays where it is."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
+    network[0].requires_grad_(False)
+    assert flops_per_sample(network, (3, 8, 8)) == 2 * 6 * 6 * 8 * 3 * 3 * 3
+    assert not any(parameter.is_meta for parameter in network.parameters())
+
+
 def test_what_a_model_is_made_of() -> None:
     """As the lab counts it: 17 convolutions and 3 on shortcuts, 512 inputs of the last layer."""
     described = describe(resnet18(10), "resnet18")

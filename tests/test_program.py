@@ -1,5 +1,6 @@
 """The programs as a user starts them: processes, exit codes, what stands on the terminal."""
 
+import json
 import os
 import re
 import shlex
@@ -62,6 +63,12 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         ),
         (["-m", "optimizer=[sgd,adam],adam"], r"optimizer=\[sgd,adam\]: give one; .*started\)"),
         (["evaluate='a,b=c"], r"evaluate='a,b=c: .*"),
+        (["logger=null"], r"logger=null: give the name of an option"),
+        (["--config-name", "model/small"], r"data: nothing is chosen; give data=OPTION"),
+        (["hydra.verbose={a: 1}"], r"AssertionError; HYDRA_FULL_ERROR=1 shows where"),
+        (["-m", "~output_dir", "seed=0,1"], r"output_dir: is missing; .*"),
+        (["hydra.run.dir=${nothing}"], r"hydra.run.dir: Interpolation key 'nothing' not found"),
+        (["device='a\nb'"], r"device=a b: give one of auto, .*"),
         (["seed=0,1", "-m", "optimizer.lr=-1"], r"optimizer.lr=-1: give a number above 0 .*"),
     ],
 )
@@ -100,6 +107,27 @@ def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in imported
     assert not imported & {"torch", "lightning", "numpy", "torchvision"}
+
+
+def test_the_first_step_waits_for_nothing_that_comes_later(tmp_path: Path) -> None:
+    """Not for TensorBoard without its logger, nor for reports; imports are no garbage."""
+    (tmp_path / "notes.py").write_text(
+        "import gc, json, sys\n"
+        "import lightning as L\n"
+        "class Notes(L.Callback):\n"
+        "    def on_train_batch_start(self, trainer, module, batch, batch_idx):\n"
+        "        state = gc.isenabled(), gc.get_freeze_count(), [*sys.modules]\n"
+        "        json.dump(state, open('notes.json', 'w'))\n"
+    )
+    first_step = ["trainer.limit_train_batches=1", "+callbacks.notes._target_=notes.Notes"]
+    done = run([*TRAIN, *TINY, "logger=none", *first_step], tmp_path)
+    assert done.returncode == 0, done.stderr
+    collects, kept, loaded = json.loads((tmp_path / "notes.json").read_text())
+    assert "hpml.module" in loaded
+    later = {"tensorboard", "jinja2", "hpml.report.page", "hpml.sweep.runner", "hpml.lab"}
+    assert not later & set(loaded)
+    assert collects
+    assert kept > 100_000
 
 
 @pytest.mark.parametrize(
@@ -190,6 +218,7 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also under nohup
     )
     while not list(tmp_path.rglob("last.ckpt")):
         assert process.poll() is None, process.communicate()
@@ -264,6 +293,13 @@ def test_two_processes_train_as_one(tmp_path: Path, of: tuple[str, str]) -> None
     for one, two in zip(epochs[1], epochs[2], strict=True):
         assert (one.steps, one.samples) == (two.steps, two.samples) == (3, 48)
         assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
+        assert one.ranks is None
+        assert two.ranks is not None
+        times = two.ranks["train_s"]
+        assert 0 <= times["skew"] <= 2 * times["worst"]
+        assert times["mean"] <= times["worst"] <= 2 * times["mean"]
+        assert "lightning_broadcast" in (two.other_split or {})
+        assert "lightning_broadcast" not in (one.other_split or {})
 
 
 @pytest.mark.stress
@@ -369,7 +405,8 @@ def test_options_of_ones_own_come_by_config_dir(tmp_path: Path) -> None:
 
 
 def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = (ROOT / "README.md").read_text() + (ROOT / "examples/slurm/README.md").read_text()
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     commands = [line.partition("  #")[0].strip() for line in lines]
     ours = [line for line in commands if re.match(r"(python -m hpml\.train|hpml train)\b", line)]

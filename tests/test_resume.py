@@ -313,6 +313,23 @@ def test_a_complete_run_is_not_trained_again(run: Callable[..., Any], tmp_path: 
     assert len(rest) == STEPS * EPOCHS
 
 
+def test_a_completed_run_is_not_trained_over(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Nor does another one, or an evaluation, take its directory, unless `never` asks for it."""
+    run()
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    before = checkpoint.read_bytes(), (tmp_path / "run" / "record.json").read_bytes()
+    for words in (
+        ["seed=1"],
+        ["seed=1", "resume=null"],
+        ["resume=null"],
+        [f"evaluate={checkpoint}"],
+        ["resume=null", "trainer.fast_dev_run=true"],
+    ):
+        with pytest.raises(UserError, match=r"holds a completed run: give another hydra\.run\.dir"):
+            run(*words)
+    assert before == (checkpoint.read_bytes(), (tmp_path / "run" / "record.json").read_bytes())
+
+
 def test_a_damaged_point_is_passed_over(
     run: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -334,17 +351,23 @@ def test_a_damaged_point_is_passed_over(
 
 
 def test_what_cannot_go_on_exactly_is_refused(
-    run: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Callable[..., Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With `auto` it begins at its start, and says so."""
+    """And nothing is lost of it; in a sweep it begins at its start, and says so."""
     run("checkpoint.every_s=1e-9", stop_after=5)
     point = points(tmp_path / "run")[0]
     kept = tmp_path / "kept" / point.name
     kept.parent.mkdir()
     kept.write_bytes(point.read_bytes())
     for value, message in (
-        (kept, "was made with another configuration; it cannot go on exactly"),
-        (kept.parent, "was made with another configuration"),
+        (
+            kept,
+            r"was made with data.batch_size=8 \(now 4\); it cannot go on exactly",
+        ),
+        (kept.parent, "was made with data.batch_size=8"),
         (tmp_path, "holds no point to go on from"),
         ("none.ckpt", "there is no such file"),
         (Path(__file__), "is no point of hpml, or damaged"),
@@ -354,8 +377,15 @@ def test_what_cannot_go_on_exactly_is_refused(
     rest, _ = run(f"resume={kept}")
     assert len(rest) == STEPS * EPOCHS - int(point.name.split("-")[1])
     run("checkpoint.every_s=1e-9", "resume=never", stop_after=5)
+    kept_points = points(tmp_path / "run")
+    with pytest.raises(UserError, match="resume=never begins at the start, in their place"):
+        run("checkpoint.every_s=1e-9", "seed=1")
+    with pytest.raises(UserError, match="holds an unfinished run: resume=auto goes on with it"):
+        run("resume=null")
+    assert points(tmp_path / "run") == kept_points
+    monkeypatch.setenv("HPML_SWEPT", "seed")
     rest, _ = run("checkpoint.every_s=1e-9", "seed=1")
-    assert "was made with another configuration; the run begins at its start" in caplog.text
+    assert "was made with data.seed=0 (now 1), seed=0 (now 1); the run begins at" in caplog.text
     assert len(rest) == STEPS * EPOCHS
 
 
@@ -365,10 +395,10 @@ def test_a_point_of_another_code_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
 
     def kept(content: Any, batches: int) -> str:
-        torch.save({"hpml_resume": content}, folder / "p")
+        torch.save({"hpml_resume": {"ranks": [{"facts": content}]}}, folder / "p")
         return str((folder / "p").rename(folder / name_of(batches, folder / "p")))
 
-    point = kept({"code": "a", "batches": 1}, 1)
+    point = kept({"code": "a"}, 1)
     assert choose(tmp_path, point, {"code": "a"}) is not None
     with pytest.raises(UserError, match="another code"):
         choose(tmp_path, point, {"code": "b"})

@@ -21,6 +21,7 @@ from hpml.build import build_data, build_module, build_trainer
 from hpml.config import check, resolve
 from hpml.errors import RunFailedError, UserError
 from hpml.interrupt import Interrupted
+from hpml.module import FINITE_CHECK_EVERY_N_STEPS
 from hpml.records import TIMES, RunRecord
 from hpml.train import job, train
 
@@ -302,7 +303,9 @@ def test_evaluate_takes_single_keys_from_the_command_line(
     train(compose(*TINY))
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     monkeypatch.setattr("hpml.train._overrides", lambda: ["data.batch_size=5"])
-    cfg = compose("device=cpu", f"evaluate={path}", "data.batch_size=5", "callbacks=none")
+    cfg = compose(
+        "device=cpu", f"evaluate={path}", "data.batch_size=5", f"run_dir={tmp_path / 'e'}"
+    )
     again = train(cfg)
     assert again.config["data"]["batch_size"] == 5
     assert again.config["data"]["_target_"] == "hpml.data.Synthetic"
@@ -356,14 +359,29 @@ class BreaksWeights(L.Callback):
             pl_module.network[-1].bias.fill_(float("inf"))
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor that claims to be on a device."""
+
+    is_cpu = False
+
+
 def test_away_from_the_cpu_the_loss_is_looked_at_now_and_then(compose: Compose) -> None:
-    """A bad loss is kept in a flag and raised at the next look, however good the losses after."""
+    """A bad loss is raised at the second look after it, however good the losses after."""
     cfg = compose(*TINY)
-    module = build_module(cfg, build_data(cfg))
-    module._watch(torch.tensor(float("nan")), 3, check_every_n_steps=50)
-    module._watch(torch.tensor(1.0), 4, check_every_n_steps=50)
+    module: Any = build_module(cfg, build_data(cfg))
+    bad, good = (torch.tensor(value).as_subclass(Elsewhere) for value in (float("nan"), 1.0))
+    for step in range(3):
+        module._watch(good, step)
+    module._watch(bad, 3)
+    for step in range(4, 2 * FINITE_CHECK_EVERY_N_STEPS - 1):
+        module._watch(good, step)
     with pytest.raises(RunFailedError, match="epoch 0, step 49"):
-        module._watch(torch.tensor(1.0), 49, check_every_n_steps=50)
+        module._watch(good, 49)
+    module.on_train_start()
+    module._watch(good, 0)
+    assert module._finite.all_so_far()
+    module._watch(bad, 1)
+    assert not module._finite.all_so_far()
 
 
 def test_weights_that_are_not_finite_are_not_saved(compose: Compose, tmp_path: Path) -> None:
@@ -447,10 +465,10 @@ def test_a_full_disk_keeps_how_the_run_ended(
 
     monkeypatch.setattr(RunRecord, "write", until_full)
     with pytest.raises(RunFailedError, match=r"record.json: No space left on device"):
-        train(compose(*TINY))
+        train(compose(*TINY, "trainer.max_epochs=12"))
     record = RunRecord.read(tmp_path / "run")
     assert record.status == "failed"
-    assert len(record.epochs) <= 1  # as many as find room
+    assert len(record.epochs) < 12  # as many as find room
 
 
 class Swallows(L.Callback):
@@ -619,6 +637,31 @@ def test_data_of_ones_own_trains_like_ours(compose: Compose) -> None:
     assert record.epochs[0].samples == 12
     assert record.model is not None
     assert record.epochs[0].metrics["train/accuracy"] is not None
+
+
+class OwnValidatedData(OwnData):
+    val_dataloader = OwnData.train_dataloader
+
+
+class SeesSanityChecks(L.Callback):
+    seen = 0
+
+    def on_sanity_check_start(self, *_: Any) -> None:
+        SeesSanityChecks.seen += 1
+
+
+def test_only_what_is_not_ours_is_tried_before_training(compose: Compose) -> None:
+    """Our validation works; that of a user's data is tried on two batches, or as many as asked."""
+    mine = "+callbacks.mine._target_=test_train.SeesSanityChecks"
+    SeesSanityChecks.seen = 0
+    train(compose(*TINY, mine, "trainer.max_epochs=1"))
+    assert SeesSanityChecks.seen == 0
+    train(compose(*TINY, mine, "trainer.max_epochs=1", "trainer.num_sanity_val_steps=1"))
+    assert SeesSanityChecks.seen == 1
+    cfg = compose(*TINY, mine, "trainer.max_epochs=1")
+    cfg.data = {"_target_": "test_train.OwnValidatedData"}
+    train(cfg)
+    assert SeesSanityChecks.seen == 2
 
 
 def test_a_network_of_ones_own_is_wrapped(compose: Compose) -> None:

@@ -122,6 +122,16 @@ def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
     assert {4, 5} <= set(found.measured)
 
 
+def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
+    """More of them would have nothing to load, however much faster a little more looks."""
+
+    def measure(workers: int) -> Measured:
+        return Measured(10.0 / (workers + 1), 10.0, holds_epoch=workers >= 8)
+
+    found = search(measure, counts_to_try(2, 4), 3, lambda line: None)
+    assert max(found.measured) == 8
+
+
 def test_one_round_tells_nothing_for_sure() -> None:
     """It says so."""
     found = found_by(measuring(sleeping, 0.002, 0.02), 2, 4, rounds=1)

@@ -7,10 +7,11 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.callbacks.observer import Observer
 from hpml.errors import RunFailedError, UserError
 
 
-class Checkpoint(ModelCheckpoint):
+class Checkpoint(ModelCheckpoint, Observer):
     """Lightning's ModelCheckpoint under one fixed name, with more of the run inside.
 
     `contents` are added to the checkpoint's own keys. They are plain dictionaries and lists, so
@@ -24,6 +25,9 @@ class Checkpoint(ModelCheckpoint):
             auto_insert_metric_name=False, enable_version_counter=False, save_top_k=1, **settings
         )
         self.contents = contents
+        if not {"every_n_train_steps", "train_time_interval"} & settings.keys():
+            # saves at an epoch's end alone, of which Lightning's hook makes sure at each batch
+            self.on_train_batch_end: Any = None
 
     @property
     def state_key(self) -> str:
@@ -54,6 +58,10 @@ class Checkpoint(ModelCheckpoint):
                 temporary.unlink(missing_ok=True)
             raise
         self._last_checkpoint_saved = filepath
+
+    def _should_remove_checkpoint(self, trainer: L.Trainer, previous: str, current: str) -> bool:
+        """Nothing: the one name is written over, and a path in a stranger's point may be any."""
+        return False
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -1,13 +1,14 @@
 """An epoch's time and all of its figures; live windows; the verdict."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning as L
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from hpml.callbacks.phase_timer import PhaseTimer
+from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
 from hpml.callbacks.trainer_facts import (
     logging_step,
     samples_in,
@@ -211,6 +212,22 @@ class EpochTimer(PhaseTimer):
         for line in self._table.lines(epoch):
             self._print(trainer, pl_module, line)
         return figures
+
+    def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
+        """Puts into the epoch's record what its times are on all ranks."""
+        epoch = self.epochs[-1]
+        own = [epoch.time[name] for name in TIMES]
+        every = of_all_ranks(trainer, [math.nan if s is None else s for s in own])
+        epoch.ranks = {
+            name: {
+                "mean": float(s.mean()),
+                "worst": float(s.max()),
+                "skew": float(s.max() - s.min()),
+            }
+            for name, s in zip(TIMES, every.T.cpu(), strict=True)
+            if not s.isnan().any()
+        }
+        return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:
         """TensorBoard's chart of the phases; a layout that the module makes later replaces it."""

@@ -8,12 +8,13 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from hpml.callbacks.observer import Observer
 from hpml.units import duration_in_words
 
 log = logging.getLogger("hpml")
 
 
-class Forecast(L.Callback):
+class Forecast(Observer):
     """One line of forecast, and what would shorten it, for a run of more than `longer_than_s`.
 
     It is made once, when `after_s` and at least `steps` steps have passed since the second batch:

@@ -4,11 +4,12 @@ from typing import Any
 
 import lightning as L
 
+from hpml.callbacks.observer import Observer
 from hpml.callbacks.resume_points import ResumePoints
 from hpml.interrupt import raise_if_arrived
 
 
-class HonoursSignals(L.Callback):
+class HonoursSignals(Observer):
     """Looks at each batch whether a signal has arrived.
 
     It stands first in the Trainer's callbacks: when training fails, a point is written before the

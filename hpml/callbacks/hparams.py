@@ -2,13 +2,14 @@
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard.summary import hparams
+
+from hpml.callbacks.observer import Observer
 
 # TensorBoard shows five columns of metrics unless asked for more.
 FIRST = ("val/accuracy", "time/epoch_s", "time/data_s", "time/train_s", "val/loss")
 
 
-class HParams(L.Callback):
+class HParams(Observer):
     """Writes a run's settings with the names of its metrics, once, at the end of its training.
 
     TensorBoard's HParams looks up the metrics' last values in the curves. It stands behind the
@@ -30,6 +31,9 @@ class HParams(L.Callback):
         metrics = {name: float(logged[name]) for name in names if name in logged}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and metrics:
+                # takes its time to import, and a run without this logger can do without
+                from torch.utils.tensorboard.summary import hparams
+
                 writer = logger.experiment.file_writer
                 for summary in hparams(self.settings, metrics):
                     writer.add_summary(summary)

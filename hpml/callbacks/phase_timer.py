@@ -6,29 +6,20 @@ from typing import Any, ClassVar
 import lightning as L
 import torch
 
+from hpml.callbacks.observer import Observer
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.timing.actions import RANKS
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.profiler import PhaseProfiler
 
 
-class PhaseTimer(L.Callback):
+class PhaseTimer(Observer):
     """Base of the timers. Observes: training is the same with and without it.
 
     The figures of an epoch are final when the next one begins or the training ends. They are then
     sent to the loggers at the step where the epoch ended, and put into `callback_metrics`. With
     several ranks a time is the mean over the ranks, and a second figure is the worst one's.
     """
-
-    # Lightning skips a hook that is None; to call an empty one takes time at each step.
-    on_train_batch_start: Any = None
-    on_train_batch_end: Any = None
-    on_before_zero_grad: Any = None
-    on_before_backward: Any = None
-    on_after_backward: Any = None
-    on_before_optimizer_step: Any = None
-    on_validation_batch_start: Any = None
-    on_validation_batch_end: Any = None
 
     times: ClassVar[tuple[str, ...]] = ()  # the keys of the record's `time` that it logs
 
@@ -123,9 +114,7 @@ class PhaseTimer(L.Callback):
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Means, and the worst rank's times; what a rank does not know is left out."""
-        known = [figures.get(name, math.nan) for name in self.logs]  # of one length on all ranks
-        own = torch.tensor(known, device=trainer.strategy.root_device)
-        every = trainer.strategy.all_gather(own)  # (ranks, figures)
+        every = of_all_ranks(trainer, [figures.get(name, math.nan) for name in self.logs])
         found = {}
         for name, mean, worst in zip(
             self.logs, every.mean(0).tolist(), every.max(0).values.tolist(), strict=True
@@ -140,3 +129,11 @@ class PhaseTimer(L.Callback):
         if self.profiler is not None:
             self.profiler.detach()
             self.profiler = None
+
+
+def of_all_ranks(trainer: L.Trainer, own: list[float]) -> torch.Tensor:
+    """Figures of each rank, of shape (ranks, figures); each gives as many."""
+    every: torch.Tensor = trainer.strategy.all_gather(
+        torch.tensor(own, device=trainer.strategy.root_device)
+    )
+    return every

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml import interrupt, resume
 from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.config import first_line
-from hpml.errors import RunFailedError
 from hpml.files import sync_directory
 
 log = logging.getLogger("hpml")
@@ -33,7 +34,7 @@ RANKS_AGREE_EVERY = 10
 TO_ARRIVE_S = 0.05
 
 
-class ResumePoints(Checkpoint):
+class ResumePoints(Checkpoint, Observer):
     """Keeps the last two points in `checkpoints/`, each written whole or not at all.
 
     One is written every `every_s` seconds, after the first batch of an epoch, and when a signal
@@ -77,7 +78,7 @@ class ResumePoints(Checkpoint):
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = 0.0
-        self._epoch = 0
+        self._epoch = self._agree_at = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Brings back what a point holds besides Lightning's part; from now signals wait."""
@@ -107,9 +108,10 @@ class ResumePoints(Checkpoint):
             return
         asked, due = interrupt.has_arrived(), self._is_due(trainer)
         if trainer.world_size > 1:  # all ranks write, or none
-            progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-            if progress.ready % RANKS_AGREE_EVERY:
+            progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+            if progress.ready < self._agree_at or not _can_begin_here(trainer):
                 return
+            self._agree_at = progress.ready + RANKS_AGREE_EVERY
             asked, due = (
                 trainer.strategy.reduce_boolean_decision(one, all=False) for one in (asked, due)
             )
@@ -119,14 +121,11 @@ class ResumePoints(Checkpoint):
         self._epoch = trainer.current_epoch
         if asked:
             interrupt.raise_if_arrived(at_point=True)
-            raise RunFailedError("another process of this run was asked to end")
+            raise interrupt.Interrupted(signal.SIGTERM)  # which another rank was asked by
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What is complete needs no points."""
+        """Signals end the run at once again; the points go when its record says `completed`."""
         interrupt.wait_no_longer()
-        if trainer.is_global_zero and not interrupt.has_arrived():
-            for point in self.folder.glob(resume.PATTERN):
-                point.unlink(missing_ok=True)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -171,6 +170,7 @@ class ResumePoints(Checkpoint):
         begun_s = time.monotonic()
         module: Any = pl_module
         own = {
+            "facts": self.facts,
             "random": _random_states(),
             "module": module.resume_state(),
             "timer": self.timer.open_epoch(),
@@ -178,7 +178,6 @@ class ResumePoints(Checkpoint):
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         batches = progress.total.processed
         self._writing = {
-            **self.facts,
             "ranks": _of_all_ranks(trainer, own),
             "record": self.recorder.so_far(),
             "batches": batches,
@@ -187,9 +186,14 @@ class ResumePoints(Checkpoint):
         }
         part = self.folder / ".resume.part"
         try:
-            trainer.save_checkpoint(part)
-            if trainer.is_global_zero:
-                self._give_name(part, batches)
+            any_trainer: Any = trainer
+            with any_trainer.profiler.profile("save_checkpoint"):
+                # not `save_checkpoint`, after which all ranks wait for one that may find no room
+                content = any_trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+                if trainer.is_global_zero:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    torch.save(content, part)
+                    self._give_name(part, batches)
         finally:
             self._writing = None
             if trainer.is_global_zero:
@@ -211,6 +215,8 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     """Why a run could not go on exactly from its middle; None where it can."""
     from hpml.data import ImageDataModule
 
+    if not _has_exact_batches(trainer):
+        return "no batch of an epoch is one after which it could begin again"
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         return f"{type(trainer.strategy).__name__} may keep its checkpoints in parts"
     if not module.automatic_optimization:
@@ -231,6 +237,14 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     if loaders and all(hasattr(one, "state_dict") for one in loaders):
         return None  # which Lightning keeps
     return "its loader has no state_dict, and cannot begin in the middle of an epoch"
+
+
+def _has_exact_batches(trainer: L.Trainer) -> bool:
+    """Whether some batch of an epoch ends a window of gradients, and no validation follows."""
+    last, window = trainer.num_training_batches, trainer.accumulate_grad_batches
+    check = trainer.val_check_batch if trainer.enable_validation else None
+    ends = range(window, int(min(last, 3 * window + 1)), window)  # two in a row are enough to see
+    return any(check is None or end % check for end in ends)
 
 
 def _can_begin_here(trainer: L.Trainer) -> bool:

@@ -12,6 +12,7 @@ import lightning as L
 
 from hpml import environment
 from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.observer import Observer
 from hpml.model import describe
 from hpml.records import FILE_NAME, EpochRecord, RunRecord, Status, fresh_directory, now
 from hpml.timing.epoch_times import NS_PER_S
@@ -21,7 +22,7 @@ log = logging.getLogger("hpml")
 MOST_SHARE = 0.02  # of the time, for writing the record
 
 
-class RunRecorder(L.Callback):
+class RunRecorder(Observer):
     """Takes each epoch from an EpochTimer into a RunRecord, and writes it to `directory`.
 
     It stands behind the timer in the Trainer's callbacks. Only the first rank writes. Logs nothing.
@@ -72,7 +73,8 @@ class RunRecorder(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins a record where there is none; lazy parameters have their shapes by now."""
-        if not self._is_ours:
+        if self.record is not None and not self._is_ours:
+            self.record.compile_s = getattr(pl_module, "compile_s", None)
             return
         self._called_ns = self.timer.begun_ns
         self.record = RunRecord(

@@ -5,6 +5,7 @@ crop back to the original size, then flip.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torchvision.transforms import functional
 from hpml.data.sampling import AUGMENT, hash64, pack
 
 PADDING = 4
+Flip = Literal["random", "alternating"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,25 @@ class Draws:
     flip: np.ndarray
 
 
-def draw(seed: int, epochs: np.ndarray, indices: np.ndarray) -> Draws:
-    """What (seed, epoch, index) alone decide for each sample of a batch."""
+def draw(seed: int, epochs: np.ndarray, indices: np.ndarray, flip: Flip = "random") -> Draws:
+    """What (seed, epoch, index) alone decide for each sample of a batch.
+
+    With `flip="alternating"` a sample is flipped in every other epoch, half of them beginning with
+    the first: each two epochs show both (Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU,
+    arXiv:2404.00498).
+    """
     bits = hash64(AUGMENT, seed, pack(epochs, indices))
+    if flip == "alternating":
+        first = hash64(AUGMENT, seed, pack(0, indices)) >> np.uint64(63)
+        flipped = (first.astype(np.int64) + epochs) % 2 == 1
+    else:
+        flipped = (bits >> np.uint64(63)).astype(bool)
     # 20 bits for each offset: taking the remainder favours no offset by more than 1 in 100,000
     mask, positions = np.uint64(0xFFFFF), np.uint64(2 * PADDING + 1)
     return Draws(
         top=((bits & mask) % positions).astype(np.int64),
         left=(((bits >> np.uint64(20)) & mask) % positions).astype(np.int64),
-        flip=(bits >> np.uint64(63)).astype(bool),
+        flip=flipped,
     )
 
 
@@ -67,7 +79,14 @@ def crop_flip_padded(padded: np.ndarray, indices: np.ndarray, draws: Draws) -> n
     (7 times slower) and a loop over the samples (as fast, and longer).
     """
     height, width = padded.shape[2] - 2 * PADDING, padded.shape[3] - 2 * PADDING
-    crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    # sliding_window_view makes the same view in 10 microseconds instead of one
+    offsets = 2 * PADDING + 1
+    crops: np.ndarray = np.ndarray(
+        (*padded.shape[:2], offsets, offsets, height, width),
+        padded.dtype,
+        padded,  # contiguous, as a Pixels keeps them
+        strides=padded.strides + padded.strides[2:],
+    )
     chosen: np.ndarray = crops[indices, :, draws.top, draws.left]
     flipped = np.flatnonzero(draws.flip)
     if width % 8 == 0:  # eight pixels at a time: half the time of one by one

@@ -1,11 +1,13 @@
 """CIFAR-10 from its original archive, through torchvision's download and md5 check."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import download_url
 
 from hpml.data.datamodule import ImageDataModule
 from hpml.data.sources import DataError, ImageSet, Pixels
@@ -68,12 +70,41 @@ class Cifar10(ImageDataModule):
         """Fetches them; of runs that start at once, one does and the others wait."""
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".cifar10.lock"):
-            train = CIFAR10(str(self.root), train=True, download=True)
+            train = _Unpacked(str(self.root), train=True, download=True)
         return train, self._read(train=False)
 
     def _read(self, train: bool) -> CIFAR10:
         return CIFAR10(str(self.root), train=train)
 
 
+class _Unpacked(CIFAR10):
+    """torchvision's, which before Python 3.14 unpacks whatever an archive holds, wherever."""
+
+    def download(self) -> None:
+        """Fetches the archive, checks its md5 sum, and unpacks it. Raises DataError."""
+        if not self._check_integrity():
+            download_url(self.url, self.root, self.filename, self.tgz_md5)
+            _unpack(Path(self.root, self.filename), Path(self.root))
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Unpacks plain files and folders, inside `folder`. Raises DataError where there is more.
+
+    Also absolute names, which Python's filter would make relative, and links, which some versions
+    of it could be led out by: all members are looked at before the first is written.
+    """
+    with tarfile.open(path) as archive:
+        for member in archive:
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (member.isreg() or member.isdir()):
+                raise DataError(
+                    f"{path}: refused: it holds {member.name!r}, which is no plain file inside the "
+                    "folder; remove the archive"
+                )
+        if hasattr(tarfile, "data_filter"):  # Python 3.11.4; it takes care of modes and owners
+            archive.extraction_filter = staticmethod(tarfile.data_filter)
+        archive.extractall(folder)
+
+
 def _pixels(dataset: CIFAR10) -> Pixels:
-    return Pixels(dataset.data.transpose(0, 3, 1, 2), torch.tensor(dataset.targets))
+    return Pixels([dataset.data.transpose(0, 3, 1, 2)], torch.tensor(dataset.targets))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hpml.data.augment import draw, normalize
+from hpml.data.augment import Flip, draw, normalize
 from hpml.data.pipelines import (
     Batched,
     DeviceBatch,
@@ -51,12 +51,15 @@ class ImageDataModule(L.LightningDataModule):
         batch_size: samples a step, on each device.
         num_workers: processes that load; 0 loads in the training process.
         pipeline: see `hpml.data.pipelines`.
+        eval_batch_size: samples a step of validation and test; None for batch_size.
         augment: random crop and flip of the training samples.
+        flip: see `hpml.data.augment.draw`.
         val_split: fraction of the training set that is kept for validation.
         train_samples, test_samples: how many samples to use, drawn evenly; None for all.
         drop_last: leave out an epoch's last batch where it is short.
         persistent_workers: keep workers between epochs; None for yes where there are any.
         prefetch_factor: batches that each worker loads ahead; None for torch's default.
+        timeout_s: a wait for a batch of the workers that `ended_if_hung` ends; None for no end.
         pin_memory: None for yes where the Trainer's device is CUDA.
         mean, std: of the channels, in fractions of full intensity.
     """
@@ -68,13 +71,16 @@ class ImageDataModule(L.LightningDataModule):
         batch_size: int = 128,
         num_workers: int = 0,
         pipeline: Literal["per_sample", "batched", "device"] = "batched",
+        eval_batch_size: int | None = None,
         augment: bool = True,
+        flip: Flip = "random",
         val_split: float = 0.0,
         train_samples: int | None = None,
         test_samples: int | None = None,
         drop_last: bool = False,
         persistent_workers: bool | None = None,
         prefetch_factor: int | None = None,
+        timeout_s: float | None = 300.0,
         pin_memory: bool | None = None,
         mean: list[float],
         std: list[float],
@@ -83,14 +89,17 @@ class ImageDataModule(L.LightningDataModule):
         self.seed = seed
         self.batch_size = batch_size
         self.num_workers = 0 if pipeline == "device" else num_workers
+        self.eval_batch_size = eval_batch_size or batch_size
         self.pipeline = pipeline
         self.augment = augment
+        self.flip = flip
         self.val_split = val_split
         self.train_samples = train_samples
         self.test_samples = test_samples
         self.drop_last = drop_last
         self.persistent_workers = persistent_workers
         self.prefetch_factor = prefetch_factor
+        self.timeout_s = timeout_s
         self.pin_memory = pin_memory
         self.mean = list(mean)
         self.std = list(std)
@@ -135,7 +144,7 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.val_split={self.val_split}: leaves no sample for training or validation "
                 f"of the {len(chosen)} in {loaded.where}"
             )
-        drawing = partial(draw, self.seed) if self.augment else None
+        drawing = partial(draw, self.seed, flip=self.flip) if self.augment else None
         self.train = Split(loaded.train, np.sort(chosen[held_out:]), drawing)
         if held_out:
             self.val = Split(loaded.train, np.sort(chosen[:held_out]), None)
@@ -210,7 +219,7 @@ class ImageDataModule(L.LightningDataModule):
             )
         loader: DataLoader[Any] = DataLoader(
             self._dataset(split, is_test),
-            batch_size=self.batch_size,
+            batch_size=self.batch_size if shuffle else self.eval_batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,

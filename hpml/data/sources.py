@@ -5,8 +5,9 @@ processes share whether they are forked or spawned.
 """
 
 import io
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded, pad
+from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded
 from hpml.errors import UserError
+
+PART = 1024  # images that are made or decoded at a time, which bounds the memory
 
 
 class DataError(UserError):
@@ -44,26 +47,32 @@ class Source(ABC):
 
 
 class Pixels(Source):
-    """Decoded images in memory, from uint8 of shape (N, 3, H, W).
+    """Decoded images in memory, from parts of them: uint8 of shape (B, 3, H, W), in order.
 
     They are kept with the padding of the random crop around them: 1.6 times the memory for 32×32
-    pixels, and a crop is one copy instead of three.
+    pixels, and a crop is one copy instead of three. Beside them there is never more than a part.
     """
 
-    def __init__(self, images: np.ndarray, labels: Tensor) -> None:
-        self.padded = torch.from_numpy(pad(images))
+    def __init__(self, parts: Iterable[np.ndarray], labels: Tensor) -> None:
+        parts = iter(parts)
+        first = next(parts, np.empty((0, 3, 0, 0), np.uint8))
+        channels, height, width = first.shape[1:]
+        shape = (len(labels), channels, height + 2 * PADDING, width + 2 * PADDING)
+        padded, start = np.zeros(shape, np.uint8), 0
+        for part in itertools.chain([first], parts):
+            stop = start + len(part)
+            padded[start:stop, :, PADDING:-PADDING, PADDING:-PADDING] = part
+            start = stop
+        self.padded = torch.from_numpy(padded)
         self.labels = labels
 
     @classmethod
     def decoded(cls, source: Source) -> "Pixels":
-        """All of another source's images, fetched once, in parts that bound the memory."""
-        first = source.fetch(np.arange(1))
-        kept = cls(np.zeros((len(source), *first.shape[1:]), np.uint8), source.labels)
-        inner = kept.padded.numpy()[:, :, PADDING:-PADDING, PADDING:-PADDING]
-        for start in range(0, len(source), 1024):
-            stop = min(start + 1024, len(source))
-            inner[start:stop] = source.fetch(np.arange(start, stop))
-        return kept
+        """All of another source's images, fetched once."""
+        starts = range(0, len(source), PART)
+        stops = (min(start + PART, len(source)) for start in starts)
+        parts = (source.fetch(np.arange(*ends)) for ends in zip(starts, stops, strict=True))
+        return cls(parts, source.labels)
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """Copies them out of the whole set."""
@@ -80,7 +89,7 @@ class EncodedBytes(Source):
 
     def __init__(self, encoded: Sequence[bytes], labels: Tensor) -> None:
         self.ends = torch.tensor([len(image) for image in encoded]).cumsum(0)
-        self.bytes = torch.frombuffer(bytearray(b"".join(encoded)), dtype=torch.uint8)
+        self.bytes = torch.frombuffer(bytearray().join(encoded), dtype=torch.uint8)
         self.labels = labels
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Generated images: ten classes of pattern that a network learns and a linear model does not."""
 
 import io
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.sources import PART, DataError, EncodedBytes, ImageSet, Pixels, Source
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
 CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
@@ -51,16 +52,15 @@ class Synthetic(ImageDataModule):
 
     def load(self) -> ImageSet:
         """Generates both sets; the test set from a stream of its own."""
-        train, test = (
-            self._source(*generate(size, self.image_size, stream))
-            for stream, size in enumerate(self.sizes)
-        )
+        train, test = (self._source(size, stream) for stream, size in enumerate(self.sizes))
         return ImageSet(train, test, CLASSES, where="data=synthetic")
 
-    def _source(self, images: np.ndarray, labels: np.ndarray) -> Source:
+    def _source(self, samples: int, stream: int) -> Source:
+        labels, parts = _labels(samples), _parts(samples, self.image_size, stream)
         if self.encoded == "jpeg":
-            return EncodedBytes([_jpeg(image) for image in images], torch.from_numpy(labels))
-        return Pixels(images, torch.from_numpy(labels))
+            encoded = [_jpeg(image) for part in parts for image in part]
+            return EncodedBytes(encoded, torch.from_numpy(labels))
+        return Pixels(parts, torch.from_numpy(labels))
 
 
 def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,13 +68,21 @@ def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np
 
     The same on every machine and for every seed of a run. Labels go round the classes in turn.
     """
-    labels = np.arange(samples) % len(CLASSES)
-    images = np.empty((samples, 3, image_size, image_size), np.uint8)
+    none = np.empty((0, 3, image_size, image_size), np.uint8)
+    images = np.concatenate([none, *_parts(samples, image_size, stream)])
+    return images, _labels(samples)
+
+
+def _labels(samples: int) -> np.ndarray:
+    return np.arange(samples) % len(CLASSES)
+
+
+def _parts(samples: int, image_size: int, stream: int) -> Iterator[np.ndarray]:
+    """The images of `generate` in parts: as floats all of them would take four times the memory."""
+    labels = _labels(samples)
     random = np.random.Generator(np.random.PCG64([stream, image_size]))
-    for start in range(0, samples, 1024):  # bounds the memory of the intermediate floats
-        part = slice(start, min(start + 1024, samples))
-        images[part] = _patterns(labels[part], image_size, random)
-    return images, labels
+    for start in range(0, samples, PART):
+        yield _patterns(labels[start : start + PART], image_size, random)
 
 
 def _patterns(labels: np.ndarray, image_size: int, random: np.random.Generator) -> np.ndarray:

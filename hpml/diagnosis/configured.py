@@ -12,9 +12,9 @@ from hpml.build import (
     build_module,
     build_trainer,
     quiet_lightning,
-    require_device,
 )
 from hpml.config import without_effect
+from hpml.device import on_device
 from hpml.interrupt import signals_held
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def subject_of(cfg: DictConfig) -> Subject:
         from hpml.diagnosis.subject import Subject
 
     quiet_lightning()
-    require_device(cfg)
+    cfg, _ = on_device(cfg)
     for sentence in without_effect(cfg):
         log.warning(f"warning: {sentence}")
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -130,7 +130,8 @@ def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """Rows that all have the keys of the first one."""
     first: dict[str, Any] = next(rows, {})
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # half characters: a record may hold them, and no file can
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
         writer.writerows(itertools.chain([first] if first else [], rows))

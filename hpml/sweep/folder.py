@@ -3,16 +3,12 @@
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from hpml import files
 from hpml.errors import UserError
 
-LOCK = ".lock"
 HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
 
-# Of this process's sweep, until the process ends, however it ends.
-_lock: FileLock | None = None
 _before: tuple[Path, bool, bytes | None] | None = None
 
 
@@ -32,18 +28,15 @@ def remember(directory: Path) -> None:
 
 def lock(directory: Path) -> None:
     """Takes a sweep's directory for this process. Raises UserError where another one has it."""
-    global _lock
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _lock = FileLock(directory / LOCK)
-        _lock.acquire(timeout=0)
-    except Timeout as error:
+        is_free = files.lock(directory)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
+    if not is_free:
         raise UserError(
             f"sweep.name={directory.name}: another sweep is at work in {directory}; "
             "wait for its end, or give another name"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
+        )
 
 
 def leave_as_it_was() -> None:
@@ -57,5 +50,5 @@ def leave_as_it_was() -> None:
         else:
             (directory / HYDRAS_FILE).unlink(missing_ok=True)
         if not was_there:
-            (directory / LOCK).unlink(missing_ok=True)
+            (directory / files.LOCK).unlink(missing_ok=True)
             directory.rmdir()

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,7 +38,7 @@ def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
-    jobs = [_by_key(overrides) for overrides in job_overrides]
+    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
     varying = _varying(jobs)
     names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
     if "" in names or len(set(names)) < len(names):
@@ -47,15 +48,16 @@ def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[
 
 def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """The keys in whose overrides the jobs differ."""
-    return _varying([_by_key(overrides) for overrides in job_overrides])
+    return _varying([_by_key(tuple(overrides)) for overrides in job_overrides])
 
 
-def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+@cache  # a millisecond a job, and a sweeper that comes in batches has all its jobs named at each
+def _by_key(overrides: tuple[str, ...]) -> Mapping[str, str]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return {override.key_or_group: override.input_line or "" for override in parsed}
 
 
-def _varying(jobs: Sequence[dict[str, str]]) -> list[str]:
+def _varying(jobs: Sequence[Mapping[str, str]]) -> list[str]:
     keys = list(dict.fromkeys(key for job in jobs for key in job))
     return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 

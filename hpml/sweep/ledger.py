@@ -1,7 +1,6 @@
 """What a sweep has done already, read from the records in its directory."""
 
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpml.errors import UserError
-from hpml.fingerprint import identifying, is_left_out, key_of
+from hpml.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.records import FILE_NAME, RecordError, RunRecord
 from hpml.resume import NEVER, points
 from hpml.sweep.jobs import Job
@@ -127,13 +126,8 @@ class Ledger:
             return
         its = self.identity(other.fingerprint, other.overrides)
         if other.status == "completed" and its != self.identity(job.fingerprint, job.overrides):
-            before, now = identifying(other.config), identifying(config_of(job))
-            keys = [key for key in before | now if before.get(key) != now.get(key)]
-            told = [
-                f"{key}={json.dumps(before.get(key))} (now {json.dumps(now.get(key))})"
-                for key in keys[:3]
-            ]
-            differs = f" with {', '.join(told)}" if told else ""
+            told = difference(identifying(other.config), identifying(config_of(job)))
+            differs = f" with {told}" if told else ""
             raise UserError(
                 f"{job.directory} holds another completed job{differs}: give another sweep.name"
             )

@@ -163,7 +163,7 @@ class Runner:
         try:
             record = RunRecord.read(job.directory)
         except RecordError:
-            record = self._record_of(running)
+            record = record_of(job, self._how, running.started_at, socket.gethostname())
         self.records[job] = record
         if record.status == "completed":
             self._estimate.learn(job.directory, record, job, seconds)
@@ -182,18 +182,18 @@ class Runner:
             self.failed.append(job)
             log.error(f"{record.status}: {job.name}: {record.cause}; see {job.directory / LOG}")
 
-    def _record_of(self, running: _Running) -> RunRecord:
-        """A record for a job that did not come to begin one."""
-        job = running.job
-        return RunRecord(
-            started_at=running.started_at,
-            fingerprint=job.fingerprint,
-            code_fingerprint=job.code_fingerprint,
-            command=shlex.join(running.command),
-            overrides=list(job.overrides),
-            config=self._how.config(job),
-            environment={"host": socket.gethostname()},
-        )
+
+def record_of(job: Job, how: HowToRun, started_at: str, host: str | None = None) -> RunRecord:
+    """A record for a job that did not come to begin one."""
+    return RunRecord(
+        started_at=started_at,
+        fingerprint=job.fingerprint,
+        code_fingerprint=job.code_fingerprint,
+        command=shlex.join(how.command(job)),
+        overrides=list(job.overrides),
+        config=how.config(job),
+        environment={"host": host},
+    )
 
 
 def _wait_for(running: Sequence[_Running], seconds: float) -> None:

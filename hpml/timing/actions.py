@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 LOOP, LOGGING = "other/loop", "other/logging"
 RANKS = "other/ranks"  # waiting for the other ranks, where the timers compare figures
+BROADCAST = "other/lightning_broadcast"  # whether SIGTERM has come: of each step, over the ranks
 DATA_START = "data/start"  # the loader's iterator, and an epoch's first batch
 VALIDATION = "validation"
 

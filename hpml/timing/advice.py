@@ -24,6 +24,7 @@ class Setting:
     reduced_precision: bool = False
     channels_last: bool = False
     compiled: bool = False
+    experiments: tuple[str, ...] = ()
 
 
 UNKNOWN = Setting()
@@ -92,6 +93,11 @@ def _for_transfer(setting: Setting) -> list[str]:
 
 def _for_compute(setting: Setting) -> list[str]:
     options = []
+    as_it_comes = not (setting.reduced_precision or setting.channels_last or setting.compiled)
+    if setting.keys and as_it_comes:
+        experiment = ",".join([*setting.experiments, "fast"])
+        with_others = f"[{experiment}]" if setting.experiments else experiment
+        return [f"experiment={with_others}", *([] if setting.on_gpu else ["a GPU"])]
     if setting.on_gpu and not setting.reduced_precision:
         options.append("trainer.precision=bf16-mixed" if setting.keys else "precision='bf16-mixed'")
     if setting.on_gpu and setting.keys and not setting.channels_last:

@@ -10,12 +10,13 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
-from hpml.timing.actions import LOOP, NEEDED, OF_VALIDATION, Action
+from hpml.timing.actions import BROADCAST, LOOP, NEEDED, OF_VALIDATION, Action
 from hpml.timing.cuda import device_clock
 from hpml.timing.fit_clock import FitClock
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
+BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
 
 
 class PhaseProfiler(Profiler):
@@ -40,6 +41,7 @@ class PhaseProfiler(Profiler):
         self._seen: set[str] = set()
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
         self._fetches_inside = False  # whether training_step fetches its own batches
+        self._timed_loop: Any = None  # whose broadcasts are timed
 
     @classmethod
     def attach(cls, trainer: L.Trainer) -> PhaseProfiler:
@@ -54,6 +56,9 @@ class PhaseProfiler(Profiler):
         """Gives the Trainer back the profiler that its user chose."""
         if self._trainer.profiler is self:
             self._trainer.profiler = self.inner
+        if self._timed_loop is not None:
+            delattr(self._timed_loop, BROADCASTS)
+            self._timed_loop = None
 
     def arm(self) -> None:
         """Epochs count from now on; what has been heard so far was not of them."""
@@ -63,6 +68,29 @@ class PhaseProfiler(Profiler):
             self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
             self._seen.clear()
+            self._time_broadcasts()
+
+    def _time_broadcasts(self) -> None:
+        """Of several ranks Lightning asks before each batch whether one was told to end.
+
+        It sends no action for that.
+        """
+        if self._trainer.world_size == 1:
+            return
+        loop = self._trainer.fit_loop.epoch_loop
+        broadcast = getattr(loop, BROADCASTS, None)
+        if broadcast is None or BROADCASTS in vars(loop):
+            return
+
+        def timed() -> None:
+            depth = self.clock.enter(BROADCAST)
+            try:
+                broadcast()
+            finally:
+                self.clock.leave(depth)
+
+        setattr(loop, BROADCASTS, timed)
+        self._timed_loop = loop
 
     def unmeasured(self) -> frozenset[str]:
         """The phases that cannot be told, since Lightning has sent no sign of them."""

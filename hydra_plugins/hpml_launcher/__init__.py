@@ -1,12 +1,17 @@
-"""Where Hydra finds hpml's launcher. Every Hydra program here imports this: keep it light."""
+"""Where Hydra finds hpml's launchers. Every Hydra program here imports this: keep it light."""
 
 from hydra.core.config_store import ConfigStore
 
 from hpml.launcher import SweepLauncher
+from hpml.slurm_launcher import SlurmLauncher
 
 
 class HpmlLauncher(SweepLauncher):
     """SweepLauncher under a name in this package, the only one where Hydra looks for plugins."""
+
+
+class HpmlSlurmLauncher(SlurmLauncher):
+    """SlurmLauncher, likewise."""
 
 
 ConfigStore.instance().store(

@@ -1,8 +1,11 @@
 import functools
+import hashlib
 import http.server
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +88,55 @@ def test_a_damaged_download_is_refused(
     with pytest.raises(DataError, match=r"no intact CIFAR-10 there; remove .*tar.gz") as caught:
         Cifar10(str(tmp_path / "data"), **SETTINGS).setup()
     assert "\n" not in str(caught.value)
+
+
+def outside(kind: bytes, name: str, target: str = "") -> list[tarfile.TarInfo]:
+    """A member, and where it is a link, one that would be written through it."""
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    through = tarfile.TarInfo(f"{name}/escaped")
+    return [member] if kind == tarfile.REGTYPE else [member, through]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["climbs", "absolute", "symbolic link", "link to a file", "hard link", "device"],
+)
+def test_an_archive_that_leaves_its_folder_is_refused(
+    server: type[CountingHandler],
+    cifar10_archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """In a line that names the member, whatever the md5 sum says; nothing of it is written."""
+    (tmp_path / "secret").write_text("mine")
+    members = {
+        "climbs": outside(tarfile.REGTYPE, "cifar-10-batches-py/../../escaped"),
+        "absolute": outside(tarfile.REGTYPE, str(tmp_path / "escaped")),
+        "symbolic link": outside(tarfile.SYMTYPE, "cifar-10-batches-py/out", str(tmp_path)),
+        "link to a file": outside(tarfile.SYMTYPE, "cifar-10-batches-py/in", "data_batch_1"),
+        "hard link": outside(tarfile.LNKTYPE, "cifar-10-batches-py/out", "../secret"),
+        "device": outside(tarfile.FIFOTYPE, "cifar-10-batches-py/pipe"),
+    }[kind]
+    with tarfile.open(cifar10_archive) as archive:
+        honest = [(member, archive.extractfile(member)) for member in archive]
+        with tarfile.open(tmp_path / "new", "w:gz") as evil:
+            for info, content in honest:
+                evil.addfile(info, content)
+            for info in members:
+                evil.addfile(info, io.BytesIO())
+    (tmp_path / "new").rename(cifar10_archive)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(cifar10_archive.read_bytes()).hexdigest())
+    folder = tmp_path / "data"
+    with pytest.raises(
+        DataError, match=r"cifar-10-python.tar.gz: refused: it holds '.*'"
+    ) as caught:
+        Cifar10(str(folder), **SETTINGS).setup()
+    assert "\n" not in str(caught.value)
+    assert repr(members[0].name) in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "secret", "server"]
+    assert {path.name for path in folder.iterdir()} <= {CIFAR10.filename, ".cifar10.lock"}
 
 
 def test_a_damaged_folder_is_fetched_again(server: type[CountingHandler], tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
+import tracemalloc
+
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hpml.data.sources import Pixels
 from hpml.data.synthetic import CLASSES, Synthetic, generate
 from hpml.model import small
 
@@ -79,3 +83,15 @@ def test_encoded_samples_are_nearly_the_same() -> None:
     one, other = (d.loaded.train.fetch(indices).astype(int) for d in (plain, encoded))  # type: ignore[union-attr]
     assert one.shape == other.shape
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.7
+
+
+def test_it_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a set takes little more memory than the set: no second one stands beside it."""
+    monkeypatch.setattr("hpml.data.synthetic.PART", 64)
+    data = Synthetic(train_samples=4096, test_samples=64, image_size=32, **STATISTICS)
+    tracemalloc.start()
+    data.setup()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(data.loaded.train, Pixels)
+    assert peak < 1.4 * data.loaded.train.padded.nbytes

@@ -464,7 +464,11 @@ JOBS: dict[str, Callable[[Path], Job]] = {
 }
 
 
-@pytest.mark.parametrize("name", JOBS)
+# workers start and end for each of its trials
+SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
+
+
+@pytest.mark.parametrize("name", [*(name for name in JOBS if name != SLOW.values[0]), SLOW])
 def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     """It is diagnosed with all its trials, and nothing of it changes."""
     found = assert_left_alone(JOBS[name](tmp_path), tmp_path)

@@ -558,6 +558,7 @@ def test_memory_does_not_grow_with_the_steps(number: int) -> None:
         callbacks=[],
         loggers=[],
         current_epoch=0,
+        world_size=1,
         lightning_module=Module(NOTHING),
     )
     sensor, live = PhaseProfiler(fake), LiveShares(50)

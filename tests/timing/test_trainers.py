@@ -320,8 +320,9 @@ def test_the_verdict_is_of_the_rank_that_the_others_wait_for(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("place", "delay_s", "told"),
     [
-        ("callback_batch_end", 0.02, "`other` is Planted.on_train_batch_end"),
-        ("val_dataset", 0.2, "Validate less often"),  # four samples an epoch
+        ("callback_batch_end", 0.06, "`other` is Planted.on_train_batch_end"),
+        # four samples an epoch
+        pytest.param("val_dataset", 0.2, "Validate less often", marks=pytest.mark.stress),
     ],
 )
 def test_the_advice_is_of_that_rank_too(

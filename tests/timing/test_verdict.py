@@ -84,8 +84,20 @@ def test_one_piece_alone_decides_nothing() -> None:
         ("input", Setting(data_keys=True, pipeline="per_sample"), None, "data.pipeline=batched"),
         ("input", Setting(num_workers=2), None, "num_workers for the DataLoader (now 2)"),
         ("transfer", Setting(data_keys=True, on_gpu=True), None, "data.pin_memory=true"),
-        ("compute", Setting(keys=True), None, "compile=true"),
-        ("compute", Setting(keys=True, on_gpu=True), None, "trainer.precision=bf16-mixed"),
+        ("compute", Setting(keys=True), None, "Try experiment=fast, or a GPU"),
+        (
+            "compute",
+            Setting(keys=True, on_gpu=True, channels_last=True),
+            None,
+            "trainer.precision=bf16-mixed, or compile=true",
+        ),
+        ("compute", Setting(keys=True, on_gpu=True), None, "Try experiment=fast"),
+        (
+            "compute",
+            Setting(keys=True, experiments=("demo",)),
+            None,
+            "Try experiment=[demo,fast], or a GPU",
+        ),
         ("overhead", Setting(data_keys=True), ("loop", 0.9), "data.batch_size"),
         ("overhead", Setting(), ("logging", 0.9), "90% of `other` is logging: raise log"),
         (

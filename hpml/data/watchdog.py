@@ -1,0 +1,77 @@
+"""Ends a wait for a loader's workers that has no end."""
+
+import multiprocessing
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from hpml.errors import RunFailedError
+
+LOOK_S = 1.0
+
+
+@contextmanager
+def ended_if_hung(timeout_s: float | None) -> Iterator[None]:
+    """Within it, a wait of this thread for one batch of a loader's workers has an end.
+
+    Raises RunFailedError after `timeout_s` of it; None waits for ever. A DataLoader's own timeout
+    would not do: to take over a batch that lies ready, it waits without limit for the worker that
+    made it.
+    """
+    if timeout_s is None:
+        yield
+        return
+    watchdog = _Watchdog(timeout_s)
+    watchdog.start()
+    try:
+        yield
+    except Exception as error:
+        if watchdog.barked:
+            raise RunFailedError(
+                f"no batch came for data.timeout_s={timeout_s:g}: a worker hangs, or needs longer; "
+                "data.num_workers=0 shows where"
+            ) from error
+        raise
+    finally:
+        watchdog.ended.set()
+
+
+class _Watchdog(threading.Thread):
+    """Looks at the stack of the thread that made it now and then, which costs that one nothing.
+
+    Where it has waited too long, the workers are killed, which torch tells it.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self.ended = threading.Event()
+        self.barked = False
+        self._timeout_s = timeout_s
+        self._watched = threading.get_ident()
+
+    def run(self) -> None:
+        """Until the end of what is watched, or of its loader."""
+        waiting_for, since_s = None, time.monotonic()
+        while not self.ended.wait(min(LOOK_S, self._timeout_s / 4)):
+            now_for = self._waits_for()
+            if now_for is None or now_for != waiting_for:
+                waiting_for, since_s = now_for, time.monotonic()
+            elif time.monotonic() - since_s >= self._timeout_s:
+                self.barked = True
+                for child in multiprocessing.active_children():
+                    child.kill()
+                return
+
+    def _waits_for(self) -> tuple[int, int] | None:
+        """The loader and the number of its batch; None where none is waited for."""
+        frame = sys._current_frames().get(self._watched)
+        while frame is not None:
+            if frame.f_code is _MultiProcessingDataLoaderIter._get_data.__code__:
+                loader = frame.f_locals["self"]
+                return id(loader), loader._rcvd_idx
+            frame = frame.f_back
+        return None

@@ -1,0 +1,92 @@
+"""The device of a run, and what it offers: what `auto` stands for in a configuration."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from hpml.errors import UserError
+
+AUTO = "auto"
+# What may be kept on a GPU as a whole: it is in the host's memory anyway.
+IN_MEMORY = ("hpml.data.Cifar10", "hpml.data.Synthetic")
+
+
+def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
+    """`cfg` with a value for each `auto` that depends on the device, and these values by key.
+
+    A data module of the user's own gets none of the keys that are about ours. Raises UserError
+    where `device` asks for an accelerator that is not there. Imports torch.
+    """
+    device_type = _device_type(cfg)
+    cfg = cfg.copy()
+    if cfg.data.get("pipeline") == AUTO and not str(cfg.data._target_).startswith("hpml."):
+        with open_dict(cfg.data):
+            del cfg.data["pipeline"]
+            cfg.data.pop("eval_batch_size", None)
+    offers = {"compile": _mode, "trainer.precision": _precision, "data.pipeline": _pipeline}
+    chosen = {
+        key: offer(cfg, device_type)
+        for key, offer in offers.items()
+        if OmegaConf.select(cfg, key) == AUTO
+    }
+    for key, value in chosen.items():
+        OmegaConf.update(cfg, key, value)
+    return cfg, chosen
+
+
+def _mode(cfg: DictConfig, device_type: str) -> str | bool:
+    """Of torch.compile, where it finds what it needs to compile.
+
+    CUDA graphs spare the host the launching of each kernel, and are for networks whose gradients
+    and outputs nobody keeps from one step to the next.
+    """
+    if device_type == "cuda":
+        if not importlib.import_module("torch.utils._triton").has_triton():
+            return False
+        known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
+        graphs = known and cfg.trainer.accumulate_grad_batches == 1
+        return ("reduce-overhead" if graphs else "default") if _has_cpp_compiler() else False
+    return "default" if device_type == "cpu" and _has_cpp_compiler() else False
+
+
+def _precision(cfg: DictConfig, device_type: str) -> str | None:
+    """The reduced one where the hardware has it: a CPU that emulates it is many times slower."""
+    import torch
+
+    if device_type == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device_type == "cpu":
+        has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        has = False
+    return "bf16-mixed" if has else None
+
+
+def _pipeline(cfg: DictConfig, device_type: str) -> str:
+    in_memory = cfg.data._target_ in IN_MEMORY or cfg.data.get("in_memory")
+    return "device" if device_type == "cuda" and in_memory else "batched"
+
+
+def _device_type(cfg: DictConfig) -> str:
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if cfg.device == "gpu" and not cuda:
+        raise UserError("device=gpu: PyTorch sees no GPU here; give device=cpu or device=auto")
+    if cfg.device == "mps" and not mps:
+        raise UserError("device=mps: PyTorch sees no Apple GPU here; give device=cpu")
+    if cfg.device == AUTO:
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    return {"gpu": "cuda"}.get(cfg.device, str(cfg.device))
+
+
+def _has_cpp_compiler() -> bool:
+    builder = importlib.import_module("torch._inductor.cpp_builder")
+    try:
+        builder.get_cpp_compiler()
+    except Exception:  # an InvalidCxxCompiler, whose place differs between versions
+        return False
+    return True

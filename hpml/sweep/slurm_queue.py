@@ -1,0 +1,127 @@
+"""SLURM's queue: what a sweep may submit to it, how it does, and what it asks."""
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hpml.errors import UserError
+
+log = logging.getLogger("hpml")
+
+POLL_S = 5.0
+# Reasons of squeue's for a job that waits, or does not, as it should.
+ORDINARY = ("None", "Resources", "Priority", "BeginTime", "JobArrayTaskLimit", "Cleaning")
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raises UserError for parameters of hydra-submitit-launcher that a sweep cannot have."""
+    for key in ("nodes", "tasks_per_node"):
+        if parameters[key] != 1:
+            raise UserError(
+                f"hydra.launcher.{key}={parameters[key]}: a job of a sweep is one task, which "
+                "starts the processes of trainer.devices itself"
+            )
+    most_s = 60 * parameters["timeout_min"]
+    for key, least, most in (
+        ("timeout_min", 1, None),
+        ("array_parallelism", 1, None),
+        ("max_num_timeout", 0, None),
+        ("signal_delay_s", 1, most_s - 1),
+    ):
+        value = parameters[key]
+        if value < least or (most is not None and value > most):
+            end = "" if most is None else f" and at most {most}, the job's time"
+            raise UserError(f"hydra.launcher.{key}={value}: must be at least {least}{end}")
+
+
+def submitting(parameters: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[str]]:
+    """A function that submits calls as one array.
+
+    Raises UserError where the extra is missing, and what submitit or sbatch says of them.
+
+    Args:
+        parameters: of hydra-submitit-launcher.
+    """
+    try:
+        import submitit
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+    except ImportError as error:
+        raise UserError("hydra/launcher=slurm: pip install 'hpml[slurm]'") from error
+    general = BaseQueueConf.__dataclass_fields__.keys()
+    of_executor = ("submitit_folder", "max_num_timeout")
+    settings = {
+        key if key in general else f"slurm_{key}": value
+        for key, value in parameters.items()
+        if value is not None and key not in of_executor
+    }
+    try:
+        executor = submitit.AutoExecutor(
+            folder=parameters["submitit_folder"],
+            cluster="slurm",
+            slurm_max_num_timeout=parameters["max_num_timeout"],
+        )
+        executor.update_parameters(**settings)
+    except (RuntimeError, ValueError, NameError) as error:
+        raise UserError(f"hydra/launcher=slurm: {error}") from error
+
+    def submit(calls: Sequence[Any]) -> list[str]:
+        try:
+            with executor.batch():
+                jobs = [executor.submit(call) for call in calls]
+        except submitit.core.utils.FailedJobError as error:  # sbatch said no
+            said = str(error).strip().splitlines()[0]
+            raise UserError(f"hydra.launcher: {said.removeprefix('sbatch: error: ')}") from error
+        return [job.job_id for job in jobs]
+
+    return submit
+
+
+def queued(numbers: Mapping[str, Any], insists: bool = True) -> dict[str, str]:
+    """The state of those jobs that are in SLURM's queue, by their numbers.
+
+    With `insists` SLURM is asked until it answers.
+    """
+    if not numbers:
+        return {}
+    joined = ",".join({number.partition("_")[0] for number in numbers})
+    command = ["squeue", "--noheader", "--array", "--format=%i %T %r", f"--jobs={joined}"]
+    while True:
+        answer = answer_of(command)
+        if answer is not None:
+            states = dict(_state_of(line) for line in answer.splitlines())
+            return {number: states[number] for number in numbers if number in states}
+        if not insists:
+            return {}
+        log.warning(f"warning: squeue does not answer; asked again in {POLL_S:g} s")
+        time.sleep(POLL_S)
+
+
+def _state_of(line: str) -> tuple[str, str]:
+    """Number and state of a line of squeue's; with the reason where that needs somebody's help."""
+    number, state, reason = line.split(maxsplit=2)
+    return number, state.lower() if reason in ORDINARY else f"{state.lower()} ({reason})"
+
+
+def state(number: str) -> str:
+    """What SLURM says of a job that has left the queue."""
+    answer = answer_of(["scontrol", "--oneliner", "show", "job", number]) or ""
+    fields = dict(word.partition("=")[::2] for word in answer.split())
+    return fields.get("JobState", "no longer known").lower()
+
+
+def answer_of(command: Sequence[str]) -> str | None:
+    """What a command of SLURM's prints: nothing about jobs that have left; None where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    return done.stdout
+
+
+def arrays(numbers: Sequence[str] | Mapping[str, Any]) -> str:
+    """The numbers of arrays that some jobs belong to."""
+    return " ".join(dict.fromkeys(number.partition("_")[0] for number in numbers))

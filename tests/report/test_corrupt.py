@@ -1,0 +1,260 @@
+"""Records, event files and folders that are broken: told, and without effect on the good runs."""
+
+import copy
+import csv
+import html.parser
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import make_run
+
+from hpml.report.make import make_report
+
+EVIL = "</td></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&`|[a](javascript:b)"
+GOOD = [f"optimizer={name},seed={seed}" for name in ("sgd", "adam") for seed in (0, 1)]
+ODD: list[Any] = [
+    *(None, True, 0, -1, 1.5, 1e99, 1e308, -1e308, 10**400, float("nan"), float("inf")),
+    *("", "text", EVIL, "\ud800", "\x00\x1b[2J\r\n\u2028\u202e", "x" * 10_000, "0", "-1"),
+    *(
+        [],
+        [None],
+        [EVIL],
+        [[[1]]],
+        {},
+        {EVIL: EVIL},
+        {"": {"a": [{}]}},
+        {"\ud800": 1.0},
+        {"type": 1, "message": []},
+    ),
+]
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page, and what of their attributes could run."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.runs: list[str] = []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.runs += [name for name, _ in attrs if name.startswith("on")]
+        self.runs += [value for _, value in attrs if value and value.startswith("javascript:")]
+
+
+def a_record(folder: Path) -> dict[str, Any]:
+    """A record with something in each of its parts."""
+    make_run(
+        folder,
+        "optimizer=sgd,optimizer.lr=0.1,seed=2",
+        environment={"host": "a", "cpu": "CPU", "cpu_cores": 2, "accelerators": ["G"]},
+        error={"type": "SIGKILL", "message": "killed", "log_end": "the end"},
+        verdict={"kind": "compute-bound", "sentence": "likely"},
+        model={"name": "small", "trainable_parameters": 5},
+        resumed=[{"at": "2026-01-01T00:00:00+00:00", "batches": 5, "lost_s": 1.0, "earlier_s": 2}],
+        startup_s=1.0,
+    )
+    (file,) = folder.rglob("record.json")
+    data: dict[str, Any] = json.loads(file.read_text())
+    return data
+
+
+def key_paths(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where each value of a record stands, groups and leaves."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in items:
+        yield (*before, key)
+        if isinstance(child, dict | list):
+            yield from key_paths(child, (*before, key))
+
+
+def changed(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> bytes:
+    """A record with another value in one place."""
+    data = copy.deepcopy(data)
+    node: Any = data
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return json.dumps(data).encode()
+
+
+def without(data: dict[str, Any], path: tuple[Any, ...]) -> bytes:
+    """A record that lacks one place."""
+    data = copy.deepcopy(data)
+    node: Any = data
+    for key in path[:-1]:
+        node = node[key]
+    del node[path[-1]]
+    return json.dumps(data).encode()
+
+
+def everywhere(data: dict[str, Any], value: Any) -> list[bytes]:
+    return [changed(data, path, value) for path in key_paths(data)]
+
+
+def evil_in_every_string(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: evil_in_every_string(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [evil_in_every_string(value) for value in node]
+    kept = ("completed", "failed", "2026-01-01T00:00:00+00:00")
+    return node + EVIL if isinstance(node, str) and node not in kept else node
+
+
+def flipped(raw: bytes, dice: random.Random) -> bytes:
+    """One to three bits are others."""
+    mutable = bytearray(raw)
+    for _ in range(dice.choice((1, 1, 3))):
+        mutable[dice.randrange(len(mutable))] ^= 1 << dice.randrange(8)
+    return bytes(mutable)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Four good runs."""
+    for name in GOOD:
+        make_run(tmp_path / "sweep", name)
+    return tmp_path / "sweep"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def measured(folder: Path) -> dict[str, dict[str, str]]:
+    """What a report's table says of each of the good runs."""
+    names = ("status", "seed", "started_at", "wall_s", "epochs", "epoch_s", "steady_epoch_s")
+    names += ("samples_per_s", "train/loss", "val/accuracy", "command")
+    found = {Path(row["directory"]).name: row for row in rows(folder)}
+    return {name: {key: found[name][key] for key in names} for name in GOOD}
+
+
+Report = Callable[[list[bytes]], str]
+
+
+@pytest.fixture
+def report(
+    sweep: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Report:
+    """Makes a report over the good runs and records of some contents, and looks at all of it."""
+    monkeypatch.setenv("COLUMNS", "100000")
+    make_report([sweep], tmp_path / "before")
+    before, tags = measured(tmp_path / "before"), set(Page(tmp_path / "before/report.html").tags)
+    tags |= {"details", "summary", "pre", "strong"}  # of what has failed
+
+    def report(contents: list[bytes]) -> str:
+        shutil.rmtree(sweep / "odd", ignore_errors=True)
+        for number, content in enumerate(contents):
+            folder = sweep / "odd" / str(number)
+            folder.mkdir(parents=True)
+            (folder / "record.json").write_bytes(content)
+        capsys.readouterr()
+        count = make_report([sweep], tmp_path / "after")
+        told = capsys.readouterr().out
+        assert count + told.count("left out: ") == len(GOOD) + len(contents)
+        assert measured(tmp_path / "after") == before
+        page = Page(tmp_path / "after" / "report.html")
+        assert set(page.tags) <= tags
+        assert page.tags.count("script") == 1  # ours
+        assert page.runs == []
+        assert "\x1b[2J" not in told + (tmp_path / "after" / "report.html").read_text()
+        return told
+
+    return report
+
+
+def test_a_record_cut_short_anywhere_is_left_out(report: Report, tmp_path: Path) -> None:
+    """Each is told with its path; also what is empty, no JSON, or of another schema."""
+    raw = json.dumps(a_record(tmp_path / "one")).encode()
+    cut = [raw[:end] for end in range(0, len(raw) - 1, len(raw) // 100)]
+    others = [b"\x00" * 100, b"\xff\xfe", b"[]", b"null", b'"a"', b"[" * 100_000, b"1" * 5000]
+    others += [b'{"a":' * 100_000, json.dumps({"schema_version": 2}).encode()]
+    others += everywhere(a_record(tmp_path / "two"), float("nan"))
+    told = report([*cut, *others])
+    assert told.count("left out: ") == len(cut) + len(others)
+    for number in range(len(cut) + len(others)):
+        assert f"odd/{number}/record.json: " in told
+    assert "schema_version 2, not 1" in told
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1e99, 10**400, EVIL, "\ud800\x1b[2J", [], {}])
+def test_a_value_of_another_type_anywhere_breaks_no_report(
+    report: Report, tmp_path: Path, value: Any
+) -> None:
+    """In the place of each key: the run is left out, or shown as it says."""
+    report(everywhere(a_record(tmp_path / "one"), value))
+
+
+def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, tmp_path: Path) -> None:
+    """In all of them at once, and in the keys of what may have any."""
+    data = a_record(tmp_path / "one")
+    evil = [evil_in_every_string(data)]
+    for path in (("config",), ("environment",), ("choices",), ("epochs", 0, "metrics")):
+        evil.append(json.loads(changed(data, path, {EVIL: EVIL if len(path) == 1 else 0.5})))
+    report([json.dumps(record).encode() for record in evil])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="FIFOs are Unix's")
+@pytest.mark.timeout(60)
+def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: Path) -> None:
+    """A folder, dangling and circular links, a FIFO; event files, logs and tables in their way."""
+    for name in ("folder", "dangling", "circle", "fifo"):
+        (sweep / name).mkdir()
+    (sweep / "folder" / "record.json").mkdir()
+    (sweep / "dangling" / "record.json").symlink_to("nowhere")
+    (sweep / "circle" / "record.json").symlink_to("record.json")
+    os.mkfifo(sweep / "fifo" / "record.json")
+    for number, name in enumerate(GOOD):
+        events = sweep / name / f"events.out.tfevents.{number}"
+        contents = (b"", b"\x00" * 7, random.Random(number).randbytes(1000))
+        events.mkdir() if number == 3 else events.write_bytes(contents[number])
+        (sweep / name / ".hydra").symlink_to("nowhere")
+    (sweep / GOOD[0] / "train.log").mkdir()
+    os.mkfifo(sweep / GOOD[1] / "train.log")
+    command = [sys.executable, "-m", "hpml.report", str(sweep), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["completed"] * 4
+    for name in ("folder", "fifo", "dangling", "circle"):
+        assert f"left out: {sweep / name}" in done.stdout.replace("\n", "")
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "report.html", "report.md", "phases.png"])
+def test_a_folder_in_the_place_of_a_report_is_told(sweep: Path, name: str) -> None:
+    """Exit code 2, one line, and no run is touched."""
+    (sweep / name).mkdir()
+    before = {file: file.read_bytes() for file in sweep.rglob("record.json")}
+    done = subprocess.run(
+        [sys.executable, "-m", "hpml.report", str(sweep)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: {sweep / name}: Is a directory; give --output DIR\n"
+    assert {file: file.read_bytes() for file in sweep.rglob("record.json")} == before
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1800)
+def test_random_damage_breaks_no_report(report: Report, tmp_path: Path) -> None:
+    """Bits, values and keys: damaged records with the good runs, alone and all together."""
+    dice, data = random.Random(0), a_record(tmp_path / "one")
+    raw, paths = json.dumps(data).encode(), list(key_paths(data))
+    damaged = [flipped(raw, dice) for _ in range(500)]
+    damaged += [changed(data, dice.choice(paths), dice.choice(ODD)) for _ in range(500)]
+    damaged += [without(data, path) for path in paths]
+    for content in dice.sample(damaged, 100):
+        report([content])
+    report(damaged)

@@ -1,0 +1,207 @@
+"""Real limits and real deaths: one clear line each, an exit code, and nothing finished lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpml.records import RunRecord
+from hpml.resume import points
+
+pytestmark = pytest.mark.stress
+
+JOB = ["data=synthetic", "model=small", "device=cpu", "data.train_samples=1600", "callbacks=none"]
+JOB += ["data.test_samples=200", "data.batch_size=40", "logger=none", "checkpoint.every_s=0.2"]
+Mount = Callable[..., Path]
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Makes a file system in memory, of a size."""
+    if os.geteuid():
+        pytest.skip("only root may mount")
+    mounted = []
+
+    def make(options: str) -> Path:
+        folder = tmp_path / f"mounted-{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        subprocess.run(command, check=True)
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def start(folder: Path, *words: str, limits: str = "") -> subprocess.Popen[str]:
+    """A run, under limits of the shell's."""
+    command = [sys.executable, "-m", "hpml.train", *JOB, *words]
+    return subprocess.Popen(
+        ["bash", "-c", f'{limits} exec "$@"', "bash", *command],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code and what it said of an error."""
+    _, told = process.communicate(timeout=120)
+    assert "Traceback" not in told
+    return process.returncode, told
+
+
+def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not until():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Of the loader; they are asked for while it trains."""
+    return [child for child in psutil.Process(process.pid).children() if child.is_running()]
+
+
+def test_a_full_disk(mount: Mount) -> None:
+    """The run fails with a line; its record says so; on a disk with room it goes on."""
+    folder = mount("size=7m")
+    words = ["trainer.max_epochs=200", "hydra.run.dir=run", "resume=auto", "logger=tensorboard"]
+    full = start(folder, *words)
+    wait(lambda: points(folder / "run"), full)
+    with suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
+        while other.write(b"0" * 4096):
+            pass
+    code, told = ended(full)
+    assert code == 1
+    assert told.startswith("failed: ")
+    assert told.endswith("No space left on device\n")
+    assert RunRecord.read(folder / "run").status == "failed"
+    whole = points(folder / "run")
+    assert whole
+    (folder / "other").unlink()
+    goes_on = start(folder, *words)
+    wait(lambda: set(points(folder / "run")) - set(whole), goes_on)
+    goes_on.send_signal(signal.SIGINT)
+    assert ended(goes_on)[0] == 130
+    assert len(RunRecord.read(folder / "run").resumed) == 1
+
+
+def test_a_directory_that_cannot_be_written(mount: Mount) -> None:
+    """Two kinds of it, each named in the line; exit code 2."""
+    folder = mount("size=1m,ro")
+    for word in (f"output_dir={folder}/out", f"hydra.run.dir={folder}/run"):
+        code, told = ended(start(folder.parent, word))
+        assert code == 2
+        assert told.startswith("error: ")
+        assert str(folder) in told
+        assert told.endswith("Read-only file system\n")
+
+
+def test_two_runs_on_one_directory(tmp_path: Path) -> None:
+    """The second is refused, and the first completes as if nothing had been."""
+    words = ["hydra.run.dir=run", "trainer.max_epochs=6", "resume=auto"]
+    first = start(tmp_path, *words)
+    wait(lambda: points(tmp_path / "run"), first)
+    log = (tmp_path / "run" / "train.log").read_bytes()
+    assert ended(start(tmp_path, *words)) == (
+        2,
+        "error: hydra.run.dir=run: another run is at work there\n",
+    )
+    assert (tmp_path / "run" / "train.log").read_bytes().startswith(log)
+    assert ended(first) == (0, "")
+    assert RunRecord.read(tmp_path / "run").status == "completed"
+
+
+def test_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """As Linux does where memory ends; the run has points to go on from."""
+    run = start(tmp_path, "data.num_workers=2", "trainer.max_epochs=500", "hydra.run.dir=run")
+    wait(lambda: points(tmp_path / "run"), run)
+    workers(run)[0].kill()
+    code, told = ended(run)
+    assert code == 1
+    assert told.startswith("failed: data worker ")
+    assert "was killed (Killed); for want of memory?" in told
+    assert told.count("\n") == 1
+    assert RunRecord.read(tmp_path / "run").status == "failed"
+    assert points(tmp_path / "run")
+
+
+def test_a_worker_that_hangs(tmp_path: Path) -> None:
+    """The run ends after `data.timeout_s`, its workers with it."""
+    words = ["data.num_workers=1", "trainer.max_epochs=500", "data.timeout_s=3"]
+    run = start(tmp_path, *words, "hydra.run.dir=run")
+    wait(lambda: points(tmp_path / "run"), run)
+    for worker in workers(run):
+        worker.suspend()
+    code, told = ended(run)
+    assert (code, told.partition(":")[0]) == (1, "failed")
+    assert "no batch came for data.timeout_s=3: a worker hangs" in told
+    assert points(tmp_path / "run")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+
+
+def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
+    """It waits for no point that cannot come."""
+    run = start(tmp_path, "data.num_workers=1", "trainer.max_epochs=500", "hydra.run.dir=run")
+    wait(lambda: points(tmp_path / "run"), run)
+    for worker in workers(run):
+        worker.suspend()
+    time.sleep(0.5)
+    run.send_signal(signal.SIGTERM)
+    assert ended(run)[0] == 143
+    assert RunRecord.read(tmp_path / "run").status == "interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+
+
+def test_too_little_memory(tmp_path: Path) -> None:
+    """A line with the peak, the batch size and what to give; an address space of 6 GiB."""
+    words = ["data.train_samples=4096", "data.batch_size=4096", "model.width=512"]
+    run = start(tmp_path, *words, "hydra.run.dir=run", limits="ulimit -v 6291456;")
+    code, told = ended(run)
+    assert code == 1
+    assert told.startswith("failed: out of memory on the host; ")
+    assert "MiB in this process at its peak with data.batch_size=4096: give a smaller one" in told
+    record = RunRecord.read(tmp_path / "run")
+    assert record.status == "failed"
+    assert record.cause in told
+
+
+def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    """A line that names the epoch, and what was there before stays."""
+    run = start(tmp_path, "optimizer.lr=1e30", "hydra.run.dir=run")
+    code, told = ended(run)
+    assert code == 1
+    assert told.startswith("failed: train/loss is not finite in epoch 0")
+    assert RunRecord.read(tmp_path / "run").status == "failed"
+
+
+def test_a_run_that_is_killed_outright(tmp_path: Path) -> None:
+    """It can say nothing; the report does, and the same command goes on."""
+    words = ["trainer.max_epochs=8", "hydra.run.dir=run", "resume=auto"]
+    run = start(tmp_path, *words)
+    wait(lambda: points(tmp_path / "run"), run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert RunRecord.read(tmp_path / "run").status == "running"
+    report = [sys.executable, "-m", "hpml.report", "run", "--output", "report"]
+    told = subprocess.run(report, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "running: run" in told.stdout + told.stderr
+    assert ended(start(tmp_path, *words)) == (0, "")
+    record = RunRecord.read(tmp_path / "run")
+    assert (record.status, len(record.resumed), len(record.epochs)) == ("completed", 1, 8)

@@ -1,0 +1,279 @@
+"""A sweep on a cluster of one node: jobs are killed and preempted, and nothing finished is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import one_node_slurm
+import psutil
+import pytest
+import torch
+
+from hpml.records import RecordError, RunRecord
+from hpml.resume import points
+
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not one_node_slurm.is_here(), reason="needs SLURM's programs, and root"),
+]
+JOB = ["data=synthetic", "model=small", "model.width=8", "data.train_samples=1600"]
+JOB += ["data.test_samples=200", "data.batch_size=40", "trainer.max_epochs=4", "device=cpu"]
+JOB += ["callbacks=none", "logger=none", "checkpoint.every_s=0.2"]
+RATES = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
+
+
+@pytest.fixture(autouse=True)
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At work, with no job in its queue."""
+    with one_node_slurm.running(tmp_path_factory.mktemp("slurm")):
+        yield
+        ours = str(tmp_path_factory.getbasetemp())
+        for line in squeue("%i %Z").splitlines():
+            number, _, folder = line.partition(" ")
+            if folder.startswith(ours):
+                subprocess.run(["scancel", number], check=True)
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A program with its output in a file."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=(folder / "output.txt").open("a"),
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
+    rates = ",".join(map(str, RATES))
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=30", "sweep.name=s"]
+    return start(folder, "hpml.train", "-m", *launcher, *JOB, f"optimizer.lr={rates}", *words)
+
+
+def record(folder: Path, rate: float) -> RunRecord | None:
+    try:
+        return RunRecord.read(folder / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}")
+    except RecordError:
+        return None
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return {name: value.numpy().tobytes() for name, value in state.items()}
+
+
+def wait(until: Callable[[], object], process: subprocess.Popen[str], folder: Path) -> None:
+    """Returns when something is so, which has to come while a program is at work."""
+    end = time.monotonic() + 240
+    while not until():
+        assert process.poll() is None, (folder / "output.txt").read_text()
+        assert time.monotonic() < end, (folder / "output.txt").read_text()
+        time.sleep(0.05)
+
+
+def has_points(folder: Path, rate: float) -> bool:
+    return bool(points(folder / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}"))
+
+
+def number_of(folder: Path, rate: float) -> str:
+    """SLURM's number of a job."""
+    known = json.loads((folder / "outputs" / "sweeps" / "s" / ".slurm" / "jobs.json").read_text())
+    return next(number for number, name in known.items() if name == f"optimizer.lr={rate}")
+
+
+def kill_outright(number: str) -> None:
+    """Kills all of a job's processes: nobody is left on its node to write what happened."""
+    array, task = number.split("_")
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            of = process.environ()
+            if (of.get("SLURM_ARRAY_JOB_ID"), of.get("SLURM_ARRAY_TASK_ID")) == (array, task):
+                process.kill()
+
+
+def test_a_sweep_with_a_job_killed_and_one_preempted(tmp_path: Path) -> None:
+    """The others complete; the preempted one goes on exactly; the killed one runs when asked."""
+    process = sweep(tmp_path)
+    wait(lambda: has_points(tmp_path, 0.02), process, tmp_path)
+    kill_outright(number_of(tmp_path, 0.02))
+    wait(lambda: has_points(tmp_path, 0.04), process, tmp_path)
+    subprocess.run(["scancel", "--signal=USR2", number_of(tmp_path, 0.04)], check=True)
+    during = subprocess.run(
+        [sys.executable, "-m", "hpml.report", "outputs/sweeps/s", "--output", "during"],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert during.returncode == 0
+    assert process.wait(timeout=400) == 1
+    output = (tmp_path / "output.txt").read_text()
+    assert output.endswith("failed: 1 job: optimizer.lr=0.02\n")
+    assert "Traceback" not in output
+    found = {rate: record(tmp_path, rate) for rate in RATES}
+    assert {rate: one.status for rate, one in found.items() if one is not None} == {
+        rate: "failed" if rate == 0.02 else "completed" for rate in RATES
+    }
+    killed, preempted = found[0.02], found[0.04]
+    assert killed is not None
+    assert killed.cause.startswith("ended by SLURM, or with its node")
+    assert preempted is not None
+    assert preempted.resumed  # SLURM may send a signal again to the job that it has started anew
+    assert [epoch.epoch for epoch in preempted.epochs] == [0, 1, 2, 3]
+    report = (tmp_path / "outputs" / "sweeps" / "s" / "report.html").read_text()
+    assert all(f"optimizer.lr={rate}" in report for rate in RATES)
+
+    again = sweep(tmp_path)  # the one that was killed, from its last point
+    assert again.wait(timeout=200) == 0
+    goes_on = record(tmp_path, 0.02)
+    assert goes_on is not None
+    assert (goes_on.status, len(goes_on.resumed)) == ("completed", 1)
+    for rate in (0.02, 0.04):
+        whole = start(
+            tmp_path, "hpml.train", *JOB, f"optimizer.lr={rate}", f"hydra.run.dir=whole-{rate}"
+        )
+        assert whole.wait(timeout=100) == 0
+        sweeps = tmp_path / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}"
+        assert weights(sweeps) == weights(tmp_path / f"whole-{rate}")
+
+
+def test_a_launcher_that_ends_leaves_its_jobs_in_the_queue(tmp_path: Path) -> None:
+    """The same command waits for them, and submits none of them again."""
+    process = sweep(tmp_path)
+    wait(lambda: has_points(tmp_path, 0.01), process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    first = (tmp_path / "output.txt").read_text()
+    assert "6 jobs still in the queue: scancel " in first
+    again = sweep(tmp_path)
+    assert again.wait(timeout=400) == 0
+    assert "in the queue already: 6 jobs" in (tmp_path / "output.txt").read_text()
+    assert "SIGKILL" not in (tmp_path / "output.txt").read_text()
+    for rate in RATES:
+        one = record(tmp_path, rate)
+        assert one is not None
+        assert (one.status, one.resumed) == ("completed", [])
+
+
+def test_a_completed_job_that_is_put_back_is_left_alone(tmp_path: Path) -> None:
+    """By hand, or because it was warned in its last moment."""
+    process = sweep(tmp_path, "optimizer.lr=0.01")
+    assert process.wait(timeout=200) == 0
+    file = next((tmp_path / "outputs" / "sweeps" / "s").glob("*/record.json"))
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    known = json.loads((tmp_path / "outputs" / "sweeps" / "s" / ".slurm" / "jobs.json").read_text())
+    (number,) = known
+    subprocess.run(["scontrol", "requeue", number], check=True)
+    end = time.monotonic() + 120
+    while number in squeue():
+        assert time.monotonic() < end
+        time.sleep(1)
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("hydra.launcher.timeout_min=0", "hydra.launcher.timeout_min=0: must be at least 1"),
+        ("hydra.launcher.nodes=2", "hydra.launcher.nodes=2: a job of a sweep is one task"),
+        ("hydra.launcher.partition=nope", "hydra.launcher: invalid partition specified: nope"),
+        ("sweep.parallel=gpus", "sweep.parallel: not with hydra/launcher=slurm"),
+    ],
+)
+def test_what_the_cluster_cannot_do_is_told(tmp_path: Path, word: str, told: str) -> None:
+    """Exit code 2, nothing in the queue."""
+    process = sweep(tmp_path, word)
+    assert process.wait(timeout=60) == 2
+    assert (tmp_path / "output.txt").read_text().splitlines()[-1].startswith(f"error: {told}")
+    assert str(tmp_path) not in squeue("%Z")
+
+
+def test_ranges_are_checked_before_anything_is_submitted(tmp_path: Path) -> None:
+    """One line, exit code 2, an empty queue."""
+    process = sweep(tmp_path, "data.batch_size=40,0")
+    assert process.wait(timeout=60) == 2
+    (line,) = (tmp_path / "output.txt").read_text().splitlines()
+    assert line.startswith("error: data.batch_size=0: ")
+    assert not (tmp_path / "outputs" / "sweeps" / "s").exists()
+
+
+def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
+    """A run of a batch script of one's own: SIGUSR1, a point, back into the queue."""
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt\n"
+        f"srun {sys.executable} -m hpml.train {' '.join(JOB)} hydra.run.dir=run\n"
+    )
+    answer = subprocess.run(
+        ["sbatch", "--parsable", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    number = answer.stdout.strip()
+    end = time.monotonic() + 300
+    while not points(tmp_path / "run"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    subprocess.run(["scancel", "--signal=USR1", number], check=True)
+    while not (tmp_path / "run" / "record.json").exists() or (
+        RunRecord.read(tmp_path / "run").status != "completed"
+    ):
+        assert time.monotonic() < end, (tmp_path / "batch.txt").read_text()
+        time.sleep(0.5)
+    found = RunRecord.read(tmp_path / "run")
+    assert len(found.resumed) == 1
+    assert f"job {number} is back in the queue" in (tmp_path / "batch.txt").read_text()
+
+
+def test_the_example_of_the_lab(tmp_path: Path) -> None:
+    """Warned in the middle, it goes back into the queue from outside its container, and completes.
+
+    The container is a stand-in that runs what it is given here.
+    """
+    container = tmp_path / "bin" / "apptainer"
+    container.parent.mkdir()
+    container.write_text(
+        '#!/bin/bash\nwhile [ "$1" != hpml.sif ]; do shift; done\nshift\n'
+        f'[ "$1" = python ] && shift\nPATH=/usr/bin-without-scontrol exec {sys.executable} "$@"\n'
+    )
+    container.chmod(0o755)
+    example = Path(__file__).parents[2] / "examples" / "slurm" / "lab.sbatch"
+    small = ["data=synthetic", "model=small", "data.train_samples=2048", "lab.parts=[c3,c6]"]
+    small += ["callbacks=none", "+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1"]
+    free = ["--gpus-per-node=0", "--signal=B:USR1@1"]
+    answer = subprocess.run(
+        ["sbatch", "--parsable", *free, example, *small, "trainer.max_epochs=2"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{container.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    number = answer.stdout.strip()
+    output = tmp_path / f"hpml-lab-{number}.txt"
+    end = time.monotonic() + 600
+    labs = tmp_path / "outputs" / "labs" / "lab"
+    while not list(labs.glob("*/*/*/record.json")):
+        assert time.monotonic() < end, output.read_text()
+        time.sleep(0.2)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", number], check=True)
+
+    def completed() -> int:
+        files = labs.glob("*/training/*/record.json")
+        return [RunRecord.read(file).status for file in files].count("completed")
+
+    while completed() < 5 or number in squeue():
+        assert time.monotonic() < end, output.read_text()
+        time.sleep(1)
+    assert "not requeued: scontrol is not here" in output.read_text()
+    assert (labs / "report.html").exists()
+
+
+def squeue(form: str = "%i") -> str:
+    command = ["squeue", "--noheader", f"--format={form}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,413 @@
+"""What SECURITY.md says, run; and what our own sources may not contain."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SOURCES = sorted(path for top in ("hpml", "hydra_plugins") for path in (ROOT / top).rglob("*.py"))
+RUN = [sys.executable, "-m", "hpml.train", *TINY, "model.width=4", "logger=none"]
+
+
+def called(target: str, *arguments: Any, **settings: Any) -> dict[str, Any]:
+    return {"_target_": target, "_args_": list(arguments), **settings}
+
+
+def program(
+    command: list[str], folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A process that finds this repository, in a folder of its own."""
+    paths = [environment.pop("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+# Hydra's policy
+
+
+@pytest.mark.parametrize(
+    ("target", "argument"),
+    [
+        ("os.system", "true"),
+        ("subprocess.run", ["true"]),
+        ("builtins.eval", "1"),
+        ("builtins.exec", "1"),
+        ("importlib.import_module", "json"),
+        ("pickle.load", "file"),
+        ("runpy.run_path", "file"),
+        ("ctypes.CDLL", "file"),
+        ("os.remove", "file"),
+        ("shutil.rmtree", "folder"),
+    ],
+)
+def test_what_hydras_policy_stops(target: str, argument: Any) -> None:
+    """SECURITY.md names it, and Hydra does not call it."""
+    assert f"`{target}`" in SECURITY
+    with pytest.raises(InstantiationException, match="is blocklisted"):
+        instantiate(called(target, argument))
+
+
+@pytest.mark.parametrize("target", ["posix.system", "subprocess.os.system"])
+def test_another_name_is_stopped_too(target: str) -> None:
+    """Hydra looks at what a name leads to."""
+    with pytest.raises(InstantiationException, match=r"'os.system' .*is blocklisted"):
+        instantiate(called(target, "true"))
+
+
+def test_what_hydras_policy_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SECURITY.md names each; here each does something to a file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = called("pathlib.Path", "written")
+    (tmp_path / "theirs.py").write_text("open('imported', 'w').close()\ndef anything(): return 1\n")
+    (tmp_path / "hubconf.py").write_text("open('hub', 'w').close()\ndef anything(): return 1\n")
+    torch.save(Writes(), tmp_path / "any.pt")
+    browser = called("webbrowser.GenericBrowser", [sys.executable, "-c", "open('browser', 'w')"])
+    nodes = {
+        "written": called("pathlib.Path.write_text", path, "text"),
+        "copied": called("shutil.copy", "written", "copied"),
+        "fetched": called("urllib.request.urlretrieve", (tmp_path / "written").as_uri(), "fetched"),
+        "hub": called("torch.hub.load", str(tmp_path), "anything", source="local"),
+        "unpickled": called("torch.load", "any.pt", weights_only=False),
+        "browser": called("webbrowser.GenericBrowser.open", browser, "url"),
+        "imported": called("theirs.anything"),
+    }
+    for name, node in nodes.items():
+        assert not Path(name).exists()
+        instantiate(node)
+        assert Path(name).exists(), name
+        assert name == "imported" or f"`{node['_target_']}`" in SECURITY
+    instantiate(called("pathlib.Path.unlink", path))
+    assert not Path("written").exists()
+    assert "`pathlib.Path.unlink`" in SECURITY
+
+
+class Writes:
+    def __reduce__(self) -> Any:
+        return open, ("unpickled", "w")
+
+
+THEIRS = """# @package _global_
+hydra:
+  job_logging:
+    handlers: {theirs: {class: logging.FileHandler, filename: logged}}
+    root: {handlers: [theirs]}
+  callbacks: {theirs: {_target_: theirs.Theirs}}
+callbacks:
+  theirs: {_target_: os.remove, path: victim}
+"""
+MODULE = """from hydra.experimental.callback import Callback
+open("imported", "w").close()
+class Theirs(Callback): pass
+"""
+
+
+@pytest.mark.stress
+def test_what_a_configuration_folder_does(tmp_path: Path) -> None:
+    """A stranger's `experiment` imports, logs where it likes, and lifts a part of the policy."""
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (tmp_path / "theirs.py").write_text(MODULE)
+    (tmp_path / "victim").touch()
+    command = [*RUN[:3], "--config-dir", "conf", *RUN[3:], "experiment=theirs"]
+    (folder / "theirs.yaml").write_text(THEIRS)
+    assert program(command, tmp_path).returncode == 2
+    assert {"imported", "logged", "victim"} <= {path.name for path in tmp_path.iterdir()}
+    allowed = "  job: {env_set: {HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE: os.remove}}\n"
+    (folder / "theirs.yaml").write_text(THEIRS.replace("hydra:\n", f"hydra:\n{allowed}"))
+    program(command, tmp_path)
+    assert not (tmp_path / "victim").exists()
+    for word in ("hydra.job.env_set", "hydra/job_logging", "hydra.callbacks", "--config-dir"):
+        assert word in SECURITY
+    (folder / "theirs.yaml").write_text("# @package _global_\nhydra: {searchpath: [file://x]}\n")
+    done = program(command, tmp_path)
+    assert done.returncode == 2
+    assert "hydra.searchpath is only supported from the primary config" in done.stdout + done.stderr
+
+
+def test_what_the_environment_lists_cannot_be_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE` lifts the ban on files' removal, not on commands."""
+    monkeypatch.setenv("HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "os.remove:os.system")
+    with pytest.raises(InstantiationException, match="No such file"):
+        instantiate(called("os.remove", "/there/is/none"))
+    with pytest.raises(InstantiationException, match="cannot be authorized"):
+        instantiate(called("os.system", "true"))
+
+
+def test_an_interpolation_reaches_the_record(tmp_path: Path) -> None:
+    """A stranger's `${oc.env:…}` puts what the environment holds into files one may share."""
+    note = "+note=${oc.env:HPML_TOKEN}"
+    done = program([*RUN, "trainer.max_epochs=1", note], tmp_path, HPML_TOKEN="secretwords")
+    assert done.returncode == 0, done.stderr
+    record = next(tmp_path.rglob("record.json"))
+    assert "secretwords" in record.read_text()
+    assert "oc.env" in SECURITY
+
+
+# Our sources
+
+
+def dotted(node: ast.expr) -> str:
+    """`torch.load` of the expression for it; the last name alone where a call is before it."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+FORBIDDEN_MODULES = {
+    *("pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"),
+    *("urllib.request", "http.client", "requests", "httpx", "ftplib", "smtplib", "telnetlib"),
+}
+FORBIDDEN_CALLS = {
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen"),
+    *("subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("torch.hub.load", "torch.hub.load_state_dict_from_url", "yaml.load", "yaml.unsafe_load"),
+}
+
+
+def offences(source: str) -> Iterator[str]:
+    """What a module of ours may not contain."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            if isinstance(node, ast.ImportFrom):
+                names = {f"{node.module}.{name}" for name in names} | {str(node.module)}
+            if found := names & (FORBIDDEN_MODULES | {"torch.load", "numpy.load"}):
+                yield f"imports {sorted(found)[0]}"
+        if isinstance(node, ast.Name | ast.Attribute):
+            name = dotted(node)
+            if name.endswith("load_from_checkpoint") or name in ("pickle", "torch.hub"):
+                yield name
+        if isinstance(node, ast.Call):
+            name = dotted(node.func)
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name in FORBIDDEN_CALLS:
+                yield f"calls {name}"
+            if given.get("shell", "False") != "False":
+                yield "gives a shell"
+            if given.get("allow_pickle", "False") != "False":
+                yield "allows pickles"
+            loads = name == "torch.load" or "ckpt_path" in given
+            if loads and given.get("weights_only") != "True":
+                yield f"{name} without weights_only=True"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=trusted)",
+        "from torch import load",
+        "import pickle",
+        "from pickle import loads",
+        "def f():\n    import cloudpickle as c",
+        "Module.load_from_checkpoint(path)",
+        "load = Module.load_from_checkpoint",
+        "trainer.fit(module, ckpt_path=point)",
+        "eval(text)",
+        "exec(text)",
+        "subprocess.run(text, shell=True)",
+        "subprocess.run(text, shell=wanted)",
+        "os.system(text)",
+        "np.load(path, allow_pickle=True)",
+        "from urllib import request",
+        "import urllib.request",
+        "torch.hub.load('a', 'b')",
+    ],
+)
+def test_an_offence_is_found(source: str) -> None:
+    """The walk over our sources sees it."""
+    assert list(offences(source))
+
+
+def test_our_sources_execute_nothing_that_is_read() -> None:
+    """Checkpoints load with weights_only alone; no pickle, no eval, no shell, no download."""
+    found = {str(path.relative_to(ROOT)): list(offences(path.read_text())) for path in SOURCES}
+    assert {name: what for name, what in found.items() if what} == {}
+    calls = [
+        f"{path.name}: {ast.unparse(node)}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"
+    ]
+    assert len(calls) == 1, calls  # checkpoint_file.read is the one way
+
+
+def test_tensorboard_stays_on_this_machine() -> None:
+    """What we print or document leaves it on localhost, its default."""
+    texts = {path: path.read_text() for path in [*SOURCES, *ROOT.glob("*.md")]}
+    texts |= {path: path.read_text() for path in (ROOT / "conf").rglob("*.yaml")}
+    texts |= {path: path.read_text() for path in (ROOT / "scripts").glob("*.py")}
+    lines = [
+        line
+        for path, text in texts.items()
+        for line in text.splitlines()
+        if path.name != "SECURITY.md" and re.search("tensorboard.*--logdir", line)
+    ]
+    assert len(lines) >= 5
+    assert not [line for line in lines if re.search("--(bind_all|host|port)", line)]
+    assert not [path for path, text in texts.items() if "bind_all" in text and path.suffix != ".md"]
+
+
+# The network
+
+GUARD = """
+import os, socket, sys
+
+def guard(event, arguments):
+    asks = event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+    reaches = event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind")
+    if asks or reaches and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
+        with open(os.environ["NETWORK_LOG"], "a") as log:
+            log.write(f"{event} {arguments}\\n")
+        raise RuntimeError(f"a network call: {event}")
+
+sys.addaudithook(guard)
+"""
+IMPORTS_ALL = """
+import importlib, pkgutil, hpml, hydra_plugins
+for package in (hpml, hydra_plugins):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+CONNECTS = """
+import urllib.request
+try:
+    urllib.request.urlopen("http://127.0.0.1:9")
+except Exception:
+    pass
+"""
+
+
+def guarded(arguments: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], str]:
+    """A process without a network, and what it has tried on one, also where it let no one know."""
+    (folder / "guard").mkdir()
+    (folder / "guard" / "sitecustomize.py").write_text(GUARD)
+    log = folder / "network.log"
+    paths = {"PYTHONPATH": str(folder / "guard"), "NETWORK_LOG": str(log)}
+    done = program([sys.executable, *arguments], folder, **paths)
+    return done, log.read_text() if log.exists() else ""
+
+
+def test_a_network_call_is_found(tmp_path: Path) -> None:
+    """Also one whose failure is swallowed."""
+    done, tried = guarded(["-c", CONNECTS], tmp_path)
+    assert done.returncode == 0
+    assert "127.0.0.1" in tried
+
+
+def test_no_import_calls_the_network(tmp_path: Path) -> None:
+    """Of no module of ours, nor of what they import."""
+    done, tried = guarded(["-c", IMPORTS_ALL], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= len(SOURCES) - 1  # hpml itself is imported before
+    assert tried == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "hpml.train", "--help"],
+        [*RUN[1:], "logger=tensorboard", "callbacks=default", "trainer.max_steps=1"],
+    ],
+    ids=["help", "one step"],
+)
+def test_no_run_calls_the_network(tmp_path: Path, arguments: list[str]) -> None:
+    """Help, and a run on generated images with TensorBoard's curves."""
+    done, tried = guarded(arguments, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert tried == ""
+
+
+# The dependencies
+
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+DIRECT = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+OPTIONAL = [Requirement(line) for lines in EXTRAS.values() for line in lines]
+BUILD = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
+# what `pip install -e ".[dev]" -c constraints.txt` installs
+INSTALLED = [
+    *DIRECT,
+    *BUILD,
+    *(Requirement(line) for name in ("dev", "slurm") for line in EXTRAS[name]),
+]
+NAMED = {requirement.name: requirement for requirement in [*DIRECT, *OPTIONAL, *BUILD]}
+
+
+def others(requirements: list[Requirement]) -> list[Requirement]:
+    return [one for one in requirements if one.name != "hpml"]
+
+
+def floor(requirement: Requirement) -> Version | None:
+    floors = [one.version for one in requirement.specifier if one.operator in (">=", "==", "~=")]
+    return max(map(Version, floors), default=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "admitted"),
+    [
+        ("lightning", ["2.5.0", "2.6.2", "2.6.3", "2.6.5"], ["2.6.6"]),
+        ("hydra-core", ["1.3.2", "1.3.7", "1.4.0"], ["1.3.8"]),
+        ("torch", ["2.5.1", "2.10.0"], ["2.11.0"]),
+    ],
+)
+def test_known_holes_are_not_admitted(name: str, refused: list[str], admitted: list[str]) -> None:
+    """Malware, code execution by a checkpoint, configurations without a policy."""
+    specifier = NAMED[name].specifier
+    assert [version for version in refused if version in specifier] == []
+    assert all(version in specifier for version in admitted)
+    assert f"{name} {floor(NAMED[name])}" in SECURITY
+
+
+def test_old_pythons_are_not_admitted() -> None:
+    """Which get no fixes any more."""
+    specifier = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert "3.10.19" not in specifier
+    assert "3.11.0" in specifier
+
+
+@pytest.mark.parametrize("name", [one.name for one in others([*DIRECT, *OPTIONAL, *BUILD])])
+def test_each_dependency_has_a_floor(name: str) -> None:
+    """Of those who may be named, none may be of any age."""
+    assert floor(NAMED[name]) is not None
+
+
+@pytest.mark.parametrize("name", [one.name for one in others(INSTALLED)])
+def test_what_is_pinned_and_installed_is_admitted(name: str) -> None:
+    """constraints.txt names a version of it, and that and the installed one are at its floor.
+
+    What builds the package, pip installs elsewhere.
+    """
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pinned = [floor(pin) for pin in pins if canonical(pin.name) == canonical(name)]
+    assert len(pinned) == 1
+    assert pinned[0] in NAMED[name].specifier
+    if NAMED[name] not in BUILD:
+        assert metadata.version(name) in NAMED[name].specifier
+
+
+def canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()

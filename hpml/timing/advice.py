@@ -111,9 +111,11 @@ def _for_compute(setting: Setting) -> list[str]:
 
 def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None, of: str) -> str:
     name, share = largest_other or ("loop", 1.0)
+    larger = f"try larger {'data.batch_size' if setting.data_keys else 'batches'}"
     if name == "loop":
-        key = "data.batch_size" if setting.data_keys else "batches"
-        return f"The steps are short for Lightning's own loop: try larger {key}"
+        return f"The steps are short for Lightning's own loop: {larger}"
+    if name == "lightning_broadcast":
+        return f"{share:.0%} of {of} is Lightning asking all ranks once a step: {larger}"
     if name == "logging":
         key = "trainer.log_every_n_steps" if setting.keys else "log_every_n_steps"
         return f"{share:.0%} of {of} is logging: raise {key}, or log fewer metrics"

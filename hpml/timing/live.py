@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from hpml.timing.actions import DATA_START, LOGGING, LOOP, RANKS
+from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.verdict import Share, ShareMeter, by_cause
 
@@ -112,7 +112,7 @@ class LiveShares:
         Lightning's loop asks after each batch whether all go on.
         """
         waited_ns = self._phases.get("train", 0)
-        waited_ns += self._others.get(LOOP, 0) + self._others.get(LOGGING, 0)
+        waited_ns += sum(self._others.get(key, 0) for key in (BROADCAST, LOOP, LOGGING))
         return self._part(waited_ns, sum(self._phases.values())) if self._phases else 1.0
 
     @staticmethod

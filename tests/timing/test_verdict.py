@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import Setting
+from hpml.timing.live import LiveShares
 from hpml.timing.verdict import (
     CAUSES,
     Share,
@@ -100,6 +102,12 @@ def test_one_piece_alone_decides_nothing() -> None:
         ),
         ("overhead", Setting(data_keys=True), ("loop", 0.9), "data.batch_size"),
         ("overhead", Setting(), ("logging", 0.9), "90% of `other` is logging: raise log"),
+        (
+            "overhead",
+            Setting(),
+            ("lightning_broadcast", 0.9),
+            "asking all ranks once a step: try l",
+        ),
         (
             "overhead",
             Setting(),
@@ -209,3 +217,13 @@ def test_students_quantile() -> None:
     table = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 29: 2.045, 1000: 1.962}
     for df, quantile in table.items():
         assert _students_quantile(df) == pytest.approx(quantile, rel=0.01)
+
+
+@pytest.mark.parametrize("where", ["train/rest", RANKS, BROADCAST, LOOP, LOGGING])
+def test_wherever_ranks_meet_counts_as_waiting(where: str) -> None:
+    """The verdict of several ranks is of the one that waits least."""
+    live = LiveShares(None)
+    for times in ({}, {where: 3, "data/next": 1}):
+        live.step_ended(4)
+        live.look(times, None)
+    assert live.most_waited_share == 0.75

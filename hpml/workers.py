@@ -159,8 +159,8 @@ def measure_subject(subject: Subject, seconds: float) -> Measured:
 
     Raises UserError for data of which an epoch is a single batch.
     """
+    from hpml.diagnosis.change import Change
     from hpml.diagnosis.diagnosis import STEPS_TOLD
-    from hpml.diagnosis.subject import Change
     from hpml.worker_search import Measured
 
     ahead = subject.batches_ahead()

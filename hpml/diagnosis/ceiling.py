@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hpml.diagnosis.subject import Change, Subject
+from hpml.diagnosis.change import Change
+from hpml.diagnosis.subject import Subject
 
 COUNTED_STEPS = 2
 # Long enough for the clock, short beside a training step.

@@ -3,9 +3,8 @@
 import copy
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,20 +12,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Checkpoint,
-    EarlyStopping,
-    LearningRateFinder,
-    ModelSummary,
-    ProgressBar,
-    Timer,
-)
-from lightning.pytorch.callbacks.batch_size_finder import BatchSizeFinder
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import (
     AdvancedProfiler,
-    PassThroughProfiler,
     Profiler,
     PyTorchProfiler,
     SimpleProfiler,
@@ -34,14 +21,8 @@ from lightning.pytorch.profilers import (
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
-from hpml.diagnosis.copies import (
-    alter,
-    as_in_the_base,
-    copied,
-    has_compiled,
-    left_as_it_was,
-    nothing,
-)
+from hpml.diagnosis.change import STEP_HOOKS, TRANSFER_HOOKS, Change, altered
+from hpml.diagnosis.copies import alter, copied, left_as_it_was, nothing
 from hpml.diagnosis.loaders import (
     bytes_in,
     data_loaders,
@@ -52,59 +33,14 @@ from hpml.diagnosis.loaders import (
     with_workers_of_its_own,
 )
 from hpml.diagnosis.pace import Pace, PacedLoader, loading_pace
-from hpml.diagnosis.stand_ins import (
-    LOGGED,
-    WEIGHT,
-    Logged,
-    Prepared,
-    batch_as_it_is,
-    fetching_step,
-    keeping_step,
-    manual_step,
-    tiny_step,
-)
+from hpml.diagnosis.stand_ins import Logged, Prepared, keeping_step
+from hpml.diagnosis.trial_trainer import callbacks_by_name, left_out, trial_trainer
 from hpml.errors import UserError
 
-TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-# The module's hooks in each step, and what would take gradients and optimizer somewhere else.
-STEP_HOOKS = (
-    *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
-    *("on_before_zero_grad", "on_before_optimizer_step"),
-)
-OF_THE_STEP = (
-    *("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping"),
-)
-# Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
-NOT_IN_A_TRIAL = (
-    *(Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder),
-    *(EarlyStopping, Timer),
-)
-# The loggers that can write elsewhere; what others log goes to a server.
-LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILED_STEPS = 6
-NEVER = 10**9  # steps
 KEPT_BATCHES = 64
 KEPT_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a trial takes out of the job.
-
-    Attributes:
-        loading: the batches come from memory.
-        transfer: and as the training step gets them, without the hooks of the transfer.
-        compute: the training step has one parameter and no input.
-        hooks: no callbacks, no loggers, no hooks of the module within a step.
-        without: the callback of this name; `logging` for the loggers.
-    """
-
-    loading: bool = False
-    transfer: bool = False
-    compute: bool = False
-    hooks: bool = False
-    without: str | None = None
 
 
 class Subject:
@@ -126,7 +62,7 @@ class Subject:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
-        self.notes = _left_out(trainer, module)
+        self.notes = left_out(trainer, module)
         if hasattr(data, "__next__"):
             raise UserError("the data is an iterator, which gives its batches once; give a loader")
         with left_as_it_was(data):
@@ -135,7 +71,7 @@ class Subject:
             self._data: Any = data
             if isinstance(data, L.LightningDataModule):
                 self._data = copy.copy(data)
-            self.callbacks = self._callbacks(module)
+            self.callbacks = callbacks_by_name(trainer, module, self._module)
         self._weights = {
             name: value.detach().clone()
             for name, value in self._module.state_dict(keep_vars=True).items()
@@ -180,7 +116,7 @@ class Subject:
     def batches_ahead(self) -> int:
         """How many batches the loader's workers keep ready."""
         with self._trial(0) as folder:
-            loader = self._own_loader(self._trainer(Change(), {}, folder), self._module, self._data)
+            loader = self._own_loader(self._bare_trainer(folder), self._module, self._data)
         return sum(one.num_workers * (one.prefetch_factor or 0) for one in data_loaders(loader))
 
     @property
@@ -204,7 +140,7 @@ class Subject:
         """The loader alone."""
         with self._trial(seed) as folder:
             module, data = self._module, self._data
-            trainer = self._trainer(Change(), {}, folder)
+            trainer = self._bare_trainer(folder)
             loader = self._own_loader(trainer, module, data)
             ahead = sum(o.num_workers * (o.prefetch_factor or 0) for o in data_loaders(loader))
             try:
@@ -235,7 +171,7 @@ class Subject:
         """Keeps batches for the trials that do without loading or transfer."""
         self._raw, self._moved = [], []
         with self._trial(seed) as folder:
-            trainer = self._trainer(Change(), {}, folder)
+            trainer = self._bare_trainer(folder)
             loader = self._own_loader(trainer, self._module, self._data)
             paced = PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps)
             room = KEPT_BYTES
@@ -259,7 +195,9 @@ class Subject:
         profiler: Profiler | None = None,
     ) -> Pace:
         """One trial; `keeping` the batches that reach the training step."""
-        module, data = self._altered(change), self._data
+        self._forget_training()
+        module = altered(self._module, change, self.takes_iterator, self._logged)
+        data = self._data
         made: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
@@ -282,9 +220,7 @@ class Subject:
 
         if keeping:
             alter(module, training_step=keeping_step(self._moved, type(module).training_step))
-        if change.transfer:
-            alter(module, **dict.fromkeys(TRANSFER_HOOKS, batch_as_it_is))
-        trainer: Any = self._trainer(change, self.callbacks, folder)
+        trainer: Any = self._trainer(change, folder)
         if profiler is not None:
             trainer.profiler = profiler
         if isinstance(data, L.LightningDataModule):
@@ -362,102 +298,26 @@ class Subject:
         alter(data, prepare_data=nothing, setup=nothing, teardown=nothing)
         return data
 
-    def _altered(self, change: Change) -> Any:
-        """The module without what a trial does without: a copy that shares all of its parts."""
-        with torch.no_grad():  # what one trial has learnt, and lost, is not the next one's
+    def _forget_training(self) -> None:
+        """What one trial has learnt, and lost, is not the next one's."""
+        with torch.no_grad():
             for name, value in self._module.state_dict(keep_vars=True).items():
                 if isinstance(value, torch.Tensor) and name in self._weights:
                     value.copy_(self._weights[name])
-        module = copy.copy(self._module)
-        module.__dict__ = {
-            key: dict(value) if key in ("_parameters", "_buffers", "_modules") else value
-            for key, value in vars(self._module).items()
-        }
-        own = type(module).configure_callbacks
-        alter(module, configure_callbacks=lambda module: _tried(own(module), change.hooks))
-        if change.hooks:
-            alter(module, **as_in_the_base(module, STEP_HOOKS))
-            alter(module, lr_scheduler_step=nothing)
-        if change.compute:
-            manual, fetches = not module.automatic_optimization, self.takes_iterator
-            module.register_parameter(WEIGHT, torch.nn.Parameter(torch.zeros(())))
-            vars(module)[LOGGED] = dict(self._logged)
-            alter(
-                module,
-                **as_in_the_base(module, OF_THE_STEP),
-                training_step=fetching_step if fetches else manual_step if manual else tiny_step,
-            )
-        return module
 
-    def _trainer(
-        self, change: Change, callbacks: Mapping[str, L.Callback], folder: Path
-    ) -> L.Trainer:
-        """One like the user's, on the same device, for a single short epoch."""
-        theirs: Any = self.trainer
-        if change.hooks:
-            callbacks = {}
-        kept = [
-            copied(callback, {id(theirs): theirs})
-            for name, callback in callbacks.items()
-            if name != change.without
+    def _trainer(self, change: Change, folder: Path) -> L.Trainer:
+        callbacks = [
+            copied(callback, {id(self.trainer): self.trainer})
+            for name, callback in self.callbacks.items()
+            if not change.hooks and name != change.without
         ]
-        silent = change.hooks or change.without == "logging"
-        kept.append(Prepared(change.compute, self._logged))
-        device = self.device
-        unsized = self.epoch_steps is None
-        return L.Trainer(
-            accelerator=device.type if device.type != "cuda" else "gpu",
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            plugins=[copy.deepcopy(theirs.precision_plugin)],
-            max_epochs=1,
-            min_steps=NEVER,  # else a callback may stop it
-            # schedulers ask how many steps there will be
-            max_steps=max(theirs.max_steps, NEVER) if unsized and theirs.max_steps > 0 else -1,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            log_every_n_steps=NEVER if silent else theirs.log_every_n_steps,
-            accumulate_grad_batches=theirs.accumulate_grad_batches,
-            gradient_clip_val=theirs.gradient_clip_val,
-            gradient_clip_algorithm=theirs.gradient_clip_algorithm,
-            detect_anomaly=theirs._detect_anomaly,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in kept),
-            default_root_dir=folder,
-            callbacks=kept,
-            logger=self._loggers(folder, silent),
-        )
+        callbacks.append(Prepared(change.compute, self._logged))
+        is_sized = self.epoch_steps is not None
+        return trial_trainer(self.trainer, change, callbacks, folder, is_sized)
 
-    def _callbacks(self, module: L.LightningModule) -> dict[str, L.Callback]:
-        """Copies of the user's callbacks, by name; those of a trial's own are left out."""
-        found: dict[str, L.Callback] = {}
-        every: list[Any] = [*self.trainer.callbacks]  # type: ignore[attr-defined]
-        for callback in every:
-            ours = type(callback).__module__.startswith("hpml.callbacks.")
-            drawn = ours and isinstance(callback, ProgressBar)
-            if isinstance(callback, NOT_IN_A_TRIAL) or (ours and not drawn):
-                continue
-            name = type(callback).__name__
-            if name in found:
-                name = f"{name} ({sum(other.startswith(name) for other in found) + 1})"
-            found[name] = copied(callback, {id(self.trainer): None, id(module): self._module})
-        return found
-
-    def _loggers(self, folder: Path, silent: bool) -> list[Any]:
-        """As many as the user's, for modules and callbacks that ask for theirs."""
-        loggers: list[Any] = []
-        for logger in self.trainer.loggers:
-            if silent:
-                loggers.append(DummyLogger())
-            elif type(logger) in LOCAL_LOGGERS:
-                loggers.append(type(logger)(folder / f"logger-{len(loggers)}"))  # type: ignore[call-arg]
-            else:
-                loggers.append(DummyLogger())
-                note = f"nothing was sent to {type(logger).__name__}: its cost is left out"
-                if note not in self.notes:
-                    self.notes.append(note)
-        return loggers
+    def _bare_trainer(self, folder: Path) -> L.Trainer:
+        """For a loader that asks for it."""
+        return trial_trainer(self.trainer, Change(), [], folder, self.epoch_steps is not None)
 
     def _giving(self, batch: Any) -> Callable[[], Any]:
         return (lambda: copy.deepcopy(batch)) if self._changes_batches else (lambda: batch)
@@ -476,21 +336,3 @@ class Subject:
             np.random.seed(seed)
             torch.manual_seed(seed)
             yield Path(folder)
-
-
-def _left_out(trainer: Any, module: L.LightningModule) -> list[str]:
-    """What the trials do without from the beginning."""
-    notes = []
-    ours = type(trainer.profiler).__module__.startswith("hpml.")
-    if not (ours or isinstance(trainer.profiler, PassThroughProfiler)):
-        name = type(trainer.profiler).__name__
-        notes.append(f"the trials run without {name}: its cost is left out")
-    if has_compiled(module):
-        notes.append("what is compiled is compiled anew, in torch's default mode")
-    return notes
-
-
-def _tried(callbacks: Any, none: bool) -> list[L.Callback]:
-    """Those of the module's own callbacks that a trial has."""
-    every = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    return [one for one in every if not (none or isinstance(one, NOT_IN_A_TRIAL))]

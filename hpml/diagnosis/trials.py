@@ -11,9 +11,10 @@ import lightning as L
 
 from hpml.callbacks.trainer_facts import setting_of
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
+from hpml.diagnosis.change import Change
 from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis
 from hpml.diagnosis.pace import Pace
-from hpml.diagnosis.subject import Change, Subject
+from hpml.diagnosis.subject import Subject
 from hpml.timing.advice import Setting
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.units import counted, duration_in_words

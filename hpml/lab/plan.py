@@ -88,8 +88,8 @@ def pilot(config: dict[str, Any]) -> Pilot:
     """
     begun = time.perf_counter()
     from hpml import environment
+    from hpml.diagnosis.change import Change
     from hpml.diagnosis.configured import subject_of
-    from hpml.diagnosis.subject import Change
 
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)

@@ -32,10 +32,11 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from hpml.diagnosis import ceiling, trials
+from hpml.diagnosis.change import Change
 from hpml.diagnosis.copies import alter
 from hpml.diagnosis.diagnosis import Diagnosis
 from hpml.diagnosis.pace import Pace
-from hpml.diagnosis.subject import Change, Subject
+from hpml.diagnosis.subject import Subject
 from hpml.diagnosis.trials import Trials
 from hpml.errors import UserError
 

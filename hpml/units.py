@@ -1,12 +1,19 @@
 """Counts, durations and sizes, as one says them."""
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 
 def counted(count: int, noun: str) -> str:
     """`1 run`, `1,000 runs`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def range_in_words(counts: Sequence[int]) -> str:
+    """`8 to 9`; one number where they are all the same, a dash where there is none."""
+    ends = sorted({min(counts), max(counts)}) if counts else []
+    return " to ".join(f"{count:,}" for count in ends) or "–"
 
 
 def duration_in_words(seconds: float) -> str:

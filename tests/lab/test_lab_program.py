@@ -132,9 +132,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab.environment, "probe_devices", dict)
     monkeypatch.setattr(lab.environment, "warning_of_others", lambda: None)
-    for module in ("sections", "machine"):
+    for module in ("figures", "machine"):
         monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
-    monkeypatch.setattr("hpml.lab.sections.draw_workers", lambda *arguments: {})
+    monkeypatch.setattr("hpml.lab.figures.draw_workers", lambda *arguments: {})
     return made
 
 

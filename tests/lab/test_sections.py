@@ -59,9 +59,9 @@ FACTS: dict[str, Any] = {
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of a report's time."""
     picture = {"name": "p", "caption": "", "svg": ""}
-    for module in ("sections", "machine"):
+    for module in ("figures", "machine"):
         monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
-    monkeypatch.setattr("hpml.lab.sections.draw_workers", lambda *arguments: picture)
+    monkeypatch.setattr("hpml.lab.figures.draw_workers", lambda *arguments: picture)
 
 
 def trained(
@@ -261,7 +261,7 @@ def test_two_machines_are_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     of_gpu = {"accelerators": ["NVIDIA H100"], "cpu_cores": 16}
     complete(tmp_path / "lab", "gpu-node", "cuda", environment=of_gpu)
     drawn: list[str] = []
-    for module in ("sections", "machine"):
+    for module in ("figures", "machine"):
         monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
     sections = sections_of(tmp_path / "lab")
     names = ["AMD EPYC, 2 cores", "AMD EPYC, 16 cores, NVIDIA H100"]
@@ -289,7 +289,7 @@ def test_machines_of_one_device_are_never_pooled(
 ) -> None:
     """A picture would show them as repeats of each other."""
     drawn: list[str] = []
-    for module in ("sections", "machine"):
+    for module in ("figures", "machine"):
         monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
     for name in ("a", "b"):
         state_of(tmp_path / "lab" / name, environment={"cpu": name})

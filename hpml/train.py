@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import hpml
 from hpml import command_line, environment, faults, resume
+from hpml.announcements import announce, conclude, from_here, say_what_is_left
 from hpml.build import (
     build_data,
     build_epoch_timer,
@@ -27,10 +27,9 @@ from hpml.build import (
     name_of,
     quiet_lightning,
     settings,
-    sizes_of,
 )
 from hpml.cli import run_hydra
-from hpml.config import check, first_line, has_curves, resolve, without_effect
+from hpml.config import check, first_line, resolve, without_effect
 from hpml.device import on_device
 from hpml.errors import RunFailedError, UserError
 from hpml.evaluate import evaluate
@@ -41,6 +40,8 @@ from hpml.records import FILE_NAME, RecordError, RunRecord, now
 
 if TYPE_CHECKING:
     import lightning as L
+
+    from hpml.callbacks import RunRecorder
 
 log = logging.getLogger("hpml")
 
@@ -57,11 +58,11 @@ def job(cfg: DictConfig) -> float | None:
     """
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
-    log.info(f"hpml {hpml.__version__} in {_from_here(Path(cfg.run_dir))}")
+    log.info(f"hpml {hpml.__version__} in {from_here(Path(cfg.run_dir))}")
     try:
         record = train(cfg)
     except Interrupted:
-        _say_what_is_left(Path(cfg.run_dir))
+        say_what_is_left(Path(cfg.run_dir))
         raise
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
     if record.epochs and cfg.monitor not in logged:
@@ -96,16 +97,16 @@ def train(cfg: DictConfig) -> RunRecord:
         complete = _completed(directory)
         goes_on = resume.wanted(cfg.resume) == resume.AUTO and cfg.evaluate is None
         if complete is not None and goes_on and _is_the_same(complete, record):
-            log.info(f"complete already: {_from_here(directory)}; resume=never trains it again")
+            log.info(f"complete already: {from_here(directory)}; resume=never trains it again")
             return complete
         if complete is not None:
             over = "" if cfg.evaluate is not None else ", or resume=never to train over it"
             raise UserError(
-                f"{_from_here(directory)}: holds a completed run: give another hydra.run.dir{over}"
+                f"{from_here(directory)}: holds a completed run: give another hydra.run.dir{over}"
             )
         if cfg.resume is None and not goes_on and resume.points(directory):
             raise UserError(
-                f"{_from_here(directory)}: holds an unfinished run: resume=auto goes on with it, "
+                f"{from_here(directory)}: holds an unfinished run: resume=auto goes on with it, "
                 "resume=never begins at the start, in its place"
             )
     with _outcome(record, directory):
@@ -174,11 +175,9 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     with signals_held(), uncollected():
         import lightning as L
         import torch
-        from tqdm.contrib.logging import logging_redirect_tqdm
 
         from hpml.callbacks import DataLoadTimer, HParams, ResumePoints, RunRecorder, TrainTimer
         from hpml.data import ImageDataModule
-        from hpml.data.watchdog import ended_if_hung
         from hpml.model import describe
         from hpml.module import ImageClassifier
 
@@ -201,42 +200,75 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(settings(cfg))]
     facts = {resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(cfg)), default=str))}
     facts |= {"code": record.code_fingerprint, "torch": str(torch.__version__)}
-    rank = environment.rank()
-    point, state = resume.choose(directory, cfg.resume, facts, rank) or (None, None)
+    found = resume.choose(directory, cfg.resume, facts, environment.rank())
     goes_on = resume.wanted(cfg.resume) != resume.NEVER
     every_s = cfg.checkpoint.every_s
-    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, point, state)
-    trainer = build_trainer(
-        cfg,
-        [*timers, *checkpoints(cfg, directory), points],
-        state["logging_step"] if state is not None else None,
-    )
-    if point is not None and state is not None:
-        if len(state["ranks"]) != trainer.world_size:
-            raise UserError(
-                f"{point}: was made by {len(state['ranks'])} processes, this run has "
-                f"{trainer.world_size}: it cannot go on exactly; give resume=never"
-            )
-        if isinstance(data, ImageDataModule):
-            data.begin_at(*state["begins_at"])
-        own = point.is_relative_to(directory.resolve())
-        _goes_on(record, point, state, last_sign_s if own else None)
+    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, found)
+    logged_to = found[1]["logging_step"] if found else None
+    trainer = build_trainer(cfg, [*timers, *checkpoints(cfg, directory), points], logged_to)
+    if found:
+        own = found[0].is_relative_to(directory.resolve())
+        _go_on(trainer, data, record, *found, last_sign_s if own else None)
     if cfg.resume == resume.AUTO and points not in trainer.callbacks:  # type: ignore[attr-defined]
         log.warning("warning: resume=auto: trainer.enable_checkpointing=false leaves no points")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)
-        _announce(cfg, record, data, module)
+        announce(cfg, record, data, module)
     raise_if_arrived()
+    _call_fit(trainer, module, data, found[0] if found else None, recorder)
+    if trainer.is_global_zero:
+        conclude(cfg, directory)
+
+
+def _go_on(
+    trainer: L.Trainer,
+    data: L.LightningDataModule,
+    record: RunRecord,
+    point: Path,
+    state: dict[str, Any],
+    last_sign_s: float | None,
+) -> None:
+    """Has the data begin where a point was made; says so, and keeps it in the record."""
+    from hpml.data import ImageDataModule
+
+    if len(state["ranks"]) != trainer.world_size:
+        raise UserError(
+            f"{point}: was made by {len(state['ranks'])} processes, this run has "
+            f"{trainer.world_size}: it cannot go on exactly; give resume=never"
+        )
+    if isinstance(data, ImageDataModule):
+        data.begin_at(*state["begins_at"])
+    earlier = state["record"]
+    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - earlier["saved_at"])
+    record.resumed = [{"at": now(), "batches": state["batches"], "lost_s": lost_s}]
+    lost = "" if lost_s is None else f"; {lost_s:.0f} s of work after it are lost"
+    if environment.rank() == 0:
+        log.info(f"going on after {state['batches']:,} batches, from {from_here(point)}{lost}")
+
+
+def _call_fit(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: L.LightningDataModule,
+    point: Path | None,
+    recorder: RunRecorder,
+) -> None:
+    import torch
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from hpml.data import ImageDataModule
+    from hpml.data.watchdog import ended_if_hung
+
+    hung_s = data.timeout_s if isinstance(data, ImageDataModule) else None
     recorder.fit_called()
     try:
-        hung_s = data.timeout_s if isinstance(data, ImageDataModule) else None
         # the bar steps aside for each line
         with logging_redirect_tqdm(), ended_if_hung(hung_s):
             trainer.fit(module, datamodule=data, ckpt_path=point, weights_only=True)
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
-        if not timer.begun and is_about_values(error):
+        if not recorder.timer.begun and is_about_values(error):
             raise UserError(f"trainer: {first_line(error)}") from error
         raise
     finally:
@@ -244,20 +276,6 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # left to the interpreter's exit, gloo's threads now and then abort the process
         torch.distributed.destroy_process_group()
-    if trainer.is_global_zero:
-        _conclude(cfg, directory)
-
-
-def _goes_on(
-    record: RunRecord, point: Path, state: dict[str, Any], last_sign_s: float | None
-) -> None:
-    """Says, and keeps in the record, from where a run goes on."""
-    earlier = state["record"]
-    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - earlier["saved_at"])
-    record.resumed = [{"at": now(), "batches": state["batches"], "lost_s": lost_s}]
-    lost = "" if lost_s is None else f"; {lost_s:.0f} s of work after it are lost"
-    if environment.rank() == 0:
-        log.info(f"going on after {state['batches']:,} batches, from {_from_here(point)}{lost}")
 
 
 def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | None:
@@ -272,58 +290,6 @@ def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | No
         return flops_per_sample(module.network, data.image_shape)
     except Exception:  # a network of their own that cannot be copied, or not be run without data
         return None
-
-
-def _announce(
-    cfg: DictConfig, record: RunRecord, data: L.LightningDataModule, module: L.LightningModule
-) -> None:
-    from hpml.module import ImageClassifier
-
-    machine, model = record.environment, record.model or {}
-    parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
-    sizes = [f"{size:,} {name}" for name, size in sizes_of(data).items()]
-    parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
-    if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
-        parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
-    if record.chosen:
-        parts.append(f"auto: {', '.join(f'{k}={_typed(v)}' for k, v in record.chosen.items())}")
-    used = machine["accelerators"] if machine["device"] != "cpu" else None
-    parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
-    for part in parts:
-        log.info(part)
-    processes = cfg.trainer.devices
-    if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
-        log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
-
-
-def _conclude(cfg: DictConfig, directory: Path) -> None:
-    shown = _from_here(directory)
-    log.info(f"record: {shown / FILE_NAME}")
-    for trace in sorted(directory.rglob("*.pt.trace.json")):
-        log.info(f"trace: {_from_here(trace)}")
-    if has_curves(cfg):
-        log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
-
-
-def _say_what_is_left(directory: Path) -> None:
-    paths = {
-        "record": directory / FILE_NAME,
-        "checkpoint": directory / "checkpoints" / "last.ckpt",
-    }
-    left = [f"{name} {_from_here(path)}" for name, path in paths.items() if path.exists()]
-    if resume.points(directory):
-        left.append(f"resume={_from_here(directory / resume.FOLDER)} goes on")
-    if environment.rank() == 0:
-        log.error(f"interrupted: {'; '.join(left)}")
-
-
-def _typed(value: Any) -> str:
-    return {None: "null", False: "false"}.get(value, value)
-
-
-def _from_here(path: Path) -> Path:
-    """A path as one types it: relative where it lies below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _overrides() -> list[str]:

@@ -52,8 +52,7 @@ class ResumePoints(Checkpoint, Observer):
         recorder: whose epochs it keeps.
         every_s: None for no points in time.
         warns: where there cannot be any points.
-        point: to go on from, and
-        state: our part of it, as `resume.choose` gives them.
+        found: the point to go on from, and our part of it, as `resume.choose` gives them.
     """
 
     def __init__(
@@ -64,8 +63,7 @@ class ResumePoints(Checkpoint, Observer):
         recorder: RunRecorder,
         every_s: float | None,
         warns: bool,
-        point: Path | None = None,
-        state: dict[str, Any] | None = None,
+        found: tuple[Path, dict[str, Any]] | None = None,
     ) -> None:
         self.folder = directory.resolve() / resume.FOLDER
         self.facts = dict(facts)
@@ -73,8 +71,8 @@ class ResumePoints(Checkpoint, Observer):
         self.recorder = recorder
         self.every_s = every_s
         self.warns = warns
-        self._state = state
-        self._own = [] if point is None else [point]  # those that are kept
+        self._own = [found[0]] if found else []  # those that are kept
+        self._state = found[1] if found else None
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = 0.0

@@ -1,0 +1,75 @@
+"""What a run says of itself: when it starts, when it is over, and when it is cut short."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hpml import environment, resume
+from hpml.build import name_of, sizes_of
+from hpml.config import has_curves
+from hpml.records import FILE_NAME, RunRecord
+
+if TYPE_CHECKING:
+    import lightning as L
+
+log = logging.getLogger("hpml")
+
+
+def announce(
+    cfg: DictConfig, record: RunRecord, data: L.LightningDataModule, module: L.LightningModule
+) -> None:
+    """What will be trained, on what, by which means; the record has its facts."""
+    from hpml.module import ImageClassifier
+
+    machine, model = record.environment, record.model or {}
+    parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
+    sizes = [f"{size:,} {name}" for name, size in sizes_of(data).items()]
+    parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
+    if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
+        parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
+    if record.chosen:
+        parts.append(f"auto: {', '.join(f'{k}={_typed(v)}' for k, v in record.chosen.items())}")
+    used = machine["accelerators"] if machine["device"] != "cpu" else None
+    parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
+    for part in parts:
+        log.info(part)
+    processes = cfg.trainer.devices
+    if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
+        log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
+
+
+def conclude(cfg: DictConfig, directory: Path) -> None:
+    """Where a completed run's record, trace and curves are."""
+    shown = from_here(directory)
+    log.info(f"record: {shown / FILE_NAME}")
+    for trace in sorted(directory.rglob("*.pt.trace.json")):
+        log.info(f"trace: {from_here(trace)}")
+    if has_curves(cfg):
+        log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
+
+
+def say_what_is_left(directory: Path) -> None:
+    """What an interrupted run leaves, and how it goes on."""
+    paths = {
+        "record": directory / FILE_NAME,
+        "checkpoint": directory / "checkpoints" / "last.ckpt",
+    }
+    left = [f"{name} {from_here(path)}" for name, path in paths.items() if path.exists()]
+    if resume.points(directory):
+        left.append(f"resume={from_here(directory / resume.FOLDER)} goes on")
+    if environment.rank() == 0:
+        log.error(f"interrupted: {'; '.join(left)}")
+
+
+def _typed(value: Any) -> str:
+    return {None: "null", False: "false"}.get(value, value)
+
+
+def from_here(path: Path) -> Path:
+    """A path as one types it: relative where it lies below the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

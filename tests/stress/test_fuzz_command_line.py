@@ -145,7 +145,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     monkeypatch.chdir(home)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(hpml.train, "_fit", lambda *given: None)
-    monkeypatch.setattr(hpml.train, "_evaluate", lambda *given: None)
+    monkeypatch.setattr(hpml.train, "evaluate", lambda *given: None)
     monkeypatch.setattr(SweepLauncher, "_run", lambda *given: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

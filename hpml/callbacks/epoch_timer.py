@@ -265,7 +265,7 @@ class EpochTimer(PhaseTimer):
             epoch.steady_samples_per_s = (samples - self._first_samples * ranks) / steady_s
         if self.flops_per_sample and epoch.steady_samples_per_s:
             epoch.achieved_tflops = self.flops_per_sample * epoch.steady_samples_per_s / 1e12
-        if times.device_ns is not None:
+        if times.device_ns is not None and not times.resumed:
             epoch.device_time = {f"{k}_s": ns / NS_PER_S for k, ns in times.device_ns.items()}
         return epoch
 

@@ -97,7 +97,7 @@ class EpochTimes:
     split_known: bool = True
     partial: bool = False
     device_ns: dict[str, float] | None = None
-    resumed: bool = False  # its first part was trained by another process
+    earlier_ns: dict[str, int] | None = None  # of `ns`, the part of another process
 
     def as_dict(self) -> dict[str, Any]:
         """What `add` needs of it, in plain types."""
@@ -126,8 +126,23 @@ class EpochTimes:
         else:
             self.later_steps.add(ns)
 
+    @property
+    def resumed(self) -> bool:
+        """Whether another process has trained its first part."""
+        return self.earlier_ns is not None
+
+    @property
+    def here_ns(self) -> dict[str, int]:
+        """Of `ns`, the part of this process."""
+        earlier = self.earlier_ns or {}
+        return {key: ns - earlier.get(key, 0) for key, ns in self.ns.items()}
+
     def add(self, earlier: "EpochTimes") -> None:
-        """Adds the times of the epoch's first part, which another process has trained."""
+        """Adds the times of the epoch's first part, which another process has trained.
+
+        `device_ns` remains that of this process.
+        """
+        self.earlier_ns = dict(earlier.ns)
         for key, ns in earlier.ns.items():
             self.ns[key] = self.ns.get(key, 0) + ns
         if self.first_step_ns is not None and earlier.first_step_ns is not None:
@@ -136,8 +151,6 @@ class EpochTimes:
             self.first_step_ns = earlier.first_step_ns
         self.later_steps.merge(earlier.later_steps)
         self.split_known &= earlier.split_known
-        self.device_ns = None  # of a part of it
-        self.resumed = True
 
     def in_s(self) -> dict[str, float | None]:
         """The record's `time`: the phases, which sum to `epoch_s`; None for what is not known."""

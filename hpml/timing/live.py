@@ -81,7 +81,9 @@ class LiveShares:
     def epoch_ended(self, epoch: EpochTimes) -> None:
         """Takes the rest of an epoch; its last window goes on in the next one."""
         if self._steps is not None:
-            self._cut(epoch.ns, epoch.device_ns)
+            # of an epoch that was cut short the device's times are not known
+            unknown = epoch.device_ns is None and self._device_base
+            self._cut(epoch.here_ns, self._device_base if unknown else epoch.device_ns)
         self._base, self._device_base = {}, {}
 
     @property
@@ -109,7 +111,7 @@ class LiveShares:
         """The part of the time in which a rank may have waited for the others; 1 before any.
 
         They meet where gradients are exchanged, in the middle of training a batch, and where
-        Lightning's loop asks after each batch whether all go on.
+        Lightning's loop asks before each batch whether all go on.
         """
         waited_ns = self._phases.get("train", 0)
         waited_ns += sum(self._others.get(key, 0) for key in (BROADCAST, LOOP, LOGGING))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import Setting
+from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares
 from hpml.timing.verdict import (
     CAUSES,
@@ -217,6 +218,33 @@ def test_students_quantile() -> None:
     table = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 29: 2.045, 1000: 1.962}
     for df, quantile in table.items():
         assert _students_quantile(df) == pytest.approx(quantile, rel=0.01)
+
+
+def test_what_another_process_has_trained_of_an_epoch_is_not_of_this_one() -> None:
+    """An epoch that a run goes on with: its earlier part is in the epoch, not in the shares."""
+    live, epoch = LiveShares(None), EpochTimes(0, {"data/next": 2, "train/forward": 8})
+    for times in ({}, {"data/next": 1, "train/forward": 4}):
+        live.step_ended(4)
+        live.look(times, None)
+    epoch.add(EpochTimes(0, {"data/next": 1_000, "validation/loop": 1_000}))
+    live.epoch_ended(epoch)
+    found = live.of_all.shares()
+    assert (found["input"].share, found["compute"].share) == (0.2, 0.8)
+    assert live.validation_share == 0
+
+
+def test_a_devices_times_that_are_not_known_are_not_the_hosts() -> None:
+    """Of an epoch that is cut short: what the device did until the last look counts."""
+    live = LiveShares(None)
+    busy = {"busy": 6.0, "wait_data": 2.0, "copy": 2.0, "idle": 0.0}
+    for host, device in (({}, dict.fromkeys(busy, 0.0)), ({"train/forward": 10}, busy)):
+        live.step_ended(4)
+        live.look(host, device)
+    before = live.of_all.shares()
+    live.epoch_ended(EpochTimes(0, {"train/forward": 10, "other/loop": 90}))
+    assert {k: s.share for k, s in live.of_all.shares().items()} == {
+        k: s.share for k, s in before.items()
+    }
 
 
 @pytest.mark.parametrize("where", ["train/rest", RANKS, BROADCAST, LOOP, LOGGING])

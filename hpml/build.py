@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hpml import command_line
 from hpml.config import first_line, resolve
+from hpml.device import device_type
 from hpml.environment import SWEPT
 from hpml.errors import UserError
-from hpml.fingerprint import NOT_IN_FINGERPRINT
+from hpml.fingerprint import is_left_out, key_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hpml")
 
-# Keys that a run's entry in TensorBoard's HParams always has.
+# Keys that the entry of a run by itself in TensorBoard's HParams always has.
 COMPARED = (
     "optimizer.lr",
     "data.batch_size",
@@ -189,7 +191,7 @@ def setting_of(cfg: DictConfig) -> Setting:
 
     return Setting(
         keys=True,
-        on_gpu=_on_gpu(cfg),
+        on_gpu=device_type(cfg) != "cpu",
         data_keys="pipeline" in cfg.data,
         cores=usable_cores(),
         num_workers=cfg.data.get("num_workers"),
@@ -206,19 +208,9 @@ def setting_of(cfg: DictConfig) -> Setting:
 
 def _experiments() -> tuple[str, ...]:
     """Those that were chosen."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return ()
-    typed = [override.partition("=") for override in HydraConfig.get().overrides.task]
-    chosen = [value for key, _, value in typed if key.lstrip("+") == "experiment"]
+    typed = [override.partition("=")[::2] for override in command_line.overrides()]
+    chosen = [value for key, value in typed if key_of(key) == "experiment"]
     return tuple(name for value in chosen for name in value.strip("[]").split(",") if name)
-
-
-def _on_gpu(cfg: DictConfig) -> bool:
-    import torch
-
-    return cfg.device in ("gpu", "mps") or (cfg.device == "auto" and torch.cuda.is_available())
 
 
 def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
@@ -244,23 +236,19 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
     return [last, best]
 
 
-def settings(cfg: DictConfig) -> dict[str, bool | int | float | str]:
+def hparams_of(cfg: DictConfig) -> dict[str, bool | int | float | str]:
     """What a run is compared by in TensorBoard's HParams: the keys that its sweep varies.
 
     Of a single run those in COMPARED, and those that the command line gives.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     swept = [key for key in os.environ.get(SWEPT, "").split(",") if key]
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    given = [override.lstrip("+").partition("=")[0] for override in overrides]
+    given = map(key_of, command_line.overrides())
     found: dict[str, bool | int | float | str] = {}
     for key in swept or dict.fromkeys([*COMPARED, *given]):
         value = OmegaConf.select(cfg, key)
         if OmegaConf.is_dict(value) and "_target_" in value:
             value = name_of(value)
-        ours = key.partition(".")[0] in NOT_IN_FINGERPRINT
-        if not ours and isinstance(value, bool | int | float | str):
+        if not is_left_out(key) and isinstance(value, bool | int | float | str):
             found[key] = value
     return found
 

@@ -1,14 +1,17 @@
 """The command line: as Hydra reads it, and as it can be typed again."""
 
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from hpml.fingerprint import key_of
 from hpml.interrupt import JOB
@@ -54,6 +57,25 @@ def quoted(word: str, sweeps: bool = False) -> str:
     except HydraException:
         return f"{key}{equals}'{value}'"
     return word
+
+
+def as_override(key: str, text: str) -> str:
+    """A key and a text as Hydra reads them, in quotes where they need them."""
+    if re.fullmatch(r"[\w./+:@%-]+", text, re.ASCII):
+        return f"{key}={text}"
+    # a backslash counts before a quote alone
+    escaped = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + at[2].replace("'", "\\'"), text)
+    return f"{key}='{escaped}'"
+
+
+def overrides() -> list[str]:
+    """Those of this run as they were typed; none outside of a Hydra program."""
+    if not HydraConfig.initialized():
+        return []
+    # what they interpolate is not in Hydra's own part of the configuration
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(override) for override in typed]
 
 
 def options(words: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     A data module of the user's own gets none of the keys that are about ours. Raises UserError
     where `device` asks for an accelerator that is not there. Imports torch.
     """
-    device_type = _device_type(cfg)
+    kind = device_type(cfg)
     cfg = cfg.copy()
     if cfg.data.get("pipeline") == AUTO and not str(cfg.data._target_).startswith("hpml."):
         with open_dict(cfg.data):
@@ -28,49 +28,51 @@ def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
             cfg.data.pop("eval_batch_size", None)
     offers = {"compile": _mode, "trainer.precision": _precision, "data.pipeline": _pipeline}
     chosen = {
-        key: offer(cfg, device_type)
-        for key, offer in offers.items()
-        if OmegaConf.select(cfg, key) == AUTO
+        key: offer(cfg, kind) for key, offer in offers.items() if OmegaConf.select(cfg, key) == AUTO
     }
     for key, value in chosen.items():
         OmegaConf.update(cfg, key, value)
     return cfg, chosen
 
 
-def _mode(cfg: DictConfig, device_type: str) -> str | bool:
+def _mode(cfg: DictConfig, kind: str) -> str | bool:
     """Of torch.compile, where it finds what it needs to compile.
 
     CUDA graphs spare the host the launching of each kernel, and are for networks whose gradients
     and outputs nobody keeps from one step to the next.
     """
-    if device_type == "cuda":
+    if kind == "cuda":
         if not importlib.import_module("torch.utils._triton").has_triton():
             return False
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
         graphs = known and cfg.trainer.accumulate_grad_batches == 1
         return ("reduce-overhead" if graphs else "default") if _has_cpp_compiler() else False
-    return "default" if device_type == "cpu" and _has_cpp_compiler() else False
+    return "default" if kind == "cpu" and _has_cpp_compiler() else False
 
 
-def _precision(cfg: DictConfig, device_type: str) -> str | None:
+def _precision(cfg: DictConfig, kind: str) -> str | None:
     """The reduced one where the hardware has it: a CPU that emulates it is many times slower."""
     import torch
 
-    if device_type == "cuda":
+    if kind == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device_type == "cpu":
+    elif kind == "cpu":
         has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     else:
         has = False
     return "bf16-mixed" if has else None
 
 
-def _pipeline(cfg: DictConfig, device_type: str) -> str:
+def _pipeline(cfg: DictConfig, kind: str) -> str:
     in_memory = cfg.data._target_ in IN_MEMORY or cfg.data.get("in_memory")
-    return "device" if device_type == "cuda" and in_memory else "batched"
+    return "device" if kind == "cuda" and in_memory else "batched"
 
 
-def _device_type(cfg: DictConfig) -> str:
+def device_type(cfg: DictConfig) -> str:
+    """What torch calls the device of `device`: cpu, cuda or mps. Imports torch.
+
+    Raises UserError where it asks for one that is not there.
+    """
     import torch
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()

@@ -79,8 +79,10 @@ def job(cfg: DictConfig) -> None:
 def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
     """A job's trials, which the stack clears up after."""
     from hpml.build import setting_of
+    from hpml.device import on_device
     from hpml.diagnosis.configured import subject_of
 
+    cfg, _ = on_device(cfg)
     subject = subject_of(cfg)
     stack.callback(subject.close)
     from hpml.diagnosis.trials import Trials
@@ -91,11 +93,10 @@ def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
 def _compose(against: list[str]) -> DictConfig:
     """The other job: this one's command line with some overrides more."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
 
     try:
-        return hydra.compose("diagnose", [*HydraConfig.get().overrides.task, *against])
+        return hydra.compose("diagnose", [*command_line.overrides(), *against])
     except HydraException as error:
         raise UserError(f"diagnose.against={' '.join(against)}: {first_line(error)}") from error
 

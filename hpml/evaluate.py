@@ -21,6 +21,7 @@ from hpml.build import (
 from hpml.config import check, resolve, without_effect
 from hpml.device import on_device
 from hpml.errors import UserError
+from hpml.fingerprint import key_of
 from hpml.imports import uncollected
 from hpml.interrupt import signals_held
 from hpml.records import RunRecord
@@ -39,9 +40,9 @@ OF_HYDRA = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     """Evaluates a checkpoint on the test set, with the model and data that it was trained with.
 
-    What the command line says of `model` or `data` goes before what the checkpoint says. That may
-    be a stranger's: it decides on sizes, names and the folder to read, never on what is called,
-    where something is written, or what is fetched.
+    What the command line says of `model` or `data` goes before what the checkpoint says. The
+    checkpoint may come from a stranger: it may set sizes, names and the folder that is read, never
+    what is called, where something is written, or what is fetched.
     """
     with signals_held(), uncollected():
         import lightning as L
@@ -51,11 +52,8 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
 
     quiet_lightning()
     record.environment = environment.describe()
-    cfg, record.chosen = on_device(cfg)
-    for sentence in without_effect(cfg):
-        log.warning(f"warning: {sentence}")
     path = Path(str(cfg.evaluate))
-    given = {override.lstrip("+~").partition("=")[0] for override in record.overrides}
+    given = set(map(key_of, record.overrides))
     taken = {"data", "model"} - given
     try:
         checkpoint = checkpoint_file.read(path, "evaluate")
@@ -84,6 +82,9 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     if "data" in taken and "data.download" not in given:
         _fetch_only_where_asked(cfg, record.config["data"])
     check(cfg)
+    cfg, record.chosen = on_device(cfg)
+    for sentence in without_effect(cfg):
+        log.warning(f"warning: {sentence}")
     record.config = resolve(cfg)  # the fingerprint remains that of what was asked
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)

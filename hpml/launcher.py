@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from hpml.command_line import options, program
+from hpml.command_line import as_override, options, program
 from hpml.environment import SWEPT
 from hpml.errors import UserError
 from hpml.fingerprint import RUN_DIR, key_of
@@ -289,11 +289,9 @@ class SweepLauncher(Launcher):
             if not key_of(override).startswith(NOT_FOR_JOBS)
         ]
         mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
-        name, directory = (
-            str(text).replace("'", "\\'") for text in (self.config.sweep.name, job.directory)
-        )
         return [
             *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine),
             *("hydra.mode=RUN", f"hydra.job.num={job.number}"),
-            *(f"hydra.run.dir='{directory}'", f"sweep.name='{name}'"),
+            as_override("hydra.run.dir", str(job.directory)),
+            as_override("sweep.name", str(self.config.sweep.name)),
         ]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import hpml
 from hpml import command_line, environment, faults, resume
@@ -23,14 +23,14 @@ from hpml.build import (
     build_module,
     build_trainer,
     checkpoints,
+    hparams_of,
     is_about_values,
     name_of,
     quiet_lightning,
-    settings,
 )
 from hpml.cli import run_hydra
 from hpml.config import check, first_line, resolve, without_effect
-from hpml.device import on_device
+from hpml.device import device_type, on_device
 from hpml.errors import RunFailedError, UserError
 from hpml.evaluate import evaluate
 from hpml.fingerprint import code_fingerprint, fingerprint, identifying
@@ -88,7 +88,7 @@ def train(cfg: DictConfig) -> RunRecord:
         fingerprint=fingerprint(config),
         code_fingerprint=code_fingerprint(config),
         command=command_line.typed(),
-        overrides=_overrides(),
+        overrides=command_line.overrides(),
         choices=_choices(),
         config=config,
         environment={},
@@ -197,9 +197,10 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     record.model["flops_per_sample"] = _flops(module, data)
     timer = build_epoch_timer(cfg, record.model["flops_per_sample"])
     recorder = RunRecorder(directory, timer, record)
-    timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(settings(cfg))]
+    timers = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
     facts = {resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(cfg)), default=str))}
     facts |= {"code": record.code_fingerprint, "torch": str(torch.__version__)}
+    facts["device"] = device_type(cfg)
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
     goes_on = resume.wanted(cfg.resume) != resume.NEVER
     every_s = cfg.checkpoint.every_s
@@ -290,17 +291,6 @@ def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | No
         return flops_per_sample(module.network, data.image_shape)
     except Exception:  # a network of their own that cannot be copied, or not be run without data
         return None
-
-
-def _overrides() -> list[str]:
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return []
-    # as they were typed: what they interpolate is not in Hydra's own part of the configuration
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(override) for override in typed]
 
 
 def _choices() -> dict[str, str]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 
+from hpml.command_line import as_override
 from hpml.records import RunRecord
 
 JOB = ("experiment=slow_loading", "callbacks=none", "logger=none")
@@ -23,17 +24,12 @@ FIX = ("data.encoded=none", "data.pipeline=batched")
 def run(directory: Path, program: str, *words: str) -> Path:
     """Runs a program of hpml in a folder; ends this one where that fails."""
     print(f"\n$ python -m hpml.{program} {' '.join(words)}", flush=True)
-    command = [sys.executable, "-m", f"hpml.{program}", *words, override(directory)]
+    in_folder = as_override("hydra.run.dir", str(directory))
+    command = [sys.executable, "-m", f"hpml.{program}", *words, in_folder]
     done = subprocess.run(command, check=False)
     if done.returncode:
         sys.exit(done.returncode)
     return directory
-
-
-def override(directory: Path) -> str:
-    """The directory as Hydra reads it, whatever signs are in it."""
-    text = str(directory).replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.run.dir='{text}'"
 
 
 def epoch_s(directory: Path) -> float:

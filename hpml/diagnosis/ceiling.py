@@ -1,7 +1,8 @@
 """How fast this machine can compute at most, and how much a training step computes."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -23,23 +24,43 @@ def flops_per_step(subject: Subject) -> float | None:
     It knows matrix products, convolutions and attention, which is where they are; None where the
     step holds none of them, or cannot be counted.
     """
+    before = 0  # what compiling the network has run, say
+
+    def begins() -> None:
+        nonlocal before
+        before = counter.get_total_flops()
+
     with suppress(Exception), FlopCounterMode(display=False) as counter:
-        subject.fit(Change(loading=True), 0, COUNTED_STEPS, seed=0)
-        return counter.get_total_flops() / (COUNTED_STEPS + 1) or None
+        subject.fit(Change(loading=True), 0, COUNTED_STEPS, seed=0, begins=begins)
+        return (counter.get_total_flops() - before) / (COUNTED_STEPS + 1) or None
     return None
 
 
 def ceiling_flops_per_s(device: torch.device, precision: str) -> float:
-    """What a product of two large square matrices reaches, in the precision of the training."""
+    """What a product of two large square matrices reaches, in the precision of the training.
+
+    In float32 on CUDA it rounds as convolutions do there: to TF32, unless that is switched off.
+    """
     dtype = DTYPES.get(precision.partition("-")[0], torch.float32)
     size = SIZES.get(device.type, 2048)
     left, right = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))
     out = torch.empty_like(left)
     wait: Any = getattr(torch, device.type).synchronize
     fastest_s, until = float("inf"), time.perf_counter() + LASTS_S
-    while time.perf_counter() < until or fastest_s == float("inf"):
-        begun = time.perf_counter()
-        torch.mm(left, right, out=out)
-        wait()
-        fastest_s = min(fastest_s, time.perf_counter() - begun)
+    with _rounding_as_convolutions():
+        while time.perf_counter() < until or fastest_s == float("inf"):
+            begun = time.perf_counter()
+            torch.mm(left, right, out=out)
+            wait()
+            fastest_s = min(fastest_s, time.perf_counter() - begun)
     return float(2 * size**3 / fastest_s)
+
+
+@contextmanager
+def _rounding_as_convolutions() -> Iterator[None]:
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before

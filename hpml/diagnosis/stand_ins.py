@@ -22,18 +22,28 @@ class Logged:
 
 
 class Prepared(L.Callback):
-    """Has schedulers put up with metrics that only validation logs; stills the optimizers.
+    """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
 
     Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
     a step of the job's own logs is looked up, for the loggers and bars to have where it is free.
+
+    Args:
+        stilled: whether it does.
+        logged: what the first step has logged, by name.
+        begins: called when training begins, after all that comes once before it.
     """
 
-    def __init__(self, stilled: bool, logged: dict[str, Logged]) -> None:
+    def __init__(
+        self, stilled: bool, logged: dict[str, Logged], begins: Callable[[], object] | None = None
+    ) -> None:
         self.stilled = stilled
         self.logged = logged
+        self._begins = begins
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stills the optimizers that Lightning has just made."""
+        if self._begins is not None:
+            self._begins()
         for config in trainer.lr_scheduler_configs:
             config.strict = False
         if self.stilled:

@@ -47,9 +47,11 @@ class Subject:
     """A Trainer, its module and its data; trials on copies leave all three as they are.
 
     Args:
-        trainer: fitted or not. Raises UserError for one of several devices.
+        trainer: fitted or not.
         module: any.
         data: a LightningDataModule, a loader, several; None where the module has its own.
+
+    Raises UserError for a Trainer of several devices, or one that would train nothing.
     """
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
@@ -149,11 +151,26 @@ class Subject:
             finally:
                 end_workers(loader)
 
-    def fit(self, change: Change, warm_up: int, measured: int, seed: int) -> Pace:
-        """A short fit without validation and checkpoints. Raises what the job raises."""
+    def fit(
+        self,
+        change: Change,
+        warm_up: int,
+        measured: int,
+        seed: int,
+        begins: Callable[[], object] | None = None,
+    ) -> Pace:
+        """A short fit without validation and checkpoints. Raises what the job raises.
+
+        Args:
+            change: what it does without.
+            warm_up: steps before those that are measured.
+            measured: steps.
+            seed: of the random states.
+            begins: called before the first step, after what the job does once.
+        """
         before = versions([*self._raw, *self._moved])
         with self._trial(seed) as folder:
-            pace = self._fit(change, warm_up, measured, folder)
+            pace = self._fit(change, warm_up, measured, folder, begins=begins)
         if versions([*self._raw, *self._moved]) != before and not self._changes_batches:
             self._changes_batches = True
             self.notes.append("the module changes its batches: from memory they come as copies")
@@ -193,6 +210,7 @@ class Subject:
         folder: Path,
         keeping: bool = False,
         profiler: Profiler | None = None,
+        begins: Callable[[], object] | None = None,
     ) -> Pace:
         """One trial; `keeping` the batches that reach the training step."""
         self._forget_training()
@@ -220,7 +238,7 @@ class Subject:
 
         if keeping:
             alter(module, training_step=keeping_step(self._moved, type(module).training_step))
-        trainer: Any = self._trainer(change, folder)
+        trainer: Any = self._trainer(change, folder, begins)
         if profiler is not None:
             trainer.profiler = profiler
         if isinstance(data, L.LightningDataModule):
@@ -305,13 +323,15 @@ class Subject:
                 if isinstance(value, torch.Tensor) and name in self._weights:
                     value.copy_(self._weights[name])
 
-    def _trainer(self, change: Change, folder: Path) -> L.Trainer:
+    def _trainer(
+        self, change: Change, folder: Path, begins: Callable[[], object] | None
+    ) -> L.Trainer:
         callbacks = [
             copied(callback, {id(self.trainer): self.trainer})
             for name, callback in self.callbacks.items()
             if not change.hooks and name != change.without
         ]
-        callbacks.append(Prepared(change.compute, self._logged))
+        callbacks.append(Prepared(change.compute, self._logged, begins))
         is_sized = self.epoch_steps is not None
         return trial_trainer(self.trainer, change, callbacks, folder, is_sized)
 

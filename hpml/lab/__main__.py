@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hpml import environment, isolated
+from hpml import command_line, environment, isolated
 from hpml.cli import FULL_ERROR, run_hydra
 from hpml.config import check, first_line, resolve
 from hpml.errors import UserError
@@ -27,7 +27,7 @@ from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
 from hpml.lab.plan import Pilot, Plan, look_at_data, measured_start_s, pilot, usable_s
 from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
-from hpml.sweep.folder import NOT_IN_A_NAME
+from hpml.sweep.folder import check_name
 from hpml.sweep.process import JobProcess
 from hpml.units import duration_in_words
 from hpml.workers import found_before
@@ -55,7 +55,8 @@ def job(cfg: DictConfig) -> None:
         if busy := environment.warning_of_others():
             log.warning(f"warning: {busy}")
         machine = isolated.call(environment.describe)
-        tasks = Tasks(cfg, _overrides(), Path(cfg.run_dir) / _slug(machine), _devices(cfg))
+        folder = Path(cfg.run_dir) / _slug(machine)
+        tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))
         settings = _settings(tasks)
         state = State(str(cfg.lab.name), tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
@@ -174,15 +175,13 @@ def _print_to(file: Path, task: Task, directory: Path) -> bool:
 def _check(cfg: DictConfig) -> None:
     """Raises UserError for what no part could run with."""
     check(cfg)
-    name = str(cfg.lab.name)
-    if name.strip() in ("", ".", "..") or NOT_IN_A_NAME & set(name):
-        raise UserError(f"lab.name={name}: give a plain name, such as lab or 2026-01-01_a")
+    check_name(str(cfg.lab.name), "lab.name")
     for part in chosen_parts(cfg):
         if part not in PARTS:
             raise UserError(f"lab.parts=[{part}]: give some of {', '.join(PARTS)}")
     if not chosen_parts(cfg):
         raise UserError("lab.parts=[]: give some of " + ", ".join(PARTS))
-    for override in _overrides():
+    for override in command_line.overrides():
         if key_of(override) == "optimizer":
             raise UserError(f"{override}: the lab compares five optimizers; leave it out")
     if (cfg.trainer.max_epochs or 0) < 1:
@@ -233,7 +232,7 @@ def _adopt_search(
 
 def _settings(tasks: Tasks) -> dict[str, Any]:
     """Of all trainings. Raises UserError for one that no training could have."""
-    given = any(key_of(word).startswith("optimizer.") for word in _overrides())
+    given = any(key_of(word).startswith("optimizer.") for word in command_line.overrides())
     for optimizer in OPTIMIZERS if given and "c6" in tasks.chosen else ():
         _composed([*tasks.common, f"optimizer={optimizer}"])  # which may not have that key
     return identifying(_composed(tasks.common))
@@ -287,12 +286,6 @@ def _slug(machine: dict[str, Any]) -> str:
 
 def _described(machine: dict[str, Any]) -> str:
     return ", ".join([machine["cpu"], f"{machine['cpu_cores']} cores", *machine["accelerators"]])
-
-
-def _overrides() -> list[str]:
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(HydraConfig.get().overrides.task)
 
 
 if __name__ == "__main__":

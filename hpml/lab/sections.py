@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpml.command_line import as_override
 from hpml.lab.figures import figures_of
 from hpml.lab.machine import Machine
 from hpml.lab.own_figures import own_figures
 from hpml.lab.parts import PARTS, TRAINING
-from hpml.lab.tasks import LAB_FILE, override
+from hpml.lab.tasks import LAB_FILE
 from hpml.report import published
 from hpml.report.collect import clean
 from hpml.report.lab_page import Heading, Section, write_lab_page
@@ -88,7 +89,7 @@ def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
     if part == "c7" and machines and not any(m.state.get("has_norm", True) for m in machines):
         return "The network has no normalisation to do without."
     typed = machines[0].state.get("typed", []) if machines else []
-    words = [*typed, override("lab.name", lab.name), f"lab.parts=[{part}]"]
+    words = [*typed, as_override("lab.name", lab.name), f"lab.parts=[{part}]"]
     return f"To run it: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 import shlex
 import sys
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from hpml.command_line import options
+from hpml.command_line import as_override, options
 from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
 from hpml.files import read_json
 from hpml.fingerprint import key_of
@@ -231,7 +230,7 @@ class Tasks:
         if parts:
             directory = self.folder / WORKERS
             rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-            more = [*rounds, override("hydra.run.dir", shown(directory))]
+            more = [*rounds, as_override("hydra.run.dir", shown(directory))]
             words = self._words("hpml.workers", more)
             yield Task(WORKERS, parts, words, directory / WORKERS_FILE, WORKERS_KEYS)
 
@@ -241,7 +240,8 @@ class Tasks:
             directory = self.folder / DIAGNOSIS
             one, other = self.compared
             against = f"diagnose.against=data.num_workers={other}"
-            more = [f"data.num_workers={one}", against, override("hydra.run.dir", shown(directory))]
+            in_folder = as_override("hydra.run.dir", shown(directory))
+            more = [f"data.num_workers={one}", against, in_folder]
             words = self._words("hpml.diagnose", more)
             yield Task(DIAGNOSIS, parts, words, directory / DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
 
@@ -270,7 +270,7 @@ class Tasks:
                 f"optimizer={','.join(sweep.optimizers)}",
                 f"device={','.join(sweep.devices)}",
                 f"seed={','.join(map(str, self._seeds))}",
-                override("hydra.sweep.dir", shown(self.folder / sweep.name)),
+                as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
             ],
         )
         return Task(sweep.name, sweep.parts, words, None)
@@ -297,13 +297,6 @@ def chosen_parts(cfg: DictConfig) -> list[str]:
         return list(PARTS)
     listed = wanted if isinstance(wanted, ListConfig) else [wanted]
     return list(dict.fromkeys(str(part).lower() for part in listed))
-
-
-def override(key: str, text: str) -> str:
-    """A key and a text for Hydra's command line, in quotes where it needs them."""
-    if re.fullmatch(r"[\w./+:@%-]+", text, re.ASCII):
-        return f"{key}={text}"
-    return f"{key}='" + text.replace("'", "\\'") + "'"
 
 
 def shown(directory: Path) -> str:

@@ -12,10 +12,10 @@ NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
 _before: tuple[Path, bool, bytes | None] | None = None
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, key: str = "sweep.name") -> None:
     """Raises UserError for a name that would lead elsewhere, or that some system cannot hold."""
     if name.strip() in ("", ".", "..") or NOT_IN_A_NAME & set(name):
-        raise UserError(f"sweep.name={name}: give a plain name, such as norm or 2026-01-01_a")
+        raise UserError(f"{key}={name}: give a plain name, such as norm or 2026-01-01_a")
 
 
 def remember(directory: Path) -> None:

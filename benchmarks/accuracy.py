@@ -13,12 +13,12 @@ the last epoch on the whole test set; nothing is chosen by it. Overrides go to a
 import argparse
 from typing import Any
 
-from harness import configured, contents, keep_nothing, spread, write
+from harness import auto_device, configured, contents, keep_nothing, spread, write
 
 import hpml.train
 from hpml import isolated
-from hpml.build import name_of
 from hpml.report.statistics import estimate
+from hpml.run_facts import name_of
 
 WATCHED = ("logger=none", "callbacks.forecast=null")
 QUICK = ["model=small", "trainer.max_epochs=3", "data.train_samples=1536", "compile=false"]
@@ -101,7 +101,7 @@ def main() -> None:
     )
     aims = [f"{n}: {a:.0%} in {s:g} s on one H100" for n, (a, s) in AIMS.items() if n in found]
     more = f"Aims: {'; '.join(aims)}." if aims else ""
-    write("accuracy", "Time to accuracy", told, rows, found, configuration, more)
+    write("accuracy", "Time to accuracy", told, rows, found, configuration, more, auto_device())
 
 
 if __name__ == "__main__":

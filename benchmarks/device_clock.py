@@ -16,12 +16,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from harness import write
-from hydra import compose, initialize_config_dir
+from harness import configured, write
 
 from hpml.build import build_data, build_module
 from hpml.callbacks import phase_timers
-from hpml.config import find_conf
 
 BATCHES = 60
 BATCH_SIZE = 128
@@ -54,10 +52,10 @@ class SlowBatches:
 
 def epoch(slow: str | None, sync: bool, folder: Path) -> Any:
     """The record of the second of two epochs."""
-    overrides = ["data=synthetic", "device=gpu", f"data.train_samples={BATCHES * BATCH_SIZE}"]
-    overrides += ["data.test_samples=128", f"run_dir={folder}"]
-    with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        cfg = compose("train", overrides=overrides)
+    cfg = configured(
+        *("data=synthetic", "device=gpu", f"data.train_samples={BATCHES * BATCH_SIZE}"),
+        *("data.test_samples=128", f"run_dir={folder}"),
+    )
     data: Any = build_data(cfg)
     module = build_module(cfg, data)
     if slow == "loader":
@@ -66,6 +64,8 @@ def epoch(slow: str | None, sync: bool, folder: Path) -> Any:
     timers = phase_timers(sync=sync)
     timers[-1]._say = lambda line: None  # type: ignore[attr-defined]
     trainer = L.Trainer(
+        accelerator="gpu",
+        devices=1,
         max_epochs=2,
         callbacks=[*timers, *([SlowCallback()] if slow == "callback" else [])],
         logger=False,
@@ -98,7 +98,9 @@ def main() -> None:
         f"{BATCHES} batches of {BATCH_SIZE}, the second epoch of two, once each. The delay is "
         f"{DELAY_S} s a batch, {BATCHES * DELAY_S:.1f} s an epoch."
     )
-    write("device_clock", "The device's clock under known delays", told, rows, figures)
+    write(
+        "device_clock", "The device's clock under known delays", told, rows, figures, device="gpu"
+    )
 
 
 if __name__ == "__main__":

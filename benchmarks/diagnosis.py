@@ -170,7 +170,7 @@ CASES = [
         "loading_free",
     ),
     Case("big network", "tiny network", big_network, small_network, "compute_free"),
-    Case("dear callback", "left out", with_callback, without_callback, "without_Burning"),
+    Case("expensive callback", "left out", with_callback, without_callback, "without_Burning"),
     *(
         Case(name, "from memory", job, with_loading_free(job), "loading_free")
         for name, job in (

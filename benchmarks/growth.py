@@ -134,7 +134,7 @@ def main() -> None:
     seen = measure(trained, partial(isolated.call, training), rounds, failed)
     seen |= measure(swept, program, SWEEP_ROUNDS, failed)
     memory = "device_mib" if given.device == "gpu" else "host_mib"
-    picture = named(theme).with_suffix(".png")
+    picture = named(theme, given.device).with_suffix(".png")
     picture.parent.mkdir(exist_ok=True)
     draw(seen, memory).savefig(picture, dpi=PNG_DPI)
     rows, others = tables(seen, memory)
@@ -159,7 +159,16 @@ def main() -> None:
     configuration = {
         curve: list(points.values())[-1] for curve, points in (trained | swept).items()
     }
-    write(theme, "How time and memory grow", told, rows, seen, configuration, "\n\n".join(more))
+    write(
+        theme,
+        "How time and memory grow",
+        told,
+        rows,
+        seen,
+        configuration,
+        "\n\n".join(more),
+        given.device,
+    )
 
 
 if __name__ == "__main__":

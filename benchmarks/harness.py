@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -21,6 +22,7 @@ from hpml.config import find_conf, resolve
 from hpml.fingerprint import identifying
 
 RESULTS = Path(__file__).parent / "results"
+KINDS = {"cpu": "cpu", "gpu": "cuda"}  # of devices, as torch calls them
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -72,6 +74,7 @@ def write(
     figures: Any,
     configuration: Mapping[str, Any] | None = None,
     more: str = "",
+    device: str = "cpu",
 ) -> Path:
     """Writes `results/THEME-HARDWARE-DATE.json` and `.md`; gives the path of the latter.
 
@@ -83,9 +86,10 @@ def write(
         figures: every single figure, for the JSON file.
         configuration: whole configurations by case, for the JSON file.
         more: Markdown below the table: a picture, another table.
+        device: that it is about, cpu or gpu.
     """
-    described = environment.describe("cpu")
-    path = named(theme)
+    described = environment.describe(KINDS[device])
+    path = named(theme, device)
     RESULTS.mkdir(exist_ok=True)
     kept = {key: described[key] for key in described if key not in ("host", "slurm_job_id")}
     written = {"theme": theme, "environment": kept, "figures": figures}
@@ -93,7 +97,9 @@ def write(
         written["configuration"] = configuration
     path.with_suffix(".json").write_text(json.dumps(written, indent=1) + "\n")
     versions = ", ".join(f"{name} {described[name]}" for name in ("python", "torch", "lightning"))
-    ran_on = f"{_hardware()}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
+    ran_on = (
+        f"{_hardware(device)}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
+    )
     lines = [f"# {title}", "", told, "", *table(rows), "", *([more, ""] if more else []), ran_on]
     text = "\n".join(lines) + "\n"
     path.with_suffix(".md").write_text(text)
@@ -107,12 +113,17 @@ def table(rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in [heading, ["---"] * len(heading), *body]]
 
 
-def named(theme: str) -> Path:
+def auto_device() -> str:
+    """What `device=auto` comes to, among cpu and gpu."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def named(theme: str, device: str = "cpu") -> Path:
     """`results/THEME-HARDWARE-DATE`, to which a suffix is added; for pictures too."""
-    slug = re.sub(r"[^a-z0-9]+", "-", _hardware().lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", _hardware(device).lower()).strip("-")
     return RESULTS / f"{theme}-{slug}-{environment.usable_cores()}cores-{date.today()}"
 
 
-def _hardware() -> str:
-    described = environment.describe("cpu")
-    return str((described["accelerators"] or [described["cpu"]])[0])
+def _hardware(device: str) -> str:
+    described = environment.describe()
+    return str(described["cpu"] if device == "cpu" else described["accelerators"][0])

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from accuracy import percent, trained
-from harness import configured, contents, keep_nothing, table, write
+from harness import auto_device, configured, contents, keep_nothing, table, write
 from omegaconf import DictConfig
 
 import hpml.train
@@ -65,17 +65,21 @@ def losses(overrides: list[str], one_thread: bool) -> list[float]:
     return [float(loss) for loss in seen]
 
 
-def step_by_step(model: str, batch_size: int, given: list[str]) -> dict[str, list[float]]:
-    """The losses of each path."""
-    job = [
+def job(model: str, batch_size: int, given: list[str]) -> list[str]:
+    """The overrides that all paths have."""
+    return [
         *(f"model={model}", f"data.batch_size={batch_size}", "optimizer.lr=0.01"),
         *(f"data.train_samples={STEPS * batch_size}", "data.test_samples=16"),
         *("trainer.max_epochs=1", "trainer.limit_val_batches=0", "monitor=train/loss"),
         *("trainer.enable_checkpointing=false", "callbacks=none", "logger=none", *given),
     ]
+
+
+def step_by_step(of_all: list[str]) -> dict[str, list[float]]:
+    """The losses of each path."""
     found = {}
     for name, path in PATHS.items():
-        found[name] = isolated.call(losses, [*path, *job], name == ONE_THREAD)
+        found[name] = isolated.call(losses, [*path, *of_all], name == ONE_THREAD)
         print(f"{name}: {found[name][0]:.6f} … {found[name][-1]:.6f}", flush=True)
     return found
 
@@ -89,9 +93,9 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     if given.quick:
         keep_nothing()
-    by_path = step_by_step(
-        "small" if given.quick else "resnet18", 16 if given.quick else 32, given.overrides
-    )
+    size = ("small", 16) if given.quick else ("resnet18", 32)
+    of_all = job(*size, given.overrides)
+    by_path = step_by_step(of_all)
     rows = [["path", "first loss", "last loss", "most apart in 10 steps", f"in {STEPS}"]]
     for name, ones in by_path.items():
         apart = [
@@ -124,10 +128,19 @@ def main() -> None:
         f"images, {len(apart)} seeds, mean with its 95 % interval ({', '.join(subset)}). "
         f"Data: {', '.join(o for o in given.overrides if not o.startswith('data.root='))}."
     )
-    configuration = {name: contents(configured(*path)) for name, path in PATHS.items()}
+    configuration = {name: contents(configured(*path, *of_all)) for name, path in PATHS.items()}
     figures = {"losses": by_path, "accuracies": accuracies}
     more = "\n".join([*table(compared), "", verdict])
-    write("same_results", "The fast paths' results", told, rows, figures, configuration, more)
+    write(
+        "same_results",
+        "The fast paths' results",
+        told,
+        rows,
+        figures,
+        configuration,
+        more,
+        auto_device(),
+    )
 
 
 if __name__ == "__main__":

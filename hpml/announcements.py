@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from hpml import environment, resume
-from hpml.build import name_of, sizes_of
-from hpml.config import has_curves
+from hpml.build import sizes_of
+from hpml.config import has_curves, spelled
 from hpml.records import FILE_NAME, RunRecord
+from hpml.run_facts import name_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -33,7 +34,7 @@ def announce(
     if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
         parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
     if record.chosen:
-        parts.append(f"auto: {', '.join(f'{k}={_typed(v)}' for k, v in record.chosen.items())}")
+        parts.append(f"auto: {', '.join(f'{k}={spelled(v)}' for k, v in record.chosen.items())}")
     used = machine["accelerators"] if machine["device"] != "cpu" else None
     parts.append(used[0] if used else f"{machine['cpu']}, {machine['cpu_cores']} cores")
     for part in parts:
@@ -64,10 +65,6 @@ def say_what_is_left(directory: Path) -> None:
         left.append(f"resume={from_here(directory / resume.FOLDER)} goes on")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
-
-
-def _typed(value: Any) -> str:
-    return {None: "null", False: "false"}.get(value, value)
 
 
 def from_here(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -11,30 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hpml import command_line
 from hpml.config import first_line, resolve
-from hpml.device import device_type
-from hpml.environment import SWEPT
 from hpml.errors import UserError
-from hpml.fingerprint import is_left_out, key_of
+from hpml.run_facts import name_of, setting_of
 
 if TYPE_CHECKING:
     import lightning as L
 
     from hpml.callbacks import EpochTimer
-    from hpml.timing.advice import Setting
 
 log = logging.getLogger("hpml")
-
-# Keys that the entry of a run by itself in TensorBoard's HParams always has.
-COMPARED = (
-    "optimizer.lr",
-    "data.batch_size",
-    "data.num_workers",
-    "data.pipeline",
-    "device",
-    "seed",
-)
 
 
 def quiet_lightning() -> None:
@@ -166,6 +151,17 @@ def build_trainer(
     return _probe("trainer", lambda: L.Trainer(**arguments, callbacks=callbacks, logger=loggers))
 
 
+def end_processes() -> None:
+    """Ends the group of processes that a Trainer has made, if it has made one.
+
+    Left to the interpreter's exit, gloo's threads now and then abort the process.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _purging(logger: DictConfig, purge_step: int | None) -> dict[str, int]:
     is_tensorboard = str(logger.get("_target_")).endswith(".TensorBoardLogger")
     return {"purge_step": purge_step} if is_tensorboard and purge_step is not None else {}
@@ -182,35 +178,6 @@ def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochT
         setting=setting_of(cfg),
         flops_per_sample=flops_per_sample,
     )
-
-
-def setting_of(cfg: DictConfig) -> Setting:
-    """What the advice has to know of a configuration."""
-    from hpml.environment import usable_cores
-    from hpml.timing.advice import Setting
-
-    return Setting(
-        keys=True,
-        on_gpu=device_type(cfg) != "cpu",
-        data_keys="pipeline" in cfg.data,
-        cores=usable_cores(),
-        num_workers=cfg.data.get("num_workers"),
-        persistent_workers=cfg.data.get("persistent_workers", False) is not False,
-        pin_memory=cfg.data.get("pin_memory", False) is not False,
-        pipeline=cfg.data.get("pipeline"),
-        in_memory=cfg.data.get("in_memory"),
-        reduced_precision="16" in str(cfg.trainer.precision),
-        channels_last=cfg.channels_last,
-        compiled=bool(cfg.compile),
-        experiments=_experiments(),
-    )
-
-
-def _experiments() -> tuple[str, ...]:
-    """Those that were chosen."""
-    typed = [override.partition("=")[::2] for override in command_line.overrides()]
-    chosen = [value for key, value in typed if key_of(key) == "experiment"]
-    return tuple(name for value in chosen for name in value.strip("[]").split(",") if name)
 
 
 def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
@@ -234,23 +201,6 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
         mode=_mode(cfg),
     )
     return [last, best]
-
-
-def hparams_of(cfg: DictConfig) -> dict[str, bool | int | float | str]:
-    """What a run is compared by in TensorBoard's HParams: the keys that its sweep varies.
-
-    Of a single run those in COMPARED, and those that the command line gives.
-    """
-    swept = [key for key in os.environ.get(SWEPT, "").split(",") if key]
-    given = map(key_of, command_line.overrides())
-    found: dict[str, bool | int | float | str] = {}
-    for key in swept or dict.fromkeys([*COMPARED, *given]):
-        value = OmegaConf.select(cfg, key)
-        if OmegaConf.is_dict(value) and "_target_" in value:
-            value = name_of(value)
-        if not is_left_out(key) and isinstance(value, bool | int | float | str):
-            found[key] = value
-    return found
 
 
 def _mode(cfg: DictConfig) -> str:
@@ -318,15 +268,3 @@ def sizes_of(data: L.LightningDataModule) -> dict[str, int]:
     """Samples by split, as far as a data module tells."""
     splits: dict[str, Any] = {n: getattr(data, n, None) for n in ("train", "val", "test")}
     return {name: len(split) for name, split in splits.items() if hasattr(split, "__len__")}
-
-
-def name_of(node: DictConfig) -> str:
-    """What was chosen of a group, or the last part of its `_target_` where Hydra does not say."""
-    from hydra.core.hydra_config import HydraConfig
-
-    key = str(node._key())
-    if HydraConfig.initialized():
-        choice = HydraConfig.get().runtime.choices.get(key)
-        if choice:
-            return str(choice)
-    return str(node.get("_target_")).rpartition(".")[2].lower()

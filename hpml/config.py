@@ -51,7 +51,7 @@ def check(cfg: DictConfig) -> None:
             continue
         value = _select(cfg, key)
         if value is not _ABSENT and not rule.admits(value):
-            raise UserError(f"{key}={_spelled(value)}: give {rule}")
+            raise UserError(f"{key}={spelled(value)}: give {rule}")
     precision = _select(cfg, "trainer.precision")
     if precision not in (None, _ABSENT) and str(precision) not in PRECISIONS:
         raise UserError(f"trainer.precision={precision}: give one of {', '.join(PRECISIONS)}")
@@ -63,7 +63,7 @@ def check(cfg: DictConfig) -> None:
             for before, number in zip([0, *numbers], numbers, strict=False)
         ):
             raise UserError(
-                f"scheduler.milestones={_spelled(milestones)}: give increasing integers of at "
+                f"scheduler.milestones={spelled(milestones)}: give increasing integers of at "
                 "least 1, such as [3, 4]"
             )
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
@@ -105,7 +105,7 @@ def check_keys(cfg: DictConfig) -> None:
         if chosen is _ABSENT or (group in REQUIRED and not chosen):
             raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
         if not isinstance(chosen, DictConfig | None):
-            raise UserError(f"{group}={_spelled(chosen)}: is no option; give {group}=OPTION")
+            raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
     there = set(dotted_keys(cfg))
     for key in _needed():
         if key not in there:
@@ -116,7 +116,7 @@ def check_keys(cfg: DictConfig) -> None:
         for name in cfg[group] or ():
             value = _select(cfg, f"{group}.{name}")
             if not isinstance(value, DictConfig | None):
-                raise UserError(f"{group}.{name}={_spelled(value)}: give a mapping with a _target_")
+                raise UserError(f"{group}.{name}={spelled(value)}: give a mapping with a _target_")
 
 
 @cache
@@ -158,7 +158,7 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
     text = OmegaConf.to_yaml(cfg)
     for key in sorted(map(str, cfg.keys() - groups - ours.keys() - set(PROGRAMS))):
         if f"${{{key}" not in text:
-            yield f"{key}={_spelled(cfg[key])} has no effect: nothing in hpml reads it"
+            yield f"{key}={spelled(cfg[key])} has no effect: nothing in hpml reads it"
     data = cfg.data
     workers = data.get("num_workers")
     pipeline = data.get("pipeline")
@@ -169,7 +169,7 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
     if workers == 0:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
-                yield f"data.{key}={_spelled(data[key])} has no effect without data.num_workers"
+                yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
     scheduler = cfg.scheduler or {}
     milestones = list(scheduler.get("milestones") or [])
     in_epochs = scheduler.get("interval", "epoch") == "epoch"
@@ -231,7 +231,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
     return value
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, DictConfig | ListConfig):
         value = OmegaConf.to_container(value)

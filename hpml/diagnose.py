@@ -78,9 +78,9 @@ def job(cfg: DictConfig) -> None:
 
 def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
     """A job's trials, which the stack clears up after."""
-    from hpml.build import setting_of
     from hpml.device import on_device
     from hpml.diagnosis.configured import subject_of
+    from hpml.run_facts import setting_of
 
     cfg, _ = on_device(cfg)
     subject = subject_of(cfg)

@@ -14,7 +14,7 @@ from hpml.build import (
     build_data,
     build_module,
     build_trainer,
-    name_of,
+    end_processes,
     quiet_lightning,
     sizes_of,
 )
@@ -25,6 +25,7 @@ from hpml.fingerprint import key_of
 from hpml.imports import uncollected
 from hpml.interrupt import signals_held
 from hpml.records import RunRecord
+from hpml.run_facts import name_of
 
 log = logging.getLogger("hpml")
 
@@ -105,6 +106,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     log.info(f"{path}: model={record.model['name']}{on}")
     with ended_if_hung(cfg.data.get("timeout_s")):
         metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    end_processes()
     record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
     for name, value in metrics.items():
         log.info(f"{name} {value:.4f}")

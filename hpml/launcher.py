@@ -163,7 +163,7 @@ class SweepLauncher(Launcher):
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
         # with those of the batches before, whose names are taken
-        names = job_names(self._seen, 0)[-len(job_overrides) :]
+        names = job_names(self._seen)[-len(job_overrides) :]
         jobs: list[Job] = []
         for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
             try:

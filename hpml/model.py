@@ -117,7 +117,7 @@ def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> f
     # to copy their values takes half of the time, of a ResNet-18
     on_meta = copy.deepcopy(network, {id(one): _on_meta(one) for one in tensors}).to("meta")
     images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
-    with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
         on_meta(images).sum().backward()
     return counter.get_total_flops() / 2
 

@@ -91,7 +91,7 @@ FLAG = Rule(bool)
 FLAG_OR_NULL = Rule(bool, nullable=True)
 TEXT = Rule(str)
 FLOAT32_MAX = 3e38
-PROFILERS = ("simple", "advanced", "pytorch", "xla")
+PROFILERS = ("simple", "advanced", "pytorch")
 PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
     *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16", "auto"),

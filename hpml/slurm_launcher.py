@@ -32,7 +32,7 @@ class SlurmLauncher(SweepLauncher):
         return ClusterRunner(how, submitting(self.parameters), self._directory)
 
     def _end_leftovers(self) -> None:
-        """None: they are in the queue, and waited for."""
+        """Ends nothing: what an earlier launcher has submitted is in the queue, and waited for."""
 
     def _present(self, jobs: list[Job]) -> list[Job]:
         """All of them: what devices there are is known on the nodes only."""

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hpml.build import build_data, name_of, quiet_lightning
+from hpml.build import build_data, quiet_lightning
 from hpml.cli import run_hydra
 from hpml.config import check, find_conf, first_line, resolve
 from hpml.device import on_device
 from hpml.errors import UserError
+from hpml.run_facts import name_of
 from hpml.units import size_in_words
 
 if TYPE_CHECKING:

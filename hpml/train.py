@@ -23,9 +23,8 @@ from hpml.build import (
     build_module,
     build_trainer,
     checkpoints,
-    hparams_of,
+    end_processes,
     is_about_values,
-    name_of,
     quiet_lightning,
 )
 from hpml.cli import run_hydra
@@ -37,6 +36,7 @@ from hpml.fingerprint import code_fingerprint, fingerprint, identifying
 from hpml.imports import uncollected
 from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
 from hpml.records import FILE_NAME, RecordError, RunRecord, now
+from hpml.run_facts import hparams_of, name_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -99,10 +99,14 @@ def train(cfg: DictConfig) -> RunRecord:
         if complete is not None and goes_on and _is_the_same(complete, record):
             log.info(f"complete already: {from_here(directory)}; resume=never trains it again")
             return complete
-        if complete is not None:
-            over = "" if cfg.evaluate is not None else ", or resume=never to train over it"
+        if cfg.evaluate is not None and (complete is not None or resume.points(directory)):
             raise UserError(
-                f"{from_here(directory)}: holds a completed run: give another hydra.run.dir{over}"
+                f"{from_here(directory)}: holds a run of its own: give another hydra.run.dir"
+            )
+        if complete is not None:
+            raise UserError(
+                f"{from_here(directory)}: holds a completed run: give another hydra.run.dir, or "
+                "resume=never to train over it"
             )
         if cfg.resume is None and not goes_on and resume.points(directory):
             raise UserError(
@@ -255,7 +259,6 @@ def _call_fit(
     point: Path | None,
     recorder: RunRecorder,
 ) -> None:
-    import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from hpml.data import ImageDataModule
@@ -274,9 +277,7 @@ def _call_fit(
         raise
     finally:
         recorder.fit_returned()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # left to the interpreter's exit, gloo's threads now and then abort the process
-        torch.distributed.destroy_process_group()
+    end_processes()
 
 
 def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | None:

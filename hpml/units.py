@@ -10,6 +10,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def capital(text: str) -> str:
+    """A sentence's beginning; a key or a number stays as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
 def range_in_words(counts: Sequence[int]) -> str:
     """`8 to 9`; one number where they are all the same, a dash where there is none."""
     ends = sorted({min(counts), max(counts)}) if counts else []

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml import command_line, environment
 from hpml.cli import run_hydra
 from hpml.config import check, resolve
+from hpml.device import device_type
 from hpml.errors import UserError
 from hpml.files import read_json, write_whole
 from hpml.fingerprint import identifying
@@ -71,7 +72,7 @@ def job(cfg: DictConfig) -> None:
         "also": also,
         "sentences": sentences,
         "command": command_line.typed(),
-        "environment": environment.describe(cfg.device),
+        "environment": environment.describe(device_type(cfg)),
         "job": searched(identifying(resolve(cfg))),
         "search": {"rounds": wanted.rounds, "most": wanted.most},
     }

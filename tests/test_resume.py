@@ -15,7 +15,8 @@ from conftest import Compose
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from hpml.callbacks.resume_points import ResumePoints, why_not
+from hpml.callbacks.resumable import why_not
+from hpml.callbacks.resume_points import ResumePoints
 from hpml.data import ImageDataModule
 from hpml.errors import UserError
 from hpml.interrupt import Interrupted

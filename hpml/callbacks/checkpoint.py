@@ -20,14 +20,14 @@ class Checkpoint(ModelCheckpoint, Observer):
     Logs nothing.
     """
 
+    # saves at an epoch's end alone, of which Lightning's hook makes sure at each batch
+    on_train_batch_end: Any = None
+
     def __init__(self, contents: dict[str, Any], **settings: Any) -> None:
         super().__init__(
             auto_insert_metric_name=False, enable_version_counter=False, save_top_k=1, **settings
         )
         self.contents = contents
-        if not {"every_n_train_steps", "train_time_interval"} & settings.keys():
-            # saves at an epoch's end alone, of which Lightning's hook makes sure at each batch
-            self.on_train_batch_end: Any = None
 
     @property
     def state_key(self) -> str:
@@ -68,7 +68,8 @@ class Checkpoint(ModelCheckpoint, Observer):
     ) -> None:
         """Adds the contents, and refuses weights that are not finite, whatever the module."""
         for name, value in checkpoint["state_dict"].items():
-            if value.is_floating_point() and not value.isfinite().all():
+            is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+            if is_float and not value.isfinite().all():
                 raise RunFailedError(
                     f"{name} is not finite after epoch {trainer.current_epoch}; "
                     "no checkpoint was written. Lower the learning rate"

@@ -12,7 +12,7 @@ from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
 from hpml.callbacks.trainer_facts import (
     logging_step,
     samples_in,
-    setting_of,
+    setting_of_trainer,
     slowest_rank,
 )
 from hpml.environment import peak_memory_mib
@@ -312,7 +312,7 @@ class EpochTimer(PhaseTimer):
         live = self._live
         return judge(
             shares,
-            self._setting or setting_of(trainer, trainer.train_dataloader),
+            self._setting or setting_of_trainer(trainer, trainer.train_dataloader),
             live.largest_other,
             live.validation_share,
             live.start_share,

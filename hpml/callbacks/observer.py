@@ -9,8 +9,7 @@ class Observer(L.Callback):
     """Base of the callbacks here, behind one of Lightning's where there is one.
 
     Lightning skips a hook that is None. To call an empty one takes it 2 microseconds, and it has
-    six of them in a step for each callback. What derives from one of ours does not call these of
-    its base.
+    six of them in a step for each callback. A subclass does not call `super()` in these.
     """
 
     on_train_batch_start: Any = None

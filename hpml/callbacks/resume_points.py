@@ -12,13 +12,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.fabric.utilities.apply_func import apply_to_collection
+from lightning.pytorch.callbacks import Checkpoint
 
 from hpml import interrupt, resume
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.observer import Observer
+from hpml.callbacks.resumable import can_begin_here, why_not
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.config import first_line
@@ -90,7 +90,7 @@ class ResumePoints(Checkpoint, Observer):
         if self._state is not None:
             module: Any = pl_module
             own = self._state["ranks"][trainer.global_rank]
-            _set_random_states(own["random"])
+            _set_random_states(own["random"], trainer.strategy.root_device)
             module.load_resume_state(own["module"])
             self.timer.carry_over(own["timer"])
             self.recorder.carry_over(trainer, self._state["record"])
@@ -107,13 +107,13 @@ class ResumePoints(Checkpoint, Observer):
         asked, due = interrupt.has_arrived(), self._is_due(trainer)
         if trainer.world_size > 1:  # all ranks write, or none
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
-            if progress.ready < self._agree_at or not _can_begin_here(trainer):
+            if progress.ready < self._agree_at or not can_begin_here(trainer):
                 return
             self._agree_at = progress.ready + RANKS_AGREE_EVERY
             asked, due = (
                 trainer.strategy.reduce_boolean_decision(one, all=False) for one in (asked, due)
             )
-        if not (asked or due) or not _can_begin_here(trainer):
+        if not (asked or due) or not can_begin_here(trainer):
             return
         self._try_to_write(trainer, pl_module)
         self._epoch = trainer.current_epoch
@@ -148,7 +148,7 @@ class ResumePoints(Checkpoint, Observer):
     def _between_batches(self, trainer: L.Trainer) -> bool:
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         same = progress.ready == progress.completed > 0
-        return same and trainer.training and _can_begin_here(trainer)
+        return same and trainer.training and can_begin_here(trainer)
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         since_s = time.monotonic() - self._last_s
@@ -169,8 +169,9 @@ class ResumePoints(Checkpoint, Observer):
         module: Any = pl_module
         own = {
             "facts": self.facts,
-            "random": _random_states(),
-            "module": module.resume_state(),
+            "random": _random_states(trainer.strategy.root_device),
+            # a device's tensors would come to the other ranks as that device's
+            "module": apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu),
             "timer": self.timer.open_epoch(),
         }
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
@@ -209,51 +210,6 @@ class ResumePoints(Checkpoint, Observer):
             old.unlink(missing_ok=True)
 
 
-def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
-    """Why a run could not go on exactly from its middle; None where it can."""
-    from hpml.data import ImageDataModule
-
-    if not _has_exact_batches(trainer):
-        return "no batch of an epoch is one after which it could begin again"
-    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-        return f"{type(trainer.strategy).__name__} may keep its checkpoints in parts"
-    if not module.automatic_optimization:
-        return "the module optimizes by itself, and may be accumulating gradients"
-    if not hasattr(module, "resume_state"):
-        return "the module has no resume_state: what it has summed up of an epoch would be lost"
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        theirs = not type(callback).__module__.startswith(("hpml.", "lightning."))
-        stateless = type(callback).state_dict is L.Callback.state_dict
-        if (theirs and stateless) or isinstance(callback, StochasticWeightAveraging):
-            return f"{type(callback).__name__} has no state_dict that would bring it back"
-    if is_overridden("on_train_batch_end", module, L.LightningModule):
-        return "the module's on_train_batch_end comes after the point"
-    if isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
-        return None
-    combined = trainer.fit_loop._combined_loader
-    loaders = combined.flattened if combined is not None else []
-    if loaders and all(hasattr(one, "state_dict") for one in loaders):
-        return None  # which Lightning keeps
-    return "its loader has no state_dict, and cannot begin in the middle of an epoch"
-
-
-def _has_exact_batches(trainer: L.Trainer) -> bool:
-    """Whether some batch of an epoch ends a window of gradients, and no validation follows."""
-    last, window = trainer.num_training_batches, trainer.accumulate_grad_batches
-    check = trainer.val_check_batch if trainer.enable_validation else None
-    ends = range(window, int(min(last, 3 * window + 1)), window)  # two in a row are enough to see
-    return any(check is None or end % check for end in ends)
-
-
-def _can_begin_here(trainer: L.Trainer) -> bool:
-    loop = trainer.fit_loop.epoch_loop
-    return not (
-        loop._should_accumulate()
-        or loop._num_ready_batches_reached()
-        or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
-    )
-
-
 def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any]]:
     if trainer.world_size == 1:
         return [own]
@@ -262,7 +218,7 @@ def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any
     return every
 
 
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
     """In plain types: what is kept with weights_only has to be."""
     version, words, gauss = random.getstate()
     of_numpy: Any = np.random.get_state()
@@ -271,15 +227,15 @@ def _random_states() -> dict[str, Any]:
         "python": [version, list(words), gauss],
         "numpy": [kind, keys.tolist(), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def _set_random_states(states: dict[str, Any]) -> None:
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)

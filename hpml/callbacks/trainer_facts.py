@@ -35,7 +35,7 @@ def samples_in(batch: Any) -> int | None:
     return None
 
 
-def setting_of(trainer: L.Trainer, loader: Any) -> Setting:
+def setting_of_trainer(trainer: L.Trainer, loader: Any) -> Setting:
     """What the advice has to know, as far as a Trainer and its training loader tell it."""
     return Setting(
         on_gpu=trainer.strategy.root_device.type != "cpu",

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import numpy as np
@@ -39,6 +39,8 @@ GUESSES = (
     "Consider setting `persistent_workers=True`.*",
 )
 
+PipelineName = Literal["per_sample", "batched", "device"]
+
 
 class ImageDataModule(L.LightningDataModule):
     """What all sources of images share; a source derives from it and says how to `load`.
@@ -70,7 +72,7 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
         batch_size: int = 128,
         num_workers: int = 0,
-        pipeline: Literal["per_sample", "batched", "device"] = "batched",
+        pipeline: PipelineName = "batched",
         eval_batch_size: int | None = None,
         augment: bool = True,
         flip: Flip = "random",
@@ -86,6 +88,9 @@ class ImageDataModule(L.LightningDataModule):
         std: list[float],
     ) -> None:
         super().__init__()
+        names = get_args(PipelineName)
+        if pipeline not in names:
+            raise ValueError(f"pipeline={pipeline!r}: give one of {', '.join(names)}")
         self.seed = seed
         self.batch_size = batch_size
         self.num_workers = 0 if pipeline == "device" else num_workers

@@ -77,7 +77,7 @@ def altered(original: Any, change: Change, fetches: bool, logged: dict[str, Logg
         for key, value in vars(original).items()
     }
     own = type(module).configure_callbacks
-    alter(module, configure_callbacks=lambda module: _tried(own(module), change.hooks))
+    alter(module, configure_callbacks=lambda module: _kept(own(module), change.hooks))
     if change.transfer:
         alter(module, **dict.fromkeys(TRANSFER_HOOKS, batch_as_it_is))
     if change.hooks:
@@ -95,7 +95,7 @@ def altered(original: Any, change: Change, fetches: bool, logged: dict[str, Logg
     return module
 
 
-def _tried(callbacks: Any, none: bool) -> list[L.Callback]:
+def _kept(callbacks: Any, leaves_out_all: bool) -> list[L.Callback]:
     """Those of the module's own callbacks that a trial has."""
     every = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    return [one for one in every if not (none or isinstance(one, NOT_IN_A_TRIAL))]
+    return [one for one in every if not (leaves_out_all or isinstance(one, NOT_IN_A_TRIAL))]

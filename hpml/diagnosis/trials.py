@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from hpml.callbacks.trainer_facts import setting_of
+from hpml.callbacks.trainer_facts import setting_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
 from hpml.diagnosis.change import Change
 from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis
@@ -134,17 +134,23 @@ class Trials:
                 # else the workers are ahead all the time; these finish in bursts
                 self._warm_up += ahead
                 whole = math.lcm(whole, subject.num_workers)
-        for self.rounds in ROUNDS:
-            trial_s = self.rounds_budget_s / (self.rounds * self._in_a_round) - around_s
-            steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
-            if steps >= ENOUGH_STEPS:
-                break
+        self.rounds, steps = self._chosen_rounds(step_s, around_s)
         self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
         if self._steps > PILOT_BATCHES:
             subject.keep_batches(self._steps, seed=0)
         what = f"{self.rounds} rounds of {counted(self._in_a_round, 'trial')}"
         seconds = self.rounds * self._in_a_round * (around_s + self._steps_s(step_s))
         self._say(f"{what}: {duration_in_words(seconds)} at most")
+
+    def _chosen_rounds(self, step_s: float, around_s: float) -> tuple[int, int]:
+        """The most rounds whose trials have enough steps in the budget; else the fewest."""
+        steps = 0
+        for rounds in ROUNDS:
+            trial_s = self.rounds_budget_s / (rounds * self._in_a_round) - around_s
+            steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
+            if steps >= ENOUGH_STEPS:
+                return rounds, steps
+        return ROUNDS[-1], steps
 
     def run_round(self, number: int) -> None:
         """Each trial once."""
@@ -179,7 +185,7 @@ class Trials:
             paces=dict(self.paces),
             epoch_steps=self.subject.epoch_steps,
             trial_steps=self._steps,
-            setting=self._setting or setting_of(self.subject.trainer, self.subject.loader),
+            setting=self._setting or setting_of_trainer(self.subject.trainer, self.subject.loader),
             notes=list(self.subject.notes),
         )
 

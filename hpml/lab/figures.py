@@ -14,7 +14,7 @@ from hpml.report.lab_page import draw_for
 from hpml.report.statistics import Estimate
 from hpml.report.tables import Cell, Table, setting_table
 from hpml.report.worker_picture import draw_workers
-from hpml.units import counted, range_in_words
+from hpml.units import capital, counted, range_in_words
 
 _MEANS = "Means over the runs; no validation"
 _CAPTION = f"{_MEANS}; the five phases add up to the time"
@@ -71,7 +71,7 @@ def _workers(machine: Machine) -> Figures | None:
     table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
     caption = "Seconds of an epoch without validation; * the fastest, or tied with it"
     picture = draw_workers(found, machine.lab, f"{machine.prefix('c3')}_workers")
-    answer = [f"{_capital(sentence)}." for sentence in found["sentences"]]
+    answer = [f"{capital(sentence)}." for sentence in found["sentences"]]
     return Figures([(table, caption)], [picture], [*answer, f"So use {found['override']}."])
 
 
@@ -97,7 +97,7 @@ def _diagnosis(machine: Machine) -> Figures | None:
             f"The best number of workers here is {best}: one worker is compared with the best "
             "number above it."
         )
-    answer += [f"{_capital(sentence)}." for sentence in found["comparison"]]
+    answer += [f"{capital(sentence)}." for sentence in found["comparison"]]
     for name, one in found["diagnoses"].items():
         verdict = one["verdict"]
         answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
@@ -202,7 +202,7 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
         state = (facts.get("optimizer") or {}).get("state_elements")
         counts = [facts["trainable_parameters"], facts.get("gradients")]
         rows.append([Cell(title), *map(_count, counts), Cell(spread), _count(state)])
-        answer.append(f"{_capital(title)} {counts[0]:,} parameters are trained.")
+        answer.append(f"{capital(title)} {counts[0]:,} parameters are trained.")
         if nonzero and counts[1] is not None:
             seeds = counted(len(nonzero), "seed")
             of_these = "all of them" if min(nonzero) == counts[1] else f"{spread} of them"
@@ -253,8 +253,3 @@ def _code(facts: dict[str, Any], wanted: str) -> str:
     """The counting functions whose names match, as the summary prints them."""
     functions = re.split(r"(?m)^(?=def )", facts.get("code", ""))
     return "\n\n\n".join(f.strip() for f in functions if re.match(rf"def \w*({wanted})", f))
-
-
-def _capital(text: str) -> str:
-    """A sentence's beginning; a key or a number stays as it is."""
-    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text

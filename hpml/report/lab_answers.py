@@ -16,7 +16,7 @@ from hpml.report.ranking import Measure, Ranked, decimals, in_a_sentence
 from hpml.report.settings import Setting
 from hpml.report.statistics import estimate, standings
 from hpml.report.tables import NOTHING, Cell, Table
-from hpml.units import counted
+from hpml.units import capital, counted
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
 ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", True, "%")
@@ -114,11 +114,11 @@ def about_optimizers(comparison: Comparison) -> list[str]:
         if len(ranks) > 1:
             order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
             told.append(f"By {measure.title}: {order}.")
-            told.append(f"{_capital(in_a_sentence(measure, ranks))}.")
+            told.append(f"{capital(in_a_sentence(measure, ranks))}.")
             told.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
     ranks = [rank for rank in comparison.by_time if rank.known is not None]
     if len(ranks) > 1:
-        told.append(f"{_capital(in_a_sentence(comparison.time, ranks))}.")
+        told.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
         fastest, slowest = ranks[0].known, ranks[-1].known
         if fastest is not None and slowest is not None and fastest.mean > 0:
             apart = slowest.mean / fastest.mean - 1
@@ -319,10 +319,6 @@ def _name(setting: Setting) -> str:
 def _shown(setting: Setting, measure: Measure) -> str:
     known = estimate(setting.all_of(measure.name))
     return NOTHING if known is None else measure.shown(known)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:

@@ -33,7 +33,7 @@ class Job:
     monitor: str
 
 
-def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[str]:
+def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """The name of each job's folder: the overrides in which the jobs differ.
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
@@ -42,7 +42,7 @@ def job_names(job_overrides: Sequence[Sequence[str]], first_index: int) -> list[
     varying = _varying(jobs)
     names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
     if "" in names or len(set(names)) < len(names):
-        return [str(first_index + offset) for offset in range(len(jobs))]
+        return [str(number) for number in range(len(jobs))]
     return names
 
 

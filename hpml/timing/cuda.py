@@ -123,9 +123,9 @@ class DeviceClock:
             self._last = event
 
 
-def device_clock(device: torch.device, sync: bool = False) -> DeviceClock | None:
+def device_clock(device: torch.device) -> DeviceClock | None:
     """The clock of a CUDA device; None for any other.
 
     On the CPU the host's clock tells it all; Apple's GPUs run ahead too, and are not told of.
     """
-    return DeviceClock(CudaEvents(device), sync) if device.type == "cuda" else None
+    return DeviceClock(CudaEvents(device)) if device.type == "cuda" else None

@@ -19,15 +19,15 @@ from hpml.sweep.jobs import interleaved, job_names, setting
             ["optimizer=sgd,seed=0", "optimizer=adam,seed=1"],
         ),
         ([["data.root=/a/b"], ["data.root=/a c"]], ["data.root=_a_b", "data.root=_a_c"]),
-        ([["data.root=/a/b"], ["data.root=/a_b"]], ["7", "8"]),  # would be one folder
-        ([["seed=0"]], ["7"]),  # nothing varies
-        ([[], ["seed=0"]], ["7", "8"]),
+        ([["data.root=/a/b"], ["data.root=/a_b"]], ["0", "1"]),  # would be one folder
+        ([["seed=0"]], ["0"]),  # nothing varies
+        ([[], ["seed=0"]], ["0", "1"]),
         ([["+data.x=${seed}"], ["+data.x='*'"]], ["+data.x=__seed_", "+data.x=___"]),
     ],
 )
 def test_a_jobs_folder_is_named_by_what_varies(jobs: list[list[str]], names: list[str]) -> None:
     """What all jobs share is left out; where names would clash, jobs are numbered."""
-    assert job_names(jobs, first_index=7) == names
+    assert job_names(jobs) == names
 
 
 def test_settings_take_turns() -> None:

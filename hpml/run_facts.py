@@ -1,0 +1,76 @@
+"""What is told of a configuration: to TensorBoard's HParams, and to the advice."""
+
+import os
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml import command_line
+from hpml.device import device_type
+from hpml.environment import SWEPT, usable_cores
+from hpml.fingerprint import is_left_out, key_of
+from hpml.timing.advice import Setting
+
+# Keys that the entry of a run by itself in TensorBoard's HParams always has.
+COMPARED = (
+    "optimizer.lr",
+    "data.batch_size",
+    "data.num_workers",
+    "data.pipeline",
+    "device",
+    "seed",
+)
+
+
+def setting_of(cfg: DictConfig) -> Setting:
+    """What the advice has to know of a configuration."""
+    return Setting(
+        keys=True,
+        on_gpu=device_type(cfg) != "cpu",
+        data_keys="pipeline" in cfg.data,
+        cores=usable_cores(),
+        num_workers=cfg.data.get("num_workers"),
+        persistent_workers=cfg.data.get("persistent_workers", False) is not False,
+        pin_memory=cfg.data.get("pin_memory", False) is not False,
+        pipeline=cfg.data.get("pipeline"),
+        in_memory=cfg.data.get("in_memory"),
+        reduced_precision="16" in str(cfg.trainer.precision),
+        channels_last=cfg.channels_last,
+        compiled=bool(cfg.compile),
+        experiments=_experiments(),
+    )
+
+
+def _experiments() -> tuple[str, ...]:
+    """Those that were chosen."""
+    typed = [override.partition("=")[::2] for override in command_line.overrides()]
+    chosen = [value for key, value in typed if key_of(key) == "experiment"]
+    return tuple(name for value in chosen for name in value.strip("[]").split(",") if name)
+
+
+def hparams_of(cfg: DictConfig) -> dict[str, bool | int | float | str]:
+    """What a run is compared by in TensorBoard's HParams: the keys that its sweep varies.
+
+    Of a single run those in COMPARED, and those that the command line gives.
+    """
+    swept = [key for key in os.environ.get(SWEPT, "").split(",") if key]
+    given = map(key_of, command_line.overrides())
+    found: dict[str, bool | int | float | str] = {}
+    for key in swept or dict.fromkeys([*COMPARED, *given]):
+        value = OmegaConf.select(cfg, key)
+        if OmegaConf.is_dict(value) and "_target_" in value:
+            value = name_of(value)
+        if not is_left_out(key) and isinstance(value, bool | int | float | str):
+            found[key] = value
+    return found
+
+
+def name_of(node: DictConfig) -> str:
+    """What was chosen of a group, or the last part of its `_target_` where Hydra does not say."""
+    from hydra.core.hydra_config import HydraConfig
+
+    key = str(node._key())
+    if HydraConfig.initialized():
+        choice = HydraConfig.get().runtime.choices.get(key)
+        if choice:
+            return str(choice)
+    return str(node.get("_target_")).rpartition(".")[2].lower()

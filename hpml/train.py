@@ -100,9 +100,8 @@ def train(cfg: DictConfig) -> RunRecord:
             log.info(f"complete already: {from_here(directory)}; resume=never trains it again")
             return complete
         if cfg.evaluate is not None and (complete is not None or resume.points(directory)):
-            raise UserError(
-                f"{from_here(directory)}: holds a run of its own: give another hydra.run.dir"
-            )
+            kind = "an unfinished" if complete is None else "a completed"
+            raise UserError(f"{from_here(directory)}: holds {kind} run: give another hydra.run.dir")
         if complete is not None:
             raise UserError(
                 f"{from_here(directory)}: holds a completed run: give another hydra.run.dir, or "

@@ -7,11 +7,12 @@ import lightning as L
 import pytest
 from conftest import TINY, Compose
 from hydra import compose as hydra_compose
-from hypothesis import given
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from hpml.command_line import arranged, options, quoted, typed
+from hpml.command_line import arranged, as_override, options, quoted, typed
 from hpml.config import (
     PROGRAMS,
     check,
@@ -291,3 +292,11 @@ def test_experiments_hold_deltas_only(compose: Compose) -> None:
     plain, demo = compose(), hydra_compose("train", overrides=["experiment=demo"])
     assert demo.optimizer == plain.optimizer
     assert demo.data._target_ == "hpml.data.Synthetic"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20))
+def test_any_text_can_be_an_override(text: str) -> None:
+    """Quotes and backslashes come through as they are."""
+    assume("${" not in text)
+    parsed = OverridesParser.create().parse_override(as_override("key", text))
+    assert str(parsed.value()) == text

@@ -331,6 +331,20 @@ def test_a_completed_run_is_not_trained_over(run: Callable[..., Any], tmp_path: 
     assert before == (checkpoint.read_bytes(), (tmp_path / "run" / "record.json").read_bytes())
 
 
+def test_an_evaluation_leaves_an_unfinished_run_alone(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Whatever `resume` is: the run's record would become the evaluation's."""
+    run("checkpoint.every_s=1e-9", stop_after=STEPS + 1)
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    for resume in ("auto", "null"):
+        with pytest.raises(
+            UserError, match=r"holds an unfinished run: give another hydra\.run\.dir"
+        ):
+            run(f"evaluate={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"resume={resume}")
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
+
+
 def test_a_damaged_point_is_passed_over(
     run: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,6 +397,10 @@ def test_what_cannot_go_on_exactly_is_refused(
         run("checkpoint.every_s=1e-9", "seed=1")
     with pytest.raises(UserError, match="holds an unfinished run: resume=auto goes on with it"):
         run("resume=null")
+    with monkeypatch.context() as elsewhere:  # `auto` is another device on another machine
+        elsewhere.setattr("hpml.train.device_type", lambda cfg: "cuda")
+        with pytest.raises(UserError, match="was made with another device; resume=never begins"):
+            run("checkpoint.every_s=1e-9")
     assert points(tmp_path / "run") == kept_points
     monkeypatch.setenv("HPML_SWEPT", "seed")
     rest, _ = run("checkpoint.every_s=1e-9", "seed=1")

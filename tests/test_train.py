@@ -384,6 +384,24 @@ def test_away_from_the_cpu_the_loss_is_looked_at_now_and_then(compose: Compose) 
     assert not module._finite.all_so_far()
 
 
+def test_what_a_module_keeps_besides_tensors_is_saved(compose: Compose, tmp_path: Path) -> None:
+    """torch's `get_extra_state` may give anything."""
+
+    class Counting(torch.nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"seen": 3}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            self.seen = state["seen"]
+
+    cfg = compose(*TINY, f"run_dir={tmp_path / 'run'}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.nn.Linear", Counting)
+        train(cfg)
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert {"seen": 3} in saved["state_dict"].values()
+
+
 def test_weights_that_are_not_finite_are_not_saved(compose: Compose, tmp_path: Path) -> None:
     """Also where every loss was finite: the last step may have broken the weights."""
     cfg = compose(*TINY, "+callbacks.mine._target_=test_train.BreaksWeights")

@@ -95,3 +95,10 @@ def test_it_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tracemalloc.stop()
     assert isinstance(data.loaded.train, Pixels)
     assert peak < 1.4 * data.loaded.train.padded.nbytes
+
+
+def test_a_pipeline_that_does_not_exist_is_told() -> None:
+    """From Python too, where no configuration is checked."""
+    for name in ("bached", "auto"):
+        with pytest.raises(ValueError, match="give one of per_sample, batched, device"):
+            Synthetic(pipeline=name, train_samples=20, test_samples=20, batch_size=4, **STATISTICS)

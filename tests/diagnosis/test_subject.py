@@ -700,7 +700,17 @@ def test_operations_are_counted(tmp_path: Path) -> None:
     subject = Subject(trainer(tmp_path), foreign.Autoencoder(8), data)
     subject.keep_batches(2, seed=0)
     weights = 2 * (784 * 8 + 8 * 16)
-    assert ceiling.flops_per_step(subject) == 8 * (6 * weights - 2 * 784 * 8)
+    in_all = 8 * (6 * weights - 2 * 784 * 8)
+    assert ceiling.flops_per_step(subject) == in_all
+
+    class RunsBefore(foreign.Autoencoder):
+        def on_fit_start(self) -> None:
+            """As a network does that is compiled before it trains."""
+            self.encoder(torch.rand(8, 784)).sum().backward()
+
+    subject = Subject(trainer(tmp_path), RunsBefore(8), data)
+    subject.keep_batches(2, seed=0)
+    assert ceiling.flops_per_step(subject) == in_all
 
 
 def test_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,20 +56,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     path = Path(str(cfg.evaluate))
     given = set(map(key_of, record.overrides))
     taken = {"data", "model"} - given
-    try:
-        checkpoint = checkpoint_file.read(path, "evaluate")
-        trained_with = {
-            group: OmegaConf.create(dict(checkpoint["hpml_config"][group])) for group in taken
-        }
-        name = str(checkpoint["hpml_names"]["model"])
-        weights = checkpoint["state_dict"]
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"evaluate={path}: there is no such file") from error
-    except Exception as error:
-        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
-    _refuse_odd_text(trained_with, name, path)
+    trained_with, name, weights = _read(path, taken)
     for group in taken:
         asked = cfg[group]
         cfg[group] = trained_with[group]
@@ -110,6 +97,25 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
     for name, value in metrics.items():
         log.info(f"{name} {value:.4f}")
+
+
+def _read(path: Path, taken: set[str]) -> tuple[dict[str, DictConfig], str, dict[str, Any]]:
+    """Of a checkpoint: the groups that are taken from it, its model's name, its weights."""
+    try:
+        checkpoint = checkpoint_file.read(path, "evaluate")
+        trained_with = {
+            group: OmegaConf.create(dict(checkpoint["hpml_config"][group])) for group in taken
+        }
+        name = str(checkpoint["hpml_names"]["model"])
+        weights = checkpoint["state_dict"]
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"evaluate={path}: there is no such file") from error
+    except Exception as error:
+        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
+    _refuse_odd_text(trained_with, name, path)
+    return trained_with, name, weights
 
 
 def _refuse_odd_text(trained_with: dict[str, DictConfig], name: str, path: Path) -> None:

@@ -215,7 +215,6 @@ class Subject:
         """One trial; `keeping` the batches that reach the training step."""
         self._forget_training()
         module = altered(self._module, change, self.takes_iterator, self._logged)
-        data = self._data
         made: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
@@ -241,24 +240,8 @@ class Subject:
         trainer: Any = self._trainer(change, folder, begins)
         if profiler is not None:
             trainer.profiler = profiler
-        if isinstance(data, L.LightningDataModule):
-            data = self._data_module(trainer)
-            own = type(data).train_dataloader
-            hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
-            alter(data, train_dataloader=lambda data: paced(with_workers_of_its_own(own(data))))
-            if change.transfer:
-                alter(data, **hooks)
-            given: dict[str, Any] = {"datamodule": data}
-        elif data is None:
-            own = type(module).train_dataloader
-            alter(
-                module, train_dataloader=lambda module: paced(with_workers_of_its_own(own(module)))
-            )
-            given = {}
-        else:
-            given = {"train_dataloaders": paced(with_workers_of_its_own(data))}
         try:
-            trainer.fit(module, **given)
+            trainer.fit(module, **self._data_for(trainer, module, change, paced))
         except Exception:
             # at the end of the epoch, say for want of validation
             if not (made and made[0].is_over):
@@ -272,6 +255,26 @@ class Subject:
                 f"{made[0].steps}"
             )
         return made[0].pace
+
+    def _data_for(
+        self, trainer: L.Trainer, module: Any, change: Change, paced: Callable[[Any], PacedLoader]
+    ) -> dict[str, Any]:
+        """What `fit` is given besides the module, with its loader paced."""
+        if isinstance(self._data, L.LightningDataModule):
+            data = self._data_module(trainer)
+            own = type(data).train_dataloader
+            alter(data, train_dataloader=lambda data: paced(with_workers_of_its_own(own(data))))
+            if change.transfer:
+                hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
+                alter(data, **hooks)
+            return {"datamodule": data}
+        if self._data is None:
+            own = type(module).train_dataloader
+            alter(
+                module, train_dataloader=lambda module: paced(with_workers_of_its_own(own(module)))
+            )
+            return {}
+        return {"train_dataloaders": paced(with_workers_of_its_own(self._data))}
 
     def _own_loader(self, trainer: L.Trainer, module: Any, data: Any) -> Any:
         """The training loader, made as Lightning would; the epoch's steps are known from then."""

@@ -29,6 +29,8 @@ def quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # its report
+    # of each that compiles, without a GPU: there is none
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
     warnings.filterwarnings("ignore", message="torch.distributed.nn.functional.all_gather is depre")
@@ -87,6 +89,11 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         interval = settings.pop("interval", "epoch")
         make_scheduler = None
         if settings:
+            if (
+                settings.get("cycle_momentum")
+                and not {"momentum", "betas"} & optimizer.defaults.keys()
+            ):
+                settings["cycle_momentum"] = False  # it has none
             make_scheduler = _instantiate(OmegaConf.create(settings), "scheduler")
             steps = {key: 2 for key, value in settings.items() if value is None}
             _probe("scheduler", lambda: make_scheduler(optimizer, **steps))

@@ -170,6 +170,8 @@ def without_effect(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
+    if data.get("augment") is False and data.get("flip") not in (None, "random"):
+        yield f"data.flip={data.flip} has no effect without data.augment"
     scheduler = cfg.scheduler or {}
     milestones = list(scheduler.get("milestones") or [])
     in_epochs = scheduler.get("interval", "epoch") == "epoch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -35,19 +36,28 @@ def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     return cfg, chosen
 
 
+log = logging.getLogger("hpml")
+
+
 def _mode(cfg: DictConfig, kind: str) -> str | bool:
     """Of torch.compile, where it finds what it needs to compile.
 
     CUDA graphs spare the host the launching of each kernel, and are for networks whose gradients
     and outputs nobody keeps from one step to the next.
     """
+    if kind not in ("cpu", "cuda"):
+        return False
+    if kind == "cuda" and not importlib.import_module("torch.utils._triton").has_triton():
+        log.warning("warning: compile=auto: Triton, which compiles for GPUs, is not here")
+        return False
+    if not _has_cpp_compiler():
+        log.warning("warning: compile=auto: no C++ compiler is here: install g++, or give CXX")
+        return False
     if kind == "cuda":
-        if not importlib.import_module("torch.utils._triton").has_triton():
-            return False
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
         graphs = known and cfg.trainer.accumulate_grad_batches == 1
-        return ("reduce-overhead" if graphs else "default") if _has_cpp_compiler() else False
-    return "default" if kind == "cpu" and _has_cpp_compiler() else False
+        return "reduce-overhead" if graphs else "default"
+    return "default"
 
 
 def _precision(cfg: DictConfig, kind: str) -> str | None:

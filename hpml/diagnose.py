@@ -52,7 +52,12 @@ def job(cfg: DictConfig) -> None:
         from hpml.diagnosis.trials import run
 
     with ExitStack() as stack:
-        jobs = {name: _trials(one, stack) for name, one in configs.items()}
+        jobs = {
+            name: _trials(
+                one, [*command_line.overrides(), *(against if one is not cfg else ())], stack
+            )
+            for name, one in configs.items()
+        }
         found = dict(zip(jobs, run(list(jobs.values())), strict=True))
         for name, diagnosis in found.items():
             log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
@@ -76,7 +81,7 @@ def job(cfg: DictConfig) -> None:
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
 
 
-def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
+def _trials(cfg: DictConfig, overrides: list[str], stack: ExitStack) -> Trials:
     """A job's trials, which the stack clears up after."""
     from hpml.device import on_device
     from hpml.diagnosis.configured import subject_of
@@ -87,7 +92,7 @@ def _trials(cfg: DictConfig, stack: ExitStack) -> Trials:
     stack.callback(subject.close)
     from hpml.diagnosis.trials import Trials
 
-    return Trials(subject, setting_of(cfg), cfg.diagnose.budget_s, log.info)
+    return Trials(subject, setting_of(cfg, overrides), cfg.diagnose.budget_s, log.info)
 
 
 def _compose(against: list[str]) -> DictConfig:

@@ -1,5 +1,6 @@
 """The LightningModule around a network: loss, accuracy, optimizer, and the watch over both."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ from hpml.errors import RunFailedError, UserError
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
+
+log = logging.getLogger("hpml")
 
 # What it logs once an epoch.
 EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
@@ -97,6 +100,8 @@ class ImageClassifier(L.LightningModule):
         # Between the ranks' gradients DDP has a graph of its own, compiled at the first step.
         if self.compiled_for is None or self.trainer.world_size > 1:
             return
+        if self.trainer.is_global_zero:
+            log.info("compiling the network: about a minute, unless torch has kept it")
         on_cuda = self.device.type == "cuda"
         begun_s = time.perf_counter()
         buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
@@ -114,12 +119,16 @@ class ImageClassifier(L.LightningModule):
             raise UserError(
                 f"compile: torch cannot compile this here ({first_line(cause)}); give compile=false"
             ) from error
+        except OSError as error:  # of the folder for what is compiled
+            raise UserError(f"compile: {error.filename}: {error.strerror}") from error
         finally:
             self.zero_grad()
         with torch.no_grad():
             for name, buffer in self.named_buffers():
                 buffer.copy_(buffers[name])
         self.compile_s = time.perf_counter() - begun_s
+        if self.trainer.is_global_zero:
+            log.info(f"compiled in {self.compile_s:.1f} s")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The mean loss of a batch of images and labels."""
@@ -200,8 +209,11 @@ class ImageClassifier(L.LightningModule):
             steps = dict.fromkeys(missing, total)
         try:
             scheduler = self.make_scheduler(optimizer, **steps)
-        except ZeroDivisionError as error:  # OneCycleLR's way up, for one, of a single step
-            raise UserError("scheduler: the run has too few steps for it") from error
+        except ZeroDivisionError as error:  # of OneCycleLR's, where a way ends where it begins
+            of = f" of {steps['total_steps']} steps" if steps else ""
+            raise UserError(
+                f"scheduler: divides by zero{of}: give another scheduler.pct_start, or more steps"
+            ) from error
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},

@@ -1,6 +1,7 @@
 """What is told of a configuration: to TensorBoard's HParams, and to the advice."""
 
 import os
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,8 +22,13 @@ COMPARED = (
 )
 
 
-def setting_of(cfg: DictConfig) -> Setting:
-    """What the advice has to know of a configuration."""
+def setting_of(cfg: DictConfig, overrides: Sequence[str] | None = None) -> Setting:
+    """What the advice has to know of a configuration.
+
+    Args:
+        cfg: on its device, as `on_device` gives it.
+        overrides: that made it; None for the command line's.
+    """
     return Setting(
         keys=True,
         on_gpu=device_type(cfg) != "cpu",
@@ -36,15 +42,14 @@ def setting_of(cfg: DictConfig) -> Setting:
         reduced_precision="16" in str(cfg.trainer.precision),
         channels_last=cfg.channels_last,
         compiled=bool(cfg.compile),
-        experiments=_experiments(),
+        experiments=_experiments(command_line.overrides() if overrides is None else overrides),
     )
 
 
-def _experiments() -> tuple[str, ...]:
-    """Those that were chosen."""
-    typed = [override.partition("=")[::2] for override in command_line.overrides()]
-    chosen = [value for key, value in typed if key_of(key) == "experiment"]
-    return tuple(name for value in chosen for name in value.strip("[]").split(",") if name)
+def _experiments(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those that were chosen: the last override goes before the others."""
+    chosen = [one.partition("=")[2] for one in overrides if key_of(one) == "experiment"]
+    return tuple(name for name in (chosen or [""])[-1].strip("[]").split(",") if name)
 
 
 def hparams_of(cfg: DictConfig) -> dict[str, bool | int | float | str]:

@@ -245,8 +245,8 @@ def _go_on(
         data.begin_at(*state["begins_at"])
     earlier = state["record"]
     lost_s = None if last_sign_s is None else max(0.0, last_sign_s - earlier["saved_at"])
-    record.resumed = [{"at": now(), "batches": state["batches"], "lost_s": lost_s}]
-    lost = "" if lost_s is None else f"; {lost_s:.0f} s of work after it are lost"
+    record.resumed = [{"at": record.started_at, "batches": state["batches"], "lost_s": lost_s}]
+    lost = f"; {lost_s:.0f} s of work after it are lost" if lost_s and lost_s >= 1 else ""
     if environment.rank() == 0:
         log.info(f"going on after {state['batches']:,} batches, from {from_here(point)}{lost}")
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml import command_line, environment
 from hpml.cli import run_hydra
 from hpml.config import check, resolve
-from hpml.device import device_type
+from hpml.device import AUTO, device_type, on_device
 from hpml.errors import UserError
 from hpml.files import read_json, write_whole
 from hpml.fingerprint import identifying
@@ -122,17 +122,24 @@ def _refuse(cfg: DictConfig) -> None:
     if "num_workers" not in cfg.data:
         raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
     pipeline = cfg.data.get("pipeline")
-    if pipeline in ("device", "auto"):
-        may = "loads" if pipeline == "device" else "on a GPU it loads"
+    if pipeline == AUTO:
+        pipeline = on_device(cfg)[0].data.get("pipeline")
+    if pipeline == "device":
         raise UserError(
-            f"data.pipeline={pipeline}: {may} nothing in workers; give per_sample or batched"
+            f"data.pipeline={cfg.data.pipeline}: loads nothing in workers; give per_sample or "
+            "batched"
         )
-    unknown = [name for name in cfg.workers.also or [] if name not in ALSO]
-    unknown += [
-        f"{name}: data has no such key" for name in cfg.workers.also or [] if name not in cfg.data
-    ]
+    also = _also(cfg)
+    unknown = [name for name in also if name not in ALSO]
+    unknown += [f"{name}: data has no such key" for name in also if name not in cfg.data]
     if unknown:
         raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
+
+
+def _also(cfg: DictConfig) -> list[str]:
+    """What is tried besides, a single name without brackets too."""
+    also = cfg.workers.also or []
+    return [also] if isinstance(also, str) else list(also)
 
 
 def _measured(cfg: DictConfig, settings: Mapping[str, Any]) -> Measured:
@@ -204,7 +211,7 @@ def _try_also(cfg: DictConfig, found: Found) -> dict[str, Any]:
         return {}
     timed = Timed()
     for number in range(cfg.workers.rounds):
-        for name in cfg.workers.also:
+        for name in _also(cfg):
             for value in ALSO[name]:
                 setting = {KEY: found.recommended, f"data.{name}": value}
                 told = f"data.{name}={json.dumps(value)}"

@@ -368,7 +368,7 @@ def test_what_is_typed_goes_before_the_checkpoint(
     """`model=…` leaves the checkpoint's unread, and a key of it takes a strange one's place."""
     marker = tmp_path / "touched"
     typed = ["model=small", "model.width=4"]
-    monkeypatch.setattr("hpml.train._overrides", lambda: typed)
+    monkeypatch.setattr("hpml.command_line.overrides", lambda: typed)
     record = evaluated(
         lambda checkpoint: checkpoint["hpml_config"].update(model=target(marker)), *typed
     )

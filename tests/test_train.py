@@ -302,7 +302,7 @@ def test_evaluate_takes_single_keys_from_the_command_line(
     """The rest of the group stays the checkpoint's; the record's configuration is what was run."""
     train(compose(*TINY))
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    monkeypatch.setattr("hpml.train._overrides", lambda: ["data.batch_size=5"])
+    monkeypatch.setattr("hpml.command_line.overrides", lambda: ["data.batch_size=5"])
     cfg = compose(
         "device=cpu", f"evaluate={path}", "data.batch_size=5", f"run_dir={tmp_path / 'e'}"
     )

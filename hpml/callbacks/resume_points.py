@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ log = logging.getLogger("hpml")
 MOST_SHARE = 0.02
 # Batches, where there are several ranks: to agree costs time.
 RANKS_AGREE_EVERY = 10
+# So often the last point is touched: what was done after it, and lost, is known to that.
+SIGN_EVERY_S = 2.0
 # For a signal that has ended a loader's process to reach this one too.
 TO_ARRIVE_S = 0.05
 
@@ -75,7 +78,7 @@ class ResumePoints(Checkpoint, Observer):
         self._state = found[1] if found else None
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
-        self._last_s = self._took_s = 0.0
+        self._last_s = self._took_s = self._sign_s = 0.0
         self._epoch = self._agree_at = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -151,7 +154,13 @@ class ResumePoints(Checkpoint, Observer):
         return same and trainer.training and can_begin_here(trainer)
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        since_s = time.monotonic() - self._last_s
+        now_s = time.monotonic()
+        since_s = now_s - self._last_s
+        if now_s - self._sign_s > SIGN_EVERY_S and trainer.is_global_zero:
+            self._sign_s = now_s
+            for point in self._own[-1:]:
+                with suppress(OSError):
+                    os.utime(point)
         if self.every_s is not None and since_s >= self.every_s:
             return True
         return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s

@@ -23,7 +23,7 @@ from hpml.data.pipelines import (
     as_is,
 )
 from hpml.data.sampling import EpochSampler, permutation
-from hpml.data.sources import DataError, ImageSet, Pixels
+from hpml.data.sources import DataError, ImageSet
 from hpml.environment import usable_cores
 
 log = logging.getLogger("hpml")
@@ -222,6 +222,8 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
                 f"has only {len(sampler)} training samples"
             )
+        if self.pipeline == "device" and self.trainer is not None:  # now, not in the first batch
+            self._resident_set(is_test, self.trainer.strategy.root_device)
         loader: DataLoader[Any] = DataLoader(
             self._dataset(split, is_test),
             batch_size=self.batch_size if shuffle else self.eval_batch_size,
@@ -256,13 +258,16 @@ class ImageDataModule(L.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Finishes a batch on the device: float32 images (B, 3, H, W) and int64 labels (B,)."""
+        """Finishes a batch on the device: images (B, 3, H, W) in the Trainer's precision, float32
+        without one, and int64 labels (B,)."""
         if isinstance(batch, DeviceBatch):
             images, labels = self._resident_set(batch.is_test, batch.indices.device).take(batch)
         else:
             images, labels = batch
         if images.dtype == torch.uint8:
             images = normalize(images, *self._mean_and_std(images.device))
+            if self.trainer is not None:  # which has seen the batch when it was uint8 still
+                images = self.trainer.precision_plugin.convert_input(images)
         return images, labels
 
     def _resident_set(self, is_test: bool, device: torch.device) -> ResidentSet:
@@ -271,8 +276,9 @@ class ImageDataModule(L.LightningDataModule):
             assert self.loaded is not None
             source = self.loaded.test if is_test else self.loaded.train
             assert source is not None
-            pixels = source if isinstance(source, Pixels) else Pixels.decoded(source)
-            self._resident[key] = ResidentSet(pixels, device)
+            splits = [self.test] if is_test else [self.train, self.val]
+            used = np.concatenate([split.indices for split in splits if split is not None])
+            self._resident[key] = ResidentSet(source, np.sort(used), device)
         return self._resident[key]
 
     def _mean_and_std(self, device: torch.device) -> tuple[Tensor, Tensor]:

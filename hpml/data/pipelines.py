@@ -147,15 +147,28 @@ class OnDevice(Pipeline):
 
 
 class ResidentSet:
-    """A whole source on a device: uint8 pixels with their padding around them, and labels."""
+    """A source on a device: uint8 pixels with their padding around them, and labels.
 
-    def __init__(self, pixels: Pixels, device: torch.device) -> None:
-        self.padded = pixels.padded.to(device)
-        self.labels = pixels.labels.to(device)
+    Args:
+        source: of whose images those that are used are decoded, where it does not hold pixels.
+        used: their indices, in order.
+        device: where to.
+    """
+
+    def __init__(self, source: Source, used: np.ndarray, device: torch.device) -> None:
+        self.labels = source.labels.to(device)
+        self._row: Tensor | None = None  # of each index, where some are left out
+        if not isinstance(source, Pixels):
+            row = torch.full((len(source),), -1)
+            row[torch.from_numpy(used)] = torch.arange(len(used))
+            self._row = row.to(device)
+            source = Pixels.decoded(source, used)
+        self.padded = source.padded.to(device)
 
     def take(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
         """The batch's images (uint8, (B, 3, H, W)) and labels (int64, (B,))."""
-        images = crop_flip_gather(self.padded, batch.indices, batch.top, batch.left, batch.flip)
+        rows = batch.indices if self._row is None else self._row[batch.indices]
+        images = crop_flip_gather(self.padded, rows, batch.top, batch.left, batch.flip)
         return images, self.labels[batch.indices]
 
 

@@ -67,12 +67,13 @@ class Pixels(Source):
         self.labels = labels
 
     @classmethod
-    def decoded(cls, source: Source) -> "Pixels":
-        """All of another source's images, fetched once."""
-        starts = range(0, len(source), PART)
-        stops = (min(start + PART, len(source)) for start in starts)
-        parts = (source.fetch(np.arange(*ends)) for ends in zip(starts, stops, strict=True))
-        return cls(parts, source.labels)
+    def decoded(cls, source: Source, indices: np.ndarray | None = None) -> "Pixels":
+        """Another source's images, fetched once: all, or those of some indices."""
+        wanted = np.arange(len(source)) if indices is None else indices
+        parts = (
+            source.fetch(wanted[start : start + PART]) for start in range(0, len(wanted), PART)
+        )
+        return cls(parts, source.labels[torch.from_numpy(wanted)])
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """Copies them out of the whole set."""

@@ -19,9 +19,9 @@ _WIDTH = 100
 class EpochTable:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
-    The times of the phases, as they are shown, add up to that of the epoch. A partial epoch has an
-    asterisk. The metrics of another project's module get a column each as they come, as long as
-    there is place.
+    The times of the phases, as they are shown, add up to that of the epoch. A partial epoch, and
+    one that another process has begun, have an asterisk. The metrics of another project's module
+    get a column each as they come, as long as there is place.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class EpochTable:
 
     def _row(self, epoch: EpochRecord) -> str:
         whole, *parts = shown_times(epoch.time)
-        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial else ' '}", f"{whole:>8}"]
+        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial or epoch.resumed else ' '}", f"{whole:>8}"]
         cells += [f"{part:>7}" for part in parts]
         cells.append(_number(epoch.samples_per_s, "9,.0f"))
         cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]

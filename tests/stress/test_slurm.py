@@ -242,6 +242,7 @@ def test_the_example_of_the_lab(tmp_path: Path) -> None:
         f'[ "$1" = python ] && shift\nPATH=/usr/bin-without-scontrol exec {sys.executable} "$@"\n'
     )
     container.chmod(0o755)
+    (tmp_path / "hpml.sif").touch()
     example = Path(__file__).parents[2] / "examples" / "slurm" / "lab.sbatch"
     small = ["data=synthetic", "model=small", "data.train_samples=2048", "lab.parts=[c3,c6]"]
     small += ["callbacks=none", "+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1"]
@@ -260,6 +261,7 @@ def test_the_example_of_the_lab(tmp_path: Path) -> None:
     labs = tmp_path / "outputs" / "labs" / "lab"
     while not list(labs.glob("*/*/*/record.json")):
         assert time.monotonic() < end, output.read_text()
+        assert number in squeue(), output.read_text()
         time.sleep(0.2)
     subprocess.run(["scancel", "--batch", "--signal=USR1", number], check=True)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hpml")
 
+MOMENTUM = {"momentum", "betas"}  # what an optimizer that has one calls it
+
 
 def quiet_lightning() -> None:
     """Leaves out what nobody can act on: greetings, a deprecation inside Lightning, and that an
@@ -89,11 +91,8 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         interval = settings.pop("interval", "epoch")
         make_scheduler = None
         if settings:
-            if (
-                settings.get("cycle_momentum")
-                and not {"momentum", "betas"} & optimizer.defaults.keys()
-            ):
-                settings["cycle_momentum"] = False  # it has none
+            if settings.get("cycle_momentum") and not MOMENTUM & optimizer.defaults.keys():
+                settings["cycle_momentum"] = False
             make_scheduler = _instantiate(OmegaConf.create(settings), "scheduler")
             steps = {key: 2 for key, value in settings.items() if value is None}
             _probe("scheduler", lambda: make_scheduler(optimizer, **steps))

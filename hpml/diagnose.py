@@ -52,10 +52,9 @@ def job(cfg: DictConfig) -> None:
         from hpml.diagnosis.trials import run
 
     with ExitStack() as stack:
+        mine = command_line.overrides()
         jobs = {
-            name: _trials(
-                one, [*command_line.overrides(), *(against if one is not cfg else ())], stack
-            )
+            name: _trials(one, mine if one is cfg else [*mine, *against], stack)
             for name, one in configs.items()
         }
         found = dict(zip(jobs, run(list(jobs.values())), strict=True))
@@ -117,8 +116,10 @@ def _setting(cfg: DictConfig, against: list[str]) -> str:
     from omegaconf import OmegaConf
 
     choices, told = HydraConfig.get().runtime.choices, []
+    typed = dict(word.partition("=")[::2] for word in command_line.overrides())
     for key in map(key_of, against):
         value = choices[key] if key in choices else OmegaConf.select(cfg, key)
+        value = typed.get(key, value)
         told.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
     return " ".join(told)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -43,7 +44,10 @@ def print_json(cfg: DictConfig) -> None:
     """Prints one JSON object on stdout; whatever else is said goes to stderr."""
     with redirect_stdout(sys.stderr):
         facts = summarize(cfg)
-    print(json.dumps(facts, indent=2))
+    try:
+        print(json.dumps(facts, indent=2), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def summarize(cfg: DictConfig) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hpml.directories import fresh_dir
 from hpml.errors import UserError
 from hpml.fingerprint import code_fingerprint, fingerprint
 from hpml.rules import RULES, Rule
+from hpml.run_facts import _experiments
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger", "experiment")
 OPTIONS = [
@@ -198,6 +199,7 @@ def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch
         (["data.prefetch_factor=4"], "data.prefetch_factor=4 has no effect"),
         (["data.persistent_workers=true"], "data.persistent_workers=true has no effect"),
         (["data.pipeline=device", "data.num_workers=2"], "data.num_workers=2 has no effect"),
+        (["data.augment=false", "data.flip=alternating"], "data.flip=alternating has no effect"),
         (["data.pin_memory=true", "device=cpu"], "data.pin_memory=true has no effect"),
         (
             ["trainer.gradient_clip_algorithm=norm"],
@@ -300,3 +302,10 @@ def test_any_text_can_be_an_override(text: str) -> None:
     assume("${" not in text)
     parsed = OverridesParser.create().parse_override(as_override("key", text))
     assert str(parsed.value()) == text
+
+
+def test_the_last_experiment_is_the_one_that_is_chosen() -> None:
+    """Hydra takes the last of several overrides; a list is one."""
+    assert _experiments(["experiment=cifar94", "seed=1", "experiment=demo"]) == ("demo",)
+    assert _experiments(["+experiment=[demo,fast]"]) == ("demo", "fast")
+    assert _experiments(["optimizer=sgd"]) == ()

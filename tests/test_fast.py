@@ -263,9 +263,7 @@ def test_the_recipes_for_accuracy_train(compose: Compose, name: str) -> None:
 
 def test_a_schedule_too_long_for_the_run_is_told(compose: Compose) -> None:
     """One step has no way up and down."""
-    with pytest.raises(
-        UserError, match="divides by zero of 4 steps: give another scheduler.pct_start"
-    ):
+    with pytest.raises(UserError, match="divides by zero of 4 steps: give another"):
         train(
             compose(*TINY, "scheduler=one_cycle", "scheduler.pct_start=0.25", "data.batch_size=48")
         )
@@ -290,3 +288,47 @@ def test_wrong_values_are_told(compose: Compose, override: str | list[str], mess
     """Each in one line, before anything starts."""
     with pytest.raises(UserError, match=message):
         check(compose(*TINY, *([override] if isinstance(override, str) else override)))
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+@pytest.mark.parametrize("pipeline", ["batched", "device", "per_sample"])
+def test_the_whole_network_may_have_another_precision(
+    compose: Compose, precision: str, pipeline: str
+) -> None:
+    """Images come in it too, from each pipeline."""
+    cfg = compose(*TINY, f"trainer.precision={precision}", f"data.pipeline={pipeline}")
+    assert train(cfg).status == "completed"
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adadelta", "sgd"])
+def test_one_cycle_goes_without_a_momentum(compose: Compose, optimizer: str) -> None:
+    """Where the optimizer has none there is nothing to cycle."""
+    cfg = compose(*TINY, "scheduler=one_cycle", f"optimizer={optimizer}")
+    assert train(cfg).status == "completed"
+
+
+def test_an_average_of_few_steps_has_left_the_first_weights() -> None:
+    """After n updates the decay is at most (1 + n) / (10 + n)."""
+    callback = EMAWeightAveraging(decay=0.98)
+    averaged = callback._kwargs["avg_fn"]
+    for updates, kept in ((1, 2 / 11), (90, 0.91), (10_000, 0.98)):
+        found = averaged(torch.ones(3), torch.zeros(3), torch.tensor(updates))
+        assert found.tolist() == pytest.approx([kept] * 3)
+
+
+def test_what_compiling_takes_is_said(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    """Before, for it takes a while, and after."""
+    with caplog.at_level("INFO", "hpml"):
+        train(compose(*TINY, "compile=true"))
+    assert "compiling the network" in caplog.text
+    assert "compiled in " in caplog.text
+
+
+def test_no_compiler_is_told(
+    compose: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` then leaves compiling out, and says what is missing."""
+    monkeypatch.setattr("hpml.device._has_cpp_compiler", lambda: False)
+    _, chosen = on_device(compose(*TINY, "compile=auto"))
+    assert chosen == {"compile": False}
+    assert "no C++ compiler is here" in caplog.text

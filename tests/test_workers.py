@@ -55,6 +55,7 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     [
         (["workers.rounds=0"], "workers.rounds=0: give an integer of at least 1"),
         (["data.pipeline=device"], "data.pipeline=device: loads nothing in workers"),
+        (["workers.also=nope"], "workers.also=nope: give some of persistent_workers"),
         (["workers.also=[nope]"], "workers.also=nope: give some of persistent_workers"),
         (["~data.num_workers"], "data.num_workers: the data module of data._target_ has no such"),
     ],

@@ -219,3 +219,27 @@ def test_sizes_that_differ_are_named(image_folder: Path) -> None:
     errors = [batch for batch in batches if isinstance(batch, DataError)]
     assert len(errors) == 1
     assert "9×8 pixels where the first image has 8×8; give data.image_size" in str(errors[0])
+
+
+def test_the_device_holds_what_is_used_alone(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a subset, with its validation: no other file is decoded, and batches are the same."""
+    few = {"train_samples": 8, "test_samples": 3, "val_split": 0.5}
+    batched, resident = (
+        make_data(image_folder, pipeline=name, **few) for name in ("batched", "device")
+    )
+    fetched: list[int] = []
+    for data in (batched, resident):
+        data.setup()
+    source = resident.loaded.train  # type: ignore[union-attr]
+    fetch = source.fetch
+    monkeypatch.setattr(source, "fetch", lambda i: [fetched.extend(i), fetch(i)][1])
+    for loaders in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        pairs = zip(getattr(batched, loaders)(), getattr(resident, loaders)(), strict=True)
+        for theirs, ours in pairs:
+            one = batched.on_after_batch_transfer(theirs, 0)
+            other = resident.on_after_batch_transfer(ours, 0)
+            assert torch.equal(one[0], other[0])
+            assert torch.equal(one[1], other[1])
+    assert len(fetched) == 8

@@ -22,6 +22,15 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
     assert row.split() == ["0", "2.00", *["–"] * 5, *metrics_shown]
 
 
+def test_what_is_not_a_whole_epochs_time_has_an_asterisk() -> None:
+    """A partial epoch, and one that a resumed run goes on with."""
+    whole, partial, resumed = make_epoch(0), make_epoch(1), make_epoch(2)
+    partial.partial = resumed.resumed = True
+    table = EpochTable()
+    rows = [table.lines(epoch)[-1].split()[0] for epoch in (whole, partial, resumed)]
+    assert rows == ["0", "1*", "2*"]
+
+
 @given(st.lists(st.floats(0, 1e4) | st.floats(0, 1e6), min_size=5, max_size=5))
 def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
     """Exactly, whatever is rounded: in hundredths, of an epoch of hours in tenths or seconds."""

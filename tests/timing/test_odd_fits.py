@@ -531,9 +531,10 @@ def test_workers_that_start_in_each_epoch_are_told(tmp_path: Path, clock: Virtua
     assert "persistent_workers=True" in timer.verdict["advice"]
 
 
-def steps(profiler: PhaseProfiler, live: LiveShares, number: int) -> None:
-    """The actions of so many steps, as Lightning sends them."""
-    for _ in range(number):
+def steps(profiler: PhaseProfiler, live: LiveShares, number: int, clock: VirtualClock) -> None:
+    """The actions of so many steps, as Lightning sends them, of many lengths from 1 µs to 1 s."""
+    for step in range(number):
+        clock.spend(round(1_000 * 10 ** (6 * (step % 1_009) / 1_009)))
         for action in ("[_TrainingEpochLoop].train_dataloader_next", "[Strategy]A.batch_to_device"):
             with profiler.profile(action):
                 pass
@@ -549,7 +550,7 @@ def steps(profiler: PhaseProfiler, live: LiveShares, number: int) -> None:
 @pytest.mark.parametrize(
     "number", [100_000, pytest.param(1_000_000, marks=pytest.mark.stress)], ids=lambda n: f"{n:,}"
 )
-def test_memory_does_not_grow_with_the_steps(number: int) -> None:
+def test_memory_does_not_grow_with_the_steps(number: int, clock: VirtualClock) -> None:
     """Clock, windows, shares and the distribution of the steps are of one size from the start."""
     fake = SimpleNamespace(
         profiler=PassThroughProfiler(),
@@ -564,10 +565,10 @@ def test_memory_does_not_grow_with_the_steps(number: int) -> None:
     sensor, live = PhaseProfiler(fake), LiveShares(50)
     sensor.arm()
     with sensor.profile("run_training_epoch"):
-        steps(sensor, live, 20_000)
+        steps(sensor, live, 20_000, clock)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        steps(sensor, live, number)
+        steps(sensor, live, number, clock)
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert after - before < 50_000

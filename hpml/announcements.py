@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from hpml import environment, resume
+from hpml import command_line, environment, resume
 from hpml.build import sizes_of
 from hpml.config import has_curves, spelled
+from hpml.interrupt import JOB
 from hpml.records import FILE_NAME, RunRecord
 from hpml.run_facts import name_of
 
@@ -61,8 +63,9 @@ def say_what_is_left(directory: Path) -> None:
         "checkpoint": directory / "checkpoints" / "last.ckpt",
     }
     left = [f"{name} {from_here(path)}" for name, path in paths.items() if path.exists()]
-    if resume.points(directory):
-        left.append(f"resume={from_here(directory / resume.FOLDER)} goes on")
+    if resume.points(directory) and JOB not in os.environ:  # a sweep says how all of it goes on
+        here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
+        left.append(f"to go on: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
 

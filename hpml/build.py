@@ -39,6 +39,7 @@ def quiet_lightning() -> None:
     # a run that goes on does so exactly, or not at all
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended and your dataloader")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
     # a batch script may start its one process as it likes
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
 

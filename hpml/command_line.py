@@ -102,12 +102,12 @@ def program() -> list[str]:
 
 
 def typed(*more: str) -> str:
-    """The command line as it can be typed again, with some overrides more.
+    """The command line as it can be typed again, with some overrides more, or others.
 
     For a sweep's job it is that of a run like it, in a directory of its own.
     """
     found = shutil.which("python")
     same = found is not None and Path(found).samefile(sys.executable)
-    left_out = OF_A_JOB if JOB in os.environ else ()
+    left_out = {*map(key_of, more), *(OF_A_JOB if JOB in os.environ else ())}
     words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
     return shlex.join(["python" if same else sys.executable, *program(), *words, *more])

@@ -120,7 +120,7 @@ def choose(
             return None
         return point, state
     if damaged and named is not None:
-        raise UserError(f"resume={how}: is no point of hpml, or damaged")
+        raise UserError(f"resume={how}: is no point of hpml ({PATTERN}), or damaged")
     if damaged:
         log.warning(f"warning: {_listed(damaged)} damaged; the run begins at its start")
     return None

@@ -230,8 +230,10 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     folder = file.parent.relative_to(tmp_path)
     checkpoints = f"{folder}/checkpoints"
     told = f"interrupted: record {folder}/record.json; checkpoint {checkpoints}/last.ckpt"
-    goes_on = f"{told}; resume={checkpoints} goes on\n"
+    again = shlex.join([*TINY, "trainer.max_epochs=100000", "data.num_workers=1", "resume=auto"])
+    goes_on = f"{told}; to go on: python -m hpml.train {again} hydra.run.dir={folder}\n"
     # SIGTERM ends the loader's processes: at an epoch's end the training comes to no point then
+    stderr = stderr.replace(sys.executable.encode(), b"python")
     assert stderr.decode() in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):

@@ -385,7 +385,7 @@ def test_what_cannot_go_on_exactly_is_refused(
         (kept.parent, "was made with data.batch_size=8"),
         (tmp_path, "holds no point to go on from"),
         ("none.ckpt", "there is no such file"),
-        (Path(__file__), "is no point of hpml, or damaged"),
+        (Path(__file__), "is no point of hpml .*, or damaged"),
     ):
         with pytest.raises(UserError, match=message):
             run(f"resume={value}", "data.batch_size=4")

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hpml.errors import UserError
 
+log = logging.getLogger("hpml")
+
 AUTO = "auto"
 # What may be kept on a GPU as a whole: it is in the host's memory anyway.
 IN_MEMORY = ("hpml.data.Cifar10", "hpml.data.Synthetic")
@@ -34,9 +36,6 @@ def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     for key, value in chosen.items():
         OmegaConf.update(cfg, key, value)
     return cfg, chosen
-
-
-log = logging.getLogger("hpml")
 
 
 def _mode(cfg: DictConfig, kind: str) -> str | bool:

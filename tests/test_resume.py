@@ -136,6 +136,18 @@ def test_an_epochs_times_have_both_of_its_parts(run: Callable[..., Any], tmp_pat
     assert record.resumed[0]["lost_s"] >= 0
 
 
+def test_the_last_point_shows_until_when_the_run_went_on(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its file's time, from which the work that is lost is told."""
+    touched: list[Path] = []
+    monkeypatch.setattr("hpml.callbacks.resume_points.SIGN_EVERY_S", 0.0)
+    monkeypatch.setattr("hpml.callbacks.resume_points.os.utime", touched.append)
+    run(stop_after=STEPS + 4)
+    (point,) = points(tmp_path / "run")
+    assert set(touched) == {point}
+
+
 def test_a_signal_waits_for_the_next_point(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

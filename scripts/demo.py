@@ -51,7 +51,7 @@ def main() -> None:
     print(f"the change: the images decoded once, whole batches at a time: {' '.join(FIX)}")
     after = epoch_s(run(folder / "changed", "train", *JOB, *FIX))
     print(
-        f"\npredicted: {1 - free / whole:.0%} less time an epoch; measured: "
+        f"\npredicted: at most {1 - free / whole:.0%} less time an epoch; measured: "
         f"{1 - after / before:.0%} less ({after:.2f} s instead of {before:.2f} s)"
     )
     print(f"records: {folder}")

@@ -154,8 +154,10 @@ def test_a_launcher_that_ends_leaves_its_jobs_in_the_queue(tmp_path: Path) -> No
     assert "6 jobs still in the queue: scancel " in first
     again = sweep(tmp_path)
     assert again.wait(timeout=400) == 0
-    assert "in the queue already: 6 jobs" in (tmp_path / "output.txt").read_text()
-    assert "SIGKILL" not in (tmp_path / "output.txt").read_text()
+    output = (tmp_path / "output.txt").read_text()
+    assert "in the queue already: " in output  # 6 jobs, or 5 where one has completed meanwhile
+    assert "as SLURM's" not in output
+    assert "SIGKILL" not in output
     for rate in RATES:
         one = record(tmp_path, rate)
         assert one is not None

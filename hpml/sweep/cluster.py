@@ -45,7 +45,7 @@ class OnNode:
 
     def __call__(self) -> None:
         """Ends the process with an exit code that is not 0 where the job did not complete."""
-        if self._has_completed():  # and was put back into the queue all the same
+        if _completed(self.job):  # and was put back into the queue all the same
             return
         runner = Runner(self.how, Estimate(), 0)
         try:
@@ -63,16 +63,7 @@ class OnNode:
         """
         from submitit.helpers import DelayedSubmission
 
-        return None if self._has_completed() else DelayedSubmission(self)
-
-    def _has_completed(self) -> bool:
-        try:
-            record = RunRecord.read(self.job.directory)
-        except RecordError:
-            return False
-        ours = self.job.fingerprint, self.job.code_fingerprint
-        theirs = record.fingerprint, record.code_fingerprint
-        return record.status == "completed" and ours == theirs
+        return None if _completed(self.job) else DelayedSubmission(self)
 
 
 class ClusterRunner:
@@ -105,11 +96,15 @@ class ClusterRunner:
         """
         if not jobs:
             return
-        known = read_json(self._submitted) or {}
-        known = {number: known[number] for number in queued(known)}
+        submitted = read_json(self._submitted) or {}
+        known = {number: submitted[number] for number in queued(submitted)}
         by_name = {job.directory.name: job for job in jobs}
         by_number = {n: by_name[name] for n, name in known.items() if name in by_name}
         others = [job for job in jobs if job not in by_number.values()]
+        # one may have completed, and left the queue, since it was looked for what is complete
+        gone = [job for job in others if job.directory.name in submitted.values()]
+        self.records = {job: record for job in gone if (record := _completed(job))}
+        others = [job for job in others if job not in self.records]
         if by_number:
             log.info(f"in the queue already: {counted(len(by_number), 'job')}")
         if others:
@@ -186,6 +181,17 @@ class ClusterRunner:
             file = job.directory / LOG
             see = f"; see {file}" if file.exists() else ""
             log.error(f"{record.status}: {job.name}: {record.cause}{see}")
+
+
+def _completed(job: Job) -> RunRecord | None:
+    """The record of just this job, if it has completed."""
+    try:
+        record = RunRecord.read(job.directory)
+    except RecordError:
+        return None
+    ours = job.fingerprint, job.code_fingerprint
+    same = ours == (record.fingerprint, record.code_fingerprint)
+    return record if same and record.status == "completed" else None
 
 
 def _written_ns(job: Job) -> int | None:

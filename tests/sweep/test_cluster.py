@@ -121,6 +121,19 @@ def test_what_is_in_the_queue_is_not_submitted_again(
     assert kept == {"5_0": "seed=0", "5_1": "seed=1", "7_0": "seed=2"}
 
 
+def test_what_has_completed_meanwhile_is_not_submitted_again(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It left the queue after the ledger was read, and before the queue was."""
+    make_run(tmp_path, "seed=0")
+    (tmp_path / ".slurm").mkdir()
+    (tmp_path / ".slurm" / "jobs.json").write_text('{"6_0": "seed=0"}')
+    runner, queue = run(["seed=0", "seed=1"], "7_0 RUNNING None\n", "")
+    assert queue.submitted == ["seed=1"]
+    assert [job.name for job in runner.records] == ["seed=0", "seed=1"]
+    assert [job.name for job in runner.failed] == ["seed=1"]
+
+
 def test_the_first_failure_may_cancel_the_others(run: Callable[..., Any]) -> None:
     """They are waited for nevertheless, and concluded."""
     there = "7_0 RUNNING None\n7_1 RUNNING None\n"

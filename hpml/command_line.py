@@ -62,7 +62,9 @@ def quoted(word: str, sweeps: bool = False) -> str:
 def as_override(key: str, text: str) -> str:
     """A key and a text as Hydra reads them, in quotes where they need them."""
     if re.fullmatch(r"[\w./+:@%-]+", text, re.ASCII):
-        return f"{key}={text}"
+        plain = f"{key}={text}"
+        if OverridesParser.create().parse_override(plain).value() == text:  # and no number, say
+            return plain
     # a backslash counts before a quote alone
     escaped = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + at[2].replace("'", "\\'"), text)
     return f"{key}='{escaped}'"

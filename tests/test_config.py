@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY, Compose
 from hydra import compose as hydra_compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -297,10 +297,15 @@ def test_experiments_hold_deltas_only(compose: Compose) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20))
+@example("INF")
+@example("1e3")
+@example("null")
+@example("a\\'b\\")
 def test_any_text_can_be_an_override(text: str) -> None:
     """Quotes and backslashes come through as they are."""
     assume("${" not in text)
     parsed = OverridesParser.create().parse_override(as_override("key", text))
+    assert not isinstance(parsed.value(), bool | int | float | None)
     assert str(parsed.value()) == text
 
 

@@ -122,10 +122,12 @@ def time_unit(longest_s: float) -> tuple[float, str]:
 
 
 def legend_above(figure: Figure, names: Sequence[str]) -> None:
-    """A legend in as many columns as its names have room for."""
+    """A legend in as many columns as its names, shortened, have room for."""
     longest = max(len(shortened(name)) for name in names)
     columns = max(1, min(len(names), LEGEND_WIDTH // (longest + 8)))
-    figure.legend(loc="outside upper center", ncols=columns, fontsize=9)
+    legend = figure.legend(loc="outside upper center", ncols=columns, fontsize=9)
+    for text in legend.get_texts():
+        text.set_text(shortened(text.get_text()))
 
 
 def shortened(name: str) -> str:

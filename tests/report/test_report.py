@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from made import make_run
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
+from hpml.report.drawing import legend_above
 from hpml.report.make import write_report
 from hpml.report.pictures import accuracy_to_reach, time_to_reach
 from hpml.report.settings import find_settings
@@ -278,3 +280,17 @@ def test_the_program_writes_where_it_is_told(tmp_path: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "matplotlib" in imported
     assert not imported & {"torch", "lightning", "hydra", "pandas"}
+
+
+def test_a_legend_of_long_names_stays_within_its_picture() -> None:
+    """Names that would be cut off at both sides lose their middle."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    names = [f"data=synthetic {'data.train_samples=1280 ' * 4}seed={seed}" for seed in range(2)]
+    for name in names:
+        axes.plot([0, 1], label=name)
+    legend_above(figure, names)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

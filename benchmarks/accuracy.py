@@ -16,9 +16,9 @@ from typing import Any
 from harness import auto_device, configured, contents, keep_nothing, spread, write
 
 import hpml.train
-from hpml import isolated
-from hpml.report.statistics import estimate
-from hpml.run_facts import name_of
+from hpml.config.choices import name_of
+from hpml.statistics import estimate
+from hpml.system import fresh_process
 
 WATCHED = ("logger=none", "callbacks.forecast=null")
 QUICK = ["model=small", "trainer.max_epochs=3", "data.train_samples=1536", "compile=false"]
@@ -70,7 +70,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for name in given.experiments:
             overrides = [f"experiment={name}", f"seed={seed}", *given.overrides]
-            run = isolated.call(trained, overrides)
+            run = fresh_process.run_in_fresh_process(trained, overrides)
             print(
                 f"{name}, seed {seed}: {run['accuracy']:.2%} in {run['train_s']:.2f} s", flush=True
             )

@@ -18,8 +18,9 @@ import lightning as L
 import torch
 from harness import configured, write
 
-from hpml.build import build_data, build_module
 from hpml.callbacks import phase_timers
+from hpml.data.build import build_data
+from hpml.training.build import build_module
 
 BATCHES = 60
 BATCH_SIZE = 128

@@ -34,12 +34,12 @@ from torch.utils.data import DataLoader
 
 from hpml.callbacks import phase_timers
 from hpml.diagnosis.diagnosis import Diagnosis
-from hpml.diagnosis.subject import Subject
 from hpml.diagnosis.trials import ROUNDS, Trials
-from hpml.report.statistics import trimmed_estimate
+from hpml.statistics import trimmed_estimate
+from hpml.trials.subject import Subject
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "diagnosis"))
-import foreign
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers import jobs as foreign
 
 BATCHES, BATCH_SIZE = 50, 32
 TARGET = 0.10

@@ -40,10 +40,11 @@ from hydra import compose, initialize_config_dir
 
 import hpml.train
 from hpml import callbacks
-from hpml.build import build_data, build_module
 from hpml.callbacks.phase_timer import PhaseTimer
-from hpml.config import find_conf, resolve
-from hpml.module import ImageClassifier
+from hpml.config.conf import find_conf, resolve
+from hpml.data.build import build_data
+from hpml.models.image_classifier import ImageClassifier
+from hpml.training.build import build_module
 
 ROUNDS = 5
 EPOCHS = 2
@@ -59,7 +60,7 @@ LEFT_OUT: dict[str, tuple[type, ...] | list[str]] = {
     "checkpoints, points": ["trainer.enable_checkpointing=false"],
     "progress bar": ["callbacks.progress_bar=null"],
     "forecast": ["callbacks.forecast=null"],
-    "HonoursSignals, HParams": (callbacks.HonoursSignals, callbacks.HParams),
+    "StopOnSignal, HParams": (callbacks.StopOnSignal, callbacks.HParams),
     "TensorBoard": ["logger=none"],
 }
 MEANS = "means, watch over the loss"  # the module's

@@ -17,8 +17,8 @@ from typing import Any
 
 from harness import named, write
 
-from hpml import isolated
 from hpml.errors import RunFailedError, UserError
+from hpml.system import fresh_process
 
 ROUNDS, SWEEP_ROUNDS = 2, 1
 BATCH_SIZE = 128
@@ -131,7 +131,7 @@ def main() -> None:
     rounds = 1 if given.quick else ROUNDS
     trained, swept = runs(given.device, given.model, given.quick), sweeps(given.quick)
     failed: dict[str, str] = {}
-    seen = measure(trained, partial(isolated.call, training), rounds, failed)
+    seen = measure(trained, partial(fresh_process.run_in_fresh_process, training), rounds, failed)
     seen |= measure(swept, program, SWEEP_ROUNDS, failed)
     memory = "device_mib" if given.device == "gpu" else "host_mib"
     picture = named(theme, given.device).with_suffix(".png")

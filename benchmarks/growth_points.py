@@ -18,12 +18,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import hpml.train
-from hpml.build import build_data
-from hpml.config import find_conf
+from hpml.config.conf import find_conf
+from hpml.data.build import build_data
 from hpml.data.sampling import EpochSampler
-from hpml.environment import peak_memory_mib
 from hpml.errors import RunFailedError
-from hpml.records import TIMES
+from hpml.records.phases import TIMES
+from hpml.system.environment import peak_memory_mib
 
 POLL_S = 0.05
 HOST = torch.device("cpu")

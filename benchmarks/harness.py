@@ -17,9 +17,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from hpml import environment
-from hpml.config import find_conf, resolve
-from hpml.fingerprint import identifying
+from hpml.config.conf import find_conf, resolve
+from hpml.config.fingerprint import identifying
+from hpml.system import environment
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = {"cpu": "cpu", "gpu": "cuda"}  # of devices, as torch calls them

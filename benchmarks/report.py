@@ -15,7 +15,8 @@ from pathlib import Path
 
 from harness import spread, write
 
-from hpml.records import TIMES, EpochRecord, RunRecord
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord, RunRecord
 
 RUNS, EPOCHS, ROUNDS, SEEDS = (5, 1000, 10_000), 30, 5, 5
 CODE = {

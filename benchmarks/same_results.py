@@ -18,9 +18,9 @@ from harness import auto_device, configured, contents, keep_nothing, table, writ
 from omegaconf import DictConfig
 
 import hpml.train
-from hpml import isolated
-from hpml.build import build_module
-from hpml.report.statistics import estimate
+from hpml.statistics import estimate
+from hpml.system import fresh_process
+from hpml.training.build import build_module
 
 STEPS = 50
 ONE_THREAD = "plain, one thread"
@@ -79,7 +79,9 @@ def step_by_step(of_all: list[str]) -> dict[str, list[float]]:
     """The losses of each path."""
     found = {}
     for name, path in PATHS.items():
-        found[name] = isolated.call(losses, [*path, *of_all], name == ONE_THREAD)
+        found[name] = fresh_process.run_in_fresh_process(
+            losses, [*path, *of_all], name == ONE_THREAD
+        )
         print(f"{name}: {found[name][0]:.6f} … {found[name][-1]:.6f}", flush=True)
     return found
 
@@ -108,7 +110,9 @@ def main() -> None:
     accuracies: dict[str, list[float]] = {"plain": [], FAST: []}
     for seed in range(1 if given.quick else given.seeds):
         for name, path in (("plain", PLAIN), (FAST, [FAST])):
-            run = isolated.call(trained, [*path, f"seed={seed}", *subset, *given.overrides])
+            run = fresh_process.run_in_fresh_process(
+                trained, [*path, f"seed={seed}", *subset, *given.overrides]
+            )
             accuracies[name].append(run["accuracy"])
             print(f"{name}, seed {seed}: {run['accuracy']:.2%}", flush=True)
     apart = [a - b for a, b in zip(accuracies[FAST], accuracies["plain"], strict=True)]

@@ -30,11 +30,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 import hpml.train
-from hpml import isolated
-from hpml.build import build_data, build_module
-from hpml.device import on_device
+from hpml.config.auto import on_device
+from hpml.data.build import build_data
 from hpml.diagnosis.ceiling import ceiling_flops_per_s
-from hpml.model import flops_per_sample
+from hpml.models.counts import flops_per_sample
+from hpml.system import fresh_process
+from hpml.training.build import build_module
 
 # Kinds of operations by a part of their names, the first that fits.
 KINDS = (
@@ -250,19 +251,33 @@ def measure(device: str, model: str, batch_size: int, steps: int, rounds: int) -
     """Measures everything in turn and writes it down."""
     size = (model, batch_size, steps)
     functions: dict[str, Callable[[], dict[str, float]]] = {
-        "copied script (1)": partial(isolated.call, copied_script, device, *size),
-        "bare Lightning (2)": partial(isolated.call, bare_lightning, device, *size),
-        "hpml, defaults": partial(isolated.call, ours, device, (), *size),
-        "by hand, float32 (3)": partial(isolated.call, by_hand, device, FLOAT32, *size),
-        "hpml, fast in float32": partial(isolated.call, ours, device, FLOAT32, *size),
-        "by hand, all tricks (3)": partial(isolated.call, by_hand, device, FAST, *size),
-        "hpml, fast": partial(isolated.call, ours, device, FAST, *size),
+        "copied script (1)": partial(
+            fresh_process.run_in_fresh_process, copied_script, device, *size
+        ),
+        "bare Lightning (2)": partial(
+            fresh_process.run_in_fresh_process, bare_lightning, device, *size
+        ),
+        "hpml, defaults": partial(fresh_process.run_in_fresh_process, ours, device, (), *size),
+        "by hand, float32 (3)": partial(
+            fresh_process.run_in_fresh_process, by_hand, device, FLOAT32, *size
+        ),
+        "hpml, fast in float32": partial(
+            fresh_process.run_in_fresh_process, ours, device, FLOAT32, *size
+        ),
+        "by hand, all tricks (3)": partial(
+            fresh_process.run_in_fresh_process, by_hand, device, FAST, *size
+        ),
+        "hpml, fast": partial(fresh_process.run_in_fresh_process, ours, device, FAST, *size),
     }
     cfg, chosen = on_device(job(device, *size, *FAST))
     precision = str(cfg.trainer.precision or "32-true")
     products = {
-        "matrix product, float32 (4)": partial(isolated.call, ceiling, device, "32-true"),
-        f"matrix product, {precision} (4)": partial(isolated.call, ceiling, device, precision),
+        "matrix product, float32 (4)": partial(
+            fresh_process.run_in_fresh_process, ceiling, device, "32-true"
+        ),
+        f"matrix product, {precision} (4)": partial(
+            fresh_process.run_in_fresh_process, ceiling, device, precision
+        ),
     }
     more: dict[str, list[dict[str, float]]] = {}
 
@@ -294,7 +309,7 @@ def measure(device: str, model: str, batch_size: int, steps: int, rounds: int) -
             ]
         )
     compiling = [f["compile_s"] for f in more["hpml, fast"]]
-    kinds = isolated.call(shares_by_kind, device, *size)
+    kinds = fresh_process.run_in_fresh_process(shares_by_kind, device, *size)
     parts = [["of the loop by hand, all tricks", "share"]]
     parts += [[k, f"{s:.1%}"] for k, s in sorted(kinds.items(), key=lambda item: -item[1])]
     gflops = ", ".join(f"{n}: {spread([v / 1e9 for v in seen[n]])} GFLOP/s" for n in products)

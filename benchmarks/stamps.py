@@ -36,17 +36,20 @@ IMPORTS = {
 }
 # By module: functions, and the stage in which they run.
 CALLS = {
-    "hpml.cli": {"run_hydra": "compose the configuration"},
-    "hpml.config": {"check": "check it, fingerprints", "without_effect": "check it, fingerprints"},
-    "hpml.fingerprint": {"code_fingerprint": "check it, fingerprints"},
-    "hpml.environment": {"describe": "hardware, commit"},
-    "hpml.build": {
+    "hpml.cli.program": {"run_hydra": "compose the configuration"},
+    "hpml.config.checks": {
+        "check": "check it, fingerprints",
+        "unused_keys": "check it, fingerprints",
+    },
+    "hpml.config.fingerprint": {"code_fingerprint": "check it, fingerprints"},
+    "hpml.system.environment": {"describe": "hardware, commit"},
+    "hpml.training.build": {
         "build_data": DATA,
         "build_module": "build the network",
         "build_trainer": "build the Trainer, loggers",
     },
-    "hpml.model": {"flops_per_sample": "count the FLOPs"},
-    "hpml.module": {"ImageClassifier.on_fit_start": COMPILING},
+    "hpml.models.counts": {"flops_per_sample": "count the FLOPs"},
+    "hpml.models.image_classifier": {"ImageClassifier.on_fit_start": COMPILING},
     "lightning.pytorch.trainer.trainer": {"Trainer.fit": "fit, until the first step"},
 }
 
@@ -103,7 +106,7 @@ class Finder:
             load(module)
             for dotted, stage in CALLS.get(name, {}).items():
                 self._wrap(module, dotted, stage)
-            if name == "hpml.module":
+            if name == "hpml.models.image_classifier":
                 module.ImageClassifier.training_step = self.end
 
         spec.loader.exec_module = exec_module

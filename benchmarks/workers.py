@@ -25,10 +25,10 @@ import torch
 from harness import write
 from torch.utils.data import DataLoader, Dataset
 
-from hpml import isolated
-from hpml.diagnosis.subject import Subject
-from hpml.worker_search import LEAST_GAIN, Measured, counts_to_try, search
-from hpml.workers import measure_subject
+from hpml.system import fresh_process
+from hpml.trials.subject import Subject
+from hpml.workers.measure import measure_subject
+from hpml.workers.search import LEAST_GAIN, Measured, counts_to_try, search
 
 BATCHES, STEP_S = 200, 0.002
 LOAD_S = {"sleeps 8 ms": 0.008, "sleeps 32 ms": 0.032}
@@ -118,7 +118,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3)
     given = parser.parse_args()
     step_s = statistics.median(
-        isolated.call(known, "in memory", given.seconds, CORES).epoch_s / BATCHES for _ in range(5)
+        fresh_process.run_in_fresh_process(known, "in memory", given.seconds, CORES).epoch_s
+        / BATCHES
+        for _ in range(5)
     )
     right_of = {name: enough(load_s, step_s) for name, load_s in LOAD_S.items()}
     right_of |= {"in memory": {0}, "slower with workers": {0}}
@@ -129,7 +131,7 @@ def main() -> None:
         recommended: Counter[int] = Counter()
         by_loading: Counter[int] = Counter()
         for number in range(given.searches):
-            measure = partial(isolated.call, known, kind, given.seconds)
+            measure = partial(fresh_process.run_in_fresh_process, known, kind, given.seconds)
             found = search(
                 measure, counts_to_try(CORES, STEP, MOST), given.rounds, lambda line: None
             )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hpml.callbacks import phase_timers  # the import …
+from hpml.callbacks import phase_timers
 
 
 class Spirals(Dataset[tuple[Tensor, Tensor]]):

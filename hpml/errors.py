@@ -20,3 +20,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         told.append(error)
         error = error.__cause__ or error.__context__
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message without the lines of detail below it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -15,28 +15,32 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 import hpml
-from hpml import command_line, environment, faults, resume
-from hpml.announcements import announce, conclude, from_here, say_what_is_left
-from hpml.build import (
-    build_data,
+from hpml.checkpointing import resume
+from hpml.cli.program import run_hydra
+from hpml.config import command_line
+from hpml.config.auto import device_type, on_device
+from hpml.config.checks import check, unused_keys
+from hpml.config.choices import choices, name_of
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import code_fingerprint, fingerprint, identifying
+from hpml.config.instantiate import is_about_values
+from hpml.data.build import build_data
+from hpml.errors import RunFailedError, UserError, first_line
+from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
+from hpml.system import environment, failures
+from hpml.system.garbage_collection import gc_paused
+from hpml.system.signals import RunInterrupted, ended_by_signals, raise_if_arrived, signals_held
+from hpml.training.build import (
     build_epoch_timer,
     build_module,
     build_trainer,
     checkpoints,
     end_processes,
-    is_about_values,
     quiet_lightning,
 )
-from hpml.cli import run_hydra
-from hpml.config import check, first_line, resolve, without_effect
-from hpml.device import device_type, on_device
-from hpml.errors import RunFailedError, UserError
-from hpml.evaluate import evaluate
-from hpml.fingerprint import code_fingerprint, fingerprint, identifying
-from hpml.imports import uncollected
-from hpml.interrupt import Interrupted, ended_by_signals, raise_if_arrived, signals_held
-from hpml.records import FILE_NAME, RecordError, RunRecord, now
-from hpml.run_facts import hparams_of, name_of
+from hpml.training.console import announce, conclude, from_here, print_resume_hint
+from hpml.training.evaluate import evaluate
+from hpml.training.job_facts import hparams_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -61,8 +65,8 @@ def job(cfg: DictConfig) -> float | None:
     log.info(f"hpml {hpml.__version__} in {from_here(Path(cfg.run_dir))}")
     try:
         record = train(cfg)
-    except Interrupted:
-        say_what_is_left(Path(cfg.run_dir))
+    except RunInterrupted:
+        print_resume_hint(Path(cfg.run_dir))
         raise
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
     if record.epochs and cfg.monitor not in logged:
@@ -74,7 +78,7 @@ def job(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig) -> RunRecord:
     """Trains (or with `evaluate`, evaluates) as `cfg` says, and keeps the record in `cfg.run_dir`.
 
-    Raises UserError for wrong input, RunFailedError where the loss is not finite, Interrupted on
+    Raises UserError for wrong input, RunFailedError where the loss is not finite, RunInterrupted on
     SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
     record on the disk says which.
     """
@@ -89,7 +93,7 @@ def train(cfg: DictConfig) -> RunRecord:
         code_fingerprint=code_fingerprint(config),
         command=command_line.typed(),
         overrides=command_line.overrides(),
-        choices=_choices(),
+        choices=choices(),
         config=config,
         environment={},
     )
@@ -153,10 +157,11 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
             yield
     except BaseException as error:
         failure = (
-            faults.in_words(error, directory, record.config["data"].get("batch_size")) or error
+            failures.explain(error, directory, record.config["data"].get("batch_size")) or error
         )
-        record.status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.error = {"type": type(failure).__name__, "message": str(failure)}
+        record.status = "interrupted" if isinstance(error, RunInterrupted) else "failed"
+        kind = "Interrupted" if isinstance(error, RunInterrupted) else type(failure).__name__
+        record.error = {"type": kind, "message": str(failure)}
         if failure is not error:
             raise failure from error
         raise
@@ -175,19 +180,25 @@ def _outcome(record: RunRecord, directory: Path) -> Iterator[None]:
 
 
 def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float | None) -> None:
-    with signals_held(), uncollected():
+    with signals_held(), gc_paused():
         import lightning as L
         import torch
 
-        from hpml.callbacks import DataLoadTimer, HParams, ResumePoints, RunRecorder, TrainTimer
+        from hpml.callbacks import (
+            DataLoadTimer,
+            HParams,
+            ResumeCheckpoints,
+            RunRecorder,
+            TrainTimer,
+        )
         from hpml.data import ImageDataModule
-        from hpml.model import describe
-        from hpml.module import ImageClassifier
+        from hpml.models.counts import describe
+        from hpml.models.image_classifier import ImageClassifier
 
     quiet_lightning()
     record.environment = environment.describe()
     cfg, record.chosen = on_device(cfg)
-    for sentence in without_effect(cfg):
+    for sentence in unused_keys(cfg):
         log.warning(f"warning: {sentence}")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
@@ -207,7 +218,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
     goes_on = resume.wanted(cfg.resume) != resume.NEVER
     every_s = cfg.checkpoint.every_s
-    points = ResumePoints(directory, facts, timer, recorder, every_s, goes_on, found)
+    points = ResumeCheckpoints(directory, facts, timer, recorder, every_s, goes_on, found)
     logged_to = found[1]["logging_step"] if found else None
     trainer = build_trainer(cfg, [*timers, *checkpoints(cfg, directory), points], logged_to)
     if found:
@@ -282,8 +293,8 @@ def _call_fit(
 def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | None:
     """Of one sample; None for modules and data of the user's own, whose inputs are not known."""
     from hpml.data import ImageDataModule
-    from hpml.model import flops_per_sample
-    from hpml.module import ImageClassifier
+    from hpml.models.counts import flops_per_sample
+    from hpml.models.image_classifier import ImageClassifier
 
     if not (isinstance(module, ImageClassifier) and isinstance(data, ImageDataModule)):
         return None
@@ -291,15 +302,6 @@ def _flops(module: L.LightningModule, data: L.LightningDataModule) -> float | No
         return flops_per_sample(module.network, data.image_shape)
     except Exception:  # a network of their own that cannot be copied, or not be run without data
         return None
-
-
-def _choices() -> dict[str, str]:
-    """What was chosen of each group of ours."""
-    from hydra.core.hydra_config import HydraConfig
-
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    chosen = {str(group): str(option) for group, option in choices.items() if option is not None}
-    return {group: option for group, option in chosen.items() if not group.startswith("hydra/")}
 
 
 if __name__ == "__main__":

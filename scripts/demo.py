@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 
-from hpml.command_line import as_override
-from hpml.records import RunRecord
+from hpml.config.command_line import as_override
+from hpml.records.run_record import RunRecord
 
 JOB = ("experiment=slow_loading", "callbacks=none", "logger=none")
 FIX = ("data.encoded=none", "data.pipeline=batched")

@@ -9,32 +9,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pickle
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.configurations import Compose
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from hpml.config import find_conf
-
-Compose = Callable[..., DictConfig]
-
-TINY = (
-    "data=synthetic",
-    "model=small",
-    "device=cpu",
-    "data.train_samples=96",
-    "data.test_samples=32",
-    "data.batch_size=32",
-    "trainer.max_epochs=2",
-    "callbacks=none",
-)
+from hpml.config.conf import find_conf
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
+from helpers.configurations import ROOT, TINY
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[1]
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCES = sorted(path for top in ("hpml", "hydra_plugins") for path in (ROOT / top).rglob("*.py"))

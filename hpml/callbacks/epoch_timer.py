@@ -9,17 +9,13 @@ import lightning as L
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
-from hpml.callbacks.trainer_facts import (
-    logging_step,
-    samples_in,
-    setting_of_trainer,
-    slowest_rank,
-)
-from hpml.environment import peak_memory_mib
-from hpml.records import TIMES, EpochRecord
-from hpml.report.epoch_table import EpochTable
-from hpml.timing.advice import Setting
-from hpml.timing.epoch_times import NS_PER_S, PHASES, EpochTimes
+from hpml.callbacks.trainer_facts import facts_of_trainer, logging_step, samples_in, slowest_rank
+from hpml.records.epoch_table import EpochTable
+from hpml.records.phases import PHASES, TIMES
+from hpml.records.run_record import EpochRecord
+from hpml.system.environment import peak_memory_mib
+from hpml.timing.advice import JobFacts
+from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.live import LiveShares
 from hpml.timing.verdict import Share, in_words, judge
 
@@ -69,7 +65,7 @@ class EpochTimer(PhaseTimer):
         every_n_steps: int | None = 50,
         sync: bool = False,
         say: Callable[[str], None] | None = None,
-        setting: Setting | None = None,
+        setting: JobFacts | None = None,
         flops_per_sample: float | None = None,
     ) -> None:
         super().__init__()
@@ -312,7 +308,7 @@ class EpochTimer(PhaseTimer):
         live = self._live
         return judge(
             shares,
-            self._setting or setting_of_trainer(trainer, trainer.train_dataloader),
+            self._setting or facts_of_trainer(trainer, trainer.train_dataloader),
             live.largest_other,
             live.validation_share,
             live.start_share,

@@ -25,7 +25,7 @@ def phase_timers(
             next free one of `record-2`, `record-3` … is taken.
         every_n_steps: length of the live windows; None for none.
         sync: waits for the GPU at every border between phases: an audit, which slows training.
-        flops_per_sample: forward and backward, for the achieved TFLOP/s; `hpml.model` counts them.
+        flops_per_sample: forward and backward, for the achieved TFLOP/s; see `hpml.models.counts`.
     """
     timer = EpochTimer(every_n_steps=every_n_steps, sync=sync, flops_per_sample=flops_per_sample)
     callbacks: list[L.Callback] = [DataLoadTimer(), TrainTimer(), timer]

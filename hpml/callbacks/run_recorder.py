@@ -10,11 +10,12 @@ from typing import Any
 
 import lightning as L
 
-from hpml import environment
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.observer import Observer
-from hpml.model import describe
-from hpml.records import FILE_NAME, EpochRecord, RunRecord, Status, fresh_directory, now
+from hpml.models.counts import describe
+from hpml.records.run_record import FILE_NAME, EpochRecord, RunRecord, Status, now
+from hpml.system import environment
+from hpml.system.files import fresh_directory
 from hpml.timing.epoch_times import NS_PER_S
 
 log = logging.getLogger("hpml")

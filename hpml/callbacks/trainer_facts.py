@@ -6,8 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from hpml.environment import usable_cores
-from hpml.timing.advice import Setting
+from hpml.system.environment import usable_cores
+from hpml.timing.advice import JobFacts
 from hpml.timing.verdict import LEAST_MARGIN
 
 
@@ -35,9 +35,9 @@ def samples_in(batch: Any) -> int | None:
     return None
 
 
-def setting_of_trainer(trainer: L.Trainer, loader: Any) -> Setting:
+def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
     """What the advice has to know, as far as a Trainer and its training loader tell it."""
-    return Setting(
+    return JobFacts(
         on_gpu=trainer.strategy.root_device.type != "cpu",
         cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
         num_workers=getattr(loader, "num_workers", None),

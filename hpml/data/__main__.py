@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from hpml.cli import run_hydra
-from hpml.config import check
+from hpml.cli.program import run_hydra
+from hpml.config.checks import check
 from hpml.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def fetch(cfg: DictConfig) -> None:
         cfg.data.verify = False  # it stops at the first broken file, where this lists them all
     if "batch_size" in cfg.data:
         cfg.data.batch_size = 1  # a small set is a set
-    from hpml.build import build_data
     from hpml.data import ImageDataModule
+    from hpml.data.build import build_data
 
     data = build_data(cfg)
     if not isinstance(data, ImageDataModule) or data.loaded is None:

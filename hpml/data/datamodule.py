@@ -24,7 +24,7 @@ from hpml.data.pipelines import (
 )
 from hpml.data.sampling import EpochSampler, permutation
 from hpml.data.sources import DataError, ImageSet
-from hpml.environment import usable_cores
+from hpml.system.environment import usable_cores
 
 log = logging.getLogger("hpml")
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hpml.diagnosis.change import Change
-from hpml.diagnosis.subject import Subject
+from hpml.trials.intervention import Intervention
+from hpml.trials.subject import Subject
 
 COUNTED_STEPS = 2
 # Long enough for the clock, short beside a training step.
@@ -31,7 +31,7 @@ def flops_per_step(subject: Subject) -> float | None:
         before = counter.get_total_flops()
 
     with suppress(Exception), FlopCounterMode(display=False) as counter:
-        subject.fit(Change(loading=True), 0, COUNTED_STEPS, seed=0, begins=begins)
+        subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, begins=begins)
         return (counter.get_total_flops() - before) / (COUNTED_STEPS + 1) or None
     return None
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis, in_s
-from hpml.report.statistics import Estimate
-from hpml.report.statistics import trimmed_estimate as estimate
+from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis
+from hpml.formatting import in_s
+from hpml.statistics import Estimate
+from hpml.statistics import trimmed_estimate as estimate
 
 
 def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[str]:

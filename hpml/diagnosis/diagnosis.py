@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from hpml.diagnosis.pace import Pace
-from hpml.report.ranking import decimals
-from hpml.report.statistics import Estimate
-from hpml.report.statistics import trimmed_estimate as estimate
-from hpml.timing.advice import UNKNOWN, Setting, advise
+from hpml.formatting import counted, in_s
+from hpml.statistics import Estimate
+from hpml.statistics import trimmed_estimate as estimate
+from hpml.timing.advice import UNKNOWN, JobFacts, advise
 from hpml.timing.verdict import LEAST_MARGIN
-from hpml.units import counted
+from hpml.trials.pace import Pace
 
 AS_IT_IS = "as_it_is"
 TITLES = {
@@ -56,7 +55,7 @@ class Diagnosis:
 
     paces: Mapping[str, Sequence[Pace]]
     epoch_steps: int | None
-    setting: Setting = UNKNOWN
+    setting: JobFacts = UNKNOWN
     notes: list[str] = field(default_factory=list)
     flops_per_step: float | None = None
     ceiling_flops_per_s: float | None = None
@@ -326,10 +325,3 @@ class Diagnosis:
 
     def _as_verdict(self, kind: str, evidence: str, advice: str) -> dict[str, str]:
         return {"kind": kind, "basis": "intervention", "evidence": evidence, "advice": advice}
-
-
-def in_s(known: Estimate) -> str:
-    """`7.12 ± 0.10 s`."""
-    spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
-    half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
-    return f"{known.mean:{spec}}{half} s"

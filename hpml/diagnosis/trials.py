@@ -9,24 +9,24 @@ from typing import Any
 
 import lightning as L
 
-from hpml.callbacks.trainer_facts import setting_of_trainer
+from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.change import Change
 from hpml.diagnosis.diagnosis import AS_IT_IS, Diagnosis
-from hpml.diagnosis.pace import Pace
-from hpml.diagnosis.subject import Subject
-from hpml.timing.advice import Setting
+from hpml.formatting import counted, duration_in_words
+from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
-from hpml.units import counted, duration_in_words
+from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Pace
+from hpml.trials.subject import Subject
 
-CHANGES = {
-    AS_IT_IS: Change(),
-    "loading_free": Change(loading=True),
-    "transfer_free": Change(transfer=True),
-    "compute_free": Change(compute=True),
-    "hooks_free": Change(hooks=True),
-    "host_alone": Change(loading=True, compute=True),
-    "loop_alone": Change(loading=True, transfer=True, compute=True, hooks=True),
+INTERVENTIONS = {
+    AS_IT_IS: Intervention(),
+    "loading_free": Intervention(loading=True),
+    "transfer_free": Intervention(transfer=True),
+    "compute_free": Intervention(compute=True),
+    "hooks_free": Intervention(hooks=True),
+    "host_alone": Intervention(loading=True, compute=True),
+    "loop_alone": Intervention(loading=True, transfer=True, compute=True, hooks=True),
 }
 LOADER_ALONE = "loader_alone"
 BUDGET_S = 40.0
@@ -92,7 +92,7 @@ class Trials:
     def __init__(
         self,
         subject: Subject,
-        setting: Setting | None,
+        setting: JobFacts | None,
         budget_s: float,
         say: Callable[[str], None],
     ) -> None:
@@ -115,13 +115,15 @@ class Trials:
             if number and step_s > SLOW_S:
                 break
             begun = time.perf_counter_ns()
-            pace = subject.fit(Change(), 1, FEWEST_STEPS, seed=0)
+            pace = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
             took_s = (time.perf_counter_ns() - begun) / NS_PER_S
             step_s, around_s = pace.step_s, max(0.0, took_s - (FEWEST_STEPS + 2) * pace.step_s)
         self._warm_up = 1 if step_s > SLOW_S else 3
         if step_s > SLOW_S and subject.device.type == "cpu":
             with suppress(Exception):  # which this very trial will tell
-                host = subject.fit(Change(loading=True, compute=True), 1, FEWEST_STEPS, seed=0)
+                host = subject.fit(
+                    Intervention(loading=True, compute=True), 1, FEWEST_STEPS, seed=0
+                )
                 if host.step_s < WORTH_A_LOOK * step_s:
                     self._dropped |= {"transfer_free", "hooks_free"}
         # optimizers step once in a while
@@ -157,7 +159,7 @@ class Trials:
         if number and self.subject.batches_vary:  # which the job's own order gives in each round
             self.subject.keep_batches(self._steps, number)
         for name in self._names():
-            self._try(name, CHANGES[name], number)
+            self._try(name, INTERVENTIONS[name], number)
         # else the first batches, which the workers had ready, would tell how fast they are
         warm_up, steps = max(self._warm_up, self._ahead), max(self._steps, self._ahead)
         self.paces[LOADER_ALONE].append(self.subject.load(warm_up, steps, number))
@@ -175,9 +177,9 @@ class Trials:
         for number in range(ROUNDS[0]):
             if number >= ROUNDS[-1] and time.perf_counter_ns() > until_ns:
                 return
-            self._try("with_all", Change(), number)
+            self._try("with_all", Intervention(), number)
             for name in names:
-                self._try(f"without_{name}", Change(without=name), number)
+                self._try(f"without_{name}", Intervention(without=name), number)
 
     def diagnosis(self) -> Diagnosis:
         """What the trials so far say."""
@@ -185,7 +187,7 @@ class Trials:
             paces=dict(self.paces),
             epoch_steps=self.subject.epoch_steps,
             trial_steps=self._steps,
-            setting=self._setting or setting_of_trainer(self.subject.trainer, self.subject.loader),
+            setting=self._setting or facts_of_trainer(self.subject.trainer, self.subject.loader),
             notes=list(self.subject.notes),
         )
 
@@ -218,20 +220,20 @@ class Trials:
 
     def _names(self) -> list[str]:
         """Of the trials that can tell something of this job."""
-        names = list(CHANGES)
+        names = list(INTERVENTIONS)
         if not self.subject.has_transfer:
             names.remove("transfer_free")
         if not self.subject.has_hooks:
             names.remove("hooks_free")
         return [name for name in names if name not in self._dropped]
 
-    def _try(self, name: str, change: Change, number: int) -> None:
+    def _try(self, name: str, change: Intervention, number: int) -> None:
         if name in self._dropped:
             return
         try:
             pace = self.subject.fit(change, self._warm_up, self._steps, number)
         except Exception as error:
-            if change in (Change(), Change(loading=True)):
+            if change in (Intervention(), Intervention(loading=True)):
                 raise
             # the module or a callback needs what was taken out
             self._dropped.add(name)

@@ -16,21 +16,23 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hpml import command_line, environment, isolated
-from hpml.cli import FULL_ERROR, run_hydra
-from hpml.config import check, first_line, resolve
-from hpml.errors import UserError
-from hpml.files import write_whole
-from hpml.fingerprint import identifying, key_of
-from hpml.interrupt import JOB, Interrupted
+from hpml.cli.program import FULL_ERROR, run_hydra
+from hpml.config import command_line
+from hpml.config.checks import check
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import identifying, key_of
+from hpml.errors import UserError, first_line
+from hpml.formatting import duration_in_words
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
 from hpml.lab.plan import Pilot, Plan, look_at_data, measured_start_s, pilot, usable_s
 from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
-from hpml.sweep.folder import check_name
+from hpml.sweep.directory import check_name
 from hpml.sweep.process import JobProcess
-from hpml.units import duration_in_words
-from hpml.workers import found_before
+from hpml.system import environment, fresh_process
+from hpml.system.files import write_whole
+from hpml.system.signals import JOB, RunInterrupted
+from hpml.workers.__main__ import found_before
 
 log = logging.getLogger("hpml")
 
@@ -54,7 +56,7 @@ def job(cfg: DictConfig) -> None:
         _check(cfg)
         if busy := environment.warning_of_others():
             log.warning(f"warning: {busy}")
-        machine = isolated.call(environment.describe)
+        machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))
         settings = _settings(tasks)
@@ -97,7 +99,7 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
             tasks.limit, tasks.num_workers = plan.limit, tasks.best
             state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
         return failed + _run_each(tasks.training(), state)
-    except Interrupted:
+    except RunInterrupted:
         log.error("interrupted; the same command goes on from here")  # noqa: TRY400
         raise
     finally:
@@ -122,8 +124,8 @@ def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
 def _run(task: Task, folder: Path) -> bool:
     """One command, in a session of its own, which ends with this process; whether it completed.
 
-    Raises UserError where the command found its input wrong, and Interrupted after a signal, when
-    it has ended.
+    Raises UserError where the command found its input wrong, and RunInterrupted after a signal,
+    when it has ended.
     """
     directory = folder / "logs" / task.key
     directory.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,7 @@ def _run(task: Task, folder: Path) -> bool:
     try:
         while (exit_code := process.poll()) is None:
             time.sleep(POLL_S)
-    except Interrupted as interrupted:
+    except RunInterrupted as interrupted:
         process.send(interrupted.signal_number, to_all=False)
         until = time.monotonic() + GRACE_S
         while process.poll() is None and time.monotonic() < until:
@@ -145,7 +147,7 @@ def _run(task: Task, folder: Path) -> bool:
         why = process.tail.strip().rpartition("\n")[2].removeprefix("error: ")
         raise UserError(f"{', '.join(task.parts)} could not begin: {why}")
     if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
-        raise Interrupted(-exit_code)
+        raise RunInterrupted(-exit_code)
     return exit_code == 0
 
 
@@ -204,12 +206,16 @@ def _pilots(tasks: Tasks, known: dict[str, Pilot]) -> dict[str, Pilot]:
     unknown = [device for device in tasks.devices if device not in known]
     if unknown:
         log.info(f"a few steps are measured on {' and '.join(unknown)}")
-        isolated.call(look_at_data, _composed([*tasks.common, *tasks.to_verify]))
+        fresh_process.run_in_fresh_process(
+            look_at_data, _composed([*tasks.common, *tasks.to_verify])
+        )
         start_s = measured_start_s()
     found = {}
     for device in unknown:
         begun = time.monotonic()
-        one: Pilot = isolated.call(pilot, _composed([*tasks.common, f"device={device}"]))
+        one: Pilot = fresh_process.run_in_fresh_process(
+            pilot, _composed([*tasks.common, f"device={device}"])
+        )
         # what the other process took besides, and what it would take if it were no fork
         found[device] = one.starting_in(time.monotonic() - begun - one.steps_s + start_s)
     return {device: (known | found)[device] for device in tasks.devices}
@@ -273,7 +279,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _report(lab: Path) -> None:
-    from hpml.lab.sections import write_report
+    from hpml.lab.report.sections import write_report
 
     log.info(f"report: {write_report(lab)}")
 

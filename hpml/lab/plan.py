@@ -11,13 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hpml.config import find_conf
-from hpml.environment import usable_cores
+from hpml.config.conf import find_conf
 from hpml.errors import UserError
-from hpml.isolated import PRELOADED
+from hpml.formatting import counted, duration_in_words, size_in_words
 from hpml.lab.parts import DIAGNOSIS, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import Tasks
-from hpml.units import counted, duration_in_words, size_in_words
+from hpml.system.environment import usable_cores
+from hpml.system.fresh_process import PRELOADED
 
 # Short fits of a pilot, and the steps of each that are measured.
 PILOT_FITS, PILOT_STEPS = 3, 1
@@ -66,7 +66,7 @@ def look_at_data(config: dict[str, Any]) -> None:
 
     Raises UserError for wrong data.
     """
-    from hpml.build import build_data
+    from hpml.data.build import build_data
 
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
@@ -87,9 +87,9 @@ def pilot(config: dict[str, Any]) -> Pilot:
     Raises UserError for wrong data and the like, and for data that has no end.
     """
     begun = time.perf_counter()
-    from hpml import environment
-    from hpml.diagnosis.change import Change
-    from hpml.diagnosis.configured import subject_of
+    from hpml.system import environment
+    from hpml.trials.configured import subject_of
+    from hpml.trials.intervention import Intervention
 
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
@@ -98,7 +98,9 @@ def pilot(config: dict[str, Any]) -> Pilot:
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
     build_s = time.perf_counter() - begun
-    every = [subject.fit(Change(), 1, PILOT_STEPS, number).step_s for number in range(PILOT_FITS)]
+    every = [
+        subject.fit(Intervention(), 1, PILOT_STEPS, number).step_s for number in range(PILOT_FITS)
+    ]
     steps_s = (PILOT_STEPS + 2) * sum(every)
     step_s = median(every)
     return Pilot(
@@ -170,7 +172,7 @@ class Plan:
         is_fixed: bool,
     ) -> "Plan":
         """The plan of a lab's configuration; what is done already takes no time."""
-        from hpml.worker_search import SMALL_MACHINE, counts_to_try
+        from hpml.workers.search import SMALL_MACHINE, counts_to_try
 
         search, cores = _keys_of("workers", cfg), usable_cores()
         searched = (tasks.found or {"settings": {}})["settings"].get(str(tasks.to_train_with))

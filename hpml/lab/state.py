@@ -9,10 +9,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpml.errors import UserError
-from hpml.files import LOCK, read_json, write_whole
 from hpml.lab.plan import Pilot
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
-from hpml.records import FILE_NAME, now
+from hpml.records.run_record import FILE_NAME, now
+from hpml.system.files import LOCK, read_json, write_whole
 
 
 class State:

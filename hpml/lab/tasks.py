@@ -12,10 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from hpml.command_line import as_override, options
-from hpml.diagnose import FILE_NAME as DIAGNOSIS_FILE
-from hpml.files import read_json
-from hpml.fingerprint import key_of
+from hpml.config.command_line import as_override, options
+from hpml.config.fingerprint import key_of
+from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
 from hpml.lab.parts import (
     DEVICES,
     DIAGNOSIS,
@@ -28,8 +27,9 @@ from hpml.lab.parts import (
     TRAINING,
     WORKERS,
 )
-from hpml.records import RunRecord, read_records
-from hpml.workers import FILE_NAME as WORKERS_FILE
+from hpml.records.run_record import RunRecord, read_records
+from hpml.system.files import read_json
+from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
 LAB_FILE = "lab.json"
 # What the lab asks for, and what its timed parts leave out: validation and checkpoints.

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from hpml.fingerprint import identifying
-from hpml.records import TIMES, EpochRecord, RecordError, RunRecord, read_records
+from hpml.config.fingerprint import identifying
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord, RecordError, RunRecord, read_records
 
 ACCURACY = "val/accuracy"
 # Measures of a run that stand in its tables, besides its metrics.

@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from hpml.formatting import counted
 from hpml.report.collect import ACCURACY, Run, clean, collect
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting, find_settings, number
-from hpml.report.statistics import estimate, standings
-from hpml.units import counted
+from hpml.statistics import estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {

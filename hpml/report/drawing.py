@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hpml.report.statistics import Estimate
+from hpml.statistics import Estimate
 
 # In the page, what is drawn in it takes the colour of the text.
 INK = "#1b1b1a"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpml.formatting import size_in_words
 from hpml.report.collect import clean
 from hpml.report.comparison import Comparison
-from hpml.units import size_in_words, size_of
+from hpml.system.files import size_of
 
 PAGE = "report.html"
 PICTURES = [

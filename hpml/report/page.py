@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from hpml.formatting import counted
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison, in_words
 from hpml.report.drawing import INK, PAPER
 from hpml.report.pictures import Picture
 from hpml.report.ranking import Measure
-from hpml.report.statistics import Estimate
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
 from hpml.report.terminal import evaluation
-from hpml.units import counted
+from hpml.statistics import Estimate
 
 PNG_DPI = 200
+TEMPLATES = Path(__file__).parent / "templates"
 LOGS = ("output.log", "train.log")
 
 
@@ -49,12 +50,16 @@ def write_pages(
     render("page", values | {"pictures": pictures}, folder)
 
 
-def render(template: str, values: Mapping[str, Any], folder: Path) -> None:
+def render(
+    template: str, values: Mapping[str, Any], folder: Path, templates: Path = TEMPLATES
+) -> None:
     """Writes `report.html` and `report.md` from the two templates of a name.
+
+    Those in `templates` may extend and import the report's own.
 
     All text among the values is cleaned and escaped but the SVG of pictures, which `save` has made.
     """
-    loader = PackageLoader("hpml.report", "")
+    loader = FileSystemLoader([templates, TEMPLATES])
     for form in ("html", "md"):
         # no HTML in Markdown: what is escaped there is Markdown's own
         environment = Environment(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
-from hpml.records import EpochRecord
+from hpml.formatting import counted, decimals
+from hpml.records.run_record import EpochRecord
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
 from hpml.report.drawing import (
@@ -25,10 +26,8 @@ from hpml.report.drawing import (
     time_unit,
     whole_percent,
 )
-from hpml.report.ranking import decimals
 from hpml.report.settings import ABSENT, Setting, number
-from hpml.report.statistics import Estimate, estimate
-from hpml.units import counted
+from hpml.statistics import Estimate, estimate
 
 PHASES = {  # title, colour, hatch
     "data_s": ("waiting for data", "#e69f00", "///"),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpml.formatting import decimals
 from hpml.report.settings import Setting
-from hpml.report.statistics import Estimate, Standing
+from hpml.statistics import Estimate, Standing
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class Ranked:
     setting: Setting
     known: Estimate | None
     standing: Standing | None
-
-
-def decimals(seconds: float) -> int:
-    """As many as can mean something."""
-    return 6 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 100 else 1
 
 
 def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:

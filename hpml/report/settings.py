@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hpml.fingerprint import key_of
+from hpml.config.fingerprint import key_of
 from hpml.report.collect import MEASURES, Run, clean
 
 # Keys that say where a run's files go or how it was started, and groups whose options show in

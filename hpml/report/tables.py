@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpml.records import TIMES, EpochRecord
+from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
-from hpml.report.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.report.ranking import Measure, Ranked
 from hpml.report.settings import Setting, number
-from hpml.report.statistics import estimate
+from hpml.statistics import estimate
 
 NOTHING = "–"
 

@@ -5,11 +5,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpml.formatting import counted
+from hpml.records.epoch_table import PHASE_HEADINGS
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
-from hpml.report.epoch_table import PHASE_HEADINGS
 from hpml.report.tables import setting_table
-from hpml.units import counted
 
 # Left out one after the other where the terminal is narrow.
 SPARED = (

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 class Job:
     """One job, before it runs.
 
-    `number` counts as Hydra does, `setting` is what it has in common with its repeats, `likeness`
+    `number` counts as Hydra does, `setting` is what it has in common with its repeats, `cost_key`
     identifies what takes about as long. The fingerprint is that of its configuration, the
     `code_fingerprint` that of its sources. `epochs` is None where no end is known.
     """
@@ -26,7 +26,7 @@ class Job:
     directory: Path
     fingerprint: str
     code_fingerprint: str
-    likeness: str
+    cost_key: str
     device: str
     processes: object
     epochs: int | None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hpml.checkpointing.resume import NEVER, points
+from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.errors import UserError
-from hpml.fingerprint import difference, identifying, is_left_out, key_of
-from hpml.records import FILE_NAME, RecordError, RunRecord
-from hpml.resume import NEVER, points
+from hpml.records.run_record import FILE_NAME, RecordError, RunRecord
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 

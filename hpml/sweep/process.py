@@ -15,7 +15,7 @@ from typing import BinaryIO, TextIO
 
 import psutil
 
-from hpml.interrupt import JOB
+from hpml.system.signals import JOB
 
 try:  # what Unix has
     import pty
@@ -36,7 +36,7 @@ class JobProcess:
     """Starts a command in a session of its own; `output.log` keeps what it prints.
 
     The command's standard input is a pipe that closes when this process ends, whatever ends it.
-    `hpml.interrupt.end_with_launcher` waits for that in the job, and ends all of its processes.
+    `end_with_launcher` waits for that in the job, and ends all of its processes.
 
     Args:
         command: the program and its arguments.

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from hpml.errors import UserError
-from hpml.interrupt import Interrupted, signals_held
-from hpml.records import FILE_NAME, RecordError, RunRecord, Status, now
-from hpml.sweep.estimate import Estimate
+from hpml.formatting import counted
+from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, Status, now
+from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
 from hpml.sweep.process import LOG, JobProcess
-from hpml.units import counted
+from hpml.system.signals import RunInterrupted, signals_held
 
 log = logging.getLogger("hpml")
 
@@ -63,15 +63,15 @@ class Runner:
 
     Args:
         how: see HowToRun.
-        estimate: learns from each job.
+        cost_model: learns from each job.
         done: how many of the sweep's jobs need not run.
     """
 
-    def __init__(self, how: HowToRun, estimate: Estimate, done: int) -> None:
+    def __init__(self, how: HowToRun, cost_model: CostModel, done: int) -> None:
         self.records: dict[Job, RunRecord] = {}
         self.failed: list[Job] = []
         self._how = how
-        self._estimate = estimate
+        self._cost_model = cost_model
         self._done = done
         self._free = list(how.slots)
         self._running: list[_Running] = []
@@ -79,7 +79,7 @@ class Runner:
     def run(self, jobs: Sequence[Job]) -> None:
         """Runs the jobs in their order.
 
-        Raises Interrupted after a signal, when those that ran have ended.
+        Raises RunInterrupted after a signal, when those that ran have ended.
         """
         waiting = deque(jobs)
         total = self._done + len(jobs)
@@ -100,7 +100,7 @@ class Runner:
                             f"sweep.fail_fast=true: {counted(len(waiting), 'job')} not started"
                         )
                     return
-        except Interrupted as interrupted:
+        except RunInterrupted as interrupted:
             self._end_all(interrupted.signal_number)
             raise
         finally:  # after an error of our own
@@ -109,7 +109,7 @@ class Runner:
 
     def _announce(self, total: int, waiting: Sequence[Job]) -> None:
         number = total - len(waiting) + 1
-        left = self._estimate.in_words(waiting, len(self._how.slots))
+        left = self._cost_model.in_words(waiting, len(self._how.slots))
         told = "" if left is None else f"; {left} to come"
         log.info(f"\njob {number} of {total}: {waiting[0].name}{told}")
 
@@ -166,7 +166,7 @@ class Runner:
             record = record_of(job, self._how, running.started_at, socket.gethostname())
         self.records[job] = record
         if record.status == "completed":
-            self._estimate.learn(job.directory, record, job, seconds)
+            self._cost_model.learn(job.directory, record, job, seconds)
             if cause and status == "failed":
                 log.warning(f"warning: {job.name}: complete, but then {cause['message']}")
             elif len(self._how.slots) > 1:

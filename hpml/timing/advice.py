@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Setting:
+class JobFacts:
     """What the advice has to know of a run, so that it names nothing that is so already.
 
     None for what is not known. `keys` tells whether the run is configured by hpml's own keys,
@@ -27,12 +27,12 @@ class Setting:
     experiments: tuple[str, ...] = ()
 
 
-UNKNOWN = Setting()
+UNKNOWN = JobFacts()
 
 
 def advise(
     cause: str,
-    setting: Setting,
+    setting: JobFacts,
     largest_other: tuple[str, float] | None,
     start_share: float,
     of: str = "`other`",
@@ -60,7 +60,7 @@ def advise(
     return f"Try {_either(options)}" if options else none_left
 
 
-def _for_input(setting: Setting, start_share: float) -> list[str]:
+def _for_input(setting: JobFacts, start_share: float) -> list[str]:
     ours = "data." if setting.data_keys else ""
     workers = setting.num_workers
     options = []
@@ -85,13 +85,13 @@ def _for_input(setting: Setting, start_share: float) -> list[str]:
     return options
 
 
-def _for_transfer(setting: Setting) -> list[str]:
+def _for_transfer(setting: JobFacts) -> list[str]:
     if not setting.on_gpu or setting.pin_memory:
         return []
     return ["data.pin_memory=true" if setting.data_keys else "pin_memory=True for the DataLoader"]
 
 
-def _for_compute(setting: Setting) -> list[str]:
+def _for_compute(setting: JobFacts) -> list[str]:
     options = []
     as_it_comes = not (setting.reduced_precision or setting.channels_last or setting.compiled)
     if setting.keys and as_it_comes:
@@ -109,7 +109,7 @@ def _for_compute(setting: Setting) -> list[str]:
     return options
 
 
-def _about_overhead(setting: Setting, largest_other: tuple[str, float] | None, of: str) -> str:
+def _about_overhead(setting: JobFacts, largest_other: tuple[str, float] | None, of: str) -> str:
     name, share = largest_other or ("loop", 1.0)
     larger = f"try larger {'data.batch_size' if setting.data_keys else 'batches'}"
     if name == "loop":

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PHASES = ("data", "transfer", "train", "validation", "other")
+from hpml.records.phases import PHASES
+
 TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
 NS_PER_S = 1e9
 

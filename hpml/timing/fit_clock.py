@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 
 from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION
-from hpml.timing.clock import PhaseClock
-from hpml.timing.cuda import DeviceClock
+from hpml.timing.device_clock import DeviceClock
 from hpml.timing.epoch_times import EpochTimes
+from hpml.timing.phase_clock import PhaseClock
 
 
 class FitClock(PhaseClock):

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
 from hpml.timing.actions import BROADCAST, LOOP, NEEDED, OF_VALIDATION, Action
-from hpml.timing.cuda import device_clock
+from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()

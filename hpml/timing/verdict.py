@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpml.timing.advice import UNKNOWN, Setting, advise
+from hpml.timing.advice import UNKNOWN, JobFacts, advise
 
 # cause: the host's phase and the device's kind of time that tell of it
 CAUSES = {
@@ -95,7 +95,7 @@ def by_cause(times: Mapping[str, float]) -> dict[str, float]:
 
 def judge(
     shares: Mapping[str, Share],
-    setting: Setting = UNKNOWN,
+    setting: JobFacts = UNKNOWN,
     largest_other: tuple[str, float] | None = None,
     validation_share: float = 0.0,
     start_share: float = 0.0,

@@ -2,8 +2,8 @@
 
 from hydra.core.config_store import ConfigStore
 
-from hpml.launcher import SweepLauncher
-from hpml.slurm_launcher import SlurmLauncher
+from hpml.sweep.launcher import SweepLauncher
+from hpml.sweep.slurm.launcher import SlurmLauncher
 
 
 class HpmlLauncher(SweepLauncher):

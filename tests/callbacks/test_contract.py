@@ -39,17 +39,17 @@ def make(kind: type[L.Callback], folder: Path) -> L.Callback:
         return callbacks.RunRecorder(folder / "record", callbacks.EpochTimer())
     if kind is callbacks.Checkpoint:
         return callbacks.Checkpoint({}, dirpath=folder, filename="last")
-    if kind is callbacks.ResumePoints:
+    if kind is callbacks.ResumeCheckpoints:
         timer = callbacks.EpochTimer()
         recorder = callbacks.RunRecorder(folder / "record", timer)
-        return callbacks.ResumePoints(folder, {}, timer, recorder, every_s=None, warns=False)
+        return callbacks.ResumeCheckpoints(folder, {}, timer, recorder, every_s=None, warns=False)
     return kind()
 
 
 def companions(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
     """The callback, and behind what it has to stand."""
     made = make(kind, folder)
-    if isinstance(made, callbacks.ResumePoints):
+    if isinstance(made, callbacks.ResumeCheckpoints):
         return [made.timer, made.recorder, made]
     return [made.timer, made] if isinstance(made, callbacks.RunRecorder) else [made]
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hpml.data.sources import Pixels
 from hpml.data.synthetic import CLASSES, Synthetic, generate
-from hpml.model import small
+from hpml.models.networks import small
 
 STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import planted
 import pytest
 import torch
+from helpers import delays
+from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from lightning.pytorch.loggers import CSVLogger
-from planted import Delays, Module, Planted, VirtualClock, loaders
 from torch.utils.data import DataLoader
 
 from hpml.diagnosis import trials
 from hpml.diagnosis.comparison import compare
 from hpml.diagnosis.diagnosis import CAUSES, Diagnosis
-from hpml.diagnosis.pace import Pace
-from hpml.timing.advice import Setting
+from hpml.timing.advice import JobFacts
+from hpml.trials.pace import Pace
 
 STEPS = 20
 # place: what a job slowed there is bound by
@@ -96,7 +96,7 @@ def test_every_place_within_a_step_is_tried() -> None:
     once = {"loader_iter", "checkpoint", "checkpoint_hook"}
     within = {
         place
-        for place, phase in planted.PLACES.items()
+        for place, phase in delays.PLACES.items()
         if phase != "validation" and "epoch" not in place and place not in once
     }
     assert set(CLEAR) == within
@@ -233,7 +233,7 @@ def made(
         trial: [Pace(step_s, wait_s if trial == "as_it_is" else 0.0, None) for step_s in values]
         for trial, values in steps_s.items()
     }
-    return Diagnosis(paces, steps, Setting(**settings))
+    return Diagnosis(paces, steps, JobFacts(**settings))
 
 
 NOISY = {
@@ -358,7 +358,7 @@ def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Its pace is told by the thousand steps."""
     clock = VirtualClock().install(monkeypatch)
     delays = Kept(("dataset",), clock.spend)
-    fitting = planted.trainer(delays, tmp_path, [], max_steps=50, max_epochs=-1)
+    fitting = delays.trainer(delays, tmp_path, [], max_steps=50, max_epochs=-1)
     data = DataLoader(Endless(delays), batch_size=2)
     found = trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
     assert found.epoch_steps is None

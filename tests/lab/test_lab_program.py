@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from helpers.records import MACHINE, make_run
 from hydra.core.global_hydra import GlobalHydra
-from made import MACHINE, make_run
 
-from hpml import isolated
-from hpml.cli import run_hydra
+from hpml.cli.program import run_hydra
+from hpml.config.fingerprint import key_of
 from hpml.errors import UserError
-from hpml.fingerprint import key_of
-from hpml.interrupt import Interrupted
 from hpml.lab import __main__ as lab
 from hpml.lab.plan import Pilot
 from hpml.lab.tasks import Task
-from hpml.worker_search import Found, Measured
-from hpml.workers import searched
+from hpml.system import fresh_process
+from hpml.system.signals import RunInterrupted
+from hpml.workers.__main__ import searched
+from hpml.workers.search import Found, Measured
 
 HERE = MACHINE | {"cpu": "AMD EPYC"}
 QUICK = ("data=synthetic", "lab.name=l")
@@ -126,7 +126,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     made = Parts()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPML_OUTPUTS", raising=False)
-    monkeypatch.setattr(isolated, "call", made.call)
+    monkeypatch.setattr(fresh_process, "call", made.call)
     monkeypatch.setattr(lab, "_run", made.run)
     monkeypatch.setattr(lab, "_composed", compose)
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
@@ -134,7 +134,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab.environment, "warning_of_others", lambda: None)
     for module in ("figures", "machine"):
         monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
-    monkeypatch.setattr("hpml.lab.figures.draw_workers", lambda *arguments: {})
+    monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
     return made
 
 
@@ -379,7 +379,7 @@ def test_an_interrupted_lab_has_a_report(
     parts: Parts, start: Start, capfd: pytest.CaptureFixture[str], tmp_path: Path, number: int
 ) -> None:
     """130 or 143; it goes on where it was."""
-    parts.ends = {"diagnosis": Interrupted(number)}
+    parts.ends = {"diagnosis": RunInterrupted(number)}
     assert start("lab.parts=[c3,c4]") == 128 + number
     assert capfd.readouterr().err == "interrupted; the same command goes on from here\n"
     assert (tmp_path / "outputs" / "labs" / "l" / "report.html").exists()
@@ -484,7 +484,7 @@ def test_a_command_has_the_users_environment(
 def test_a_command_that_was_killed_by_a_signal_of_ours(tmp_path: Path) -> None:
     """Is as if the signal had come to the lab."""
     code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
-    with pytest.raises(Interrupted):
+    with pytest.raises(RunInterrupted):
         lab._run(Task("t", ("c1",), ("-c", code), None), tmp_path)
 
 

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.records import make_run
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from made import make_run
 from omegaconf import DictConfig
 
-from hpml.command_line import arranged
-from hpml.config import check, find_conf
-from hpml.fingerprint import key_of
+from hpml.config.checks import check
+from hpml.config.command_line import arranged
+from hpml.config.conf import find_conf
+from hpml.config.fingerprint import key_of
 from hpml.lab.parts import PARTS
 from hpml.lab.tasks import Task, Tasks
-from hpml.worker_search import Found, Measured
+from hpml.workers.search import Found, Measured
 
 Make = Callable[..., Tasks]
 # What a user may give, one of each kind.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import MACHINE, make_run
+from helpers.records import MACHINE, make_run
 
 from hpml.report.comparison import Comparison
 from hpml.report.make import write_report

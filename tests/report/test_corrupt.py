@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import make_run
+from helpers.records import make_run
 
 from hpml.report.make import make_report
 

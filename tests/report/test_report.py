@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from made import make_run
+from helpers.records import make_run
 from matplotlib.figure import Figure
 from PIL import Image
 

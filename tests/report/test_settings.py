@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made import make_run
+from helpers.records import make_run
 
 from hpml.report.collect import collect, mean
 from hpml.report.comparison import Comparison

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made import make_run
+from helpers.records import make_run
 
 from hpml.report.comparison import Comparison
 from hpml.report.terminal import show

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.configurations import ROOT
 
-ROOT = Path(__file__).parents[2]
 SYNTHETIC = ("data=synthetic", "data.image_size=16")
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpml.records import RunRecord
-from hpml.resume import points
+from hpml.checkpointing.resume import points
+from hpml.records.run_record import RunRecord
 
 pytestmark = pytest.mark.stress
 

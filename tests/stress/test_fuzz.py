@@ -5,12 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Compose
+from helpers.configurations import TINY, Compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hpml.config import dotted_keys
+from hpml.config.conf import dotted_keys
 from hpml.errors import RunFailedError, UserError
 from hpml.train import train
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from helpers.configurations import TINY
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import hpml.train
-from hpml.cli import run_hydra
-from hpml.config import dotted_keys, find_conf
-from hpml.launcher import SweepLauncher
+from hpml.cli.program import run_hydra
+from hpml.config.conf import dotted_keys, find_conf
+from hpml.sweep.launcher import SweepLauncher
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(3600)]
 
@@ -74,7 +74,7 @@ OF_HYDRA = listed(OF_HYDRA, ";")
 ODD_YAML = """*nothing;!!python/object:os.system {};!!binary a;|;>-;&a;{a: &x [*x]};? ;: :;1:30;yes
 2026-01-01;0o17;[[[;{{}};';@x;`x`;%x;- - -"""
 ODD_YAML = [*listed(ODD_YAML, ";"), "[" * 2000]
-TARGETS = listed("nowhere.Nothing;null;os;builtins.int;hpml.model.nothing;[a];..;", ";")
+TARGETS = listed("nowhere.Nothing;null;os;builtins.int;hpml.models.nothing;[a];..;", ";")
 DEFAULTS = """[nothing];[a: b];null;5;[null];[{a: [b, c]}];[_self_, _self_];{};[odd];[/train]
 [override data: small];[${nothing}];[{data: null}]"""
 DEFAULTS = listed(DEFAULTS, ";")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.configurations import TESTS
 
-from hpml.records import RunRecord
-from hpml.resume import points
+from hpml.checkpointing.resume import points
+from hpml.records.run_record import RunRecord
 
 pytestmark = pytest.mark.stress
 
@@ -38,12 +39,15 @@ class Run:
         self.words = words
 
     def start(self) -> subprocess.Popen[bytes]:
-        own = ["+callbacks.noting._target_=noting.Noting", "+callbacks.noting.file=batches.txt"]
+        own = [
+            "+callbacks.noting._target_=helpers.batch_notes.Noting",
+            "+callbacks.noting.file=batches.txt",
+        ]
         with (self.folder / "output.txt").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "hpml.train", *JOB, *own, *self.words],
                 cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweeping import contents, is_gone, records, start, sweep
+from helpers.sweeps import contents, is_gone, records, start, sweep
 
 pytestmark = pytest.mark.stress
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpml.records import RecordError, RunRecord
+from hpml.records.run_record import RecordError, RunRecord
 
 pytestmark = pytest.mark.stress
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM, browse
-from made import make_run
+from helpers.chromium import CHROMIUM, browse
+from helpers.records import make_run
 from PIL import Image
 
 from hpml.report.comparison import Comparison

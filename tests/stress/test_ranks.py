@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from helpers.configurations import TESTS
 
-from hpml.records import RunRecord
-from hpml.resume import points
+from hpml.checkpointing.resume import points
+from hpml.records.run_record import RunRecord
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
 
@@ -22,7 +23,7 @@ JOB = ["data=synthetic", "model=small", "model.width=8", "data.train_samples=803
 JOB += ["data.test_samples=50", "data.batch_size=20", "trainer.max_epochs=9", "trainer.devices=2"]
 JOB += ["trainer.strategy=ddp", "callbacks=none", "resume=auto", "checkpoint.every_s=0.05"]
 JOB += ["hydra.run.dir=run", "data.num_workers=1", "data.pipeline=per_sample"]
-NOTING = ["+callbacks.noting._target_=noting.Noting"]
+NOTING = ["+callbacks.noting._target_=helpers.batch_notes.Noting"]
 NOTING += ["+callbacks.noting.file='batches-${oc.env:LOCAL_RANK,0}.txt'"]
 BY_ONE = [sys.executable, "-m", "hpml.train"]
 BY_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
@@ -33,7 +34,7 @@ def start(folder: Path, program: list[str], *words: str) -> subprocess.Popen[str
     return subprocess.Popen(
         [*program, *JOB, *NOTING, *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
         stdout=(folder / "output.txt").open("a"),
         stderr=subprocess.STDOUT,
         text=True,

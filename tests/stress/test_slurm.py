@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import one_node_slurm
 import psutil
 import pytest
 import torch
+from helpers import one_node_slurm
+from helpers.configurations import ROOT
 
-from hpml.records import RecordError, RunRecord
-from hpml.resume import points
+from hpml.checkpointing.resume import points
+from hpml.records.run_record import RecordError, RunRecord
 
 pytestmark = [
     pytest.mark.stress,
@@ -245,7 +246,7 @@ def test_the_example_of_the_lab(tmp_path: Path) -> None:
     )
     container.chmod(0o755)
     (tmp_path / "hpml.sif").touch()
-    example = Path(__file__).parents[2] / "examples" / "slurm" / "lab.sbatch"
+    example = ROOT / "examples" / "slurm" / "lab.sbatch"
     small = ["data=synthetic", "model=small", "data.train_samples=2048", "lab.parts=[c3,c6]"]
     small += ["callbacks=none", "+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1"]
     free = ["--gpus-per-node=0", "--signal=B:USR1@1"]

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM, browse, driven
-from conftest import TINY
+from helpers.chromium import CHROMIUM, browse, driven
+from helpers.configurations import TINY
 
-from hpml.records import RunRecord
+from hpml.records.run_record import RunRecord
 
 pytestmark = [
     pytest.mark.stress,

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from made import make_run
-from sweeping import PROGRAM, contents, environment, records, start, sweep, wait_for
+from helpers.configurations import TESTS
+from helpers.records import make_run
+from helpers.sweeps import PROGRAM, contents, environment, records, start, sweep, wait_for
 
-from hpml.records import RunRecord
+from hpml.records.run_record import RunRecord
 
 SWEEP = Path("outputs") / "sweeps" / "s"
 
@@ -124,7 +125,7 @@ def test_repeats_take_turns(tmp_path: Path) -> None:
 def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
     """Options of the user's own and Hydra's keys reach it; its command is that of a run like it."""
     (tmp_path / "mine" / "model").mkdir(parents=True)
-    (tmp_path / "mine" / "model" / "own.yaml").write_text("_target_: hpml.model.small\nx: 1\n")
+    (tmp_path / "mine" / "model" / "own.yaml").write_text("_target_: hpml.models.small\nx: 1\n")
     done = sweep(
         tmp_path,
         *("--config-dir", "mine", "model=own", "model.x=1,2", "hydra.job.name=renamed"),
@@ -343,9 +344,9 @@ def test_a_job_whose_input_is_wrong_is_recorded(tmp_path: Path) -> None:
     """What only the job can find out is in its record, and the others run."""
     program = tmp_path / "program.py"
     program.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "if 'seed=1' in sys.argv: sys.exit('no record of mine')\n"
-        "from light_program import hpml, run_hydra\n"
+        "from helpers.light_program import hpml, run_hydra\n"
         "run_hydra(hpml.train.job, 'train')\n"
     )
     command = [sys.executable, str(program), "-m", "seed=0,1,2", "data=synthetic", "sweep.name=s"]

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from made import make_run
+from helpers.records import make_run
 from test_estimate import make_job
 
 from hpml.errors import UserError

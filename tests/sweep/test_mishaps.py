@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sweeping import (
+from helpers.configurations import TESTS
+from helpers.sweeps import (
     PROGRAM,
     QUICK,
     contents,
@@ -229,8 +230,9 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
 
     program = tmp_path / "program.py"
     program.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import os, light_program, hpml.train\n"
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        "import os, hpml.train\n"
+        "from helpers import light_program\n"
         "def fit(*arguments):\n"
         "    print('draws', end='\\r', flush=True)\n"
         "    print('\\x1b[1m', os.get_terminal_size(1).columns, 'wide', flush=True)\n"

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from planted import (
+from helpers.delays import (
     PLACES,
     STARTUP,
     Delays,

@@ -9,19 +9,19 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from helpers.delays import Delays, Module, Planted, VirtualClock, loaders, trainer
 from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
-from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
 from test_cuda import FakeDevice
 from torch.utils.data import DataLoader, IterableDataset
 
 from hpml.callbacks import EpochTimer, RunRecorder, phase_timers
-from hpml.records import RunRecord
+from hpml.records.run_record import RunRecord
 from hpml.timing import profiler
-from hpml.timing.advice import Setting
-from hpml.timing.cuda import DeviceClock
+from hpml.timing.advice import JobFacts
+from hpml.timing.device_clock import DeviceClock
 from hpml.timing.live import LiveShares
 from hpml.timing.profiler import PhaseProfiler
 
@@ -520,7 +520,7 @@ def test_metrics_named_like_ours_are_kept(tmp_path: Path) -> None:
 
 def test_workers_that_start_in_each_epoch_are_told(tmp_path: Path, clock: VirtualClock) -> None:
     """More of them would take longer; the advice is to keep them."""
-    setting = Setting(num_workers=2, persistent_workers=False, cores=8)
+    setting = JobFacts(num_workers=2, persistent_workers=False, cores=8)
     delays = Delays(("loader_iter", "forward"), clock.spend)
     delays.ns |= {"loader_iter": 90_000_000, "forward": 1_000_000}
     timer = EpochTimer(say=lambda line: None, setting=setting)

@@ -11,12 +11,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from helpers.configurations import TESTS
+from helpers.delays import Delays, Module, Planted, VirtualClock, loaders, trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import SimpleProfiler
-from planted import Delays, Module, Planted, VirtualClock, loaders, trainer
 
 from hpml.callbacks import DataLoadTimer, EpochTimer, TrainTimer, phase_timers
-from hpml.records import RunRecord
+from hpml.records.run_record import RunRecord
 from hpml.timing.actions import NEEDED, Action
 from hpml.timing.profiler import PhaseProfiler
 
@@ -278,7 +279,7 @@ import json, sys, time
 from pathlib import Path
 import torch, lightning as L
 sys.path.insert(0, {tests!r})
-from planted import Delays, Module, Planted, loaders
+from helpers.delays import Delays, Module, Planted, loaders
 from hpml.callbacks import phase_timers
 folder = Path({folder!r})
 rank = int(__import__("os").environ.get("LOCAL_RANK", 0))
@@ -302,7 +303,7 @@ torch.distributed.destroy_process_group()
 def on_two_ranks(folder: Path, delay_s: float = 0.02, **filled_in: Any) -> list[Any]:
     """What each of two processes found: metrics, own times, samples, verdict."""
     script = folder / "script.py"
-    here = {"tests": str(Path(__file__).parent), "folder": str(folder)}
+    here = {"tests": str(TESTS), "folder": str(folder)}
     code = RANKS.format(**here, delay_s=delay_s, **filled_in)
     script.write_text(code)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
-from hpml.timing.advice import Setting
+from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares
 from hpml.timing.verdict import (
@@ -83,57 +83,57 @@ def test_one_piece_alone_decides_nothing() -> None:
 @pytest.mark.parametrize(
     ("cause", "setting", "other", "advice"),
     [
-        ("input", Setting(data_keys=True, num_workers=0), None, "data.num_workers (now 0)"),
-        ("input", Setting(data_keys=True, pipeline="per_sample"), None, "data.pipeline=batched"),
-        ("input", Setting(num_workers=2), None, "num_workers for the DataLoader (now 2)"),
-        ("transfer", Setting(data_keys=True, on_gpu=True), None, "data.pin_memory=true"),
-        ("compute", Setting(keys=True), None, "Try experiment=fast, or a GPU"),
+        ("input", JobFacts(data_keys=True, num_workers=0), None, "data.num_workers (now 0)"),
+        ("input", JobFacts(data_keys=True, pipeline="per_sample"), None, "data.pipeline=batched"),
+        ("input", JobFacts(num_workers=2), None, "num_workers for the DataLoader (now 2)"),
+        ("transfer", JobFacts(data_keys=True, on_gpu=True), None, "data.pin_memory=true"),
+        ("compute", JobFacts(keys=True), None, "Try experiment=fast, or a GPU"),
         (
             "compute",
-            Setting(keys=True, on_gpu=True, channels_last=True),
+            JobFacts(keys=True, on_gpu=True, channels_last=True),
             None,
             "trainer.precision=bf16-mixed, or compile=true",
         ),
-        ("compute", Setting(keys=True, on_gpu=True), None, "Try experiment=fast"),
+        ("compute", JobFacts(keys=True, on_gpu=True), None, "Try experiment=fast"),
         (
             "compute",
-            Setting(keys=True, experiments=("demo",)),
+            JobFacts(keys=True, experiments=("demo",)),
             None,
             "Try experiment=[demo,fast], or a GPU",
         ),
-        ("overhead", Setting(data_keys=True), ("loop", 0.9), "data.batch_size"),
-        ("overhead", Setting(), ("logging", 0.9), "90% of `other` is logging: raise log"),
+        ("overhead", JobFacts(data_keys=True), ("loop", 0.9), "data.batch_size"),
+        ("overhead", JobFacts(), ("logging", 0.9), "90% of `other` is logging: raise log"),
         (
             "overhead",
-            Setting(),
+            JobFacts(),
             ("lightning_broadcast", 0.9),
             "asking all ranks once a step: try l",
         ),
         (
             "overhead",
-            Setting(),
+            JobFacts(),
             ("Slow.on_train_batch_end", 0.4),
             "40% of `other` is Slow.on_train_b",
         ),
         (
             "input",
-            Setting(data_keys=True, num_workers=4, cores=4),
+            JobFacts(data_keys=True, num_workers=4, cores=4),
             None,
             "the loading itself cheaper",
         ),
-        ("input", Setting(data_keys=True, pipeline="device"), None, "the loading itself cheaper"),
-        ("input", Setting(data_keys=True, in_memory=False), None, "data.in_memory=true"),
+        ("input", JobFacts(data_keys=True, pipeline="device"), None, "the loading itself cheaper"),
+        ("input", JobFacts(data_keys=True, in_memory=False), None, "data.in_memory=true"),
         (
             "input",
-            Setting(data_keys=True, on_gpu=True, pipeline="batched"),
+            JobFacts(data_keys=True, on_gpu=True, pipeline="batched"),
             None,
             "pipeline=device",
         ),
-        ("transfer", Setting(on_gpu=True, pin_memory=True), None, "the batch's transfer"),
-        ("compute", Setting(keys=True, compiled=True), None, "Try a GPU"),
+        ("transfer", JobFacts(on_gpu=True, pin_memory=True), None, "the batch's transfer"),
+        ("compute", JobFacts(keys=True, compiled=True), None, "Try a GPU"),
         (
             "compute",
-            Setting(
+            JobFacts(
                 keys=True, on_gpu=True, compiled=True, channels_last=True, reduced_precision=True
             ),
             None,
@@ -142,7 +142,7 @@ def test_one_piece_alone_decides_nothing() -> None:
     ],
 )
 def test_the_advice_names_what_to_change(
-    cause: str, setting: Setting, other: tuple[str, float] | None, advice: str
+    cause: str, setting: JobFacts, other: tuple[str, float] | None, advice: str
 ) -> None:
     """A key of ours for our runs, an argument or a callback for others'."""
     verdict = judge(shares(**{cause: 1.0}), setting, other)
@@ -164,7 +164,7 @@ def test_causes_of_host_and_device() -> None:
 
 def test_workers_that_start_anew_are_kept() -> None:
     """More of them would make the start longer."""
-    setting = Setting(num_workers=2, persistent_workers=False, cores=8)
+    setting = JobFacts(num_workers=2, persistent_workers=False, cores=8)
     verdict = judge(shares(input=1.0), setting, start_share=0.9)
     assert verdict["advice"].startswith("Try persistent_workers=True: ")
     assert "num_workers for" in judge(shares(input=1.0), setting, start_share=0.1)["advice"]

@@ -1,0 +1,1 @@
+"""Checkpoints: the last, the best, and those that a run resumes from."""

@@ -1,0 +1,251 @@
+"""Writes points from which a run goes on exactly, and goes on from one."""
+
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.utilities.apply_func import apply_to_collection
+from lightning.pytorch.callbacks import Checkpoint
+
+from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.observer import Observer
+from hpml.callbacks.run_recorder import RunRecorder
+from hpml.callbacks.trainer_facts import logging_step
+from hpml.checkpointing import resume
+from hpml.checkpointing.resumable import can_begin_here, why_not
+from hpml.errors import first_line
+from hpml.system import signals
+from hpml.system.files import sync_directory
+
+log = logging.getLogger("hpml")
+
+# Of the time, for writing points.
+MOST_SHARE = 0.02
+# Batches, where there are several ranks: to agree costs time.
+RANKS_AGREE_EVERY = 10
+# So often the last point is touched: what was done after it, and lost, is known to that.
+SIGN_EVERY_S = 2.0
+# For a signal that has ended a loader's process to reach this one too.
+TO_ARRIVE_S = 0.05
+
+
+class ResumeCheckpoints(Checkpoint, Observer):
+    """Keeps the last two points in `checkpoints/`, each written whole or not at all.
+
+    One is written every `every_s` seconds, after the first batch of an epoch, and when a signal
+    asks the run to end; always after a batch at which training can begin again exactly: not inside
+    a window of accumulated gradients, not at an epoch's last batch, not just before a validation.
+    At the beginning of epochs, writing takes at most a fiftieth of the time.
+
+    It stands last in the Trainer's callbacks: what the others do after a batch is in the point.
+    Logs nothing.
+
+    Args:
+        directory: of the run.
+        facts: what a run has to have in common with a point to go on from it.
+        timer: whose open epoch a point keeps.
+        recorder: whose epochs it keeps.
+        every_s: None for no points in time.
+        warns: where there cannot be any points.
+        found: the point to go on from, and our part of it, as `resume.choose` gives them.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        facts: Mapping[str, Any],
+        timer: EpochTimer,
+        recorder: RunRecorder,
+        every_s: float | None,
+        warns: bool,
+        found: tuple[Path, dict[str, Any]] | None = None,
+    ) -> None:
+        self.folder = directory.resolve() / resume.FOLDER
+        self.facts = dict(facts)
+        self.timer = timer
+        self.recorder = recorder
+        self.every_s = every_s
+        self.warns = warns
+        self._own = [found[0]] if found else []  # those that are kept
+        self._state = found[1] if found else None
+        self._writing: dict[str, Any] | None = None
+        self._is_exact = False
+        self._last_s = self._took_s = self._sign_s = 0.0
+        self._epoch = self._agree_at = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Brings back what a point holds besides Lightning's part; from now signals wait."""
+        signals.raise_if_arrived()
+        reason = why_not(trainer, pl_module)
+        self._is_exact = reason is None
+        if reason is not None and self.warns and trainer.is_global_zero:
+            log.warning(f"warning: this run cannot go on after an end before its time: {reason}")
+        self._last_s, self._took_s = time.monotonic(), 0.0
+        self._epoch = trainer.current_epoch
+        if self._state is not None:
+            module: Any = pl_module
+            own = self._state["ranks"][trainer.global_rank]
+            _set_random_states(own["random"], trainer.strategy.root_device)
+            module.load_resume_state(own["module"])
+            self.timer.carry_over(own["timer"])
+            self.recorder.carry_over(trainer, self._state["record"])
+            self._state = None
+        if self._is_exact:
+            signals.wait_for_point()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Writes a point where one is due, and ends the run where a signal has asked for it."""
+        if not self._is_exact:
+            return
+        asked, due = signals.has_arrived(), self._is_due(trainer)
+        if trainer.world_size > 1:  # all ranks write, or none
+            progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+            if progress.ready < self._agree_at or not can_begin_here(trainer):
+                return
+            self._agree_at = progress.ready + RANKS_AGREE_EVERY
+            asked, due = (
+                trainer.strategy.reduce_boolean_decision(one, all=False) for one in (asked, due)
+            )
+        if not (asked or due) or not can_begin_here(trainer):
+            return
+        self._try_to_write(trainer, pl_module)
+        self._epoch = trainer.current_epoch
+        if asked:
+            signals.raise_if_arrived(at_point=True)
+            raise signals.RunInterrupted(signal.SIGTERM)  # which another rank was asked by
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Signals end the run at once again; the points go when its record says `completed`."""
+        signals.wait_no_longer()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Signals end the run at once again."""
+        signals.wait_no_longer()
+
+    def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes a point where a signal has arrived, and the next batch has not."""
+        if self._is_exact and trainer.world_size == 1 and self._between_batches(trainer):
+            time.sleep(TO_ARRIVE_S)
+            if signals.has_arrived():
+                self._try_to_write(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds our part to a point; other checkpoints stay as they are."""
+        if self._writing is not None:
+            checkpoint[resume.KEY] = self._writing
+
+    def _between_batches(self, trainer: L.Trainer) -> bool:
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        same = progress.ready == progress.completed > 0
+        return same and trainer.training and can_begin_here(trainer)
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        now_s = time.monotonic()
+        since_s = now_s - self._last_s
+        if now_s - self._sign_s > SIGN_EVERY_S and trainer.is_global_zero:
+            self._sign_s = now_s
+            for point in self._own[-1:]:
+                with suppress(OSError):
+                    os.utime(point)
+        if self.every_s is not None and since_s >= self.every_s:
+            return True
+        return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s
+
+    def _try_to_write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A full disk, say, ends no training: the points before stay."""
+        try:
+            self._write(trainer, pl_module)
+        except (OSError, RuntimeError) as error:  # of torch's writer
+            self._last_s = time.monotonic()
+            log.warning(f"warning: no point to go on from was written: {first_line(error)}")
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        begun_s = time.monotonic()
+        module: Any = pl_module
+        own = {
+            "facts": self.facts,
+            "random": _random_states(trainer.strategy.root_device),
+            # a device's tensors would come to the other ranks as that device's
+            "module": apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu),
+            "timer": self.timer.open_epoch(),
+        }
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+        batches = progress.total.processed
+        self._writing = {
+            "ranks": _of_all_ranks(trainer, own),
+            "record": self.recorder.so_far(),
+            "batches": batches,
+            "begins_at": [trainer.current_epoch, progress.current.processed],
+            "logging_step": logging_step(trainer),
+        }
+        part = self.folder / ".resume.part"
+        try:
+            any_trainer: Any = trainer
+            with any_trainer.profiler.profile("save_checkpoint"):
+                # not `save_checkpoint`, after which all ranks wait for one that may find no room
+                content = any_trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+                if trainer.is_global_zero:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    torch.save(content, part)
+                    self._give_name(part, batches)
+        finally:
+            self._writing = None
+            if trainer.is_global_zero:
+                part.unlink(missing_ok=True)
+        self._last_s = time.monotonic()
+        self._took_s = self._last_s - begun_s
+
+    def _give_name(self, part: Path, batches: int) -> None:
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        self._own.append(part.replace(self.folder / resume.name_of(batches, part)))
+        sync_directory(self.folder)
+        self._own = self._own[-resume.KEPT :]
+        for old in set(resume.points(self.folder)) - set(self._own):
+            old.unlink(missing_ok=True)
+
+
+def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any]]:
+    if trainer.world_size == 1:
+        return [own]
+    every: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(every, own)
+    return every
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """In plain types: what is kept with weights_only has to be."""
+    version, words, gauss = random.getstate()
+    of_numpy: Any = np.random.get_state()
+    kind, keys, *rest = of_numpy
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, keys.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)

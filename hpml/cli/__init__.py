@@ -1,0 +1,1 @@
+"""A Hydra program: its messages, its directory, its completion."""

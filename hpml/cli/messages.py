@@ -1,0 +1,103 @@
+"""What a Hydra program says where it cannot begin, in one line."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from hpml.config.conf import closest_key, find_conf
+from hpml.config.fingerprint import key_of
+from hpml.errors import UserError, causes, first_line
+
+
+class BelowError(logging.Filter):
+    """Lets through what belongs on stdout; errors go to stderr."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is no error."""
+        return record.levelno < logging.ERROR
+
+
+def explain(error: BaseException, config_name: str) -> str:
+    """An error of Hydra's, OmegaConf's or ours, told to the person at the keyboard."""
+    chain = list(causes(error))
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return str(cause)
+    for cause in chain:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            key = cause.full_key
+            defaults = _defaults(config_name, without=key)
+            close = closest_key(defaults, key)
+            if close:
+                hint = f"did you mean {close}?"
+            else:
+                hint = f"+{key}=… adds a key of your own"
+                group = key.partition(".")[0]
+                if isinstance(defaults.get(group), DictConfig):
+                    known = [name for name in defaults[group] if not name.startswith("_")]
+                    hint = f"{group} has {', '.join(known)}; {hint}"
+            return f"{key}: there is no such key; {hint}"
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            options = [name for name in cause.options if not name.startswith("base_")]
+            return f"{group}={option}: there is no such option; give one of {', '.join(options)}"
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return f"{cause.full_key}: {first_line(cause)}"
+        if isinstance(cause, OverrideParseException):
+            if "=" not in cause.override and not cause.override.startswith("~"):
+                return f"{cause.override}: give KEY=VALUE"
+            key, _, value = str(cause.override).partition("=")
+            quoted = ",".join(f"'{part}'" for part in value.split(","))
+            return f'{cause.override}: put what has signs in it into quotes: "{key}={quoted}"'
+    if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
+        return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
+    if "Config group override must be" in str(error) and (word := _of_no_option()):
+        return f"{word}: give the name of an option"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    told = str(error).strip().partition("\n\n")[0]
+    if told and isinstance(error, HydraException | OmegaConfBaseException | OSError | ValueError):
+        return told
+    return f"{type(error).__name__}: {told}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
+
+
+def _of_no_option() -> str | None:
+    """The first override that gives a group something else than the name of an option."""
+    parser, groups = OverridesParser.create(), {folder.name for folder in find_conf().iterdir()}
+    words = [word for word in sys.argv[1:] if "=" in word and key_of(word) in groups]
+    values = ((word, parser.parse_override(word).value()) for word in words)
+    return next((word for word, value in values if not isinstance(value, str | list)), None)
+
+
+def _defaults(config_name: str, without: str) -> DictConfig:
+    """The configuration with the groups that the command line chose, as far as it composes."""
+    chosen = [
+        word
+        for word in sys.argv[1:]
+        if "=" in word and "," not in word and not {"-", "."} & set(word.partition("=")[0])
+    ]
+    chosen = [word for word in chosen if not word.startswith(without)]
+    for word, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folder = Path(value or following).resolve()
+            chosen.append(f"hydra.searchpath=['{folder}']")
+    with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
+        try:
+            return hydra.compose(config_name, chosen)
+        except (HydraException, OmegaConfBaseException):
+            return hydra.compose(config_name)
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends the program as wrong input does: in one line, whatever was given."""
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,136 @@
+"""Runs a function as a Hydra program that answers wrong input in one line and with exit code 2."""
+
+import atexit
+import logging
+import multiprocessing.util  # whose own end comes after ours, then
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from hpml.cli.completion import script
+from hpml.cli.messages import explain, refuse
+from hpml.config.checks import check_keys
+from hpml.config.command_line import arranged
+from hpml.config.conf import find_conf
+from hpml.errors import RunFailedError, UserError
+from hpml.system import failures, slurm
+from hpml.system.environment import rank
+from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, was_warned
+
+log = logging.getLogger("hpml")
+
+# Whether the user wants Hydra's tracebacks; while Hydra runs, the variable is ours.
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
+CHILD_ENDS_S = 1.0  # for a loader's process that was told to end
+
+
+class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
+    """A sweep's job has ended, its error is told already; the next job can start."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool = True) -> None:
+    """Runs `task` on the configuration that the command line asks for, then exits.
+
+    `sweeps` tells whether -m may ask for more than one.
+
+    Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
+    terminated; after SLURM's warnings 138 (SIGUSR1) and 140 (SIGUSR2) on Linux, and the job is put
+    back into the queue.
+    """
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            check_keys(cfg)
+        except UserError as error:  # a configuration of their own, perhaps without our log
+            refuse(str(error))
+        try:
+            return task(cfg)
+        except UserError as error:
+            if rank() == 0 or not error.on_all_ranks:
+                log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
+            exit_code = 2
+        except RunFailedError as error:
+            log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
+            exit_code = 1
+        except Exception as error:
+            words = failures.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
+            if words is None:
+                log.exception("failed:")
+            else:
+                log.error(f"failed: {words}")  # noqa: TRY400 - what happened is known
+            exit_code = 1
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise JobFailed(exit_code)
+        return sys.exit(exit_code)
+
+    if not sweeps and not {"-m", "--multirun"}.isdisjoint(sys.argv):
+        refuse("-m: this program does not sweep; leave it out")
+    end_with_launcher()
+    atexit.register(_end_children)
+    slurm.start_ranks_here()
+    sys.argv[1:] = arranged(sys.argv[1:])
+    if shell_script := script(sys.argv[1:]):
+        print(shell_script)
+        return
+    job.__module__ = task.__module__  # where Hydra looks for the program's name
+    program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
+        job
+    )
+    logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
+    threading.excepthook = _thread_failed
+    # Hydra reads these from Python's own warnings; its users see none of them.
+    warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
+    try:
+        with ended_by_signals(), _hydra_raises():
+            program()
+    except JobFailed as error:
+        sys.exit(error.exit_code)
+    except RunInterrupted as stopped:
+        warning = was_warned()
+        if warning is not None:
+            slurm.requeue()
+        sys.exit(128 + (warning or stopped.signal_number))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # of what is composed; the task's own are told above
+        if FULL_ERROR == "1":
+            raise
+        refuse(explain(error, config_name))
+
+
+def _end_children() -> None:
+    """Ends the loader's processes: for one that hangs, Python would wait for ever."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+        child.join(timeout=CHILD_ENDS_S)
+        child.kill()
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Leaves out what TensorBoard's writer meets, which raises it again in the main thread."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Lets Hydra's errors come through as exceptions, where it would print them and exit with 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = FULL_ERROR

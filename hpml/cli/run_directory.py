@@ -1,0 +1,99 @@
+"""Hydra's callbacks that give a run, and a sweep, a directory of its own."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from hpml.cli.messages import refuse
+from hpml.config.checks import check, refuse_lists
+from hpml.config.fingerprint import key_of
+from hpml.errors import UserError, first_line
+from hpml.system.environment import rank
+from hpml.system.files import fresh_directory
+
+log = logging.getLogger("hpml")
+
+
+class RunDirectory(Callback):
+    """A fresh directory for a run, after the check of its configuration.
+
+    It is taken as it is where the command line names it, or with `fresh_dir=False`.
+    """
+
+    def __init__(self, fresh_dir: bool) -> None:
+        self.fresh_dir = fresh_dir
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks the configuration, and makes the directory."""
+        with _ending_the_program():
+            check(config)
+            _refuse_run_dir(config)
+            refuse_lists(_overrides(config))
+            if given(config, "hydra.run.dir"):
+                _lock(Path(str(config.hydra.run.dir)).expanduser())
+            elif self.fresh_dir:
+                with flag_override(config, "readonly", False):
+                    config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
+
+
+def given(config: DictConfig, key: str) -> bool:
+    """Whether the command line names a key."""
+    return key in map(key_of, _overrides(config))
+
+
+def _overrides(config: DictConfig) -> list[str]:
+    """As they were typed: what they interpolate is not known yet."""
+    overrides = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    assert isinstance(overrides, dict)
+    return [*overrides["hydra"], *overrides["task"]]
+
+
+def _lock(directory: Path) -> None:
+    """Takes the directory of a run for it and its other ranks."""
+    from hpml.system import files
+
+    if rank():
+        return
+    try:
+        is_free = files.lock(directory)
+    except OSError as error:
+        raise UserError(f"hydra.run.dir: {error.filename}: {error.strerror}") from error
+    if not is_free:
+        raise UserError(f"hydra.run.dir={directory}: another run is at work there")
+
+
+@contextmanager
+def _ending_the_program() -> Iterator[None]:
+    """Ends it where something is wrong: of an exception in a callback Hydra makes a warning."""
+    try:
+        yield
+    except UserError as error:
+        refuse(str(error))
+    except OmegaConfBaseException as error:
+        refuse(f"{error.full_key}: {first_line(error)}")
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def fresh_dir(path: str) -> str:
+    """A fresh directory, as fresh_directory makes it. Raises UserError where none can be made."""
+    try:
+        return str(fresh_directory(Path(path).expanduser()))
+    except OSError as error:
+        raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
+    except ValueError as error:  # `.` and `/` have no name
+        raise UserError(f"hydra.run.dir={path}: is there already; give a folder to make") from error
+
+
+def _refuse_run_dir(config: DictConfig) -> None:
+    if given(config, "run_dir"):
+        raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")

@@ -1,0 +1,1 @@
+"""Where the configuration lies, what it may say, and what identifies it."""

@@ -1,0 +1,179 @@
+"""The configuration: where `conf/` lies, and whether a run can go by it."""
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hpml.config.conf import dotted_keys, find_conf, spelled
+from hpml.config.rules import COUNT, PRECISIONS, RULES
+from hpml.errors import UserError, first_line
+
+# The Hydra groups that a run cannot do without.
+REQUIRED = ("data", "model", "optimizer", "trainer")
+# Those of which nothing may be chosen, by `none`.
+OPTIONAL = ("scheduler", "callbacks", "logger")
+# Programs with keys of their own.
+PROGRAMS = ("summary", "workers", "diagnose", "lab")
+# Where an option of these groups makes something of the user's own, its keys are theirs too.
+EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError for the first key whose value is not allowed.
+
+    Checks what can be known without importing torch or looking at a file, so that a sweep can
+    check all of its jobs before the first one starts. A key that a configuration of the user's
+    own does not have is not asked for.
+    """
+    check_keys(cfg)
+    theirs = {
+        group
+        for group in EXTENSIBLE
+        if not str((cfg.get(group) or {}).get("_target_")).startswith(("hpml.", "torch."))
+    }
+    for key, rule in RULES.items():
+        if key.partition(".")[0] in theirs:
+            continue
+        value = _select(cfg, key)
+        if value is not _ABSENT and not rule.admits(value):
+            raise UserError(f"{key}={spelled(value)}: give {rule}")
+    precision = _select(cfg, "trainer.precision")
+    if precision not in (None, _ABSENT) and str(precision) not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: give one of {', '.join(PRECISIONS)}")
+    milestones = _select(cfg, "scheduler.milestones")
+    if "scheduler" not in theirs and milestones is not _ABSENT:
+        numbers = list(milestones) if isinstance(milestones, ListConfig) else []
+        if not numbers or any(
+            not COUNT.admits(number) or number <= before
+            for before, number in zip([0, *numbers], numbers, strict=False)
+        ):
+            raise UserError(
+                f"scheduler.milestones={spelled(milestones)}: give increasing integers of at "
+                "least 1, such as [3, 4]"
+            )
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if cfg.evaluate is None and _select(cfg, f"trainer.{key}") == 0:
+            raise UserError(f"trainer.{key}=0: nothing would be trained; give a number above 0")
+    accelerator = _select(cfg, "trainer.accelerator")
+    if accelerator != cfg.device:
+        raise UserError(
+            f"trainer.accelerator={accelerator}: `device` alone sets it; give device={accelerator}"
+        )
+    if _select(cfg, "optimizer.nesterov") is True and not _select(cfg, "optimizer.momentum"):
+        raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
+    if _select(cfg, "trainer.val_check_interval") == 0:
+        raise UserError("trainer.val_check_interval=0: give a number above 0, a time, or null")
+    if cfg.data.get("val_split") and cfg.monitor in ("lr", "train/loss", "train/accuracy"):
+        raise UserError(
+            f"monitor={cfg.monitor}: with data.val_split the best epoch is chosen by it; "
+            "give val/loss or val/accuracy"
+        )
+    window, graphs = _select(cfg, "trainer.accumulate_grad_batches"), cfg.get("compile")
+    if graphs in ("reduce-overhead", "max-autotune") and window not in (1, _ABSENT):
+        raise UserError(
+            f"compile={graphs}: its CUDA graphs overwrite the gradients that "
+            f"trainer.accumulate_grad_batches={window} keeps; give compile=default"
+        )
+    if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
+        raise UserError(
+            "trainer.max_epochs=-1: the run would never end; "
+            "give trainer.max_steps or trainer.max_time too"
+        )
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raises UserError where a key that runs read is missing, or a group of keys is none."""
+    for group in (*REQUIRED, *OPTIONAL):
+        chosen = _select(cfg, group)
+        if chosen is _ABSENT and group in OPTIONAL:
+            raise UserError(f"{group}: nothing is chosen; give {group}=none")
+        if chosen is _ABSENT or (group in REQUIRED and not chosen):
+            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+        if not isinstance(chosen, DictConfig | None):
+            raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
+    there = set(dotted_keys(cfg))
+    for key in _needed():
+        if key not in there:
+            own = "an option of your own begins with `defaults: [default]`"
+            hint = own if key.startswith("trainer.") else "no run can do without it"
+            raise UserError(f"{key}: is missing; {hint}")
+    for group in ("callbacks", "logger"):
+        for name in cfg[group] or ():
+            value = _select(cfg, f"{group}.{name}")
+            if not isinstance(value, DictConfig | None):
+                raise UserError(f"{group}.{name}={spelled(value)}: give a mapping with a _target_")
+
+
+@cache
+def _needed() -> tuple[str, ...]:
+    """The keys that are there whatever is chosen, for all programs rely on them."""
+    conf = find_conf()
+    ours = OmegaConf.load(conf / "train.yaml")
+    ours.trainer = OmegaConf.load(conf / "trainer" / "default.yaml")
+    keys = dotted_keys(ours)
+    return tuple(key for key in keys if key.partition(".")[0] not in ("defaults", "hydra"))
+
+
+def refuse_lists(overrides: Iterable[str]) -> None:
+    """Raises UserError for a list of options: Hydra would make one with the keys of all."""
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if group in EXTENSIBLE and choice.startswith("["):
+            raise UserError(f"{override}: give one; -m {group}={choice.strip('[]')} sweeps")
+
+
+def unused_keys(cfg: DictConfig) -> Iterator[str]:
+    """A sentence for each option that is set but changes nothing."""
+    if cfg.evaluate is not None and cfg.resume is not None:
+        yield f"resume={cfg.resume} has no effect with evaluate"
+    ours = OmegaConf.load(find_conf() / "train.yaml")
+    groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
+    text = OmegaConf.to_yaml(cfg)
+    for key in sorted(map(str, cfg.keys() - groups - ours.keys() - set(PROGRAMS))):
+        if f"${{{key}" not in text:
+            yield f"{key}={spelled(cfg[key])} has no effect: nothing in hpml reads it"
+    data = cfg.data
+    workers = data.get("num_workers")
+    pipeline = data.get("pipeline")
+    if pipeline == "device":
+        if workers:
+            yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
+        workers = 0
+    if workers == 0:
+        for key in ("prefetch_factor", "persistent_workers"):
+            if data.get(key):
+                yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
+    if data.get("augment") is False and data.get("flip") not in (None, "random"):
+        yield f"data.flip={data.flip} has no effect without data.augment"
+    scheduler = cfg.scheduler or {}
+    milestones = list(scheduler.get("milestones") or [])
+    in_epochs = scheduler.get("interval", "epoch") == "epoch"
+    if in_epochs and milestones and milestones[0] >= (cfg.trainer.max_epochs or math.inf) > 0:
+        yield f"scheduler.milestones={milestones} has no effect in {cfg.trainer.max_epochs} epochs"
+    if cfg.timing.sync and cfg.device == "cpu":
+        yield "timing.sync=true has no effect on the CPU"
+    if data.get("pin_memory") and cfg.device == "cpu":
+        yield "data.pin_memory=true has no effect on the CPU"
+    if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
+        yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
+
+
+_ABSENT = object()
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    try:
+        value = OmegaConf.select(cfg, key, default=_ABSENT, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {first_line(error)}") from error
+    # `select` gives the default for an explicit null too
+    if value is _ABSENT:
+        group, _, name = key.rpartition(".")
+        parent = OmegaConf.select(cfg, group) if group else cfg
+        if isinstance(parent, DictConfig) and name in parent.keys():  # noqa: SIM118 - `in` is false for null
+            return None
+    return value

@@ -1,0 +1,115 @@
+"""The command line: as Hydra reads it, and as it can be typed again."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from hpml.config.fingerprint import key_of
+from hpml.system.signals import JOB
+
+# What a sweep's launcher tells a job about its place in the sweep.
+OF_A_JOB = ("hydra.run.dir", "hydra.job.num", "sweep.name")
+# Hydra's options that take a value
+WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+)
+
+
+def arranged(words: Sequence[str]) -> list[str]:
+    """A command line in the form that Hydra reads, of one that a person may well have typed.
+
+    `-m` and what is in WITH_VALUE go first: Hydra's parser gives up where they stand between
+    overrides. A value with a `=` in it, a path of a sweep's job say, is put into quotes.
+    """
+    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
+    given, others = _split(words)
+    first = [*(["-m"] if sweeps else []), *given]
+    return first + [quoted(word, sweeps) for word in others if word not in ("-m", "--multirun")]
+
+
+def quoted(word: str, sweeps: bool = False) -> str:
+    """An override in quotes where it is none without: `evaluate=sweeps/a/seed=1/last.ckpt`.
+
+    In a sweep a comma may end one value or be part of it: that is left to who types it.
+    """
+    key, equals, value = word.partition("=")
+    unclear = sweeps and "," in value
+    if "=" not in value or word.startswith("-") or set("'\"\\${}") & set(value) or unclear:
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return f"{key}{equals}'{value}'"
+    return word
+
+
+def as_override(key: str, text: str) -> str:
+    """A key and a text as Hydra reads them, in quotes where they need them."""
+    if re.fullmatch(r"[\w./+:@%-]+", text, re.ASCII):
+        plain = f"{key}={text}"
+        if OverridesParser.create().parse_override(plain).value() == text:  # and no number, say
+            return plain
+    # a backslash counts before a quote alone
+    escaped = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + at[2].replace("'", "\\'"), text)
+    return f"{key}='{escaped}'"
+
+
+def overrides() -> list[str]:
+    """Those of this run as they were typed; none outside of a Hydra program."""
+    if not HydraConfig.initialized():
+        return []
+    # what they interpolate is not in Hydra's own part of the configuration
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(override) for override in typed]
+
+
+def options(words: Sequence[str]) -> list[str]:
+    """Those of WITH_VALUE among the words, with their values: `--config-dir mine`."""
+    return _split(words)[0]
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options with their values, and all other words."""
+    given: list[str] = []
+    others: list[str] = []
+    before = ""
+    for word in words:
+        is_option = word.partition("=")[0] in WITH_VALUE
+        (given if is_option or before in WITH_VALUE else others).append(word)
+        before = word
+    return given, others
+
+
+def program() -> list[str]:
+    """How this program is started, without its arguments: `-m hpml.train`, or a file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", spec.name.removesuffix(".__main__")] if spec else [sys.argv[0]]
+
+
+def typed(*more: str) -> str:
+    """The command line as it can be typed again, with some overrides more, or others.
+
+    For a sweep's job it is that of a run like it, in a directory of its own.
+    """
+    found = shutil.which("python")
+    same = found is not None and Path(found).samefile(sys.executable)
+    left_out = {*map(key_of, more), *(OF_A_JOB if JOB in os.environ else ())}
+    words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
+    return shlex.join(["python" if same else sys.executable, *program(), *words, *more])

@@ -1,0 +1,121 @@
+"""What identifies a run: its configuration, and the sources that it runs."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+# Keys that say where a run's own files go, or how it is watched: not what it computes.
+NOT_IN_FINGERPRINT = (
+    "run_dir",
+    "output_dir",
+    "sweep",
+    "resume",
+    "checkpoint",
+    "logger",
+    "callbacks.progress_bar",
+    "callbacks.forecast",
+    "data.download",
+    "data.verify",
+    "data.timeout_s",
+    "timing.every_n_steps",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
+RUN_DIR = "<run_dir>"
+SHOWN = 3
+# What starts runs and reads their records, but has no part in one.
+NOT_IN_A_RUN = (
+    *("report", "sweep", "lab", "trials", "diagnosis", "diagnose.py", "workers", "summary", "cli"),
+)
+# Their versions are in the record's environment.
+INSTALLED = ("hpml", "torch", "torchvision", "lightning")
+
+
+def key_of(override: str) -> str:
+    """The key, or group, of an override: `data.x` of `+data.x=1`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def identifying(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that says what is computed, as dotted keys.
+
+    Where the run's own directory stands in a value, RUN_DIR stands instead.
+    """
+    here = str(config.get("run_dir") or RUN_DIR)
+    leaves = {key: value for key, value in _leaves(config) if not is_left_out(key)}
+    for key, value in leaves.items():
+        if isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
+            leaves[key] = RUN_DIR + value.removeprefix(here)
+    return leaves
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first keys in which two identifying parts differ, with both values."""
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    told = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys[:SHOWN]]
+    return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+
+
+def is_left_out(key: str) -> bool:
+    """Whether a dotted key says nothing about what is computed."""
+    return any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """64 hexadecimal digits over a resolved configuration without NOT_IN_FINGERPRINT."""
+    text = json.dumps(identifying(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_fingerprint(config: dict[str, Any]) -> str:
+    """64 hexadecimal digits over our sources and the modules that the configuration names.
+
+    A module is named by a `_target_`; torch, torchvision and Lightning are left out.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(PACKAGE.rglob("*.py")):
+        if source.relative_to(PACKAGE).parts[0] not in NOT_IN_A_RUN:
+            digest.update(source.read_bytes())
+    for target in sorted(set(_targets(config))):
+        if target.partition(".")[0] not in INSTALLED:
+            source_of = _source_of(target)
+            digest.update(source_of.read_bytes() if source_of else b"")
+    return digest.hexdigest()
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all that is not a dictionary, and of empty ones."""
+    if isinstance(node, dict) and node:
+        for key, child in node.items():
+            yield from _leaves(child, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Each `_target_`, however deep in dictionaries and lists."""
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
+    if isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _targets(child)
+
+
+def _source_of(target: str) -> Path | None:
+    """The file of the module in a dotted name, found without importing any of it."""
+    for folder in sys.path:
+        found, place = None, Path(folder)
+        for part in target.split("."):
+            if (place / f"{part}.py").is_file():
+                return place / f"{part}.py"
+            place = place / part
+            if (place / "__init__.py").is_file():
+                found = place / "__init__.py"
+        if found is not None:
+            return found
+    return None

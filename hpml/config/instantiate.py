@@ -1,0 +1,68 @@
+"""From a `_target_` to the object that it makes, with errors that name the key."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from hpml.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    pass
+
+
+def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
+    """What a configuration's `_target_` makes. Raises UserError that names the key.
+
+    What a class of the user's own raises comes through as it is: they need its traceback.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise UserError(f"{key}: needs a _target_")
+    try:
+        return instantiate(node, _convert_="all", **settings)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        package = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
+        if package and isinstance(cause, ModuleNotFoundError):
+            raise UserError(f"{key}: is not installed; pip install {package}") from error
+        if isinstance(cause, UserError) or not is_about_values(cause):
+            raise cause from error
+        if isinstance(cause, ImportError) and cause.__cause__ is not None:
+            raise UserError(
+                f"{key}._target_={node._target_}: cannot be loaded ({first_line(cause.__cause__)})"
+            ) from error
+        raise UserError(f"{key}: {first_line(cause)}") from error
+    except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
+        raise UserError(f"{key}: {first_line(error)}") from error
+
+
+def probe(key: str, make: Any) -> Any:
+    """Calls what a configuration's values are handed to; names the key where it refuses them."""
+    try:
+        return make()
+    except Exception as error:
+        if not is_about_values(error):
+            raise
+        raise UserError(f"{key}: {first_line(error)}") from error
+
+
+# The packages to which a configuration's values are handed: what they raise is about the values.
+# A frame of any other package's code, the user's above all, needs its traceback.
+HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "tensorboard", "torch", "torchvision"}
+
+
+def is_about_values(error: BaseException) -> bool:
+    """Whether only code of HANDED_TO, called from here, had a part in an exception."""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        ours = name in ("hpml.training.build", "hpml.train", "__main__")
+        if not ours and name.partition(".")[0] not in HANDED_TO:
+            return False
+        trace = trace.tb_next
+    return True

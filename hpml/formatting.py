@@ -1,0 +1,59 @@
+"""Counts, durations and sizes, as one says them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpml.statistics import Estimate  # which imports scipy
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def capital(text: str) -> str:
+    """A sentence's beginning; a key or a number stays as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
+def range_in_words(counts: Sequence[int]) -> str:
+    """`8 to 9`; one number where they are all the same, a dash where there is none."""
+    ends = sorted({min(counts), max(counts)}) if counts else []
+    return " to ".join(f"{count:,}" for count in ends) or "–"
+
+
+def duration_in_words(seconds: float) -> str:
+    """A duration that is known roughly: `about 2 h 35 min`."""
+    if seconds < 55:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours = minutes // 60
+    if hours < 48:
+        return f"about {hours} h {minutes % 60} min"
+    return f"about {hours // 24} days"
+
+
+def size_in_words(size: float) -> str:
+    """A number of bytes in decimal units: `84 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def decimals(seconds: float) -> int:
+    """As many as can mean something."""
+    return 6 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 100 else 1
+
+
+def in_s(known: Estimate) -> str:
+    """`7.12 ± 0.10 s`."""
+    spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
+    half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
+    return f"{known.mean:{spec}}{half} s"

@@ -1,0 +1,1 @@
+"""The lab's page: a section for each part."""

@@ -1,0 +1,338 @@
+"""What the lab's figures say, in sentences that the numbers alone decide.
+
+Epochs are counted from 1 here, as the lab does. What differs is called different only where the
+95 % interval over the runs leaves out no difference, or where `standings` tells it apart.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hpml.formatting import capital, counted, decimals
+from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord
+from hpml.report.collect import Run, mean
+from hpml.report.comparison import Comparison
+from hpml.report.pictures import PHASES
+from hpml.report.ranking import Measure, Ranked, in_a_sentence
+from hpml.report.settings import Setting
+from hpml.report.tables import NOTHING, Cell, Table
+from hpml.statistics import estimate, standings
+
+LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
+ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", True, "%")
+VAL_ACCURACY = Measure("val/accuracy", "last validation accuracy", "most accurate", True, "%")
+EPOCH = Measure("epoch_s", "time of an epoch", "fastest", False, "s")
+STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest", False, "s")
+OF_TEN_CLASSES, CHANCE = ("cifar10", "synthetic"), 0.1
+CURVES = (LOSS, ACCURACY, Measure("val/loss", "validation loss", "", False, ""), VAL_ACCURACY)
+MOST_NAMED = 8
+TOO_FEW = "in one run each, too few to tell from chance"
+
+
+def about_learning(runs: Sequence[Run]) -> list[str]:
+    """C1: how loss and accuracy went over the epochs of runs that differ in their seed alone."""
+    completed = _completed(runs)
+    told = []
+    for measure in CURVES:
+        told += _course(completed, measure)
+    samples = [epoch.samples for run in completed for epoch in run.epochs[-1:] if epoch.samples]
+    last = estimate(Setting({}, completed).all_of(ACCURACY.name))
+    data = {run.record.choices.get("data") for run in completed}
+    if last is not None and samples and data <= set(OF_TEN_CLASSES):
+        # what guessing would reach by luck in 95 % of epochs of that many images
+        luck = 1.96 * math.sqrt(CHANCE * (1 - CHANCE) / min(samples))
+        told_apart = abs(last.mean - CHANCE) > max(luck, last.half_width or 0.0)
+        times = f"is {last.mean / CHANCE:.1f} times" if told_apart else "cannot be told from"
+        told.append(f"The {ACCURACY.title} {times} that of guessing, {CHANCE:.0%}.")
+    return told + _caveats(runs)
+
+
+def about_times(runs: Sequence[Run]) -> list[str]:
+    """C2: an epoch's time, its phases' shares, and whether the first epoch is like the others."""
+    completed = _completed(runs)
+    setting = Setting({}, completed)
+    whole = estimate(setting.all_of(EPOCH.name))
+    if whole is None:
+        return ["No epoch was timed.", *_caveats(runs)]
+    epochs = sum(len(run.epochs) for run in completed)
+    of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
+    told = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
+    parts = {name: mean(setting.all_of(name)) for name in PHASES}
+    known = {name: value for name, value in parts.items() if value is not None}
+    places = decimals(whole.mean)
+    shares = [
+        f"{PHASES[name][0]} {value:.{places}f} s ({value / (whole.mean or 1.0):.1%})"
+        for name, value in known.items()
+    ]
+    total = sum(known.values())
+    if shares:
+        sums = (
+            "to the epoch" if abs(total - whole.mean) <= 0.005 * whole.mean else f"to {total:.3g} s"
+        )
+        told.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
+    missing = [PHASES[name][0] for name in PHASES if name not in known]
+    told += [f"Not measured: {', '.join(missing)}."] if missing else []
+    return told + _first_epoch(completed) + _caveats(runs)
+
+
+def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
+    """C5: how many times as fast the devices are, by the epochs after the first."""
+    runs = [run for of_device in by_device.values() for run in of_device]
+    settings = [Setting({"device": name}, _completed(of)) for name, of in by_device.items()]
+    steady = all(setting.all_of(STEADY.name) for setting in settings if setting.completed)
+    measure = STEADY if steady else EPOCH
+    settings = [setting for setting in settings if setting.all_of(measure.name)]
+    told = [f"{s.values['device']}: {_shown(s, measure)} ({measure.title})." for s in settings]
+    sizes = {
+        epoch.samples for setting in settings for run in setting.completed for epoch in run.epochs
+    }
+    if not settings:
+        told.append("No epoch was timed on any device.")
+    elif len(settings) == 1:
+        told.append(
+            f"There is nothing to compare {settings[0].values['device']} with: run this part again "
+            "on a machine that has the other device too."
+        )
+    elif len(sizes) > 1:
+        listed = ", ".join(
+            "unknown" if size is None else f"{size:,}" for size in sorted(sizes, key=str)
+        )
+        told.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
+    else:
+        settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
+        slowest = settings[-1]
+        for setting in settings[:-1]:
+            told.append(_ratio(setting, slowest, measure))
+    return told + _caveats(runs)
+
+
+def about_optimizers(comparison: Comparison) -> list[str]:
+    """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
+    told = []
+    for measure in (LOSS, ACCURACY):
+        ranks = [rank for rank in comparison.ranked(measure) if rank.known is not None]
+        if len(ranks) > 1:
+            order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
+            told.append(f"By {measure.title}: {order}.")
+            told.append(f"{capital(in_a_sentence(measure, ranks))}.")
+            told.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
+    ranks = [rank for rank in comparison.by_time if rank.known is not None]
+    if len(ranks) > 1:
+        told.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
+        fastest, slowest = ranks[0].known, ranks[-1].known
+        if fastest is not None and slowest is not None and fastest.mean > 0:
+            apart = slowest.mean / fastest.mean - 1
+            told.append(f"The slowest takes {apart:.1%} longer than the fastest.")
+            told.append(_last(ranks, "Slowest"))
+    if not told:
+        told.append("Fewer than two optimizers completed: there is no order.")
+    return [sentence for sentence in told if sentence] + _caveats(comparison.runs)
+
+
+def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
+    """C7: loss, accuracy and time without batch norm, against those with it."""
+    told = []
+    one, other = Setting({}, _completed(without)), Setting({}, _completed(with_norm))
+    time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
+    for measure, more, less in (
+        (LOSS, "higher", "lower"),
+        (ACCURACY, "higher", "lower"),
+        (VAL_ACCURACY, "higher", "lower"),
+        (time, "longer", "shorter"),
+    ):
+        known = [bool(setting.all_of(measure.name)) for setting in (one, other)]
+        if measure is VAL_ACCURACY and not any(known):
+            continue
+        if not all(known):
+            told.append(f"The {measure.title} is not known of both networks.")
+            continue
+        difference = (mean(one.all_of(measure.name)) or 0) - (mean(other.all_of(measure.name)) or 0)
+        word = more if difference > 0 else less
+        outcome = f"{word}{_certainty(one, other, measure)}" if difference else "the same"
+        told.append(
+            f"Without norm the {measure.title} is {_shown(one, measure)}, with it "
+            f"{_shown(other, measure)}: {outcome}."
+        )
+    return told + _caveats([*with_norm, *without])
+
+
+def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -> Table:
+    """A row for each epoch, means over the completed runs; last the mean time of all epochs.
+
+    ± is a 95 % interval over the runs. The phases, as they are shown, add up to the time.
+
+    Args:
+        runs: that differ in their seed alone.
+        phases: whether they are shown, beside the time.
+        curves: whether losses and accuracies are.
+    """
+    completed = _completed(runs)
+    of_all = CURVES if curves else ()
+    shown = [curve for curve in of_all if Setting({}, completed).all_of(curve.name)]
+    columns = 1 + len(PHASE_HEADINGS) if phases else 1
+    rows = []
+    for number in sorted({epoch.epoch for run in completed for epoch in run.epochs}):
+        epochs = [epoch for run in completed for epoch in run.epochs if epoch.epoch == number]
+        cells = [_figure(epochs, measure) for measure in shown]
+        rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
+    every = [epoch for run in completed for epoch in run.epochs]
+    if every:
+        # no value to sort by: it stays below the others
+        means = [Cell(cell.text) for cell in _times(every, interval=False)[:columns]]
+        rows.append([Cell(f"mean of all {len(every)}"), *means, *([Cell("")] * len(shown))])
+    headings = [*["time s", *PHASE_HEADINGS][:columns], *(curve.name for curve in shown)]
+    return Table(["epoch", *headings], rows)
+
+
+def _completed(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.completed and run.epochs]
+
+
+def _caveats(runs: Sequence[Run]) -> list[str]:
+    """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
+    if not runs:
+        return ["There are no runs yet."]
+    told = []
+    for run in runs:
+        if not run.completed:
+            why = f"{run.record.status}: {run.cause}" if run.cause else run.record.status
+            told.append(f"Not counted: {run.name} ({why.rstrip('.')}).")
+        elif not run.epochs:
+            told.append(f"Not counted: {run.name} (no epoch).")
+        elif run.record.last_metric(LOSS.name) != run.record.epochs[-1].metrics.get(LOSS.name):
+            told.append(
+                f"The loss of {run.name} was not finite or not recorded in its last epoch: "
+                "an earlier one's is shown."
+            )
+    return told
+
+
+def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
+    """From where to where a metric went, in which epochs it went the other way or is not known."""
+    numbers = sorted({epoch.epoch for run in runs for epoch in run.epochs})
+    curves = [{e.epoch: e.metrics.get(measure.name) for e in run.epochs} for run in runs]
+    known = {n: [v for curve in curves if (v := curve.get(n)) is not None] for n in numbers}
+    title = measure.title.removeprefix("last ")
+    unknown = [str(number + 1) for number in numbers if not known[number]]
+    numbers = [number for number in numbers if known[number]]
+    gaps = [f"In {_epochs(unknown)} it was not finite or not recorded."] if unknown else []
+    if len(numbers) < 2:
+        return [f"The {title} is known of one epoch alone.", *gaps] if numbers else []
+    first, last = numbers[0], numbers[-1]
+    ends = [(c[first], c[last]) for c in curves if None not in (c.get(first), c.get(last))]
+    change = estimate([b - a for a, b in ends if a is not None and b is not None])
+    start, end = (estimate(known[number]) for number in (first, last))
+    assert start is not None
+    assert end is not None
+    if change is None:
+        verb = "went"
+    elif abs(change.mean) <= (change.half_width or 0.0):
+        verb = "did not change" + " beyond what its runs differ by" * (change.n > 1) + ":"
+    else:
+        verb = "rose" if change.mean > 0 else "fell"
+    told = f"The {title} {verb} from {measure.shown(start)} in epoch {first + 1} to "
+    told += f"{measure.shown(end)} in epoch {last + 1}"
+    told += f" ({'one run' if len(runs) == 1 else f'means of {len(runs)} runs'})"
+    if verb in ("rose", "fell"):
+        means = [mean(known[number]) or 0.0 for number in numbers]
+        steps = zip(numbers[1:], means, means[1:], strict=False)
+        against = [
+            str(number + 1)
+            for number, before, after in steps
+            if (after <= before if verb == "rose" else after >= before)
+        ]
+        told += f", but not in {_epochs(against)}" if against else ", in every epoch"
+        told += " that is known" * (bool(unknown) and not against)
+    return [f"{told}.", *gaps]
+
+
+def _epochs(numbers: Sequence[str]) -> str:
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    return f"epoch{'s' * (len(numbers) > 1)} {', '.join(numbers[:MOST_NAMED])}{more}"
+
+
+def _first_epoch(runs: Sequence[Run]) -> list[str]:
+    """Whether the first epoch is longer than the others, beyond their spread."""
+    apart = []
+    for run in runs:
+        first = [e.time["epoch_s"] for e in run.epochs if e.epoch == 0]
+        later = [t for e in run.epochs if e.epoch > 0 and (t := e.time["epoch_s"])]
+        if first and first[0] is not None and later:
+            apart.append((first[0], later))
+    if not apart:
+        return ["There is no later epoch to compare the first one with."]
+    ratios = estimate([first / (mean(later) or 1.0) - 1 for first, later in apart])
+    assert ratios is not None
+    spread = ratios.half_width
+    if spread is None:  # one run: where another of its later epochs would lie, at 95 %
+        known = estimate(apart[0][1])
+        if known is None or known.half_width is None:
+            return ["One later epoch is too few to tell the first one from chance."]
+        spread = known.half_width * math.sqrt(known.n + 1) / known.mean
+    if abs(ratios.mean) <= spread:
+        return ["The first epoch does not differ from the later ones beyond their spread."]
+    word = "longer" if ratios.mean > 0 else "shorter"
+    return [f"The first epoch is {abs(ratios.mean):.1%} {word} than the mean of the later ones."]
+
+
+def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:
+    names = fast.values["device"], slow.values["device"]
+    of_fast, of_slow = (mean(setting.all_of(measure.name)) or 0.0 for setting in (fast, slow))
+    if not of_fast or of_fast == of_slow:
+        return f"{names[0]} is as fast as {names[1]}."
+    times = f"{of_slow / of_fast:.3g} times as fast as {names[1]}"
+    return f"{names[0]} is {times}{_certainty(fast, slow, measure)}."
+
+
+def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
+    """Whether the difference of two settings may be chance, as the end of a sentence."""
+    both = (one, other)
+    found = standings(
+        [setting.by_seed(measure.name) for setting in both],
+        [setting.all_of(measure.name) for setting in both],
+        measure.higher_is_better,
+    )
+    if "untested" in found:
+        single = all(len(setting.all_of(measure.name)) == 1 for setting in both)
+        return f", {TOO_FEW}" if single else ", too few runs to tell from chance"
+    return ", told apart at 95 %" if "worse" in found else ", which cannot be told from chance"
+
+
+def _last(ranks: Sequence[Ranked], called: str) -> str:
+    """Which is last, and whether that may be chance."""
+    last = ranks[-1]
+    if ranks[0].known is None or last.known is None or ranks[0].known.mean == last.known.mean:
+        return ""
+    certainty = {
+        "worse": "told from the best at 95 %",
+        "tied": "but it cannot be told from the best",
+        "best": "but it alone was repeated",
+    }.get(last.standing or "", "in one run, too few to tell from chance")
+    return f"{called}: {_name(last.setting)}, {certainty}."
+
+
+def _name(setting: Setting) -> str:
+    """The optimizer's, where nothing else varies."""
+    return setting.values["optimizer"] if list(setting.values) == ["optimizer"] else setting.name
+
+
+def _shown(setting: Setting, measure: Measure) -> str:
+    known = estimate(setting.all_of(measure.name))
+    return NOTHING if known is None else measure.shown(known)
+
+
+def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:
+    values = [v for epoch in epochs if (v := epoch.metrics.get(measure.name)) is not None]
+    known = estimate(values)
+    return Cell(NOTHING) if known is None else Cell(measure.shown(known), known.mean)
+
+
+def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:
+    """The mean time of epochs and its phases, which add up to it as shown."""
+    means = {name: mean(epoch.time[name] for epoch in epochs) for name in TIMES}
+    texts = shown_times(means)
+    whole = estimate([t for epoch in epochs if (t := epoch.time["epoch_s"]) is not None])
+    if interval and whole is not None and whole.half_width is not None:
+        texts[0] += f" ± {whole.half_width:.{decimals(whole.mean)}f}"
+    return [Cell(text, means[name]) for name, text in zip(TIMES, texts, strict=True)]

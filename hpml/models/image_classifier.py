@@ -1,0 +1,245 @@
+"""The LightningModule around a network: loss, accuracy, optimizer, and the watch over both."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from hpml.errors import RunFailedError, UserError, first_line
+from hpml.models.epoch_metrics import EpochMeans, FiniteWatch
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[..., LRScheduler]
+
+log = logging.getLogger("hpml")
+
+# What it logs once an epoch.
+EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
+
+# Of losses on a GPU: to read one at each step would have the host wait for it.
+FINITE_CHECK_EVERY_N_STEPS = 25
+
+
+class ImageClassifier(L.LightningModule):
+    """Trains a network with cross-entropy and measures top-1 accuracy.
+
+    Logs, once an epoch: `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy` (in a test
+    loop `test/loss`, `test/accuracy`), each a mean over all samples of the epoch, and `lr`.
+
+    A loss that is not finite ends the run with RunFailedError: on the CPU before the weights are
+    touched, elsewhere within twice FINITE_CHECK_EVERY_N_STEPS steps.
+
+    Args:
+        network: takes float32 images (N, 3, H, W), gives logits (N, classes).
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the scheduler from the optimizer; a `total_steps` of None is filled in.
+        scheduler_interval: whether the scheduler steps by `epoch` or by `step`.
+        channels_last: train in that memory format, which most convolutions prefer.
+        label_smoothing: of the training's cross-entropy; in a validation it is plain.
+        compiled_for: shape of a training batch, where the network calls a compiled version of
+            itself: it is compiled before the first epoch, and other shapes run as they are. With
+            None it compiles for whatever shape comes, when it comes.
+    """
+
+    # Lightning skips a hook that is None; to call an empty one takes it 2 microseconds.
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+        channels_last: bool = False,
+        label_smoothing: float = 0.0,
+        compiled_for: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
+        self.label_smoothing = label_smoothing
+        self.compiled_for = compiled_for
+        self.compile_s: float | None = None
+        self.train_means = EpochMeans()
+        self.eval_means = EpochMeans()
+        self._finite = FiniteWatch()
+
+    def setup(self, stage: str) -> None:
+        """Brings the weights into the memory format, before the optimizer sees them."""
+        self.network.to(memory_format=self.memory_format)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of shape (N, classes)."""
+        images = images.contiguous(memory_format=self.memory_format)
+        # To compile for an epoch's short last batch, or for validation, costs more than it gains.
+        if self.compiled_for is None or (self.training and images.shape == self.compiled_for):
+            logits: Tensor = self.network(images)
+        else:
+            with torch.compiler.set_stance("force_eager"):
+                logits = self.network(images)
+        return logits
+
+    def on_fit_start(self) -> None:
+        """Has the network compiled, by steps on images of zeros that leave no trace."""
+        self.compile_s = None
+        # Between the ranks' gradients DDP has a graph of its own, compiled at the first step.
+        if self.compiled_for is None or self.trainer.world_size > 1:
+            return
+        if self.trainer.is_global_zero:
+            log.info("compiling the network: about a minute, unless torch has kept it")
+        on_cuda = self.device.type == "cuda"
+        begun_s = time.perf_counter()
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        zeros = torch.zeros(self.compiled_for, device=self.device)
+        images = self.trainer.precision_plugin.convert_input(zeros)
+        try:
+            with torch.random.fork_rng(devices=[self.device] if on_cuda else []):
+                for _ in range(3 if on_cuda else 1):  # the second records a CUDA graph
+                    with self.trainer.precision_plugin.train_step_context():
+                        loss = self(images).float().sum()
+                    self.zero_grad()  # a graph's gradients lie where its next run writes
+                    loss.backward()
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = getattr(error, "inner_exception", error)  # of what a backend raised
+            raise UserError(
+                f"compile: torch cannot compile this here ({first_line(cause)}); give compile=false"
+            ) from error
+        except OSError as error:  # of the folder for what is compiled
+            raise UserError(f"compile: {error.filename}: {error.strerror}") from error
+        finally:
+            self.zero_grad()
+        with torch.no_grad():
+            for name, buffer in self.named_buffers():
+                buffer.copy_(buffers[name])
+        self.compile_s = time.perf_counter() - begun_s
+        if self.trainer.is_global_zero:
+            log.info(f"compiled in {self.compile_s:.1f} s")
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The mean loss of a batch of images and labels."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._watch(loss.detach(), batch_idx)
+        self.train_means.add(loss.detach(), logits, labels)
+        return loss
+
+    def resume_state(self) -> dict[str, Any]:
+        """The sums of the open epoch, for a point in its middle."""
+        means = self.train_means
+        return {"loss": means.loss, "correct": means.correct, "count": means.count}
+
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        """Brings them back, to this module's device."""
+        for name, value in state.items():
+            on_device = value.to(self.device) if isinstance(value, Tensor) else value
+            setattr(self.train_means, name, on_device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Adds a batch to the means of the loop."""
+        images, labels = batch
+        logits = self(images)
+        self.eval_means.add(F.cross_entropy(logits, labels), logits, labels)
+
+    test_step = validation_step
+
+    def on_train_start(self) -> None:
+        """Forgets what an earlier fit met."""
+        self._finite = FiniteWatch()
+
+    def on_train_epoch_start(self) -> None:
+        """Begins new means."""
+        self.train_means.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins new means."""
+        self.eval_means.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_train_epoch_end(self) -> None:
+        """Reads the epoch's means from the device, once."""
+        if not self._finite.all_so_far():
+            self._raise_not_finite(None)
+        self._log_means("train", self.train_means)
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        self.log("lr", optimizer.param_groups[0]["lr"], sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Reads the loop's means from the device, once."""
+        self._log_means("val", self.eval_means)
+
+    def on_test_epoch_end(self) -> None:
+        """Reads the loop's means from the device, once."""
+        self._log_means("test", self.eval_means)
+
+    def configure_optimizers(self) -> Any:
+        """What the configuration's optimizer and scheduler make of the parameters."""
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        keywords = getattr(self.make_scheduler, "keywords", {})
+        given = keywords.get("total_steps")
+        if given and self.scheduler_interval == "step":
+            total = self.trainer.estimated_stepping_batches
+            if given < total < float("inf"):
+                raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
+        missing = {"total_steps"} & {key for key, value in keywords.items() if value is None}
+        steps = {}
+        if missing:
+            total = self.trainer.estimated_stepping_batches
+            if total == float("inf"):
+                raise UserError("scheduler.total_steps=null: this run has no known end; give it")
+            steps = dict.fromkeys(missing, total)
+        try:
+            scheduler = self.make_scheduler(optimizer, **steps)
+        except ZeroDivisionError as error:  # of OneCycleLR's, where a way ends where it begins
+            of = f" of {steps['total_steps']} steps" if steps else ""
+            raise UserError(
+                f"scheduler: divides by zero{of}: give another scheduler.pct_start, or more steps"
+            ) from error
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+        }
+
+    def _watch(self, loss: Tensor, batch_idx: int) -> None:
+        if loss.is_cpu:  # to read a number there costs less than an operation
+            if not math.isfinite(loss.item()):
+                self._raise_not_finite(batch_idx)
+            return
+        self._finite.add(loss)
+        if (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS == 0 and not self._finite.look():
+            self._raise_not_finite(batch_idx)
+
+    def _raise_not_finite(self, batch_idx: int | None) -> None:
+        step = "" if batch_idx is None else f", step {batch_idx}"
+        raise RunFailedError(
+            f"train/loss is not finite in epoch {self.current_epoch}{step}. "
+            "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
+        )
+
+    def _log_means(self, stage: str, means: "EpochMeans") -> None:
+        totals = means.totals(self.device)
+        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        loss, correct, count = totals.tolist()
+        if count:
+            means_of_all = {f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count}
+            # All ranks hold the same numbers already; without sync_dist Lightning doubts it.
+            self.log_dict(means_of_all, sync_dist=True)

@@ -1,0 +1,249 @@
+"""A run's record: what was asked, what happened, how long it took. Read without torch."""
+
+import dataclasses
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from hpml.records.phases import TIMES
+from hpml.system.files import write_whole
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+# No figure of a run is as large; sums of larger ones would be infinite.
+LARGEST = 1e100
+# Types of error whose messages are sentences of ours.
+SAYS_ITSELF = ("UserError", "DataError", "RunFailedError", "Timeout", "SIG", "SLURM")
+_T = TypeVar("_T")
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+
+class RecordError(ValueError):
+    """A file that is no record, or one of another schema."""
+
+
+@dataclass
+class EpochRecord:
+    """One epoch. Times are in seconds; what was not measured is None.
+
+    `time` has the keys of TIMES. `metrics` holds `train/loss`, `train/accuracy`, `val/loss`,
+    `val/accuracy` and `lr`, or whatever the module of another project logs.
+    """
+
+    epoch: int
+    steps: int
+    samples: int | None
+    time: dict[str, float | None]
+    samples_per_s: float | None
+    metrics: dict[str, float | None]
+    device_time: dict[str, float] | None = None
+    train_split: dict[str, float] | None = None
+    other_split: dict[str, float] | None = None
+    first_batch_s: float | None = None
+    step_ms: dict[str, float] | None = None
+    peak_memory_mib: float | None = None
+    steady_samples_per_s: float | None = None  # without the first batch and the validation
+    achieved_tflops: float | None = None  # in steady state
+    partial: bool = False  # cut short, or begun by another fit
+    resumed: bool = False  # begun by another process, from whose last point it went on
+    # of several ranks: mean and worst of each of TIMES, and what is between the extremes, its skew
+    ranks: dict[str, dict[str, float]] | None = None
+
+
+@dataclass
+class RunRecord:
+    """One run, as `record.json` keeps it."""
+
+    started_at: str
+    fingerprint: str
+    command: str
+    overrides: list[str]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+    choices: dict[str, str] = field(default_factory=dict)  # the option of each group
+    chosen: dict[str, Any] = field(default_factory=dict)  # what `auto` stood for on the device
+    code_fingerprint: str = ""
+    status: Status = "running"
+    error: dict[str, str] | None = None  # {type, message}, in a sweep also {log_end}
+    wall_s: float | None = None
+    model: dict[str, Any] | None = None
+    startup_s: float | None = None
+    compile_s: float | None = None  # of startup_s; None where nothing was compiled ahead
+    finish_s: float | None = None
+    epochs: list[EpochRecord] = field(default_factory=list)
+    evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
+    verdict: dict[str, str] | None = None
+    resumed: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # each {at, batches, lost_s, earlier_s}
+
+    def last_metric(self, name: str) -> float | None:
+        """A metric of the last epoch that has it; None where none has."""
+        known = (epoch.metrics.get(name) for epoch in reversed(self.epochs))
+        return next((value for value in known if value is not None), None)
+
+    @property
+    def cause(self) -> str:
+        """Why a run did not complete, in one line; empty where nothing is known."""
+        if self.error is None:
+            return ""
+        kind, message = self.error["type"], self.error["message"].strip().partition("\n")[0]
+        return message if kind.startswith(SAYS_ITSELF) else f"{kind}: {message}".rstrip(": ")
+
+    def write(self, directory: Path) -> None:
+        """Writes `record.json` into a directory; a reader sees the old one or the new one, whole.
+
+        Numbers that are not finite become null, since JSON has no word for them.
+        """
+        write_whole(directory / FILE_NAME, self._as_json(indent=1) + "\n")
+
+    def write_last(self, directory: Path) -> None:
+        """Writes how a run ended: on a full disk over the record that is there.
+
+        Raises the OSError of the first try where neither can be done.
+        """
+        try:
+            self.write(directory)
+        except OSError as error:
+            try:
+                self.overwrite(directory)
+            except OSError:
+                raise error from None
+
+    def overwrite(self, directory: Path) -> None:
+        """Writes over the `record.json` of a directory, in no more space than it takes.
+
+        For a full disk, which has no room for another file. The last epochs are left out where
+        they do not fit. Raises OSError where nothing does.
+        """
+        shorter = dataclasses.replace(self, epochs=list(self.epochs))
+        with (directory / FILE_NAME).open("r+b") as file:
+            status = os.fstat(file.fileno())
+            room = max(status.st_size, getattr(status, "st_blocks", 0) * 512)
+            while len(content := shorter._as_json(indent=None).encode()) > room:
+                if not shorter.epochs:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+                shorter.epochs.pop()
+            file.write(content)
+            file.truncate()
+
+    def _as_json(self, indent: int | None) -> str:
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=indent, allow_nan=False)
+
+    @classmethod
+    def read(cls, path: Path) -> "RunRecord":
+        """Reads a record from its file, or from the directory that holds it.
+
+        Raises RecordError where there is none, or none of this schema. Keys that this version
+        does not know are passed over.
+        """
+        file = path / FILE_NAME if path.is_dir() else path
+        if file.exists() and not file.is_file():  # a pipe would be read for ever
+            raise RecordError(f"{file}: no readable record (it is no plain file)")
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+            version = data["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise RecordError(f"{file}: schema_version {version}, not {SCHEMA_VERSION}")
+            epochs = [_known(EpochRecord, epoch) for epoch in data.pop("epochs")]
+            record = _known(cls, data)
+            record.epochs = epochs
+            wrong = next(_misshapen(record), None)
+        except (*NOT_A_RECORD, OSError) as error:
+            if isinstance(error, RecordError):
+                raise
+            raise RecordError(f"{file}: no readable record ({error})") from error
+        if wrong is not None:
+            raise RecordError(f"{file}: no readable record ({wrong})")
+        return record
+
+
+def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | RecordError"]]:
+    """The records in and under some paths, each with the directory of its run, one at a time.
+
+    What cannot be read comes as the error that says why.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        found = [path] if path.is_file() else sorted(_below(path))
+        # Path.resolve raises for a link to itself
+        files.update(dict.fromkeys(Path(os.path.realpath(file)) for file in found))
+    for file in files:
+        try:
+            yield file.parent, RunRecord.read(file)
+        except RecordError as error:
+            yield file.parent, error
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that is called as a record is, links to nowhere too, which `rglob` passes over."""
+    for parent, folders, files in os.walk(folder):
+        if FILE_NAME in folders or FILE_NAME in files:
+            yield Path(parent, FILE_NAME)
+
+
+def now() -> str:
+    """The time as records write it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _known(kind: type[_T], data: dict[str, Any]) -> _T:
+    names = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in data.items() if name in names})
+
+
+def _misshapen(record: RunRecord) -> Iterator[str]:
+    """The names of what is not of the type that its readers expect."""
+    if record.status not in get_args(Status):
+        yield f"unknown status {record.status!r}"
+    try:
+        datetime.fromisoformat(record.started_at)
+    except (TypeError, ValueError):
+        yield "started_at"
+    for name, kind in (
+        *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
+        *(("command", str), ("fingerprint", str), ("code_fingerprint", str), ("resumed", list)),
+        *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
+    ):
+        if not isinstance(getattr(record, name), kind):
+            yield name
+    texts = [*(record.error or {}).values(), *record.overrides, *record.choices.values()]
+    if not all(isinstance(text, str) for text in texts):
+        yield "error, overrides or choices"
+    if record.error is not None and not {"type", "message"} <= record.error.keys():
+        yield "error"
+    numbers: list[Any] = [record.wall_s]
+    try:
+        for one in record.resumed:
+            datetime.fromisoformat(one["at"])
+            numbers += [one.get("earlier_s"), one.get("lost_s")]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        yield "resumed"
+    for epoch in record.epochs:
+        if not isinstance(epoch.epoch, int):
+            yield "the number of an epoch"
+        numbers += [epoch.samples, epoch.samples_per_s, *epoch.metrics.values()]
+        numbers += [epoch.time[name] for name in TIMES]
+    for number in numbers:
+        if number is not None and not (isinstance(number, int | float) and abs(number) < LARGEST):
+            yield f"{number!r} for a number"
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} for a number")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,298 @@
+"""The launcher of `-m`: all jobs checked before the first, each run as a command of its own."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from hpml.config.command_line import as_override, options, program
+from hpml.config.fingerprint import RUN_DIR, key_of
+from hpml.errors import UserError
+from hpml.formatting import counted
+from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
+from hpml.system.environment import SWEPT
+
+log = logging.getLogger("hpml")
+
+# Hydra's own keys that a job is not given: they are about the sweep, or set for each job.
+NOT_FOR_JOBS = (
+    *("hydra.mode", "hydra.run.dir", "hydra.sweep.", "hydra.job.num"),
+    *("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper"),
+)
+SHOWN = 20
+
+
+class SweepLauncher(Launcher):
+    """Runs each job of a sweep as a command line of its own, one after the other.
+
+    The directory of the sweep is its ledger: a job whose record is complete there does not run
+    again. However a job dies, its record says so, and the others run. Raises UserError before the
+    first job if any of them has a value that is not allowed, and RunInterrupted after a signal,
+    when the running job has ended in order.
+    """
+
+    def __init__(self) -> None:
+        self.config: Any = None
+        self.hydra_context: Any = None
+        self._seen: list[tuple[str, ...]] = []  # a sweeper may come in batches
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keeps what `launch` needs; the task is started by its command line."""
+        self.config = config
+        self.hydra_context = hydra_context
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
+
+        A failed job returns NaN: told that it failed, Hydra's sweeper would raise its error and
+        keep silent about the others.
+        """
+        from hpml.records.run_record import RunRecord
+        from hpml.sweep.directory import leave_as_it_was
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        self._seen += map(tuple, job_overrides)
+        try:
+            jobs, done, waiting, runner = self._plan(job_overrides, initial_job_idx)
+        except UserError:
+            if not initial_job_idx:
+                leave_as_it_was()
+            raise
+        if self.config.sweep.dry_run:
+            leave_as_it_was()
+            return []
+        self._run(runner, waiting)
+        returns = []
+        for job in jobs:
+            record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
+            value: Any = float("nan")
+            if record is not None and record.status == "completed":
+                value = record.last_metric(job.monitor)
+            returns.append(
+                JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=value)
+            )
+        return returns
+
+    def _plan(
+        self, job_overrides: Sequence[Sequence[str]], first_number: int
+    ) -> tuple[list[Job], dict[Job, Path], list[Job], Any]:
+        """All jobs, the directories of those that are complete, the others, what will run them."""
+        from hpml.cli.program import FULL_ERROR
+        from hpml.sweep.cost_model import CostModel
+        from hpml.sweep.ledger import Ledger, check_directory
+        from hpml.sweep.runner import HowToRun
+
+        wanted, swept = self.config.sweep, varying_keys(self._seen)
+        for key in swept:
+            if key.partition(".")[0] in ("sweep", "output_dir"):
+                raise UserError(f"{key}: is one for the whole sweep; start one for each value")
+        ledger = Ledger(self._directory, swept)
+        jobs = self._present(self._jobs(job_overrides, first_number, ledger))
+        done = ledger.completed(jobs, wanted.on_code_change, self._config_of)
+        waiting = [job for job in self._ordered(jobs) if job not in done]
+        for job in waiting:
+            check_directory(job.directory)
+        cost_model = CostModel()
+        cost_model.learn_from_earlier(Path(str(self.config.output_dir)).expanduser())
+        slots = self._slots(waiting)
+        self._announce(jobs, waiting, cost_model, len(slots))
+        for_all = {SWEPT: ",".join(swept), "HYDRA_FULL_ERROR": FULL_ERROR}
+        how = HowToRun(
+            command=self._command,
+            config=self._config_of,
+            slots=[{**slot, **for_all} for slot in slots],
+            timeout_s=wanted.timeout_s,
+            fail_fast=wanted.fail_fast,
+        )
+        return jobs, done, waiting, self._runner(how, cost_model, first_number + len(done))
+
+    def _runner(self, how: Any, cost_model: Any, done: int) -> Any:
+        """What runs the jobs, by `run`; it has their `records`, and those that `failed`."""
+        from hpml.sweep.runner import Runner
+
+        return Runner(how, cost_model, done)
+
+    def _run(self, runner: Any, waiting: Sequence[Job]) -> None:
+        from hpml.sweep.finish import command_to_go_on, conclude, failed_jobs
+        from hpml.system.signals import RunInterrupted
+
+        self._end_leftovers()
+        try:
+            runner.run(waiting)
+        except RunInterrupted:
+            failed_jobs.extend(job.name for job in runner.failed)
+            # told first: the report may be interrupted, too
+            log.error("to go on: %s", command_to_go_on(self._directory))  # noqa: TRY400 - no error
+            conclude(self._directory)
+            raise
+        failed_jobs.extend(job.name for job in runner.failed)
+        if runner.failed and self.config.sweep.fail_fast:
+            sys.exit(conclude(self._directory))
+
+    def _end_leftovers(self) -> None:
+        """Ends the jobs of a launcher that was killed."""
+        from hpml.sweep.process import kill_processes_of
+
+        kill_processes_of(self._directory)
+
+    @property
+    def _directory(self) -> Path:
+        return Path(str(self.config.hydra.sweep.dir))
+
+    def _jobs(
+        self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Any
+    ) -> list[Job]:
+        """All jobs, composed and checked."""
+        from hpml.config.checks import check, refuse_lists
+        from hpml.config.conf import resolve
+        from hpml.config.fingerprint import code_fingerprint, fingerprint
+        from hpml.sweep.cost_model import cost_key
+
+        if not job_overrides:
+            raise UserError("the sweep has no jobs: one of its ranges is empty")
+        # with those of the batches before, whose names are taken
+        names = job_names(self._seen)[-len(job_overrides) :]
+        jobs: list[Job] = []
+        for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
+            try:
+                refuse_lists(overrides)
+                cfg = self._compose(overrides, first_number + offset)
+                check(cfg)
+                config = resolve(cfg)
+            except UserError as error:
+                raise UserError(f"{error} (job {name}; no job was started)") from error
+            max_epochs = config["trainer"]["max_epochs"]
+            jobs.append(
+                Job(
+                    number=first_number + offset,
+                    name=name,
+                    overrides=tuple(overrides),
+                    setting=setting(overrides),
+                    directory=Path(),  # which all of them together decide
+                    fingerprint=fingerprint(config),
+                    code_fingerprint=code_fingerprint(config),
+                    cost_key=cost_key(config),
+                    device=config["device"],
+                    processes=config["trainer"]["devices"],
+                    epochs=max_epochs if max_epochs and max_epochs > 0 else None,
+                    monitor=config["monitor"],
+                )
+            )
+        identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
+        by_identity = {i: job.name for i, job in zip(identities, jobs, strict=True)}
+        if len(by_identity) < len(jobs):
+            raise UserError("two jobs of the sweep are the same; give each value once")
+        directories = ledger.directories(by_identity)
+        return [
+            replace(job, directory=directories[identity])
+            for identity, job in zip(identities, jobs, strict=True)
+        ]
+
+    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """A job's configuration, as the job itself will compose it."""
+        loader = self.hydra_context.config_loader
+        cfg: DictConfig = loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+            cfg.run_dir = RUN_DIR  # it is not known yet, and has no part in the fingerprint
+            HydraConfig.instance().set_config(cfg)  # for `${hydra:…}` of the user's own
+            del cfg["hydra"]
+        return cfg
+
+    def _config_of(self, job: Job) -> dict[str, Any]:
+        from hpml.config.conf import resolve
+
+        config = resolve(self._compose(job.overrides, job.number))
+        return config | {"run_dir": str(job.directory.resolve())}
+
+    def _present(self, jobs: list[Job]) -> list[Job]:
+        """The jobs without those for a device that is not here, if the sweep wants that."""
+        from hpml.system.environment import probe_devices
+
+        if not self.config.sweep.skip_missing_devices:
+            return jobs
+        there = {"auto", "cpu", *probe_devices()}
+        for job in jobs:
+            if job.device not in there:
+                log.info(f"skipped: {job.name}: PyTorch sees no such device here")
+        present = [job for job in jobs if job.device in there]
+        if not present:
+            raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
+        return present
+
+    def _ordered(self, jobs: Sequence[Job]) -> list[Job]:
+        order = self.config.sweep.order
+        settings = [job.setting for job in jobs]
+        if order == "interleaved" or (order == "auto" and len(set(settings)) < len(settings)):
+            return [jobs[index] for index in interleaved(settings)]
+        return list(jobs)
+
+    def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
+        """The environment of each job that runs at a time: one, or one on each GPU."""
+        from hpml.system.environment import JOBS_AT_ONCE, visible_gpus
+
+        if self.config.sweep.parallel is None:
+            return [{}]
+        on_cpu = next((job for job in jobs if job.device in ("cpu", "mps")), None)
+        if on_cpu is not None:
+            raise UserError(f"sweep.parallel=gpus: {on_cpu.name} has device={on_cpu.device}")
+        several = next((job for job in jobs if job.processes not in (1, "1")), None)
+        if several is not None:
+            raise UserError(
+                f"sweep.parallel=gpus: a job has one GPU, but {several.name} asks for "
+                f"trainer.devices={several.processes}"
+            )
+        gpus = visible_gpus()
+        if not gpus:
+            raise UserError("sweep.parallel=gpus: PyTorch sees no GPU here")
+        gpus = gpus[: max(1, len(jobs))]
+        return [{"CUDA_VISIBLE_DEVICES": gpu, JOBS_AT_ONCE: str(len(gpus))} for gpu in gpus]
+
+    def _announce(
+        self, jobs: Sequence[Job], waiting: Sequence[Job], cost_model: Any, at_once: int
+    ) -> None:
+        told = f"sweep {self._directory}: {counted(len(jobs), 'job')}"
+        if len(waiting) < len(jobs):
+            told += f", {len(jobs) - len(waiting)} of them complete"
+        cost = cost_model.in_words(waiting, at_once)
+        if cost is not None:
+            told += f"; {cost} for those to come, as earlier runs here say"
+        elif waiting:
+            told += "; how long they take is told after the first"
+        log.info(told)
+        if self.config.sweep.dry_run:
+            self._list(waiting)
+
+    def _list(self, jobs: Sequence[Job]) -> None:
+        for job in jobs[:SHOWN]:
+            log.info(f"  {job.name}")
+        if len(jobs) > SHOWN:
+            log.info(f"  … and {len(jobs) - SHOWN} more")
+
+    def _command(self, job: Job) -> list[str]:
+        """A single run's command line; Lightning starts it again in each of several processes."""
+        of_hydra = [
+            override
+            for override in self.config.hydra.overrides.hydra
+            if not key_of(override).startswith(NOT_FOR_JOBS)
+        ]
+        mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
+        return [
+            *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine),
+            *("hydra.mode=RUN", f"hydra.job.num={job.number}"),
+            as_override("hydra.run.dir", str(job.directory)),
+            as_override("sweep.name", str(self.config.sweep.name)),
+        ]

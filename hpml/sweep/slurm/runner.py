@@ -1,0 +1,208 @@
+"""Runs jobs on a SLURM cluster, as an array: each on a node, as one's own machine would run it."""
+
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpml.formatting import counted
+from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
+from hpml.sweep.cost_model import CostModel
+from hpml.sweep.jobs import Job
+from hpml.sweep.process import LOG, TAIL_LINES
+from hpml.sweep.runner import HowToRun, Runner, record_of
+from hpml.sweep.slurm.queue import POLL_S, answer_of, arrays, queued, state
+from hpml.system.files import read_json, write_whole
+from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
+
+log = logging.getLogger("hpml")
+
+SUBMITTED = ".slurm/jobs.json"
+# For the last write of a node to be seen over a network's file system.
+SETTLE_S = 20.0
+
+
+class OnNode:
+    """What submitit calls on a node: one job, as a sweep on one's own machine runs it.
+
+    Called again after the job was put back into the queue, when it goes on from its last point.
+
+    Args:
+        job: which one.
+        how: its command and configuration.
+    """
+
+    def __init__(self, job: Job, how: HowToRun) -> None:
+        command, config = how.command(job), how.config(job)
+        self.job = job
+        self.how = replace(how, command=lambda _: command, config=lambda _: config)
+
+    def __call__(self) -> None:
+        """Ends the process with an exit code that is not 0 where the job did not complete."""
+        if _completed(self.job):  # and was put back into the queue all the same
+            return
+        runner = Runner(self.how, CostModel(), 0)
+        try:
+            with ended_by_signals():
+                runner.run([self.job])
+        except RunInterrupted as interrupted:
+            sys.exit(128 + interrupted.signal_number)
+        if runner.failed:
+            sys.exit(1)
+
+    def checkpoint(self) -> Any:
+        """What submitit puts into the queue again, once the job has ended in order.
+
+        None where there is nothing left to do: the warning came in the job's last moments.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        return None if _completed(self.job) else DelayedSubmission(self)
+
+
+class ClusterRunner:
+    """Submits jobs and waits for their end; `records` and `failed` are those of a Runner.
+
+    Which jobs have ended is told by SLURM's queue, so that none is waited for that was killed, and
+    how they ended by their records. Jobs that an earlier launcher of this sweep has submitted, and
+    that are in the queue still, are waited for and not submitted again.
+
+    Args:
+        how: see HowToRun.
+        submit: puts calls into the queue, and returns SLURM's number for each.
+        directory: of the sweep.
+    """
+
+    def __init__(
+        self, how: HowToRun, submit: Callable[[Sequence[OnNode]], list[str]], directory: Path
+    ) -> None:
+        self.records: dict[Job, RunRecord] = {}
+        self.failed: list[Job] = []
+        self._how = how
+        self._submit = submit
+        self._submitted = directory / SUBMITTED
+        self._earlier: dict[Job, int | None] = {}  # when each job's record was last written before
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Returns when none of the jobs is in the queue any more.
+
+        Raises RunInterrupted after a signal to this process; the jobs then stay in the queue.
+        """
+        if not jobs:
+            return
+        submitted = read_json(self._submitted) or {}
+        known = {number: submitted[number] for number in queued(submitted)}
+        by_name = {job.directory.name: job for job in jobs}
+        by_number = {n: by_name[name] for n, name in known.items() if name in by_name}
+        others = [job for job in jobs if job not in by_number.values()]
+        # one may have completed, and left the queue, since it was looked for what is complete
+        gone = [job for job in others if job.directory.name in submitted.values()]
+        self.records = {job: record for job in gone if (record := _completed(job))}
+        others = [job for job in others if job not in self.records]
+        if by_number:
+            log.info(f"in the queue already: {counted(len(by_number), 'job')}")
+        if others:
+            with signals_held():  # or they would be in the queue, and not known to be
+                self._earlier = {job: _written_ns(job) for job in others}
+                numbers = self._submit([OnNode(job, self._how) for job in others])
+                by_number |= dict(zip(numbers, others, strict=True))
+                known |= {number: job.directory.name for number, job in by_number.items()}
+                self._submitted.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(self._submitted, json.dumps(known))
+            log.info(f"submitted: {counted(len(others), 'job')}, as SLURM's {arrays(numbers)}")
+        try:
+            self._wait_for(by_number)
+        except RunInterrupted:
+            left = queued(by_number, insists=False)
+            if left:
+                log.info(
+                    f"{counted(len(left), 'job')} still in the queue: scancel {arrays(left)} ends "
+                    "them; the same command waits for them again"
+                )
+            raise
+
+    def _wait_for(self, by_number: Mapping[str, Job]) -> None:
+        waiting, left_at, told, cancelled = dict(by_number), dict[str, float](), "", False
+        while waiting:
+            states = queued(waiting)
+            for number, job in list(waiting.items()):
+                if number in states:
+                    left_at.pop(number, None)  # it was put back
+                    continue
+                record = self._record(job)
+                has_ended = record is not None and record.status != "running"
+                if has_ended or time.monotonic() - left_at.setdefault(number, time.monotonic()) > (
+                    SETTLE_S
+                ):
+                    del waiting[number]
+                    self._conclude(job, number)
+            if self.failed and self._how.fail_fast and waiting and not cancelled:
+                cancelled = True
+                log.error(f"sweep.fail_fast=true: {counted(len(waiting), 'job')} cancelled")
+                answer_of(["scancel", *waiting])
+            counts = Counter(states.values())
+            words = [f"{count} {state}" for state, count in sorted(counts.items())]
+            now_told = ", ".join([f"{len(by_number) - len(waiting)} ended", *words])
+            if now_told != told:
+                told = now_told
+                log.info(f"{len(by_number)} submitted: {told}")
+            if waiting:
+                time.sleep(POLL_S)
+
+    def _record(self, job: Job) -> RunRecord | None:
+        """What the job has written; not what was there before it."""
+        try:
+            record = RunRecord.read(job.directory)
+        except RecordError:
+            return None
+        return record if _written_ns(job) != self._earlier.get(job) else None
+
+    def _conclude(self, job: Job, number: str) -> None:
+        """Completes the record of a job that was killed together with its node's program."""
+        record = self._record(job) or record_of(job, self._how, started_at=now())
+        if record.status == "running":
+            record.status = "failed"
+            why = f"ended by SLURM, or with its node ({state(number)})"
+            record.error = {"type": "SLURM", "message": why, "log_end": _log_end(job.directory)}
+            with suppress(OSError):
+                job.directory.mkdir(parents=True, exist_ok=True)
+                record.write_last(job.directory)
+        self.records[job] = record
+        if record.status == "completed":
+            log.info(f"completed: {job.name}")
+        else:
+            self.failed.append(job)
+            file = job.directory / LOG
+            see = f"; see {file}" if file.exists() else ""
+            log.error(f"{record.status}: {job.name}: {record.cause}{see}")
+
+
+def _completed(job: Job) -> RunRecord | None:
+    """The record of just this job, if it has completed."""
+    try:
+        record = RunRecord.read(job.directory)
+    except RecordError:
+        return None
+    ours = job.fingerprint, job.code_fingerprint
+    same = ours == (record.fingerprint, record.code_fingerprint)
+    return record if same and record.status == "completed" else None
+
+
+def _written_ns(job: Job) -> int | None:
+    try:
+        return (job.directory / FILE_NAME).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _log_end(directory: Path) -> str:
+    with suppress(OSError):
+        lines = (directory / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
+    return ""

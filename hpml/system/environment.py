@@ -1,0 +1,186 @@
+"""What a run ran on: hardware, versions, commit."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+import hpml
+
+if TYPE_CHECKING:
+    import torch
+
+JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
+SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
+LOOK_S, BUSY_SHARE = 0.5, 0.25
+MIB = 2**20
+GIB = 2**30
+
+
+def usable_cores() -> int:
+    """The CPU cores that this process may use: its affinity, and its container's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS and Windows
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota_cores() or cores))
+
+
+def _quota_cores() -> int | None:
+    """Whole cores of a Linux control group's CPU quota; None where there is none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        gpus = [gpu.strip() for gpu in named.split(",")]
+        return list(itertools.takewhile(lambda gpu: gpu not in ("", "-1"), gpus))
+    return [str(index) for index in range(probe_devices().get("gpu", 0))]
+
+
+def probe_devices() -> dict[str, int]:
+    """How many accelerators PyTorch sees, by what `device` calls them; without importing it here.
+
+    CUDA would hold memory on each GPU for as long as this process lives.
+    """
+    program = (
+        "import torch; print(torch.cuda.device_count(), int(torch.backends.mps.is_available()))"
+    )
+    output = _output_of([sys.executable, "-c", program], timeout_s=120) or "0 0"
+    counts = dict(zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True))
+    return {name: count for name, count in counts.items() if count}
+
+
+def warning_of_others() -> str | None:
+    """A sentence where other programs use a quarter of the cores or more, as one look shows."""
+    cores = psutil.cpu_count() or 1
+    busy = psutil.cpu_percent(interval=LOOK_S) / 100 * cores
+    if busy < BUSY_SHARE * cores:
+        return None
+    return f"other programs use {busy:.1f} of {cores} cores: times will vary"
+
+
+def rank() -> int:
+    """This process's rank among those that train together, before any Trainer knows it.
+
+    Read where Lightning reads it: from torchrun, from Lightning's own launcher, from SLURM.
+    """
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
+def memory_gib() -> float:
+    """The memory that this process may use: the machine's, or its container's limit, in GiB."""
+    total = psutil.virtual_memory().total
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return round(min(total, int(limit) if limit != "max" else total) / GIB, 1)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Allocated on a CUDA device; elsewhere resident in this process so far, workers apart."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    return resident_peak_mib()
+
+
+def resident_peak_mib() -> float:
+    """The most that this process has held in memory so far, in MiB."""
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
+
+        unit = 1 if psutil.MACOS else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return float(peak) / MIB
+
+
+def cpu_name() -> str:
+    """The processor's name as its maker writes it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return _output_of(command) or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit of the sources around a folder, with `-dirty` behind it where they were changed.
+
+    Without a folder it is that of hpml's own sources; None where hpml was installed from a wheel.
+    """
+    if folder is None:
+        folder = Path(__file__).parents[2]
+        if not (folder / ".git").exists():
+            return None
+    git = ["git", "-C", str(folder)]
+    commit = _output_of([*git, "rev-parse", "HEAD"])
+    changed = _output_of([*git, "status", "--porcelain", "--untracked-files=no"])
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def describe(device: str | None = None, sources: Path | None = None) -> dict[str, Any]:
+    """The record's `environment`.
+
+    Args:
+        device: the kind of device used; None before it is known.
+        sources: a folder of what is run; None for hpml's own.
+    """
+    import lightning
+    import torch
+
+    accelerators = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        accelerators.append("Apple MPS")
+    return {
+        "host": socket.gethostname(),
+        "cpu": cpu_name(),
+        "cpu_cores": usable_cores(),
+        "memory_gib": memory_gib(),
+        "accelerators": accelerators,
+        "device": device,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "lightning": lightning.__version__,
+        "hpml": hpml.__version__,
+        "git_commit": git_commit(sources),
+        "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1")),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _output_of(command: list[str], timeout_s: float = 10) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

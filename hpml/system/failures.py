@@ -1,0 +1,81 @@
+"""What has happened, in one line, where a run fails for want of disk, memory or a process."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from hpml.errors import RunFailedError, UserError, causes
+from hpml.system.environment import MIB, resident_peak_mib
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+HOST_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
+WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: (\w+))?")
+
+
+def explain(
+    error: BaseException, directory: Path, batch_size: int | None = None
+) -> RunFailedError | None:
+    """The sentence for an error that has one; None for any other, which needs its traceback.
+
+    Args:
+        error: what ended the run; what it was raised from counts too.
+        directory: of the run.
+        batch_size: as configured, where the configuration has one.
+    """
+    if isinstance(error, UserError | RunFailedError) or not isinstance(error, Exception):
+        return None
+    chain = list(causes(error))
+    for cause in reversed(chain):  # the others followed from the first one
+        words = _of_memory(cause, batch_size) or _of_the_loader(cause)
+        if words is not None:
+            return RunFailedError(words)
+    return _of_the_disk(chain, directory)
+
+
+def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
+    at = "" if batch_size is None else f" with data.batch_size={batch_size}"
+    # torch's, which need not be imported for it
+    if type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error):
+        return (
+            f"out of memory on the device; {_device_peak()}at its peak{at}: give a smaller one (or "
+            "data.eval_batch_size), model.width below what it is, or trainer.precision=bf16-mixed"
+        )
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    told = isinstance(error, RuntimeError | OSError) and HOST_MEMORY.search(str(error))
+    if isinstance(error, MemoryError) or no_room or told:
+        return (
+            f"out of memory on the host; {resident_peak_mib():,.0f} MiB in this process at its "
+            f"peak{at}: give a smaller one, fewer data.num_workers, or data.in_memory=false"
+        )
+    return None
+
+
+def _device_peak() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    return f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
+
+
+def _of_the_loader(error: BaseException) -> str | None:
+    if worker := WORKER.search(str(error)):
+        died = f"was killed ({worker[3]})" if worker[3] else "ended"
+        memory = "; for want of memory? Give fewer" if worker[3] == "Killed" else "; give other"
+        return f"data worker {worker[1]} {died}{memory} data.num_workers; 0 loads in this process"
+    return None
+
+
+def _of_the_disk(chain: list[BaseException], directory: Path) -> RunFailedError | None:
+    gone: RunFailedError | None = None
+    for cause in reversed(chain):
+        if isinstance(cause, OSError):
+            path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
+            ours = path.is_relative_to(directory)
+            failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
+            if cause.errno in NO_ROOM:
+                return failure
+            if ours and gone is None:
+                gone = failure
+    return gone

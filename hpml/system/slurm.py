@@ -1,0 +1,43 @@
+"""What a program does under SLURM that it would not do elsewhere."""
+
+import logging
+import os
+import subprocess
+
+from hpml.system.environment import rank
+from hpml.system.signals import JOB
+
+log = logging.getLogger("hpml")
+
+JOB_ID = "SLURM_JOB_ID"
+REQUEUE_S = 60
+
+
+def requeue() -> None:
+    """Puts this job back into SLURM's queue, where the job is ours to put back.
+
+    A sweep's job is its launcher's; a job that submitit has started is submitit's.
+    """
+    if JOB_ID not in os.environ or {JOB, "SUBMITIT_EXECUTOR"} & os.environ.keys() or rank():
+        return
+    number = os.environ[JOB_ID]
+    command = ["scontrol", "requeue", number]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=REQUEUE_S)
+    except FileNotFoundError:  # in a container, mostly
+        log.error("not requeued: scontrol is not here; the exit code tells the batch script")  # noqa: TRY400
+    except subprocess.CalledProcessError as error:
+        log.error(f"not requeued: {error.stderr.strip()}")  # noqa: TRY400
+    except subprocess.TimeoutExpired:
+        log.error(f"not requeued: scontrol took longer than {REQUEUE_S} s")  # noqa: TRY400
+    else:
+        log.info(f"job {number} is back in the queue")
+
+
+def start_ranks_here() -> None:
+    """Has Lightning start the processes of several devices, where SLURM has started one alone.
+
+    It would wait for SLURM to start the others, as `srun --ntasks-per-node` does.
+    """
+    if os.environ.get("SLURM_NTASKS") == "1":
+        del os.environ["SLURM_NTASKS"]

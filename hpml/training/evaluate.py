@@ -1,0 +1,177 @@
+"""Evaluates a checkpoint on the test set: `evaluate=PATH`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml.checkpointing import safe_load
+from hpml.config.auto import on_device
+from hpml.config.checks import check, unused_keys
+from hpml.config.choices import name_of
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import key_of
+from hpml.data.build import build_data, sizes_of
+from hpml.errors import UserError
+from hpml.records.run_record import RunRecord
+from hpml.system import environment
+from hpml.system.garbage_collection import gc_paused
+from hpml.system.signals import signals_held
+from hpml.training.build import build_module, build_trainer, end_processes, quiet_lightning
+
+log = logging.getLogger("hpml")
+
+# What may be called because a checkpoint says so; all else only where the command line says it too.
+OURS = {
+    "data": ("hpml.data.Cifar10", "hpml.data.ImageFolder", "hpml.data.Synthetic"),
+    "model": ("hpml.models.resnet18", "hpml.models.small"),
+}
+# Keys that Hydra reads in a node: what to call, and how.
+OF_HYDRA = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+
+
+def evaluate(cfg: DictConfig, record: RunRecord) -> None:
+    """Evaluates a checkpoint on the test set, with the model and data that it was trained with.
+
+    What the command line says of `model` or `data` goes before what the checkpoint says. The
+    checkpoint may come from a stranger: it may set sizes, names and the folder that is read, never
+    what is called, where something is written, or what is fetched.
+    """
+    with signals_held(), gc_paused():
+        import lightning as L
+
+        from hpml.data.watchdog import ended_if_hung
+        from hpml.models.counts import describe
+
+    quiet_lightning()
+    record.environment = environment.describe()
+    path = Path(str(cfg.evaluate))
+    given = set(map(key_of, record.overrides))
+    taken = {"data", "model"} - given
+    trained_with, name, weights = _read(path, taken)
+    for group in taken:
+        asked = cfg[group]
+        cfg[group] = trained_with[group]
+        for key in given:
+            if key.startswith(f"{group}."):
+                value = OmegaConf.select(asked, key.removeprefix(f"{group}."))
+                OmegaConf.update(cfg, key, value, force_add=True)
+    config = resolve(cfg)
+    for group in taken:
+        _refuse_calls(config[group], record.config[group], group, path)
+    if "data" in taken and "data.download" not in given:
+        _fetch_only_where_asked(cfg, record.config["data"])
+    check(cfg)
+    cfg, record.chosen = on_device(cfg)
+    for sentence in unused_keys(cfg):
+        log.warning(f"warning: {sentence}")
+    record.config = resolve(cfg)  # the fingerprint remains that of what was asked
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    module = build_module(cfg, data)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
+    if type(module).test_step is L.LightningModule.test_step:
+        raise UserError(f"evaluate={path}: model={name_of(cfg.model)} has no test_step")
+    trainer = build_trainer(cfg, [])
+    record.environment["device"] = trainer.strategy.root_device.type
+    record.model = describe(module, name_of(cfg.model))
+    if "model" not in given:
+        record.model["name"] = name
+    size = sizes_of(data).get("test") if cfg.trainer.limit_test_batches is None else None
+    on = f" on {size:,} test samples" if size is not None else ""
+    log.info(f"{path}: model={record.model['name']}{on}")
+    with ended_if_hung(cfg.data.get("timeout_s")):
+        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    end_processes()
+    record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
+    for name, value in metrics.items():
+        log.info(f"{name} {value:.4f}")
+
+
+def _read(path: Path, taken: set[str]) -> tuple[dict[str, DictConfig], str, dict[str, Any]]:
+    """Of a checkpoint: the groups that are taken from it, its model's name, its weights."""
+    try:
+        checkpoint = safe_load.read(path, "evaluate")
+        trained_with = {
+            group: OmegaConf.create(dict(checkpoint["hpml_config"][group])) for group in taken
+        }
+        name = str(checkpoint["hpml_names"]["model"])
+        weights = checkpoint["state_dict"]
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"evaluate={path}: there is no such file") from error
+    except Exception as error:
+        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
+    _refuse_odd_text(trained_with, name, path)
+    return trained_with, name, weights
+
+
+def _refuse_odd_text(trained_with: dict[str, DictConfig], name: str, path: Path) -> None:
+    """Raises UserError for text that would do more than be read.
+
+    Interpolations are resolved when a checkpoint is written: one that holds any would have them
+    read the environment of this process. Control characters would reach the terminal.
+    """
+    for group, node in trained_with.items():
+        for key, value in _entries(OmegaConf.to_container(node), group):
+            text = key if isinstance(value, dict | list) else f"{key} {value}"
+            if "${" in text or not text.isprintable():
+                raise UserError(
+                    f"evaluate={path}: refused: its {_shown(key)} holds an interpolation or a "
+                    f"control character; give {group}=… yourself"
+                )
+    if not name.isprintable():
+        raise UserError(f"evaluate={path}: no checkpoint of hpml")
+
+
+def _refuse_calls(config: Any, chosen: Any, group: str, path: Path) -> None:
+    """Raises UserError for a key of Hydra's that is neither ours nor as the command line has it.
+
+    Args:
+        config: the group as it is to be instantiated.
+        chosen: the group as it was without the checkpoint.
+        group: its name.
+        path: of the checkpoint, for the message.
+    """
+    known = {
+        (key.rpartition(".")[2], repr(value))
+        for key, value in _entries(chosen, group)
+        if key.endswith(OF_HYDRA)
+    }
+    for key, value in _entries(config, group):
+        name = key.rpartition(".")[2]
+        ours = key == f"{group}._target_" and value in OURS[group]
+        if name in OF_HYDRA and not ours and (name, repr(value)) not in known:
+            raise UserError(
+                f"evaluate={path}: refused: it sets {_shown(key)}={_shown(value)}, which is not "
+                f"hpml's own; if you trust that, give {group}=… yourself"
+            )
+
+
+def _fetch_only_where_asked(cfg: DictConfig, chosen: dict[str, Any]) -> None:
+    """A folder that only the checkpoint names is read: nothing is fetched into it."""
+    fetches = "download" in cfg.data or cfg.data.get("_target_") == "hpml.data.Cifar10"
+    if fetches and cfg.data.get("root") != chosen.get("root"):
+        OmegaConf.update(cfg, "data.download", False, force_add=True)
+
+
+def _entries(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all that dictionaries and lists hold, however deep."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, value in items:
+        yield f"{key}.{name}", value
+        if isinstance(value, dict | list):
+            yield from _entries(value, f"{key}.{name}")
+
+
+def _shown(text: object) -> str:
+    """What a stranger wrote, in one line that does nothing to a terminal."""
+    return f"{text!r}"[1:-1][:80] if isinstance(text, str) else f"{text!r}"[:80]

@@ -1,0 +1,1 @@
+"""Short fits of copies of a job, in rounds."""

@@ -1,0 +1,1 @@
+"""Finds the number of loading workers by measuring."""

@@ -1,0 +1,178 @@
+"""`python -m hpml.workers [overrides]`: finds the number of loading processes by measuring."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml.cli.program import run_hydra
+from hpml.config import command_line
+from hpml.config.auto import AUTO, device_type, on_device
+from hpml.config.checks import check
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import identifying
+from hpml.errors import UserError
+from hpml.system import environment
+from hpml.system.files import read_json, write_whole
+from hpml.workers.measure import measure
+
+if TYPE_CHECKING:
+    from hpml.workers.search import Found, Measured
+
+log = logging.getLogger("hpml")
+
+FILE_NAME = "workers.json"
+KEY = "data.num_workers"
+# Keys of a job that its loading and its step do not depend on.
+NOT_SEARCHED = (
+    *("workers", KEY, "monitor", "seed", "optimizer.lr"),
+    *("trainer.max_epochs", "trainer.limit_val_batches", "trainer.enable_checkpointing"),
+)
+# Of a search that the lab takes over.
+ENOUGH_ROUNDS = 3
+# What a machine's search is good for.
+OF_A_MACHINE = ("cpu", "cpu_cores", "accelerators", "torch", "hpml")
+# What `workers.also` may name, and the values that are tried of it.
+ALSO: Mapping[str, tuple[Any, ...]] = {
+    "persistent_workers": (True, False),
+    "prefetch_factor": (1, 2, 4, 8),
+    "pin_memory": (True, False),
+}
+
+
+def main() -> None:
+    """The program `python -m hpml.workers`."""
+    run_hydra(job, config_name="workers", sweeps=False)
+
+
+def job(cfg: DictConfig) -> None:
+    """Searches, tells both answers, and keeps `workers.json` and a picture."""
+    check(cfg)
+    _refuse(cfg)
+    if busy := environment.warning_of_others():
+        log.warning(f"warning: {busy}")
+    from hpml.workers.picture import draw_workers
+    from hpml.workers.search import counts_to_try, search
+
+    wanted = cfg.workers
+    cores = environment.usable_cores()
+    counts = counts_to_try(cores, wanted.step, wanted.most)
+    found = search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
+    sentences = found.sentences(int(cfg.data.num_workers))
+    for line in [*found.lines("workers"), *sentences]:
+        log.info(line)
+    also = _try_also(cfg, found) if wanted.also else {}
+    directory = Path(cfg.run_dir)
+    kept = found.as_dict() | {
+        "also": also,
+        "sentences": sentences,
+        "command": command_line.typed(),
+        "environment": environment.describe(device_type(cfg)),
+        "job": searched(identifying(resolve(cfg))),
+        "search": {"rounds": wanted.rounds, "most": wanted.most},
+    }
+    try:
+        write_whole(directory / FILE_NAME, json.dumps(kept, indent=1) + "\n")
+        draw_workers(kept, directory)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
+    log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
+    log.info(f"use: {KEY}={found.recommended}")
+
+
+def searched(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of what identifies a job that a search for its workers depends on."""
+    return {
+        key: value
+        for key, value in job.items()
+        if not any(key == left or key.startswith(f"{left}.") for left in NOT_SEARCHED)
+    }
+
+
+def found_before(
+    output_dir: Path, job: Mapping[str, Any], machine: Mapping[str, Any]
+) -> Path | None:
+    """The last whole search that was made for a job on a machine like this, by its file.
+
+    Args:
+        output_dir: below which `hpml.workers` keeps its results.
+        job: what identifies it, as dotted keys.
+        machine: as `environment.describe` tells.
+    """
+    wanted = json.loads(json.dumps(searched(job), default=str))  # as it comes back
+    files = output_dir.glob(f"workers/*/*/{FILE_NAME}")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        known = read_json(file, "job", "environment", "search")
+        if known is None or known["job"] != wanted:
+            continue
+        if known["search"]["most"] is not None or known["search"]["rounds"] < ENOUGH_ROUNDS:
+            continue
+        if all(known["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
+            return file
+    return None
+
+
+def _refuse(cfg: DictConfig) -> None:
+    """Raises UserError where no number of workers could be tried."""
+    if "num_workers" not in cfg.data:
+        raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
+    pipeline = cfg.data.get("pipeline")
+    if pipeline == AUTO:
+        pipeline = on_device(cfg)[0].data.get("pipeline")
+    if pipeline == "device":
+        raise UserError(
+            f"data.pipeline={cfg.data.pipeline}: loads nothing in workers; give per_sample or "
+            "batched"
+        )
+    also = _also(cfg)
+    unknown = [name for name in also if name not in ALSO]
+    unknown += [f"{name}: data has no such key" for name in also if name not in cfg.data]
+    if unknown:
+        raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
+
+
+def _also(cfg: DictConfig) -> list[str]:
+    """What is tried besides, a single name without brackets too."""
+    also = cfg.workers.also or []
+    return [also] if isinstance(also, str) else list(also)
+
+
+def _measured(cfg: DictConfig, settings: Mapping[str, Any]) -> Measured:
+    """One measurement with some keys set, in a fresh process."""
+    from hpml.system import fresh_process
+
+    config = OmegaConf.create(resolve(cfg))
+    for key, value in settings.items():
+        OmegaConf.update(config, key, value)
+    found: Measured = fresh_process.run_in_fresh_process(
+        measure, OmegaConf.to_container(config), cfg.workers.seconds
+    )
+    return found
+
+
+def _try_also(cfg: DictConfig, found: Found) -> dict[str, Any]:
+    """The recommended count with other settings of the loader; each beside it in every round."""
+    from hpml.workers.search import Timed
+
+    if not found.recommended:
+        log.info("workers.also: has no effect without workers")
+        return {}
+    timed = Timed()
+    for number in range(cfg.workers.rounds):
+        for name in _also(cfg):
+            for value in ALSO[name]:
+                setting = {KEY: found.recommended, f"data.{name}": value}
+                told = f"data.{name}={json.dumps(value)}"
+                timed.add(told, number, _measured(cfg, setting))
+    for line in timed.lines(f"{KEY}={found.recommended}"):
+        log.info(line)
+    return timed.as_dict()
+
+
+if __name__ == "__main__":
+    main()

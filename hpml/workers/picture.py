@@ -1,0 +1,53 @@
+"""The picture of a search for the number of workers: both times over the counts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from hpml.report.drawing import STYLE, line, looks, spread_ticks, time_unit
+from hpml.report.page import save
+from hpml.report.pictures import Picture
+from hpml.statistics import Estimate
+
+# By what was measured: a panel's title, and what of `workers.json` is its answer.
+CURVES = {
+    "loading_s": ("the loader alone", "best_loading"),
+    "epoch_s": ("training, end to end", "recommended"),
+}
+
+
+def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") -> dict[str, str]:
+    """Draws what `workers.json` holds; returns what a page needs, as `save` does.
+
+    Each curve has a scale of its own: loading is often a small part of the training.
+    """
+    settings = {int(count): times for count, times in found["settings"].items()}
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(8, 3.6), layout="constrained")
+        panels = zip(figure.subplots(1, 2), CURVES.items(), looks(), strict=False)
+        for axes, (curve, (title, answer)), look in panels:
+            size, unit = time_unit(max(times[curve]["mean"] for times in settings.values()))
+            points = [(float(n), _scaled(times[curve], size)) for n, times in settings.items()]
+            line(axes, points, title, look)
+            spread_ticks(axes, [float(count) for count in settings])
+            axes.set_ylim(bottom=0)
+            axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel("data.num_workers")
+            axes.set_ylabel(f"time of an epoch ({unit})")
+        rounds = min(times["epoch_s"]["n"] for times in settings.values())
+        bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
+        caption = "Time of an epoch over the number of workers, without validation; error bars are "
+        caption += (
+            f"{bars}; dotted: the fastest by loading alone, and the fewest tied with the fastest "
+        )
+        caption += "end to end"
+        return save(Picture(name, caption, figure), folder)
+
+
+def _scaled(known: Mapping[str, Any], size: float) -> Estimate:
+    half = known["half_width"]
+    return Estimate(known["mean"] / size, None if half is None else half / size, known["n"])

@@ -1,0 +1,442 @@
+"""The programs as a user starts them: processes, exit codes, what stands on the terminal."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.configurations import ROOT, TINY
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+from hpml.__main__ import COMMANDS
+from hpml.config.checks import check
+from hpml.config.conf import find_conf
+from hpml.records.run_record import RunRecord
+
+TRAIN = [sys.executable, "-m", "hpml.train"]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer=foo"], r"optimizer=foo: there is no such option; give one of adadelta, .*sgd"),
+        (["data.batch_size=0"], r"data.batch_size=0: give an integer of at least 1"),
+        (
+            ["data.batchsize=4"],
+            r"data.batchsize: there is no such key; did you mean data.batch_size\?",
+        ),
+        (["optimizer={a"], r"optimizer={a: put what has signs .* \"optimizer='{a'\""),
+        (["output_dir=/dev/null"], r"output_dir: /dev/null.* cannot be made: .*"),
+        (["--config-dir", "nowhere"], r"Additional config directory .*nowhere' not found"),
+        (["--config-name", "nothing"], r"(.|\n)*nothing(.|\n)*"),
+        (
+            ["-m", "optimizer=sgd,adam", "data.batch_size=128,0"],
+            r"data.batch_size=0: give an integer of at least 1 \(job .*; no job was started\)",
+        ),
+        (["-m", "seed=0,1", "run_dir=one"], r"run_dir: follows Hydra's directory; .*"),
+        (["run_dir=one"], r"run_dir: follows Hydra's directory; .*"),
+        (["data=synthetic", "data.enoded=jpeg"], r"data.enoded: .* did you mean data.encoded\?"),
+        (["data=synthetic", "data.root=x"], r"data.root: there is no such key; .* adds a key.*"),
+        (["-m", "optimizer=sgd,foo"], r"optimizer=foo: there is no such option; .*"),
+        (["-m", "seed=0,1", "trainer.max_epochs=1,x"], r"trainer.max_epochs=x: .*"),
+        (["-m", "trainer.precision=32-true,foo"], r"trainer.precision=foo: give one of 32-true.*"),
+        (["-m", "optimizer.lr=range(1,0)"], r"the sweep has no jobs: .*"),
+        (["optimizer=adam", "optimizer.momentum=.9"], r"optimizer.momentum: .* has lr, weight.*"),
+        (["foo"], r"foo: give KEY=VALUE"),
+        (["optimizer.lr=0.1,0.2"], r"optimizer.lr=0.1,0.2: add -m to sweep over .*"),
+        (
+            ["optimizer=[sgd,adam]"],
+            r"optimizer=\[sgd,adam\]: give one; -m optimizer=sgd,adam sweeps",
+        ),
+        (["-m", "optimizer=[sgd,adam],adam"], r"optimizer=\[sgd,adam\]: give one; .*started\)"),
+        (["evaluate='a,b=c"], r"evaluate='a,b=c: .*"),
+        (["logger=null"], r"logger=null: give the name of an option"),
+        (["--config-name", "model/small"], r"data: nothing is chosen; give data=OPTION"),
+        (["hydra.verbose={a: 1}"], r"AssertionError; HYDRA_FULL_ERROR=1 shows where"),
+        (["-m", "~output_dir", "seed=0,1"], r"output_dir: is missing; .*"),
+        (["hydra.run.dir=${nothing}"], r"hydra.run.dir: Interpolation key 'nothing' not found"),
+        (["device='a\nb'"], r"device=a b: give one of auto, .*"),
+        (["seed=0,1", "-m", "optimizer.lr=-1"], r"optimizer.lr=-1: give a number above 0 .*"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_starts(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Exit code 2, no traceback, no directory of a run left behind."""
+    done = run([*TRAIN, *arguments], tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: {message}\n", done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(tmp_path.rglob("train.log"))
+
+
+def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
+    """One line, exit code 2, and a record that says so."""
+    done = run(
+        [*TRAIN, *TINY, "data=image_folder", "data.root=nowhere", "data.train_samples=null"],
+        tmp_path,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: data.root=nowhere: there is no such folder\n"
+    assert "Traceback" not in done.stdout + done.stderr
+    (file,) = tmp_path.rglob("record.json")
+    record = RunRecord.read(file)
+    assert (record.status, (record.error or {})["type"]) == ("failed", "DataError")
+    log = (file.parent / "train.log").read_text()
+    assert "data.root=nowhere" in log
+
+
+def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:
+    """Nothing heavy is imported for what needs none of it."""
+    done = run([sys.executable, "-X", "importtime", "-m", "hpml.train", "--help"], tmp_path)
+    assert done.returncode == 0
+    assert "optimizer: adadelta, adagrad" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hydra" in imported
+    assert not imported & {"torch", "lightning", "numpy", "torchvision"}
+
+
+def test_the_first_step_waits_for_nothing_that_comes_later(tmp_path: Path) -> None:
+    """Not for TensorBoard without its logger, nor for reports; imports are no garbage."""
+    (tmp_path / "notes.py").write_text(
+        "import gc, json, sys\n"
+        "import lightning as L\n"
+        "class Notes(L.Callback):\n"
+        "    def on_train_batch_start(self, trainer, module, batch, batch_idx):\n"
+        "        state = gc.isenabled(), gc.get_freeze_count(), [*sys.modules]\n"
+        "        json.dump(state, open('notes.json', 'w'))\n"
+    )
+    first_step = ["trainer.limit_train_batches=1", "+callbacks.notes._target_=notes.Notes"]
+    done = run([*TRAIN, *TINY, "logger=none", *first_step], tmp_path)
+    assert done.returncode == 0, done.stderr
+    collects, kept, loaded = json.loads((tmp_path / "notes.json").read_text())
+    assert "hpml.models.image_classifier" in loaded
+    later = {"tensorboard", "jinja2", "hpml.report.page", "hpml.sweep.runner", "hpml.lab"}
+    assert not later & set(loaded)
+    assert collects
+    assert kept > 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--cfg", "job"], "batch_size: 128"),
+        (["--cfg", "job", "--resolve", "-p", "data"], "root: data"),
+        (["--info", "defaults"], "Defaults List"),
+        (["-sc", "install=bash"], "complete -o nospace"),
+    ],
+)
+def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    """Configuration, information and shell completion, without a trace on the disk."""
+    done = run([*TRAIN, *arguments], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python -m hpml.train opt", {"optimizer=", "optimizer."}),
+        ("python -m hpml.train -m seed=1 optimizer=ad", {"adadelta", "adagrad", "adam", "adamw"}),
+        ("hpml train optimizer=adam optimizer.", {"optimizer.lr=", "optimizer.betas."}),
+        ("python script.py opt", set()),
+    ],
+)
+def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
+    """In a real bash that has evaluated our script, as it asks for the completion of a line."""
+    wrapper = tmp_path / "hpml"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpml "$@"\n')
+    wrapper.chmod(0o755)
+    asked = f"""
+        eval "$({shlex.join(TRAIN)} -sc install=bash)"
+        complete -p python hpml >/dev/null || exit
+        python() {{ {sys.executable} "$@"; }}
+        COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+        _hpml_complete
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run(["bash", "--norc", "-c", asked], ROOT, PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = set(done.stdout.split())
+    assert given >= expected
+    assert expected or not given
+    assert all("ad" in word or "optimizer" in word for word in given)
+
+
+def test_hpml_lists_its_commands_and_passes_on(tmp_path: Path) -> None:
+    """One line each; `hpml train` answers as `python -m hpml.train` does."""
+    hpml = [sys.executable, "-m", "hpml"]
+    listed = run(hpml, tmp_path)
+    assert listed.returncode == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\S", listed.stdout, re.MULTILINE)
+    passed_on = run([*hpml, "train", "optimizer=foo"], tmp_path)
+    direct = run([*TRAIN, "optimizer=foo"], tmp_path)
+    assert (passed_on.returncode, passed_on.stderr) == (2, direct.stderr)
+    unknown = run([*hpml, "trian"], tmp_path)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: trian: there is no such command")
+
+
+def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
+    """Each job in its folder, the failed one told at the end, exit code 1; a report on all."""
+    done = run([*TRAIN, "-m", *TINY, "optimizer.lr=1e30,0.01", "sweep.name=s"], tmp_path)
+    assert done.returncode == 1, done.stderr
+    sweep = tmp_path / "outputs" / "sweeps" / "s"
+    states = {file.parent.name: RunRecord.read(file).status for file in sweep.rglob("record.json")}
+    assert states == {"optimizer.lr=1e+30": "failed", "optimizer.lr=0.01": "completed"}
+    assert "job 2 of 2: optimizer.lr=0.01" in done.stdout
+    assert done.stderr.endswith("failed: 1 job: optimizer.lr=1e+30\n")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "curves: tensorboard --logdir outputs/sweeps/s\n" in done.stdout
+    assert "report: outputs/sweeps/s/report.html (" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
+    """130, 143 and 129, a record that says interrupted, no worker left behind."""
+    process = subprocess.Popen(
+        [*TRAIN, *TINY, "trainer.max_epochs=100000", "data.num_workers=1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also under nohup
+    )
+    while not list(tmp_path.rglob("last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.killpg(process.pid, number)  # as a terminal or a cluster does, workers included
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    (file,) = tmp_path.rglob("record.json")
+    folder = file.parent.relative_to(tmp_path)
+    checkpoints = f"{folder}/checkpoints"
+    told = f"interrupted: record {folder}/record.json; checkpoint {checkpoints}/last.ckpt"
+    again = shlex.join([*TINY, "trainer.max_epochs=100000", "data.num_workers=1", "resume=auto"])
+    goes_on = f"{told}; to go on: python -m hpml.train {again} hydra.run.dir={folder}\n"
+    # SIGTERM ends the loader's processes: at an epoch's end the training comes to no point then
+    stderr = stderr.replace(sys.executable.encode(), b"python")
+    assert stderr.decode() in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))
+    assert RunRecord.read(file).status == "interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0])
+def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
+    """Also while torch and Lightning are imported, which swallow exceptions here and there."""
+    process = subprocess.Popen(
+        [*TRAIN, *TINY, "trainer.max_epochs=100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not list(tmp_path.rglob("record.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    (file,) = tmp_path.rglob("record.json")
+    assert RunRecord.read(file).status == "interrupted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the limit is a shell's")
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    """Here a file may have 100 KiB: the run fails, no part of a checkpoint is left."""
+    one = shlex.join([*TRAIN, *TINY])
+    done = run(["bash", "-c", f"ulimit -f 100; exec {one}"], tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"failed: .*: File too large\n", done.stderr)
+    assert [RunRecord.read(file).status for file in tmp_path.rglob("record.json")] == ["failed"]
+    assert not list(tmp_path.rglob("*.ckpt*"))
+
+
+TWO, ONE = "{devices: 2, batch_size: 8}", "{devices: 1, batch_size: 16}"
+
+
+@pytest.mark.parametrize(
+    "of", [(TWO, ONE), pytest.param((ONE, TWO), marks=[pytest.mark.stress])], ids=["2,1", "1,2"]
+)
+def test_two_processes_train_as_one(tmp_path: Path, of: tuple[str, str]) -> None:
+    """A sweep over `trainer.devices` on the CPU: each job with that many, and the same losses."""
+    same = ["data=synthetic", "model=resnet18_no_norm", "device=cpu", "data.image_size=8"]
+    same += ["data.train_samples=48", "data.test_samples=17", "callbacks=none", "logger=none"]
+    same += ["trainer.max_epochs=2", "optimizer.lr=0.01", f"+of={','.join(of)}"]
+    same += ["trainer.devices=${of.devices}", "data.batch_size=${of.batch_size}"]
+    done = run([*TRAIN, "-m", *same], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("hpml 0") == 2
+    epochs = {}
+    for file in tmp_path.rglob("record.json"):
+        record = RunRecord.read(file)
+        epochs[record.config["trainer"]["devices"]] = record.epochs
+        assert {file.name for file in file.parent.glob("*.log")} == {"train.log", "output.log"}
+    for one, two in zip(epochs[1], epochs[2], strict=True):
+        assert (one.steps, one.samples) == (two.steps, two.samples) == (3, 48)
+        assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
+        assert one.ranks is None
+        assert two.ranks is not None
+        times = two.ranks["train_s"]
+        assert 0 <= times["skew"] <= 2 * times["worst"]
+        assert times["mean"] <= times["worst"] <= 2 * times["mean"]
+        assert "lightning_broadcast" in (two.other_split or {})
+        assert "lightning_broadcast" not in (one.other_split or {})
+
+
+@pytest.mark.stress
+def test_wrong_input_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
+    """However many train together."""
+    done = run([*TRAIN, *TINY, "trainer.devices=2", "data.batch_size=64"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 1
+    assert "each of 2 processes has only 48 training samples" in done.stderr
+
+
+@pytest.mark.stress
+def test_a_job_trains_where_processes_are_spawned(tmp_path: Path) -> None:
+    """As on macOS and Windows: the same losses as with forked workers, or with none."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    from hpml.train import main\n"
+        "    main()\n"
+    )
+    losses = []
+    for command in ([*TRAIN], [sys.executable, str(program), "data.num_workers=2"]):
+        done = run([*command, *TINY, f"output_dir={len(losses)}"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        (file,) = (tmp_path / str(len(losses))).rglob("record.json")
+        losses.append([epoch.metrics["train/loss"] for epoch in RunRecord.read(file).epochs])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are Unix's")
+def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
+    """On a terminal of 120 columns: a moving bar, and each epoch's row on a line of its own."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    shown = [override for override in TINY if override != "callbacks=none"]
+    command = [*TRAIN, *shown, "callbacks.progress_bar.refresh_rate=1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            output += os.read(ours, 65536)
+        except OSError:  # what Linux says when the other side has closed
+            break
+    assert process.wait() == 0
+    assert b"it/s" in output
+    (log,) = tmp_path.rglob("train.log")
+    lines = [line[21:] for line in log.read_text().splitlines()]
+    rows = [line for line in lines if line.strip()[:1].isdigit()]
+    assert len(rows) == 2
+    # a carriage return begins a line again: what a person sees is what follows the last one
+    seen = [line.rpartition("\r")[2] for line in output.decode().replace("\r\n", "\n").split("\n")]
+    end = next(number for number, line in enumerate(seen) if line.startswith("record: "))
+    *_, last_row, _, advice = (line for line in seen[:end] if line.strip())
+    assert last_row.endswith(rows[-1])
+    assert re.match("  (Try|Train|More than) ", advice)  # the bar is gone
+    for row in rows:
+        assert row in [line.removeprefix("\x1b[A") for line in seen], seen
+
+
+def test_fetching_data_says_what_is_there(image_folder: Path, tmp_path: Path) -> None:
+    """Statistics to copy into the configuration; every broken file in one list, exit code 2."""
+    command = [sys.executable, "-m", "hpml.data", "data=image_folder", f"data.root={image_folder}"]
+    assert "Fetches a data set" in run([*command, "--help"], tmp_path).stdout
+    done = run(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "train: 16 images of 8×8; data.mean=[" in done.stdout
+    assert not list(tmp_path.glob("outputs"))
+    for name, length in (("0.png", 10), ("3.png", 70)):
+        path = image_folder / "train" / "cat" / name
+        path.write_bytes(path.read_bytes()[:length])
+    broken = run(command, tmp_path)
+    assert broken.returncode == 2
+    assert "error: 2 images cannot be used:" in broken.stderr
+    assert "cat/3.png" in broken.stderr
+
+
+def test_options_of_ones_own_come_by_config_dir(tmp_path: Path) -> None:
+    """A model from a file in the working directory, through `--config-dir mine model=mine`."""
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "def network(num_classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(num_classes))\n"
+        "def linear(num_classes, size):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, num_classes))\n"
+    )
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "mine.yaml").write_text(
+        "_target_: own.linear\nnum_classes: null\nsize: 3072\n"
+    )
+    own = ["--config-dir", "mine", "model=mine"]
+    tiny = [override for override in TINY if not override.startswith("model=")]
+    done = run([sys.executable, "-m", "hpml", "train", *own, *tiny], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "model=mine (30,730 parameters)" in done.stdout
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text() + (ROOT / "examples/slurm/README.md").read_text()
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [line.partition("  #")[0].strip() for line in lines]
+    ours = [line for line in commands if re.match(r"(python -m hpml\.train|hpml train)\b", line)]
+    return [line for line in ours if "--config-dir" not in line]  # that one makes an option first
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_readmes_training_commands_are_allowed(command: str) -> None:
+    """Each gives a configuration that passes the check, its groups and keys as they are now."""
+    words = shlex.split(os.path.expandvars(command))
+    overrides = [word for word in words if "=" in word]
+    single = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides]
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        check(hydra_compose("train", overrides=single))
+
+
+def test_the_readme_has_commands() -> None:
+    """The test above would pass on a README that it cannot read."""
+    assert len(readme_commands()) >= 5
+
+
+def test_the_example_times_a_trainer_of_ones_own(tmp_path: Path) -> None:
+    """It prints rows and a verdict, and leaves a record."""
+    example = ROOT / "examples" / "own_trainer.py"
+    done = run([sys.executable, str(example)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "outputs" / "own_trainer")
+    assert len(record.epochs) == 3
+    assert record.verdict is not None
+    assert record.verdict["kind"] in done.stdout
+    assert "samples/s     loss" in done.stdout

@@ -1,0 +1,309 @@
+import inspect
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import lightning as L
+import pytest
+from helpers.configurations import TINY, Compose
+from hydra import compose as hydra_compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from hpml.cli.run_directory import fresh_dir
+from hpml.config.checks import PROGRAMS, check, unused_keys
+from hpml.config.command_line import arranged, as_override, options, quoted, typed
+from hpml.config.conf import closest_key, dotted_keys, find_conf, resolve
+from hpml.config.fingerprint import code_fingerprint, fingerprint
+from hpml.config.rules import RULES, Rule
+from hpml.errors import UserError
+from hpml.training.job_facts import _experiments
+
+GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger", "experiment")
+OPTIONS = [
+    f"{group}={file.stem}"
+    for group in GROUPS
+    for file in sorted((find_conf() / group).glob("*.yaml"))
+    if not file.stem.startswith("base_")
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_allowed(compose: Compose, option: str) -> None:
+    """Each file in conf/ gives a configuration that passes the check."""
+    check(compose(option))
+
+
+def test_every_rule_is_about_a_key_that_exists(compose: Compose) -> None:
+    """No rule outlives the key that it was written for."""
+    known = {key for option in OPTIONS for key in dotted_keys(compose(option))}
+    for program in PROGRAMS:
+        known |= set(dotted_keys(OmegaConf.load(find_conf() / f"{program}.yaml")))
+    assert set(RULES) <= known
+
+
+def test_the_trainer_lists_every_argument_of_lightning() -> None:
+    """conf/trainer/default.yaml has all of the Trainer's arguments but those that are groups."""
+    listed = set(OmegaConf.load(find_conf() / "trainer" / "default.yaml"))
+    arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
+    assert listed == arguments - {"callbacks", "logger"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=0", "data.batch_size=0: give an integer of at least 1"),
+        ("data.batch_size=1.5", "data.batch_size=1.5: give an integer of at least 1"),
+        ("data.num_workers=-1", "data.num_workers=-1: give an integer of at least 0"),
+        ("data.num_workers=two", "data.num_workers=two: give an integer of at least 0"),
+        ("data.num_workers=true", "data.num_workers=true: give an integer of at least 0"),
+        ("data.num_workers=null", "data.num_workers=null: give an integer of at least 0"),
+        ("data.val_split=1", "data.val_split=1: give a number of at least 0 and below 1"),
+        (
+            "data.pipeline=fast",
+            "data.pipeline=fast: give one of per_sample, batched, device",
+        ),
+        ("device=tpu", "device=tpu: give one of auto, cpu, gpu, mps"),
+        ("optimizer.lr=abc", "optimizer.lr=abc: give a number above 0 and below 3e+38"),
+        ("optimizer.lr=inf", "optimizer.lr=Infinity: give a number above 0 and below 3e+38"),
+        ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0 and below 3e+38"),
+        ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
+        ("seed=-1", "seed=-1: give an integer of at least 0 and below 4294967296"),
+        ("trainer.precision=17", "trainer.precision=17: give one of 32-true, "),
+        (f"trainer.max_steps={'9' * 400}", "trainer.max_steps=999"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu: `device` alone sets it"),
+        ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+        ("data.batch_size=???", "data.batch_size: Missing mandatory value"),
+        ("~timing", "timing: is missing; no run can do without it"),
+        ("timing=null", "timing.every_n_steps: is missing; no run can do without it"),
+        (
+            "~trainer.max_epochs",
+            "trainer.max_epochs: is missing; an option of your own begins with",
+        ),
+        ("~logger", "logger: nothing is chosen; give logger=none"),
+        ("~model", "model: nothing is chosen; give model=OPTION"),
+        ("+logger.mine=5", "logger.mine=5: give a mapping with a _target_"),
+    ],
+)
+def test_a_wrong_value_is_named(compose: Compose, override: str, message: str) -> None:
+    """The message has the dotted key, the value as it was given, and what is allowed."""
+    with pytest.raises(UserError) as caught:
+        check(compose(override))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("value", ["abc", "[3,2]", "[-1,2]", "[2,2]", "3", "[]", "null"])
+def test_milestones_are_increasing_integers(compose: Compose, value: str) -> None:
+    """torch takes others in silence, and never reaches them."""
+    check(compose("scheduler=multistep", "scheduler.milestones=[1,7]"))
+    with pytest.raises(UserError, match=r"scheduler.milestones=.*: give increasing integers"):
+        check(compose("scheduler=multistep", f"scheduler.milestones={value}"))
+
+
+def test_nesterov_without_momentum_is_refused(compose: Compose) -> None:
+    """What torch would raise in the middle of the start is said before it."""
+    with pytest.raises(UserError, match=r"optimizer.momentum=0"):
+        check(compose("optimizer=nesterov", "optimizer.momentum=0"))
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text() | st.none())
+def test_a_rule_never_fails_on_a_value(value: object) -> None:
+    """Any value is admitted or not; none breaks the check itself."""
+    for rule in RULES.values():
+        assert rule.admits(value) in (True, False)
+
+
+@given(st.floats())
+def test_numbers_are_admitted_within_their_bounds(value: float) -> None:
+    """A float rule admits exactly the finite numbers of its interval."""
+    inside = math.isfinite(value) and 0 <= value < 1
+    assert Rule(float, at_least=0, below=1).admits(value) == inside
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("trainer.deterministic", [True, False, "warn", None], ["maybe", 1, 0]),
+        ("trainer.limit_val_batches", [0, 0.5, 1.0, 1, 3, 3.0, None], [1.5, -1, True]),
+    ],
+)
+def test_values_of_several_kinds(key: str, good: list[object], bad: list[object]) -> None:
+    """A flag with a third value; a part of the batches, or how many."""
+    assert all(RULES[key].admits(value) for value in good)
+    assert not any(RULES[key].admits(value) for value in bad)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("evaluate=a/seed=1/last.ckpt", "evaluate='a/seed=1/last.ckpt'"),
+        ("evaluate=a/optimizer=adam,seed=1/b", "evaluate='a/optimizer=adam,seed=1/b'"),
+        ("evaluate='a/seed=1'", "evaluate='a/seed=1'"),
+        ("seed=range(start=0,stop=3)", "seed=range(start=0,stop=3)"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1"),
+        ("--config-dir=a=b", "--config-dir=a=b"),
+        ("+logger={a:b}", "+logger={a:b}"),
+        (r"evaluate=a/seed\=1/b", r"evaluate=a/seed\=1/b"),
+        ("evaluate=a/optimizer.betas=[0.8,0.9]/b", "evaluate='a/optimizer.betas=[0.8,0.9]/b'"),
+    ],
+)
+def test_a_value_with_an_equals_sign_is_quoted(word: str, expected: str) -> None:
+    """The folders of a sweep's jobs have them."""
+    assert quoted(word) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("seed=0,1 -m model=small", "-m seed=0,1 model=small"),
+        ("--config-dir c/x=1 evaluate=a=b", "--config-dir c/x=1 evaluate='a=b'"),
+        ("seed=0,1 -cd mine -m model=a", "-m -cd mine seed=0,1 model=a"),
+        ("-m evaluate=a/s=1,b/s=2", "-m evaluate=a/s=1,b/s=2"),
+    ],
+)
+def test_a_command_line_as_people_type_it(words: str, expected: str) -> None:
+    """-m anywhere; what belongs to an option, or may be two values of a sweep, is left alone."""
+    assert arranged(words.split()) == expected.split()
+
+
+def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed again, it does not write into the sweep."""
+    words = ["--config-dir", "mine", "seed=1", "hydra.run.dir='a b'", "sweep.name='s'"]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    assert options(words) == ["--config-dir", "mine"]
+    assert "sweep.name" in typed()
+    monkeypatch.setenv("HPML_JOB", "/somewhere")
+    assert typed("x=1").endswith(" --config-dir mine seed=1 x=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["+own=foo"], "own=foo has no effect: nothing in hpml reads it"),
+        (
+            ["scheduler=multistep", "trainer.max_epochs=2"],
+            "scheduler.milestones=[3, 4] has no effect in 2 epochs",
+        ),
+        (["data.prefetch_factor=4"], "data.prefetch_factor=4 has no effect"),
+        (["data.persistent_workers=true"], "data.persistent_workers=true has no effect"),
+        (["data.pipeline=device", "data.num_workers=2"], "data.num_workers=2 has no effect"),
+        (["data.augment=false", "data.flip=alternating"], "data.flip=alternating has no effect"),
+        (["data.pin_memory=true", "device=cpu"], "data.pin_memory=true has no effect"),
+        (
+            ["trainer.gradient_clip_algorithm=norm"],
+            "trainer.gradient_clip_algorithm has no effect",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_told(
+    compose: Compose, overrides: list[str], sentence: str
+) -> None:
+    """What a user sets in vain is named."""
+    assert [told[: len(sentence)] for told in unused_keys(compose(*overrides))] == [sentence]
+
+
+def test_the_defaults_have_all_an_effect(compose: Compose) -> None:
+    """Nobody is warned of what they did not set."""
+    assert list(unused_keys(compose())) == []
+
+
+def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
+    """Paths, names and loggers do not change it; the seed does."""
+
+    def of(*overrides: str) -> str:
+        return fingerprint(resolve(compose(*TINY, *overrides)))
+
+    assert of("run_dir=elsewhere", "logger=csv") == of()
+    assert of("sweep.name=another") == of()
+    assert of("seed=1") != of()
+
+
+def test_the_runs_own_directory_has_no_part_in_it(compose: Compose) -> None:
+    """Also where another value names it."""
+    prints = {
+        fingerprint(resolve(compose(*TINY, f"run_dir={folder}", "+own=${run_dir}/x")))
+        for folder in ("a", "/b/c")
+    }
+    assert len(prints) == 1
+
+
+def test_the_code_is_identified_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the user's own counts, wherever it lies; torch does not."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    source = tmp_path / "package" / "inner" / "own.py"
+    source.write_text("raise AssertionError\n")
+    ours, torchs = {"_target_": "hpml.models.small"}, {"_target_": "torch.optim.SGD"}
+    theirs = {"_target_": "package.inner.own.network", "x": 1}
+    plain = code_fingerprint({"model": ours})
+    assert code_fingerprint({"model": ours, "optimizer": torchs}) == plain
+    before = code_fingerprint({"model": theirs})
+    assert before != plain
+    assert code_fingerprint({"data": {"transforms": [theirs]}}) == before
+    source.write_text("changed = True\n")
+    assert code_fingerprint({"model": theirs}) not in (before, plain)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("data.batchsize", "data.batch_size"),
+        ("batch_size", "data.batch_size"),
+        ("optimzer.lr", "optimizer.lr"),
+        ("qwerty", None),
+    ],
+)
+def test_a_mistyped_key_finds_its_neighbour(
+    compose: Compose, typed: str, meant: str | None
+) -> None:
+    """The hint names the key that was probably meant, or none."""
+    assert closest_key(compose(), typed) == meant
+
+
+def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None:
+    """However many ask at once for the same directory, each gets another."""
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(fresh_dir, [f"{tmp_path}/a/b"] * 64))
+    assert set(made) == {f"{tmp_path}/a/b", *(f"{tmp_path}/a/b-{k}" for k in range(2, 65))}
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: object) -> None:
+    """An unwritable place is wrong input, told with its path."""
+    with pytest.raises(UserError, match="cannot be made"):
+        fresh_dir("/dev/null/runs/now")
+    with pytest.raises(UserError, match=r"hydra.run.dir=\.: is there already"):
+        fresh_dir(".")
+
+
+def test_experiments_hold_deltas_only(compose: Compose) -> None:
+    """An experiment changes what it is about and leaves the rest to the defaults."""
+    plain, demo = compose(), hydra_compose("train", overrides=["experiment=demo"])
+    assert demo.optimizer == plain.optimizer
+    assert demo.data._target_ == "hpml.data.Synthetic"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20))
+@example("INF")
+@example("1e3")
+@example("null")
+@example("a\\'b\\")
+def test_any_text_can_be_an_override(text: str) -> None:
+    """Quotes and backslashes come through as they are."""
+    assume("${" not in text)
+    parsed = OverridesParser.create().parse_override(as_override("key", text))
+    assert not isinstance(parsed.value(), bool | int | float | None)
+    assert str(parsed.value()) == text
+
+
+def test_the_last_experiment_is_the_one_that_is_chosen() -> None:
+    """Hydra takes the last of several overrides; a list is one."""
+    assert _experiments(["experiment=cifar94", "seed=1", "experiment=demo"]) == ("demo",)
+    assert _experiments(["+experiment=[demo,fast]"]) == ("demo", "fast")
+    assert _experiments(["optimizer=sgd"]) == ()

@@ -1,0 +1,152 @@
+"""`python -m hpml.diagnose` and `hpml.diagnose(…)` as a user calls them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.configurations import TESTS
+from hydra import compose, initialize_config_dir
+
+import hpml
+from hpml.config.conf import find_conf
+from hpml.errors import UserError
+
+DIAGNOSE = [sys.executable, "-m", "hpml.diagnose"]
+DEMO = (
+    "experiment=demo",
+    "device=cpu",
+    "data.train_samples=64",
+    "data.test_samples=16",
+    "data.batch_size=16",
+    "data.image_size=8",
+    "diagnose.budget_s=0.5",
+)
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*DIAGNOSE, *arguments], cwd=folder, capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Any]:
+    """Runs the program's job in this process."""
+
+    def ran(*overrides: str) -> None:
+        from hpml.diagnosis.command import job as of_config
+
+        of_config(compose("diagnose", [*DEMO, f"run_dir={tmp_path}", *overrides]))
+
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        yield ran
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    """Two settings side by side: tables, a comparison, a trace, and `diagnosis.json`."""
+    against = "diagnose.against=data.batch_size=32"
+    plain = ["callbacks=none", "logger=none", "trainer.profiler=pytorch"]
+    done = run(*DEMO, against, *plain, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout.count("as it is") == 2
+    assert "data.batch_size=16\n" in done.stdout
+    assert re.search(r"^data.batch_size=(16|32) ", done.stdout, re.MULTILINE)
+    (file,) = tmp_path.rglob("diagnosis.json")
+    assert f"kept: {file}\n" in done.stdout
+    kept = json.loads(file.read_text())
+    assert set(kept["diagnoses"]) == {"data.batch_size=16", "data.batch_size=32"}
+    one, other = kept["diagnoses"].values()
+    assert (one["epoch_steps"], other["epoch_steps"]) == (4, 2)
+    assert one["verdict"]["basis"] == "intervention"
+    assert one["epoch_s"]["as_it_is"]["mean"] > 0
+    assert kept["comparison"]
+    told = re.search("pytorch profile: (.*)\n", done.stdout)
+    assert told is not None
+    assert Path(told[1]).is_file()
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert not list(tmp_path.rglob("events.out*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnose.budget_s=0"], r"diagnose.budget_s=0: give a number above 0.*"),
+        (["diagnose.budget_s=soon"], r"diagnose.budget_s=soon: give a number above 0.*"),
+        (["diagnose.against=nope"], r"diagnose.against=nope: .*"),
+        (["diagnose.against=optimizer=nope"], r"diagnose.against=optimizer=nope: .*"),
+    ],
+)
+def test_wrong_input_is_told_at_once(tmp_path: Path, arguments: list[str], message: str) -> None:
+    """One line, exit code 2."""
+    done = run(*DEMO, *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(f"error: {message}\n", done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_wrong_input_that_needs_a_trainer(tmp_path: Path) -> None:
+    """One line, exit code 2, and no half of a diagnosis."""
+    done = run(*DEMO, "trainer.max_epochs=0", folder=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: trainer\.max_epochs=0: .*\n", done.stderr)
+    assert not list(tmp_path.rglob("diagnosis.json"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.devices=2", "2 devices: diagnose one of them; give trainer.devices=1"),
+        ("trainer.max_steps=0", "trainer.max_steps=0"),
+        ("trainer.limit_train_batches=0", "limit_train_batches=0: nothing would be trained"),
+        ("run_dir=/dev/null", "/dev/null/diagnosis.json: cannot be written"),
+    ],
+)
+def test_wrong_settings(job: Any, override: str, message: str) -> None:
+    """Each in one line."""
+    with pytest.raises(UserError, match=message):
+        job(override)
+
+
+def test_a_data_set_of_one_batch(job: Any, tmp_path: Path) -> None:
+    """It is diagnosed like any other."""
+    job("data.train_samples=16")
+    kept = json.loads((tmp_path / "diagnosis.json").read_text())
+    (found,) = kept["diagnoses"].values()
+    assert found["epoch_steps"] == 1
+    assert found["epoch_s"]["loading_free"]["mean"] > 0
+    assert kept["comparison"] == []
+
+
+def test_it_is_callable_before_and_after_the_import_of_its_module(tmp_path: Path) -> None:
+    """`hpml.diagnose` is a function, whether or not somebody imports the command of that name."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import hpml
+from helpers import jobs
+_, module, loader = jobs.accumulating(Path("unused"), 2)
+try:
+    hpml.diagnose(jobs.trainer(Path("unused"), max_epochs=0), module, loader)
+except hpml.errors.UserError as error:
+    print(error)
+import hpml.diagnose
+trainer = jobs.trainer(Path("unused"))
+print(hpml.diagnose(trainer, module, loader, budget_s=0.01).epoch_steps)
+"""
+    tests = str(TESTS)
+    command = [sys.executable, "-c", code, tests]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, *_, steps = done.stdout.splitlines()
+    assert first.startswith("trainer.max_epochs=0: ")
+    assert steps == "2"
+    assert hpml.diagnose.__doc__

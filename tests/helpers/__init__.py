@@ -1,0 +1,1 @@
+"""What the tests share: made records, jobs, delays, sweeps, programs."""

@@ -1,0 +1,87 @@
+"""hpml.train with runs that sleep instead of training, or die as `+fault` says.
+
+Records, signals, exit codes and all that a sweep does are the real ones, but for the pictures of
+its report, which take their time and are looked at elsewhere.
+"""
+
+import atexit
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from omegaconf import DictConfig
+
+import hpml.train
+from hpml.cli.program import run_hydra
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord, RunRecord
+from hpml.system.environment import JOBS_AT_ONCE
+
+
+def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
+    """Epochs of `+nap` seconds; the fault comes after the first."""
+    record.environment = {"host": "here", "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1"))}
+    for number in range(cfg.trainer.max_epochs):
+        time.sleep(cfg.get("nap", 0.0))
+        times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}
+        metrics: dict[str, float | None] = {"val/accuracy": 0.5 + number / 100}
+        record.epochs.append(EpochRecord(number, 1, 1, dict(times), 1.0, metrics))
+        record.write(directory)
+        print(f"epoch {number} of {directory.name}", flush=True)
+        if number == 0:
+            FAULTS[cfg.get("planted", cfg).get("fault", "none")]()
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def broken() -> None:
+    raise ValueError("it broke\nbadly")
+
+
+def hang() -> None:
+    """Deaf to whoever asks it to end in order."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    while True:
+        time.sleep(1000)
+
+
+def leave_a_process() -> None:
+    """In a session of its own, as a daemon has."""
+    subprocess.Popen(["sleep", "54321"], start_new_session=True)
+
+
+def babble() -> None:
+    """A line of 20 MB, a bar drawn over a thousand times, and an error."""
+    print("x" * 20_000_000)
+    for number in range(1000):
+        print(f"bar {number}" * 100, end="\r")
+    raise ValueError("it broke")
+
+
+FAULTS: dict[str, Any] = {
+    "none": lambda: None,
+    "exception": broken,
+    "exit": lambda: sys.exit(3),
+    "exit_0": lambda: os._exit(0),
+    "kill": kill,
+    "segfault": lambda: ctypes.string_at(0),
+    "memory": lambda: bytearray(2**60),
+    "hang": hang,
+    "daemon": leave_a_process,
+    "late": lambda: atexit.register(lambda: os._exit(7)),
+    "babble": babble,
+}
+
+hpml.train._fit = fit
+sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=None)  # type: ignore
+
+if __name__ == "__main__":
+    run_hydra(hpml.train.job, config_name="train")

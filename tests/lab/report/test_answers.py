@@ -1,0 +1,333 @@
+"""Sentences follow the numbers: where these are reversed, they are reversed too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.records import make_run
+
+from hpml.lab.report.answers import (
+    about_devices,
+    about_learning,
+    about_norm,
+    about_optimizers,
+    about_times,
+    epoch_table,
+)
+from hpml.report.collect import Run, collect
+from hpml.report.comparison import Comparison
+
+FAILED = {"type": "RunFailedError", "message": "train/loss is not finite in epoch 1, step 3."}
+
+
+def write(
+    folder: Path,
+    name: str = "a",
+    losses: Sequence[float | None] = (2.0, 1.5, 1.0),
+    accuracies: Sequence[float | None] = (0.2, 0.4, 0.6),
+    times: Sequence[float] = (5.0, 2.0, 2.0),
+    samples: int | None = 1000,
+    data: str = "cifar10",
+    **changes: Any,
+) -> None:
+    """A run with these metrics and times, a tenth of which it waited for data."""
+    record = make_run(folder, name, epochs=len(losses), **changes)
+    for epoch, loss, accuracy, epoch_s in zip(
+        record.epochs, losses, accuracies, times, strict=True
+    ):
+        epoch.metrics = {"train/loss": loss, "train/accuracy": accuracy}
+        epoch.time |= {"epoch_s": epoch_s, "data_s": 0.1 * epoch_s, "transfer_s": 0.0}
+        epoch.time |= {"train_s": 0.8 * epoch_s, "validation_s": 0.1 * epoch_s, "other_s": 0.0}
+        epoch.samples = samples
+    record.choices["data"] = data
+    record.write(folder / name)
+
+
+def runs(folder: Path) -> list[Run]:
+    return collect([folder])[0]
+
+
+def one(folder: Path, **changes: Any) -> list[Run]:
+    """One run, as `write` makes it."""
+    write(folder, **changes)
+    return runs(folder)
+
+
+def three(folder: Path, times: Sequence[float], **changes: Any) -> list[Run]:
+    """Three seeds of steady epochs that take about `times`."""
+    for seed in range(3):
+        write(folder, f"seed={seed}", times=[t * (1 + 0.005 * seed) for t in times], **changes)
+    return runs(folder)
+
+
+def test_learning_is_told_from_the_first_epoch_to_the_last(tmp_path: Path) -> None:
+    """In one run, in every epoch, against chance."""
+    assert about_learning(one(tmp_path)) == [
+        "The training loss fell from 2 in epoch 1 to 1 in epoch 3 (one run), in every epoch.",
+        "The training accuracy rose from 20.00% in epoch 1 to 60.00% in epoch 3 (one run), "
+        "in every epoch.",
+        "The last training accuracy is 6.0 times that of guessing, 10%.",
+    ]
+
+
+def test_learning_that_went_backwards_is_told_as_that(tmp_path: Path) -> None:
+    """The same figures in the other order."""
+    told = about_learning(one(tmp_path, losses=(1.0, 1.5, 2.0), accuracies=(0.6, 0.4, 0.11)))
+    assert told[0].startswith("The training loss rose from 1 in epoch 1 to 2 in epoch 3")
+    assert told[1].startswith("The training accuracy fell from 60.00%")
+    assert told[2] == "The last training accuracy cannot be told from that of guessing, 10%."
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ((2.0, 2.5, 1.0), "fell from 2 in epoch 1 to 1 in epoch 3 (one run), but not in epoch 2."),
+        ((2.0, 2.0, 1.0), "fell from 2 in epoch 1 to 1 in epoch 3 (one run), but not in epoch 2."),
+        ((2.0, 1.0, 2.0), "did not change: from 2 in epoch 1 to 2 in epoch 3 (one run)."),
+        (
+            (2.0, None, 1.0),
+            "fell from 2 in epoch 1 to 1 in epoch 3 (one run), in every epoch that is known.",
+        ),
+        ((2.0, None, None), "is known of one epoch alone."),
+    ],
+)
+def test_epochs_that_did_not_learn_are_named(
+    tmp_path: Path, losses: tuple[float | None, ...], told: str
+) -> None:
+    """As are those without a figure."""
+    sentences = about_learning(one(tmp_path, losses=losses))
+    assert sentences[0] == f"The training loss {told}"
+    missing = [str(number) for number, loss in enumerate(losses, start=1) if loss is None]
+    epochs = f"epoch{'s' * (len(missing) > 1)} {', '.join(missing)}"
+    gap = f"In {epochs} it was not finite or not recorded."
+    assert (sentences[1] == gap) == bool(missing)
+    assert any("an earlier one's is shown" in s for s in sentences) == (losses[-1] is None)
+
+
+def test_of_many_epochs_the_first_are_named(tmp_path: Path) -> None:
+    """A sentence has an end."""
+    losses = [9.0, *([2.0, 3.0] * 10), 1.0]
+    told = about_learning(one(tmp_path, losses=losses, accuracies=losses, times=losses))[0]
+    assert told.endswith("but not in epochs 3, 5, 7, 9, 11, 13, 15, 17 and 2 more.")
+
+
+def test_runs_that_differ_more_than_they_learned_did_not_change(tmp_path: Path) -> None:
+    """One of two seeds rose, the other one fell."""
+    write(tmp_path, "seed=0", losses=(2.0, 1.5, 1.0))
+    write(tmp_path, "seed=1", losses=(1.0, 1.5, 1.9))
+    assert "did not change beyond what its runs differ by" in about_learning(runs(tmp_path))[0]
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ((5.0, 2.0, 2.01), "The first epoch is 149.4% longer than the mean of the later ones."),
+        ((1.0, 2.0, 2.01), "The first epoch is 50.1% shorter than the mean of the later ones."),
+        (
+            (2.05, 2.0, 2.1),
+            "The first epoch does not differ from the later ones beyond their spread.",
+        ),
+        ((2.1, 2.0), "One later epoch is too few to tell the first one from chance."),
+        ((2.1,), "There is no later epoch to compare the first one with."),
+    ],
+)
+def test_the_first_epoch_is_measured_by_the_others(
+    tmp_path: Path, times: tuple[float, ...], told: str
+) -> None:
+    """By their spread in one run."""
+    n = len(times)
+    found = one(tmp_path, times=times, losses=(1.0,) * n, accuracies=(0.1,) * n)
+    assert about_times(found)[-1] == told
+
+
+def test_the_phases_have_their_shares(tmp_path: Path) -> None:
+    """They add up, or it is told that they do not; what was not measured is named."""
+    told = about_times(three(tmp_path / "a", (3.0, 3.0, 3.0)))
+    assert told[0] == "An epoch takes 3.01 ± 0.04 s, the mean over 9 epochs of 3 runs."
+    assert "waiting for data 0.30 s (10.0%)" in told[1]
+    assert "train 2.41 s (80.0%)" in told[1]
+    assert told[1].endswith("they add up to the epoch.")
+    write(tmp_path / "b")
+    (run,) = runs(tmp_path / "b")
+    for epoch in run.record.epochs:
+        epoch.time["train_s"] = None
+    told = about_times([run])
+    assert told[1].endswith("they add up to 0.6 s.")
+    assert told[2] == "Not measured: train."
+
+
+@pytest.mark.parametrize("fast", ["cpu", "gpu"])
+def test_the_faster_device_is_the_one_with_the_shorter_epochs(tmp_path: Path, fast: str) -> None:
+    """Whatever it is called; repeated runs tell it."""
+    times = {name: 2.0 if name == fast else 40.0 for name in ("cpu", "gpu")}
+    found = {name: three(tmp_path / name, (9.0, t, t)) for name, t in times.items()}
+    slow = "gpu" if fast == "cpu" else "cpu"
+    told = about_devices(found)
+    assert f"{fast} is 20 times as fast as {slow}, told apart at 95 %." in told
+    assert f"{fast}: 2.01 ± 0.02 s (time of an epoch after the first)." in told
+
+
+def test_devices_of_one_run_each_may_differ_by_chance(tmp_path: Path) -> None:
+    """The ratio is told, and that it is of one run each."""
+    found = {name: one(tmp_path / name, times=(9, t, t)) for name, t in (("cpu", 4), ("gpu", 2))}
+    told = about_devices(found)
+    assert told[-1] == (
+        "gpu is 2 times as fast as cpu, in one run each, too few to tell from chance."
+    )
+
+
+def test_a_device_alone_is_compared_with_nothing(tmp_path: Path) -> None:
+    """It is said what to do; nor is one whose run failed compared."""
+    found = {"cpu": one(tmp_path / "cpu"), "gpu": []}
+    assert "nothing to compare cpu with: run this part again" in about_devices(found)[-1]
+    found["gpu"] = one(tmp_path / "gpu", status="failed", error=FAILED)
+    told = about_devices(found)
+    assert "nothing to compare cpu with" in told[-2]
+    assert told[-1] == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
+
+
+def test_epochs_of_other_lengths_are_not_compared(tmp_path: Path) -> None:
+    """A ratio of their times would say nothing of the devices."""
+    found = {"cpu": one(tmp_path / "cpu", samples=100), "gpu": one(tmp_path / "gpu")}
+    told = about_devices(found)
+    assert told[-1] == "Epochs differ in their images (100, 1,000): the devices are not compared."
+
+
+def optimizers(folder: Path, losses: dict[str, float], seeds: int, **changes: Any) -> list[str]:
+    for number, (name, loss) in enumerate(losses.items()):
+        for seed in range(seeds):
+            noise = 0.01 * ((seed + number) % 3)
+            curve = (2.3, 2.0, loss + noise)
+            write(
+                folder,
+                f"optimizer={name},seed={seed}",
+                losses=curve,
+                accuracies=(0.1, 0.2, 1 - (loss + noise) / 3),
+                times=(5.0, 1 + loss + noise, 1 + loss + noise),
+            )
+    return about_optimizers(Comparison([folder]))
+
+
+def test_the_order_of_the_optimizers_is_that_of_their_figures(tmp_path: Path) -> None:
+    """Reversed figures make a reversed order."""
+    losses = {"sgd": 0.5, "adam": 1.0, "adagrad": 1.5}
+    told = optimizers(tmp_path / "a", losses, seeds=3)
+    assert told[0].startswith("By last training loss: sgd 0.51 ± ")
+    assert told[1].startswith("Lowest loss: optimizer=sgd, 0.51")
+    assert told[1].endswith("ahead of all others.")
+    assert told[2] == "Worst training loss: adagrad, told from the best at 95 %."
+    assert told[3].startswith("By last training accuracy: sgd 83.00")
+    assert told[-1] == "Slowest: adagrad, told from the best at 95 %."
+    told = optimizers(tmp_path / "b", dict(zip(losses, (1.5, 1.0, 0.5), strict=True)), seeds=3)
+    assert told[0].startswith("By last training loss: adagrad 0.51")
+    assert told[2] == "Worst training loss: sgd, told from the best at 95 %."
+    assert told[-1] == "Slowest: sgd, told from the best at 95 %."
+    assert told[-2] == "The slowest takes 66.2% longer than the fastest."
+
+
+def test_single_runs_of_optimizers_are_too_few(tmp_path: Path) -> None:
+    """Neither the best nor the worst is told without it."""
+    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=1)
+    assert "in one run, which is too few to tell it from chance" in told[1]
+    assert told[2] == "Worst training loss: adam, in one run, too few to tell from chance."
+
+
+def test_optimizers_within_noise_are_tied(tmp_path: Path) -> None:
+    """The last one too."""
+    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 0.501}, seeds=3)
+    assert "no other can be told from it" in told[1] or "tied with it: " in told[1]
+    assert told[2].endswith("but it cannot be told from the best.")
+
+
+def test_a_diverged_optimizer_is_named_with_its_cause(tmp_path: Path) -> None:
+    """It has no place in the order."""
+    write(tmp_path, "optimizer=adagrad,seed=0", status="failed", error=FAILED)
+    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=2)
+    assert "adagrad" not in told[0]
+    assert told[-1] == (
+        "Not counted: optimizer=adagrad,seed=0 "
+        "(failed: train/loss is not finite in epoch 1, step 3)."
+    )
+
+
+def test_fewer_than_two_optimizers_have_no_order(tmp_path: Path) -> None:
+    """Of none it is said that there are no runs."""
+    write(tmp_path, "optimizer=sgd")
+    told = about_optimizers(Comparison([tmp_path]))
+    assert told == ["Fewer than two optimizers completed: there is no order."]
+    assert about_optimizers(Comparison([]))[-1] == "There are no runs yet."
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_norm_is_judged_by_its_figures(tmp_path: Path, swapped: bool) -> None:
+    """Which side is better follows from them, whether it may be chance from the runs."""
+    good = three(tmp_path / "good", (4.0, 3.0, 3.0), losses=(2.0, 1.0, 0.5))
+    bad = three(tmp_path / "bad", (4.0, 2.0, 2.0), accuracies=(0.2, 0.3, 0.4))
+    told = about_norm(bad, good) if swapped else about_norm(good, bad)
+    words = ("lower", "higher", "longer") if swapped else ("higher", "lower", "shorter")
+    assert told[0].startswith("Without norm the last training loss is ")
+    for sentence, word in zip(told[:3], words, strict=True):
+        assert f": {word}, " in sentence
+    assert not any("validation" in sentence for sentence in told)  # of neither there is one
+    # figures that do not vary prove little with three seeds
+    assert told[0].endswith("which cannot be told from chance.")
+
+
+def test_equal_figures_are_the_same(tmp_path: Path) -> None:
+    """With norm and without it."""
+    same = one(tmp_path)
+    assert about_norm(same, same)[0] == (
+        "Without norm the last training loss is 1, with it 1: the same."
+    )
+
+
+def test_one_run_without_norm_is_too_few(tmp_path: Path) -> None:
+    """As is one against several; without any nothing is compared."""
+    with_norm, without = three(tmp_path / "a", (4.0, 3.0, 3.0)), one(tmp_path / "b")
+    assert about_norm(with_norm, without)[2].endswith(
+        ": shorter, too few runs to tell from chance."
+    )
+    assert "in one run each, too few" in about_norm(with_norm[:1], without)[2]
+    assert about_norm([], [])[0] == "The last training loss is not known of both networks."
+    assert about_norm([], [])[-1] == "There are no runs yet."
+
+
+def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path) -> None:
+    """Several runs have intervals, and phases add up as shown; the mean stays below when sorted."""
+    table = epoch_table(three(tmp_path, (5.0, 2.0, 2.0)))
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert table.headings[:3] == ["epoch", "time s", "= data"]
+    assert texts[0] == [
+        *("1", "5.02 ± 0.06", "0.50", "0.00", "4.02", "0.50", "0.00"),
+        *("2 ± 0", "20.00 ± 0.00%"),
+    ]
+    assert [row[0] for row in texts] == ["1", "2", "3", "mean of all 9"]
+    assert texts[-1][:3] == ["mean of all 9", "3.01", "0.30"]
+    assert {cell.value for cell in table.rows[-1]} == {None}
+    assert {len(row) for row in texts} == {len(table.headings)}
+
+
+def test_guessing_is_known_of_ten_classes_alone(tmp_path: Path) -> None:
+    """Of data of the user's own nobody knows what guessing reaches."""
+    assert any("guessing" in told for told in about_learning(one(tmp_path / "a")))
+    theirs = about_learning(one(tmp_path / "b", data="image_folder"))
+    assert not any("guessing" in told for told in theirs)
+
+
+def test_one_run_has_no_intervals(tmp_path: Path) -> None:
+    """And what did not complete has no rows."""
+    rows = epoch_table(one(tmp_path / "a")).rows
+    assert [cell.text for cell in rows[1]][:3] == ["2", "2.00", "0.20"]
+    assert epoch_table(one(tmp_path / "b", status="failed", error=FAILED)).rows == []
+    assert epoch_table([]).rows == []
+
+
+@pytest.mark.parametrize("answer", [about_learning, about_times])
+def test_without_runs_that_is_said(tmp_path: Path, answer: Any) -> None:
+    """As is why those that are there do not count."""
+    assert answer([])[-1] == "There are no runs yet."
+    failed = one(tmp_path / "a", status="failed", error=FAILED)
+    assert answer(failed)[-1].startswith("Not counted: a (failed: train/loss is not finite")
+    empty = one(tmp_path / "b", losses=(), accuracies=(), times=())
+    assert answer(empty)[-1] == "Not counted: a (no epoch)."

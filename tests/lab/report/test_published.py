@@ -1,0 +1,99 @@
+"""The submissions' figures are those of their source, and what is said of them follows."""
+
+import json
+import re
+from importlib.resources import files
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from hpml.lab.report.published import (
+    BEST_WORKERS,
+    LOSS,
+    NO_NORM,
+    OPTIMIZERS,
+    ROWS,
+    published_caption,
+    published_table,
+)
+
+
+@pytest.fixture
+def data() -> Any:
+    file = files("hpml.report").joinpath("published_lab.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def rows(own: dict[str, str]) -> dict[str, list[str]]:
+    table = published_table(own)
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert {len(row) for row in texts} == {len(table.headings)}
+    return dict(zip(ROWS, texts, strict=True))
+
+
+def test_the_own_figures_stand_beside_theirs() -> None:
+    """What is missing on any side is a dash."""
+    found = rows({BEST_WORKERS: "2", "adam" + LOSS: "1.23"})
+    assert found[BEST_WORKERS][:4] == ["best number of workers", "2", "0", "12"]
+    assert found["adam_loss"][1:4] == ["1.23", "–", "1.9198"]
+    assert found["sgd_epoch_s"][1:4] == ["–", "25.48", "7.30"]
+    assert found["epoch_cpu_s"][1:4] == ["–", "320.0", "426.3"]
+    assert found["adadelta_accuracy"][1:4] == ["–", "–", "82.64%"]
+    assert found[NO_NORM + LOSS][3] == "1.0310"
+    assert found["gradients_sgd"][3] == "8,920,240"
+    assert found["gradients_adam"][3] == "8,896,249"
+
+
+def test_of_the_first_submission_only_times_are_known() -> None:
+    """Its accuracies are those of a last batch."""
+    learned = [f"{name}{end}" for name in OPTIMIZERS for end in ("_loss", "_accuracy")]
+    assert {rows({})[key][2] for key in learned} == {"–"}
+
+
+def test_a_row_that_is_not_there_is_refused() -> None:
+    """With its name, and those that are."""
+    with pytest.raises(ValueError, match="no row 'adamw_loss'; rows are best_workers, "):
+        published_table({"adamw_loss": "1"})
+
+
+def test_sentences_name_figures_of_the_data_alone(data: Any) -> None:
+    """Each number of them stands in the data, or is computed from it here."""
+    a, b = data["A"], data["B"]
+    sgd, no_norm = a["c6_epoch_s"]["sgd"], a["c7_epoch_s_without_norm"]
+    losses = [b[part]["loss"][-1] for part in ("c1", "c2")] + [b["c6"]["sgd"]["loss"][-1]]
+    computed = {
+        round(fmean(sgd[1:]), 2),
+        round(fmean(no_norm[1:]), 2),
+        round(fmean(b["c2"]["epoch_s"]), 2),
+        round(b["c6"]["nesterov"]["loss"][-1] - losses[2], 4),
+        round(max(losses) - min(losses), 4),
+        round(b["c7_without_norm"]["loss"][-1] - max(losses), 4),
+        b["q3_nonzero_gradients_sgd"] - b["q4_nonzero_gradients_adam"],
+    }
+    # of what circulates, and of the notes to the submissions
+    computed |= {16.0, 20.0, 11_180_968.0, 11_173_962.0, 4.0, 30.0, 12.0, 0.1}
+    given = {float(number) for number in re.findall(r"\d+\.?\d*", json.dumps([a, b]))}
+    assert data["wrong"].keys() <= ROWS.keys()
+    for sentence in data["wrong"].values():
+        figures = re.sub(r"\b[CQ]\d", "", sentence)
+        for text in re.findall(r"\d[\d,]*(?:\.\d+)?", figures):
+            assert float(text.replace(",", "").rstrip(",")) in given | computed, (text, sentence)
+
+
+def test_comparisons_in_the_sentences_hold(data: Any) -> None:
+    """Which is longest, shortest or nearest, by the figures."""
+    totals = data["A"]["c3_total_s_by_workers"]
+    assert min(totals, key=lambda workers: totals[workers]) == "0"
+    loading = data["B"]["c3_data_loading_s_by_workers"]
+    assert min(loading, key=lambda workers: loading[workers]) == "12"
+    first, *later = data["A"]["c5_epoch_s"]["cpu"]
+    assert first < min(later)
+    assert data["B"]["c4"]["1"]["data_s"] < data["B"]["c4"]["12"]["data_s"]
+
+
+def test_the_caption_names_machines_and_says_what_is_not_known() -> None:
+    """The second submission does not tell its GPU."""
+    caption = published_caption()
+    assert "Quadro RTX 8000" in caption
+    assert "B: one GPU, which it does not name." in caption

@@ -1,0 +1,440 @@
+"""The lab's report: a section for each part, made of what lies in the machines' folders."""
+
+import html
+import json
+import random
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.records import MACHINE, make_run
+from hydra import compose, initialize_config_dir
+
+from hpml.config.checks import check
+from hpml.config.command_line import arranged
+from hpml.config.conf import find_conf
+from hpml.diagnosis.comparison import compare
+from hpml.diagnosis.diagnosis import Diagnosis
+from hpml.lab.parts import PARTS
+from hpml.lab.report.sections import write_report
+from hpml.trials.pace import Pace
+from hpml.workers.search import Found, Measured
+
+ENVIRONMENT = MACHINE | {
+    "cpu": "AMD EPYC",
+    "memory_gib": 23.5,
+    "os": "Linux",
+    "python": "3.11.7",
+    "torch": "2.14.1",
+    "lightning": "2.6.6",
+    "hpml": "0.1.0",
+}
+OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
+EVIL = "<script>alert(1)</script>$x_1$&|`*"
+COMMAND = "python -m hpml.train -m optimizer=sgd"
+FACTS: dict[str, Any] = {
+    "name": "resnet18",
+    "conv_layers": 20,
+    "conv_layers_main_path": 17,
+    "conv_layers_shortcuts": 3,
+    "linear_in_features": 512,
+    "trainable_parameters": 11_173_962,
+    "gradients": 11_173_962,
+    "optimizer": {"name": "SGD", "state_elements": 11_173_962, "state_bytes": 44_695_848},
+    "layers": [
+        {"name": "conv1", "type": "Conv2d", "parameters": 1728, "shape": [64, 32, 32]},
+        {"name": "relu", "type": "ReLU", "parameters": 0, "shape": [64, 32, 32]},
+    ],
+    "batch": "8 samples: random",
+    "nonzero_by_seed": {"0": 11_000_000, "1": 11_000_100},
+    "nonzero_by_optimizer": {"SGD": 11_000_000, "Adam": 11_000_000},
+    "code": "import re\n\n\ndef count_convolutions(network):\n    return 1\n\n\n"
+    "def count_trainable(network):\n    return 2\n",
+    "notes": [],
+}
+
+
+@pytest.fixture
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of a report's time."""
+    picture = {"name": "p", "caption": "", "svg": ""}
+    for module in ("figures", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *arguments: [])
+    monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: picture)
+
+
+def trained(
+    folder: Path, name: str, losses: tuple[float, float] = (2.0, 1.0), **changes: Any
+) -> None:
+    """A run whose loss goes from one to the other, and whose accuracy is half of what it lacks."""
+    device = changes.pop("device", "cpu")
+    environment = ENVIRONMENT | {"device": device, "host": folder.parent.name}
+    record = make_run(folder, name, epochs=5, environment=environment, **changes)
+    record.config |= {"device": {"cuda": "gpu"}.get(device, device), "monitor": "train/accuracy"}
+    record.choices |= {"model": "resnet18", "data": "cifar10"}
+    for epoch in record.epochs:
+        loss = losses[0] + (losses[1] - losses[0]) * epoch.epoch / 4
+        epoch.metrics = {"train/loss": loss, "train/accuracy": 0.5 - loss / 8}
+    record.write(folder / name)
+
+
+def searched(folder: Path, epoch_s: dict[int, float]) -> None:
+    found, generator = Found(), random.Random(0)
+    for count, seconds in epoch_s.items():
+        for number in range(5):
+            measured_s = seconds * generator.gauss(1, 0.01)
+            found.add(count, number, Measured(measured_s / 2, measured_s))
+    kept = found.as_dict() | {"also": {}, "sentences": found.sentences(0), "command": "c"}
+    keep(folder / "workers" / "workers.json", kept)
+
+
+def diagnosed(folder: Path, counts: tuple[int, int], step_s: tuple[float, float]) -> None:
+    found = {}
+    for count, seconds in zip(counts, step_s, strict=True):
+        paces = {
+            "as_it_is": [Pace(seconds * n, seconds * n / 2, None) for n in (0.99, 1, 1.02)],
+            "loading_free": [Pace(0.1 * n, 0, None) for n in (1.01, 1, 1.02)],
+            "compute_free": [Pace(seconds * n * 0.9, 0.1, None) for n in (1.01, 1, 1.02)],
+            "loader_alone": [Pace(seconds * n * 0.9, 0.1, 0.0) for n in (1.01, 1, 0.99)],
+        }
+        found[f"data.num_workers={count}"] = Diagnosis(paces, 391)
+    (a, one), (b, other) = found.items()
+    kept = {name: diagnosis.as_dict() for name, diagnosis in found.items()}
+    keep(
+        folder / "diagnosis" / "diagnosis.json",
+        {"command": "c", "diagnoses": kept, "comparison": compare(one, other, (a, b))},
+    )
+
+
+def keep(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def state_of(folder: Path, **changes: Any) -> None:
+    device = changes.pop("device", "cpu")
+    environment = ENVIRONMENT | {"device": device} | changes.pop("environment", {})
+    pilot = {"step_s": 0.1, "around_s": 8.0, "build_s": 1.0, "steps_s": 0.4, "epoch_steps": 391}
+    commands = {"training": [COMMAND], "workers": ["python -m hpml.workers"]}
+    commands |= {"summary-sgd": ["python -m hpml.summary"], "no_norm": ["python -m no_norm"]}
+    commands |= {"diagnosis": ["python -m hpml.diagnose"], "devices": ["python -m devices"]}
+    state = {
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "settings": {},
+        "typed": ["output_dir=out put", "data.batch_size=64", "+x='[1,2]'"],
+        "has_norm": True,
+        "pilots": {device: pilot | {"environment": environment}},
+        "commands": commands,
+        "environment": environment,
+        "limit": None,
+        "num_workers": 2,
+        "budget_min": None,
+    }
+    keep(folder / "lab.json", state | changes)
+
+
+def complete(lab: Path, name: str = "m", device: str = "cpu", **changes: Any) -> Path:
+    """A machine's folder with all parts: SGD is the best, adam the worst."""
+    folder = lab / name
+    state_of(folder, device=device, **changes)
+    for number, optimizer in enumerate(OPTIMIZERS):
+        losses = (2.0, 1.0 + 0.2 * number)
+        times = {"epoch_s": (2.0 if device == "cpu" else 0.5) + 0.1 * number}
+        trained(folder / "training", f"optimizer={optimizer}", losses, device=device, **times)
+    choices = {"optimizer": "sgd"}
+    without = {"fingerprint": "n", "device": device, "choices": choices}
+    trained(folder / "no_norm", "0", (2.0, 1.5), epoch_s=1.5, **without)
+    searched(folder, {0: 9, 1: 5, 2: 3, 3: 4, 4: 5})
+    diagnosed(folder, (1, 2), (1.0, 0.5))
+    for summary in ("sgd", "no_norm_sgd", "no_norm_adam"):
+        keep(folder / "summary" / f"{summary}.json", FACTS | {"name": summary})
+    return folder
+
+
+def sections_of(lab: Path) -> dict[str, str]:
+    """The report's sections as Markdown, without its escapes, by their part."""
+    write_report(lab)
+    text = re.sub(r"\\(.)", r"\1", (lab / "report.md").read_text())
+    heading, *others = re.split(r"^## (\w+): ", text, flags=re.MULTILINE)
+    return {"": heading} | dict(zip(others[::2], others[1::2], strict=True))
+
+
+def shown(sections: dict[str, str], part: str) -> list[list[str]]:
+    """The rows of a section's first table, a cell's text each."""
+    table = re.search(r"(?:^\|.*\n)+", sections[part], re.MULTILINE)
+    assert table is not None, sections[part]
+    rows = [line.strip("| ").split(" | ") for line in table[0].splitlines()]
+    return [[cell.strip() for cell in row] for row in rows if not row[0].startswith("---")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The report on one machine with all parts, and an old picture."""
+    lab = tmp_path_factory.mktemp("labs") / "lab"
+    complete(lab)
+    (lab / "c3_gone_workers.png").write_bytes(b"")
+    (lab / "notes.png").write_bytes(b"")
+    return lab, sections_of(lab)
+
+
+def test_every_part_has_its_section(whole: tuple[Path, dict[str, str]]) -> None:
+    """With what was asked, the command, the hardware, figures and a generated answer."""
+    lab, sections = whole
+    assert list(sections) == ["", *(part.upper() for part in PARTS), "Published"]
+    for part, of in PARTS.items():
+        text = sections[part.upper()]
+        assert text.startswith(f"{of.title}\n")
+        assert of.asked in text
+        assert "No figures yet" not in text
+        assert "**Answer, generated from the measured numbers**" in text
+        assert "\n- AMD EPYC, 2 cores\n" in text
+        assert "python -m" in text
+    assert sections["C1"].count(COMMAND) == sections["C6"].count(COMMAND) == 1
+    assert "python -m no_norm" in sections["C7"]
+    expected = "- AMD EPYC, 2 cores; 24 GiB; Linux; python 3.11.7; torch 2.14.1; lightning 2.6.6; "
+    assert expected + "hpml 0.1.0\n" in sections[""]
+    assert "shortened" not in "".join(sections.values())
+    page = (lab / "report.html").read_text()
+    assert page.count("Answer, generated from the measured numbers") == len(PARTS)
+
+
+def test_the_tables_have_the_figures(whole: tuple[Path, dict[str, str]]) -> None:
+    """Each epoch and the mean of all five; each number of workers; each optimizer."""
+    sections = whole[1]
+    rows = shown(sections, "C1")
+    assert [row[0] for row in rows] == ["epoch", "1", "2", "3", "4", "5", "mean of all 5"]
+    assert [row[1] for row in rows[1:]] == ["3.00", "2.00", "2.00", "2.00", "2.00", "2.20"]
+    assert rows[1][-2:] == ["2", "25.00%"]
+    assert rows[5][-2:] == ["1", "37.50%"]
+    assert rows[0] == ["epoch", "time s", "train/loss", "train/accuracy"]
+    of_phases = shown(sections, "C2")
+    assert [row[:2] for row in of_phases] == [row[:2] for row in rows]
+    assert of_phases[0][2:] == ["= data", "transf", "train", "valid", "other"]
+    assert "The first epoch is 50.0% longer" in sections["C2"]
+    workers = shown(sections, "C3")
+    assert [row[0] for row in workers[1:]] == ["0", "1", "2", "3", "4"]
+    assert [row[2].endswith("*") for row in workers[1:]] == [False, False, True, False, False]
+    assert "So use data.num_workers=2." in sections["C3"]
+    assert "data.num_workers=2 is faster: an epoch takes" in sections["C4"]
+    assert "data.num_workers=1: input-bound" in sections["C4"]
+    assert {name for row in shown(sections, "C6")[1:] for name in row} >= set(OPTIMIZERS)
+    assert "Without norm the last training loss is 1.5, with it 1: higher" in sections["C7"]
+    assert "There is nothing to compare cpu with" in sections["C5"]
+    assert "resnet18" not in sections["Q1"]  # the name is the summary's
+    assert "20 convolutions: 17 on the main path, 3 on shortcuts." in sections["Q1"]
+    assert "def count_convolutions" in sections["Q1"]
+    assert "It has 512 input features." in sections["Q2"]
+    assert "11,173,962 parameters are trained." in sections["Q3"]
+    assert "11,000,000 to 11,000,100 of them are not zero" in sections["Q4"]
+    assert "SGD and Adam give the same number" in sections["Q4"]
+
+
+def test_the_figures_stand_beside_those_published(whole: tuple[Path, dict[str, str]]) -> None:
+    """A mean where there are several; nothing where there is nothing."""
+    own = {row[0]: row[1] for row in shown(whole[1], "Published")}
+    assert own["best number of workers"] == "2"
+    assert (own["epoch on the CPU, s"], own["epoch on a GPU, s"]) == ("2.20", "–")
+    assert (own["sgd: loss"], own["adam: loss"], own["without norm: loss"]) == (
+        "1.0000",
+        "1.8000",
+        "1.5000",
+    )
+    assert own["convolutions"] == "20"
+    assert own["gradients that are not zero, Adam"] == "11,000,000 to 11,000,100"
+
+
+def test_pictures_are_those_of_this_report(whole: tuple[Path, dict[str, str]]) -> None:
+    """Each is there, an old one is not; a file of the user's is left alone."""
+    lab, sections = whole
+    named = re.findall(r"\]\((\S+\.png)\)", "".join(sections.values()))
+    assert {name.partition("_")[0] for name in named} == {"c1", "c2", "c3", "c6", "c7"}
+    pictures = {file.name for file in lab.glob("*.png")}
+    assert pictures == {*named, "notes.png"}
+    assert (lab / "report.html").read_text().count("<svg") == len(named)
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_two_machines_are_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part from both, with names in front; C5 compares them, with both of their hardware."""
+    complete(tmp_path / "lab", "cpu-node")
+    of_gpu = {"accelerators": ["NVIDIA H100"], "cpu_cores": 16}
+    complete(tmp_path / "lab", "gpu-node", "cuda", environment=of_gpu)
+    drawn: list[str] = []
+    for module in ("figures", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
+    sections = sections_of(tmp_path / "lab")
+    names = ["AMD EPYC, 2 cores", "AMD EPYC, 16 cores, NVIDIA H100"]
+    for part in PARTS:
+        for name in names:
+            assert f"\n- {name}\n" in sections[part.upper()], part
+    for part in set(PARTS) - {"c5"}:
+        for name in names:
+            assert f"- {name}: " in sections[part.upper()]
+    told = sections["C5"]
+    assert f"- {names[1]}: cuda is " in told
+    assert f"times as fast as {names[0]}: cpu, in one run each" in told
+    assert "nothing to compare" not in told
+    assert not re.search(r"- (\w.*): \1: ", told)
+    assert told.count(COMMAND) == 2
+    assert {"c5", "c1_cpu-node", "c1_gpu-node"} <= set(drawn)
+    own = {row[0]: row[1] for row in shown(sections, "Published")}
+    assert (own["epoch on the CPU, s"], own["epoch on a GPU, s"]) == ("2.20", "0.700")
+    assert own["sgd: epoch s"] == "0.700"  # with a GPU first
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_machines_of_one_device_are_never_pooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture would show them as repeats of each other."""
+    drawn: list[str] = []
+    for module in ("figures", "machine"):
+        monkeypatch.setattr(f"hpml.lab.{module}.draw_for", lambda *of: drawn.append(of[0]) or [])
+    for name in ("a", "b"):
+        state_of(tmp_path / "lab" / name, environment={"cpu": name})
+        trained(tmp_path / "lab" / name / "training", "optimizer=sgd", epoch_s=2.0 + (name == "a"))
+    told = sections_of(tmp_path / "lab")["C5"]
+    assert "a, 2 cores: cpu. Means over the runs" in told
+    assert "b, 2 cores: cpu is 1.5 times as fast as a, 2 cores: cpu" in told
+    assert "c5" not in drawn
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_missing_part_says_how_to_run_it(tmp_path: Path) -> None:
+    """By a command that Hydra reads, with what this lab was begun with, in a shell as it stands."""
+    lab = tmp_path / "a lab=1"
+    state_of(lab / "m", typed=["output_dir='out put'", "data.batch_size=64", "+x='[1,2]'"])
+    sections = sections_of(lab)
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        for part in PARTS:
+            (command,) = re.findall(
+                r"\*\*No figures yet\*\*: To run it: (.*)\n", sections[part.upper()]
+            )
+            words = shlex.split(command)
+            assert words[:3] == ["python", "-m", "hpml.lab"]
+            cfg = compose("lab", arranged(words[3:]))
+            check(cfg)
+            assert cfg.lab.name == "a lab=1"
+            assert list(cfg.lab.parts) == [part]
+            assert (cfg.output_dir, cfg.data.batch_size, cfg.x) == ("out put", 64, "[1,2]")
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_what_was_shortened_is_said_where_it_counts(tmp_path: Path) -> None:
+    """Above, at trainings, at the search; not at what is as long as ever."""
+    changes = {"limit": 40, "budget_min": 12, "rounds": [2, 5]}
+    complete(tmp_path / "lab", **changes)
+    sections = sections_of(tmp_path / "lab")
+    epochs, rounds = "epochs of 40 of 391 batches", "2 of 5 rounds of the search for workers"
+    assert f"**shortened**: {epochs}; {rounds}\n" in sections[""]
+    assert "Fitted into 12 minutes." in sections[""]
+    for part in PARTS:
+        told = re.findall(r"\*\*shortened\*\*: (.*)\n", sections[part.upper()])
+        expected = [rounds] if part == "c3" else []
+        assert told == ([epochs] if part in ("c1", "c2", "c5", "c6", "c7") else expected), part
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_answers_reverse_with_the_numbers(tmp_path: Path) -> None:
+    """No sentence is fixed text that the figures may contradict."""
+    folder = tmp_path / "lab" / "m"
+    state_of(folder)
+    for number, optimizer in enumerate(reversed(OPTIMIZERS)):
+        trained(folder / "training", f"optimizer={optimizer}", (1.0, 2.0 + 0.2 * number))
+    trained(folder / "no_norm", "0", (1.0, 0.5), choices={"optimizer": "sgd"}, epoch_s=3.0)
+    searched(folder, {0: 1, 1: 5, 2: 6, 4: 5.5})
+    diagnosed(folder, (1, 4), (0.5, 1.0))
+    sections = sections_of(tmp_path / "lab")
+    assert "The training loss rose from 1 in epoch 1 to 2.8 in epoch 5" in sections["C1"]
+    assert "So use data.num_workers=0." in sections["C3"]
+    assert "number of workers here is 0: one worker is compared with the best" in sections["C4"]
+    assert "data.num_workers=1 is faster" in sections["C4"]
+    assert "Worst training loss: sgd" in sections["C6"]
+    assert "Without norm the last training loss is 0.5, with it 2.8: lower" in sections["C7"]
+    assert re.search("Without norm the .*time.*: longer", sections["C7"])
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_network_without_normalisation(tmp_path: Path) -> None:
+    """Has no C7, and is counted as it is."""
+    folder = tmp_path / "lab" / "m"
+    state_of(folder, has_norm=False)
+    for name in ("sgd", "adam"):
+        keep(folder / "summary" / f"{name}.json", FACTS | {"linear_in_features": None})
+    sections = sections_of(tmp_path / "lab")
+    assert "No figures yet**: The network has no normalisation to do without." in sections["C7"]
+    assert [row[0] for row in shown(sections, "Q4")] == ["network", "as it is"]
+    assert "There is no linear layer." in sections["Q2"]
+    assert {row[0]: row[1] for row in shown(sections, "Published")}[
+        "inputs of the last linear layer"
+    ] == "none"
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_what_failed_is_named(tmp_path: Path) -> None:
+    """And does not count; also a job that never came to its device."""
+    folder = tmp_path / "lab" / "m"
+    state_of(folder)
+    error = {"type": "RunFailedError", "message": "train/loss is not finite in epoch 1"}
+    trained(folder / "training", "optimizer=sgd", status="failed", error=error)
+    trained(folder / "training", "optimizer=adam")
+    bare = {"epochs": 0, "status": "failed", "error": error, "environment": {"host": "h"}}
+    make_run(folder / "devices", "device=gpu", config={"device": "gpu"}, **bare)
+    sections = sections_of(tmp_path / "lab")
+    for part in ("C1", "C2", "C6"):
+        assert "Not counted: optimizer=sgd (failed: train/loss is not finite" in sections[part]
+    assert "gpu. Means over the runs" not in sections["C5"]
+    assert "No epoch was timed on any device." in sections["C5"]
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_texts_are_never_markup(tmp_path: Path) -> None:
+    """Of a machine, a command, a record, a network."""
+    lab = tmp_path / "lab"
+    evil = {"cpu": EVIL, "accelerators": [EVIL], "os": EVIL}
+    folder = lab / "m"
+    state_of(folder, environment=evil, typed=[EVIL], commands={"training": [f"{EVIL}\n```"]})
+    error = {"type": "RunFailedError", "message": EVIL}
+    trained(folder / "training", "optimizer=sgd", status="failed", error=error)
+    trained(folder / "training", "optimizer=adam", device=EVIL)
+    keep(folder / "summary" / "sgd.json", FACTS | {"name": EVIL, "code": f"def linear(): {EVIL}"})
+    write_report(lab)
+    page = (lab / "report.html").read_text()
+    assert page.count("<script") == 1  # ours
+    assert html.unescape(page).count(EVIL) > 8
+    markdown = (lab / "report.md").read_text()
+    outside = re.sub(r"(`{3,})\n.*?\n\1", "", markdown, flags=re.DOTALL)
+    assert "<script>" not in outside.replace("\\<script\\>", "")
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_an_empty_lab_has_a_report_too(tmp_path: Path) -> None:
+    """Every part says how it is run."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    sections = sections_of(lab)
+    assert sum("To run it: python -m hpml.lab lab.name=lab" in s for s in sections.values()) == 11
+
+
+@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '"a"', "\x00", "[" * 100_000])
+def test_damaged_files_are_no_results(tmp_path: Path, text: str) -> None:
+    """What cannot be read is missing; the rest is there."""
+    lab = tmp_path / "lab"
+    folder = complete(lab)
+    files = ["workers/workers.json", "diagnosis/diagnosis.json", "summary/sgd.json"]
+    for name in files:
+        (folder / name).write_text(text)
+    sections = sections_of(lab)
+    for part in ("C3", "C4", "Q1", "Q2"):
+        assert "No figures yet" in sections[part]
+    for part in ("C1", "C6", "C7", "Q3", "Q4"):
+        assert "No figures yet" not in sections[part]
+    (folder / "lab.json").write_text(text)
+    (folder / "training" / "optimizer=sgd" / "record.json").write_text(text)
+    sections = sections_of(lab)
+    assert "- m\n" in sections["C6"]  # its folder's name
+    assert "No figures yet" in sections["C1"]
+    assert "No figures yet" not in sections["C6"]

@@ -1,0 +1,135 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.records import make_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord, RecordError, RunRecord, now, read_records
+
+
+def make_record(**changes: object) -> RunRecord:
+    settings: dict[str, object] = {
+        "started_at": now(),
+        "fingerprint": "f" * 64,
+        "command": "python -m hpml.train",
+        "overrides": ["seed=0"],
+        "config": {"seed": 0},
+        "environment": {"host": "here"},
+    }
+    return RunRecord(**(settings | changes))  # type: ignore[arg-type]
+
+
+def make_epoch(number: int = 0, **metrics: float) -> EpochRecord:
+    time = dict.fromkeys(TIMES) | {"epoch_s": 2.0}
+    return EpochRecord(number, 4, 128, time, 64.0, metrics)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Writing and reading changes nothing."""
+    record = make_record(status="completed", epochs=[make_epoch(**{"val/accuracy": 0.5})])
+    record.write(tmp_path)
+    assert RunRecord.read(tmp_path) == record
+    assert RunRecord.read(tmp_path / "record.json") == record
+
+
+def test_nothing_is_left_beside_the_record(tmp_path: Path) -> None:
+    """The temporary file is renamed; others may read the record."""
+    make_record().write(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+    assert (tmp_path / "record.json").stat().st_mode & 0o444 == 0o444
+
+
+def test_a_failed_write_leaves_the_old_record(tmp_path: Path) -> None:
+    """What cannot be written does not destroy what was."""
+    make_record().write(tmp_path)
+    before = (tmp_path / "record.json").read_bytes()
+    with pytest.raises(TypeError):
+        make_record(config={"broken": object()}).write(tmp_path)
+    assert (tmp_path / "record.json").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    """The file is JSON for any reader."""
+    make_record(epochs=[make_epoch(**{"train/loss": float("nan")})]).write(tmp_path)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    data = json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
+    assert data["epochs"][0]["metrics"]["train/loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no readable record"),
+        ("[]", "no readable record"),
+        ('{"schema_version": 1', "no readable record"),
+        ('{"schema_version": 1}', "no readable record"),
+        ('{"schema_version": 99, "epochs": []}', "schema_version 99"),
+    ],
+)
+def test_what_is_no_record_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """A broken file raises RecordError with its path, nothing else."""
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(RecordError, match=message):
+        RunRecord.read(tmp_path)
+
+
+@given(st.integers(0, 400))
+def test_half_a_record_is_a_broken_record(cut: int) -> None:
+    """A file cut anywhere is refused, never half believed."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_record(epochs=[make_epoch()]).write(Path(folder))
+        file = Path(folder) / "record.json"
+        text = file.read_text()
+        file.write_text(text[: min(cut, len(text) - 3)])
+        with pytest.raises(RecordError):
+            RunRecord.read(file)
+
+
+def test_records_and_reports_do_without_torch() -> None:
+    """What reads results imports neither torch nor Lightning."""
+    program = (
+        "import sys, hpml.records, hpml.report.__main__;"
+        "print({'torch', 'lightning', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_records_are_found_once_wherever_they_lie(tmp_path: Path) -> None:
+    """A run, its sweep and its file named together give one record; broken ones are told."""
+    for name in ("a", "b", "broken"):
+        make_run(tmp_path, name)
+    (tmp_path / "broken" / "record.json").write_text("{")
+    paths = [tmp_path / "a", tmp_path, tmp_path / "a" / "record.json"]
+    found = dict(read_records(paths))
+    assert {path.name: type(record) for path, record in found.items()} == {
+        "a": RunRecord,
+        "b": RunRecord,
+        "broken": RecordError,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (None, ""),
+        ({"type": "ValueError", "message": "it broke\nbadly"}, "ValueError: it broke"),
+        ({"type": "KeyboardInterrupt", "message": ""}, "KeyboardInterrupt"),
+        ({"type": "UserError", "message": "seed=-1: give …"}, "seed=-1: give …"),
+        ({"type": "SIGKILL", "message": "killed by SIGKILL"}, "killed by SIGKILL"),
+    ],
+)
+def test_the_cause_is_one_line(error: dict[str, str] | None, cause: str) -> None:
+    """With the type of an exception that is not ours."""
+    assert make_record(error=error).cause == cause

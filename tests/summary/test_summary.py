@@ -1,0 +1,280 @@
+"""What a model is made of: exact counts, networks counted by hand, modules of the user's own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers.configurations import Compose
+from omegaconf import open_dict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hpml.errors import UserError
+from hpml.models.counts import flops_per_sample
+from hpml.models.networks import resnet18
+from hpml.summary.__main__ import main, show, summarize
+
+
+def counting_code(facts: dict[str, Any]) -> dict[str, Any]:
+    functions: dict[str, Any] = {}
+    exec(facts["code"], functions)
+    return functions
+
+
+def test_the_default_model_and_the_code_that_counts_it(compose: Compose) -> None:
+    """The lab's figures for ResNet-18; the printed code, run by itself, gives the same."""
+    facts = summarize(compose())
+    assert (facts["conv_layers_main_path"], facts["conv_layers_shortcuts"]) == (17, 3)
+    assert (facts["conv_layers"], facts["linear_in_features"]) == (20, 512)
+    assert facts["trainable_parameters"] == facts["gradients"] == 11_173_962
+    assert facts["optimizer"]["state_elements"] == 11_173_962
+    network = resnet18(10)
+    assert facts["flops_per_sample"] == flops_per_sample(network, (3, 32, 32))
+    assert sum(layer["parameters"] for layer in facts["layers"]) == 11_173_962
+    printed = counting_code(facts)
+    assert printed["count_convolutions"](network) == (17, 3)
+    assert printed["last_linear_inputs"](network) == 512
+    assert printed["count_trainable"](network) == 11_173_962
+    F.cross_entropy(network(torch.randn(8, 3, 32, 32)), torch.arange(8)).backward()
+    assert printed["count_gradients"](network) == (11_173_962, facts["nonzero_by_seed"]["0"])
+
+
+def test_seeds_move_the_count_of_zeros_and_the_optimizer_does_not(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without normalisation many gradients are zero, all because a ReLU passes nothing."""
+    cfg = compose("model=resnet18_no_norm", "optimizer=adam")
+    facts = summarize(cfg)
+    monkeypatch.setattr("hpml.summary.summarize", lambda _: facts)
+    show(cfg)
+    told = " ".join(capsys.readouterr().out.split())
+    by_seed = facts["nonzero_by_seed"]
+    assert facts["gradients"] == 11_164_362
+    zeros = sum(row["zeros"] for row in facts["zero_gradients"])
+    assert zeros == 11_164_362 - by_seed["0"] > 0
+    assert zeros == sum(row["without_product"] for row in facts["zero_gradients"])
+    assert facts["nonzero_by_optimizer"] == {"SGD": by_seed["0"], "Adam": by_seed["0"]}
+    assert f"not zero: {by_seed['0']:,} (seed 0), {by_seed['1']:,} (seed 1)" in told
+    counts = [11_164_362 - count for count in by_seed.values()]
+    ours = (max(counts) - min(counts)) * 3 / sum(counts)
+    assert ours > 0.02
+    # 2,244,122 and 2,268,113 zeros
+    assert f"its zeros differ by 1.1%, those of these seeds by {ours:.1%}: chance" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "times"),
+    [("optimizer=sgd", 1), ("optimizer=adam", 2), ("optimizer.momentum=0", 0)],
+)
+def test_what_an_optimizer_keeps(compose: Compose, override: str, times: int) -> None:
+    """Momentum is one number for each parameter, Adam's two means are two, plain SGD has none."""
+    facts = summarize(compose("model=small", override))
+    assert facts["optimizer"]["state_elements"] == times * 246_682
+    assert facts["memory_bytes"]["optimizer_state"] == times * 246_682 * 4
+
+
+class ByHand(nn.Module):
+    """192 → 4 → 10; the first hidden unit is never active, the other three always are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.relu, self.last = nn.Linear(192, 4), nn.ReLU(), nn.Linear(4, 10)
+        self.relu_again = self.relu
+        self.unused_keys = nn.Parameter(torch.ones(5))
+        self.frozen = nn.Parameter(torch.ones(7), requires_grad=False)
+        self.register_buffer("kept", torch.zeros(3))
+        nn.init.uniform_(self.first.weight, 0, 0.001)
+        self.first.bias.data = torch.tensor([-9.0, 1.0, 1.0, 1.0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.relu_again(self.relu(self.first(images.flatten(1))))
+        logits: Tensor = self.last(hidden) + 0 * self.unused_keys.sum()
+        return logits
+
+
+def test_a_network_counted_by_hand(compose: Compose) -> None:
+    """Zeros and their reason, bytes kept for backward, FLOPs, state, calls of a shared layer."""
+    cfg = compose("data=synthetic", "data.image_size=8", "data.batch_size=100")
+    cfg.model = {"_target_": "test_summary.ByHand"}
+    facts = summarize(cfg)
+    trained = 192 * 4 + 4 + 4 * 10 + 10 + 5
+    assert (facts["trainable_parameters"], facts["frozen_parameters"]) == (trained, 7)
+    zeros = {row["parameter"]: row for row in facts["zero_gradients"]}
+    assert {name: row["zeros"] for name, row in zeros.items()} == {
+        "unused_keys": 5,
+        "first.weight": 192,  # of the unit that passes no gradient
+        "first.bias": 1,
+        "last.weight": 10,  # of the unit that gives no input
+    }
+    explained = {name: row["without_product"] for name, row in zeros.items()}
+    assert explained == {name: row["zeros"] for name, row in zeros.items()} | {"unused_keys": 0}
+    # The first layer's input is the batch itself. Each call of the ReLU keeps 4 floats, once though
+    # the layer behind keeps them too; the loss keeps the 10 logarithms of the softmax.
+    assert facts["activation_bytes_per_sample"] == (4 + 4 + 10) * 4
+    assert facts["input_bytes_per_sample"] == 192 * 4 + 8
+    assert facts["memory_bytes"] == {
+        "parameters": (trained + 7) * 4,
+        "gradients": trained * 4,
+        "optimizer_state": trained * 4,
+        "buffers": 12,
+        "activations": 100 * 72,
+        "input": 100 * 776,
+        "total": (3 * trained + 7) * 4 + 12 + 100 * (72 + 776),
+    }
+    # the images need no gradient: of the first layer only its weight's is computed
+    forward = {"first": 2 * 192 * 4, "last": 2 * 4 * 10}
+    assert facts["flops_per_sample"] == 2 * forward["first"] + 3 * forward["last"]
+    layers = {layer["name"]: layer for layer in facts["layers"]}
+    assert {name: layers[name]["flops"] for name in forward} == forward
+    assert (layers["relu"]["calls"], layers["relu"]["shape"]) == (2, [4])
+    assert sum(layer["parameters"] for layer in facts["layers"]) == trained + 7
+
+
+class OwnModule(L.LightningModule):
+    def __init__(self, manual: bool = False, breaks: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(2)
+        self.automatic_optimization = not manual
+        self.breaks = breaks
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.breaks:
+            raise RuntimeError("no such luck")
+        loss = F.cross_entropy(self.layer(batch["images"].flatten(1)), batch["labels"])
+        self.log("loss", loss, on_epoch=True)
+        self.log_dict({"step": float(self.trainer.global_step)})
+        if not self.automatic_optimization:
+            self.manual_backward(loss)
+            self.optimizers().step()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters())
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"},
+        }
+
+
+class OwnData(L.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        images, labels = torch.randn(12, 3, 8, 8), torch.zeros(12, dtype=torch.long)
+        samples = [{"images": a, "labels": b} for a, b in zip(images, labels, strict=True)]
+        return torch.utils.data.DataLoader(samples, batch_size=12)
+
+
+def own(compose: Compose, **settings: Any) -> dict[str, Any]:
+    cfg = compose()
+    cfg.data = {"_target_": "test_summary.OwnData"}
+    with open_dict(cfg):
+        cfg.model = {"_target_": "test_summary.OwnModule", **settings}
+    return summarize(cfg)
+
+
+def test_a_module_and_data_of_ones_own(compose: Compose) -> None:
+    """Its training_step runs as it is, with a real batch that is not of our form."""
+    facts = own(compose)
+    assert facts["trainable_parameters"] == facts["gradients"] == 192 * 2 + 2
+    assert facts["optimizer"]["name"] == "Adam"
+    assert facts["optimizer"]["state_elements"] == 2 * 386
+    assert facts["activation_bytes_per_sample"] == 2 * 4
+    assert facts["memory_batch_size"] == 12
+    assert (facts["linear_in_features"], facts["notes"]) == (192, [])
+
+
+def test_what_cannot_be_counted_is_said(compose: Compose) -> None:
+    """Layers and parameters remain where a module optimizes by hand, or its step fails."""
+    by_hand, broken = own(compose, manual=True), own(compose, breaks=True)
+    assert by_hand["gradients"] is None
+    assert by_hand["flops_per_sample"] is None
+    assert by_hand["trainable_parameters"] == 386
+    assert "optimizes by hand" in by_hand["notes"][0]
+    assert broken["gradients"] is None
+    assert "a training step failed: RuntimeError: no such luck" in broken["notes"][0]
+
+
+def test_random_numbers_of_the_caller_go_on_as_before(compose: Compose) -> None:
+    """A report can count a model without another seed for what comes after it."""
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    summarize(compose("model=small"))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: Path) -> None:
+    """A folder of images gives shape and classes; one that is not there is assumed, and said."""
+    there = summarize(compose("data=image_folder", f"data.root={image_folder}", "model=small"))
+    assert "images of 3×8×8, random labels of 2 classes" in there["batch"]
+    assert there["notes"] == []
+    override = ("data=image_folder", "data.root=nowhere", "model=small", "model.num_classes=7")
+    absent = summarize(compose(*override))
+    assert "images of 3×32×32, random labels of 7 classes" in absent["batch"]
+    assert absent["notes"][0].startswith("assumed, since nowhere/train is not there: 32×32 pixels")
+
+
+def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
+    """Whatever prints besides goes to stderr; no file is left."""
+    (tmp_path / "loud.py").write_text(
+        "import logging\nfrom hpml.models.counts import small\n"
+        "def network(num_classes):\n"
+        "    print('printed'); logging.getLogger('hpml').error('logged')\n"
+        "    logging.getLogger('mine').warning('told')\n"
+        "    return small(num_classes)\n"
+    )
+    words = ["--json", "model=small", "model._target_=loud.network", "~model.width"]
+    words += ["summary.seeds=2", "seed=5"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hpml.summary", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["name"] == "small"
+    assert list(facts["nonzero_by_seed"]) == ["5", "6"]
+    assert all(word in done.stderr for word in ("printed", "logged", "told"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"loud.py", "__pycache__"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["summary.seeds=0"], "summary.seeds=0: give an integer of at least 1"),
+        (["summary.batch_size=2"], "summary.batch_size=2: give an integer of at least 4"),
+        (["summary.seed=1"], "summary.seed: there is no such key; did you mean summary.seeds?"),
+        (["model=nope"], "model=nope: there is no such option; give one of resnet18, "),
+        (["-m", "model=small,resnet18"], "-m: this program does not sweep; leave it out"),
+        (["--json", "model.num_classes=1"], "model.num_classes=1: give an integer of at least 2"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The key, the value and what to do, on stderr, with exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["summary", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr()
+    assert ended.value.code == 2
+    assert said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_a_target_that_does_not_exist_is_named(compose: Compose) -> None:
+    """The message names the key and the module that is missing."""
+    cfg = compose()
+    cfg.model._target_ = "nowhere.network"
+    with pytest.raises(UserError, match=r"model._target_=nowhere.network: cannot"):
+        summarize(cfg)

@@ -1,0 +1,246 @@
+"""Sweeps on a cluster whose queue is made up; the long suite has one that is real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.records import make_run
+from helpers.sweeps import environment
+
+from hpml.errors import UserError
+from hpml.sweep.jobs import Job
+from hpml.sweep.runner import HowToRun
+from hpml.sweep.slurm import queue, runner
+from hpml.sweep.slurm.queue import check_parameters, queued
+from hpml.sweep.slurm.runner import ClusterRunner, OnNode
+from hpml.system import slurm
+from hpml.system.signals import RunInterrupted, ended_by_signals, was_warned
+
+PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_parallelism": 4}
+PARAMETERS |= {"max_num_timeout": 3, "signal_delay_s": 120}
+
+
+def job(folder: Path, name: str) -> Job:
+    nothing: tuple[str, ...] = ()
+    return Job(0, name, (name,), nothing, folder / name, name, "", "", "cpu", 1, 1, "val/accuracy")
+
+
+class Queue:
+    """Answers for SLURM: each asking is a step of `states`."""
+
+    def __init__(self, folder: Path, states: Sequence[str]) -> None:
+        self.folder = folder
+        self.states = list(states)
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+
+    def submit(self, calls: Sequence[OnNode]) -> list[str]:
+        self.submitted += [call.job.name for call in calls]
+        return [f"7_{number}" for number in range(len(calls))]
+
+    def answer(self, command: Sequence[str]) -> str | None:
+        if command[0] == "squeue":
+            return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if command[0] == "scancel":
+            self.cancelled += command[1:]
+        return "JobId=7 JobState=NODE_FAIL Reason=None"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs jobs of these names while the queue goes through these states."""
+
+    def go(names: Sequence[str], *states: str, fail_fast: bool = False) -> Any:
+        cluster_queue = Queue(tmp_path, states)
+        for module in (runner, queue):
+            monkeypatch.setattr(module, "answer_of", cluster_queue.answer)
+            monkeypatch.setattr(module, "POLL_S", 0.0)
+        monkeypatch.setattr(runner, "SETTLE_S", 0.0)
+        how = HowToRun(lambda job: ["train", job.name], lambda job: {}, [{}], None, fail_fast)
+        made = ClusterRunner(how, cluster_queue.submit, tmp_path)
+        made.run([job(tmp_path, name) for name in names])
+        return made, cluster_queue
+
+    return go
+
+
+def test_a_job_that_left_without_a_word_has_failed(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for; those that completed have; who is still there is waited for."""
+    real = Queue.submit
+
+    def submit(queue: Queue, calls: Sequence[OnNode]) -> list[str]:
+        make_run(tmp_path, "seed=0", fingerprint="seed=0")
+        make_run(tmp_path, "seed=2", status="running", epochs=1)
+        return real(queue, calls)
+
+    monkeypatch.setattr(Queue, "submit", submit)
+    all_there = "7_0 RUNNING None\n7_1 PENDING Priority\n7_2 RUNNING None\n"
+    runner, queue = run(["seed=0", "seed=1", "seed=2"], all_there, "7_0 RUNNING None\n", "")
+    assert queue.submitted == ["seed=0", "seed=1", "seed=2"]
+    causes = {job.name: (record.status, record.cause) for job, record in runner.records.items()}
+    told = "ended by SLURM, or with its node (node_fail)"
+    assert causes == {
+        "seed=0": ("completed", ""),
+        "seed=1": ("failed", told),
+        "seed=2": ("failed", told),
+    }
+    assert sorted(job.name for job in runner.failed) == ["seed=1", "seed=2"]
+    assert json.loads((tmp_path / "seed=1" / "record.json").read_text())["status"] == "failed"
+
+
+def test_an_old_record_is_not_taken_for_the_new_one(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A job that was to run again, and was killed before it began, has not completed."""
+    make_run(tmp_path, "seed=0")
+    runner, _ = run(["seed=0"], "7_0 PENDING None\n", "")
+    assert [job.name for job in runner.failed] == ["seed=0"]
+
+
+def test_what_is_in_the_queue_is_not_submitted_again(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Nor is it forgotten where another command of the same sweep submits others."""
+    make_run(tmp_path, "seed=0")
+    folder = tmp_path / ".slurm"
+    folder.mkdir()
+    known = {"5_0": "seed=0", "5_1": "seed=1", "4_0": "gone"}
+    (folder / "jobs.json").write_text(json.dumps(known))
+    there = "5_0 RUNNING None\n5_1 RUNNING None\n"
+    _, queue = run(["seed=0", "seed=2"], there, "")
+    assert queue.submitted == ["seed=2"]
+    kept = json.loads((folder / "jobs.json").read_text())
+    assert kept == {"5_0": "seed=0", "5_1": "seed=1", "7_0": "seed=2"}
+
+
+def test_what_has_completed_meanwhile_is_not_submitted_again(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It left the queue after the ledger was read, and before the queue was."""
+    make_run(tmp_path, "seed=0")
+    (tmp_path / ".slurm").mkdir()
+    (tmp_path / ".slurm" / "jobs.json").write_text('{"6_0": "seed=0"}')
+    runner, queue = run(["seed=0", "seed=1"], "7_0 RUNNING None\n", "")
+    assert queue.submitted == ["seed=1"]
+    assert [job.name for job in runner.records] == ["seed=0", "seed=1"]
+    assert [job.name for job in runner.failed] == ["seed=1"]
+
+
+def test_the_first_failure_may_cancel_the_others(run: Callable[..., Any]) -> None:
+    """They are waited for nevertheless, and concluded."""
+    there = "7_0 RUNNING None\n7_1 RUNNING None\n"
+    runner, queue = run(
+        ["seed=0", "seed=1"], there, "7_1 RUNNING None\n", "7_1 RUNNING None\n", "", fail_fast=True
+    )
+    assert queue.cancelled == ["7_1"]
+    assert len(runner.failed) == 2
+
+
+def test_a_reason_that_needs_help_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that no node can run waits for ever."""
+    lines = "7_0 PENDING PartitionConfig\n7_1 PENDING Resources\n"
+    monkeypatch.setattr(queue, "answer_of", lambda command: lines)
+    states = queued({"7_0": "", "7_1": "", "8": ""})
+    assert states == {"7_0": "pending (PartitionConfig)", "7_1": "pending"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nodes": 2}, {"timeout_min": 0}, {"signal_delay_s": 3600}, {"array_parallelism": 0}],
+)
+def test_parameters_that_no_sweep_can_have(change: dict[str, int]) -> None:
+    """The line names the key and the value."""
+    check_parameters(PARAMETERS)
+    ((key, value),) = change.items()
+    with pytest.raises(UserError, match=rf"hydra\.launcher\.{key}={value}: "):
+        check_parameters(PARAMETERS | change)
+
+
+def test_without_slurm_it_says_so(tmp_path: Path) -> None:
+    """One line, exit code 2; what is out of range comes before."""
+    words = ["-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
+    for given, told in (
+        ("seed=0,1", "error: hydra/launcher=slurm: Could not detect"),
+        ("data.batch_size=0,1", "error: data.batch_size=0: "),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "hpml.train", *words, given],
+            cwd=tmp_path,
+            env=environment(PATH=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith(told)
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in that notes what it is given."""
+    program = tmp_path / "scontrol"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/given\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name in ("HPML_JOB", "SUBMITIT_EXECUTOR", "RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "given"
+
+
+@pytest.mark.parametrize(
+    ("variables", "requeued"),
+    [
+        ({}, False),
+        ({"SLURM_JOB_ID": "9"}, True),
+        ({"SLURM_JOB_ID": "9", "HPML_JOB": "a"}, False),
+        ({"SLURM_JOB_ID": "9", "SUBMITIT_EXECUTOR": "slurm"}, False),
+        ({"SLURM_JOB_ID": "9", "SLURM_PROCID": "1"}, False),
+    ],
+)
+def test_who_puts_a_job_back_into_the_queue(
+    scontrol: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    requeued: bool,
+) -> None:
+    """The first process of a job that no launcher has started."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    slurm.requeue()
+    assert scontrol.exists() == requeued
+    if requeued:
+        assert scontrol.read_text() == "requeue 9\n"
+
+
+def test_a_warning_after_another_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM preempts with SIGTERM, and warns besides; whose job it is hears of it at the end."""
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    heard: list[int] = []
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+    before = {number: signal.getsignal(number) for number in signals}
+    signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+
+    def both() -> None:
+        with ended_by_signals():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGUSR2)  # which is noted, and ends nothing
+
+    try:
+        with pytest.raises(RunInterrupted) as raised:
+            both()
+        assert raised.value.signal_number == signal.SIGTERM
+        assert was_warned() == signal.SIGUSR2
+        assert heard == [signal.SIGUSR2]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,94 @@
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.records import make_run
+
+from hpml.records.run_record import RunRecord
+from hpml.sweep.cost_model import CostModel, cost_key
+from hpml.sweep.jobs import Job
+
+HERE = {"host": socket.gethostname()}
+
+
+def make_job(
+    config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
+) -> Job:
+    job = Job(
+        number=0,
+        name="a",
+        overrides=(),
+        setting=setting,
+        directory=Path(),
+        fingerprint="",
+        code_fingerprint="",
+        cost_key=cost_key(config),
+        device="cpu",
+        processes=1,
+        epochs=epochs,
+        monitor="val/accuracy",
+    )
+    return replace(job, **changes)
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {"data": {"batch_size": 8}, "model": {"x": 1}, "optimizer": {"lr": 1}} | changes
+
+
+def seconds(cost_model: CostModel, job: Job) -> float | None:
+    known = cost_model.of([job])
+    return None if known is None else known[0]
+
+
+def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
+    """By their epochs, and what came around them: here 2 and 3 seconds an epoch."""
+    folder = tmp_path / "runs" / "day"
+    make_run(folder, "x", config=config(), environment=HERE, epochs=2, epoch_s=2.0, wall_s=9.0)
+    elsewhere = {"host": "elsewhere"}
+    make_run(folder, "y", config=config(), environment=elsewhere, epoch_s=100.0, wall_s=1000.0)
+    cost_model = CostModel()
+    cost_model.learn_from_earlier(tmp_path)
+    job = make_job(config(optimizer={"lr": 2}), epochs=4)
+    # epochs of 3 and 2 seconds, 4 seconds around them
+    assert seconds(cost_model, job) == pytest.approx(4 + 4 * 2.5)
+    assert (cost_model.of([job] * 4, at_once=2) or ())[0] == pytest.approx(2 * 14)
+    assert "and" in (cost_model.in_words([job]) or "")
+
+
+@pytest.mark.parametrize("changes", [{"model": {"x": 2}}, {"data": {"batch_size": 16}}])
+def test_runs_that_are_not_alike_tell_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Another network, other batches: then nothing is claimed."""
+    make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE)
+    cost_model = CostModel()
+    cost_model.learn_from_earlier(tmp_path)
+    assert cost_model.of([make_job(config(**changes))]) is None
+    assert cost_model.in_words([make_job(config(**changes))]) is None
+
+
+def test_the_sweeps_own_jobs_tell_best(tmp_path: Path) -> None:
+    """A repeat of a setting takes as long as the setting did; others about as long as any."""
+    cost_model = CostModel()
+    slow, fast = (
+        make_job(config(), setting=("a",)),
+        make_job(config(model={"x": 9}), setting=("b",)),
+    )
+    make_run(tmp_path, "x", config=config(), epochs=2, epoch_s=2.0, wall_s=9.0)
+    record = RunRecord.read(tmp_path / "x")
+    cost_model.learn(tmp_path / "x", record, slow, took_s=12.0)
+    assert seconds(cost_model, slow) == 12.0
+    assert seconds(cost_model, fast) == pytest.approx(12 - 5 + 3 * 2.5)
+
+
+@pytest.mark.parametrize("changes", [{"status": "failed"}, {"epochs": 0}, {"wall_s": None}])
+def test_a_run_that_did_not_complete_teaches_nothing(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """How long it would have taken is not known."""
+    make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE, **changes)
+    (tmp_path / "runs" / "day" / "broken").mkdir()
+    (tmp_path / "runs" / "day" / "broken" / "record.json").write_text("{")
+    cost_model = CostModel()
+    cost_model.learn_from_earlier(tmp_path)
+    assert cost_model.of([make_job(config())]) is None

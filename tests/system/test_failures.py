@@ -1,0 +1,86 @@
+"""What ends a run for want of memory, disk or a process, in words; the long suite causes it."""
+
+import errno
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hpml.data.watchdog import ended_if_hung
+from hpml.errors import RunFailedError, UserError
+from hpml.system import files
+from hpml.system.failures import in_words
+
+KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
+EXITED = "DataLoader worker (pid(s) 7) exited unexpectedly"
+
+
+def raised_from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory on the host; "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "out of memory on the"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "with data.batch_size=8: give a smaller"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory on the device; "),
+        (raised_from(RuntimeError(EXITED), RuntimeError(KILLED)), "worker 7 was killed (Killed);"),
+        (RuntimeError(EXITED), "data worker 7 ended; give other data.num_workers"),
+        (OSError(errno.ENOSPC, "No space left", "/elsewhere"), "/run: No space left"),
+        (OSError(errno.ENOENT, "No such file", "/run/record.json"), "/run/record.json: No such"),
+    ],
+)
+def test_what_is_known_is_told_in_a_line(error: Exception, words: str) -> None:
+    """With what to give instead."""
+    told = in_words(error, Path("/run"), 8)
+    assert words in str(told)
+    assert "\n" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("theirs"), UserError("ours"), KeyboardInterrupt(), OSError(2, "no", "/x")]
+)
+def test_what_is_not_known_keeps_its_traceback(error: BaseException) -> None:
+    """And what is told already is not told again."""
+    assert in_words(error, Path("/run")) is None
+
+
+class Hangs(Dataset[int]):
+    """Its third sample never comes."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            time.sleep(1000)
+        return index
+
+
+def test_a_worker_that_hangs_ends_the_wait() -> None:
+    """After the time that it has; the batches before it are there."""
+    taken = []
+
+    def take() -> None:
+        with ended_if_hung(1.0):
+            for batch in DataLoader(Hangs(), batch_size=1, num_workers=1):
+                time.sleep(0.8)  # no wait for the loader
+                taken.extend(batch.tolist())
+
+    with pytest.raises(RunFailedError, match=r"no batch came for data\.timeout_s=1: a worker"):
+        take()
+    assert taken == [0, 1]
+
+
+def test_a_directory_is_one_processs_at_a_time(tmp_path: Path) -> None:
+    """Here of two that share a process."""
+    assert files.lock(tmp_path / "run")
+    assert not files.lock(tmp_path / "run")
+    files._locks.pop().release()
+    assert files.lock(tmp_path / "run")
+    files._locks.pop().release()

@@ -1,0 +1,112 @@
+"""A function in a process of its own: what comes back, and what does not stay."""
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpml.errors import RunFailedError, UserError
+from hpml.system import fresh_process
+
+STATE: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh_process, "PRELOADED", [])
+
+
+def remember(number: int) -> tuple[int, list[int], str]:
+    STATE.append(number)
+    return os.getpid(), STATE, multiprocessing.get_start_method()
+
+
+def refuse() -> None:
+    raise UserError("data.root=/nowhere: is not there")
+
+
+def fail() -> None:
+    raise ValueError("a bug")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_pid_and_wait(file: Path) -> None:
+    file.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def call_and_wait(file: Path) -> None:
+    fresh_process.PRELOADED = []
+    fresh_process.run_in_fresh_process(leave_pid_and_wait, file)
+
+
+def test_each_call_has_a_process_of_its_own() -> None:
+    """Nothing of one call is there in the next, and nothing of either here."""
+    first, second = (
+        fresh_process.run_in_fresh_process(remember, 1),
+        fresh_process.run_in_fresh_process(remember, 2),
+    )
+    assert len({first[0], second[0], os.getpid()}) == 3
+    assert (first[1], second[1], STATE) == ([1], [2], [])
+
+
+def test_processes_inside_start_as_they_do_here() -> None:
+    """A loader's workers are started as a training would start them, not as the call was."""
+    assert fresh_process.run_in_fresh_process(remember, 1)[2] == multiprocessing.get_start_method()
+
+
+def test_wrong_input_comes_back_as_such() -> None:
+    """In its one line."""
+    with pytest.raises(UserError, match=r"^data.root=/nowhere: is not there$"):
+        fresh_process.run_in_fresh_process(refuse)
+
+
+def test_a_failure_comes_with_its_traceback() -> None:
+    """It happened in another process, whose stack is gone."""
+    with pytest.raises(RunFailedError, match=r"(?s)in fail\n.*ValueError: a bug"):
+        fresh_process.run_in_fresh_process(fail)
+
+
+def test_a_death_is_told() -> None:
+    """With the exit code."""
+    with pytest.raises(RunFailedError, match=r"died .*-9"):
+        fresh_process.run_in_fresh_process(die)
+
+
+def leave_a_file_and_die() -> None:
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a").write_text("")
+    die()
+
+
+def test_nothing_temporary_stays_of_one_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller clears up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RunFailedError, match="died"):
+        fresh_process.run_in_fresh_process(leave_a_file_and_die)
+    assert list(tmp_path.glob("hpml-*")) == []
+
+
+def test_it_ends_with_its_caller(tmp_path: Path) -> None:
+    """Also where the caller is killed."""
+    file = tmp_path / "pid"
+    caller = multiprocessing.get_context("spawn").Process(target=call_and_wait, args=(file,))
+    caller.start()
+    until = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    process = psutil.Process(int(file.read_text()))
+    caller.kill()
+    caller.join()
+    process.wait(timeout=20)
+    assert not process.is_running()

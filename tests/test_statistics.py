@@ -1,0 +1,260 @@
+import math
+import random
+from collections.abc import Sequence
+from statistics import fmean
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpml.statistics import BySeed, Estimate, Standing, _residual_variance, estimate, may_be_best
+from hpml.statistics import standings as _standings
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
+def test_the_interval_is_scipys(values: list[float]) -> None:
+    """Student's, at 95 %."""
+    known = estimate(values)
+    assert known is not None
+    assert known.half_width is not None
+    error = scipy.stats.sem(values)
+    half = error * scipy.stats.t.ppf(0.975, len(values) - 1)
+    assert known.mean == pytest.approx(fmean(values))
+    assert known.half_width == pytest.approx(half, abs=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    """And none has no mean."""
+    assert estimate([3.0]) == Estimate(3.0, None, 1)
+    assert estimate([]) is None
+
+
+def by_seed(values: list[float], first: int = 0) -> dict[object, float]:
+    return dict(enumerate(values, start=first))
+
+
+def standings(samples: list[dict[object, float]], higher_is_better: bool) -> list[Standing | None]:
+    return _standings(samples, [list(sample.values()) for sample in samples], higher_is_better)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=12))
+def test_two_settings_are_compared_as_scipy_does(pairs: list[tuple[float, float]]) -> None:
+    """By a paired t-test where they share seeds, at 5 %."""
+    one, other = (list(column) for column in zip(*pairs, strict=True))
+    differences = [a - b for a, b in pairs]
+    if len(set(one)) < len(one) or len({round(d, 6) for d in differences}) < 3:
+        return  # nothing varies
+    p_value = scipy.stats.ttest_rel(one, other).pvalue
+    if abs(p_value - 0.05) < 1e-6:
+        return
+    found = standings([by_seed(one), by_seed(other)], higher_is_better=True)
+    assert sorted(map(str, found)) == ["best", "worse" if p_value < 0.05 else "tied"]
+
+
+def test_unpaired_settings_are_compared_as_scipy_does() -> None:
+    """By Welch's test where they share no seeds, or but one."""
+    generator = random.Random(0)
+    told = set()
+    for shift in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0):
+        for size in (2, 4, 8):
+            one = [generator.gauss(0, 1) for _ in range(8)]
+            other = [generator.gauss(shift, 3) for _ in range(size)]
+            p_value = scipy.stats.ttest_ind(one, other, equal_var=False).pvalue
+            found = standings([by_seed(one), by_seed(other, first=7)], higher_is_better=True)
+            assert ("worse" in found) == (p_value < 0.05)
+            told.add("worse" in found)
+    assert told == {True, False}
+
+
+def test_the_pooled_error_is_that_of_a_block_design() -> None:
+    """As an analysis of variance gives it; a missing value costs one degree of freedom."""
+    generator = random.Random(1)
+    rows = [[generator.gauss(0, 1) + seed for seed in range(5)] for _ in range(4)]
+    table = np.array(rows)
+    residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    variance, freedom = _residual_variance([by_seed(row) for row in rows]) or (0.0, 0)
+    assert freedom == 12
+    assert variance == pytest.approx((residual**2).sum() / 12)
+    fewer = [by_seed(rows[0][:4]), *map(by_seed, rows[1:])]
+    unfinished = _residual_variance(fewer)
+    assert unfinished is not None
+    assert unfinished[1] == 11
+    # least squares on indicators of settings and seeds
+    cells = [(i, s, value) for i, row in enumerate(fewer) for s, value in row.items()]
+    design = np.zeros((len(cells), 9))
+    for line, (i, s, _) in enumerate(cells):
+        design[line, i] = design[line, 4 + int(str(s))] = 1
+    solution = np.linalg.lstsq(design, np.array([c[2] for c in cells]), rcond=None)[0]
+    rest = np.array([c[2] for c in cells]) - design @ solution
+    assert unfinished[0] == pytest.approx((rest**2).sum() / 11, rel=1e-6)
+
+
+def simulated(
+    settings: int, repeats: int, generator: random.Random, lead: float = 0.0, spread: float = 1.0
+) -> list[Standing | None]:
+    """Standings of settings whose seeds have an effect of their own; the first one may lead."""
+    of_seed = [generator.gauss(0, 2) for _ in range(repeats)]
+    rows = [
+        [effect + generator.gauss(0, spread if index == 1 else 1) for effect in of_seed]
+        for index in range(settings)
+    ]
+    rows[0] = [value + lead for value in rows[0]]
+    return standings([by_seed(row) for row in rows], higher_is_better=True)
+
+
+@pytest.mark.parametrize(("settings", "repeats"), [(2, 3), (3, 3), (5, 3), (5, 10), (10, 5)])
+def test_noise_is_hardly_ever_crowned(settings: int, repeats: int) -> None:
+    """Of simulated sweeps whose settings do not differ, 5 % at most tell any from the best.
+
+    600 sweeps; what chance adds to 5 % of them is three of its deviations.
+    """
+    generator = random.Random(settings * repeats)
+    told = sum("worse" in simulated(settings, repeats, generator) for _ in range(600))
+    assert told <= 600 * 0.05 + 3 * math.sqrt(600 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize(
+    ("repeats", "spread", "most"),
+    [(3, 5.0, 0.08), (3, 10.0, 0.08), (10, 5.0, 0.05), (2, 10.0, 0.12)],
+)
+def test_unequal_noise_is_hardly_ever_crowned(repeats: int, spread: float, most: float) -> None:
+    """One of five settings varies much more than the others; with two seeds that is hard to see."""
+    generator = random.Random(7)
+    told = sum("worse" in simulated(5, repeats, generator, spread=spread) for _ in range(400))
+    assert told <= 400 * most + 3 * math.sqrt(400 * most * (1 - most))
+
+
+@pytest.mark.parametrize("sizes", [(10, 2), (10, 3), (5, 3), (5, 5, 5, 5, 2), (5, 5)])
+def test_noise_of_other_seeds_is_hardly_ever_crowned(sizes: tuple[int, ...]) -> None:
+    """Settings without shared seeds, of unequal numbers, the last of which varies most."""
+    generator = random.Random(sum(sizes))
+    told = 0
+    for _ in range(400):
+        samples = []
+        for index, size in enumerate(sizes):
+            spread = 5.0 if index == len(sizes) - 1 else 1.0
+            values = [generator.gauss(0, spread) for _ in range(size)]
+            samples.append(by_seed(values, first=100 * index))
+        told += "worse" in standings(samples, higher_is_better=True)
+    # Welch's test of two values is known to be a little liberal
+    assert told <= 400 * 0.06 + 3 * math.sqrt(400 * 0.06 * 0.94)
+
+
+@pytest.mark.parametrize(("settings", "least"), [(2, 0.65), (3, 0.6), (5, 0.55)])
+def test_a_real_difference_is_found(settings: int, least: float) -> None:
+    """Three standard errors of the difference, ten seeds: most sweeps tell one from the best."""
+    generator = random.Random(settings)
+    lead = 3 * math.sqrt(2 / 10)
+    found = [simulated(settings, 10, generator, lead) for _ in range(400)]
+    assert fmean(one[0] == "best" and "worse" in one for one in found) >= least
+
+
+def test_a_difference_of_three_standard_errors_in_the_sample_is_found() -> None:
+    """Two settings, ten seeds, the observed difference three times its standard error."""
+    noise = [-1.0, 1.0] * 5
+    error = scipy.stats.sem(noise)
+    for factor, expected in ((3.0, "worse"), (1.5, "tied")):
+        other = [value + factor * error for value in noise]
+        found = standings([by_seed([0.0] * 10), by_seed(other)], higher_is_better=True)
+        assert found == [expected, "best"]
+
+
+def test_a_single_run_is_not_tested() -> None:
+    """Nor does it keep the others from being compared, were it the best of all."""
+    many = by_seed([1.0, 1.1, 0.9, 1.05])
+    worse = by_seed([0.1, 0.25, 0.0, 0.1])
+    assert standings([{0: 5.0}, many], True) == ["untested", "best"]
+    assert standings([{0: 5.0}, many, worse], True) == ["untested", "best", "worse"]
+    assert standings([{0: 5.0}, {0: 6.0}], True) == ["untested", "untested"]
+    assert standings([{}, many], True) == [None, "best"]
+    assert standings([{}, {0: 1.0}], True) == [None, "best"]
+    assert standings([{}, {}], True) == [None, None]
+
+
+def test_large_differences_need_but_three_seeds() -> None:
+    """Eight standard errors, five settings: nearly always the best is told from all others."""
+    generator = random.Random(5)
+    found = [simulated(5, 3, generator, lead=8 * math.sqrt(2 / 3)) for _ in range(200)]
+    assert fmean(one.count("worse") == 4 for one in found) > 0.75
+
+
+def test_one_odd_setting_takes_no_power_from_the_others() -> None:
+    """Two settings of ten shared seeds are told apart whatever seeds a third one has."""
+    generator = random.Random(3)
+    of_seed = [generator.gauss(0, 5) for _ in range(10)]
+    one = by_seed([value + generator.gauss(0, 1) for value in of_seed])
+    other = by_seed([value + 3 + generator.gauss(0, 1) for value in of_seed])
+    for odd in ({0: 90.0, 1: 91.0}, {70: 90.0, 71: 91.0}):
+        assert standings([one, other, odd], False)[:2] == ["best", "worse"]
+
+
+def test_the_best_may_be_the_lowest() -> None:
+    """Of times and losses."""
+    slow, fast = by_seed([2.0, 2.1, 2.2]), by_seed([1.0, 1.11, 1.19])
+    assert standings([slow, fast], higher_is_better=False) == ["worse", "best"]
+
+
+def test_seeds_that_all_share_are_enough() -> None:
+    """One run failed: the other seeds are still compared pair by pair."""
+    seeds = [0.0, 10.0, 20.0, 30.0, 40.0]
+    one = by_seed(seeds)
+    ahead = {seed: value + 1 + 0.01 * seed for seed, value in enumerate(seeds) if seed}
+    assert standings([one, ahead], higher_is_better=True) == ["worse", "best"]
+    # without the last seed it has the lower mean, but in no seed the lower value
+    behind = {seed: value + 1 + 0.01 * seed for seed, value in enumerate(seeds[:4])}
+    assert standings([one, behind], higher_is_better=False) == ["tied", "best"]
+
+
+@pytest.mark.parametrize(("repeats", "expected"), [(2, "tied"), (5, "tied"), (6, "worse")])
+def test_figures_that_do_not_vary_prove_little(repeats: int, expected: str) -> None:
+    """Rounded accuracies that differ by the same in each seed: a sign test decides."""
+    one, other = by_seed([0.5] * repeats), by_seed([0.6] * repeats)
+    assert standings([one, other], higher_is_better=True) == [expected, "best"]
+
+
+def test_equal_figures_are_tied() -> None:
+    """Workers do not change the accuracy."""
+    same = by_seed([0.5, 0.6, 0.7])
+    assert standings([same, same, same], higher_is_better=True) == ["best", "tied", "tied"]
+
+
+def made_rounds(means: Sequence[float], rounds: int, noise: float, seed: int) -> list[BySeed]:
+    """A value a round for each setting, with a share that all have of a round."""
+    draws = random.Random(seed)
+    of_round = [draws.gauss(0, 3 * noise) for _ in range(rounds)]
+    return [
+        {n: mean + of_round[n] + draws.gauss(0, noise) for n in range(rounds)} for mean in means
+    ]
+
+
+@pytest.mark.parametrize("settings", [2, 4, 8])
+def test_the_best_in_truth_may_be_the_best(settings: int) -> None:
+    """In 19 of 20 cases, also where all are alike and any of them can look so."""
+    missed = sum(
+        not may_be_best(made_rounds([1.0] * settings, 5, 0.05, seed), higher_is_better=False)[0]
+        for seed in range(400)
+    )
+    assert missed <= 0.05 * 400
+
+
+def test_what_others_are_better_than_is_told() -> None:
+    """Six standard errors of a difference suffice for nine in ten, of eight settings."""
+    noise, rounds = 0.05, 5
+    error = noise * math.sqrt(2 / rounds)
+    told = 0
+    for seed in range(200):
+        values = made_rounds([0.0] * 7 + [6 * error], rounds, noise, seed)
+        found = may_be_best(values, higher_is_better=True)
+        told += found[7] and not any(found[:7])
+        assert may_be_best([{n: -v for n, v in of.items()} for of in values], False) == found
+    assert told >= 0.9 * 200
+
+
+def test_rounds_that_two_settings_share_are_compared() -> None:
+    """A later setting with the best of the earlier ones, in the rounds after these."""
+    early = {0: 1.0, 1: 1.02, 2: 1.01}
+    best = {0: 0.50, 1: 0.53, 2: 0.51, 3: 2.0, 4: 2.02}  # the machine has become busy
+    late = {3: 3.0, 4: 3.03}
+    assert may_be_best([early, best, late], higher_is_better=False) == [False, True, False]

@@ -1,0 +1,741 @@
+"""What a diagnosis leaves as it was, and the jobs that it takes."""
+
+import copy
+import gc
+import multiprocessing
+import pickle
+import random
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from helpers import jobs
+from helpers.jobs import Convolutional, Images, Job, trainer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from hpml.diagnosis import ceiling, trials
+from hpml.diagnosis.diagnosis import Diagnosis
+from hpml.diagnosis.trials import Trials
+from hpml.errors import UserError
+from hpml.trials.copies import alter
+from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Pace
+from hpml.trials.subject import Subject
+
+BATCHES = 3
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(trials, "ROUNDS", (1,))
+    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for each other where other programs run
+    yield
+    torch.set_num_threads(threads)
+
+
+def diagnosed(job: Job) -> Diagnosis:
+    """In a moment: the figures are of no interest here."""
+    return trials.diagnose(*job, budget_s=0.01, say=lambda line: None)
+
+
+def frozen(thing: Any) -> Any:
+    """A value that equals another one only where every bit is the same."""
+    if isinstance(thing, torch.Tensor):
+        return thing.dtype, thing.shape, thing.detach().cpu().numpy().tobytes()
+    if isinstance(thing, dict):
+        return {key: frozen(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [frozen(value) for value in thing]
+    if isinstance(thing, np.ndarray):
+        return thing.tobytes()
+    return repr(thing)
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """Which objects they are, and what is in the plain ones."""
+    return {key: (id(value), frozen(value)) for key, value in vars(thing).items()}
+
+
+def generators(loader: Any) -> list[torch.Generator]:
+    owners = [loader, getattr(loader, "sampler", None)]
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return [one for one in found if isinstance(one, torch.Generator)]
+
+
+def everything(job: Job, folder: Path) -> dict[str, Any]:
+    """All that a diagnosis could have changed."""
+    fitting, module, data = job
+    every: list[Any] = fitting.callbacks  # type: ignore[attr-defined]
+    loops = fitting.fit_loop
+    return {
+        "weights": frozen(module.state_dict()),
+        "gradients": [frozen(parameter.grad) for parameter in module.parameters()],
+        "modes": [part.training for part in module.modules()],
+        "module": attributes(module),
+        "optimizers": [frozen(one.state_dict()) for one in fitting.optimizers],
+        "trainer": attributes(fitting),
+        "progress": (fitting.current_epoch, fitting.global_step, repr(loops.state_dict())),
+        "callbacks": [(id(one), attributes(one), frozen(one.state_dict())) for one in every],
+        "python": random.getstate(),
+        "numpy": frozen(list(np.random.get_state())),
+        "torch": frozen(torch.get_rng_state()),
+        "data": attributes(data) if hasattr(data, "__dict__") else None,
+        "generators": [frozen(one.get_state()) for one in generators(data)],
+        "files": sorted(str(file) for file in folder.rglob("*")),
+        "warnings": list(warnings.filters),
+        "workers": sorted(one.pid or 0 for one in multiprocessing.active_children()),
+        # tqdm's own watches over all bars of a process
+        "threads": {one.name for one in threading.enumerate() if type(one).__name__ != "TMonitor"},
+    }
+
+
+def assert_left_alone(job: Job, folder: Path) -> Diagnosis:
+    """Diagnoses it, and finds everything as it was."""
+    before = everything(job, folder)
+    found = diagnosed(job)
+    gc.collect()
+    after = everything(job, folder)
+    changed = {key for key in before if before[key] != after[key]}
+    assert not changed, {key: (before[key], after[key]) for key in changed}
+    assert found.epoch_s("as_it_is").mean > 0
+    return found
+
+
+def images(batches: int = BATCHES, **settings: Any) -> Any:
+    return DataLoader(Images(8 * batches), batch_size=8, **settings)
+
+
+class Uncopyable(Convolutional):
+    """A lock, and a tensor that has a history."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4)
+        self.lock = threading.Lock()
+        self.scale = nn.Parameter(torch.ones(())) * 2
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        with self.lock:
+            return super().training_step(batch, batch_idx) * self.scale.detach()
+
+
+class InPlace(Convolutional):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch[0].mul_(0.5)
+        return super().training_step(batch, batch_idx)
+
+
+class Counting(L.LightningDataModule):
+    """Its setup must not be called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setups = 0
+        self.kept = images(shuffle=True, generator=torch.Generator().manual_seed(7))
+
+    def setup(self, stage: str) -> None:
+        assert self.setups == 0
+        self.setups += 1
+
+    def train_dataloader(self) -> Any:
+        return self.kept
+
+
+class Asking(Convolutional):
+    """Looks at its Trainer, the data module and the loader."""
+
+    def on_train_start(self) -> None:
+        assert self.trainer.datamodule is not None  # type: ignore[attr-defined]
+        assert len(self.trainer.train_dataloader.dataset) == 8 * BATCHES  # type: ignore[union-attr]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        assert self.trainer.datamodule.setups == 1  # type: ignore[attr-defined]
+
+
+class WithOwnData(Convolutional):
+    def train_dataloader(self) -> Any:
+        return images(shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        raise AssertionError("nothing is validated")
+
+
+class OfPairs(Convolutional):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        first = super().training_step(batch["a"], batch_idx)
+        return first + super().training_step(batch["b"], batch_idx)
+
+
+class Fetching(Convolutional):
+    def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor:
+        batch, batch_idx, _ = next(dataloader_iter)
+        return super().training_step(batch, batch_idx)
+
+
+class Scheduled(Convolutional):
+    def __init__(self, interval: str = "step", kind: str = "one cycle") -> None:
+        super().__init__(width=4)
+        self.interval, self.kind = interval, kind
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        if self.kind == "one cycle":
+            steps = int(self.trainer.estimated_stepping_batches)
+            made: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
+        else:
+            made = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        settings = {"scheduler": made, "interval": self.interval, "monitor": "val_loss"}
+        return {"optimizer": optimizer, "lr_scheduler": settings}
+
+
+class OwnOptimizer(Convolutional):
+    """Made with the module, and given again whenever it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4)
+        self.optimizer = torch.optim.Adam(self.parameters())
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer.param_groups[0]["params"][0] is next(self.network.parameters())
+        assert "step" not in vars(self.optimizer)
+        return self.optimizer
+
+
+class WithoutOptimizer(Convolutional):
+    def configure_optimizers(self) -> Any:
+        return None
+
+
+class Lbfgs(Convolutional):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), max_iter=2)
+
+
+class Measuring(Convolutional):
+    """Torchmetrics, logged by object, in the bar, and at the epoch's end."""
+
+    def __init__(self) -> None:
+        super().__init__(width=4)
+        self.accuracy = MulticlassAccuracy(10)
+        self.seen: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.accuracy(self.network(batch[0]), batch[1])
+        self.log("accuracy", self.accuracy, prog_bar=True, on_step=True, on_epoch=True)
+        loss = super().training_step(batch, batch_idx)
+        self.seen.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("mean", torch.stack(self.seen).mean())
+        self.log("best", self.trainer.callback_metrics["val_loss"])  # nothing was validated
+
+
+class Drawing(Convolutional):
+    """Uses its logger's own experiment in each step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.logger.experiment.add_scalar("x", 1.0, batch_idx)  # type: ignore[union-attr]
+        return super().training_step(batch, batch_idx)
+
+
+class Referring(L.Callback):
+    """Keeps its Trainer and the module's batches."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.trainer: Any = None
+        self.batches: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
+        assert self.trainer is None or self.steps or self.trainer is not trainer
+        self.trainer = trainer
+        self.batches.append(arguments[1])
+        self.steps += 1
+
+
+class Bringing(Convolutional):
+    """Its own callbacks, one of which would save."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(width=4)
+        self.folder = folder
+
+    def configure_callbacks(self) -> Any:
+        saving = ModelCheckpoint(self.folder / "saved", save_on_train_epoch_end=True)
+        return [Referring(), saving, EarlyStopping("val_loss")]
+
+
+class Ragged(L.LightningModule):
+    """Of batches that differ in length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (batch * self.weight).sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Stopping(L.Callback):
+    """Asks for the end at once."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.should_stop = True
+
+
+class Holding(L.Callback):
+    """Changes a module that it was given when it was made."""
+
+    def __init__(self, module: L.LightningModule) -> None:
+        self.module = module
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.mul_(0.5)
+
+
+def holding(folder: Path) -> Job:
+    module = Convolutional()
+    return trainer(folder, callbacks=[Holding(module)]), module, images()
+
+
+class NeedsTraining(L.Callback):
+    """Fails where computing is taken out."""
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        assert next(pl_module.network.parameters()).grad is not None
+
+
+class Numbers(IterableDataset[Any]):
+    """Has random states of its own: numpy's, Python's and torch's."""
+
+    def __init__(self) -> None:
+        self.of_numpy = np.random.default_rng(3)
+        self.of_python = random.Random(3)
+        self.of_torch = torch.Generator().manual_seed(3)
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(64):
+            x = self.of_numpy.random() + self.of_python.random()
+            yield torch.rand(1, 28, 28, generator=self.of_torch) * x, 1
+
+
+def numbered() -> Job:
+    return trainer(Path("unused")), Convolutional(4), DataLoader(Numbers(), batch_size=8)
+
+
+class Keeping(L.LightningDataModule):
+    """Gives the same loader whenever it is asked, with workers that persist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = images(num_workers=1, persistent_workers=True)
+
+    def train_dataloader(self) -> Any:
+        return self.kept
+
+
+def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], Job]:
+    def job(folder: Path) -> Job:
+        logger: Any = CSVLogger(folder / "logs")
+        given = {"logger": logger, "log_every_n_steps": 1} | settings
+        return trainer(folder, callbacks=list(callbacks), **given), Measuring(), images()
+
+    return job
+
+
+JOBS: dict[str, Callable[[Path], Job]] = {
+    **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
+    "shuffled by its own generator": lambda folder: (
+        trainer(folder),
+        Convolutional(),
+        images(shuffle=True, generator=torch.Generator().manual_seed(5)),
+    ),
+    "one batch an epoch": lambda folder: (trainer(folder), Convolutional(), images(1)),
+    "uncopyable parts": lambda folder: (trainer(folder), Uncopyable(), images()),
+    "changes its batches": lambda folder: (trainer(folder), InPlace(), images()),
+    "own data": lambda folder: (trainer(folder), WithOwnData(), None),
+    "data module": lambda folder: (trainer(folder), Asking(), Counting()),
+    "dictionary of loaders": lambda folder: (
+        trainer(folder),
+        OfPairs(),
+        {"a": images(), "b": images(2)},
+    ),
+    "loaders with workers": lambda folder: (
+        trainer(folder),
+        OfPairs(),
+        {"a": images(num_workers=1), "b": images(2, num_workers=1)},
+    ),
+    "fetches by itself": lambda folder: (trainer(folder), Fetching(), images()),
+    "one cycle": lambda folder: (trainer(folder), Scheduled(), images()),
+    "one cycle of accumulated steps": lambda folder: (
+        trainer(folder, accumulate_grad_batches=2),
+        Scheduled(),
+        images(),
+    ),
+    "one cycle without a length": lambda folder: (
+        trainer(folder, max_steps=7, max_epochs=-1),
+        Scheduled(),
+        DataLoader(jobs.Stream(24), batch_size=8),
+    ),
+    "plateau of a metric that is not there": lambda folder: (
+        trainer(folder),
+        Scheduled("epoch", "plateau"),
+        images(),
+    ),
+    "own optimizer": lambda folder: (trainer(folder), OwnOptimizer(), images()),
+    "no optimizer": lambda folder: (trainer(folder), WithoutOptimizer(), images()),
+    "L-BFGS": lambda folder: (trainer(folder), Lbfgs(), images()),
+    "early stopping": with_callbacks(EarlyStopping("val_loss")),
+    "learning rate monitor": with_callbacks(LearningRateMonitor()),
+    "learning rate monitor, remote logger": with_callbacks(
+        LearningRateMonitor(), logger=DummyLogger()
+    ),
+    "checkpoints": with_callbacks(ModelCheckpoint(monitor="val_loss"), enable_checkpointing=True),
+    "callback with its Trainer": with_callbacks(Referring()),
+    "two callbacks of one kind": with_callbacks(Referring(), Referring()),
+    "callbacks of the module's own": lambda folder: (trainer(folder), Bringing(folder), images()),
+    "a callback that stops": with_callbacks(Stopping()),
+    "a callback that holds the module": lambda folder: holding(folder),
+    "moving average": with_callbacks(EMAWeightAveraging()),
+    "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
+    "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
+    "bf16": lambda folder: (trainer(folder, precision="bf16-mixed"), Convolutional(), images()),
+    "fp64": lambda folder: (
+        trainer(folder, precision="64-true"),
+        jobs.Autoencoder(8),
+        DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8),
+    ),
+    "first two batches": lambda folder: (
+        trainer(folder, limit_train_batches=2),
+        Convolutional(),
+        images(),
+    ),
+    "a third of the batches": lambda folder: (
+        trainer(folder, limit_train_batches=0.34),
+        Convolutional(),
+        images(),
+    ),
+    "fast_dev_run": lambda folder: (trainer(folder, fast_dev_run=True), Convolutional(), images()),
+    "overfit_batches": lambda folder: (
+        trainer(folder, overfit_batches=1),
+        Convolutional(),
+        images(),
+    ),
+    "max_time": lambda folder: (
+        trainer(folder, max_time={"seconds": 0}, max_epochs=None),
+        Convolutional(),
+        images(),
+    ),
+    "max_steps": lambda folder: (
+        trainer(folder, max_steps=2, max_epochs=-1),
+        Convolutional(),
+        images(),
+    ),
+    "own random states": lambda folder: numbered(),
+    "draws with its logger": lambda folder: (
+        trainer(folder, logger=TensorBoardLogger(folder / "logs")),
+        Drawing(),
+        images(),
+    ),
+}
+
+
+# workers start and end for each of its trials
+SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
+
+
+@pytest.mark.parametrize("name", [*(name for name in JOBS if name != SLOW.values[0]), SLOW])
+def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
+    """It is diagnosed with all its trials, and nothing of it changes."""
+    found = assert_left_alone(JOBS[name](tmp_path), tmp_path)
+    assert not [note for note in found.notes if "could not be tried" in note], found.notes
+    assert "compute_free" in found.paces
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_job_already_fitted(accumulated: int, tmp_path: Path) -> None:
+    """Its optimizer's state, gradients, callbacks and progress are as the fit left them."""
+    module = Convolutional()
+    callbacks = [Referring(), EarlyStopping("loss", strict=False), ModelCheckpoint(tmp_path)]
+    fitted = trainer(
+        tmp_path,
+        max_epochs=2,
+        enable_checkpointing=True,
+        callbacks=callbacks,
+        logger=CSVLogger(tmp_path),
+        accumulate_grad_batches=accumulated,
+    )
+    loader = images(shuffle=True)
+    fitted.fit(module, loader)
+    assert fitted.optimizers[0].state_dict()["state"]
+    module.network[1].eval()
+    assert_left_alone((fitted, module, loader), tmp_path)
+
+
+def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
+    """Bit for bit the weights of a fit without one; with the first batches of the same order."""
+    trained = []
+    for look in (False, True):
+        L.seed_everything(1, verbose=False)
+        module, loader = Convolutional(), images(shuffle=True)
+        fitting = trainer(tmp_path, max_epochs=2)
+        if look:
+            diagnosed((fitting, module, loader))
+        fitting.fit(module, loader)
+        trained.append(frozen(module.state_dict()))
+    assert trained[0] == trained[1]
+
+
+@pytest.fixture
+def _few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each starts processes."""
+    few = ["as_it_is", "loading_free"]
+    monkeypatch.setattr(trials.Trials, "_names", lambda self: few)
+
+
+@pytest.mark.usefixtures("_few_trials")
+def test_persistent_workers_are_the_users_own(tmp_path: Path) -> None:
+    """Those that run go on running, and those of the trials end."""
+    loader = images(num_workers=1, persistent_workers=True)
+    next(iter(loader))
+    (worker,) = multiprocessing.active_children()
+    found = assert_left_alone((trainer(tmp_path), Convolutional(), loader), tmp_path)
+    assert found.setting.num_workers == 1
+    assert multiprocessing.active_children() == [worker]
+    assert loader._iterator is not None
+
+
+@pytest.mark.usefixtures("_few_trials")
+def test_persistent_workers_in_a_data_module(tmp_path: Path) -> None:
+    """None are left in the loader that it keeps."""
+    data = Keeping()
+    assert_left_alone((trainer(tmp_path), Convolutional(), data), tmp_path)
+    assert data.kept._iterator is None
+
+
+def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
+    """One sentence, rather than figures of too few steps."""
+
+    class Ending(Convolutional):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
+            return -1 if batch_idx == 2 else None
+
+    with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
+        diagnosed((trainer(tmp_path), Ending(), images()))
+
+
+def test_random_states_of_the_data_set_itself(tmp_path: Path) -> None:
+    """Whichever library's: the next batch is the one that would have come."""
+    (_, _, once), job = numbered(), numbered()
+    diagnosed(job)
+    assert frozen(next(iter(job[2]))) == frozen(next(iter(once)))
+
+
+def test_a_generator_inside_a_data_module(tmp_path: Path) -> None:
+    """The loader that it keeps gives the order that it would have given."""
+    L.seed_everything(1, verbose=False)
+    untouched, data = Counting(), Counting()
+    assert_left_alone((trainer(tmp_path), Convolutional(), data), tmp_path)
+    assert data.setups == 0
+    orders = [list(one.kept.sampler) for one in (untouched, data)]
+    assert orders[0] == orders[1]
+
+
+def test_a_module_that_belongs_to_another_trainer(tmp_path: Path) -> None:
+    """It goes on belonging to it."""
+    module, first = Convolutional(4), trainer(tmp_path)
+    first.fit(module, images())
+    assert_left_alone((trainer(tmp_path), module, images()), tmp_path)
+    assert module.trainer is first
+
+
+def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
+    """As the fit itself would raise it, with everything as it was."""
+
+    class Broken(Convolutional):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            raise RuntimeError("no such luck")
+
+    job = trainer(tmp_path), Broken(), images()
+    before = everything(job, tmp_path)
+    with pytest.raises(RuntimeError, match="no such luck"):
+        diagnosed(job)
+    assert everything(job, tmp_path) == before
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 1e9])
+def test_a_trial_that_fails_is_told(
+    slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback that needs the gradients: the rest is diagnosed all the same."""
+    monkeypatch.setattr(trials, "SLOW_S", slow_s)
+    found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)
+    assert "compute_free" not in found.paces
+    (note, *_) = found.notes
+    assert note.startswith("compute free could not be tried (AssertionError: ")
+    assert found.verdict["kind"] in ("input-bound", "overhead-bound", "inconclusive")
+
+
+def test_changed_batches_are_told(tmp_path: Path) -> None:
+    """Memory would give them the second time as the first one left them."""
+    found = diagnosed((trainer(tmp_path), InPlace(), images()))
+    assert any("changes its batches" in note for note in found.notes)
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    """A profiler, a mode of compiling, and callbacks beyond those that are tried one by one."""
+    module = Convolutional()
+    module.network.compile(mode="reduce-overhead")
+    assert Subject(trainer(tmp_path, profiler="simple"), module, images()).notes == [
+        "the trials run without SimpleProfiler: its cost is left out",
+        "what is compiled is compiled anew, in torch's default mode",
+    ]
+    many = [Referring() for _ in range(trials.MOST_CALLBACKS + 1)]
+    found = Trials(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    found.prepare()
+    found.run_round(0)
+    found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
+    found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
+    found.try_callbacks()
+    assert found.subject.notes == ["not tried one by one: Referring (9), logging"]
+    assert "without_Referring (8)" in found.paces
+
+
+def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> None:
+    """Else the job's own trials would have longer steps than those from memory, or shorter ones."""
+
+    def ragged(rows: list[torch.Tensor]) -> torch.Tensor:
+        return torch.zeros(len(rows), int(rows[0].item()))
+
+    data = DataLoader(torch.arange(1.0, 9.0), batch_size=1, shuffle=True, collate_fn=ragged)  # type: ignore[arg-type]
+    found = Trials(Subject(trainer(tmp_path), Ragged(), data), None, 0.0, lambda line: None)
+    found.prepare()
+    seen = []
+    for number in range(3):
+        found.run_round(number)
+        seen.append([batch.shape[1] for batch in found.subject._raw])
+    assert len({tuple(lengths) for lengths in seen}) > 1
+    even = Trials(
+        Subject(trainer(tmp_path), Convolutional(), images()), None, 0.0, lambda line: None
+    )
+    even.prepare()
+    kept = even.subject._raw
+    even.run_round(1)
+    assert even.subject._raw is kept
+
+
+def test_an_altered_module_is_pickled_as_what_it_was() -> None:
+    """By a spawned worker whose loader holds a method of it, say."""
+    module = Convolutional()
+    altered = copy.copy(module)
+    alter(altered, training_step=lambda module, batch: None)
+    alter(altered, forward=lambda module, batch: None)
+    again = pickle.loads(pickle.dumps(altered))
+    assert type(again) is Convolutional
+    assert frozen(again.state_dict()) == frozen(module.state_dict())
+
+
+def test_a_remote_logger_is_sent_nothing(tmp_path: Path) -> None:
+    """And it is told that its cost is left out."""
+
+    class Remote(DummyLogger):
+        def log_metrics(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("sent")
+
+    found = diagnosed(with_callbacks(logger=Remote())(tmp_path))
+    assert found.notes == ["nothing was sent to Remote: its cost is left out"]
+
+
+def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
+    """A trial of the job as it is moves the copy's weights just as the job's own steps would."""
+    fitting, module, loader = trainer(tmp_path), Convolutional(4), images()
+    subject = Subject(fitting, module, loader)
+    subject.keep_batches(2, seed=0)
+    subject._module.load_state_dict(module.state_dict())  # as before that
+    subject.fit(Intervention(), 1, BATCHES - 2, seed=3)
+    torch.manual_seed(3)
+    fitting.fit(module, loader)
+    assert frozen(subject._module.state_dict()) == frozen(module.state_dict())
+
+
+def test_computing_free_leaves_the_weights(tmp_path: Path) -> None:
+    """The step has a parameter of its own, and no part of the module's computes."""
+    fitting, module, loader = trainer(tmp_path), Scheduled(), images()
+    subject = Subject(fitting, module, loader)
+    subject.keep_batches(2, seed=0)
+    before = frozen(subject._weights)
+    subject._module.network.forward = None  # would fail if it were called
+    subject.fit(Intervention(compute=True), 1, 2, seed=0)
+    assert frozen(subject._module.state_dict()) == before
+
+
+def test_operations_are_counted(tmp_path: Path) -> None:
+    """Two for each weight and sample forward, four backward; none for the first layer's input."""
+    data: Any = DataLoader(TensorDataset(torch.rand(32, 784)), batch_size=8)
+    subject = Subject(trainer(tmp_path), jobs.Autoencoder(8), data)
+    subject.keep_batches(2, seed=0)
+    weights = 2 * (784 * 8 + 8 * 16)
+    in_all = 8 * (6 * weights - 2 * 784 * 8)
+    assert ceiling.flops_per_step(subject) == in_all
+
+    class RunsBefore(jobs.Autoencoder):
+        def on_fit_start(self) -> None:
+            """As a network does that is compiled before it trains."""
+            self.encoder(torch.rand(8, 784)).sum().backward()
+
+    subject = Subject(trainer(tmp_path), RunsBefore(8), data)
+    subject.keep_batches(2, seed=0)
+    assert ceiling.flops_per_step(subject) == in_all
+
+
+def test_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a product of matrices reaches: more where the clock goes slower."""
+    monkeypatch.setattr(ceiling, "LASTS_S", 0.0)
+    monkeypatch.setitem(ceiling.SIZES, "cpu", 64)
+    times = iter([0.0, 0.0, 1.0, 1.5, 9.0])
+    monkeypatch.setattr(ceiling.time, "perf_counter", lambda: next(times))
+    assert ceiling.ceiling_flops_per_s(torch.device("cpu"), "32-true") == 2 * 64**3 / 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "message"),
+    [
+        ({"max_epochs": 0}, images(), "max_epochs=0: nothing would be trained"),
+        ({"max_steps": 0}, images(), "max_steps=0: nothing would be trained"),
+        ({"devices": 2}, images(), "2 devices: diagnose one of them"),
+        ({}, iter(images()), "the data is an iterator"),
+        ({}, DataLoader(TensorDataset(torch.rand(0, 1))), "gives no batch"),
+        ({}, DataLoader(jobs.Stream(0)), "gives no batch"),
+        ({"limit_train_batches": 0}, images(), "limit_train_batches=0: nothing would be trained"),
+        ({"limit_train_batches": 0.1}, images(), "=0.1: is less than one of the 3 batches"),
+    ],
+)
+def test_wrong_input(settings: dict[str, Any], data: Any, message: str, tmp_path: Path) -> None:
+    """One sentence says what is wrong with it."""
+    with pytest.raises(UserError, match=message):
+        diagnosed((trainer(tmp_path, **settings), Convolutional(4), data))

@@ -1,0 +1,170 @@
+"""The search for workers, on loaders of which the answer is known."""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from hpml.workers.search import Found, Measured, Timed, counts_to_try, search
+
+STEPS = 100
+
+
+def measuring(
+    load_s: Callable[[int], float], step_s: float, noise: float, seed: int = 0
+) -> Callable[[int], Measured]:
+    """An epoch whose batch takes `load_s(workers)` to load and `step_s` to train."""
+    draws = random.Random(seed)
+
+    def measure(workers: int) -> Measured:
+        load = load_s(workers) * draws.gauss(1, noise)
+        step = step_s * draws.gauss(1, noise)
+        whole = load + step if workers == 0 else max(load, step)
+        return Measured(STEPS * load, STEPS * whole)
+
+    return measure
+
+
+def sleeping(workers: int) -> float:
+    """8 ms a batch, which as many workers as there are sleep through side by side."""
+    return 0.008 / max(1, workers)
+
+
+def in_memory(workers: int) -> float:
+    """Next to nothing; to pass a batch between processes costs more."""
+    return 0.00001 if workers == 0 else 0.0005
+
+
+def crowded(workers: int) -> float:
+    """Slower with each worker."""
+    return 0.004 * (1 + 0.5 * workers)
+
+
+def found_by(measure: Callable[[int], Measured], cores: int, step: int, rounds: int = 5) -> Found:
+    return search(measure, counts_to_try(cores, step), rounds, lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("load_s", "step_s", "step", "answer"),
+    [(sleeping, 0.002, 4, 4), (sleeping, 0.0025, 1, 4), (in_memory, 0.002, 4, 0)],
+)
+def test_it_finds_the_known_answer(
+    load_s: Callable[[int], float], step_s: float, step: int, answer: int
+) -> None:
+    """In at least 19 of 20 searches, with figures that vary by 2 %."""
+    answers = Counter(
+        found_by(measuring(load_s, step_s, 0.02, seed), 2, step).recommended for seed in range(20)
+    )
+    assert answers[answer] >= 19
+
+
+def test_none_win_where_each_worker_makes_it_slower() -> None:
+    """By loading alone in all of 20 searches; end to end one worker may hide the loading."""
+    for seed in range(20):
+        found = found_by(measuring(crowded, 0.0002, 0.02, seed), 2, 4)
+        assert found.best_loading == found.recommended == 0
+
+
+def test_both_answers_may_differ() -> None:
+    """Eight workers load faster than four, and the training has no use for it."""
+    found = found_by(measuring(sleeping, 0.004, 0.001), 8, 4)
+    assert found.recommended == 2
+    assert found.best_loading > 2
+    first, second, third = found.sentences(now=0)
+    assert first.startswith(f"by loading alone {found.best_loading} workers are fastest, ")
+    assert second.startswith("end to end 2 workers are")
+    assert third.startswith("beside data.num_workers=0 that saves 0.800 ± ")
+    assert "(67%)" in third
+
+
+@pytest.mark.parametrize(
+    ("cores", "step", "most", "counts"),
+    [
+        (2, 4, None, [0, 1, 2, 4, 8, 12]),
+        (8, 4, None, [0, 1, 2, 3, 4, 5, 6, 7, 8, 12]),
+        (64, 4, None, [0, 1, 4, 8, 12]),
+        (64, 10, 25, [0, 1, 10, 20]),
+        (1, 4, 0, [0]),
+    ],
+)
+def test_which_counts_are_tried(cores: int, step: int, most: int | None, counts: list[int]) -> None:
+    """From 0, always 1, every count on a small machine, then in steps; no further than asked."""
+    assert list(itertools.islice(counts_to_try(cores, step, most), len(counts))) == counts
+    if most is not None:
+        assert list(counts_to_try(cores, step, most)) == counts
+
+
+def test_it_stops_after_two_counts_that_bring_nothing() -> None:
+    """And measures each count once a round, all of them before any again."""
+    calls: list[int] = []
+    measure = measuring(in_memory, 0.002, 0)
+
+    def counted(workers: int) -> Measured:
+        calls.append(workers)
+        return measure(workers)
+
+    search(counted, counts_to_try(2, 4), 3, lambda line: None)
+    assert calls == [0, 1, 2] * 3
+
+
+def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
+    """A first round that was disturbed does not end the search for good."""
+    rounds: Counter[int] = Counter()
+
+    def measure(workers: int) -> Measured:
+        rounds[workers] += 1
+        seconds = 10.0 - workers if rounds[workers] > 1 or workers in (0, 1) else 11.0
+        return Measured(seconds, seconds)
+
+    found = search(measure, iter((0, 1, 2, 3, 4, 5)), 8, lambda line: None)
+    assert {4, 5} <= set(found.measured)
+
+
+def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
+    """More of them would have nothing to load, however much faster a little more looks."""
+
+    def measure(workers: int) -> Measured:
+        return Measured(10.0 / (workers + 1), 10.0, holds_epoch=workers >= 8)
+
+    found = search(measure, counts_to_try(2, 4), 3, lambda line: None)
+    assert max(found.measured) == 8
+
+
+def test_one_round_tells_nothing_for_sure() -> None:
+    """It says so."""
+    found = found_by(measuring(sleeping, 0.002, 0.02), 2, 4, rounds=1)
+    assert "one round is too few to tell a difference from chance" in found.sentences(now=0)
+    assert "one round" in found.lines("workers")[-1]
+
+
+def test_a_busy_machine_is_told() -> None:
+    """Where the rounds differ by a quarter and more."""
+    quiet = found_by(measuring(sleeping, 0.002, 0.02), 2, 4).sentences(now=4)
+    busy = found_by(measuring(sleeping, 0.002, 0.6), 2, 4).sentences(now=4)
+    assert not any("other work on this machine" in sentence for sentence in quiet)
+    assert any("other work on this machine" in sentence for sentence in busy)
+
+
+def test_the_table_marks_the_fastest() -> None:
+    """In both columns, with what is tied with it."""
+    timed = Timed()
+    for setting, seconds in (("a", 1.0), ("b", 2.0)):
+        for number, part in enumerate((0.01, 0.03, 0.02, 0.05, 0.04)):
+            uneven = part * seconds
+            timed.add(setting, number, Measured(seconds + uneven**2, 3.0 - seconds + uneven))
+    heading, first, second, caption = timed.lines("setting")
+    assert heading.split() == ["setting", "loading", "alone", "end", "to", "end"]
+    assert first.split()[0] == "a"
+    assert first.count("*") == second.count("*") == 1
+    assert first.index("*") < second.index("*")
+    assert caption.endswith("* fastest, or tied with it")
+
+
+def test_what_it_keeps() -> None:
+    """The recommendation as an override, and every round of every count."""
+    kept = found_by(measuring(sleeping, 0.002, 0.02), 2, 4).as_dict()
+    assert kept["override"] == f"data.num_workers={kept['recommended']}"
+    assert {"0", "1", "2", "4"} <= kept["settings"].keys()
+    assert len(kept["settings"]["4"]["rounds"]) == 5

@@ -1,0 +1,108 @@
+"""The program that finds the number of workers."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from hpml.config.conf import find_conf, resolve
+from hpml.errors import UserError
+from hpml.workers.__main__ import found_before, job, searched
+from hpml.workers.measure import measure
+
+TINY = (
+    *("experiment=demo", "device=cpu", "model.width=2", "logger=none"),
+    *("data.train_samples=256", "data.test_samples=64", "data.batch_size=32"),
+)
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hpml.workers", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+
+
+def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
+    """Each count in its processes; both answers, the override, a file and a picture."""
+    done = run(
+        tmp_path,
+        *TINY,
+        *("workers.rounds=1", "workers.seconds=0.1", "workers.most=1"),
+        *("hydra.run.dir=found", "workers.also=[persistent_workers]"),
+    )
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "found" / "workers.json").read_text())
+    assert kept["settings"].keys() == {"0", "1"}
+    assert all(times["epoch_s"]["mean"] > 0 for times in kept["settings"].values())
+    assert done.stdout.splitlines()[-1] == f"use: {kept['override']}"
+    assert "by loading alone" in done.stdout
+    assert "end to end" in done.stdout
+    assert (tmp_path / "found" / "workers.png").stat().st_size > 1000
+    if kept["recommended"]:
+        assert kept["also"]["settings"].keys() == {
+            "data.persistent_workers=true",
+            "data.persistent_workers=false",
+        }
+    else:
+        assert "workers.also: has no effect without workers" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["workers.rounds=0"], "workers.rounds=0: give an integer of at least 1"),
+        (["data.pipeline=device"], "data.pipeline=device: loads nothing in workers"),
+        (["workers.also=nope"], "workers.also=nope: give some of persistent_workers"),
+        (["workers.also=[nope]"], "workers.also=nope: give some of persistent_workers"),
+        (["~data.num_workers"], "data.num_workers: the data module of data._target_ has no such"),
+    ],
+)
+def test_wrong_input_is_one_line(words: list[str], message: str) -> None:
+    """Before anything is measured."""
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        cfg = compose("workers", [*TINY, *words])
+        with pytest.raises(UserError, match=re.escape(message)):
+            job(cfg)
+
+
+def test_an_epoch_of_one_batch_is_refused(tmp_path: Path) -> None:
+    """There is nothing that a worker could load ahead."""
+    words = ["data.train_samples=32", "data.test_samples=32", f"run_dir={tmp_path}"]
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        config = resolve(compose("workers", [*TINY, *words]))
+    with pytest.raises(UserError, match="an epoch is a single batch: nothing is loaded ahead"):
+        measure(config, 0.1)
+
+
+def test_it_does_not_sweep(tmp_path: Path) -> None:
+    """Nor do the other programs that measure by themselves."""
+    done = run(tmp_path, "-m", "optimizer=sgd,adam")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
+
+
+def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
+    """The last one on such a machine, whatever seed and length the training has."""
+    here = {"cpu": "a", "cpu_cores": 2, "accelerators": [], "torch": "2", "hpml": "1"}
+    asked = {"data.batch_size": 8, "seed": 0, "optimizer.lr": 0.1, "data.num_workers": 0}
+
+    def kept(name: str, environment: dict[str, Any], **changes: Any) -> Path:
+        file = tmp_path / "workers" / "2026-01-01" / name / "workers.json"
+        file.parent.mkdir(parents=True)
+        search = {"rounds": 5, "most": None}
+        found = {"job": searched(asked | changes), "environment": environment, "search": search}
+        file.write_text(json.dumps(found))
+        return file
+
+    assert found_before(tmp_path, asked, here) is None
+    kept("10-00-00", here)
+    last = kept("11-00-00", here | {"host": "b", "memory_gib": 3})
+    kept("12-00-00", here | {"cpu_cores": 4})
+    kept("13-00-00", here, **{"data.batch_size": 16})
+    kept("14-00-00", here).write_text("{")
+    others = {"seed": 7, "optimizer.lr": 0.2, "data.num_workers": 3, "trainer.max_epochs": 9}
+    assert found_before(tmp_path, asked | others, here) == last

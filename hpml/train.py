@@ -184,13 +184,8 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
         import lightning as L
         import torch
 
-        from hpml.callbacks import (
-            DataLoadTimer,
-            HParams,
-            ResumeCheckpoints,
-            RunRecorder,
-            TrainTimer,
-        )
+        from hpml.callbacks import DataLoadTimer, HParams, RunRecorder, TrainTimer
+        from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
         from hpml.data import ImageDataModule
         from hpml.models.counts import describe
         from hpml.models.image_classifier import ImageClassifier

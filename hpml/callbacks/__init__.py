@@ -8,20 +8,14 @@ from hpml.callbacks.progress_bar import ProgressBar
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.runtime_estimator import RuntimeEstimator
 from hpml.callbacks.train_timer import TrainTimer
-from hpml.checkpointing.last_and_best import Checkpoint
-from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
-from hpml.checkpointing.stop_on_signal import StopOnSignal
 
 __all__ = [
-    "Checkpoint",
     "DataLoadTimer",
     "EpochTimer",
     "HParams",
     "ProgressBar",
-    "ResumeCheckpoints",
     "RunRecorder",
     "RuntimeEstimator",
-    "StopOnSignal",
     "TrainTimer",
     "phase_timers",
 ]

@@ -121,7 +121,8 @@ def build_trainer(
     """
     import lightning as L
 
-    from hpml.callbacks import ResumeCheckpoints, StopOnSignal
+    from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
+    from hpml.checkpointing.stop_on_signal import StopOnSignal
 
     own = [
         instantiate_target(callback, f"callbacks.{name}")
@@ -181,7 +182,7 @@ def checkpoints(cfg: DictConfig, directory: Path) -> list[L.Callback]:
 
     Without it, the best would be chosen on the test set.
     """
-    from hpml.callbacks import Checkpoint
+    from hpml.checkpointing.last_and_best import Checkpoint
 
     names = {group: name_of(cfg[group]) for group in ("data", "model", "optimizer")}
     contents = {"hpml_config": resolve(cfg), "hpml_names": names}

@@ -1,0 +1,53 @@
+"""Imports go down: a room knows nothing of those above it, nor of those beside it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import hpml
+
+PACKAGE = Path(hpml.__file__).parent
+# A line for each floor, from the roof down. Commands, at the top of the package, may import all.
+FLOORS = """
+    lab
+    diagnosis workers summary
+    trials sweep
+    training
+    checkpointing
+    callbacks data
+    timing report cli
+    records config
+    models system formatting
+    errors statistics
+"""
+FLOOR_OF = {room: floor for floor, line in enumerate(FLOORS.split("\n")) for room in line.split()}
+
+
+def imported_rooms(file: Path) -> Iterator[str]:
+    """The rooms that a file names in its imports, wherever in the file they stand."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("hpml."))
+
+
+def test_imports_go_down() -> None:
+    """No file imports a room that is above its own or on the same floor."""
+    upwards = [
+        f"{file.relative_to(PACKAGE)} imports {room}"
+        for own, floor in FLOOR_OF.items()
+        for file in (*PACKAGE.glob(f"{own}.py"), *PACKAGE.glob(f"{own}/**/*.py"))
+        for room in imported_rooms(file)
+        if room != own and (room not in FLOOR_OF or FLOOR_OF[room] <= floor)
+    ]
+    assert not upwards
+
+
+def test_every_room_has_its_floor() -> None:
+    """A new room is given one; at the top there are commands alone."""
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - FLOOR_OF.keys() == {"__init__", "__main__", "__pycache__", "train", "diagnose"}

@@ -2,15 +2,16 @@
 
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import download_url
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, ImageSet, Pixels
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import ImageSet, Pixels
+from hpml.errors import DataError
 
 
 class Cifar10(ImageDataModule):
@@ -23,6 +24,8 @@ class Cifar10(ImageDataModule):
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
+
+    holds_pixels: ClassVar = True
 
     def __init__(self, root: str, download: bool = True, **loading: Any) -> None:
         super().__init__(**loading)

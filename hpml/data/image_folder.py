@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, Files, ImageSet, Pixels, Source
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import Files, ImageSet, Pixels, Source
+from hpml.errors import DataError
 
 log = logging.getLogger("hpml")
 

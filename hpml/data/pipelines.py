@@ -17,7 +17,8 @@ from torchvision.transforms import functional
 
 from hpml.data.augment import PADDING, Draws, crop_flip_gather, crop_flip_image
 from hpml.data.sampling import unpack
-from hpml.data.sources import DataError, Pixels, Source
+from hpml.data.sources import Pixels, Source
+from hpml.errors import DataError
 
 # Gives the draws for (epochs, indices) of a batch; None where nothing is augmented.
 Drawing = Callable[[np.ndarray, np.ndarray], Draws] | None

@@ -17,13 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded
-from hpml.errors import UserError
+from hpml.errors import DataError
 
 PART = 1024  # images that are made or decoded at a time, which bounds the memory
-
-
-class DataError(UserError):
-    """Data that cannot be used: says which file, and what is wrong with it."""
 
 
 class Source(ABC):

@@ -2,14 +2,15 @@
 
 import io
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import PART, DataError, EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import PART, EncodedBytes, ImageSet, Pixels, Source
+from hpml.errors import DataError
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
 CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
@@ -29,6 +30,8 @@ class Synthetic(ImageDataModule):
         encoded: "jpeg" keeps the samples as JPEG bytes and decodes them at each fetch.
         loading: see ImageDataModule.
     """
+
+    holds_pixels: ClassVar = True
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from hpml.config.conf import find_conf, resolve
 from hpml.data.build import build_data
 from hpml.errors import UserError, first_line
 from hpml.formatting import size_in_words
-from hpml.training.build import quiet_lightning
+from hpml.training.prepare import quiet_lightning
 
 if TYPE_CHECKING:
     import lightning as L
@@ -123,7 +123,7 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
 
 def _data(cfg: DictConfig, notes: list[str]) -> tuple[L.LightningDataModule, str]:
     """The data module, or the shape of our own data in its stead; and what a batch holds."""
-    from hpml.data import ImageDataModule
+    from hpml.data.image_data_module import ImageDataModule
     from hpml.summary.step_watch import Shape
 
     target, size = cfg.data.get("_target_"), cfg.data.get("image_size")

@@ -21,7 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from hpml.data import ImageDataModule
+from hpml.data.image_data_module import ImageDataModule
 from hpml.models import counts
 from hpml.models.image_classifier import ImageClassifier, MakeOptimizer
 from hpml.training.build import build_module

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpml.checkpointing.resume import NEVER, points
+from hpml.checkpointing.resume import NEVER, resume_checkpoints
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME, RecordError, RunRecord
@@ -156,7 +156,7 @@ def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
         return
     (directory / LOG).touch()
     (directory / FILE_NAME).unlink(missing_ok=True)
-    if resume != NEVER and points(directory):
+    if resume != NEVER and resume_checkpoints(directory):
         return
     for child in directory.iterdir():
         if child.name == LOG:

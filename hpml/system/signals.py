@@ -52,17 +52,17 @@ def was_warned() -> int | None:
     return next((number for number in _noted if number in WARNINGS), None)
 
 
-def raise_if_arrived(at_point: bool = False) -> None:
+def raise_if_arrived(at_checkpoint: bool = False) -> None:
     """Raises RunInterrupted again where an import or a callback has swallowed the first one.
 
     While signals wait for a point, only there.
     """
-    if _arrived and (at_point or not _waiting):
+    if _arrived and (at_checkpoint or not _waiting):
         wait_no_longer()
         raise RunInterrupted(_arrived[0])
 
 
-def wait_for_point() -> None:
+def wait_for_checkpoint() -> None:
     """From now on a signal raises nothing at once: the training ends at its next point.
 
     If none comes within PATIENCE_S, it raises all the same: a hung loader comes to no point.
@@ -197,7 +197,7 @@ def _lose_patience(number: int, frame: FrameType | None) -> None:
     """Ends the run, and at once what it may wait for: processes of a loader."""
     for child in multiprocessing.active_children():
         child.kill()
-    raise_if_arrived(at_point=True)
+    raise_if_arrived(at_checkpoint=True)
 
 
 @contextmanager

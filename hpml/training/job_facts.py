@@ -1,4 +1,4 @@
-"""What is told of a configuration: to TensorBoard's HParams, and to the advice."""
+"""Facts of a configuration: for the advice, and for TensorBoard's HParams."""
 
 import os
 from collections.abc import Sequence

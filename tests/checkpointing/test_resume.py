@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from hpml.checkpointing.resumable import why_not
-from hpml.checkpointing.resume import choose, name_of, points, wanted
+from hpml.checkpointing.resume import choose, file_name, mode, resume_checkpoints
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.data import ImageDataModule
 from hpml.errors import UserError
@@ -99,15 +99,15 @@ def test_it_ends_as_if_it_had_not_been_stopped(
     more = ("checkpoint.every_s=1e-9", *SETTINGS[name])
     whole, record = run(*more)
     expected = weights(tmp_path)
-    assert points(tmp_path / "run") == []  # what is complete needs none
+    assert resume_checkpoints(tmp_path / "run") == []  # what is complete needs none
     (tmp_path / "run" / "record.json").unlink()
     before, _ = run(*more, stop_after=5)
-    last = points(tmp_path / "run")[0]
+    last = resume_checkpoints(tmp_path / "run")[0]
     done = int(last.name.split("-")[1])
     assert 0 < done <= 5
     middle, _ = run(*more, stop_after=6)
     assert middle == whole[done : done + 6]
-    done = int(points(tmp_path / "run")[0].name.split("-")[1])
+    done = int(resume_checkpoints(tmp_path / "run")[0].name.split("-")[1])
     rest, resumed = run(*more)
     assert before == whole[:5]
     assert rest == whole[done:]
@@ -144,8 +144,8 @@ def test_the_last_point_shows_until_when_the_run_went_on(
     monkeypatch.setattr("hpml.checkpointing.resume_checkpoints.SIGN_EVERY_S", 0.0)
     monkeypatch.setattr("hpml.checkpointing.resume_checkpoints.os.utime", touched.append)
     run(stop_after=STEPS + 4)
-    (point,) = points(tmp_path / "run")
-    assert set(touched) == {point}
+    (resume_checkpoint,) = resume_checkpoints(tmp_path / "run")
+    assert set(touched) == {resume_checkpoint}
 
 
 def test_a_signal_waits_for_the_next_point(
@@ -163,8 +163,8 @@ def test_a_signal_waits_for_the_next_point(
     assert interrupted.value.signal_number == signal.SIGTERM
     assert len(Seen.sums) == 6  # all that others do after a batch is done
     assert RunRecord.read(tmp_path / "run").status == "interrupted"
-    (point,) = points(tmp_path / "run")
-    assert point.name.startswith("resume-0000000006-")
+    (resume_checkpoint,) = resume_checkpoints(tmp_path / "run")
+    assert resume_checkpoint.name.startswith("resume-0000000006-")
     monkeypatch.setattr(Seen, "on_train_batch_start", lambda *_: None)
     rest, record = run("trainer.accumulate_grad_batches=3", "checkpoint.every_s=null")
     assert len(rest) == STEPS * EPOCHS - 6
@@ -189,8 +189,8 @@ def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
     monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", die)
     with pytest.raises(RunInterrupted):
         run("checkpoint.every_s=null")
-    (point,) = points(tmp_path / "run")
-    assert point.name.startswith("resume-0000000005-")
+    (resume_checkpoint,) = resume_checkpoints(tmp_path / "run")
+    assert resume_checkpoint.name.startswith("resume-0000000005-")
     monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", own)
     rest, resumed = run("checkpoint.every_s=null")
     assert rest == whole[5:]
@@ -205,13 +205,16 @@ def test_what_another_run_left_is_not_taken_for_its_own(
     """In one directory a run that begins anew has its points, however few batches it has done."""
     run("checkpoint.every_s=1e-9", stop_after=12)
     run("checkpoint.every_s=1e-9", "resume=never", "seed=1", stop_after=4)
-    assert [int(point.name.split("-")[1]) for point in points(tmp_path / "run")] == [3, 2]
+    assert [
+        int(resume_checkpoint.name.split("-")[1])
+        for resume_checkpoint in resume_checkpoints(tmp_path / "run")
+    ] == [3, 2]
 
 
 def test_a_signal_does_not_wait_for_ever(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hung loader comes to no point."""
+    """A hung loader comes to no resume_checkpoint."""
     monkeypatch.setattr("hpml.system.signals.PATIENCE_S", 0.2)
 
     def hang(callback: Any, trainer: Any, *_: Any) -> None:
@@ -238,7 +241,7 @@ def test_a_signal_in_the_last_epochs_validation_loses_nothing(
     monkeypatch.setattr(Seen, "on_validation_start", send, raising=False)
     with pytest.raises(RunInterrupted):
         run("checkpoint.every_s=1e-9")
-    assert points(tmp_path / "run")
+    assert resume_checkpoints(tmp_path / "run")
     monkeypatch.setattr(Seen, "on_validation_start", lambda *_: None)
     rest, record = run("checkpoint.every_s=1e-9")
     assert 0 < len(rest) < STEPS
@@ -250,7 +253,7 @@ def test_a_signal_in_the_last_epochs_validation_loses_nothing(
     ("change", "why"),
     [
         ({"automatic_optimization": False}, "optimizes by itself"),
-        ({"on_train_batch_end": lambda *_: None}, "comes after the point"),
+        ({"on_train_batch_end": lambda *_: None}, "comes after the checkpoint"),
     ],
 )
 def test_what_has_no_points_is_told(
@@ -313,7 +316,7 @@ def test_a_point_that_cannot_be_written_ends_nothing(
     rest, record = run("checkpoint.every_s=1e-9")
     assert len(rest) == STEPS * EPOCHS
     assert record.status == "completed"
-    assert "no point to go on from was written: [Errno 28] No space left" in caplog.text
+    assert "no resume checkpoint was written: [Errno 28] No space left" in caplog.text
 
 
 def test_a_complete_run_is_not_trained_again(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -362,15 +365,15 @@ def test_a_damaged_point_is_passed_over(
 ) -> None:
     """With a warning that names it and the one before; of none that is whole it begins anew."""
     run("checkpoint.every_s=1e-9", stop_after=5)
-    last, before = points(tmp_path / "run")
+    last, before = resume_checkpoints(tmp_path / "run")
     last.write_bytes(last.read_bytes()[:-100])
     rest, _ = run("checkpoint.every_s=1e-9", stop_after=2)
-    assert f"{last} is damaged; going on from {before}" in caplog.text
+    assert f"{last} is damaged; resuming from {before}" in caplog.text
     assert len(rest) == 2
-    for point in points(tmp_path / "run"):
-        content = bytearray(point.read_bytes())
+    for resume_checkpoint in resume_checkpoints(tmp_path / "run"):
+        content = bytearray(resume_checkpoint.read_bytes())
         content[len(content) // 2] ^= 1
-        point.write_bytes(content)
+        resume_checkpoint.write_bytes(content)
     rest, record = run("checkpoint.every_s=1e-9")
     assert "are damaged; the run begins at its start" in caplog.text
     assert len(rest) == STEPS * EPOCHS
@@ -385,35 +388,35 @@ def test_what_cannot_go_on_exactly_is_refused(
 ) -> None:
     """And nothing is lost of it; in a sweep it begins at its start, and says so."""
     run("checkpoint.every_s=1e-9", stop_after=5)
-    point = points(tmp_path / "run")[0]
-    kept = tmp_path / "kept" / point.name
+    resume_checkpoint = resume_checkpoints(tmp_path / "run")[0]
+    kept = tmp_path / "kept" / resume_checkpoint.name
     kept.parent.mkdir()
-    kept.write_bytes(point.read_bytes())
+    kept.write_bytes(resume_checkpoint.read_bytes())
     for value, message in (
         (
             kept,
-            r"was made with data.batch_size=8 \(now 4\); it cannot go on exactly",
+            r"was made with data.batch_size=8 \(now 4\); it cannot resume exactly",
         ),
         (kept.parent, "was made with data.batch_size=8"),
-        (tmp_path, "holds no point to go on from"),
+        (tmp_path, "holds no resume checkpoint"),
         ("none.ckpt", "there is no such file"),
-        (Path(__file__), "is no point of hpml .*, or damaged"),
+        (Path(__file__), "is no resume checkpoint of hpml .*, or damaged"),
     ):
         with pytest.raises(UserError, match=message):
             run(f"resume={value}", "data.batch_size=4")
     rest, _ = run(f"resume={kept}")
-    assert len(rest) == STEPS * EPOCHS - int(point.name.split("-")[1])
+    assert len(rest) == STEPS * EPOCHS - int(resume_checkpoint.name.split("-")[1])
     run("checkpoint.every_s=1e-9", "resume=never", stop_after=5)
-    kept_points = points(tmp_path / "run")
+    kept_points = resume_checkpoints(tmp_path / "run")
     with pytest.raises(UserError, match="resume=never begins at the start, in their place"):
         run("checkpoint.every_s=1e-9", "seed=1")
-    with pytest.raises(UserError, match="holds an unfinished run: resume=auto goes on with it"):
+    with pytest.raises(UserError, match="holds an unfinished run: resume=auto resumes it"):
         run("resume=null")
     with monkeypatch.context() as elsewhere:  # `auto` is another device on another machine
-        elsewhere.setattr("hpml.train.device_type", lambda cfg: "cuda")
+        elsewhere.setattr("hpml.training.prepare.device_type", lambda cfg: "cuda")
         with pytest.raises(UserError, match="was made with another device; resume=never begins"):
             run("checkpoint.every_s=1e-9")
-    assert points(tmp_path / "run") == kept_points
+    assert resume_checkpoints(tmp_path / "run") == kept_points
     monkeypatch.setenv("HPML_SWEPT", "seed")
     rest, _ = run("checkpoint.every_s=1e-9", "seed=1")
     assert "was made with data.seed=0 (now 1), seed=0 (now 1); the run begins at" in caplog.text
@@ -427,14 +430,14 @@ def test_a_point_of_another_code_is_refused(tmp_path: Path) -> None:
 
     def kept(content: Any, batches: int) -> str:
         torch.save({"hpml_resume": {"ranks": [{"facts": content}]}}, folder / "p")
-        return str((folder / "p").rename(folder / name_of(batches, folder / "p")))
+        return str((folder / "p").rename(folder / file_name(batches, folder / "p")))
 
-    point = kept({"code": "a"}, 1)
-    assert choose(tmp_path, point, {"code": "a"}) is not None
+    resume_checkpoint = kept({"code": "a"}, 1)
+    assert choose(tmp_path, resume_checkpoint, {"code": "a"}) is not None
     with pytest.raises(UserError, match="another code"):
-        choose(tmp_path, point, {"code": "b"})
-    for wrong in (kept(Seen(), 2), str(shutil.copy(point, folder / "copy.ckpt"))):
-        with pytest.raises(UserError, match="no point of hpml"):
+        choose(tmp_path, resume_checkpoint, {"code": "b"})
+    for wrong in (kept(Seen(), 2), str(shutil.copy(resume_checkpoint, folder / "copy.ckpt"))):
+        with pytest.raises(UserError, match="no resume checkpoint of hpml"):
             choose(tmp_path, wrong, {"code": "a"})
 
 
@@ -456,4 +459,4 @@ def test_when_a_run_goes_on(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert wanted(given) == what
+    assert mode(given) == what

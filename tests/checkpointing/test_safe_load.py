@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torchvision.datasets import CIFAR10
 
 from hpml.checkpointing import safe_load
-from hpml.checkpointing.resume import name_of, points
+from hpml.checkpointing.resume import file_name, resume_checkpoints
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
 from hpml.models.networks import small
@@ -71,10 +71,10 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     with pytest.raises(StopError):
         train(cfg)
     Stops.stops = False
-    point = torch.load(points(folder)[0], weights_only=True)
+    resume_checkpoint = torch.load(resume_checkpoints(folder)[0], weights_only=True)
     train(cfg)
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return {"evaluate": checkpoint, "resume": point}
+    return {"evaluate": checkpoint, "resume": resume_checkpoint}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def file_for(key: str, folder: Path, write: Callable[[Path], object]) -> Path:
     """A file that `evaluate` or `resume` takes, as far as its name says."""
     written = folder / "strange.ckpt"
     write(written)
-    return written.rename(folder / name_of(2, written)) if key == "resume" else written
+    return written.rename(folder / file_name(2, written)) if key == "resume" else written
 
 
 def nest(node: Any, depth: int = 0) -> Any:
@@ -135,7 +135,9 @@ def test_a_malicious_pickle_calls_nothing(
             path.write_bytes(pickle.dumps(content, protocol=2))
 
     file = file_for(key, tmp_path, write)
-    with pytest.raises(UserError, match=rf"^{key}=.*: (no checkpoint|is no point) of hpml") as told:
+    with pytest.raises(
+        UserError, match=rf"^{key}=.*: (no checkpoint|is no resume checkpoint) of hpml"
+    ) as told:
         train(compose(*JOB, f"{key}={file}"))
     one_line(told)
     assert not marker.exists()
@@ -195,8 +197,8 @@ def test_a_point_names_no_file_to_delete(
     victim.touch()
     folder = tmp_path / "run" / "checkpoints"
     there = f"{folder}/../../victim"
-    point = copy.deepcopy(honest["resume"])
-    point["callbacks"]["Checkpoint:last"] = {
+    resume_checkpoint = copy.deepcopy(honest["resume"])
+    resume_checkpoint["callbacks"]["Checkpoint:last"] = {
         "monitor": None,
         "best_model_score": None,
         "best_model_path": there,
@@ -207,7 +209,7 @@ def test_a_point_names_no_file_to_delete(
         "kth_value": torch.tensor(0.0),
         "last_model_path": there,
     }
-    file = file_for("resume", tmp_path, lambda path: torch.save(point, path))
+    file = file_for("resume", tmp_path, lambda path: torch.save(resume_checkpoint, path))
     record = train(compose(*JOB, OWN, f"resume={file}"))
     assert record.status == "completed"
     assert record.resumed[0]["batches"] > 0

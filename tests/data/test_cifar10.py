@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from hpml.data import Cifar10, DataError
+from hpml.data import Cifar10
+from hpml.errors import DataError
 
 SETTINGS: dict[str, Any] = {"batch_size": 4, "mean": [0.5] * 3, "std": [0.25] * 3}
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hpml.data import DataError, ImageFolder
+from hpml.data import ImageFolder
 from hpml.data.image_folder import verify
+from hpml.errors import DataError
 
 
 def make_data(root: Path, **settings: Any) -> ImageFolder:

@@ -346,8 +346,8 @@ def test_a_job_whose_input_is_wrong_is_recorded(tmp_path: Path) -> None:
     program.write_text(
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "if 'seed=1' in sys.argv: sys.exit('no record of mine')\n"
-        "from helpers.light_program import hpml, run_hydra\n"
-        "run_hydra(hpml.train.job, 'train')\n"
+        "from helpers.light_program import job, run_hydra\n"
+        "run_hydra(job, 'train')\n"
     )
     command = [sys.executable, str(program), "-m", "seed=0,1,2", "data=synthetic", "sweep.name=s"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)

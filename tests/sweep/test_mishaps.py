@@ -237,8 +237,9 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
         "    print('draws', end='\\r', flush=True)\n"
         "    print('\\x1b[1m', os.get_terminal_size(1).columns, 'wide', flush=True)\n"
         "    light_program.fit(*arguments)\n"
-        "hpml.train._fit = fit\n"
-        "light_program.run_hydra(hpml.train.job, 'train')\n"
+        "def job(cfg):\n"
+        "    return hpml.train.job(cfg, fit)\n"
+        "light_program.run_hydra(job, 'train')\n"
     )
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 97, 0, 0))

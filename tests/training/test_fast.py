@@ -10,7 +10,6 @@ import torch
 from helpers.configurations import TINY, Compose
 from torch.nn import functional as F
 
-import hpml.train
 from hpml.callbacks.weight_averaging import EMAWeightAveraging
 from hpml.config import auto
 from hpml.config.auto import on_device
@@ -19,6 +18,7 @@ from hpml.data.augment import draw
 from hpml.data.build import build_data
 from hpml.errors import UserError
 from hpml.train import train
+from hpml.training import prepare
 from hpml.training.build import build_module, build_trainer
 
 STEPS = 50
@@ -50,7 +50,7 @@ def losses_of(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> Any:
             module.training_step = training_step
             return module
 
-        monkeypatch.setattr(hpml.train, "build_module", watched)
+        monkeypatch.setattr(prepare, "build_module", watched)
         train(compose(*JOB, *overrides))
         return np.array(seen)
 

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
 import numpy as np
@@ -23,7 +23,8 @@ from hpml.data.pipelines import (
     as_is,
 )
 from hpml.data.sampling import EpochSampler, permutation
-from hpml.data.sources import DataError, ImageSet
+from hpml.data.sources import ImageSet
+from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 
 log = logging.getLogger("hpml")
@@ -65,6 +66,9 @@ class ImageDataModule(L.LightningDataModule):
         pin_memory: None for yes where the Trainer's device is CUDA.
         mean, std: of the channels, in fractions of full intensity.
     """
+
+    # What may be kept on a GPU as a whole, for it is in the host's memory anyway.
+    holds_pixels: ClassVar = False
 
     def __init__(
         self,

@@ -132,7 +132,6 @@ class ResumeCheckpoints(Checkpoint, Observer):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Signals end the run at once again."""
         signals.wait_no_longer()
 
     def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -25,7 +25,6 @@ class StopOnSignal(Observer):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Ends training."""
         raise_if_arrived()
 
     def on_exception(
@@ -36,5 +35,4 @@ class StopOnSignal(Observer):
             self.resume_checkpoints.write_between_batches(trainer, pl_module)
 
     def on_test_batch_start(self, *arguments: Any) -> None:
-        """Ends an evaluation."""
         raise_if_arrived()

@@ -7,7 +7,6 @@ from hpml.config.checks import check
 
 
 def main() -> None:
-    """The program `python -m hpml.data`."""
     run_hydra(job, config_name="fetch")
 
 

@@ -33,7 +33,6 @@ class Cifar10(ImageDataModule):
         self.download = download
 
     def load(self) -> ImageSet:
-        """Fetches the archive if need be, checks it, and reads both sets."""
         if not self.download and not self.root.is_dir():
             raise DataError(f"data.root={self.root}: there is no such folder")
         try:

@@ -127,13 +127,11 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """How many classes the loaded data has."""
         assert self.loaded is not None, "setup comes first"
         return len(self.loaded.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
         assert self.loaded is not None, "setup comes first"
         _, channels, height, width = self.loaded.train.fetch(np.arange(1)).shape
         return channels, height, width
@@ -201,7 +199,6 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader(self.val, shuffle=False, is_test=False) if self.val else self._test()
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test set."""
         return self._test()
 
     def _test(self) -> DataLoader[Any]:

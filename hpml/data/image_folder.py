@@ -43,7 +43,6 @@ class ImageFolder(ImageDataModule):
         self.verify = verify
 
     def load(self) -> ImageSet:
-        """Lists the files, checks them, and decodes them if they are to be kept in memory."""
         train = self.root / "train"
         if not train.is_dir():
             raise DataError(

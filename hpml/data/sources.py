@@ -72,12 +72,10 @@ class Pixels(Source):
         return cls(parts, source.labels[torch.from_numpy(wanted)])
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Copies them out of the whole set."""
         images: np.ndarray = self.padded.numpy()[indices, :, PADDING:-PADDING, PADDING:-PADDING]
         return images
 
     def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
-        """Crops them out of the whole set."""
         return crop_flip_padded(self.padded.numpy(), indices, draws)
 
 
@@ -90,7 +88,6 @@ class EncodedBytes(Source):
         self.labels = labels
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Decodes each of them."""
         data, ends = self.bytes.numpy(), self.ends.numpy()
         starts = [int(ends[index - 1]) if index else 0 for index in indices]
         return np.stack(
@@ -118,7 +115,6 @@ class Files(Source):
         self.resize = resize
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Reads and decodes each of them."""
         return np.stack([self._read(str(self.paths[index])) for index in indices])
 
     def _read(self, path: str) -> np.ndarray:

@@ -91,7 +91,12 @@ def _trials(cfg: DictConfig, overrides: list[str], stack: ExitStack) -> Trials:
     stack.callback(subject.close)
     from hpml.diagnosis.trials import Trials
 
-    return Trials(subject, facts_of_config(cfg, overrides), cfg.diagnose.budget_s, log.info)
+    return Trials(
+        subject,
+        facts_of_config(cfg, subject.device.type, overrides),
+        cfg.diagnose.budget_s,
+        log.info,
+    )
 
 
 def _compose(against: list[str]) -> DictConfig:

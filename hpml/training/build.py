@@ -72,7 +72,7 @@ def _image_classifier(
         cfg.optimizer, "optimizer", **({"fused": False} if no_fused else {})
     )
     optimizer = probe("optimizer", lambda: make_optimizer(network.parameters()))
-    settings = dict(resolve(cfg)["scheduler"] or {})
+    settings = _plain(cfg.scheduler)
     interval = settings.pop("interval", "epoch")
     make_scheduler = None
     if settings:
@@ -110,7 +110,7 @@ def build_trainer(
         for name, logger in (cfg.logger or {}).items()
         if logger is not None
     ]
-    arguments = dict(resolve(cfg)["trainer"])
+    arguments = _plain(cfg.trainer)
     if arguments.get("enable_checkpointing") is False:
         callbacks = [one for one in callbacks if not isinstance(one, AnyCheckpoint)]
     if arguments.get("enable_progress_bar") is False:
@@ -120,6 +120,10 @@ def build_trainer(
     resume_checkpoints = next((c for c in callbacks if isinstance(c, ResumeCheckpoints)), None)
     every = [StopOnSignal(resume_checkpoints), *callbacks, *own]
     return probe("trainer", lambda: L.Trainer(**arguments, callbacks=every, logger=loggers))
+
+
+def _plain(node: DictConfig | None) -> dict[str, Any]:
+    return dict(OmegaConf.to_container(node, resolve=True)) if node else {}  # type: ignore[arg-type]
 
 
 def _purging(logger: DictConfig, purge_step: int | None) -> dict[str, int]:

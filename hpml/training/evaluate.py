@@ -14,6 +14,7 @@ import hpml.data
 import hpml.models
 from hpml.checkpointing import safe_load
 from hpml.config.aliases import with_names_of_today
+from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import key_of
 from hpml.data.image_data_module import ImageDataModule
@@ -55,6 +56,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
         _refuse_calls(config[group], record.config[group], group, path)
     if "data" in taken and "data.download" not in given:
         _fetch_only_where_asked(cfg, record.config["data"])
+    check(cfg)
     job = prepare(cfg)
     cfg, module = job.cfg, job.module
     record.chosen = job.chosen

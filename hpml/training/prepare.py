@@ -10,7 +10,7 @@ import lightning as L
 from omegaconf import DictConfig
 
 from hpml.config.auto import device_type, on_device
-from hpml.config.checks import check, unused_keys
+from hpml.config.checks import unused_keys
 from hpml.config.choices import name_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
@@ -29,12 +29,14 @@ class Job:
     Attributes:
         cfg: the configuration, with a value for each `auto`.
         chosen: these values, by key.
+        device: as torch calls it: cpu, cuda or mps.
         data: loaded.
         module: with fresh weights, drawn from `seed`.
     """
 
     cfg: DictConfig
     chosen: dict[str, Any]
+    device: str
     data: L.LightningDataModule
     module: L.LightningModule
 
@@ -59,30 +61,24 @@ class Job:
         splits = {name: getattr(self.data, name, None) for name in ("train", "val", "test")}
         return {name: len(split) for name, split in splits.items() if isinstance(split, Sized)}
 
-    @property
-    def device(self) -> str:
-        """As torch calls it: cpu, cuda or mps."""
-        return device_type(self.cfg)
-
     def facts(self, overrides: Sequence[str] | None = None) -> JobFacts:
         """What the advice has to know; `overrides` are the command line's if not given."""
-        return facts_of_config(self.cfg, overrides)
+        return facts_of_config(self.cfg, self.device, overrides)
 
 
 def prepare(cfg: DictConfig) -> Job:
-    """Checks a configuration, fills in `auto`, seeds, and makes data and module.
+    """Fills in `auto` in a configuration that is checked, seeds, and makes data and module.
 
-    Warns of what has no effect. Raises UserError for wrong input, and whatever classes of the
-    user's own raise.
+    Commands check it themselves, before they import torch. Warns of what has no effect. Raises
+    UserError for wrong input, and whatever classes of the user's own raise.
     """
-    check(cfg)
     quiet_lightning()
     cfg, chosen = on_device(cfg)
     for sentence in unused_keys(cfg):
         log.warning(f"warning: {sentence}")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
-    return Job(cfg, chosen, data, build_module(cfg, data))
+    return Job(cfg, chosen, device_type(cfg), data, build_module(cfg, data))
 
 
 def quiet_lightning() -> None:

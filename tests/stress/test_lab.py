@@ -165,7 +165,7 @@ def test_an_interrupted_lab_ends_in_order(tmp_path: Path, number: int, code: int
     wait_for(lab, lambda: len(list(lab.lab.glob("*/training/*/record.json"))) > 1, process)
     process.send_signal(number)
     assert process.wait(timeout=120) == code, lab.output
-    assert "interrupted; the same command goes on from here\n" in lab.output
+    assert "interrupted; the same command resumes from here\n" in lab.output
     assert "Traceback" not in lab.output
     assert lab.left_behind() == []
     assert (lab.lab / "report.html").exists()

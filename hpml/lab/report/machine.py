@@ -1,6 +1,7 @@
-"""What the lab has found on one machine, read from its folder."""
+"""The lab's results on one machine, read from its folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
 from hpml.formatting import counted
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
-from hpml.lab.report.page import draw_for
 from hpml.lab.tasks import DIAGNOSIS_KEYS, LAB_FILE, SUMMARY_KEYS, WORKERS_KEYS
 from hpml.report.collect import Run, clean, collect
 from hpml.report.comparison import Comparison
+from hpml.report.page import save
+from hpml.report.pictures import draw
 from hpml.system.files import read_json
 from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
@@ -45,10 +47,14 @@ class Machine:
         """One line, as the lab prints it."""
         machine = self.environment
         memory = machine.get("memory_gib")
-        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
+        parts = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
         versions = ("python", "torch", "lightning", "hpml")
-        told += [f"{name} {machine[name]}" for name in versions if name in machine]
-        return clean("; ".join(part for part in told if part))
+        parts += [f"{name} {machine[name]}" for name in versions if name in machine]
+        return clean("; ".join(part for part in parts if part))
+
+    @property
+    def has_norm(self) -> bool:
+        return bool(self.state.get("has_norm", True))
 
     @property
     def shortened(self) -> str:
@@ -93,16 +99,19 @@ class Machine:
     @property
     def sgd(self) -> list[Run]:
         """The runs that C1, C2, C5, C6 and C7 share."""
-        return [run for run in self.training if run.record.choices.get("optimizer") == "sgd"]
+        return self.with_optimizer("sgd")
+
+    def with_optimizer(self, name: str) -> list[Run]:
+        return [run for run in self.training if run.record.choices.get("optimizer") == name]
 
     @cached_property
     def workers(self) -> dict[str, Any] | None:
-        """What the search for workers has found."""
+        """The result of the search for workers."""
         return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
 
     @cached_property
     def diagnosis(self) -> dict[str, Any] | None:
-        """What the diagnoses of two numbers of workers have found."""
+        """The diagnoses of two numbers of workers."""
         return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
 
     def summary(self, name: str) -> dict[str, Any] | None:
@@ -111,9 +120,22 @@ class Machine:
 
     def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
         """Pictures of some runs, by the names that reports give them."""
-        comparison = Comparison([run.directory for run in runs])
-        return draw_for(self.prefix(part), comparison, self.lab, only)
+        return draw_for(self.prefix(part), runs, self.lab, only)
 
     def prefix(self, part: str) -> str:
         """Of a picture's name."""
         return f"{part}_{self.folder.name}"
+
+
+def draw_for(
+    part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
+) -> list[dict[str, str]]:
+    """Draws pictures of some runs, those with the names in `only`, as files that begin with a part.
+
+    Returns them as `page.save` does.
+    """
+    return [
+        save(replace(picture, name=f"{part}_{picture.name}"), folder)
+        for picture in draw(Comparison([run.directory for run in runs]))
+        if picture.name in only
+    ]

@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hpml.data.build import build_data
 from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.fresh_process import PRELOADED
@@ -50,6 +49,8 @@ def look_at_data(config: dict[str, Any]) -> None:
 
     Raises UserError for wrong data.
     """
+    from hpml.data.build import build_data
+
     build_data(_as_config(config))
 
 

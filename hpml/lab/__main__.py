@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,8 @@ def job(cfg: DictConfig) -> None:
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
             if cfg.lab.budget_min is not None:
                 plan.fit(cfg.lab.budget_min)
-            for line in (
-                *plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}"),
-                *_kept(cfg, tasks, plan),
-            ):
+            lines = plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}")
+            for line in (*lines, *_kept(cfg, tasks, plan)):
                 log.info(line)
             if cfg.lab.dry_run:
                 return
@@ -155,7 +154,8 @@ def _pilots(tasks: Tasks, measured: dict[str, Pilot]) -> dict[str, Pilot]:
         config = _composed([*tasks.common, f"device={device}"])
         short: Pilot = fresh_process.run_in_fresh_process(pilot, config)
         # what the other process took besides, and what it would take if it were no fork
-        pilots[device] = short.starting_in(time.monotonic() - begun - short.steps_s + start_s)
+        around_s = time.monotonic() - begun - short.steps_s + start_s
+        pilots[device] = replace(short, around_s=around_s)
     return {device: pilots[device] for device in tasks.devices}
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -38,10 +38,6 @@ class Pilot:
     epoch_steps: int
     environment: dict[str, Any]
     spread: float = 0.0
-
-    def starting_in(self, around_s: float) -> "Pilot":
-        """With what its process took in all, apart from its steps."""
-        return replace(self, around_s=around_s)
 
 
 def look_at_data(config: dict[str, Any]) -> None:

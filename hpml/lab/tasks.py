@@ -79,7 +79,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What it is called among the others of this machine."""
+        """Its name among the others of this machine."""
         return self.name if self.output is None else f"{self.name}-{self.output.stem}"
 
     @property
@@ -226,23 +226,23 @@ class Tasks:
             yield Task(SUMMARY, parts, (*kept, "--json"), result, SUMMARY_KEYS, result)
 
     def _workers(self) -> Iterator[Task]:
-        parts = self._parts_of(WORKERS)
-        if parts:
-            directory = self.folder / WORKERS
-            rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-            more = [*rounds, as_override("hydra.run.dir", shown(directory))]
-            words = self._words("hpml.workers", more)
-            yield Task(WORKERS, parts, words, directory / WORKERS_FILE, WORKERS_KEYS)
+        rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
+        return self._in_folder(WORKERS, "hpml.workers", rounds, WORKERS_FILE, WORKERS_KEYS)
 
     def _diagnosis(self) -> Iterator[Task]:
-        parts = self._parts_of(DIAGNOSIS)
-        if parts:
-            directory = self.folder / DIAGNOSIS
-            one, other = self.compared
-            more = [f"data.num_workers={one}", f"diagnose.against=data.num_workers={other}"]
+        one, other = self.compared
+        both = [f"data.num_workers={one}", f"diagnose.against=data.num_workers={other}"]
+        return self._in_folder(DIAGNOSIS, "hpml.diagnose", both, DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
+
+    def _in_folder(
+        self, name: str, program: str, more: Sequence[str], file: str, holds: tuple[str, ...]
+    ) -> Iterator[Task]:
+        """A command that keeps its own result in the folder of its name."""
+        if parts := self._parts_of(name):
+            directory = self.folder / name
             in_folder = as_override("hydra.run.dir", shown(directory))
-            words = self._words("hpml.diagnose", [*more, in_folder])
-            yield Task(DIAGNOSIS, parts, words, directory / DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
+            words = self._words(program, [*more, in_folder])
+            yield Task(name, parts, words, directory / file, holds)
 
     def _sweeps(self) -> Iterator[Sweep]:
         first, *others = self.devices or [""]
@@ -262,17 +262,14 @@ class Tasks:
 
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []
-        words = self._words(
-            "hpml.train",
-            [
-                *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
-                f"optimizer={','.join(sweep.optimizers)}",
-                f"device={','.join(sweep.devices)}",
-                f"seed={','.join(map(str, self._seeds))}",
-                as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
-            ],
-        )
-        return Task(sweep.name, sweep.parts, words, None)
+        more = [
+            *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
+            f"optimizer={','.join(sweep.optimizers)}",
+            f"device={','.join(sweep.devices)}",
+            f"seed={','.join(map(str, self._seeds))}",
+            as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
+        ]
+        return Task(sweep.name, sweep.parts, self._words("hpml.train", more), None)
 
     def _words(self, program: str, more: Sequence[str]) -> tuple[str, ...]:
         """A command line: what all have in common, what this program alone has, and more."""

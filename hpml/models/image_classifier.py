@@ -165,13 +165,11 @@ class ImageClassifier(L.LightningModule):
             total = self.trainer.estimated_stepping_batches
             if given < total < float("inf"):
                 raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
-        missing = {"total_steps"} & {key for key, value in keywords.items() if value is None}
         steps = {}
-        if missing:
-            total = self.trainer.estimated_stepping_batches
-            if total == float("inf"):
+        if "total_steps" in keywords and given is None:
+            steps["total_steps"] = self.trainer.estimated_stepping_batches
+            if steps["total_steps"] == float("inf"):
                 raise UserError("scheduler.total_steps=null: this run has no known end; give it")
-            steps = dict.fromkeys(missing, total)
         try:
             scheduler = self.make_scheduler(optimizer, **steps)
         except ZeroDivisionError as error:  # of OneCycleLR's, where a way ends where it begins

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,9 @@ class Machine:
     Attributes:
         folder: where they lie.
         state: what the lab has written down of its work here.
+        training, no_norm, other_devices: runs of the optimizers, without normalisation, and on
+            other devices than the first.
+        workers, diagnosis: results of the search for workers, and of two numbers of them.
     """
 
     def __init__(self, folder: Path, lab: Path) -> None:
@@ -31,6 +33,11 @@ class Machine:
         self.lab = lab
         self.state: dict[str, Any] = read_json(folder / LAB_FILE) or {}
         self.environment: dict[str, Any] = self.state.get("environment") or {}
+        self.training, self.no_norm, self.other_devices = (
+            collect([folder / task])[0] for task in (TRAINING, NO_NORM, DEVICES)
+        )
+        self.workers = read_json(folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
+        self.diagnosis = read_json(folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
 
     @property
     def name(self) -> str:
@@ -81,21 +88,6 @@ class Machine:
             of_task = [[str(self.workers.get("command", ""))]]
         return [line for lines in of_task for line in lines]
 
-    @cached_property
-    def training(self) -> list[Run]:
-        """The runs of the optimizers."""
-        return collect([self.folder / TRAINING])[0]
-
-    @cached_property
-    def no_norm(self) -> list[Run]:
-        """Those without normalisation."""
-        return collect([self.folder / NO_NORM])[0]
-
-    @cached_property
-    def other_devices(self) -> list[Run]:
-        """Those on other devices than the first."""
-        return collect([self.folder / DEVICES])[0]
-
     @property
     def sgd(self) -> list[Run]:
         """The runs that C1, C2, C5, C6 and C7 share."""
@@ -103,16 +95,6 @@ class Machine:
 
     def with_optimizer(self, name: str) -> list[Run]:
         return [run for run in self.training if run.record.choices.get("optimizer") == name]
-
-    @cached_property
-    def workers(self) -> dict[str, Any] | None:
-        """The result of the search for workers."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
-
-    @cached_property
-    def diagnosis(self) -> dict[str, Any] | None:
-        """The diagnoses of two numbers of workers."""
-        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
 
     def summary(self, name: str) -> dict[str, Any] | None:
         """What was counted of a network."""

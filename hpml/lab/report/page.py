@@ -42,15 +42,11 @@ class Section:
 
     Attributes:
         part: as the lab counts them, `C3`; its lower case is the section's address.
-        title: in a few words.
-        asked: what the lab asked, in a sentence.
         commands: for a shell, that made it.
-        hardware: a line for each machine that it ran on.
-        shortened: in what it did less than the lab asks, in a sentence.
+        shortened: in what it did less than the lab asks.
         tables: each with its caption.
         pictures: as `page.save` returns them, under names that no other section has.
         code: lines of a program, to be shown as they are.
-        answer: sentences that were generated from the measured numbers.
         missing: why there are no figures yet, and what to do.
     """
 

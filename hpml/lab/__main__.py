@@ -37,7 +37,6 @@ log = logging.getLogger("hpml")
 
 
 def main() -> None:
-    """The program `python -m hpml.lab`."""
     run_hydra(job, config_name="lab", sweeps=False)
 
 
@@ -115,7 +114,7 @@ def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
 
 
 def _check(cfg: DictConfig) -> None:
-    """Raises UserError for what no part could run with."""
+    """Refuses what no part could run with. Raises UserError."""
     check(cfg)
     check_name(str(cfg.lab.name), "lab.name")
     chosen = chosen_parts(cfg)
@@ -175,7 +174,7 @@ def _adopt_search(
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:
-    """Of all trainings. Raises UserError for one that no training could have."""
+    """Settings of all trainings. Raises UserError for one that no training could have."""
     given = any(key_of(word).startswith("optimizer.") for word in command_line.overrides())
     for optimizer in OPTIMIZERS if given and "c6" in tasks.chosen else ():
         _composed([*tasks.common, f"optimizer={optimizer}"])  # which may not have that key

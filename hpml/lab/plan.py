@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def first(self) -> Pilot:
-        """Of the device that trains first."""
+        """Pilot of the device that trains first."""
         return next(iter(self.pilots.values()))
 
     def of(self, task: str) -> float:
@@ -116,7 +116,7 @@ class Plan:
 
     @property
     def least_s(self) -> float:
-        """Of all tasks, with the shortest trainings."""
+        """Seconds of all tasks, with the shortest trainings."""
         limit = self.limit if self.is_fixed else self._fewest
         return replace(self, limit=limit).seconds_in_all
 
@@ -203,7 +203,7 @@ class Plan:
 
     @property
     def _measurement_s(self) -> float:
-        """The loader alone and the training, each with a pilot; of slow steps a few."""
+        """Seconds of the loader alone and the training, each with a pilot; of slow steps a few."""
         step_s = self.first.step_s
         training_s = 4 * step_s if 2 * step_s > self.seconds else 6 * step_s + self.seconds
         return COMMAND_S + self.first.build_s + 2 * self.seconds + training_s
@@ -218,7 +218,7 @@ class Plan:
 
 
 def usable_s(budget_min: float) -> float:
-    """Of a budget, without what is kept for the unforeseen."""
+    """Seconds of a budget, without what is kept for the unforeseen."""
     return (1 - RESERVE) * 60 * budget_min
 
 

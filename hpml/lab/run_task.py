@@ -49,7 +49,7 @@ def run_task(task: Task, folder: Path) -> bool:
 
 
 def _print_to(file: Path, task: Task, directory: Path) -> bool:
-    """One short command, whose standard output a file keeps; whether it completed."""
+    """Runs a short command, whose standard output a file keeps; whether it completed."""
     process = subprocess.Popen(
         task.to_start,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other

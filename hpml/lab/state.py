@@ -64,17 +64,16 @@ class State:
 
     @property
     def limit(self) -> int | None:
-        """Of training batches an epoch, once a training has begun."""
+        """Training batches an epoch, once a training has begun."""
         return self._facts.get("limit") if self.has_begun else None
 
     @property
     def num_workers(self) -> int | None:
-        """Of the trainings, once one has begun."""
+        """Loading workers of the trainings, once one has begun."""
         return self._facts.get("num_workers") if self.has_begun else None
 
     @property
     def pilots(self) -> dict[str, Pilot]:
-        """What was measured here, by device."""
         pilots = {}
         for device, fields in self._facts["pilots"].items():
             with suppress(TypeError):  # another version's
@@ -106,7 +105,6 @@ class State:
         write_whole(self._file, json.dumps(self._facts, indent=1) + "\n")
 
     def keep_pilots(self, pilots: Mapping[str, Pilot]) -> None:
-        """Writes down what was measured, and on what."""
         first = next(iter(pilots.values()))
         of_all = {device: asdict(pilot) for device, pilot in pilots.items()}
         self.keep(environment=first.environment, pilots=self._facts["pilots"] | of_all)

@@ -79,7 +79,6 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Its name among the others of this machine."""
         return self.name if self.output is None else f"{self.name}-{self.output.stem}"
 
     @property
@@ -89,12 +88,10 @@ class Task:
 
     @property
     def command(self) -> str:
-        """To be typed into a shell."""
         return shlex.join(["python", *self.words])
 
     @property
     def to_start(self) -> list[str]:
-        """The same for this Python."""
         return [sys.executable, *self.words]
 
 
@@ -153,7 +150,6 @@ class Tasks:
 
     @property
     def search(self) -> dict[str, Any] | None:
-        """The result of the search for workers, if it was made here."""
         return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
 
     @property
@@ -164,7 +160,6 @@ class Tasks:
 
     @property
     def to_train_with(self) -> int:
-        """The number of workers of all trainings."""
         return self.best if self.num_workers is None else self.num_workers
 
     @property
@@ -206,7 +201,7 @@ class Tasks:
 
     @property
     def _optimizers(self) -> list[str]:
-        """Those of C6; the first alone where another part wants it."""
+        """Optimizers of C6; the first alone where another part wants it."""
         if "c6" in self.chosen:
             return list(OPTIMIZERS)
         wanted = {"c1", "c2", "c5"} | ({"c7"} if self.has_norm else set())

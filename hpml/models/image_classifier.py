@@ -104,7 +104,6 @@ class ImageClassifier(L.LightningModule):
             log.info(f"compiled in {self.compile_s:.1f} s")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The mean loss of a batch of images and labels."""
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
@@ -155,7 +154,7 @@ class ImageClassifier(L.LightningModule):
         self._log_means("test", self.eval_means)
 
     def configure_optimizers(self) -> Any:
-        """What the configuration's optimizer and scheduler make of the parameters."""
+        """Makes optimizer and scheduler of the parameters, as configured."""
         optimizer = self.make_optimizer(self.parameters())
         if self.make_scheduler is None:
             return optimizer

@@ -14,7 +14,6 @@ from hpml.summary.table import print_summary
 
 
 def main() -> None:
-    """The program `python -m hpml.summary`."""
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if word != "--json"]
     if as_json := "--json" in words:
@@ -23,7 +22,6 @@ def main() -> None:
 
 
 def show(cfg: DictConfig) -> None:
-    """Prints the layers, the counting code, and what was counted."""
     print_summary(_summarize(cfg))
 
 

@@ -113,7 +113,6 @@ class StepWatch(L.Callback):
         raise self.Done
 
     def close(self) -> None:
-        """Stops watching, wherever the step ended."""
         self._until_backward.close()
         self._until_counted.close()
 

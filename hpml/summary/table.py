@@ -50,7 +50,6 @@ def _layers(facts: dict[str, Any]) -> Table:
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What was counted: a label, and a sentence."""
     yield "model", facts["name"]
     main_path, shortcuts = facts["conv_layers_main_path"], facts["conv_layers_shortcuts"]
     by_place = f"{main_path} on the main path, {shortcuts} on shortcuts"

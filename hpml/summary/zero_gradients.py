@@ -21,7 +21,7 @@ class ZeroGradients:
         self._masks: list[tuple[nn.Module, Tensor, Tensor]] = []
 
     def watch(self, layer: nn.Module, inputs: Any, output: Any) -> None:
-        """To be called when a layer has run."""
+        """Keeps what a layer that has just run was given."""
         if isinstance(layer, LINEAR_IN_WEIGHTS) and output.requires_grad:
             given = inputs[0].detach() != 0
             output.register_hook(lambda grad: self._masks.append((layer, given, grad != 0)))

@@ -1,5 +1,6 @@
 """The program `python -m hpml.lab`: what it refuses, what it runs, what it does not run again."""
 
+import itertools
 import json
 import re
 import signal
@@ -105,33 +106,26 @@ class Parts:
         if task.result is not None:
             keep(task.result, RESULTS[task.name])
             return True
-        for optimizer in values["optimizer"].split(","):
-            for seed in values["seed"].split(","):
-                for device in values["device"].split(","):
-                    self._train(folder / task.name, optimizer, seed, device, values)
+        keys = ("optimizer", "seed", "device")
+        for optimizer, seed, device in itertools.product(*(values[key].split(",") for key in keys)):
+            name = f"optimizer={optimizer},seed={seed},device={device}"
+            if (folder / task.name / name).exists():
+                continue
+            config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
+            choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
+            make_run(folder / task.name, name, config=config, choices=choices)
+            limit = values.get("trainer.limit_train_batches")
+            self.trained.append(f"{optimizer} on {device}, {values['data.num_workers']}, {limit}")
         return True
-
-    def _train(
-        self, folder: Path, optimizer: str, seed: str, device: str, values: dict[str, str]
-    ) -> None:
-        name = f"optimizer={optimizer},seed={seed},device={device}"
-        if (folder / name).exists():
-            return
-        config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
-        choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
-        make_run(folder, name, config=config, choices=choices)
-        limit = values.get("trainer.limit_train_batches")
-        self.trained.append(f"{optimizer} on {device}, {values['data.num_workers']}, {limit}")
 
 
 composed: dict[tuple[str, ...], dict[str, Any]] = {}  # which takes most of a start's time
 
 
 def compose(overrides: list[str], made: Callable[..., dict[str, Any]] = lab._composed) -> Any:
-    key = tuple(overrides)
-    if key not in composed:
-        composed[key] = made(overrides)
-    return composed[key]
+    if tuple(overrides) not in composed:
+        composed[tuple(overrides)] = made(overrides)
+    return composed[tuple(overrides)]
 
 
 @pytest.fixture
@@ -334,24 +328,25 @@ def test_nothing_trains_without_the_number_of_workers(parts: Parts, capfd: Captu
     assert parts.trained == ["sgd on cpu, 2, None"]
 
 
-def test_a_part_that_finds_its_input_wrong(parts: Parts, capfd: Capture) -> None:
-    """Ends the lab, with a report on what there is."""
-    parts.ends = {"diagnosis": UserError("c4 could not begin: no")}
-    assert parts.start() == 2
-    assert capfd.readouterr().err == "error: c4 could not begin: no\n"
+@pytest.mark.parametrize(
+    ("end", "code", "printed"),
+    [
+        (RunInterrupted(signal.SIGINT), 130, "interrupted; the same command resumes from here"),
+        (RunInterrupted(signal.SIGTERM), 143, "interrupted; the same command resumes from here"),
+        (UserError("c4 could not begin: no"), 2, "error: c4 could not begin: no"),
+    ],
+)
+def test_a_lab_that_ends_early_has_a_report(
+    parts: Parts, capfd: Capture, end: Exception, code: int, printed: str
+) -> None:
+    """On what there is; the same command resumes where it was."""
+    parts.ends = {"diagnosis": end}
+    assert parts.start("lab.parts=[c3,c4,c1]") == code
+    assert capfd.readouterr().err == f"{printed}\n"
     assert "So use data.num" in (parts.lab / "report.html").read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_lab_has_a_report(parts: Parts, capfd: Capture, number: int) -> None:
-    """130 or 143; it resumes where it was."""
-    parts.ends = {"diagnosis": RunInterrupted(number)}
-    assert parts.start("lab.parts=[c3,c4]") == 128 + number
-    assert capfd.readouterr().err == "interrupted; the same command resumes from here\n"
-    assert (parts.lab / "report.html").exists()
     parts.ends.clear()
-    assert parts.start("lab.parts=[c3,c4]") == 0
-    assert parts.started == ["diagnosis"]
+    assert parts.start("lab.parts=[c3,c4,c1]") == 0
+    assert parts.started == ["diagnosis", "training"]
 
 
 def test_half_a_result_is_none(parts: Parts) -> None:

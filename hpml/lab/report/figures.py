@@ -182,7 +182,6 @@ def _with_adam(machine: Machine) -> Figures | None:
 
 
 def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
-    """What the networks' parameters, gradients and optimizer's state count."""
     summaries = {title: facts for title, name in names.items() if (facts := machine.summary(name))}
     if not summaries:
         return None
@@ -203,17 +202,16 @@ def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
             )
         by_optimizer = facts.get("nonzero_by_optimizer") or {}
         if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
-            answer.append(
-                f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients "
-                "are computed before the optimizer acts, so a difference between them is chance."
-            )
-        answer.append(against_published(facts))
+            same = f"With the same seed {' and '.join(by_optimizer)} give the same number: "
+            same += "gradients are computed before the optimizer acts, so a difference between "
+            same += "them is chance."
+            answer += [same] if same not in answer else []
+        answer += against_published(facts)
         if state is not None and parameters:
             answer.append(
                 f"{facts['optimizer']['name']} keeps {state:,} elements of state, "
                 f"{state / parameters:.3g} for each parameter."
             )
-    answer = list(dict.fromkeys(filter(None, answer)))  # two networks may say the same
     headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
     code = _code(next(iter(summaries.values())), "trainable|gradients")
     return Figures([(Table(headings, rows), "Elements")], [], answer, code)

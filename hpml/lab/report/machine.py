@@ -65,14 +65,14 @@ class Machine:
 
     @property
     def shortened(self) -> str:
-        """In what the trainings are shorter than the lab's."""
+        """What makes the trainings shorter than the lab's."""
         limit = self.state.get("limit")
         whole = [pilot["epoch_steps"] for pilot in self.state.get("pilots", {}).values()]
         return f"epochs of {limit:,} of {whole[0]:,} batches" if limit and whole else ""
 
     @property
     def shortened_search(self) -> str:
-        """In what the search for workers is shorter than it would be."""
+        """What makes the search for workers shorter than it would be."""
         rounds, of_all = self.state.get("rounds") or (0, 0)
         return f"{rounds} of {of_all} rounds of the search for workers" if rounds < of_all else ""
 
@@ -81,7 +81,6 @@ class Machine:
         return f"{self.name}: {text}" if len(machines) > 1 else text
 
     def commands(self, task: str) -> list[str]:
-        """What was typed for a task."""
         commands: dict[str, list[str]] = self.state.get("commands", {})
         of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
         if task == WORKERS and not of_task and self.workers:  # made before the lab
@@ -97,15 +96,12 @@ class Machine:
         return [run for run in self.training if run.record.choices.get("optimizer") == name]
 
     def summary(self, name: str) -> dict[str, Any] | None:
-        """What was counted of a network."""
         return read_json(self.folder / SUMMARY / f"{name}.json", *SUMMARY_KEYS)
 
     def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
-        """Pictures of some runs, by the names that reports give them."""
         return draw_for(self.prefix(part), runs, self.lab, only)
 
     def prefix(self, part: str) -> str:
-        """Of a picture's name."""
         return f"{part}_{self.folder.name}"
 
 

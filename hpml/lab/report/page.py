@@ -139,7 +139,6 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
 
 
 def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
-    """What to do for a part without figures."""
     if part == "c7" and machines and not any(m.has_norm for m in machines):
         return "The network has no normalisation to do without."
     typed = machines[0].state.get("typed", []) if machines else []

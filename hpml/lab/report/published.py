@@ -63,27 +63,26 @@ def own_figures(machines: Sequence[Machine]) -> dict[str, str]:
     return own
 
 
-def against_published(facts: Mapping[str, Any]) -> str:
+def against_published(facts: Mapping[str, Any]) -> list[str]:
     """Whether B's counts with SGD and Adam differ by more than these seeds do, for B's network.
 
-    Relative to the zeros, of which a larger batch has fewer. Nothing of another network, or of one
-    seed.
+    Relative to the zeros, of which a larger batch has fewer. No sentence of another network, or of
+    one seed.
     """
     b, by_seed = _read()["B"], facts.get("nonzero_by_seed") or {}
-    if facts["trainable_parameters"] != b["q3_trainable_parameters_without_norm"]:
-        return ""
-    if len(by_seed) < 2 or None in (*by_seed.values(), facts.get("gradients")):
-        return ""
+    is_theirs = facts["trainable_parameters"] == b["q3_trainable_parameters_without_norm"]
+    if not is_theirs or len(by_seed) < 2 or None in (*by_seed.values(), facts.get("gradients")):
+        return []
     published = [b["q3_nonzero_gradients_sgd"], b["q4_nonzero_gradients_adam"]]
     theirs, ours = (
         _spread([facts["gradients"] - count for count in counts])
         for counts in (published, by_seed.values())
     )
     outcome = "chance, not the optimizer" if theirs < ours else "give more summary.seeds"
-    return (
+    return [
         f"Submission B has {published[0]:,} that are not zero with SGD, {published[1]:,} with "
         f"Adam: its zeros differ by {theirs:.1%}, those of these seeds by {ours:.1%}: {outcome}."
-    )
+    ]
 
 
 def _spread(zeros: Sequence[int]) -> float:

@@ -98,26 +98,25 @@ def test_the_caption_names_machines_and_says_what_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by_seed", "end"),
+    ("by_seed", "ends"),
     [
-        ({"0": 8_900_000, "1": 9_000_000}, " by 4.5%: chance, not the optimizer."),
-        ({"0": 8_900_000, "1": 8_900_001}, " by 0.0%: give more summary.seeds."),
-        ({"0": 8_900_000}, ""),
-        ({"0": None, "1": None}, ""),
-        (None, ""),
+        ({"0": 8_900_000, "1": 9_000_000}, [" by 4.5%: chance, not the optimizer."]),
+        ({"0": 8_900_000, "1": 8_900_001}, [" by 0.0%: give more summary.seeds."]),
+        ({"0": 8_900_000}, []),
+        ({"0": None, "1": None}, []),
+        (None, []),
     ],
 )
-def test_published_gradients_differ_by_chance(by_seed: dict[str, int] | None, end: str) -> None:
+def test_published_gradients_differ_by_chance(
+    by_seed: dict[str, int] | None, ends: list[str]
+) -> None:
     """Its two counts of zeros, 2,244,122 and 2,268,113, beside what seeds alone do."""
     facts = {
         "trainable_parameters": 11_164_362,
         "gradients": 11_164_362,
         "nonzero_by_seed": by_seed,
     }
-    sentence = against_published(facts)
-    assert sentence.endswith(end)
-    assert bool(sentence) == bool(end)
-    if sentence:
-        assert "8,920,240 that are not zero with SGD, 8,896,249 with Adam" in sentence
-        assert "its zeros differ by 1.1%, those of these seeds by " in sentence
-    assert against_published(facts | {"trainable_parameters": 11_173_962}) == ""
+    start = "Submission B has 8,920,240 that are not zero with SGD, 8,896,249 with Adam: its zeros "
+    sentences = [f"{start}differ by 1.1%, those of these seeds{end}" for end in ends]
+    assert against_published(facts) == sentences
+    assert against_published(facts | {"trainable_parameters": 11_173_962}) == []

@@ -3,21 +3,21 @@
     python benchmarks/stamps.py OUT.json MODULE [ARGUMENT …]
 
 Runs a module as `python -m MODULE ARGUMENT …` does; `imports` as a module stands for `import
-torch, lightning` alone. OUT.json gets `started_s` and `ended_s`, of `time.monotonic`, which the
-processes of a machine share, and `stages`, the seconds of each between the two. They are exclusive:
-what one stage does within another counts for one of them only, so that they add up.
+torch, lightning` alone. OUT.json gets `ended_s`, of `time.monotonic`, which the processes of a
+machine share, and `stages`, the seconds of each. They are exclusive: what one stage does within
+another counts for one of them only, so that they add up.
 """
 
+import functools
+import json
+import os
+import runpy
+import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
-STARTED_S = time.monotonic()
-
-import json  # noqa: E402 - the first stamp comes before anything is imported
-import os  # noqa: E402
-import runpy  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from typing import Any  # noqa: E402
+from hpml.timing.phase_clock import PhaseClock
 
 REST = "the rest"
 DATA = "read or make the data"
@@ -34,122 +34,106 @@ IMPORTS = {
     "torch.utils.tensorboard": "import TensorBoard",
     "tensorboard": "import TensorBoard",
 }
-# By module: functions, and the stage in which they run.
+# By a function or method of hpml's, in whichever module it stands: the stage in which it runs. One
+# that is not called ends the program with an error: its stage would be missing in silence.
+COMPOSES, FIRST_STEP = "run_hydra", "ImageClassifier.training_step"
 CALLS = {
-    "hpml.cli.program": {"run_hydra": "compose the configuration"},
-    "hpml.config.checks": {
-        "check": "check it, fingerprints",
-        "unused_keys": "check it, fingerprints",
-    },
-    "hpml.config.fingerprint": {"code_fingerprint": "check it, fingerprints"},
-    "hpml.system.environment": {"describe": "hardware, commit"},
-    "hpml.training.build": {
-        "build_data": DATA,
-        "build_module": "build the network",
-        "build_trainer": "build the Trainer, loggers",
-    },
-    "hpml.models.counts": {"flops_per_sample": "count the FLOPs"},
-    "hpml.models.image_classifier": {"ImageClassifier.on_fit_start": COMPILING},
-    "lightning.pytorch.trainer.trainer": {"Trainer.fit": "fit, until the first step"},
+    COMPOSES: "compose the configuration",
+    "check": "check it, fingerprints",
+    "unused_keys": "check it, fingerprints",
+    "code_fingerprint": "check it, fingerprints",
+    "cpu_name": "hardware, commit",
+    "git_commit": "hardware, commit",
+    "build_data": DATA,
+    "build_module": "build the network",
+    "build_trainer": "build the Trainer, loggers",
+    "flops_per_sample": "count the FLOPs",
+    "ImageClassifier.on_fit_start": COMPILING,
 }
 
 
-class Stages:
-    """Exclusive times of stages that lie within each other."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._open = [REST]
-        self._since_s = STARTED_S
-
-    def within(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function whose time is a stage's."""
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            self.stamp()
-            self._open.append(stage)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.stamp()
-                self._open.pop()
-
-        return timed
-
-    def stamp(self) -> float:
-        """Gives the time since the stamp before to the stage that is open."""
-        now_s = time.monotonic()
-        stage = self._open[-1]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now_s - self._since_s
-        self._since_s = now_s
-        return now_s
-
-
 class Finder:
-    """Finds modules as the others do, and stamps those of IMPORTS and CALLS."""
+    """Finds modules as the others do, and stamps those of IMPORTS and the functions of CALLS."""
 
-    def __init__(self, stages: Stages, end: Callable[..., None]) -> None:
-        self.stages, self.end = stages, end
+    def __init__(self, first_step: Callable[..., None]) -> None:
+        self.clock = PhaseClock(REST, time.monotonic_ns)
+        self.called: set[str] = set()
+        self.first_step = first_step
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """As importlib asks for it."""
         own = name.startswith("hpml.")
-        if not (own or name in IMPORTS or name in CALLS):
+        if not (own or name in IMPORTS):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)))
-        load = spec.loader.exec_module
-        if own or name in IMPORTS:
-            load = self.stages.within(IMPORTS.get(name, OWN), load)
+        load = self.within(IMPORTS.get(name, OWN), spec.loader.exec_module)
 
         def exec_module(module: Any) -> None:
             load(module)
-            for dotted, stage in CALLS.get(name, {}).items():
-                self._wrap(module, dotted, stage)
-            if name == "hpml.models.image_classifier":
-                module.ImageClassifier.training_step = self.end
+            for call in (*CALLS, FIRST_STEP) if own else ():
+                self._wrap(module, call)
 
         spec.loader.exec_module = exec_module
         return spec
 
-    def _wrap(self, module: Any, dotted: str, stage: str) -> None:
-        *owners, last = dotted.split(".")
-        for owner in owners:
-            module = getattr(module, owner)
-        function = self.stages.within(stage, getattr(module, last))
-        if last == "run_hydra":  # composes, and then calls the rest
-            run = function
+    def within(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose time is a stage's."""
 
-            def function(task: Any, **options: Any) -> None:
-                def job(cfg: Any) -> Any:
-                    return self.stages.within(REST, task)(cfg)
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.called.add(stage)
+            depth = self.clock.enter(stage)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.clock.leave(depth)
 
-                job.__module__ = task.__module__
-                run(job, **options)
+        return timed
 
-        setattr(module, last, function)
+    def _wrap(self, module: Any, call: str) -> None:
+        """Stamps a function, where this is the module that defines it."""
+        owner_name, _, name = call.rpartition(".")
+        owner = getattr(module, owner_name, None) if owner_name else module
+        function = getattr(owner, name, None)
+        if getattr(function, "__module__", None) != module.__name__:
+            return
+        if call == COMPOSES:  # and then calls the rest
+            composes = function
+
+            def function(task: Any, *args: Any, **options: Any) -> None:
+                composes(self.within(REST, task), *args, **options)
+
+        timed = self.first_step if call == FIRST_STEP else self.within(CALLS[call], function)
+        setattr(owner, name, timed)
 
 
 def main() -> None:
     """Runs the module up to its first step."""
     out, module, *arguments = sys.argv[1:]
-    stages = Stages()
 
-    def end(*_: Any) -> None:
-        ended_s = stages.stamp()
+    def first_step(*_: Any) -> None:
+        stages = {stage: ns / 1e9 for stage, ns in finder.clock.times().items()}
+        ended_s = time.monotonic()
+        missing = set(CALLS.values()) - finder.called
+        if missing and module != "imports":
+            print(f"error: nothing is called of: {', '.join(missing)}", file=sys.stderr, flush=True)
+            os._exit(1)
         with open(out, "w") as file:  # noqa: PTH123 - nothing is imported here
-            json.dump({"started_s": STARTED_S, "ended_s": ended_s, "stages": stages.seconds}, file)
+            json.dump({"ended_s": ended_s, "stages": stages}, file)
         os._exit(0)
 
-    sys.meta_path.insert(0, Finder(stages, end))  # type: ignore[arg-type]
+    finder = Finder(first_step)
+    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     sys.path[0] = os.getcwd()  # noqa: PTH109 - as `python -m` has it
     if module == "imports":
         import lightning
         import torch
 
-        end(lightning, torch)
+        first_step(lightning, torch)
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.exit(f"error: {module} has ended without a call of {FIRST_STEP}")
 
 
 if __name__ == "__main__":

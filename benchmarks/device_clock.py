@@ -47,7 +47,6 @@ class SlowBatches:
 
 
 def second_epoch(slow: str, sync: bool, batches: int) -> dict[str, float]:
-    """Host's and device's times of the second of two epochs."""
     samples = ("data=synthetic", f"data.train_samples={batches * BATCH_SIZE}")
     cfg = configured(*samples, "data.test_samples=128", "device=gpu")
     data: Any = build_data(cfg)

@@ -30,10 +30,10 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+import harness
 import lightning as L
 import numpy as np
 import torch
-from harness import Page, bare_trainer, be_quiet, by_key, configured, contents, main, spread
 from torch import nn
 
 import hpml.train
@@ -58,6 +58,7 @@ LEFT_OUT: dict[str, tuple[type, ...] | list[str]] = {
 }
 MEANS = "means, watch over the loss"  # the module's
 BARE, ENTRY = "bare Trainer", "hpml.train"
+ADDED = ("added_us", "added_processor_us")  # by each clock of Turns
 
 
 class Turns:
@@ -87,21 +88,6 @@ class Turns:
         self._calls += 1
 
 
-class Plain(L.LightningModule):
-    """The network of an ImageClassifier, with its loss and its optimizer, and nothing else."""
-
-    def __init__(self, module: Any) -> None:
-        super().__init__()
-        self.network, self.make_optimizer = module.network, module.make_optimizer
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        images, labels = batch
-        return nn.functional.cross_entropy(self.network(images), labels)
-
-    def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.parameters())
-
-
 def linear(num_classes: int) -> nn.Module:
     """The smallest network there is for these images."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * PIXELS**2, num_classes))
@@ -109,7 +95,7 @@ def linear(num_classes: int) -> nn.Module:
 
 def job(steps: int, *more: str) -> Any:
     """A linear layer on the smallest images."""
-    return configured(
+    return harness.configured(
         *("data=synthetic", f"data.image_size={PIXELS}", f"data.batch_size={BATCH_SIZE}"),
         *(f"data.train_samples={BATCH_SIZE * steps}", f"data.test_samples={BATCH_SIZE}"),
         *("model=small", "~model.width", "model._target_=entry_overhead.linear"),
@@ -135,10 +121,17 @@ def terminal() -> Iterator[None]:
         reader.wait()
 
 
+def plain(steps: int) -> tuple[harness.Plain, Any]:
+    """The entry's network, loss and optimizer in a module that has nothing else; and its data."""
+    cfg = job(steps)
+    data: Any = build_data(cfg)
+    module: Any = build_module(cfg, data)
+    return harness.Plain(module.network, module.make_optimizer), data
+
+
 def by_hand(turns: Turns, steps: int) -> None:
     """A loop over the loader."""
-    data: Any = build_data(job(steps))
-    module = Plain(build_module(job(steps), data))
+    module, data = plain(steps)
     optimizer = module.configure_optimizers()
     for _ in range(EPOCHS):
         for number, batch in enumerate(data.train_dataloader()):
@@ -151,10 +144,9 @@ def by_hand(turns: Turns, steps: int) -> None:
 
 def bare(turns: Turns, steps: int) -> None:
     """A Trainer that does nothing besides."""
-    data = build_data(job(steps))
-    turns.watch(Plain)
-    module = Plain(build_module(job(steps), data))
-    bare_trainer(max_epochs=EPOCHS).fit(module, datamodule=data)
+    module, data = plain(steps)
+    turns.watch(harness.Plain)
+    harness.bare_trainer(max_epochs=EPOCHS).fit(module, datamodule=data)
 
 
 def entry(turns: Turns, steps: int, without: str = "") -> None:
@@ -170,7 +162,7 @@ def entry(turns: Turns, steps: int, without: str = "") -> None:
 
         L.Trainer.__init__ = init  # type: ignore[method-assign, assignment]
     if without == MEANS:
-        ImageClassifier.training_step = Plain.training_step  # type: ignore[method-assign, assignment]
+        ImageClassifier.training_step = harness.Plain.training_step  # type: ignore[method-assign, assignment]
     turns.watch(ImageClassifier)
     with terminal():
         hpml.train.train(job(steps, *(part if isinstance(part, list) else [])))
@@ -184,17 +176,17 @@ def train(case: str, pipe: Connection, steps: int, folder: str) -> None:
     """What one process does, which leaves its files in a folder."""
     tempfile.tempdir = folder
     torch.set_num_threads(1)
-    be_quiet()
+    harness.be_quiet()
     CASES[case](Turns(pipe), steps)
 
 
-def run(cases: Sequence[str], steps: int) -> dict[str, Any]:
-    """By case what `Turns` reports, an array of (turns, clocks)."""
+def run(base: str, others: Sequence[str], steps: int) -> dict[str, dict[str, float]]:
+    """By case the medians over the turns: a step, and what it is longer than the base's."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    turns: dict[str, list[Any]] = {case: [] for case in cases}
+    turns: dict[str, list[Any]] = {case: [] for case in (base, *others)}
     with tempfile.TemporaryDirectory() as folder:
-        for case in cases:
+        for case in turns:
             pipes[case], theirs = context.Pipe()
             process = context.Process(target=train, args=(case, theirs, steps, folder), daemon=True)
             process.start()
@@ -211,41 +203,32 @@ def run(cases: Sequence[str], steps: int) -> dict[str, Any]:
             for process in processes:
                 process.kill()
                 process.join()
-    return {case: np.array(of_case[1:]) for case, of_case in turns.items()}
+    us = {case: np.array(of_case[1:]) for case, of_case in turns.items()}  # (turns, clocks)
+    figures = {case: {"us": float(np.median(of_case[:, 0]))} for case, of_case in us.items()}
+    for case, of_case in us.items():
+        added = np.median(of_case - us[base], axis=0).tolist()
+        figures[case] |= dict(zip(ADDED, added, strict=True))
+    return figures
 
 
-def medians(case: Any, base: Any) -> dict[str, float]:
-    """Over the turns of a run: a step, and what it is longer than another case's, by each clock."""
-    added_us, added_processor_us = np.median(case - base, axis=0).tolist()
-    us = float(np.median(case[:, 0]))
-    return {"us": us, "added_us": added_us, "added_processor_us": added_processor_us}
-
-
-def measure(rounds: int = 5, steps: int = 1500) -> Page:
-    """The three ways in turn, and then the entry with each part left out."""
+def measure(rounds: int = 5, steps: int = 1500) -> harness.Page:
+    """The three ways in turn, and then the entry with each part left out, four at a time."""
     parts = [case for case in CASES if case not in MAIN]
-    # four processes at a time
-    groups = [[BARE, "by hand", ENTRY]]
-    groups += [[ENTRY, *parts[start : start + 3]] for start in range(0, len(parts), 3)]
-    seen: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
-    for number in range(rounds):
-        for base, *others in groups:
-            turns = run([base, *others], steps)
-            for case in others if base == ENTRY else (base, *others):
-                seen[case].append(medians(turns[case], turns[base]))
-                print(f"round {number + 1}/{rounds}  {case}: {seen[case][-1]}", flush=True)
-    figures = {case: by_key(of_case) for case, of_case in seen.items()}
+    cases = {"all of them": partial(run, BARE, ["by hand", ENTRY], steps)}
+    for start in range(0, len(parts), 3):
+        some = parts[start : start + 3]
+        cases[f"without {', '.join(some)}"] = partial(run, ENTRY, some, steps)
+    ways, *groups = harness.interleaved(cases, rounds, warm_up=0).values()
+    left_out = {part: of for group in groups for part, of in group.items() if part != ENTRY}
     over = [["case", "us a step", "over the bare Trainer, us", "of the thread's processor, us"]]
+    for case, of in ways.items():
+        compared = [harness.spread(of[key]) for key in ADDED]
+        over.append([case, harness.spread(of["us"]), *(["", ""] if case == BARE else compared)])
     saved = [["hpml.train without", "saves, us", "of the thread's processor, us"]]
-    for case, of in figures.items():
-        added = [of["added_us"], of["added_processor_us"]]
-        if case in MAIN:
-            compared = ["", ""] if case == BARE else [spread(us) for us in added]
-            over.append([case, spread(of["us"]), *compared])
-        else:
-            saved.append([case, *(spread(-us) for us in added)])
-    return Page([over, saved], figures, {ENTRY: contents(job(steps))})
+    for part, of in left_out.items():
+        saved.append([part, *(harness.spread(-of[key]) for key in ADDED)])
+    return harness.Page([over, saved], ways | left_out, {ENTRY: harness.contents(job(steps))})
 
 
 if __name__ == "__main__":
-    main(measure, rounds=1, steps=200)
+    harness.main(measure, rounds=1, steps=200)

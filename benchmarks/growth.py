@@ -11,7 +11,9 @@ Samples/s and a step's time are of the epochs after the first, from the end of o
 next: shuffling, loading, transfer, training and Lightning's loop; no validation. Start-up is what
 is before the first batch, without imports: making the data set, most of all. Waiting is the part of
 the time in which a step waits for its batch. Memory is the peak of the process with its imports,
-and what its workers hold beside it; on a GPU, with batch and image size, what torch has allocated.
+and what its workers hold beside it; `device_mib` on a GPU what torch has allocated. `made_s` is
+what it takes to make the data, `order_s` an epoch's order; `launcher_mib` is of a program's first
+process, which in a sweep has no torch.
 The runs over workers decode JPEG images and have a validation of one batch, for the workers of its
 loader; its time is left out. A sweep's time is that of the whole program.
 """
@@ -22,9 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,30 +56,10 @@ TINY = [
     *("logger=none", "trainer.max_epochs=1", "trainer.enable_checkpointing=false"),
     *("trainer.limit_val_batches=0", "monitor=train/loss"),
 ]
-Seen = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by curve, by what varies, by figure
-TITLES = {
-    "batch": "batch size",
-    "set": "data-set size",
-    "image": "image size",
-    "per_sample": "workers, per_sample",
-    "batched": "workers, batched",
-}
-SWEEPS = {"alone": "a run", "sweep": "a sweep", "dry": "its composing"}
-MEMORY = "memory"  # of the device, where there is one, else of the host
-# What one more of it takes: its curve, figure and unit.
-ONE_MORE = {
-    "memory of a sample more in the batch, MiB": ("batch", MEMORY, 1),
-    "making a sample more, us": ("set", "made_s", 1e6),
-    "memory of a sample more in the data set, KiB": ("set", "host_mib", 1024),
-    "memory of a worker more in each loader, per_sample, MiB": ("per_sample", "host_mib", 1),
-    "memory of a worker more in each loader, batched, MiB": ("batched", "host_mib", 1),
-    "a job more in a sweep, s": ("sweep", "wall_s", 1),
-    "composing a job more, s": ("dry", "wall_s", 1),
-    "memory of a job more in the launcher, MiB": ("dry", "launcher_mib", 1),
-}
-# What grows as a power of it.
-POWERS = {"power of an image's pixels that its time grows by": ("image", "sample_ms")}
 Curves = dict[str, dict[int, list[str]]]  # the overrides by curve and by what varies
+Seen = dict[str, dict[int, dict[str, Any]]]  # the figures of each
+# Of which the page says how they grow.
+GROWING = ("sample_ms", "made_s", "order_s", "host_mib", "device_mib", "wall_s", "launcher_mib")
 
 
 class WorkerMemory(L.Callback):
@@ -101,16 +81,17 @@ class WorkerMemory(L.Callback):
 
 def peak_mib(pid: int) -> float:
     """The most memory that a process has had so far; 0 where the system does not say."""
-    with suppress(OSError):
-        peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        return int(peak[1]) / 1024 if peak else 0.0
-    return 0.0
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        status = ""
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+    return int(peak[1]) / 1024 if peak else 0.0
 
 
 def training(overrides: list[str]) -> dict[str, float]:
     """What `hpml.train.train` took; called in a fresh process, which has imported torch."""
     be_quiet()
-    imported_mib = peak_memory_mib(HOST)
     cfg = configured(*overrides)
     record = hpml.train.train(cfg)
     host_mib = peak_memory_mib(HOST)
@@ -129,12 +110,9 @@ def training(overrides: list[str]) -> dict[str, float]:
         "sample_ms": 1000 * trained_s / samples,
         "step_ms": 1000 * trained_s / sum(epoch.steps for epoch in epochs),
         "waiting": times["data_s"] / trained_s,
-        "training": times["train_s"] / trained_s,
         "startup_s": (record.wall_s or 0.0) - all_epochs_s - (record.finish_s or 0.0),
         "made_s": made_s,
         "order_s": ordered - started,
-        "waiting_s": times["data_s"] / len(epochs),
-        "imported_mib": imported_mib,
         "host_mib": host_mib + (record.epochs[-1].metrics["workers_mib"] or 0.0),
         "device_mib": record.epochs[-1].peak_memory_mib or 0.0,
     }
@@ -179,15 +157,16 @@ def runs(device: str, model: str, quick: bool) -> Curves:
     sets = (5000, 20_000) if quick else (5000, 10_000, 20_000, 50_000, 100_000, 200_000)
     images = (8, 32) if quick else (8, 16, 24, 32, 48, 64)
     workers = (0, 2) if quick else (0, 1, 2, 4, 8)
+    whole = [*base, f"data.train_samples={samples}"]
     return {
-        "batch": {
-            x: [*base, f"data.batch_size={x}", f"data.train_samples={samples}"] for x in sizes
-        },
-        "set": {x: [*few, f"data.train_samples={x}"] for x in sets},
-        "image": {x: [*few_images, f"data.image_size={x}"] for x in images},
+        "batch size": {x: [*whole, f"data.batch_size={x}"] for x in sizes},
+        "data-set size": {x: [*few, f"data.train_samples={x}"] for x in sets},
+        "image size": {x: [*few_images, f"data.image_size={x}"] for x in images},
         **{
-            name: {x: [*loading, f"data.pipeline={name}", f"data.num_workers={x}"] for x in workers}
-            for name in ("per_sample", "batched")
+            f"workers, {pipeline}": {
+                x: [*loading, f"data.pipeline={pipeline}", f"data.num_workers={x}"] for x in workers
+            }
+            for pipeline in ("per_sample", "batched")
         },
     }
 
@@ -196,9 +175,9 @@ def sweeps(quick: bool) -> Curves:
     """One run alone, sweeps of such runs, and sweeps that only compose theirs."""
     jobs, composed = ((1, 2), (1, 8)) if quick else ((1, 4, 16), (1, 16, 64, 256))
     return {
-        "alone": {1: TINY},
-        "sweep": {x: ["-m", *TINY, f"seed=range({x})"] for x in jobs},
-        "dry": {x: ["-m", *TINY, f"seed=range({x})", "sweep.dry_run=true"] for x in composed},
+        "a run alone": {1: TINY},
+        "a sweep": {x: ["-m", *TINY, f"seed=range({x})"] for x in jobs},
+        "composing": {x: ["-m", *TINY, f"seed=range({x})", "sweep.dry_run=true"] for x in composed},
     }
 
 
@@ -210,7 +189,7 @@ def in_turn(curves: Curves, call: Callable[[list[str]], Any], rounds: int) -> Se
             figures: dict[str, float] = call(overrides)
         except (UserError, RunFailedError) as error:  # too much for the memory, say
             print(f"failed: {error}")
-            return defaultdict(lambda: math.nan)
+            return {}
         return figures
 
     cases = {f"{c} {x}": partial(case, o) for c, xs in curves.items() for x, o in xs.items()}
@@ -219,45 +198,37 @@ def in_turn(curves: Curves, call: Callable[[list[str]], Any], rounds: int) -> Se
     return {curve: {x: seen[f"{curve} {x}"] for x in xs} for curve, xs in measured.items()}
 
 
-def changes(seen: Seen, memory: str) -> Rows:
-    """How each figure grows: from the first to the second value, at the end, and over all."""
-    rows = [["what", "at first", "at last", "over all"]]
-    for what, (curve, figure, *unit) in (ONE_MORE | POWERS).items():
-        figure = memory if figure == MEMORY else figure
-        values = {x: np.median(of[figure]) for x, of in sorted(seen.get(curve, {}).items())}
-        xs = list(values)
-        cells = []
-        for a, b in (xs[:2], xs[-2:], [xs[0], xs[-1]]) if len(xs) > 1 else ():
-            if unit:
-                change = unit[0] * (values[b] - values[a]) / (b - a)
-            else:
-                change = math.log(values[b] / values[a]) / math.log((b / a) ** 2)
-            cells.append(f"{change:.2f} ({a:,} to {b:,})")
-        rows += [[what, *cells]] if cells else []
+def table(seen: Seen) -> Rows:
+    """Medians of all figures, of the first one with its extremes."""
+    rows: Rows = []
+    for curve, values in seen.items():
+        for x, (first, *others) in ((x, list(of.items())) for x, of in values.items()):
+            heading = ["what varies", "", first[0], *(name for name, _ in others)]
+            shown = [f"{np.median(of_rounds):,.4g}" for _, of_rounds in others]
+            rows = rows or [heading]
+            rows.append([curve, f"{x:,}", spread(first[1], ",.4g"), *shown])
     return rows
 
 
-def tables(seen: Seen, memory: str) -> list[Rows]:
-    """Of the training runs, and of the sweeps."""
-    heading = ["what varies", "", "samples/s", "a step, ms", "waiting", "start-up, s"]
-    runs = [[*heading, "making the data, s", "an epoch's order, ms", "memory, MiB"]]
-    for curve, title in TITLES.items():
-        for x, of in sorted(seen[curve].items()):
-            held = np.median(of[memory if curve in ("batch", "image") else "host_mib"])
-            step_ms, waiting, startup_s, made_s, order_s = (
-                np.median(of[name])
-                for name in ("step_ms", "waiting", "startup_s", "made_s", "order_s")
-            )
-            shown = [f"{step_ms:,.1f}", f"{waiting:.1%}", f"{startup_s:.2f}", f"{made_s:.2f}"]
-            shown += [f"{1000 * order_s:.2f}", f"{held:,.0f}"]
-            runs.append([title, f"{x:,}", spread(of["samples_per_s"]), *shown])
-    swept = [["programs", "jobs", "wall time, s", "memory of the launcher, MiB"]]
-    for curve, title in SWEEPS.items():
-        for x, of in sorted(seen[curve].items()):
-            # a run alone has torch in its process, the launcher has not
-            held = "" if curve == "alone" else spread(of["launcher_mib"])
-            swept.append([title, f"{x:,}", spread(of["wall_s"], ",.1f"), held])
-    return [runs, swept]
+def changes(seen: Seen) -> Rows:
+    """What one more of it adds: between the first two values, the last two, and over all.
+
+    And the power of it by which a figure grows; that of an image's pixels is half that of its side.
+    """
+    rows = [["what varies", "one more adds", "at first", "at last", "over all", "powers of it"]]
+    for curve, values in seen.items():
+        xs = sorted(values)
+        for name in (name for name in GROWING if len(xs) > 1 and name in values[xs[0]]):
+            of = {x: np.median(values[x][name]) for x in xs}
+            pairs = ((xs[0], xs[1]), (xs[-2], xs[-1]), (xs[0], xs[-1]))
+            slopes = [f"{(of[b] - of[a]) / (b - a):.3g}" for a, b in pairs]
+            powers = [
+                f"{math.log(of[b] / of[a]) / math.log(b / a):.2f}"
+                for a, b in pairs
+                if min(a, of[a], of[b]) > 0
+            ]
+            rows.append([curve, name, *slopes, ", ".join(powers)])
+    return rows
 
 
 def measure(
@@ -265,11 +236,11 @@ def measure(
 ) -> Page:
     """All curves in turn; sweeps take long, and once is enough."""
     trained, swept = runs(device, model, quick), sweeps(quick)
-    seen = dict(in_turn(trained, partial(run_in_fresh_process, training), rounds))
-    seen |= in_turn(swept, program, rounds=1)
-    memory = "device_mib" if device == "gpu" else "host_mib"
+    of_runs = in_turn(trained, partial(run_in_fresh_process, training), rounds)
+    of_sweeps = in_turn(swept, program, rounds=1)
+    seen = of_runs | of_sweeps
     configuration = {curve: list(xs.values())[-1] for curve, xs in (trained | swept).items()}
-    return Page([changes(seen, memory), *tables(seen, memory)], seen, configuration, device)
+    return Page([changes(seen), table(of_runs), table(of_sweeps)], seen, configuration, device)
 
 
 if __name__ == "__main__":

@@ -80,11 +80,12 @@ def main(measure: Callable[..., Page], **quick: Any) -> None:
         parser.set_defaults(**quick)
     options = vars(parser.parse_intermixed_args())
     be_quiet()
-    page = measure(**{name: options[name] for name in parameters})
+    given = {name: options[name] for name in parameters}
+    page = measure(**given)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = options["results"] or (Path(nowhere) if options["quick"] else RESULTS)
         page.theme = page.theme or Path(sys.argv[0]).stem
-        write(page, about, without_paths(options), folder)
+        write(page, about, given, folder)
 
 
 def be_quiet() -> None:
@@ -115,9 +116,10 @@ def interleaved(
 
 def by_key(values: Sequence[Any]) -> Any:
     """Numbers as an array, dictionaries as one of arrays, and others as they are."""
-    if values and isinstance(values[0], dict):
-        return {key: by_key([value[key] for value in values]) for key in values[0]}
-    return np.array(values) if values and isinstance(values[0], int | float) else values
+    if all(isinstance(value, dict) for value in values):
+        keys = dict.fromkeys(key for value in values for key in value)
+        return {key: by_key([value[key] for value in values if key in value]) for key in keys}
+    return np.array(values) if all(isinstance(v, int | float) for v in values) else values
 
 
 def fresh(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -143,6 +145,21 @@ def bare_trainer(**settings: Any) -> L.Trainer:
     return L.Trainer(**quiet | dict.fromkeys(names, False) | settings)
 
 
+class Plain(L.LightningModule):
+    """A network, its loss and its optimizer, and nothing else."""
+
+    def __init__(self, network: torch.nn.Module, make_optimizer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network, self.make_optimizer = network, make_optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        images, labels = batch
+        return torch.nn.functional.cross_entropy(self.network(images), labels)
+
+    def configure_optimizers(self) -> Any:
+        return self.make_optimizer(self.parameters())
+
+
 def silent_timers(sync: bool = False) -> tuple[EpochTimer, list[L.Callback]]:
     """The timer that has the epochs, and all of `phase_timers`, which print nothing."""
     timer = EpochTimer(sync=sync, say=lambda line: None)
@@ -161,15 +178,7 @@ def auto_device() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def without_paths(options: Mapping[str, Any]) -> str:
-    """Options in words, without where this machine has its images and keeps its results."""
-    shown = dict(options)
-    words = [word for word in shown.pop("overrides", []) if not word.startswith("data.root=")]
-    given = {name: value for name, value in shown.items() if name != "results"}
-    return ", ".join([*(f"{name}={value}" for name, value in given.items()), *words])
-
-
-def write(page: Page, about: str, options: str, folder: Path) -> None:
+def write(page: Page, about: str, given: Mapping[str, Any], folder: Path) -> None:
     """Writes and prints `THEME-HARDWARE-DATE.md`, with its `.json` beside it."""
     described = environment.describe("cuda" if page.device == "gpu" else "cpu")
     hardware = described["accelerators"][0] if page.device == "gpu" else described["cpu"]
@@ -185,7 +194,10 @@ def write(page: Page, about: str, options: str, folder: Path) -> None:
     blocks = [block if isinstance(block, str) else _table(block) for block in page.body]
     versions = ", ".join(f"{name} {described[name]}" for name in ("python", "torch", "lightning"))
     ran_on = f"{hardware}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
-    lines = [f"# {about}", f"With {options}.", *blocks, ran_on]
+    # where this machine has its images is nobody's business
+    words = [word for word in given.get("overrides", []) if not word.startswith("data.root=")]
+    options = [f"{name}={value}" for name, value in given.items() if name != "overrides"]
+    lines = [f"# {about}", f"With {', '.join([*options, *words])}.", *blocks, ran_on]
     path.write_text("\n\n".join(lines) + "\n")
     print("\n" + path.read_text())
 

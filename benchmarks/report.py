@@ -7,7 +7,6 @@ that a real one holds. `ledger` is what a sweep reads of its directory before it
 whole processes, from their start to their end: median (lowest to highest); 10,000 runs once.
 """
 
-import random
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from harness import Page, interleaved, main, spread
 
-from hpml.records.phases import TIMES
-from hpml.records.run_record import EpochRecord, RunRecord
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.records import make_run
 
 EPOCHS, SEEDS = 30, 5
 RUNS = (5, 1000, 10_000)
@@ -36,42 +35,15 @@ CODE = {
 
 def make(folder: Path, count: int) -> None:
     """Settings of five seeds each."""
-    generator = random.Random(0)
     for number in range(count):
         setting, seed = divmod(number, SEEDS)
-        epochs = []
-        for epoch in range(EPOCHS):
-            parts = [abs(generator.gauss(1, 0.1)) for _ in TIMES[1:]]
-            loss, accuracy = generator.random(), generator.random()
-            metrics = {"train/loss": loss, "train/accuracy": accuracy, "lr": 0.1}
-            epochs.append(
-                EpochRecord(
-                    epoch,
-                    steps=391,
-                    samples=50_000,
-                    time=dict(zip(TIMES, [sum(parts), *parts], strict=True)),
-                    samples_per_s=50_000 / sum(parts),
-                    metrics=metrics | {"val/loss": loss, "val/accuracy": accuracy},
-                    train_split=dict.fromkeys(("forward_s", "backward_s", "optimizer_s"), 1.0),
-                    other_split={f"part {part}": 0.01 for part in range(8)},
-                    step_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 10.0),
-                )
-            )
-        overrides = [f"optimizer.lr={setting}", f"seed={seed}"]
-        record = RunRecord(
-            started_at="2026-01-01T00:00:00+00:00",
-            fingerprint=str(number),
-            command=f"python -m hpml.train {' '.join(overrides)}",
-            overrides=overrides,
-            config={"seed": seed, "optimizer": {"lr": setting}, "data": {"val_split": 0}},
-            environment={"host": "a", "cpu": "CPU"},
-            status="completed",
-            epochs=epochs,
-            wall_s=100.0,
-        )
-        directory = folder / ",".join(overrides)
-        directory.mkdir(parents=True)
-        record.write(directory)
+        name = f"optimizer.lr={setting},seed={seed}"
+        record = make_run(folder, name, epochs=EPOCHS, noise=0.1)
+        for epoch in record.epochs:
+            epoch.train_split = dict.fromkeys(("forward_s", "backward_s", "optimizer_s"), 0.1)
+            epoch.other_split = {f"part {part}": 0.01 for part in range(8)}
+            epoch.step_ms = dict.fromkeys(("p50", "p95", "p99", "max"), 10.0)
+        record.write(folder / name)
 
 
 def process(what: str, folder: Path) -> dict[str, float]:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import harness
 import lightning as L
 import torch
-from harness import Page, bare_trainer, configured, contents, fresh, interleaved, main, spread
 from input_pipeline import PlainImages
 from omegaconf import DictConfig
 from torch.autograd import DeviceType
@@ -54,7 +54,7 @@ Figures = dict[str, float]
 def job(device: str, size: Size, *overrides: str) -> DictConfig:
     """A job of ours of so many steps an epoch, without validation and checkpoints."""
     model, batch_size, steps = size
-    return configured(
+    return harness.configured(
         *("data=synthetic", f"model={model}", f"device={device}", "trainer.max_epochs=2"),
         *(f"data.batch_size={batch_size}", f"data.train_samples={batch_size * steps}"),
         *("data.test_samples=16", "trainer.limit_val_batches=0"),
@@ -78,7 +78,7 @@ def by_hand(device: str, size: Size, overrides: tuple[str, ...]) -> Figures:
 
 
 def step_by_hand(device: str, size: Size, overrides: tuple[str, ...]) -> Callable[[], int]:
-    """Its steps, each of which gives how many samples it has trained on."""
+    """A step, which returns how many samples it has trained on."""
     cfg, _ = on_device(job(device, size, *overrides))
     data: Any = build_data(cfg)
     torch.backends.cudnn.benchmark = bool(cfg.trainer.benchmark)
@@ -105,33 +105,21 @@ def step_by_hand(device: str, size: Size, overrides: tuple[str, ...]) -> Callabl
     return step
 
 
-class Plain(L.LightningModule):
-    """Network, optimizer and loader of the copied script, as a module."""
-
-    def __init__(self, device: str, size: Size) -> None:
-        super().__init__()
-        _, batch_size, steps = size
-        cfg = job(device, size, "optimizer.fused=null")
-        built: Any = build_module(cfg, build_data(cfg))
-        self.network, self.make_optimizer = built.network, built.make_optimizer
-        self.loader = DataLoader(
-            PlainImages(batch_size * steps), batch_size=batch_size, shuffle=True, num_workers=2
-        )
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        images, labels = batch
-        return F.cross_entropy(self.network(images), labels)
-
-    def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.network.parameters())
+def copied(device: str, size: Size) -> tuple[harness.Plain, Any]:
+    """Network and optimizer of the copied script as a module, and its loader."""
+    _, batch_size, steps = size
+    cfg = job(device, size, "optimizer.fused=null")
+    module: Any = build_module(cfg, build_data(cfg))
+    loader: Any = DataLoader(PlainImages(batch_size * steps), batch_size, True, num_workers=2)
+    return harness.Plain(module.network, module.make_optimizer), loader
 
 
 def copied_script(device: str, size: Size) -> Figures:
     """As the scripts that everybody copies do it."""
-    module, to = Plain(device, size), torch_device(device)
+    (module, loader), to = copied(device, size), torch_device(device)
     network = module.network.to(to)
     optimizer = module.configure_optimizers()
-    batches = endless(module.loader)
+    batches = endless(loader)
     seen = {"loss": 0.0, "correct": 0.0, "total": 0.0}
 
     def step() -> int:
@@ -165,9 +153,9 @@ class Stamps(L.Callback):
 def bare_lightning(device: str, size: Size) -> Figures:
     """The copied script's network and loader in a Trainer with nothing around it."""
     _, batch_size, steps = size
-    stamps, module = Stamps(steps, 2 * steps - 1), Plain(device, size)
-    trainer = bare_trainer(max_epochs=2, accelerator=device, callbacks=[stamps])
-    trainer.fit(module, module.loader)
+    stamps = Stamps(steps, 2 * steps - 1)
+    trainer = harness.bare_trainer(max_epochs=2, accelerator=device, callbacks=[stamps])
+    trainer.fit(*copied(device, size))
     return {"samples_per_s": batch_size * (steps - 1) / stamps.took_s}
 
 
@@ -183,7 +171,6 @@ def timed(step: Callable[[], int], steps: int) -> Figures:
 
 
 def matrix_product(device: str, precision: str) -> Figures:
-    """Floating-point operations a second."""
     return {"flops_per_s": ceiling_flops_per_s(torch_device(device), precision)}
 
 
@@ -218,7 +205,6 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 def torch_device(device: str) -> torch.device:
-    """As torch calls it."""
     return torch.device("cuda" if device == "gpu" else "cpu")
 
 
@@ -230,25 +216,25 @@ def wait() -> None:
 
 def measure(
     device: str = "cpu", model: str = "resnet18", batch_size: int = 128, rounds: int = 5
-) -> Page:
+) -> harness.Page:
     """Every peer and the matrix products, in turn."""
     size = (model, batch_size, 50_000 // batch_size if device == "gpu" else 4)
     cfg, chosen = on_device(job(device, size, *FAST))
     precision = str(cfg.trainer.precision or "32-true")
     cases = {
-        COPIED: fresh(copied_script, device, size),
-        "bare Lightning (2)": fresh(bare_lightning, device, size),
-        "hpml, defaults": fresh(ours, device, size, ()),
-        HAND_32: fresh(by_hand, device, size, FLOAT32),
-        FAST_32: fresh(ours, device, size, FLOAT32),
-        HAND_ALL: fresh(by_hand, device, size, FAST),
-        FAST_ALL: fresh(ours, device, size, FAST),
+        COPIED: harness.fresh(copied_script, device, size),
+        "bare Lightning (2)": harness.fresh(bare_lightning, device, size),
+        "hpml, defaults": harness.fresh(ours, device, size, ()),
+        HAND_32: harness.fresh(by_hand, device, size, FLOAT32),
+        FAST_32: harness.fresh(ours, device, size, FLOAT32),
+        HAND_ALL: harness.fresh(by_hand, device, size, FAST),
+        FAST_ALL: harness.fresh(ours, device, size, FAST),
     }
     products = {
-        f"matrix product, {name} (4)": fresh(matrix_product, device, wanted)
+        f"matrix product, {name} (4)": harness.fresh(matrix_product, device, wanted)
         for name, wanted in {"float32": "32-true", precision: precision}.items()
     }
-    seen = interleaved(cases | products, rounds)
+    seen = harness.interleaved(cases | products, rounds)
     network: Any = build_module(cfg, build_data(cfg)).network
     flops = flops_per_sample(network, (3, 32, 32))
     rates = {name: seen[name]["samples_per_s"] for name in cases}
@@ -256,32 +242,32 @@ def measure(
     rows = [["case", "samples/s", "times (1)", "of the loop by hand", "of the matrix product"]]
     for name, rate in rates.items():
         top = tops[-1 if name in (HAND_ALL, FAST_ALL) else 0]
-        hand = spread(rate / rates[BY_HAND[name]], ".3f") if name in BY_HAND else ""
-        shown = [spread(rate, ",.1f"), spread(rate / rates[COPIED], ".2f"), hand]
-        rows.append([name, *shown, spread(rate * flops / top, ".0%")])
-    rows += [
-        [name, f"{spread(of / 1e9)} GFLOP/s", *"   "]
-        for name, of in zip(products, tops, strict=True)
-    ]
-    kinds = fresh(shares_by_kind, device, size)()
+        hand = harness.spread(rate / rates[BY_HAND[name]], ".3f") if name in BY_HAND else ""
+        shown = [harness.spread(rate, ",.1f"), harness.spread(rate / rates[COPIED], ".2f"), hand]
+        rows.append([name, *shown, harness.spread(rate * flops / top, ".0%")])
+    for name in products:
+        gflops = harness.spread(seen[name]["flops_per_s"] / 1e9)
+        rows.append([name, f"{gflops} GFLOP/s", "", "", ""])
+    kinds = harness.fresh(shares_by_kind, device, size)()
     parts = [["of the loop by hand, all tricks, by torch's profiler", "share"]]
     parts += [[k, f"{s:.1%}"] for k, s in sorted(kinds.items(), key=lambda item: -item[1])]
     fast = seen[FAST_ALL]
+    compiling = harness.spread(fast["compile_s"], ".1f")
     about = (
         f"On this device `auto` is {', '.join(f'{k}={v}' for k, v in chosen.items())}. A sample's "
-        f"forward and backward pass are {flops / 1e9:.3f} GFLOP. Compiling took "
-        f"{spread(fast['compile_s'], '.1f')} s in a process that found the code in torch's cache."
+        f"forward and backward pass are {flops / 1e9:.3f} GFLOP. Compiling took {compiling} s in a "
+        "process that found the code in torch's cache."
     )
     if "busy" in fast:
-        busy = spread(fast["busy"], ".1%")
+        busy = harness.spread(fast["busy"], ".1%")
         about += f" With `experiment=fast` the device is busy {busy} of the epoch."
     configuration = {
-        name: contents(on_device(job(device, size, *overrides))[0])
+        name: harness.contents(on_device(job(device, size, *overrides))[0])
         for name, overrides in (("defaults", ()), ("fast", FAST), ("fast in float32", FLOAT32))
     }
-    figures = {"cases": seen, "kinds": kinds}
-    return Page([about, rows, parts], figures, configuration, device, f"speed-{model}-{batch_size}")
+    figures, theme = {"cases": seen, "kinds": kinds}, f"speed-{model}-{batch_size}"
+    return harness.Page([about, rows, parts], figures, configuration, device, theme)
 
 
 if __name__ == "__main__":
-    main(measure, model="small", batch_size=32, rounds=1)
+    harness.main(measure, model="small", batch_size=32, rounds=1)

@@ -15,12 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from harness import Page, bare_trainer, be_quiet, interleaved, main, spread
+from harness import Page, Plain, bare_trainer, be_quiet, interleaved, main, spread
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -30,21 +30,16 @@ FROM_STEP, BATCH_SIZE = 100, 8
 TRACEML = importlib.util.find_spec("traceml_ai") is not None
 
 
-class Linear(L.LightningModule):
-    """As little as a module can do, and the time of each step."""
+class Stamped(Plain):
+    """Keeps when each of its steps was called."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(32, 10)
+        super().__init__(torch.nn.Linear(32, 10), partial(torch.optim.SGD, lr=0.01))
         self.called_s: list[float] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         self.called_s.append(time.perf_counter())
-        images, labels = batch
-        return torch.nn.functional.cross_entropy(self.layer(images), labels)
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), 0.01)
+        return super().training_step(batch, batch_idx)
 
 
 def fit(case: str, steps: int, folder: Path) -> float:
@@ -53,7 +48,7 @@ def fit(case: str, steps: int, folder: Path) -> float:
     be_quiet()
     samples = TensorDataset(torch.randn(count, 32), torch.randint(10, (count,)))
     callbacks = phase_timers() if case == "timers" else []
-    module = Linear()
+    module = Stamped()
     trainer = bare_trainer(max_epochs=1, callbacks=callbacks, logger=TensorBoardLogger(folder))
     trainer.fit(module, DataLoader(samples, batch_size=BATCH_SIZE))
     took_s = module.called_s[-1] - module.called_s[FROM_STEP - 1]

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import lightning as L
 import torch
-from harness import Page, bare_trainer, be_quiet, fresh, interleaved, main
+from harness import Page, Plain, bare_trainer, be_quiet, fresh, interleaved, main
 from torch.utils.data import DataLoader, Dataset
 
 from hpml.trials.subject import Subject
@@ -31,15 +30,14 @@ BATCHES, STEP_S = 200, 0.002
 IN_MEMORY, LOCKED = "in memory", "slower with workers"
 LOAD_S = {"sleeps 8 ms": 0.008, "sleeps 32 ms": 0.032, IN_MEMORY: 0.0}
 CORES = 4
-COUNTS = tuple(
-    counts_to_try(CORES, step=4, most=8)
-)  # whatever this machine has: nothing here computes
+# whatever this machine has: nothing here computes
+COUNTS = tuple(counts_to_try(CORES, step=4, most=8))
 # Counts that are slower by so much than the fastest are no right answer; others may be.
 TOLD_APART = 0.1
 
 
-class Batches(Dataset[torch.Tensor]):
-    """Batches that take `load` to load."""
+class Batches(Dataset[Any]):
+    """Batches that take their time to load."""
 
     def __init__(self, load: Callable[[], None]) -> None:
         self.load = load
@@ -47,9 +45,9 @@ class Batches(Dataset[torch.Tensor]):
     def __len__(self) -> int:
         return BATCHES
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, index: int) -> Any:
         self.load()
-        return torch.zeros(4)
+        return torch.zeros(1, 4), torch.zeros(1, dtype=torch.long)
 
 
 def in_turn(lock: Any, workers: int) -> None:
@@ -58,20 +56,12 @@ def in_turn(lock: Any, workers: int) -> None:
         time.sleep(0.003 * (1 + 2 * workers))
 
 
-class Sleeping(L.LightningModule):
+class Sleeping(Plain):
     """A step of STEP_S that needs no core."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(4, 1)
-
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         time.sleep(STEP_S)
-        loss: torch.Tensor = self.layer(batch).mean()
-        return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.0)
+        return super().training_step(batch, batch_idx)
 
 
 def measured(loader: str, seconds: float, workers: int) -> Measured:
@@ -83,7 +73,8 @@ def measured(loader: str, seconds: float, workers: int) -> Measured:
     batches = DataLoader(
         Batches(load), batch_size=None, num_workers=workers, persistent_workers=workers > 0
     )
-    return measure_subject(Subject(bare_trainer(max_epochs=1), Sleeping(), batches), seconds)
+    module = Sleeping(torch.nn.Linear(4, 1), partial(torch.optim.SGD, lr=0.0))
+    return measure_subject(Subject(bare_trainer(max_epochs=1), module, batches), seconds)
 
 
 def searched(loader: str, rounds: int, seconds: float) -> dict[str, float]:

@@ -1,4 +1,3 @@
-import ast
 import importlib
 import inspect
 import sys
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
-BENCHMARKS = ROOT / "benchmarks"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
 Import = Callable[[str], ModuleType]
 
@@ -29,23 +27,9 @@ def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
 def test_each_benchmark_finds_what_it_imports(benchmark_module: Import, name: str) -> None:
     """What it needs of hpml is where it says, and it can be run from the command line."""
     module = benchmark_module(name)
-    if name not in ("harness", "stamps"):
+    if name != "harness":
         assert f"python benchmarks/{name}.py" in (module.__doc__ or "")
         assert inspect.signature(module.measure).return_annotation.__name__ == "Page"
-
-
-def test_each_stamped_function_is_one_of_hpml(benchmark_module: Import) -> None:
-    """A function that is renamed would leave its stage without a time."""
-    defined: set[str] = set()
-    for path in (ROOT / "hpml").rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef):
-                defined.add(node.name)
-            elif isinstance(node, ast.ClassDef):
-                methods = (child for child in node.body if isinstance(child, ast.FunctionDef))
-                defined |= {f"{node.name}.{method.name}" for method in methods}
-    stamps = benchmark_module("stamps")
-    assert {*stamps.CALLS, stamps.FIRST_STEP} <= defined
 
 
 def curve(**figures: dict[int, float]) -> dict[int, dict[str, Any]]:
@@ -54,21 +38,20 @@ def curve(**figures: dict[int, float]) -> dict[int, dict[str, Any]]:
 
 
 def test_changes_follow_the_figures(benchmark_module: Import) -> None:
-    """Growth is told at the beginning, at the end and over all; an area's by its power."""
+    """Growth is told at the beginning, at the end and over all; that of a power by its exponent."""
     batch = curve(host_mib={32: 500.0, 64: 516.0, 128: 580.0})
     images = curve(sample_ms={8: 2.5, 16: 10.0})
-    rows = benchmark_module("growth").changes({"batch": batch, "image": images}, "host_mib")
-    memory, power = rows[1:]
-    assert memory[1:] == ["0.50 (32 to 64)", "1.00 (64 to 128)", "0.83 (32 to 128)"]
-    assert power[1:] == ["1.00 (8 to 16)"] * 3
+    rows = benchmark_module("growth").changes({"batch size": batch, "image size": images})
+    assert rows[1] == ["batch size", "host_mib", "0.5", "1", "0.833", "0.05, 0.17, 0.11"]
+    assert rows[2] == ["image size", "sample_ms", *["0.938"] * 3, "2.00, 2.00, 2.00"]
 
 
 def test_a_curve_of_one_value_does_not_change(benchmark_module: Import) -> None:
-    """What could not be measured is left out; the others' rows stay."""
-    seen = {"batch": curve(host_mib={32: 1.0}), "dry": {}, "set": curve(made_s={1: 0.0, 2: 3e-6},
-            host_mib={1: 1.0, 2: 1.0})}  # fmt: skip
-    rows = benchmark_module("growth").changes(seen, "host_mib")
-    assert [row[1] for row in rows[1:]] == ["3.00 (1 to 2)", "0.00 (1 to 2)"]
+    """What could not be measured is left out; the others' rows stay, without workers' powers."""
+    seen = {"batch size": curve(host_mib={32: 1.0}), "a sweep": {}}
+    workers = curve(host_mib={0: 1.0, 2: 2.0}, samples_per_s={0: 1.0, 2: 1.0})
+    rows = benchmark_module("growth").changes(seen | {"workers": workers})
+    assert rows[1:] == [["workers", "host_mib", *["0.5"] * 3, ""]]
 
 
 def test_rounds_become_arrays_by_figure(benchmark_module: Import) -> None:

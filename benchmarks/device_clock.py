@@ -13,22 +13,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
 from harness import Page, bare_trainer, configured, main, silent_timers
+from lightning.pytorch.callbacks import LambdaCallback
 
 from hpml.data.build import build_data
 from hpml.training.build import build_module
 
 BATCH_SIZE, DELAY_S = 128, 0.1
 COLUMNS = ("epoch_s", "train_s", "busy_s", "wait_data_s", "copy_s", "idle_s")
-
-
-class SlowCallback(L.Callback):
-    """Sleeps after each batch."""
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        time.sleep(DELAY_S)
 
 
 class SlowBatches:
@@ -54,7 +47,8 @@ def second_epoch(slow: str, sync: bool, batches: int) -> dict[str, float]:
         make = data.train_dataloader
         data.train_dataloader = lambda: SlowBatches(make())
     timer, callbacks = silent_timers(sync)
-    callbacks += [SlowCallback()] if slow == "callback" else []
+    if slow == "callback":
+        callbacks.append(LambdaCallback(on_train_batch_end=lambda *_: time.sleep(DELAY_S)))
     trainer = bare_trainer(accelerator="gpu", max_epochs=2, callbacks=callbacks)
     trainer.fit(build_module(cfg, data), datamodule=data)
     epoch = timer.epochs[-1]

@@ -38,6 +38,7 @@ from helpers.jobs import trainer as quiet_trainer
 
 BATCHES, BATCH_SIZE = 50, 32
 TARGET = 0.10
+KEPT = ("epoch_s", "saved_s", "callbacks_s", "overlap")  # of a diagnosis' figures
 MakeJob = Callable[[Path], Job]
 
 
@@ -83,7 +84,7 @@ def tiny() -> Convolutional:
 
 
 def job(
-    network: Callable[[], Convolutional], terms: int, workers: int = 0, burns: bool = False
+    network: Callable[[], Convolutional], terms: int, burns: bool = False, workers: int = 0
 ) -> MakeJob:
     """A job on images of so many terms, which take their time to be made."""
 
@@ -122,12 +123,11 @@ CASES = {
     "hidden loader, a worker": loading_free(job(big, 8, workers=1)),
     # what is left of a tiny network the prediction, a bound, leaves out
     "big network": Case("tiny network", job(big, 32), job(tiny, 32), "compute_free"),
-    "expensive callback": Case(
-        "left out", job(small, 4, burns=True), job(small, 4), "without_Burning"
-    ),
+    "expensive callback": Case("left out", job(small, 4, True), job(small, 4), "without_Burning"),
     **{name: loading_free(partial(of_others, batches=BATCHES)) for name, of_others in JOBS.items()},
 }
 NAMES = list(CASES)
+QUICK = ["slow loader", "expensive callback", "IterableDataset"]
 
 
 def measured_s(job: MakeJob, folder: Path) -> float:
@@ -175,9 +175,7 @@ def diagnosed(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
         "error_of_seconds": changed / after - 1,
         "wall_s": wall_s,
         "verdict": diagnosis.verdict,
-        "diagnosis": {
-            key: figures[key] for key in ("epoch_s", "saved_s", "callbacks_s", "overlap")
-        },
+        "diagnosis": {key: figures[key] for key in KEPT},
     }
 
 
@@ -206,5 +204,5 @@ if __name__ == "__main__":
         measure,
         rounds=1,
         budget_s=1.0,
-        only=["slow loader", "expensive callback", "IterableDataset"],
+        only=QUICK,
     )

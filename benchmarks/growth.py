@@ -184,18 +184,17 @@ def sweeps(quick: bool) -> Curves:
 def in_turn(curves: Curves, call: Callable[[list[str]], Any], rounds: int) -> Seen:
     """The figures of all curves."""
 
-    def case(overrides: list[str]) -> dict[str, float]:
+    def case(overrides: list[str]) -> Any:
         try:
-            figures: dict[str, float] = call(overrides)
+            return call(overrides)
         except (UserError, RunFailedError) as error:  # too much for the memory, say
             print(f"failed: {error}")
             return {}
-        return figures
 
     cases = {f"{c} {x}": partial(case, o) for c, xs in curves.items() for x, o in xs.items()}
     seen = interleaved(cases, rounds, warm_up=0)
-    measured = {curve: [x for x in xs if seen[f"{curve} {x}"]] for curve, xs in curves.items()}
-    return {curve: {x: seen[f"{curve} {x}"] for x in xs} for curve, xs in measured.items()}
+    by_x = {curve: {x: seen[f"{curve} {x}"] for x in xs} for curve, xs in curves.items()}
+    return {curve: {x: of for x, of in xs.items() if of} for curve, xs in by_x.items()}
 
 
 def table(seen: Seen) -> Rows:
@@ -222,11 +221,8 @@ def changes(seen: Seen) -> Rows:
             of = {x: np.median(values[x][name]) for x in xs}
             pairs = ((xs[0], xs[1]), (xs[-2], xs[-1]), (xs[0], xs[-1]))
             slopes = [f"{(of[b] - of[a]) / (b - a):.3g}" for a, b in pairs]
-            powers = [
-                f"{math.log(of[b] / of[a]) / math.log(b / a):.2f}"
-                for a, b in pairs
-                if min(a, of[a], of[b]) > 0
-            ]
+            known = [(a, b) for a, b in pairs if min(a, of[a], of[b]) > 0]
+            powers = [f"{math.log(of[b] / of[a]) / math.log(b / a):.2f}" for a, b in known]
             rows.append([curve, name, *slopes, ", ".join(powers)])
     return rows
 

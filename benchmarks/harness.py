@@ -37,21 +37,13 @@ Rows = list[list[str]]  # a table; the first row is its heading
 
 @dataclass
 class Page:
-    """What a benchmark has found.
+    """What a benchmark has found; its page begins with the benchmark's docstring."""
 
-    Args:
-        body: paragraphs and tables, in their order, below what the benchmark's docstring says.
-        figures: every single figure, for the JSON file.
-        configuration: whole configurations by case, for the JSON file.
-        device: cpu or gpu.
-        theme: how its files begin; the benchmark's name, where it is not given.
-    """
-
-    body: Sequence[str | Rows]
-    figures: Any
-    configuration: Mapping[str, Any] | None = None
+    body: Sequence[str | Rows]  # paragraphs and tables
+    figures: Any  # every single one, for the JSON file
+    configuration: Mapping[str, Any] | None = None  # whole ones by case, for the JSON file
     device: str = "cpu"
-    theme: str = ""
+    theme: str = ""  # how its files begin, where it is not by the benchmark's name
 
 
 def main(measure: Callable[..., Page], **quick: Any) -> None:
@@ -62,9 +54,8 @@ def main(measure: Callable[..., Page], **quick: Any) -> None:
     results away unless `--results` says where to.
     """
     about = inspect.getdoc(inspect.getmodule(measure)) or ""
-    parser = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=as_it_is)
     parser.add_argument("--results", type=Path, help="the folder of the results")
     parser.add_argument("--quick", action="store_true", help="tells whether it runs")
     parameters = inspect.signature(measure).parameters
@@ -168,9 +159,7 @@ def silent_timers(sync: bool = False) -> tuple[EpochTimer, list[L.Callback]]:
 
 def spread(values: Any, form: str = ",.0f") -> str:
     """`median (lowest to highest)`."""
-    shown = (np.median(values), np.min(values), np.max(values))
-    middle, low, high = (format(value, form) for value in shown)
-    return f"{middle} ({low} to {high})"
+    return f"{np.median(values):{form}} ({np.min(values):{form}} to {np.max(values):{form}})"
 
 
 def auto_device() -> str:

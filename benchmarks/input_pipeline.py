@@ -35,14 +35,9 @@ class PlainImages(Dataset[Any]):
     def __init__(self, samples: int) -> None:
         images, self.labels = generate(samples, 32, stream=0)
         self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(**STATISTICS),
-            ]
-        )
+        augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+        finish = [transforms.ToTensor(), transforms.Normalize(**STATISTICS)]
+        self.transform = transforms.Compose([*augment, *finish])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,14 +57,8 @@ def plain(samples: int, workers: int) -> Callable[[], float]:
 
 def ours(pipeline: Any, samples: int, workers: int, finish: bool = False) -> Callable[[], float]:
     """Epochs through one of hpml's pipelines, with what the device would do if `finish`."""
-    data = Synthetic(
-        train_samples=samples,
-        test_samples=BATCH_SIZE,
-        pipeline=pipeline,
-        num_workers=workers,
-        batch_size=BATCH_SIZE,
-        **STATISTICS,
-    )
+    sizes = {"train_samples": samples, "test_samples": BATCH_SIZE, "batch_size": BATCH_SIZE}
+    data = Synthetic(**sizes, pipeline=pipeline, num_workers=workers, **STATISTICS)
     data.setup()
     loader = data.train_dataloader()
     after = (lambda batch: data.on_after_batch_transfer(batch, 0)) if finish else (lambda b: b)
@@ -100,8 +89,9 @@ def measure(rounds: int = 5, samples: int = 10_000) -> Page:
     for name, values in seen.items():
         pipeline, count = name.split("|")
         plains = [seen[f"plain torchvision|{of}"] for of in ("0", count)]
-        compared = [spread(values / of, ".2f") for of in plains]
-        rows.append([pipeline, count, spread(values), *compared])
+        rows.append(
+            [pipeline, count, spread(values), *(spread(values / of, ".2f") for of in plains)]
+        )
     return Page([f"torch has {torch.get_num_threads()} threads.", rows], seen)
 
 

@@ -20,6 +20,7 @@ import harness
 import lightning as L
 import torch
 from input_pipeline import PlainImages
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig
 from torch.autograd import DeviceType
 from torch.nn import functional as F
@@ -137,26 +138,20 @@ def copied_script(device: str, size: Size) -> Figures:
     return timed(step, size[-1])
 
 
-class Stamps(L.Callback):
-    """The time from a step's end to the last one's."""
-
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
-        self.took_s = 0.0
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step in (self.first, self.last):
-            wait()
-            self.took_s = time.perf_counter() - self.took_s
-
-
 def bare_lightning(device: str, size: Size) -> Figures:
     """The copied script's network and loader in a Trainer with nothing around it."""
     _, batch_size, steps = size
-    stamps = Stamps(steps, 2 * steps - 1)
-    trainer = harness.bare_trainer(max_epochs=2, accelerator=device, callbacks=[stamps])
+    ends_s: list[float] = []  # of the first step that is timed, and of the last
+
+    def stamp(trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step in (steps, 2 * steps - 1):
+            wait()
+            ends_s.append(time.perf_counter())
+
+    callback = LambdaCallback(on_train_batch_end=stamp)
+    trainer = harness.bare_trainer(max_epochs=2, accelerator=device, callbacks=[callback])
     trainer.fit(*copied(device, size))
-    return {"samples_per_s": batch_size * (steps - 1) / stamps.took_s}
+    return {"samples_per_s": batch_size * (steps - 1) / (ends_s[1] - ends_s[0])}
 
 
 def timed(step: Callable[[], int], steps: int) -> Figures:
@@ -199,7 +194,6 @@ def shares_by_kind(device: str, size: Size) -> Figures:
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """Its batches, epoch after epoch."""
     while True:
         yield from loader
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,13 +90,8 @@ def job(
 
     def made(folder: Path) -> Job:
         callbacks = [Burning(), L.pytorch.callbacks.LambdaCallback()] if burns else []
-        loader: Any = DataLoader(
-            Images(BATCHES * BATCH_SIZE, terms),
-            batch_size=BATCH_SIZE,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        )
+        options: Any = {"num_workers": workers, "persistent_workers": workers > 0}
+        loader: Any = DataLoader(Images(BATCHES * BATCH_SIZE, terms), BATCH_SIZE, True, **options)
         return quiet_trainer(folder, callbacks=callbacks), network(), loader
 
     return made
@@ -104,15 +99,8 @@ def job(
 
 def loading_free(job: MakeJob) -> Case:
     """A job, and the same on batches from memory."""
-    kept: list[InMemory] = []
-
-    def changed(folder: Path) -> Job:
-        trainer, module, loader = job(folder)
-        if not kept:
-            kept.append(InMemory(loader))
-        return trainer, module, kept[0]
-
-    return Case("from memory", job, changed, "loading_free")
+    kept = cache(lambda folder: InMemory(job(folder)[2]))
+    return Case("from memory", job, lambda folder: (*job(folder)[:2], kept(folder)), "loading_free")
 
 
 small, big = partial(Convolutional, 4), partial(Convolutional, 32)

@@ -89,9 +89,8 @@ def measure(rounds: int = 5, samples: int = 10_000) -> Page:
     for name, values in seen.items():
         pipeline, count = name.split("|")
         plains = [seen[f"plain torchvision|{of}"] for of in ("0", count)]
-        rows.append(
-            [pipeline, count, spread(values), *(spread(values / of, ".2f") for of in plains)]
-        )
+        compared = [spread(values / of, ".2f") for of in plains]
+        rows.append([pipeline, count, spread(values), *compared])
     return Page([f"torch has {torch.get_num_threads()} threads.", rows], seen)
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,29 +54,25 @@ def fit(case: str, steps: int, folder: Path) -> float:
     return 1e6 * took_s / (steps - FROM_STEP)
 
 
-def in_its_own_process(case: str, steps: int, folder: Path) -> Callable[[], float]:
+def fit_in_own_process(case: str, steps: int, folder: Path) -> float:
     """TraceML changes torch and Lightning where they are imported: each fit gets a process."""
     out = folder / case
     arguments = ["fit", case, str(steps), str(out)]
-
-    def run() -> float:
-        command = [sys.executable, __file__, *arguments]
-        if case == "TraceML":
-            name = f"{time.time_ns()}"
-            options = ["--logs-dir", str(folder), "--run-name", name, "--no-save-training-output"]
-            program = ["-m", "traceml_ai.launcher.cli", "run", *options, __file__]
-            command = [sys.executable, *program, "--args", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return float(out.read_text())
-
-    return run
+    command = [sys.executable, __file__, *arguments]
+    if case == "TraceML":
+        name = f"{time.time_ns()}"
+        options = ["--logs-dir", str(folder), "--run-name", name, "--no-save-training-output"]
+        program = ["-m", "traceml_ai.launcher.cli", "run", *options, __file__]
+        command = [sys.executable, *program, "--args", *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return float(out.read_text())
 
 
 def measure(rounds: int = 11, steps: int = 1500) -> Page:
     """A bare Trainer, the timers and TraceML, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         names = ["bare", "timers"] + ["TraceML"] * TRACEML
-        cases = {name: in_its_own_process(name, steps, Path(folder)) for name in names}
+        cases = {name: partial(fit_in_own_process, name, steps, Path(folder)) for name in names}
         seen = interleaved(cases, rounds)
     rows = [["case", "us a step", "added to the first, us"]]
     figures = {}

@@ -14,7 +14,7 @@ import multiprocessing
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -106,17 +106,15 @@ def measure(searches: int = 20, rounds: int = 3, seconds: float = 0.3) -> Page:
         answers = {key: Counter(values.tolist()) for key, values in seen[loader].items()}
         hits = f"{sum(answers['recommended'][count] for count in right)} of {searches}"
         recommended, by_loading = map(in_words, answers.values())
-        rows.append([loader, in_words(right), recommended, hits, by_loading])
+        rows.append([loader, " or ".join(map(str, sorted(right))), recommended, hits, by_loading])
         figures[loader] = answers | {"right": sorted(right)}
     about = f"A training step takes {1000 * step_s:.2f} ms, with {CORES} workers that load nothing."
     return Page([about, rows], figures)
 
 
-def in_words(counts: Iterable[int]) -> str:
-    """`4 (19×), 8 (1×)`; without a Counter's numbers `4 or 8`."""
-    if isinstance(counts, Counter):
-        return ", ".join(f"{count} ({times}×)" for count, times in counts.most_common())
-    return " or ".join(map(str, sorted(counts)))
+def in_words(counts: Counter[int]) -> str:
+    """`4 (19×), 8 (1×)`."""
+    return ", ".join(f"{count} ({times}×)" for count, times in counts.most_common())
 
 
 if __name__ == "__main__":

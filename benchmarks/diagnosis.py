@@ -33,9 +33,10 @@ from harness import spread, write
 from torch.utils.data import DataLoader
 
 from hpml.callbacks import phase_timers
-from hpml.diagnosis.diagnosis import Diagnosis
-from hpml.diagnosis.trials import ROUNDS, Trials
+from hpml.diagnosis.experiment import ROUNDS, Experiment, measure
+from hpml.diagnosis.wording import Diagnosis
 from hpml.statistics import trimmed_estimate
+from hpml.trials.rounds import Measurements
 from hpml.trials.subject import Subject
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -205,19 +206,23 @@ def one_diagnosis(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
     fits: dict[str, list[float]] = {"as_it_is": [], "changed": []}
     measured_s(case.changed, folder)  # what happens once in a process
     begun, fits_s = time.perf_counter(), 0.0
-    trials = Trials(Subject(*case.job(folder)), None, budget_s, lambda line: None)
-    trials.prepare()
-    for number in range(trials.rounds):
-        trials.run_round(number)
-        paused = time.perf_counter()
-        fits["as_it_is"].append(measured_s(case.job, folder))
-        fits["changed"].append(measured_s(case.changed, folder))
-        fits_s += time.perf_counter() - paused
-        late = time.perf_counter() - begun - fits_s > trials.rounds_budget_s
-        if late and number + 1 >= ROUNDS[-1]:
-            break
-    trials.try_callbacks()
-    found = trials.concluded()
+    experiment = Experiment(Subject(*case.job(folder)), None, budget_s, lambda line: None)
+    experiment.prepare()
+
+    def stop(measured: Measurements[Any, Any]) -> bool:
+        nonlocal fits_s
+        number = measured.next_round
+        if number:
+            paused = time.perf_counter()
+            fits["as_it_is"].append(measured_s(case.job, folder))
+            fits["changed"].append(measured_s(case.changed, folder))
+            fits_s += time.perf_counter() - paused
+        late = time.perf_counter() - begun - fits_s > experiment.rounds_budget_s
+        return number >= (ROUNDS[-1] if late else experiment.rounds)
+
+    measure([experiment], stop)
+    experiment.try_callbacks()
+    found = experiment.concluded()
     wall_s = time.perf_counter() - begun - fits_s
     before, after = (mean(fits[name]) for name in ("as_it_is", "changed"))
     whole, changed = predicted_s(found, case.trial)
@@ -236,7 +241,7 @@ def one_diagnosis(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
     print(
         f"{case.name}: as it is {before:.2f} s, {whole:.2f} s predicted; {case.change} "
         f"{after:.2f} s, {changed:.2f} s predicted; ratio off by {kept['error']:+.1%}; "
-        f"{number + 1} rounds in {wall_s:.0f} s; {found.verdict['kind']}",
+        f"{found.rounds} rounds in {wall_s:.0f} s; {found.verdict['kind']}",
         flush=True,
     )
     return kept

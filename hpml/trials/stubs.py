@@ -71,8 +71,8 @@ def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
 
 
 def _log(module: Any) -> None:
-    for name, one in vars(module)[LOGGED].items():
-        module.log(name, one.value, logger=one.logger, prog_bar=one.prog_bar, on_step=True)
+    for name, metric in vars(module)[LOGGED].items():
+        module.log(name, metric.value, logger=metric.logger, prog_bar=metric.prog_bar, on_step=True)
 
 
 def tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:

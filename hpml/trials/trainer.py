@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from hpml.timing.profiler import PhaseProfiler
 from hpml.trials.copies import copied, has_compiled
 from hpml.trials.intervention import NOT_IN_A_TRIAL, Intervention
 
@@ -22,7 +23,7 @@ NEVER = 10**9  # steps
 
 def trial_trainer(
     theirs: Any,
-    change: Intervention,
+    intervention: Intervention,
     callbacks: Sequence[L.Callback],
     folder: Path,
     is_sized: bool,
@@ -31,13 +32,13 @@ def trial_trainer(
 
     Args:
         theirs: the user's Trainer.
-        change: what the trial does without.
+        intervention: what the trial does without.
         callbacks: those that the trial has.
         folder: where loggers may write.
         is_sized: whether an epoch's steps are known.
     """
     device: torch.device = theirs.strategy.root_device
-    silent = change.hooks or change.without == "logging"
+    silent = intervention.hooks or intervention.without == "logging"
     return L.Trainer(
         accelerator=device.type if device.type != "cuda" else "gpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -65,29 +66,27 @@ def trial_trainer(
 
 def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[str, L.Callback]:
     """Copies of the user's callbacks; those that a trial cannot have are left out."""
-    found: dict[str, L.Callback] = {}
+    callbacks: dict[str, L.Callback] = {}
     for callback in trainer.callbacks:
-        ours = type(callback).__module__.startswith("hpml.callbacks.")
-        drawn = ours and isinstance(callback, ProgressBar)
-        if isinstance(callback, NOT_IN_A_TRIAL) or (ours and not drawn):
+        if isinstance(callback, NOT_IN_A_TRIAL) or not getattr(callback, "in_trials", True):
             continue
         name = type(callback).__name__
-        if name in found:
-            name = f"{name} ({sum(other.startswith(name) for other in found) + 1})"
-        found[name] = copied(callback, {id(trainer): None, id(module): copy_of_module})
-    return found
+        if name in callbacks:
+            name = f"{name} ({sum(other.startswith(name) for other in callbacks) + 1})"
+        callbacks[name] = copied(callback, {id(trainer): None, id(module): copy_of_module})
+    return callbacks
 
 
 def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
     """What the trials do without from the beginning, each in words."""
     notes = []
-    ours = type(trainer.profiler).__module__.startswith("hpml.")
-    if not (ours or isinstance(trainer.profiler, PassThroughProfiler)):
+    if not isinstance(trainer.profiler, PhaseProfiler | PassThroughProfiler):
         name = type(trainer.profiler).__name__
         notes.append(f"the trials run without {name}: its cost is left out")
     if has_compiled(module):
         notes.append("what is compiled is compiled anew, in torch's default mode")
-    for name in dict.fromkeys(type(one).__name__ for one in trainer.loggers if not _is_local(one)):
+    remote = (type(logger).__name__ for logger in trainer.loggers if not _is_local(logger))
+    for name in dict.fromkeys(remote):
         notes.append(f"nothing was sent to {name}: its cost is left out")
     return notes
 

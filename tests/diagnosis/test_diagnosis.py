@@ -14,9 +14,9 @@ from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from hpml.diagnosis import trials
-from hpml.diagnosis.comparison import compare
-from hpml.diagnosis.diagnosis import CAUSES, Diagnosis
+from hpml.diagnosis import experiment
+from hpml.diagnosis.inference import CAUSES
+from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
 
@@ -56,8 +56,8 @@ class Kept(Delays):
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "ROUNDS", (2,))
-    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "ROUNDS", (2,))
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
             callbacks=[Planted(delays), *callbacks],
         )
         data, _ = loaders(delays, batches=STEPS)
-        return trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+        return experiment.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
 
     return diagnosed
 
@@ -107,7 +107,7 @@ def test_one_delay(
     place: str, diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its cause is named, and gains exactly what was planted; no other cause gains anything."""
-    monkeypatch.setattr(trials, "ROUNDS", (1,))
+    monkeypatch.setattr(experiment, "ROUNDS", (1,))
     found = diagnose(**{place: 3})
     planted_s = seconds(6 if place in A_SAMPLE else 3)
     gains = {cause: gain.mean for cause, gain in found.gains.items()}
@@ -357,10 +357,10 @@ class Endless(torch.utils.data.IterableDataset[torch.Tensor]):
 def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pace is told by the thousand steps."""
     clock = VirtualClock().install(monkeypatch)
-    delays = Kept(("dataset",), clock.spend)
-    fitting = delays.trainer(delays, tmp_path, [], max_steps=50, max_epochs=-1)
-    data = DataLoader(Endless(delays), batch_size=2)
-    found = trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+    slow = Kept(("dataset",), clock.spend)
+    fitting = delays.trainer(slow, tmp_path, [], max_steps=50, max_epochs=-1)
+    data = DataLoader(Endless(slow), batch_size=2)
+    found = experiment.diagnose(fitting, Module(slow), data, 0.01, lambda line: None)
     assert found.epoch_steps is None
-    assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * delays.ns["dataset"] / 1e9)
+    assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * slow.ns["dataset"] / 1e9)
     assert found.verdict["kind"] == "input-bound"

@@ -31,13 +31,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from hpml.diagnosis import ceiling, trials
-from hpml.diagnosis.diagnosis import Diagnosis
-from hpml.diagnosis.trials import Trials
+from hpml.diagnosis import ceiling, experiment
+from hpml.diagnosis.experiment import Experiment, measure
+from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.trials.copies import alter
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
+from hpml.trials.rounds import after_rounds, run_rounds
 from hpml.trials.subject import Subject
 
 BATCHES = 3
@@ -45,8 +46,8 @@ BATCHES = 3
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(trials, "ROUNDS", (1,))
-    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "ROUNDS", (1,))
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other where other programs run
     yield
@@ -55,7 +56,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def diagnosed(job: Job) -> Diagnosis:
     """In a moment: the figures are of no interest here."""
-    return trials.diagnose(*job, budget_s=0.01, say=lambda line: None)
+    return experiment.diagnose(*job, budget_s=0.01, report=lambda line: None)
 
 
 def frozen(thing: Any) -> Any:
@@ -514,8 +515,8 @@ def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
 @pytest.fixture
 def _few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each starts processes."""
-    few = ["as_it_is", "loading_free"]
-    monkeypatch.setattr(trials.Trials, "_names", lambda self: few)
+    few = {name: experiment.INTERVENTIONS[name] for name in ("as_it_is", "loading_free")}
+    monkeypatch.setattr(experiment, "INTERVENTIONS", few)
 
 
 @pytest.mark.usefixtures("_few_trials")
@@ -525,7 +526,7 @@ def test_persistent_workers_are_the_users_own(tmp_path: Path) -> None:
     next(iter(loader))
     (worker,) = multiprocessing.active_children()
     found = assert_left_alone((trainer(tmp_path), Convolutional(), loader), tmp_path)
-    assert found.setting.num_workers == 1
+    assert found.facts.num_workers == 1
     assert multiprocessing.active_children() == [worker]
     assert loader._iterator is not None
 
@@ -593,7 +594,7 @@ def test_a_trial_that_fails_is_told(
     slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A callback that needs the gradients: the rest is diagnosed all the same."""
-    monkeypatch.setattr(trials, "SLOW_S", slow_s)
+    monkeypatch.setattr(experiment, "SLOW_S", slow_s)
     found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
@@ -615,14 +616,14 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "the trials run without SimpleProfiler: its cost is left out",
         "what is compiled is compiled anew, in torch's default mode",
     ]
-    many = [Referring() for _ in range(trials.MOST_CALLBACKS + 1)]
-    found = Trials(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    many = [Referring() for _ in range(experiment.MOST_CALLBACKS + 1)]
+    found = Experiment(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
     found.prepare()
-    found.run_round(0)
+    measure([found], after_rounds(1))
     found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
     found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
     found.try_callbacks()
-    assert found.subject.notes == ["not tried one by one: Referring (9), logging"]
+    assert found.diagnosis().notes == ["not tried one by one: Referring (9), logging"]
     assert "without_Referring (8)" in found.paces
 
 
@@ -633,20 +634,22 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
         return torch.zeros(len(rows), int(rows[0].item()))
 
     data = DataLoader(torch.arange(1.0, 9.0), batch_size=1, shuffle=True, collate_fn=ragged)  # type: ignore[arg-type]
-    found = Trials(Subject(trainer(tmp_path), Ragged(), data), None, 0.0, lambda line: None)
-    found.prepare()
-    seen = []
-    for number in range(3):
-        found.run_round(number)
-        seen.append([batch.shape[1] for batch in found.subject._raw])
-    assert len({tuple(lengths) for lengths in seen}) > 1
-    even = Trials(
-        Subject(trainer(tmp_path), Convolutional(), images()), None, 0.0, lambda line: None
-    )
-    even.prepare()
-    kept = even.subject._raw
-    even.run_round(1)
-    assert even.subject._raw is kept
+    ragged_job = Subject(trainer(tmp_path), Ragged(), data)
+    even_job = Subject(trainer(tmp_path), Convolutional(), images())
+    kept = {}
+    for subject in (ragged_job, even_job):
+        subject.keep_batches(3, seed=0)
+        fits = subject.candidates({"": Intervention(loading=True)}, 1, 3)
+        lengths: list[Any] = []
+        run_rounds(
+            fits,
+            after_rounds(3),
+            lambda *_, subject=subject, lengths=lengths: lengths.append(subject._raw),
+        )
+        kept[subject] = lengths
+    shapes = {tuple(batch.shape[1] for batch in batches) for batches in kept[ragged_job]}
+    assert len(shapes) > 1
+    assert all(batches is kept[even_job][0] for batches in kept[even_job])
 
 
 def test_an_altered_module_is_pickled_as_what_it_was() -> None:

@@ -1,6 +1,6 @@
 """What the trials of a job prove, in figures: what an epoch would take without each cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -71,6 +71,12 @@ class Inference:
         pairs = zip(self.paces[trial], starts, strict=False)
         return [self.steps * pace.step_s + start_s for pace, start_s in pairs]
 
+    def steady_epochs(
+        self, trial: str, seconds: Callable[[Pace], float] = lambda pace: pace.step_s
+    ) -> list[float]:
+        """The same with the mean of all rounds' starts in each; or another part of the steps."""
+        return [self.start_s + self.steps * seconds(pace) for pace in self.paces[trial]]
+
     def epoch_s(self, trial: str) -> Estimate:
         return estimate_of(self.epochs(trial))
 
@@ -81,9 +87,7 @@ class Inference:
     @property
     def waited_s(self) -> Estimate:
         """Seconds of an epoch, as it is, in which the loop waits for data."""
-        return estimate_of(
-            [self.steps * pace.wait_s + self.start_s for pace in self.paces[AS_IT_IS]]
-        )
+        return estimate_of(self.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s))
 
     @property
     def overlap(self) -> Estimate | None:
@@ -225,13 +229,11 @@ class Difference:
 
 def difference(one: Inference, other: Inference) -> Difference:
     """Takes differences within each round."""
-    epochs = [each.epochs(AS_IT_IS) for each in (one, other)]
-    waits = [
-        [each.start_s + each.steps * pace.wait_s for pace in each.paces[AS_IT_IS]]
-        for each in (one, other)
-    ]
+    waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (one, other)]
+    epochs, loading = (
+        [each.steady_epochs(trial) for each in (one, other)] for trial in (AS_IT_IS, LOADER_ALONE)
+    )
     rests = [differences(*pair) for pair in zip(epochs, waits, strict=True)]
-    loading = [each.epochs(LOADER_ALONE) for each in (one, other)]
     pairs = (epochs, waits, rests, loading)
     return Difference(*(estimate_of(differences(*pair)) for pair in pairs))
 

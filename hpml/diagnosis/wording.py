@@ -161,7 +161,7 @@ def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[st
             "what one of them saves by waiting less, the other saves in the rest: loading in "
             f"processes of its own and training likely share{place}"
         )
-    loading = [each.epoch_s(LOADER_ALONE) for each in (one, other)]
+    loading = [estimate_of(each.steady_epochs(LOADER_ALONE)) for each in (one, other)]
     if min(each.mean for each in loading) <= 0:
         return sentences
     if not is_sure(by.loading):

@@ -220,7 +220,7 @@ def one_diagnosis(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
         late = time.perf_counter() - begun - fits_s > experiment.rounds_budget_s
         return number >= (ROUNDS[-1] if late else experiment.rounds)
 
-    measure([experiment], stop)
+    measure(experiment.candidates(), stop)
     experiment.try_callbacks()
     found = experiment.concluded()
     wall_s = time.perf_counter() - begun - fits_s

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -22,7 +23,7 @@ from hpml.trials.configured import subject_of
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.pilot import FEWEST_STEPS, Pilot
-from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, within
+from hpml.trials.rounds import Candidate, StoppingRule, run_rounds, within
 from hpml.trials.subject import Subject
 
 INTERVENTIONS = {
@@ -50,77 +51,29 @@ WORTH_A_LOOK = 0.03
 MOST_CALLBACKS = 8
 
 
-def diagnose(
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    data: Any = None,
-    budget_s: float = BUDGET_S,
-    report: Callable[[str], None] = print,
-) -> Diagnosis:
-    """Proves where the time of a training goes: see `hpml.diagnose`."""
-    with closing(Subject(trainer, module, data)) as subject:
-        return run([Experiment(subject, None, budget_s, report)])[0]
-
-
-def run(experiments: Sequence["Experiment"]) -> list[Diagnosis]:
-    """Diagnoses jobs side by side: a round of each, and then the next one.
-
-    On a machine that has become slower than it was at first, there are fewer rounds.
-    """
-    begun_ns = time.perf_counter_ns()
-    for experiment in experiments:
-        experiment.prepare()
-    left_s = sum(experiment.rounds_budget_s for experiment in experiments) - _since_s(begun_ns)
-    rounds = min(experiment.rounds for experiment in experiments)
-    measure(experiments, within(left_s, ROUNDS[-1], rounds))
-    for experiment in experiments:
-        experiment.try_callbacks()
-    return [experiment.concluded() for experiment in experiments]
-
-
-def measure(experiments: Sequence["Experiment"], stop: StoppingRule) -> None:
-    """The rounds of all trials but those of single callbacks."""
-    candidates = {
-        (experiment, name): candidate
-        for experiment in experiments
-        for name, candidate in experiment.candidates().items()
-    }
-    measured = _measured(candidates, stop)
-    for experiment in experiments:
-        experiment.keep(measured)
-
-
-def _measured(candidates: "Mapping[Key, Candidate[Pace]]", stop: StoppingRule) -> "Measured":
-    optional = [key for key in candidates if key[1] not in ESSENTIAL]
-    return run_rounds(candidates, stop, optional=optional)
-
-
+@dataclass(eq=False)
 class Experiment:
     """The trials of one job.
 
     Args:
         subject: the job.
-        facts: what the advice has to know of it; None for what Trainer and loader tell.
+        facts: what the advice has to know of it; None for what Trainer and loader have of it.
         budget_s: how long all trials may take; a slow job takes longer, for it needs a few steps.
         report: called with a line on what is going on.
 
     Attributes:
+        paces: of each trial, one a round.
         rounds: how many there is time for, once it is prepared.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        facts: JobFacts | None,
-        budget_s: float,
-        report: Callable[[str], None],
-    ) -> None:
-        self.subject = subject
+    subject: Subject
+    facts: JobFacts | None
+    budget_s: float
+    report: Callable[[str], None]
+
+    def __post_init__(self) -> None:
         self.paces: dict[str, list[Pace]] = {}
         self.rounds = ROUNDS[-1]
-        self._facts = facts
-        self._budget_s = budget_s
-        self._report = report
         self._notes: list[str] = []
         self._dropped: set[str] = set()
         self._warm_up = self._steps = FEWEST_STEPS
@@ -158,7 +111,7 @@ class Experiment:
         trials = self._in_a_round
         trial_s = around_s + (self._warm_up + self._steps + 1) * pilot.step_s
         seconds = duration_in_words(self.rounds * trials * trial_s)
-        self._report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
+        self.report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
 
     def _chosen_rounds(self, step_s: float, around_s: float) -> tuple[int, int]:
         """The most rounds whose trials have enough steps in the budget; else the fewest."""
@@ -170,22 +123,22 @@ class Experiment:
                 return rounds, steps
         return ROUNDS[-1], steps
 
-    def candidates(self) -> dict[str, Candidate[Pace]]:
+    def candidates(self) -> dict["Key", Candidate[Pace]]:
         """The trials of a round, once it is prepared."""
-        fits = self.subject.candidates(self._interventions(), self._warm_up, self._steps)
+        fits = self._fits(self._interventions())
         # else the first batches, which the workers had ready, would tell how fast they are
         warm_up, steps = max(self._warm_up, self._ahead), max(self._steps, self._ahead)
-        return {**fits, LOADER_ALONE: lambda number: self.subject.load(warm_up, steps, number)}
+        fits[self, LOADER_ALONE] = lambda number: self.subject.load(warm_up, steps, number)
+        return fits
 
-    def keep(self, measured: "Measured") -> None:
-        """Takes over what was measured of this job's trials."""
-        for (owner, name), rounds in measured.by_name.items():
-            if owner is self:
-                self.paces[name] = list(rounds.values())
-        for (owner, name), reason in measured.failures.items():
-            if owner is self:
-                self._dropped.add(name)
-                self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
+    def _fits(self, interventions: Mapping[str, Intervention]) -> dict["Key", Candidate[Pace]]:
+        fits = self.subject.candidates(interventions, self._warm_up, self._steps)
+        return {(self, name): fit for name, fit in fits.items()}
+
+    def drop(self, name: str, reason: str) -> None:
+        """The module or a callback needs what a trial takes out."""
+        self._dropped.add(name)
+        self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
@@ -197,11 +150,8 @@ class Experiment:
         if beyond := self.subject.callback_names[len(names) :]:
             self._notes.append(f"not tried one by one: {', '.join(beyond)}")
         without = {f"without_{name}": Intervention(without=name) for name in names}
-        fits = self.subject.candidates(
-            {"with_all": Intervention(), **without}, self._warm_up, self._steps
-        )
-        stop = within(CALLBACKS_SHARE * self._budget_s, ROUNDS[-1], ROUNDS[0])
-        self.keep(_measured({(self, name): fit for name, fit in fits.items()}, stop))
+        stop = within(CALLBACKS_SHARE * self.budget_s, ROUNDS[-1], ROUNDS[0])
+        measure(self._fits({"with_all": Intervention(), **without}), stop)
 
     def diagnosis(self) -> Diagnosis:
         """What the trials so far show."""
@@ -210,7 +160,7 @@ class Experiment:
             paces=dict(self.paces),
             epoch_steps=subject.epoch_steps,
             trial_steps=self._steps,
-            facts=self._facts or facts_of_trainer(subject.trainer, subject.data.loader),
+            facts=self.facts or facts_of_trainer(subject.trainer, subject.data.loader),
             notes=[*subject.notes, *self._notes],
         )
 
@@ -227,7 +177,7 @@ class Experiment:
     @property
     def rounds_budget_s(self) -> float:
         """The part of the budget that is not for the callbacks' trials."""
-        return self._budget_s * (1 - CALLBACKS_SHARE if self._callbacks() else 1)
+        return self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks() else 1)
 
     @property
     def _in_a_round(self) -> int:
@@ -248,18 +198,59 @@ class Experiment:
 
 
 Key = tuple[Experiment, str]  # a trial of a job
-Measured = Measurements[Key, Pace]
 
 
-def _since_s(begun_ns: int) -> float:
-    return (time.perf_counter_ns() - begun_ns) / NS_PER_S
+def measure(candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule) -> None:
+    """Runs trials of some jobs in rounds; each experiment keeps its own."""
+    optional = [key for key in candidates if key[1] not in ESSENTIAL]
+    measured = run_rounds(candidates, stop, optional=optional)
+    for experiment in {experiment for experiment, _ in candidates}:
+        for (owner, name), rounds in measured.by_name.items():
+            if owner is experiment:
+                experiment.paces[name] = list(rounds.values())
+        for (owner, name), reason in measured.failures.items():
+            if owner is experiment:
+                experiment.drop(name, reason)
+
+
+def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
+    """Diagnoses jobs side by side: a round of each, and then the next one.
+
+    On a machine that has become slower than it was at first, there are fewer rounds.
+    """
+    begun_ns = time.perf_counter_ns()
+    for experiment in experiments:
+        experiment.prepare()
+    left_s = sum(experiment.rounds_budget_s for experiment in experiments) - _since_s(begun_ns)
+    rounds = min(experiment.rounds for experiment in experiments)
+    every = {key: trial for each in experiments for key, trial in each.candidates().items()}
+    measure(every, within(left_s, ROUNDS[-1], rounds))
+    for experiment in experiments:
+        experiment.try_callbacks()
+    return [experiment.concluded() for experiment in experiments]
+
+
+def diagnose(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any = None,
+    budget_s: float = BUDGET_S,
+    report: Callable[[str], None] = print,
+) -> Diagnosis:
+    """Proves where the time of a training goes: see `hpml.diagnose`."""
+    with closing(Subject(trainer, module, data)) as subject:
+        return run([Experiment(subject, None, budget_s, report)])[0]
 
 
 def experiment_of(
     cfg: DictConfig, overrides: Sequence[str], report: Callable[[str], None]
 ) -> Experiment:
-    """Of a configuration's job; to be closed by its subject."""
+    """Of a configuration's job; its subject is to be closed."""
     cfg, _ = on_device(cfg)
     subject = subject_of(cfg)
     facts = facts_of_config(cfg, subject.device.type, overrides)
     return Experiment(subject, facts, cfg.diagnose.budget_s, report)
+
+
+def _since_s(begun_ns: int) -> float:
+    return (time.perf_counter_ns() - begun_ns) / NS_PER_S

@@ -212,13 +212,8 @@ class Inference:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a first job's epochs exceed those of a second one, in the same rounds.
-
-    Attributes:
-        whole: of the epoch.
-        waited: the part of it in which the loop waits for data.
-        rest: the other one.
-        loading: of the loader alone.
+    """By how much a first job's epochs exceed a second one's; the part of it that waits for data,
+    and the rest; by how much those of the loader alone do.
     """
 
     whole: Estimate
@@ -228,7 +223,7 @@ class Difference:
 
 
 def difference(one: Inference, other: Inference) -> Difference:
-    """Takes differences within each round."""
+    """Within the rounds, which both jobs have had side by side."""
     waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (one, other)]
     epochs, loading = (
         [each.steady_epochs(trial) for each in (one, other)] for trial in (AS_IT_IS, LOADER_ALONE)

@@ -65,11 +65,8 @@ def altered(
 ) -> Any:
     """The module without what a trial does without: a copy that shares all of its parts.
 
-    Args:
-        original: a LightningModule, which stays as it is.
-        intervention: what is taken out.
-        fetches: whether its training step fetches its batches itself.
-        logged: what the step logs, which it goes on logging where computing is free.
+    `fetches` tells whether the training step fetches its batches itself; what it has `logged`, it
+    logs where computing is free too.
     """
     module = copy.copy(original)
     module.__dict__ = {

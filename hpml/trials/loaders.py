@@ -37,7 +37,7 @@ def data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
 
 
 def batches_ahead(data: Any) -> int:
-    """How many batches the workers keep ready."""
+    """Batches that the workers keep ready."""
     return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(data))
 
 

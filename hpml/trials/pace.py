@@ -70,12 +70,10 @@ class PacedLoader:
 
     @property
     def fetched(self) -> int:
-        """How many of them there were."""
         return len(self._given_ns)
 
     @property
     def is_over(self) -> bool:
-        """Whether all of them were fetched."""
         return self.fetched == self.steps
 
     def __len__(self) -> int:

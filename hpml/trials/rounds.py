@@ -132,7 +132,7 @@ def run_rounds(
         candidates: in the order of each round.
         stop: asked before each round.
         report: called with each measurement.
-        optional: candidates that are dropped where they fail; others raise what they raise.
+        optional: candidates that are dropped where they fail; of others the error is raised.
         measured: what there is already, to which this adds further rounds.
     """
     measured = Measurements() if measured is None else measured

@@ -25,12 +25,8 @@ class Prepared(L.Callback):
     """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
 
     Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
-    a step of the job's own logs is looked up, for the loggers and bars to have where it is free.
-
-    Args:
-        stilled: whether it does.
-        logged: what the first step has logged, by name.
-        begins: called when training begins, after all that comes once before it.
+    the first step of the job's own logs is kept in `logged`, for loggers and bars to have where
+    computing is free. `begins` is called when training begins, after all that comes once before it.
     """
 
     def __init__(
@@ -41,7 +37,6 @@ class Prepared(L.Callback):
         self._begins = begins
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stills the optimizers that Lightning has just made."""
         if self._begins is not None:
             self._begins()
         for config in trainer.lr_scheduler_configs:
@@ -51,7 +46,6 @@ class Prepared(L.Callback):
             trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Keeps what the first step of the job's own logs."""
         if self.stilled or trainer.fit_loop.total_batch_idx > 0:
             return
         to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics

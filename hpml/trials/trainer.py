@@ -28,15 +28,7 @@ def trial_trainer(
     folder: Path,
     is_sized: bool,
 ) -> L.Trainer:
-    """One on the same device.
-
-    Args:
-        theirs: the user's Trainer.
-        intervention: what the trial does without.
-        callbacks: those that the trial has.
-        folder: where loggers may write.
-        is_sized: whether an epoch's steps are known.
-    """
+    """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
     device: torch.device = theirs.strategy.root_device
     silent = intervention.hooks or intervention.without == "logging"
     return L.Trainer(
@@ -85,21 +77,17 @@ def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
         notes.append(f"the trials run without {name}: its cost is left out")
     if has_compiled(module):
         notes.append("what is compiled is compiled anew, in torch's default mode")
-    remote = (type(logger).__name__ for logger in trainer.loggers if not _is_local(logger))
-    for name in dict.fromkeys(remote):
-        notes.append(f"nothing was sent to {name}: its cost is left out")
+    kinds = dict.fromkeys(map(type, trainer.loggers))
+    remote = [kind.__name__ for kind in kinds if kind not in LOCAL_LOGGERS]
+    notes += [f"nothing was sent to {name}: its cost is left out" for name in remote]
     return notes
-
-
-def _is_local(logger: Any) -> bool:
-    return type(logger) in LOCAL_LOGGERS
 
 
 def _loggers(theirs: Any, folder: Path, silent: bool) -> list[Any]:
     """As many as the user's, for modules and callbacks that ask for theirs."""
     return [
         type(logger)(folder / f"logger-{number}")
-        if _is_local(logger) and not silent
+        if type(logger) in LOCAL_LOGGERS and not silent
         else DummyLogger()
         for number, logger in enumerate(theirs.loggers)
     ]

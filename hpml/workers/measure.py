@@ -34,10 +34,7 @@ def search_counts(cfg: DictConfig) -> Found:
 def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """A number of workers with other settings of the loader, each beside the others in each round.
 
-    Args:
-        cfg: the job's configuration.
-        workers: their number.
-        also: keys of `data`, and the values to try of each.
+    `also` has keys of `data`, and the values to try of each.
     """
     if not workers:
         log.info("workers.also: has no effect without workers")

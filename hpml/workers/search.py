@@ -56,11 +56,9 @@ class Timed(Measurements[Any, Measured]):
     """What was measured of several settings, in rounds."""
 
     def loading_s(self, setting: Any) -> Estimate:
-        """Of the loader alone."""
         return self.estimate(setting, loading)
 
     def epoch_s(self, setting: Any) -> Estimate:
-        """End to end."""
         return self.estimate(setting, epoch)
 
     @property
@@ -78,11 +76,6 @@ class Timed(Measurements[Any, Measured]):
         """The setting whose loader alone is fastest: what the lab asks for."""
         return self.fastest_in(loading)
 
-    @property
-    def fastest(self) -> Any:
-        """The setting whose training is fastest, be it by chance."""
-        return self.fastest_in(epoch)
-
     def lines(self, heading: str) -> list[str]:
         """A table; an asterisk marks the fastest, and what is tied with it."""
         tied_loading, tied = self.tied_loading, self.tied
@@ -96,7 +89,6 @@ class Timed(Measurements[Any, Measured]):
         return [*table(rows, ">>>"), caption]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "tied": self.tied,
             "best_loading": self.best_loading,
@@ -126,7 +118,7 @@ class Found(Timed):
 
     def sentences(self, now: int) -> list[str]:
         """Both answers, and what the recommended count saves beside the one that is set now."""
-        best, fewest, fastest = self.best_loading, self.recommended, self.fastest
+        best, fewest, fastest = self.best_loading, self.recommended, self.fastest_in(epoch)
         epoch_s = self.epoch_s(fewest)
         as_fast = [count for count in self.tied_loading if count != best]
         tied = [count for count in self.tied if count not in (fewest, fastest)]
@@ -157,7 +149,6 @@ class Found(Timed):
         return sentences
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         answers = {"recommended": self.recommended, "override": f"{KEY}={self.recommended}"}
         return answers | super().as_dict()
 
@@ -189,11 +180,7 @@ def search(
     its interval, it goes on upwards, with what is tied so far measured beside the new ones. A count
     that loads a whole epoch ahead is the last one.
 
-    Args:
-        measure: one measurement of a count, in a fresh process.
-        counts: to try, in this order.
-        rounds: how often each is measured.
-        report: called with a line for each measurement.
+    Each count is measured so many `rounds`; `report` gets a line for each measurement.
     """
     found = Found()
 

@@ -79,8 +79,8 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 def generators(loader: Any) -> list[torch.Generator]:
     owners = [loader, getattr(loader, "sampler", None)]
-    found = [getattr(owner, "generator", None) for owner in owners]
-    return [one for one in found if isinstance(one, torch.Generator)]
+    every = [getattr(owner, "generator", None) for owner in owners]
+    return [each for each in every if isinstance(each, torch.Generator)]
 
 
 def everything(job: Job, folder: Path) -> dict[str, Any]:
@@ -369,48 +369,52 @@ def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], 
     return job
 
 
+def a_job(
+    module: Callable[[], L.LightningModule] = Convolutional,
+    data: Callable[[], Any] = images,
+    **settings: Any,
+) -> Callable[[Path], Job]:
+    return lambda folder: (trainer(folder, **settings), module(), data())
+
+
+def pairs(workers: int = 0) -> Any:
+    return {"a": images(num_workers=workers), "b": images(2, num_workers=workers)}
+
+
+def endless() -> Any:
+    return DataLoader(jobs.Stream(24), batch_size=8)
+
+
+def doubles() -> Any:
+    return DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
+
+
+def shuffled() -> Any:
+    return images(shuffle=True, generator=torch.Generator().manual_seed(5))
+
+
+def drawing(folder: Path) -> Job:
+    return trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
-    "shuffled by its own generator": lambda folder: (
-        trainer(folder),
-        Convolutional(),
-        images(shuffle=True, generator=torch.Generator().manual_seed(5)),
-    ),
-    "one batch an epoch": lambda folder: (trainer(folder), Convolutional(), images(1)),
-    "uncopyable parts": lambda folder: (trainer(folder), Uncopyable(), images()),
-    "changes its batches": lambda folder: (trainer(folder), InPlace(), images()),
-    "own data": lambda folder: (trainer(folder), WithOwnData(), None),
-    "data module": lambda folder: (trainer(folder), Asking(), Counting()),
-    "dictionary of loaders": lambda folder: (
-        trainer(folder),
-        OfPairs(),
-        {"a": images(), "b": images(2)},
-    ),
-    "loaders with workers": lambda folder: (
-        trainer(folder),
-        OfPairs(),
-        {"a": images(num_workers=1), "b": images(2, num_workers=1)},
-    ),
-    "fetches by itself": lambda folder: (trainer(folder), Fetching(), images()),
-    "one cycle": lambda folder: (trainer(folder), Scheduled(), images()),
-    "one cycle of accumulated steps": lambda folder: (
-        trainer(folder, accumulate_grad_batches=2),
-        Scheduled(),
-        images(),
-    ),
-    "one cycle without a length": lambda folder: (
-        trainer(folder, max_steps=7, max_epochs=-1),
-        Scheduled(),
-        DataLoader(jobs.Stream(24), batch_size=8),
-    ),
-    "plateau of a metric that is not there": lambda folder: (
-        trainer(folder),
-        Scheduled("epoch", "plateau"),
-        images(),
-    ),
-    "own optimizer": lambda folder: (trainer(folder), OwnOptimizer(), images()),
-    "no optimizer": lambda folder: (trainer(folder), WithoutOptimizer(), images()),
-    "L-BFGS": lambda folder: (trainer(folder), Lbfgs(), images()),
+    "shuffled by its own generator": a_job(data=shuffled),
+    "one batch an epoch": a_job(data=lambda: images(1)),
+    "uncopyable parts": a_job(Uncopyable),
+    "changes its batches": a_job(InPlace),
+    "own data": a_job(WithOwnData, lambda: None),
+    "data module": a_job(Asking, Counting),
+    "dictionary of loaders": a_job(OfPairs, pairs),
+    "loaders with workers": a_job(OfPairs, lambda: pairs(workers=1)),
+    "fetches by itself": a_job(Fetching),
+    "one cycle": a_job(Scheduled),
+    "one cycle of accumulated steps": a_job(Scheduled, accumulate_grad_batches=2),
+    "one cycle without a length": a_job(Scheduled, endless, max_steps=7, max_epochs=-1),
+    "plateau of a metric that is not there": a_job(lambda: Scheduled("epoch", "plateau")),
+    "own optimizer": a_job(OwnOptimizer),
+    "no optimizer": a_job(WithoutOptimizer),
+    "L-BFGS": a_job(Lbfgs),
     "early stopping": with_callbacks(EarlyStopping("val_loss")),
     "learning rate monitor": with_callbacks(LearningRateMonitor()),
     "learning rate monitor, remote logger": with_callbacks(
@@ -421,48 +425,20 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
     "callbacks of the module's own": lambda folder: (trainer(folder), Bringing(folder), images()),
     "a callback that stops": with_callbacks(Stopping()),
-    "a callback that holds the module": lambda folder: holding(folder),
+    "a callback that holds the module": holding,
     "moving average": with_callbacks(EMAWeightAveraging()),
     "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
     "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
-    "bf16": lambda folder: (trainer(folder, precision="bf16-mixed"), Convolutional(), images()),
-    "fp64": lambda folder: (
-        trainer(folder, precision="64-true"),
-        jobs.Autoencoder(8),
-        DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8),
-    ),
-    "first two batches": lambda folder: (
-        trainer(folder, limit_train_batches=2),
-        Convolutional(),
-        images(),
-    ),
-    "a third of the batches": lambda folder: (
-        trainer(folder, limit_train_batches=0.34),
-        Convolutional(),
-        images(),
-    ),
-    "fast_dev_run": lambda folder: (trainer(folder, fast_dev_run=True), Convolutional(), images()),
-    "overfit_batches": lambda folder: (
-        trainer(folder, overfit_batches=1),
-        Convolutional(),
-        images(),
-    ),
-    "max_time": lambda folder: (
-        trainer(folder, max_time={"seconds": 0}, max_epochs=None),
-        Convolutional(),
-        images(),
-    ),
-    "max_steps": lambda folder: (
-        trainer(folder, max_steps=2, max_epochs=-1),
-        Convolutional(),
-        images(),
-    ),
+    "bf16": a_job(precision="bf16-mixed"),
+    "fp64": a_job(lambda: jobs.Autoencoder(8), doubles, precision="64-true"),
+    "first two batches": a_job(limit_train_batches=2),
+    "a third of the batches": a_job(limit_train_batches=0.34),
+    "fast_dev_run": a_job(fast_dev_run=True),
+    "overfit_batches": a_job(overfit_batches=1),
+    "max_time": a_job(max_time={"seconds": 0}, max_epochs=None),
+    "max_steps": a_job(max_steps=2, max_epochs=-1),
     "own random states": lambda folder: numbered(),
-    "draws with its logger": lambda folder: (
-        trainer(folder, logger=TensorBoardLogger(folder / "logs")),
-        Drawing(),
-        images(),
-    ),
+    "draws with its logger": drawing,
 }
 
 
@@ -619,7 +595,7 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     many = [Referring() for _ in range(experiment.MOST_CALLBACKS + 1)]
     found = Experiment(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
     found.prepare()
-    measure([found], after_rounds(1))
+    measure(found.candidates(), after_rounds(1))
     found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
     found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
     found.try_callbacks()

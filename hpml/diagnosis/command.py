@@ -28,7 +28,6 @@ FILE_NAME = "diagnosis.json"
 
 
 def main() -> None:
-    """The program `python -m hpml.diagnose`."""
     run_hydra(job, config_name="diagnose", sweeps=False)
 
 

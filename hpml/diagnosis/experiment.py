@@ -136,7 +136,7 @@ class Experiment:
         return {(self, name): fit for name, fit in fits.items()}
 
     def drop(self, name: str, reason: str) -> None:
-        """The module or a callback needs what a trial takes out."""
+        """Notes that the module or a callback needs what a trial takes out."""
         self._dropped.add(name)
         self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
 
@@ -181,7 +181,6 @@ class Experiment:
 
     @property
     def _in_a_round(self) -> int:
-        """Trials, with the loader's."""
         return len(self._interventions()) + 1
 
     def _callbacks(self) -> list[str]:
@@ -245,7 +244,7 @@ def diagnose(
 def experiment_of(
     cfg: DictConfig, overrides: Sequence[str], report: Callable[[str], None]
 ) -> Experiment:
-    """Of a configuration's job; its subject is to be closed."""
+    """Experiment with a configuration's job; its subject is to be closed."""
     cfg, _ = on_device(cfg)
     subject = subject_of(cfg)
     facts = facts_of_config(cfg, subject.device.type, overrides)

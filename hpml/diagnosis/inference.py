@@ -49,7 +49,7 @@ class Inference:
 
     @property
     def steps(self) -> int:
-        """Of the times that are given: an epoch's, or STEPS_SHOWN."""
+        """Steps of the times that are given: an epoch's, or STEPS_SHOWN."""
         return self.epoch_steps or STEPS_SHOWN
 
     @property
@@ -74,7 +74,7 @@ class Inference:
     def steady_epochs(
         self, trial: str, seconds: Callable[[Pace], float] = lambda pace: pace.step_s
     ) -> list[float]:
-        """The same with the mean of all rounds' starts in each; or another part of the steps."""
+        """Seconds of an epoch with the mean start in each; or of another part of its steps."""
         return [self.start_s + self.steps * seconds(pace) for pace in self.paces[trial]]
 
     def epoch_s(self, trial: str) -> Estimate:
@@ -223,7 +223,7 @@ class Difference:
 
 
 def difference(one: Inference, other: Inference) -> Difference:
-    """Within the rounds, which both jobs have had side by side."""
+    """Differences within the rounds, which both jobs have had side by side."""
     waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (one, other)]
     epochs, loading = (
         [each.steady_epochs(trial) for each in (one, other)] for trial in (AS_IT_IS, LOADER_ALONE)
@@ -234,7 +234,6 @@ def difference(one: Inference, other: Inference) -> Difference:
 
 
 def is_sure(difference: Estimate) -> bool:
-    """Whether it is larger than its interval."""
     half = difference.half_width
     return half is not None and abs(difference.mean) > half
 

@@ -102,7 +102,6 @@ class Diagnosis(Inference):
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: figures, sentences and the verdict."""
         return {
             "epoch_steps": self.epoch_steps,
             "trial_steps": self.trial_steps,

@@ -82,7 +82,7 @@ def as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In the place of a hook."""
+    """Stub of a hook."""
 
 
 def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:

@@ -70,7 +70,6 @@ class JobData:
         return {"datamodule": owner}
 
     def close(self) -> None:
-        """Lets go of workers and data."""
         end_workers(self.loader)
         self.given = self.loader = None
 

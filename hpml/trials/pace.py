@@ -65,7 +65,7 @@ class PacedLoader:
 
     @property
     def steps(self) -> int:
-        """All of them; the last one only ends the one before it."""
+        """Number of all steps; the last one only ends the one before it."""
         return self.warm_up + self.measured + 1
 
     @property
@@ -82,7 +82,7 @@ class PacedLoader:
         return self.steps
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a module asks of its loader."""
+        """Attribute of the loader, whichever a module asks for."""
         if name == "loader":  # not there yet while it is being copied
             raise AttributeError(name)
         return getattr(self.loader, name)
@@ -102,7 +102,6 @@ class PacedLoader:
             yield batch
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:
-        """Whether it is an epoch's first one, and a batch."""
         while not self.loads:
             yield False, None
         while True:
@@ -115,7 +114,7 @@ class PacedLoader:
 
     @property
     def pace(self) -> Pace:
-        """Of the steps that were measured. Raises ValueError where the loop ended before."""
+        """Means of the measured steps. Raises ValueError where the loop ended before."""
         if not self.is_over:
             raise ValueError(f"only {self.fetched} of {self.steps} steps")
         measured = range(self.warm_up, self.steps - 1)

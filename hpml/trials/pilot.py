@@ -25,7 +25,7 @@ class Pilot:
 
     @property
     def step_s(self) -> float:
-        """Of the slower one: the first steps of a fit do not show what its loading takes."""
+        """Seconds of the slower one: a fit's first steps do not show what its loading takes."""
         return max(self.fit.step_s, self.loading.step_s if self.loading else 0.0)
 
     @property

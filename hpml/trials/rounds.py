@@ -48,18 +48,17 @@ class Measurements(Generic[Name, M]):
 
     @property
     def rounds(self) -> int:
-        """How often each candidate was measured, at least."""
         return min(map(len, self.by_name.values()))
 
     def estimate(self, name: Name, quantity: Quantity[M]) -> Estimate:
         return estimate_of([quantity(each) for each in self.by_name[name].values()])
 
     def mean(self, name: Name, quantity: Quantity[M]) -> float:
-        """Of all rounds, with those that stick out."""
+        """Mean of all rounds, with those that stick out."""
         return fmean(quantity(each) for each in self.by_name[name].values())
 
     def saved(self, over: Name, name: Name, quantity: Quantity[M]) -> Estimate:
-        """By how much a candidate is below another one, within the rounds that both have."""
+        """Mean of how much a candidate is below another one, in rounds that both have."""
         more, less = self.by_name[over], self.by_name[name]
         return estimate_of([quantity(more[n]) - quantity(less[n]) for n in more if n in less])
 
@@ -87,12 +86,12 @@ StoppingRule = Callable[[Measurements[Any, Any]], bool]
 
 
 def after_rounds(count: int) -> StoppingRule:
-    """In all, with those that there were before."""
+    """Stops after so many rounds in all, with those that there were before."""
     return lambda measured: measured.next_round >= count
 
 
 def within(seconds: float, least: int, most: int) -> StoppingRule:
-    """So long from now, but a least and a most number of rounds."""
+    """Stops so long from now, but after a least and a most number of rounds."""
     until_ns = time.perf_counter_ns() + seconds * 1e9
     return lambda measured: (
         measured.next_round >= (least if time.perf_counter_ns() > until_ns else most)
@@ -102,7 +101,7 @@ def within(seconds: float, least: int, most: int) -> StoppingRule:
 def without_gain(
     quantities: Iterable[Quantity[Any]], least_gain: float, in_a_row: int
 ) -> StoppingRule:
-    """Once so many candidates in a row bring none: in no figure are they below all before them."""
+    """Stops once so many candidates in a row are in no figure below all before them."""
     fruitless = 0
 
     def stop(measured: Measurements[Any, Any]) -> bool:

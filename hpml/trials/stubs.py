@@ -1,4 +1,4 @@
-"""What stands in for the parts of a job that a trial does without."""
+"""Stubs: what stands in for the parts of a job that a trial does without."""
 
 import inspect
 from collections.abc import Callable
@@ -14,8 +14,6 @@ LOGGED = "logged_of_the_trial"
 
 @dataclass(frozen=True)
 class Logged:
-    """A metric that a step logs, and where to."""
-
     value: torch.Tensor
     logger: bool
     prog_bar: bool
@@ -55,7 +53,7 @@ class Prepared(L.Callback):
 
 
 def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """In place of the user's, which the module may keep for the trials to come."""
+    """Stub of the user's optimizer, which the module may keep for the trials to come."""
     still: Any = torch.optim.SGD([weight], lr=0.0)
     groups = [{**group, "params": []} for group in optimizer.param_groups]
     still.param_groups = groups or still.param_groups
@@ -70,26 +68,23 @@ def _log(module: Any) -> None:
 
 
 def tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:
-    """In place of a training step."""
     _log(module)
     loss: torch.Tensor = module.get_parameter(WEIGHT).square()
     return loss
 
 
 def manual_step(module: Any, *_: Any, **__: Any) -> None:
-    """Without an optimizer's step, which the module would call itself."""
+    """Stub without an optimizer's step, which the module would call itself."""
     _log(module)
 
 
 def fetching_step(module: Any, dataloader_iter: Any) -> torch.Tensor:
-    """The same of a module that fetches its batches itself."""
+    """Stub for a module that fetches its batches itself."""
     next(dataloader_iter)
     return tiny_step(module)
 
 
 def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
-    """A training step that keeps the batches it gets."""
-
     def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
         batches.append(batch)
         return step(module, batch, *arguments, **keywords)
@@ -100,5 +95,4 @@ def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., 
 
 
 def batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
-    """In place of a hook of the transfer."""
     return batch

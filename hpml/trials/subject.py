@@ -108,7 +108,6 @@ class Subject:
 
     @property
     def num_workers(self) -> int:
-        """Of all loaders, once one was made."""
         return sum(loader.num_workers for loader in data_loaders(self.data.loader))
 
     @property
@@ -129,7 +128,6 @@ class Subject:
             return batches_ahead(self._new_loader(folder))
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
-        """The loader alone."""
         with self._trial(seed) as folder:
             loader = self._new_loader(folder)
             try:

@@ -41,7 +41,6 @@ ALSO: Mapping[str, tuple[Any, ...]] = {
 
 
 def main() -> None:
-    """The program `python -m hpml.workers`."""
     run_hydra(job, config_name="workers", sweeps=False)
 
 
@@ -129,7 +128,6 @@ def _refuse(cfg: DictConfig) -> None:
 
 
 def _also(cfg: DictConfig) -> list[str]:
-    """What is tried besides, a single name without brackets too."""
     also = cfg.workers.also or []
     return [also] if isinstance(also, str) else list(also)
 

@@ -25,7 +25,6 @@ BURSTS = 3
 
 
 def search_counts(cfg: DictConfig) -> Found:
-    """Searches for the number of workers of a configuration's job."""
     wanted = cfg.workers
     counts = counts_to_try(environment.usable_cores(), wanted.step, wanted.most)
     return search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
@@ -55,7 +54,6 @@ def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -
 
 
 def _measured(cfg: DictConfig, keys: Mapping[str, Any]) -> Measured:
-    """One measurement with some keys set, in a fresh process."""
     config = OmegaConf.create(resolve(cfg))
     for key, value in keys.items():
         OmegaConf.update(config, key, value)

@@ -105,8 +105,6 @@ class Timed(Measurements[Any, Measured]):
 
 
 class Found(Timed):
-    """Numbers of workers, measured."""
-
     @property
     def recommended(self) -> int:
         """The fewest workers that are tied with the fastest, end to end."""
@@ -224,7 +222,6 @@ def _still_gains(found: Found, last: list[int]) -> bool:
 
 
 def _workers(count: int) -> str:
-    """`1 worker is`, `2 workers are`."""
     return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.data import sized_len
 
 from hpml.errors import UserError
 from hpml.trials.copies import alter, nothing
@@ -87,9 +88,8 @@ class JobData:
 
     def _steps_in(self, loader: Any) -> int | None:
         limit = self._limit
-        try:
-            steps = len(loader)
-        except (TypeError, NotImplementedError):
+        steps = sized_len(loader)
+        if steps is None:
             return limit if isinstance(limit, int) else None
         if steps == 0:
             raise UserError("the training loader gives no batch")

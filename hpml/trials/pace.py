@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from lightning.fabric.utilities.data import sized_len
+
 from hpml.errors import UserError
 from hpml.timing.epoch_times import NS_PER_S
 
@@ -26,6 +28,7 @@ class Pace:
     start_s: float | None
 
 
+@dataclass(eq=False, repr=False)
 class PacedLoader:
     """Gives a loader's batches for a number of steps, through as many epochs as that takes.
 
@@ -41,24 +44,16 @@ class PacedLoader:
         synchronize: waits for the device, at both ends of what is measured.
     """
 
-    def __init__(
-        self,
-        loader: Any,
-        warm_up: int,
-        measured: int,
-        epoch_steps: int | None = None,
-        instead: Sequence[Callable[[], Any]] | None = None,
-        loads: bool = True,
-        synchronize: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.loader = loader
-        self.warm_up = warm_up
-        self.measured = measured
-        self.epoch_steps = epoch_steps
-        self.instead = instead
-        self.loads = loads
-        self.synchronize = synchronize
-        self.sized = _is_sized(loader)
+    loader: Any
+    warm_up: int
+    measured: int
+    epoch_steps: int | None = None
+    instead: Sequence[Callable[[], Any]] | None = None
+    loads: bool = True
+    synchronize: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.sized = sized_len(self.loader) is not None
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
@@ -143,11 +138,3 @@ def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
     took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
     start_s = max(0.0, took_s - pace.wait_s - ahead * pace.step_s)
     return Pace(pace.step_s, pace.wait_s, start_s)
-
-
-def _is_sized(loader: Any) -> bool:
-    try:
-        len(loader)
-    except (TypeError, NotImplementedError):
-        return False
-    return True

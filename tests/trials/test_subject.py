@@ -31,6 +31,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from hpml.callbacks import weight_averaging
+from hpml.callbacks.phase_timers import phase_timers
+from hpml.callbacks.progress_bar import ProgressBar
+from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.experiment import Experiment, measure
 from hpml.diagnosis.wording import Diagnosis
@@ -600,6 +604,15 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     found.try_callbacks()
     assert found.diagnosis().notes == ["not tried one by one: Referring (9), logging"]
     assert "without_Referring (8)" in found.paces
+
+
+def test_our_own_callbacks_are_left_out(tmp_path: Path) -> None:
+    """They time, keep and stop; the bar is drawn in trials too, and a user's callback is called."""
+    own = [*phase_timers(), ProgressBar(), StopOnSignal(), weight_averaging.EMAWeightAveraging()]
+    fitting = trainer(tmp_path, callbacks=[*own, Referring()], enable_progress_bar=True)
+    subject = Subject(fitting, Convolutional(), images())
+    assert subject.callback_names == ["ProgressBar", "Referring"]
+    assert subject.notes == []
 
 
 def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> None:

@@ -222,11 +222,12 @@ class Difference:
     loading: Estimate
 
 
-def difference(one: Inference, other: Inference) -> Difference:
+def difference(first: Inference, second: Inference) -> Difference:
     """Differences within the rounds, which both jobs have had side by side."""
-    waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (one, other)]
+    waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (first, second)]
     epochs, loading = (
-        [each.steady_epochs(trial) for each in (one, other)] for trial in (AS_IT_IS, LOADER_ALONE)
+        [each.steady_epochs(trial) for each in (first, second)]
+        for trial in (AS_IT_IS, LOADER_ALONE)
     )
     rests = [differences(*pair) for pair in zip(epochs, waits, strict=True)]
     pairs = (epochs, waits, rests, loading)

@@ -132,14 +132,14 @@ class Diagnosis(Inference):
         return f"{title} {what} {in_s(left)} instead of {in_s(self.epoch_s(AS_IT_IS))}"
 
 
-def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[str]:
+def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list[str]:
     """Sentences: which is faster, by waiting for data or by the rest, and what the loaders do.
 
     The two ran in the same rounds, so differences are taken within each.
     """
     a, b = names
-    by = difference(one, other)
-    times = {a: in_s(one.epoch_s(AS_IT_IS)), b: in_s(other.epoch_s(AS_IT_IS))}
+    by = difference(first, second)
+    times = {a: in_s(first.epoch_s(AS_IT_IS)), b: in_s(second.epoch_s(AS_IT_IS))}
     if is_sure(by.whole):
         fast, slow = (b, a) if by.whole.mean > 0 else (a, b)
         sentence = f"{fast} is faster: an epoch takes {times[fast]} instead of "
@@ -151,16 +151,16 @@ def compare(one: Diagnosis, other: Diagnosis, names: tuple[str, str]) -> list[st
         sentences.append(f"{b} waits {_size(by.waited)} {_less(by.waited)} for data than {a}")
     if is_sure(by.rest):
         sentences.append(f"apart from that {b} takes {_size(by.rest)} {_less(by.rest)} than {a}")
-    workers = one.facts.num_workers, other.facts.num_workers
-    cores = one.facts.cores
-    place = "" if one.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
+    workers = first.facts.num_workers, second.facts.num_workers
+    cores = first.facts.cores
+    place = "" if first.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
     opposed = is_sure(by.rest) and is_sure(by.waited) and by.rest.mean * by.waited.mean < 0
     if opposed and workers[0] != workers[1] and any(workers) and place:
         sentences.append(
             "what one of them saves by waiting less, the other saves in the rest: loading in "
             f"processes of its own and training likely share{place}"
         )
-    loading = [estimate_of(each.steady_epochs(LOADER_ALONE)) for each in (one, other)]
+    loading = [estimate_of(each.steady_epochs(LOADER_ALONE)) for each in (first, second)]
     if min(each.mean for each in loading) <= 0:
         return sentences
     if not is_sure(by.loading):

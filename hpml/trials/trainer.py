@@ -22,37 +22,39 @@ NEVER = 10**9  # steps
 
 
 def trial_trainer(
-    theirs: Any,
+    user_trainer: Any,
     intervention: Intervention,
     callbacks: Sequence[L.Callback],
     folder: Path,
     is_sized: bool,
 ) -> L.Trainer:
     """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
-    device: torch.device = theirs.strategy.root_device
+    device: torch.device = user_trainer.strategy.root_device
     silent = intervention.hooks or intervention.without == "logging"
     return L.Trainer(
         accelerator=device.type if device.type != "cuda" else "gpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[copy.deepcopy(theirs.precision_plugin)],
+        plugins=[copy.deepcopy(user_trainer.precision_plugin)],
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
         # schedulers ask how many steps there will be
-        max_steps=-1 if is_sized or theirs.max_steps <= 0 else max(theirs.max_steps, NEVER),
+        max_steps=-1
+        if is_sized or user_trainer.max_steps <= 0
+        else max(user_trainer.max_steps, NEVER),
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        log_every_n_steps=NEVER if silent else theirs.log_every_n_steps,
-        accumulate_grad_batches=theirs.accumulate_grad_batches,
-        gradient_clip_val=theirs.gradient_clip_val,
-        gradient_clip_algorithm=theirs.gradient_clip_algorithm,
-        detect_anomaly=theirs._detect_anomaly,
+        log_every_n_steps=NEVER if silent else user_trainer.log_every_n_steps,
+        accumulate_grad_batches=user_trainer.accumulate_grad_batches,
+        gradient_clip_val=user_trainer.gradient_clip_val,
+        gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,
+        detect_anomaly=user_trainer._detect_anomaly,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         default_root_dir=folder,
         callbacks=list(callbacks),
-        logger=_loggers(theirs, folder, silent),
+        logger=_loggers(user_trainer, folder, silent),
     )
 
 
@@ -83,11 +85,11 @@ def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
     return notes
 
 
-def _loggers(theirs: Any, folder: Path, silent: bool) -> list[Any]:
+def _loggers(user_trainer: Any, folder: Path, silent: bool) -> list[Any]:
     """As many as the user's, for modules and callbacks that ask for theirs."""
     return [
         type(logger)(folder / f"logger-{number}")
         if type(logger) in LOCAL_LOGGERS and not silent
         else DummyLogger()
-        for number, logger in enumerate(theirs.loggers)
+        for number, logger in enumerate(user_trainer.loggers)
     ]

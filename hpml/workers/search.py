@@ -1,4 +1,4 @@
-"""Finds the number of workers by measuring: which counts to try, when to stop, what it says."""
+"""Finds the number of workers by measuring: counts to try, when to stop, and the answers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass

@@ -28,8 +28,9 @@ from harness import Page, interleaved, main, silent_timers, spread
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hpml.diagnosis.trials import ROUNDS, Trials
+from hpml.diagnosis.experiment import ROUNDS, Experiment, measure
 from hpml.statistics import trimmed_estimate
+from hpml.trials.rounds import Measurements
 from hpml.trials.subject import Subject
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -134,19 +135,23 @@ def diagnosed(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
     fits: dict[str, list[float]] = {"as_it_is": [], "changed": []}
     measured_s(case.changed, folder)  # what happens once in a process
     begun, fits_s = time.perf_counter(), 0.0
-    trials = Trials(Subject(*case.job(folder)), None, budget_s, lambda line: None)
-    trials.prepare()
-    for number in range(trials.rounds):
-        trials.run_round(number)
-        paused = time.perf_counter()
-        fits["as_it_is"].append(measured_s(case.job, folder))
-        fits["changed"].append(measured_s(case.changed, folder))
-        fits_s += time.perf_counter() - paused
-        late = time.perf_counter() - begun - fits_s > trials.rounds_budget_s
-        if late and number + 1 >= ROUNDS[-1]:
-            break
-    trials.try_callbacks()
-    diagnosis = trials.concluded()
+    experiment = Experiment(Subject(*case.job(folder)), None, budget_s, lambda line: None)
+    experiment.prepare()
+
+    def stop(measured: Measurements[Any, Any]) -> bool:
+        nonlocal fits_s
+        number = measured.next_round
+        if number:
+            paused = time.perf_counter()
+            fits["as_it_is"].append(measured_s(case.job, folder))
+            fits["changed"].append(measured_s(case.changed, folder))
+            fits_s += time.perf_counter() - paused
+        late = time.perf_counter() - begun - fits_s > experiment.rounds_budget_s
+        return number >= (ROUNDS[-1] if late else experiment.rounds)
+
+    measure(experiment.candidates(), stop)
+    experiment.try_callbacks()
+    diagnosis = experiment.concluded()
     wall_s = time.perf_counter() - begun - fits_s
     # an epoch has other steps than it tells where it has no length; callbacks have their own rounds
     scale = BATCHES / diagnosis.steps

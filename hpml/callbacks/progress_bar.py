@@ -20,6 +20,8 @@ class ProgressBar(TQDMProgressBar, Observer):
     It is redrawn every `refresh_rate` batches, and ten times a second at most. Logs nothing.
     """
 
+    in_trials = True
+
     def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stdout.isatty() else 0, leave=False)
         self._drawn_s = 0.0

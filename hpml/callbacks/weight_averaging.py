@@ -15,6 +15,8 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
     `num_updates`: else a short run would keep its first weights. For its arguments see Lightning's.
     """
 
+    in_trials = False
+
     def __init__(self, decay: float = 0.999, **settings: Any) -> None:
         super().__init__(decay=decay, **settings)
 

@@ -64,10 +64,11 @@ def pilot(config: dict[str, Any]) -> Pilot:
     Raises UserError for wrong data and the like, and for data that has no end.
     """
     begun = time.perf_counter()
-    from hpml.trials.configured import subject_of
+    from hpml.training.prepare import prepare
     from hpml.trials.intervention import Intervention
+    from hpml.trials.subject import subject_of
 
-    subject = subject_of(_as_config(config))
+    subject = subject_of(prepare(_as_config(config)))
     subject.batches_ahead()
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")

@@ -18,7 +18,7 @@ from hpml.errors import RunFailedError, UserError
 
 TO_CLEAR_UP_S = 10.0  # for the workers of a loader, say
 # What takes seconds to import: a server does so once, and each fresh process is a fork of it.
-PRELOADED = ["hpml.diagnosis.trials", "hpml.training.build", "hpml.data", "hydra.utils"]
+PRELOADED = ["hpml.diagnosis.experiment", "hpml.training.build", "hpml.data", "hydra.utils"]
 
 
 def run_in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -15,8 +15,7 @@ from hydra import compose, initialize_config_dir
 from hpml.config.checks import check
 from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf
-from hpml.diagnosis.comparison import compare
-from hpml.diagnosis.diagnosis import Diagnosis
+from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.lab.parts import OPTIMIZERS, PARTS
 from hpml.lab.report.machine import draw_for
 from hpml.lab.report.page import Heading, Section, write_page, write_report

@@ -27,12 +27,10 @@ class Run:
 
     @property
     def cause(self) -> str:
-        """Why it did not complete."""
         return clean(self.record.cause)
 
     @property
     def completed(self) -> bool:
-        """Whether it came to its end."""
         return self.record.status == "completed"
 
     @property

@@ -172,7 +172,7 @@ def build_epoch_timer(cfg: DictConfig, flops_per_sample: float | None) -> EpochT
         every_n_steps=cfg.timing.every_n_steps,
         sync=cfg.timing.sync,
         say=log.info,
-        setting=facts_of_config(cfg),
+        facts=facts_of_config(cfg),
         flops_per_sample=flops_per_sample,
     )
 

@@ -13,6 +13,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from hpml.callbacks import EpochTimer
+from hpml.timing.device_clock import DeviceClock
+
 STARTUP = "startup"
 # place: the phase and part of its delay
 PLACES = {
@@ -93,6 +96,51 @@ class VirtualClock:
         """Takes the place of `time.perf_counter_ns`."""
         monkeypatch.setattr(time, "perf_counter_ns", lambda: self.ns)
         return self
+
+
+class FakeDevice:
+    """A queue of work. The host hands over work and goes on; an event passes when all before it
+    is done. It stands in for its stream too.
+    """
+
+    def __init__(self) -> None:
+        self.host_ns = 0  # the host's time
+        self.free_at_ns = 0  # when the device will have done all that it was given
+        self.events = 0  # that were made
+
+    def work(self, ns: int) -> None:
+        """Hands work over; costs the host nothing."""
+        self.free_at_ns = max(self.free_at_ns, self.host_ns) + ns
+
+    def wait(self, ns: int) -> None:
+        """The host does something else."""
+        self.host_ns += ns
+
+    def new_event(self) -> "FakeEvent":
+        self.events += 1
+        return FakeEvent()
+
+    def clock(self, sync: bool = False) -> DeviceClock:
+        return DeviceClock(self.new_event, lambda: self, sync)
+
+
+class FakeEvent:
+    """With what DeviceClock asks of a `torch.cuda.Event`."""
+
+    device: FakeDevice
+    at_ns: int
+
+    def record(self, stream: FakeDevice) -> None:
+        self.device, self.at_ns = stream, max(stream.free_at_ns, stream.host_ns)
+
+    def query(self) -> bool:
+        return self.at_ns <= self.device.host_ns
+
+    def synchronize(self) -> None:
+        self.device.host_ns = max(self.device.host_ns, self.at_ns)
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return (end.at_ns - self.at_ns) / 1e6
 
 
 class Samples(Dataset[Tensor]):
@@ -244,41 +292,30 @@ class ManualModule(Module):
 
 
 class Planted(L.Callback):
+    """Has a hook for each place that is a callback's."""
+
     def __init__(self, delays: Delays) -> None:
         self.delays = delays
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        self.delays.at("callback_epoch_start")
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.delays.at("callback_batch_start")
+def _planted(place: str) -> Callable[..., None]:
+    return lambda planted, *_: planted.delays.at(place)
 
-    def on_before_backward(self, *_: Any) -> None:
-        self.delays.at("callback_before_backward")
 
-    def on_after_backward(self, *_: Any) -> None:
-        self.delays.at("callback_after_backward")
-
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        self.delays.at("callback_before_step")
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.delays.at("callback_batch_end")
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        self.delays.at("callback_epoch_end")
-
-    def on_validation_start(self, *_: Any) -> None:
-        self.delays.at("callback_val_start")
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self.delays.at("callback_val_batch_end")
-
-    def on_validation_end(self, *_: Any) -> None:
-        self.delays.at("callback_val_end")
-
-    def on_save_checkpoint(self, *_: Any) -> None:
-        self.delays.at("checkpoint_hook")
+for _place, _hook in {
+    "callback_epoch_start": "on_train_epoch_start",
+    "callback_batch_start": "on_train_batch_start",
+    "callback_before_backward": "on_before_backward",
+    "callback_after_backward": "on_after_backward",
+    "callback_before_step": "on_before_optimizer_step",
+    "callback_batch_end": "on_train_batch_end",
+    "callback_epoch_end": "on_train_epoch_end",
+    "callback_val_start": "on_validation_start",
+    "callback_val_batch_end": "on_validation_batch_end",
+    "callback_val_end": "on_validation_end",
+    "checkpoint_hook": "on_save_checkpoint",
+}.items():
+    setattr(Planted, _hook, _planted(_place))
 
 
 class SlowLogger(CSVLogger):
@@ -300,26 +337,19 @@ def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, An
 
     size = 2 * batches
     Loader.delays = delays
-    train = Loader(
-        Samples(delays, "dataset", size),
-        batch_size=2,
-        sampler=InOrder(delays, size),
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+    settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    data, order = Samples(delays, "dataset", size), InOrder(delays, size)
+    train = Loader(data, batch_size=2, sampler=order, collate_fn=collate, **settings)
     return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
 
 
 def trainer(
     delays: Delays, folder: Path, callbacks: list[L.Callback], **settings: Any
 ) -> L.Trainer:
-    """A Trainer with the planted callback, a checkpoint each epoch, and a logger for each step."""
+    """A Trainer with callbacks, a checkpoint each epoch, and a logger for each step."""
     logger = SlowLogger(folder)
     logger.delays = delays
-    saving = ModelCheckpoint(
-        dirpath=folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True
-    )
+    saving = ModelCheckpoint(folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True)
     defaults: dict[str, Any] = {
         "accelerator": "cpu",
         "max_epochs": 2,
@@ -337,3 +367,31 @@ def trainer(
 
     made.strategy.checkpoint_io.save_checkpoint = save_slowly  # type: ignore[method-assign]
     return made
+
+
+NOTHING = Delays((), lambda ns: None)
+
+
+def silent(**settings: Any) -> EpochTimer:
+    """An EpochTimer that prints nothing."""
+    return EpochTimer(say=lambda line: None, **settings)
+
+
+def fit(
+    folder: Path,
+    *callbacks: L.Callback,
+    delays: Delays = NOTHING,
+    module: type[Module] = Module,
+    data: tuple[Any, ...] | None = None,
+    batches: int = 4,
+    **settings: Any,
+) -> L.Trainer:
+    """Trains a module on batches of two, or on other loaders; for two epochs unless told else."""
+    fitting = trainer(delays, folder, [*callbacks], **settings)
+    fitting.fit(module(delays), *(data or loaders(delays, batches)))
+    return fitting
+
+
+def lengths(timer: EpochTimer) -> list[tuple[int, bool]]:
+    """Of each epoch the number of steps, and whether it is partial."""
+    return [(epoch.steps, epoch.partial) for epoch in timer.epochs]

@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.records import make_run
+from helpers.records import make_epoch, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.records.phases import TIMES
-from hpml.records.run_record import EpochRecord, RecordError, RunRecord, now, read_records
+from hpml.records.run_record import RecordError, RunRecord, now, read_records
 
 
 def make_record(**changes: object) -> RunRecord:
@@ -22,11 +21,6 @@ def make_record(**changes: object) -> RunRecord:
         "environment": {"host": "here"},
     }
     return RunRecord(**(settings | changes))  # type: ignore[arg-type]
-
-
-def make_epoch(number: int = 0, **metrics: float) -> EpochRecord:
-    time = dict.fromkeys(TIMES) | {"epoch_s": 2.0}
-    return EpochRecord(number, 4, 128, time, 64.0, metrics)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import capital, counted, decimals
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
-from hpml.records.phases import TIMES
+from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean
 from hpml.report.comparison import Comparison
-from hpml.report.pictures import PHASES
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
 from hpml.report.tables import NOTHING, Cell, Table
@@ -58,11 +57,11 @@ def about_times(runs: Sequence[Run]) -> list[str]:
     epochs = sum(len(run.epochs) for run in completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
     told = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
-    parts = {name: mean(setting.all_of(name)) for name in PHASES}
+    parts = {phase.title: mean(setting.all_of(phase.key)) for phase in PHASES}
     known = {name: value for name, value in parts.items() if value is not None}
     places = decimals(whole.mean)
     shares = [
-        f"{PHASES[name][0]} {value:.{places}f} s ({value / (whole.mean or 1.0):.1%})"
+        f"{name} {value:.{places}f} s ({value / (whole.mean or 1.0):.1%})"
         for name, value in known.items()
     ]
     total = sum(known.values())
@@ -71,7 +70,7 @@ def about_times(runs: Sequence[Run]) -> list[str]:
             "to the epoch" if abs(total - whole.mean) <= 0.005 * whole.mean else f"to {total:.3g} s"
         )
         told.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
-    missing = [PHASES[name][0] for name in PHASES if name not in known]
+    missing = [name for name in parts if name not in known]
     told += [f"Not measured: {', '.join(missing)}."] if missing else []
     return told + _first_epoch(completed) + _caveats(runs)
 

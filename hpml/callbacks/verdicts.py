@@ -8,7 +8,7 @@ import torch
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import LEAST_MARGIN, Share, in_words, judge
+from hpml.timing.verdict import LEAST_MARGIN, Share, in_words
 
 
 class Verdicts:
@@ -48,9 +48,8 @@ class Verdicts:
         return [] if verdict is None else self._lines(verdict)
 
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
-        live = self._live
         facts = self._facts or facts_of_trainer(trainer, trainer.train_dataloader)
-        return judge(shares, facts, live.largest_other, live.validation_share, live.start_share)
+        return self._live.judge(shares, facts)
 
     def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:
         self.latest = verdict

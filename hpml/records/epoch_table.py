@@ -63,9 +63,9 @@ def shown_times(times: Mapping[str, float | None]) -> list[str]:
     values = [times[name] for name in TIMES]
     longest = max(value or 0.0 for value in values)
     decimals = 2 - sum(longest >= 10**digits - 1 for digits in (4, 5))
-    known = [value for value in values if value is not None]
-    if len(known) == len(TIMES):
-        unit, (whole, *parts) = 10**decimals, known
+    measured = [value for value in values if value is not None]
+    if len(measured) == len(TIMES):
+        unit, (whole, *parts) = 10**decimals, measured
         scaled = [unit * part for part in parts]
         rounded = [math.floor(value) for value in scaled]
         cut = sorted(range(len(parts)), key=lambda index: rounded[index] - scaled[index])

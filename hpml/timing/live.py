@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
+from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
-from hpml.timing.verdict import Share, ShareMeter, by_cause
+from hpml.timing.verdict import Share, ShareMeter, by_cause, judge
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
 STEPS_AT_FIRST = 5  # … shorter ones at first, so that a short run has some …
@@ -114,6 +115,11 @@ class LiveShares:
         waited_ns = by_phase(self._ns)["train"]
         waited_ns += sum(self._ns[key] for key in (BROADCAST, LOOP, LOGGING))
         return _part(waited_ns, self._ns.total()) if self._ns else 1.0
+
+    def judge(self, shares: Mapping[str, Share], facts: JobFacts) -> dict[str, str]:
+        """The record's `verdict` on shares of this fit."""
+        about = self.largest_other, self.validation_share, self.start_share
+        return judge(shares, facts, *about)
 
     def news(self) -> dict[str, Share] | None:
         """The shares of the last 100 steps, or of the last minute, each once."""

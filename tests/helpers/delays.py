@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from hpml.callbacks import EpochTimer
 from hpml.timing.device_clock import DeviceClock
@@ -155,15 +155,11 @@ class Samples(Dataset[Tensor]):
         return torch.full((4,), float(index))
 
 
-class InOrder(Sampler[int]):
-    def __init__(self, delays: Delays, size: int) -> None:
-        self.delays, self.size = delays, size
-
-    def __len__(self) -> int:
-        return self.size
+class InOrder(SequentialSampler):
+    delays: Delays
 
     def __iter__(self) -> Iterator[int]:
-        for index in range(self.size):
+        for index in super().__iter__():
             self.delays.at("sampler")
             yield index
 
@@ -302,20 +298,11 @@ def _planted(place: str) -> Callable[..., None]:
     return lambda planted, *_: planted.delays.at(place)
 
 
-for _place, _hook in {
-    "callback_epoch_start": "on_train_epoch_start",
-    "callback_batch_start": "on_train_batch_start",
-    "callback_before_backward": "on_before_backward",
-    "callback_after_backward": "on_after_backward",
-    "callback_before_step": "on_before_optimizer_step",
-    "callback_batch_end": "on_train_batch_end",
-    "callback_epoch_end": "on_train_epoch_end",
-    "callback_val_start": "on_validation_start",
-    "callback_val_batch_end": "on_validation_batch_end",
-    "callback_val_end": "on_validation_end",
-    "checkpoint_hook": "on_save_checkpoint",
-}.items():
-    setattr(Planted, _hook, _planted(_place))
+for _place, _where in PLACES.items():
+    if _place.startswith("callback_val"):
+        setattr(Planted, _place.replace("callback_val", "on_validation"), _planted(_place))
+    elif _where.startswith("other/Planted."):
+        setattr(Planted, _where.removeprefix("other/Planted."), _planted(_place))
 
 
 class SlowLogger(CSVLogger):
@@ -338,7 +325,8 @@ def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, An
     size = 2 * batches
     Loader.delays = delays
     settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-    data, order = Samples(delays, "dataset", size), InOrder(delays, size)
+    order = InOrder(data := Samples(delays, "dataset", size))
+    order.delays = delays
     train = Loader(data, batch_size=2, sampler=order, collate_fn=collate, **settings)
     return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
 

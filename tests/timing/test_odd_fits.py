@@ -143,9 +143,8 @@ def test_a_termination_is_an_interruption_in_either_package(tmp_path: Path) -> N
     assert RunRecord.read(tmp_path / "record").status == "interrupted"
 
 
-def test_a_sensor_that_a_dead_fit_left_is_not_used_again(tmp_path: Path) -> None:
+def test_a_sensor_that_a_dead_fit_left_is_not_used_again(tmp_path: Path, timer: EpochTimer) -> None:
     """Another callback's `on_exception` raises, so that ours is not called."""
-    timer = silent()
     breaking = LambdaCallback(
         on_train_batch_end=raising(RuntimeError("first")),
         on_exception=raising(RuntimeError("second")),
@@ -159,9 +158,8 @@ def test_a_sensor_that_a_dead_fit_left_is_not_used_again(tmp_path: Path) -> None
     assert [(epoch.epoch, epoch.steps) for epoch in timer.epochs] == [(0, 4), (1, 4)]
 
 
-def test_resuming_inside_an_epoch(tmp_path: Path) -> None:
+def test_resuming_inside_an_epoch(tmp_path: Path, timer: EpochTimer) -> None:
     """The rest of the epoch is what is timed; the same timers as before begin anew."""
-    timer = silent()
     fit(tmp_path, timer, batches=8, max_steps=3, max_epochs=-1)
     saved = str(next((tmp_path / "checkpoints").glob("*.ckpt")))
     resuming = trainer(NOTHING, tmp_path, [timer])
@@ -184,7 +182,7 @@ def test_a_fit_with_nothing_to_do_forgets_nothing(tmp_path: Path) -> None:
 # Which epochs there are.
 
 
-def test_a_search_for_a_learning_rate_is_start_up(tmp_path: Path) -> None:
+def test_a_search_for_a_learning_rate_is_start_up(tmp_path: Path, timer: EpochTimer) -> None:
     """It trains, but not the epochs that were asked for."""
 
     class Searched(Module):
@@ -193,23 +191,20 @@ def test_a_search_for_a_learning_rate_is_start_up(tmp_path: Path) -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), self.lr)
 
-    timer = silent()
     search = LearningRateFinder(num_training_steps=5, min_lr=1e-4, max_lr=1e-2)
     fit(tmp_path, timer, search, module=Searched, batches=6)
     assert [(epoch.epoch, epoch.steps) for epoch in timer.epochs] == [(0, 6), (1, 6)]
 
 
-def test_an_epoch_that_max_steps_ends_is_partial(tmp_path: Path) -> None:
+def test_an_epoch_that_max_steps_ends_is_partial(tmp_path: Path, timer: EpochTimer) -> None:
     """It counts in no mean over epochs, but what it logged is kept."""
-    timer = silent()
     fit(tmp_path, timer, max_steps=6, max_epochs=-1)
     assert lengths(timer) == [(4, False), (2, True)]
     assert timer.epochs[1].metrics
 
 
-def test_whole_epochs_of_loaders_that_change(tmp_path: Path) -> None:
+def test_whole_epochs_of_loaders_that_change(tmp_path: Path, timer: EpochTimer) -> None:
     """Each is compared with its own loader; data that has fewer batches than it says is whole."""
-    timer = silent()
     reload(tmp_path, timer, growth=4)
     assert lengths(timer) == [(4, False), (8, False), (12, False)]
 
@@ -419,14 +414,13 @@ def test_a_logger_without_an_experiment_is_a_logger(tmp_path: Path) -> None:
     assert ours == [0, 0, 0, 1, 1, 1]
 
 
-def test_metrics_named_like_ours_are_kept(tmp_path: Path) -> None:
+def test_metrics_named_like_ours_are_kept(tmp_path: Path, timer: EpochTimer) -> None:
     """Only those that the timers log are left out of the record's metrics."""
 
     class Timing(Module):
         def on_train_epoch_end(self) -> None:
             self.log("time/lr_phase", 1.0)
 
-    timer = silent()
     fit(tmp_path, timer, module=Timing)
     for epoch in timer.epochs:
         assert set(epoch.metrics) == {"train/loss", "val/loss", "time/lr_phase"}
@@ -467,9 +461,8 @@ def test_lazy_layers_are_counted_once_they_have_shapes(tmp_path: Path) -> None:
     assert model["name"] == "Lazy"
 
 
-def test_a_recorder_before_its_timer_is_refused(tmp_path: Path) -> None:
+def test_a_recorder_before_its_timer_is_refused(tmp_path: Path, timer: EpochTimer) -> None:
     """In words."""
-    timer = silent()
     with pytest.raises(ValueError, match="stands behind its EpochTimer"):
         fit(tmp_path, RunRecorder(tmp_path / "record", timer), timer)
 

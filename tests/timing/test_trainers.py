@@ -164,9 +164,8 @@ def test_an_exception_keeps_the_epoch_that_it_cut_short(
     assert not isinstance(fitting.profiler, PhaseProfiler)  # type: ignore[attr-defined]
 
 
-def test_early_stopping_ends_the_last_epoch(tmp_path: Path) -> None:
+def test_early_stopping_ends_the_last_epoch(tmp_path: Path, timer: EpochTimer) -> None:
     """The epoch that it stops is whole."""
-    timer = silent()
     fit(tmp_path, timer, EarlyStopping("val/loss", patience=1), max_epochs=9)
     assert [epoch.partial for epoch in timer.epochs] == [False, False]
 
@@ -370,10 +369,9 @@ def test_on_the_real_clock_the_parts_are_the_whole(workers: int, tmp_path: Path)
     assert found[1] == pytest.approx(expected_s, rel=0.05)
 
 
-def test_torch_profilers_own_ranges_agree(tmp_path: Path) -> None:
+def test_torch_profilers_own_ranges_agree(tmp_path: Path, timer: EpochTimer) -> None:
     """`next` of the loader and the optimizer's step, as torch itself marks them."""
     delays = Delays(("dataset", "optimizer"), lambda ns: time.sleep(0.003))
-    timer = silent()
     settings = {"max_epochs": 1, "limit_val_batches": 0}
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as traced:
         fit(tmp_path, timer, delays=delays, batches=30, **settings)

@@ -28,7 +28,8 @@ from harness import Page, interleaved, main, silent_timers, spread
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hpml.diagnosis.experiment import ROUNDS, Experiment, measure
+from hpml.diagnosis import experiment as engine
+from hpml.diagnosis.experiment import ROUNDS, Experiment
 from hpml.statistics import trimmed_estimate
 from hpml.trials.rounds import Measurements
 from hpml.trials.subject import Subject
@@ -149,7 +150,7 @@ def diagnosed(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
         late = time.perf_counter() - begun - fits_s > experiment.rounds_budget_s
         return number >= (ROUNDS[-1] if late else experiment.rounds)
 
-    measure(experiment.candidates(), stop)
+    engine.measure(experiment.candidates(), stop)
     experiment.try_callbacks()
     diagnosis = experiment.concluded()
     wall_s = time.perf_counter() - begun - fits_s

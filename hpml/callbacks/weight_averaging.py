@@ -27,6 +27,5 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         self._kwargs["avg_fn"] = averaged
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Moves the average."""
         average: Any = self._average_model
         average.to(pl_module.device)

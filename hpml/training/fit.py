@@ -54,7 +54,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         every_n_steps=cfg.timing.every_n_steps,
         sync=cfg.timing.sync,
         say=log.info,
-        setting=job.facts(),
+        facts=job.facts(),
         flops_per_sample=flops,
     )
     recorder = RunRecorder(directory, timer, record)

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import capital, counted, decimals
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
-from hpml.records.phases import TIMES
+from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean
 from hpml.report.comparison import Comparison
-from hpml.report.pictures import PHASES
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
 from hpml.report.tables import NOTHING, Cell, Table
@@ -56,8 +55,8 @@ def about_times(runs: Sequence[Run]) -> list[str]:
     epochs = sum(len(run.epochs) for run in completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
     sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
-    means = {name: mean(setting.all_of(name)) for name in PHASES}
-    parts = {PHASES[name][0]: value for name, value in means.items() if value is not None}
+    means = {phase.title: mean(setting.all_of(phase.key)) for phase in PHASES}
+    parts = {title: value for title, value in means.items() if value is not None}
     if parts:
         shares = [
             f"{title} {value:.{decimals(whole.mean)}f} s ({value / (whole.mean or 1.0):.1%})"
@@ -67,7 +66,7 @@ def about_times(runs: Sequence[Run]) -> list[str]:
         adds_up = abs(total - whole.mean) <= 0.005 * whole.mean
         sums = "to the epoch" if adds_up else f"to {total:.3g} s"
         sentences.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
-    missing = [PHASES[name][0] for name, value in means.items() if value is None]
+    missing = [title for title in means if title not in parts]
     sentences += [f"Not measured: {', '.join(missing)}."] if missing else []
     return sentences + _first_epoch(completed) + _caveats(runs)
 

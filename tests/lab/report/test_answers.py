@@ -140,7 +140,7 @@ def test_the_phases_have_their_shares(tmp_path: Path) -> None:
     sentences = about_times(three(tmp_path / "a", (3.0, 3.0, 3.0)))
     assert sentences[0] == "An epoch takes 3.01 ± 0.04 s, the mean over 9 epochs of 3 runs."
     assert "waiting for data 0.30 s (10.0%)" in sentences[1]
-    assert "train 2.41 s (80.0%)" in sentences[1]
+    assert "training 2.41 s (80.0%)" in sentences[1]
     assert sentences[1].endswith("they add up to the epoch.")
     write(tmp_path / "b")
     (run,) = runs(tmp_path / "b")
@@ -148,7 +148,7 @@ def test_the_phases_have_their_shares(tmp_path: Path) -> None:
         epoch.time["train_s"] = None
     sentences = about_times([run])
     assert sentences[1].endswith("they add up to 0.6 s.")
-    assert sentences[2] == "Not measured: train."
+    assert sentences[2] == "Not measured: training."
 
 
 @pytest.mark.parametrize(("fast", "slow"), [("cpu", "gpu"), ("gpu", "cpu")])

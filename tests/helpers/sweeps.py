@@ -5,16 +5,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from hpml.records.run_record import RunRecord
+from hpml.sweep.cost_model import cost_key
+from hpml.sweep.jobs import Job
 from hpml.system.signals import JOB
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("light_program.py"))]
 QUICK = ["data=synthetic", "model=small", "device=cpu", "trainer.max_epochs=2", "sweep.name=s"]
+
+
+def make_job(
+    config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
+) -> Job:
+    """A job that nobody runs, with the cost key of its configuration."""
+    job = Job(
+        number=0,
+        name="a",
+        overrides=(),
+        setting=setting,
+        directory=Path(),
+        fingerprint="",
+        code_fingerprint="",
+        cost_key=cost_key(config),
+        device="cpu",
+        processes=1,
+        epochs=epochs,
+        monitor="val/accuracy",
+    )
+    return replace(job, **changes)
 
 
 def start(folder: Path, *overrides: str, **settings: Any) -> subprocess.Popen[str]:

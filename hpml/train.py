@@ -29,7 +29,7 @@ from hpml.errors import RunFailedError, UserError, first_line
 from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
 from hpml.system import environment, failures
 from hpml.system.garbage_collection import gc_paused
-from hpml.system.signals import RunInterrupted, ended_by_signals, raise_if_arrived, signals_held
+from hpml.system.signals import RunInterrupted, ended_by_signals, process_signals, signals_held
 from hpml.training.build import (
     build_epoch_timer,
     build_module,
@@ -225,7 +225,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     if trainer.is_global_zero:
         record.write(directory)
         announce(cfg, record, data, module)
-    raise_if_arrived()
+    process_signals.raise_if_arrived()
     _call_fit(trainer, module, data, found[0] if found else None, recorder)
     if trainer.is_global_zero:
         conclude(cfg, directory)

@@ -6,7 +6,7 @@ import lightning as L
 
 from hpml.callbacks.observer import Observer
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
-from hpml.system.signals import raise_if_arrived
+from hpml.system.signals import process_signals
 
 
 class StopOnSignal(Observer):
@@ -26,7 +26,7 @@ class StopOnSignal(Observer):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Ends training."""
-        raise_if_arrived()
+        process_signals.raise_if_arrived()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -37,4 +37,4 @@ class StopOnSignal(Observer):
 
     def on_test_batch_start(self, *arguments: Any) -> None:
         """Ends an evaluation."""
-        raise_if_arrived()
+        process_signals.raise_if_arrived()

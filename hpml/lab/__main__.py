@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hpml.cli.program import FULL_ERROR, run_hydra
+from hpml.cli.program import run_hydra, users_environment
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
@@ -37,8 +37,6 @@ from hpml.workers.__main__ import found_before
 log = logging.getLogger("hpml")
 
 POLL_S, GRACE_S = 0.05, 90.0
-# What is ours while Hydra runs, and the user's in the commands that we start.
-USERS = {"HYDRA_FULL_ERROR": FULL_ERROR}
 
 
 def main() -> None:
@@ -131,7 +129,7 @@ def _run(task: Task, folder: Path) -> bool:
     directory.mkdir(parents=True, exist_ok=True)
     if task.output is not None:
         return _print_to(task.output, task, directory)
-    process = JobProcess(task.to_start, directory, shown=True, environment=USERS)
+    process = JobProcess(task.to_start, directory, shown=True, environment=users_environment())
     try:
         while (exit_code := process.poll()) is None:
             time.sleep(POLL_S)
@@ -157,7 +155,7 @@ def _print_to(file: Path, task: Task, directory: Path) -> bool:
         task.to_start,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
-        env=os.environ | USERS | {JOB: str(directory.resolve())},
+        env=os.environ | users_environment() | {JOB: str(directory.resolve())},
         start_new_session=True,
     )
     assert process.stdout is not None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hpml.errors import UserError
 from hpml.formatting import counted
@@ -58,8 +58,18 @@ class _Running:
     oom_kills: int
 
 
+class JobRunner(Protocol):
+    """What runs jobs; `records` holds how each has ended, `failed` those that did not complete."""
+
+    records: dict[Job, RunRecord]
+    failed: list[Job]
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Returns when all have ended. Raises RunInterrupted after a signal."""
+
+
 class Runner:
-    """Runs jobs; `records` holds how each has ended, `failed` those that did not complete.
+    """Runs jobs on this machine, in their order.
 
     Args:
         how: see HowToRun.
@@ -77,10 +87,6 @@ class Runner:
         self._running: list[_Running] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Runs the jobs in their order.
-
-        Raises RunInterrupted after a signal, when those that ran have ended.
-        """
         waiting = deque(jobs)
         total = self._done + len(jobs)
         try:
@@ -110,8 +116,8 @@ class Runner:
     def _announce(self, total: int, waiting: Sequence[Job]) -> None:
         number = total - len(waiting) + 1
         left = self._cost_model.in_words(waiting, len(self._how.slots))
-        told = "" if left is None else f"; {left} to come"
-        log.info(f"\njob {number} of {total}: {waiting[0].name}{told}")
+        to_come = "" if left is None else f"; {left} to come"
+        log.info(f"\njob {number} of {total}: {waiting[0].name}{to_come}")
 
     def _start(self, job: Job) -> None:
         slot, command = self._free[0], self._how.command(job)
@@ -173,8 +179,8 @@ class Runner:
                 log.info(f"completed: {job.name} in {seconds:.0f} s")
             return
         if record.status == "running":
-            unsaid = {"type": "SystemExit", "message": "ended before it was complete"}
-            record.status, record.error, record.wall_s = status, cause or unsaid, seconds
+            unknown = {"type": "SystemExit", "message": "ended before it was complete"}
+            record.status, record.error, record.wall_s = status, cause or unknown, seconds
         record.error = (record.error or cause) | {"log_end": process.tail}
         with suppress(OSError):
             record.write_last(job.directory)
@@ -198,7 +204,7 @@ def record_of(job: Job, how: HowToRun, started_at: str, host: str | None = None)
 
 def _wait_for(running: Sequence[_Running], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while time.monotonic() < until and any(one.process.poll() is None for one in running):
+    while time.monotonic() < until and any(each.process.poll() is None for each in running):
         time.sleep(POLL_S)
 
 

@@ -20,7 +20,7 @@ from hpml.sweep.slurm import queue, runner
 from hpml.sweep.slurm.queue import check_parameters, queued
 from hpml.sweep.slurm.runner import ClusterRunner, OnNode
 from hpml.system import slurm
-from hpml.system.signals import RunInterrupted, ended_by_signals, was_warned
+from hpml.system.signals import RunInterrupted, ended_by_signals, process_signals
 
 PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_parallelism": 4}
 PARAMETERS |= {"max_num_timeout": 3, "signal_delay_s": 120}
@@ -239,7 +239,7 @@ def test_a_warning_after_another_signal_counts(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(RunInterrupted) as raised:
             both()
         assert raised.value.signal_number == signal.SIGTERM
-        assert was_warned() == signal.SIGUSR2
+        assert process_signals.warning == signal.SIGUSR2
         assert heard == [signal.SIGUSR2]
     finally:
         for number, handler in before.items():

@@ -79,7 +79,7 @@ def errors_end_the_program() -> Iterator[None]:
 
 
 def fresh_dir(path: str) -> str:
-    """A fresh directory, as fresh_directory makes it. Raises UserError where none can be made."""
+    """A fresh directory. Raises UserError where none can be made."""
     try:
         return str(files.fresh_directory(Path(path).expanduser()))
     except OSError as error:

@@ -31,21 +31,13 @@ LAST_WORDS_S = 5.0
 
 @dataclass(frozen=True)
 class HowToRun:
-    """A sweep's jobs, apart from which ones.
-
-    Attributes:
-        command: of a job.
-        config: of a job, resolved.
-        slots: the environment of each job that runs at a time.
-        timeout_s: for one job; None for no limit.
-        fail_fast: start no other job after one has failed.
-    """
+    """How a sweep's jobs run, whichever they are."""
 
     command: Callable[[Job], list[str]]
-    config: Callable[[Job], dict[str, Any]]
-    slots: Sequence[Mapping[str, str]]
-    timeout_s: float | None
-    fail_fast: bool
+    config: Callable[[Job], dict[str, Any]]  # resolved
+    slots: Sequence[Mapping[str, str]]  # the environment of each job that runs at a time
+    timeout_s: float | None  # for one job
+    fail_fast: bool  # start no other job after one has failed
 
 
 @dataclass
@@ -53,7 +45,6 @@ class _Running:
     job: Job
     process: JobProcess
     slot: Mapping[str, str]
-    command: list[str]
     started_at: str
     oom_kills: int
 
@@ -93,8 +84,11 @@ class Runner:
             while waiting or self._running:
                 while waiting and self._free:
                     with signals_held():
-                        self._announce(total, list(waiting))
-                        self._start(waiting.popleft())
+                        left = self._cost_model.in_words(waiting, len(self._how.slots))
+                        to_come = "" if left is None else f"; {left} to come"
+                        number, job = total - len(waiting) + 1, waiting.popleft()
+                        log.info(f"\njob {number} of {total}: {job.name}{to_come}")
+                        self._start(job)
                 time.sleep(POLL_S)
                 with signals_held():
                     for running in list(self._running):
@@ -102,9 +96,8 @@ class Runner:
                 if self.failed and self._how.fail_fast:
                     self._end_all(signal.SIGTERM)
                     if waiting:
-                        log.error(
-                            f"sweep.fail_fast=true: {counted(len(waiting), 'job')} not started"
-                        )
+                        left = counted(len(waiting), "job")
+                        log.error(f"sweep.fail_fast=true: {left} not started")
                     return
         except RunInterrupted as interrupted:
             self._end_all(interrupted.signal_number)
@@ -113,25 +106,20 @@ class Runner:
             for running in self._running:
                 running.process.clear()
 
-    def _announce(self, total: int, waiting: Sequence[Job]) -> None:
-        number = total - len(waiting) + 1
-        left = self._cost_model.in_words(waiting, len(self._how.slots))
-        to_come = "" if left is None else f"; {left} to come"
-        log.info(f"\njob {number} of {total}: {waiting[0].name}{to_come}")
-
     def _start(self, job: Job) -> None:
-        slot, command = self._free[0], self._how.command(job)
+        slot = self._free[0]
         # a crash and a hang then show where in Python they are
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **slot}
         try:
             clear_directory(job.directory, self._how.config(job).get("resume"))
-            process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
+            shown = len(self._how.slots) == 1
+            process = JobProcess(self._how.command(job), job.directory, shown, environment)
         except (OSError, UserError) as error:  # it has no place for a record, but the others do
             self.failed.append(job)
             log.error(f"failed: {job.name}: {error}")  # noqa: TRY400
             return
         self._free.pop(0)
-        self._running.append(_Running(job, process, slot, command, now(), _oom_kills()))
+        self._running.append(_Running(job, process, slot, now(), _oom_kills()))
 
     def _look(self, running: _Running) -> None:
         process, timeout_s = running.process, self._how.timeout_s
@@ -141,8 +129,8 @@ class Runner:
         elif timeout_s is not None and process.seconds > timeout_s:
             process.send(signal.SIGABRT, to_all=False)
             _wait_for([running], LAST_WORDS_S)
-            took = f"took longer than sweep.timeout_s={timeout_s:g}"
-            self._conclude(running, {"type": "Timeout", "message": took})
+            message = f"took longer than sweep.timeout_s={timeout_s:g}"
+            self._conclude(running, {"type": "Timeout", "message": message})
 
     def _end_all(self, number: int) -> None:
         for running in self._running:

@@ -36,8 +36,15 @@ def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
     at = "" if batch_size is None else f" with data.batch_size={batch_size}"
     # torch's, which need not be imported for it
     if type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error):
+        import torch
+
+        peak = (
+            f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
+            if torch.cuda.is_available()
+            else ""
+        )
         return (
-            f"out of memory on the device; {_device_peak()}at its peak{at}: give a smaller one (or "
+            f"out of memory on the device; {peak}at its peak{at}: give a smaller one (or "
             "data.eval_batch_size), model.width below what it is, or trainer.precision=bf16-mixed"
         )
     no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
@@ -48,14 +55,6 @@ def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
             f"peak{at}: give a smaller one, fewer data.num_workers, or data.in_memory=false"
         )
     return None
-
-
-def _device_peak() -> str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return ""
-    return f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
 
 
 def _of_the_loader(error: BaseException) -> str | None:

@@ -28,14 +28,10 @@ def run_in_fresh_process(
 ) -> Any:
     """What `function(*arguments)` returns in a process of its own, which ends with this one.
 
-    Both have to be picklable. Raises UserError where it does, and RunFailedError with the other
-    process's traceback for any other error, or for its death.
+    Both have to be picklable. `preload` are the modules that the first call has imported for all.
 
-    Args:
-        function: of a module's top level.
-        arguments: for it.
-        preload: modules that the first call has imported for all. Raises ModuleNotFoundError where
-            there is no such module, at which the server itself would keep silent.
+    Raises UserError where it does; RunFailedError with the other process's traceback for any other
+    error, or for its death; ModuleNotFoundError for `preload`, where the server would keep silent.
     """
     forks = sys.platform.startswith("linux")  # elsewhere a fork of what torch has begun may fail
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")

@@ -43,16 +43,12 @@ class State(Enum):
 
     IDLE = auto()  # what it did before us
     RAISING = auto()  # it raises RunInterrupted
-    HELD = auto()  # nothing; the end of `held` raises
-    WAITING = auto()  # nothing; the training's next checkpoint raises, or the end of patience
+    HELD = auto()  # nothing: the end of `held` raises
+    WAITING = auto()  # nothing: the training's next checkpoint raises, or the end of patience
 
 
 class ProcessSignals:
-    """How this process answers to SIGNALS; `process_signals` is the only one.
-
-    Where the first exception is swallowed, `raise_if_arrived` and the end of `ending_the_run` raise
-    it again.
-    """
+    """How this process answers to SIGNALS; `process_signals` is the only one."""
 
     def __init__(self) -> None:
         self.state = State.IDLE
@@ -61,16 +57,16 @@ class ProcessSignals:
 
     @property
     def arrived(self) -> int | None:
-        """The signal that has asked the run to end; the first, where there were several."""
+        """The first signal that has asked the run to end."""
         return self._received[0] if self._received and self.state is not State.IDLE else None
 
     @property
     def warning(self) -> int | None:
-        """Which of WARNINGS has arrived, be it after another signal, or before the run's end."""
+        """Which of WARNINGS has arrived, be it after another signal."""
         return next((number for number in self._received if number in WARNINGS), None)
 
     def raise_if_arrived(self, at_checkpoint: bool = False) -> None:
-        """Raises RunInterrupted if a signal has arrived; while it waits, at a checkpoint only."""
+        """Raises RunInterrupted, also where something has swallowed it; not while it waits."""
         number = self.arrived
         if number is not None and (at_checkpoint or self.state is not State.WAITING):
             self.wait_no_longer()
@@ -81,14 +77,14 @@ class ProcessSignals:
 
         If none comes within PATIENCE_S, it raises all the same: a hung loader comes to none.
         """
-        if self.state is not State.RAISING or not _is_main_thread():
+        can_wait = hasattr(signal, "setitimer") and _is_main_thread()
+        if not can_wait or self.state is not State.RAISING:
             return
-        if hasattr(signal, "setitimer"):
-            for number in SIGNALS:
-                # Lightning has put a handler of its own around ours, which ends at the next batch
-                if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
-                    signal.signal(number, self._handle)
-            self.state = State.WAITING
+        for number in SIGNALS:
+            # Lightning has put a handler of its own around ours, which ends at the next batch
+            if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(number, self._handle)
+        self.state = State.WAITING
 
     def wait_no_longer(self) -> None:
         """From now on a signal raises at once; one that has arrived raises at its next chance."""
@@ -122,10 +118,9 @@ class ProcessSignals:
         A handler that somebody else had for one of WARNINGS is called when all has ended in order:
         submitit's puts the job back into the queue.
 
-        Whatever else a signal causes on its way becomes RunInterrupted too. A terminal and a
-        cluster send it to the loader's processes as well, and torch may report their death before
-        Python gets to run our handler; but Python notes each signal in a pipe the moment it
-        arrives.
+        Whatever else a signal causes on its way becomes RunInterrupted too: it also reaches the
+        loader's processes, and torch may report their death before Python runs our handler. But
+        Python notes each signal in a pipe the moment it arrives.
         """
         if not _is_main_thread():  # Python delivers signals to that one alone
             yield
@@ -134,7 +129,10 @@ class ProcessSignals:
         if outer is State.IDLE:
             self._received.clear()
             self.state = State.RAISING
-        before = self._replace_handlers()
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        for number in SIGNALS[2:]:
+            if before[number] == signal.SIG_IGN:  # nohup asked for it
+                signal.signal(number, signal.SIG_IGN)
         try:
             with _signal_pipe() as in_pipe:
                 try:
@@ -156,13 +154,6 @@ class ProcessSignals:
             self.state = outer
             if outer is State.IDLE:
                 self._hand_on_warnings(before)
-
-    def _replace_handlers(self) -> dict[int, Any]:
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
-        for number in SIGNALS[2:]:
-            if before[number] == signal.SIG_IGN:  # nohup asked for it
-                signal.signal(number, signal.SIG_IGN)
-        return before
 
     def _hand_on_warnings(self, before: dict[int, Any]) -> None:
         if self.warning and "SLURM_JOB_ID" in os.environ:

@@ -194,7 +194,7 @@ def _become(
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         sys.stdin, sys.stdout, sys.stderr = (
-            open(number, mode, encoding="utf-8", buffering=1)  # noqa: SIM115 - as Python has it
+            os.fdopen(number, mode, encoding="utf-8", buffering=1)
             for number, mode in enumerate("rww")
         )
         os.environ.clear()

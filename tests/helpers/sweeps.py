@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from helpers.programs import Program
 
+from helpers.programs import Program
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import cost_key
 from hpml.sweep.jobs import Job

@@ -79,8 +79,8 @@ def test_a_worker_that_hangs_ends_the_wait() -> None:
 
 def test_a_directory_is_one_processs_at_a_time(tmp_path: Path) -> None:
     """Here of two that share a process."""
-    assert files.lock(tmp_path / "run")
-    assert not files.lock(tmp_path / "run")
-    files._locks.pop().release()
-    assert files.lock(tmp_path / "run")
-    files._locks.pop().release()
+    lock = files.lock(tmp_path / "run")
+    assert lock is not None
+    assert files.lock(tmp_path / "run") is None
+    lock.release()
+    assert files.lock(tmp_path / "run") is not None

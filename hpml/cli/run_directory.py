@@ -29,7 +29,6 @@ class RunDirectory(Callback):
         self.fresh_dir = fresh_dir
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks the configuration, and makes the directory."""
         with errors_end_the_program():
             check(config)
             refuse_run_dir(config)
@@ -89,6 +88,5 @@ def fresh_dir(path: str) -> str:
 
 
 def refuse_run_dir(config: DictConfig) -> None:
-    """Raises UserError where the command line names `run_dir`."""
     if is_given(config, "run_dir"):
         raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")

@@ -76,7 +76,6 @@ class SweepDirectory(Callback):
                 self._lock(directory)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Makes the report, and ends the program with exit code 1 if jobs have failed."""
         from hpml.sweep.finish import conclude
 
         with errors_end_the_program():

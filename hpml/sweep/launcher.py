@@ -83,11 +83,10 @@ class SweepLauncher:
         returns = []
         for job in jobs:
             record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
-            value: Any = float("nan")
-            if record is not None and record.status == "completed":
-                value = record.last_metric(job.monitor)
+            completed = record is not None and record.status == "completed"
+            value = record.last_metric(job.monitor) if record and completed else float("nan")
             returns.append(
-                JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=value)
+                JobReturn(job.overrides, _return_value=value, status=JobStatus.COMPLETED)
             )
         return returns
 
@@ -150,7 +149,6 @@ class SweepLauncher:
     def _jobs(
         self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Ledger
     ) -> list[Job]:
-        """All jobs, composed and checked."""
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
         # with those of the batches before, whose names are taken

@@ -5,12 +5,13 @@ import shlex
 import signal
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hpml.errors import UserError
 from hpml.formatting import counted
@@ -49,29 +50,27 @@ class _Running:
     oom_kills: int
 
 
-class JobRunner(Protocol):
+class JobRunner(ABC):
     """What runs jobs; `records` holds how each has ended, `failed` those that did not complete."""
 
-    records: dict[Job, RunRecord]
-    failed: list[Job]
+    def __init__(self, how: HowToRun) -> None:
+        self.records: dict[Job, RunRecord] = {}
+        self.failed: list[Job] = []
+        self._how = how
 
+    @abstractmethod
     def run(self, jobs: Sequence[Job]) -> None:
         """Returns when all have ended. Raises RunInterrupted after a signal."""
 
 
-class Runner:
+class Runner(JobRunner):
     """Runs jobs on this machine, in their order.
 
-    Args:
-        how: see HowToRun.
-        cost_model: learns from each job.
-        done: how many of the sweep's jobs need not run.
+    The cost model learns from each; `done` of the sweep's jobs need not run.
     """
 
     def __init__(self, how: HowToRun, cost_model: CostModel, done: int) -> None:
-        self.records: dict[Job, RunRecord] = {}
-        self.failed: list[Job] = []
-        self._how = how
+        super().__init__(how)
         self._cost_model = cost_model
         self._done = done
         self._free = list(how.slots)

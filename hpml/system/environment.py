@@ -134,12 +134,7 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def describe(device: str | None = None, sources: Path | None = None) -> dict[str, Any]:
-    """The record's `environment`.
-
-    Args:
-        device: the kind of device used; None before it is known.
-        sources: a folder of what is run; None for hpml's own.
-    """
+    """The record's `environment`; `device` is None before it is known, `sources` for git_commit."""
     import lightning
     import torch
 

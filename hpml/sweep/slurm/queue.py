@@ -120,5 +120,4 @@ def answer_of(command: Sequence[str]) -> str | None:
 
 
 def arrays(numbers: Sequence[str] | Mapping[str, Any]) -> str:
-    """The numbers of arrays that some jobs belong to."""
     return " ".join(dict.fromkeys(number.partition("_")[0] for number in numbers))

@@ -16,7 +16,7 @@ from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG, TAIL_LINES
-from hpml.sweep.runner import HowToRun, Runner, record_of
+from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
 from hpml.sweep.slurm.queue import POLL_S, answer_of, arrays, queued, state
 from hpml.system.files import read_json, write_whole
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
@@ -62,8 +62,8 @@ class OnNode:
         return None if _completed(self.job) else DelayedSubmission(self)
 
 
-class ClusterRunner:
-    """Submits jobs and waits for their end; `records` and `failed` are those of a Runner.
+class ClusterRunner(JobRunner):
+    """Submits jobs and waits for their end.
 
     SLURM's queue shows which jobs have ended, so that none is waited for that was killed, and their
     records how they ended. Jobs that an earlier launcher of this sweep has submitted, and that are
@@ -78,9 +78,7 @@ class ClusterRunner:
     def __init__(
         self, how: HowToRun, submit: Callable[[Sequence[OnNode]], list[str]], directory: Path
     ) -> None:
-        self.records: dict[Job, RunRecord] = {}
-        self.failed: list[Job] = []
-        self._how = how
+        super().__init__(how)
         self._submit = submit
         self._submitted = directory / SUBMITTED
         self._earlier: dict[Job, int | None] = {}  # when each job's record was last written before

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.programs import run_program
 from helpers.records import make_run
-from helpers.sweeps import environment
 
 from hpml.errors import UserError
 from hpml.sweep.jobs import Job
@@ -166,21 +164,14 @@ def test_parameters_that_no_sweep_can_have(change: dict[str, int]) -> None:
 
 def test_without_slurm_it_says_so(tmp_path: Path) -> None:
     """One line, exit code 2; what is out of range comes before."""
-    words = ["-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
-    for given, told in (
+    words = ["-m", "hpml.train", "-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
+    for given, message in (
         ("seed=0,1", "error: hydra/launcher=slurm: Could not detect"),
         ("data.batch_size=0,1", "error: data.batch_size=0: "),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "hpml.train", *words, given],
-            cwd=tmp_path,
-            env=environment(PATH=str(tmp_path)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_program([*words, given], tmp_path, PATH=str(tmp_path))
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith(told)
+        assert done.stderr.splitlines()[-1].startswith(message)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from hpml.cli.program import FULL_ERROR
+from hpml.cli.program import users_environment
 from hpml.errors import UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.process import JobProcess
@@ -14,8 +14,6 @@ from hpml.system.files import write_whole
 from hpml.system.signals import JOB, RunInterrupted
 
 POLL_S, GRACE_S = 0.05, 90.0
-# What is ours while Hydra runs, and the user's in the commands that we start.
-USERS = {"HYDRA_FULL_ERROR": FULL_ERROR}
 
 
 def run_task(task: Task, folder: Path) -> bool:
@@ -28,7 +26,7 @@ def run_task(task: Task, folder: Path) -> bool:
     directory.mkdir(parents=True, exist_ok=True)
     if task.output is not None:
         return _print_to(task.output, task, directory)
-    process = JobProcess(task.to_start, directory, shown=True, environment=USERS)
+    process = JobProcess(task.to_start, directory, shown=True, environment=users_environment())
     try:
         while (exit_code := process.poll()) is None:
             time.sleep(POLL_S)
@@ -54,7 +52,7 @@ def _print_to(file: Path, task: Task, directory: Path) -> bool:
         task.to_start,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
-        env=os.environ | USERS | {JOB: str(directory.resolve())},
+        env=os.environ | users_environment() | {JOB: str(directory.resolve())},
         start_new_session=True,
     )
     assert process.stdout is not None

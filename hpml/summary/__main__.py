@@ -20,7 +20,7 @@ from hpml.config.choices import name_of
 from hpml.config.conf import find_conf, resolve
 from hpml.data.build import build_data
 from hpml.errors import UserError, first_line
-from hpml.formatting import size_in_words
+from hpml.formatting import console, size_in_words
 from hpml.training.build import quiet_lightning
 
 if TYPE_CHECKING:
@@ -151,19 +151,16 @@ def _data(cfg: DictConfig, notes: list[str]) -> tuple[L.LightningDataModule, str
 
 def show(cfg: DictConfig) -> None:
     """Prints the layers, the counting code, and what was counted."""
-    from rich.console import Console
     from rich.text import Text
 
     facts = summarize(cfg)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # rich assumes 80
+    page = console()
     if facts.get("layers"):
-        console.print(_layers(facts))
-    console.print(Text(f"How it is counted:\n\n{facts['code']}"))
-    console.print(_table(facts))
+        page.print(_layers(facts))
+    page.print(Text(f"How it is counted:\n\n{facts['code']}"))
+    page.print(_table(facts))
     for note in facts["notes"]:
-        console.print(Text(f"note: {note}"))
+        page.print(Text(f"note: {note}"))
 
 
 def _layers(facts: dict[str, Any]) -> Table:

@@ -71,7 +71,9 @@ def _sections() -> Iterator[str]:
     plain = compose("train")
     meanings = read_meanings([find_conf()], {})
     values = _values(plain, [str(name) for name in plain if name not in groups])
-    yield "\n## Of every run\n" + _table({(key, meanings[key]): {value: []} for key, value in values})
+    yield "\n## Of every run\n" + _table(
+        {(key, meanings[key]): {value: []} for key, value in values}
+    )
     for group in groups:
         yield f"\n## {group.capitalize()}\n\n{''.join(_options(group, plain))}"
         rows: dict[tuple[str, str], dict[str, list[str]]] = {}

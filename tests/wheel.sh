@@ -13,7 +13,7 @@ python="$folder/venv/bin/python"
 "$python" - <<'PYTHON'
 from pathlib import Path
 import hpml
-from hpml.config import find_conf
+from hpml.config.conf import find_conf
 package = Path(hpml.__file__).parent
 assert "site-packages" in str(package), package
 assert find_conf() == package / "conf", find_conf()

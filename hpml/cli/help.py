@@ -21,10 +21,8 @@ from hpml.formatting import console
 WIDEST = 100
 BASE = "base_"  # options that others build on, and that are none themselves
 UNSET = "…"  # a value that stands only when a run begins
-NOT_LISTED = (
-    "_target_",
-    "_partial_",
-)  # what is built of the keys: a matter of options of one's own
+# What is built of the keys: a matter of options of one's own
+NOT_LISTED = ("_target_", "_partial_")
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?: .*?)??(?:\s+# (?P<meaning>.+))?")
 
 

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hpml.statistics import Estimate  # which imports scipy
+
+PIPED_WIDTH = 100
 
 
 def counted(count: int, noun: str) -> str:
@@ -45,6 +49,17 @@ def size_in_words(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def console(at_most: int | None = None) -> Console:
+    """A console of rich's, as wide as the terminal; of 100 columns in a pipe, where rich has 80."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = max(made.width, PIPED_WIDTH)
+    made.width = min(made.width, at_most or made.width)
+    return made
 
 
 def decimals(seconds: float) -> int:

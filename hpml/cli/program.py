@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from hpml.cli import help
 from hpml.cli.completion import script
 from hpml.cli.messages import explain, refuse
 from hpml.config.checks import check_keys
@@ -75,6 +76,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return
+    help.register()
     job.__module__ = task.__module__  # where Hydra looks for the program's name
     program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
         job

@@ -1,21 +1,22 @@
 """What the terminal shows of a comparison: one table, the ranking, what failed."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpml.formatting import counted
+from hpml.formatting import console, counted
 from hpml.records.epoch_table import PHASE_HEADINGS
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.tables import setting_table
 
-# Left out one after the other where the terminal is narrow.
-SPARED = (
-    PHASE_HEADINGS,
+# What is left out where the lines are narrow: the first of these that makes the table fit.
+SPARED: tuple[tuple[str, ...], ...] = (
+    (),
     ("samples/s",),
-    ("epoch s",),
+    PHASE_HEADINGS,
+    (*PHASE_HEADINGS, "samples/s"),
+    (*PHASE_HEADINGS, "samples/s", "epoch s"),
 )
 LONGEST_NAME = 40
 MOST_ROWS = 40
@@ -23,15 +24,13 @@ MOST_ROWS = 40
 
 def show(comparison: Comparison) -> None:
     """Prints what failed, the table of the settings, and what was found."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # rich assumes 80
+    page = console()
     told = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
     told += [f"left out: {line}" for line in comparison.left_out]
     for line in told:
-        console.print(Text(line))
+        page.print(Text(line))
     if comparison.in_order:
-        console.print(_table(comparison, console.width))
+        page.print(_table(comparison, page.width))
     told = list(comparison.sentences)
     told += [
         f"chosen out of {counted(out_of, 'learning rate')}: {rank.setting.name}"
@@ -41,7 +40,7 @@ def show(comparison: Comparison) -> None:
     told += [f"times disturbed: {line}" for line in comparison.sharing]
     told += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
     for line in told:
-        console.print(Text(line))
+        page.print(Text(line))
 
 
 def evaluation(run: Run) -> str:
@@ -69,17 +68,19 @@ def _table(comparison: Comparison, width: int) -> Table:
     if not _several_epochs(comparison):
         del widths["steady s"]
     room = width - min(LONGEST_NAME, max(map(len, names))) - 2
+    kept: dict[str, int] = {}
     for spared in SPARED:
-        if sum(widths.values()) > room:
-            widths = {name: space for name, space in widths.items() if name not in spared}
+        kept = {name: space for name, space in widths.items() if name not in spared}
+        if sum(kept.values()) <= room:
+            break
     table = Table(box=box.SIMPLE, padding=0, pad_edge=False, caption=_caption(comparison))
     table.add_column("setting", overflow="fold")
-    for heading in widths:
+    for heading in kept:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in zip(names, figures, strict=True):
         texts = dict(zip(headings, row, strict=True))
         # Text: an override may hold what rich would take for its markup
-        table.add_row(Text(name), *(texts[heading] for heading in widths))
+        table.add_row(Text(name), *(texts[heading] for heading in kept))
     return table
 
 

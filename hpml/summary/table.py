@@ -4,29 +4,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpml.formatting import size_in_words
+from hpml.formatting import console, size_in_words
 
 MOST_NAMED = 3
 
 
 def print_summary(facts: dict[str, Any]) -> None:
     """Prints the layers, the counting code, and what was counted."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # rich assumes 80
+    page = console()
     if facts.get("layers"):
-        console.print(_layers(facts))
-    console.print(Text(f"How it is counted:\n\n{facts['code']}"))
+        page.print(_layers(facts))
+    page.print(Text(f"How it is counted:\n\n{facts['code']}"))
     counted = Table.grid(padding=(0, 2))
     for label, text in _lines(facts):
         counted.add_row(Text(label, no_wrap=True), Text(text))
-    console.print(counted)
+    page.print(counted)
     for note in facts["notes"]:
-        console.print(Text(f"note: {note}"))
+        page.print(Text(f"note: {note}"))
 
 
 def _layers(facts: dict[str, Any]) -> Table:

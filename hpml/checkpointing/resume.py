@@ -128,7 +128,7 @@ def choose(
 def _read(checkpoint: Path) -> dict[str, Any] | None:
     """Our own part of a checkpoint; None for one that is damaged, or another kind of file.
 
-    Raises UserError for one that `checkpoint_file.read` refuses.
+    Raises UserError for one that `safe_load.read` refuses.
     """
     named = _NAME.fullmatch(checkpoint.name)
     try:

@@ -135,7 +135,7 @@ class SweepLauncher:
         except RunInterrupted:
             failed_jobs += [job.name for job in runner.failed]
             # first of all: the report may be interrupted, too
-            log.error("to go on: %s", resume_command(self.directory))  # noqa: TRY400 - no error
+            log.error("to resume: %s", resume_command(self.directory))  # noqa: TRY400 - no error
             conclude(self.directory, failed_jobs)
             raise
         failed_jobs += [job.name for job in runner.failed]
@@ -247,7 +247,7 @@ class SweepLauncher:
         cost = cost_model.in_words(waiting, at_once)
         if cost is not None:
             return f"; {cost} for those to come, as earlier runs here say"
-        return "; how long they take is told after the first" if waiting else ""
+        return "; how long they take shows after the first" if waiting else ""
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""

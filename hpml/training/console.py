@@ -62,7 +62,7 @@ def print_resume_hint(directory: Path) -> None:
     # a sweep says how all of it resumes
     if resume.resume_checkpoints(directory) and JOB not in os.environ:
         here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
-        left.append(f"to go on: {command_line.typed('resume=auto', here)}")
+        left.append(f"to resume: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
 

@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint, or point to go on from, cannot do."""
+"""What a stranger's checkpoint, to evaluate or to resume from, cannot do."""
 
 import copy
 import pickle

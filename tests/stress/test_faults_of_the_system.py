@@ -109,7 +109,7 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """As Linux does where memory ends; the run has points to go on from."""
+    """As Linux does where memory ends; the run has resume checkpoints."""
     run = start(tmp_path, "data.num_workers=2", "trainer.max_epochs=500", "hydra.run.dir=run")
     run.wait_for(lambda: points(tmp_path / "run"))
     workers(run)[0].kill()

@@ -60,7 +60,7 @@ class Checkpoint(ModelCheckpoint, Observer):
         self._last_checkpoint_saved = filepath
 
     def _should_remove_checkpoint(self, trainer: L.Trainer, previous: str, current: str) -> bool:
-        """Nothing: the one name is written over, and a path in a stranger's checkpoint may be any."""
+        """Nothing: the one name is written over; a path in a stranger's checkpoint may be any."""
         return False
 
     def on_save_checkpoint(

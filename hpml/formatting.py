@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hpml.statistics import Estimate  # which imports scipy
+
+PIPED_WIDTH = 100
 
 
 def counted(count: int, noun: str) -> str:
@@ -47,6 +51,17 @@ def size_in_words(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def console(at_most: int | None = None) -> Console:
+    """A console of rich's, as wide as the terminal; of 100 columns in a pipe, where rich has 80."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = max(made.width, PIPED_WIDTH)
+    made.width = min(made.width, at_most or made.width)
+    return made
+
+
 def decimals(seconds: float) -> int:
     """As many as can mean something."""
     return 6 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 100 else 1
@@ -57,3 +72,14 @@ def in_s(known: Estimate) -> str:
     spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
     half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
     return f"{known.mean:{spec}}{half} s"
+
+
+def table(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of columns two spaces apart; `align` has `<` or `>` for each column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:{side}{w}}" for cell, side, w in zip(row, align, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]

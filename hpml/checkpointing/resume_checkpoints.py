@@ -23,8 +23,8 @@ from hpml.callbacks.trainer_facts import logging_step
 from hpml.checkpointing import resume
 from hpml.checkpointing.resumable import can_begin_here, why_not
 from hpml.errors import first_line
-from hpml.system import signals
 from hpml.system.files import sync_directory
+from hpml.system.signals import RunInterrupted, process_signals
 
 log = logging.getLogger("hpml")
 
@@ -84,7 +84,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Brings back what a checkpoint holds besides Lightning's part; from now signals wait."""
-        signals.raise_if_arrived()
+        process_signals.raise_if_arrived()
         reason = why_not(trainer, pl_module)
         self._is_exact = reason is None
         if reason is not None and self.warns and trainer.is_global_zero:
@@ -100,7 +100,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
             self.recorder.carry_over(trainer, self._state["record"])
             self._state = None
         if self._is_exact:
-            signals.wait_for_checkpoint()
+            process_signals.wait_for_checkpoint()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
@@ -108,7 +108,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         """Writes a checkpoint where one is due; ends the run where a signal has asked for it."""
         if not self._is_exact:
             return
-        asked, due = signals.has_arrived(), self._is_due(trainer)
+        asked, due = process_signals.arrived is not None, self._is_due(trainer)
         if trainer.world_size > 1:  # all ranks write, or none
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
             if progress.ready < self._agree_at or not can_begin_here(trainer):
@@ -122,23 +122,23 @@ class ResumeCheckpoints(Checkpoint, Observer):
         self._try_to_write(trainer, pl_module)
         self._epoch = trainer.current_epoch
         if asked:
-            signals.raise_if_arrived(at_checkpoint=True)
-            raise signals.RunInterrupted(signal.SIGTERM)  # which another rank was asked by
+            process_signals.raise_if_arrived(at_checkpoint=True)
+            raise RunInterrupted(signal.SIGTERM)  # which another rank was asked by
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Signals end the run at once again. The files go when the record says `completed`."""
-        signals.wait_no_longer()
+        process_signals.wait_no_longer()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        signals.wait_no_longer()
+        process_signals.wait_no_longer()
 
     def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes a checkpoint where a signal has arrived, and the next batch has not."""
         if self._is_exact and trainer.world_size == 1 and self._between_batches(trainer):
             time.sleep(TO_ARRIVE_S)
-            if signals.has_arrived():
+            if process_signals.arrived is not None:
                 self._try_to_write(trainer, pl_module)
 
     def on_save_checkpoint(

@@ -6,7 +6,7 @@ import lightning as L
 
 from hpml.callbacks.observer import Observer
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
-from hpml.system.signals import raise_if_arrived
+from hpml.system.signals import process_signals
 
 
 class StopOnSignal(Observer):
@@ -25,7 +25,7 @@ class StopOnSignal(Observer):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        raise_if_arrived()
+        process_signals.raise_if_arrived()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -35,4 +35,4 @@ class StopOnSignal(Observer):
             self.resume_checkpoints.write_between_batches(trainer, pl_module)
 
     def on_test_batch_start(self, *arguments: Any) -> None:
-        raise_if_arrived()
+        process_signals.raise_if_arrived()

@@ -1,6 +1,7 @@
 """CIFAR-10 from its original archive, through torchvision's download and md5 check."""
 
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +32,12 @@ class Cifar10(ImageDataModule):
         super().__init__(**loading)
         self.root = Path(str(root)).expanduser()
         self.download = download
+
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        return 32, 10
 
     def load(self) -> ImageSet:
         if not self.download and not self.root.is_dir():

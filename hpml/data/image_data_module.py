@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -120,6 +121,16 @@ class ImageDataModule(L.LightningDataModule):
         self._resident: dict[tuple[bool, torch.device], ResidentSet] = {}
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._begins_at: tuple[int, int] | None = None  # epoch and batches of it that are done
+
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        """Pixels of an image's side, and number of classes, as far as `data`'s keys tell.
+
+        None where the data has to be looked at; a number is None where there is none to look at.
+        """
+        return None
 
     def load(self) -> ImageSet:
         """Reads or makes the data set. Raises DataError, or OSError for an unreadable folder."""

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ class ImageFolder(ImageDataModule):
         self.image_size = image_size
         self.in_memory = in_memory
         self.verify = verify
+
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        root = Path(str(settings.get("root"))).expanduser()
+        return None if (root / "train").is_dir() else (settings.get("image_size"), None)
 
     def load(self) -> ImageSet:
         train = self.root / "train"

@@ -1,7 +1,7 @@
 """Generated images: ten classes of pattern that a network learns and a linear model does not."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -52,6 +52,12 @@ class Synthetic(ImageDataModule):
         self.sizes = train_samples, test_samples
         self.image_size = image_size
         self.encoded = encoded
+
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        return settings.get("image_size") or 32, len(CLASSES)
 
     def load(self) -> ImageSet:
         """Generates both sets; the test set from a stream of its own."""

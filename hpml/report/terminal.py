@@ -1,21 +1,22 @@
 """What the terminal shows of a comparison: one table, the ranking, what failed."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpml.formatting import counted
+from hpml.formatting import console, counted
 from hpml.records.epoch_table import PHASE_HEADINGS
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.tables import setting_table
 
-# Left out one after the other where the terminal is narrow.
-SPARED = (
-    PHASE_HEADINGS,
+# What is left out where the lines are narrow: the first of these that makes the table fit.
+SPARED: tuple[tuple[str, ...], ...] = (
+    (),
     ("samples/s",),
-    ("epoch s",),
+    PHASE_HEADINGS,
+    (*PHASE_HEADINGS, "samples/s"),
+    (*PHASE_HEADINGS, "samples/s", "epoch s"),
 )
 LONGEST_NAME = 40
 MOST_ROWS = 40
@@ -23,15 +24,13 @@ MOST_ROWS = 40
 
 def show(comparison: Comparison) -> None:
     """Prints what failed, the table of the settings, and what was found."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # rich assumes 80
+    page = console()
     told = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
     told += [f"left out: {line}" for line in comparison.left_out]
     for line in told:
-        console.print(Text(line))
+        page.print(Text(line))
     if comparison.in_order:
-        console.print(_table(comparison, console.width))
+        page.print(_table(comparison, page.width))
     told = list(comparison.sentences)
     told += [
         f"chosen out of {counted(out_of, 'learning rate')}: {rank.setting.name}"
@@ -41,16 +40,16 @@ def show(comparison: Comparison) -> None:
     told += [f"times disturbed: {line}" for line in comparison.sharing]
     told += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
     for line in told:
-        console.print(Text(line))
+        page.print(Text(line))
 
 
 def evaluation(run: Run) -> str:
     """What was measured of which checkpoint: `test/accuracy 0.8410 of last.ckpt`."""
-    found = run.record.evaluation or {}
-    metrics = found.get("metrics")
-    figures = metrics.items() if isinstance(metrics, dict) else ()
-    told = [f"{name} {value:.4f}" for name, value in figures if isinstance(value, int | float)]
-    return clean(f"{', '.join(told)} of {found.get('checkpoint')}")
+    measured = run.record.evaluation or {}
+    metrics = measured.get("metrics")
+    items = metrics.items() if isinstance(metrics, dict) else ()
+    figures = (f"{name} {value:.4f}" for name, value in items if isinstance(value, int | float))
+    return clean(f"{', '.join(figures)} of {measured.get('checkpoint')}")
 
 
 def _after(cause: str) -> str:
@@ -69,30 +68,34 @@ def _table(comparison: Comparison, width: int) -> Table:
     if not _several_epochs(comparison):
         del widths["steady s"]
     room = width - min(LONGEST_NAME, max(map(len, names))) - 2
+    kept: dict[str, int] = {}
     for spared in SPARED:
-        if sum(widths.values()) > room:
-            widths = {name: space for name, space in widths.items() if name not in spared}
+        kept = {name: space for name, space in widths.items() if name not in spared}
+        if sum(kept.values()) <= room:
+            break
     table = Table(box=box.SIMPLE, padding=0, pad_edge=False, caption=_caption(comparison))
     table.add_column("setting", overflow="fold")
-    for heading in widths:
+    for heading in kept:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in zip(names, figures, strict=True):
         texts = dict(zip(headings, row, strict=True))
         # Text: an override may hold what rich would take for its markup
-        table.add_row(Text(name), *(texts[heading] for heading in widths))
+        table.add_row(Text(name), *(texts[heading] for heading in kept))
     return table
 
 
 def _caption(comparison: Comparison) -> str:
+    several = len(comparison.settings) > 1
+    parts = [f"by {comparison.order}" if several else "means over whole epochs"]
+    if _several_epochs(comparison):
+        parts.append("steady: after the first epoch")
     repeated = any(len(setting.completed) > 1 for setting in comparison.settings)
-    told = f"by {comparison.order}" if len(comparison.settings) > 1 else "means over whole epochs"
-    told += "; steady: after the first epoch" if _several_epochs(comparison) else ""
-    told += "; ± is a 95 % interval over the runs" if repeated else "; one run each"
-    if any(rank.standing == "tied" for rank in comparison.by_time + comparison.by_quality):
-        told += "; * the best, or tied with it"
+    parts.append("± is a 95 % interval over the runs" if repeated else "one run each")
+    if comparison.has_ties:
+        parts.append("* the best, or tied with it")
     if len(comparison.settings) > MOST_ROWS:
-        told += f"; the first {MOST_ROWS} of {len(comparison.settings):,}"
-    return told
+        parts.append(f"the first {MOST_ROWS} of {len(comparison.settings):,}")
+    return "; ".join(parts)
 
 
 def _several_epochs(comparison: Comparison) -> bool:

@@ -23,7 +23,7 @@ from hpml.models.counts import describe, flops_per_sample
 from hpml.models.image_classifier import ImageClassifier
 from hpml.records.run_record import RunRecord
 from hpml.system import environment
-from hpml.system.signals import raise_if_arrived
+from hpml.system.signals import process_signals
 from hpml.training.build import build_checkpoints, build_trainer, end_processes
 from hpml.training.console import announce, from_here, print_result_paths
 from hpml.training.job_facts import hparams_of
@@ -54,7 +54,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         every_n_steps=cfg.timing.every_n_steps,
         sync=cfg.timing.sync,
         say=log.info,
-        setting=job.facts(),
+        facts=job.facts(),
         flops_per_sample=flops,
     )
     recorder = RunRecorder(directory, timer, record)
@@ -90,7 +90,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     if trainer.is_global_zero:
         record.write(directory)
         announce(job, record)
-    raise_if_arrived()
+    process_signals.raise_if_arrived()
     _call_fit(trainer, job, found[0] if found else None, recorder)
     if trainer.is_global_zero:
         print_result_paths(cfg, directory)

@@ -15,7 +15,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_narrow_terminal_keeps_the_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The phases go first, all of them or none, then the rate, then the mean over all epochs."""
+    """The rate goes first, or the phases, all of them or none, then the mean over all epochs."""
     for name in ("adam", "nesterov"):
         make_run(tmp_path, f"optimizer={name}")
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
@@ -79,7 +79,7 @@ def test_evaluations_are_told_and_not_compared(
     assert len(comparison.settings) == 1
 
 
-@pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 120)])
+@pytest.mark.parametrize(("terminal", "widest"), [(True, 80), (False, 100)])
 def test_the_table_keeps_to_a_terminals_width(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

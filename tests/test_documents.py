@@ -1,0 +1,255 @@
+"""README and docs: their links lead somewhere, their commands run, their figures of keys hold."""
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import pytest
+from helpers.configurations import ROOT
+from helpers.jobs import autoencoder
+from helpers.programs import run_program
+from helpers.records import make_run
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+import hpml
+from hpml.__main__ import COMMANDS
+from hpml.config.checks import check
+from hpml.config.command_line import arranged
+from hpml.config.conf import find_conf
+from hpml.records.run_record import RunRecord
+
+README, SLURM = ROOT / "README.md", ROOT / "examples" / "slurm" / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+TOP = [ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")]
+PAGES = [README, *DOCS, *TOP, SLURM, ROOT / "benchmarks" / "README.md"]
+
+Block = tuple[Path, list[str]]
+HANDS_ON = re.compile(r".*-m hpml\.(?P<name>\w+)(?P<words>.*)")
+# What the tests do not start: downloads, clusters, servers, and what others test by themselves
+ELSEWHERE = re.compile(
+    r"git clone|pip install|python3 -m venv|\. \.venv/|pytest|tensorboard|torchrun|export|"
+    r"apptainer|python -m build|eval|make (install|demo|test|stress)|\.venv/bin/python -m pytest"
+)
+
+
+def blocks(pages: list[Path], languages: str) -> Iterator[tuple[Path, str]]:
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(rf"```(?:{languages})\n(.*?)```", text, re.DOTALL):
+            yield page, block
+
+
+def shell_blocks(pages: list[Path]) -> list[Block]:
+    """The commands of each block, in one line each, without their remarks."""
+    found = []
+    for page, block in blocks(pages, "bash|sh"):
+        lines = block.replace("\\\n", " ").splitlines()
+        found.append((page, [line.partition("  #")[0].strip() for line in lines if line.strip()]))
+    return found
+
+
+def names(given: list[Block]) -> list[str]:
+    return [f"{page.stem}: {commands[0][:40]}" for page, commands in given]
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """To a file of the repository, and to a heading of it."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_readme_is_two_pages_and_begins_with_what_counts() -> None:
+    """The claim, the two commands and the timers stand in the first thirty lines."""
+    text = README.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= 250
+    assert len(text.encode()) <= 12_000
+    assert lines[2].startswith(str(hpml.__doc__))
+    first = "\n".join(lines[:30])
+    for word in ("git clone", "make demo", "make test", "phase_timers(", "likely input-bound"):
+        assert word in first
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_each_page_begins_with_its_purpose_and_a_command(page: Path) -> None:
+    """A heading, a sentence, a command; and the README links it."""
+    heading, _, sentence, *rest = page.read_text(encoding="utf-8").splitlines()
+    assert heading.startswith("# ")
+    assert sentence[0].isupper()
+    assert any(line in ("```bash", "```python") for line in rest[:8])
+    assert f"(docs/{page.name})" in README.read_text(encoding="utf-8")
+
+
+def test_the_page_of_keys_is_what_the_configuration_holds() -> None:
+    """`python scripts/keys_page.py` writes it."""
+    made = runpy.run_path(str(ROOT / "scripts" / "keys_page.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["keys_page"]()
+
+
+def test_there_are_commands() -> None:
+    """The tests below would pass on pages that they cannot read."""
+    assert len(shell_blocks([README])) >= 5
+    assert len(shell_blocks(DOCS)) >= 15
+
+
+SHELL = shell_blocks([README, *DOCS, *TOP, SLURM])
+
+
+@pytest.mark.parametrize(("page", "commands"), SHELL, ids=names(SHELL))
+def test_every_command_is_allowed(
+    page: Path, commands: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program is there, its configuration passes the check, its keys and groups exist."""
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        if command.startswith(("mkdir ", "echo ")):
+            subprocess.run(["bash", "-c", command], check=True)
+        elif ours := HANDS_ON.match(command) or re.match(
+            r"hpml (?P<name>\w+)(?P<words>.*)", command
+        ):
+            assert ours["name"] in COMMANDS
+            if ours["name"] != "report" and "-sc" not in ours["words"]:
+                is_allowed(ours["name"], shlex.split(os.path.expandvars(ours["words"])))
+        elif files := re.findall(r"(?:scripts|benchmarks|examples|tests)/[\w./]+", command):
+            assert all((ROOT / file).exists() for file in files)
+        else:
+            assert ELSEWHERE.match(command), command
+            for target in re.findall(r"^make (\w+)", command):
+                assert f"\n{target}: " in (ROOT / "Makefile").read_text()
+
+
+def is_allowed(name: str, words: list[str]) -> None:
+    overrides = [word for word in arranged(words) if "=" in word]
+    single = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides]
+    if "--config-dir" in words:
+        folder = Path(words[words.index("--config-dir") + 1]).resolve()
+        single.append(f"hydra.searchpath=['{folder}']")
+    if "hydra/launcher=slurm" in single:
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        check(hydra_compose("fetch" if name == "data" else name, overrides=single))
+
+
+# Commands that need what is not here: the network, a cluster, a run that was cut short (which
+# tests/checkpointing has), torchrun, another directory of images
+NOT_HERE = re.compile(
+    r"data=cifar10|launcher=slurm|resume=outputs|torchrun|-sc |hpml\.data |trainer\.max_epochs=30"
+)
+
+
+def as_small(command: str) -> list[str]:
+    """What makes a command quick: few samples, one epoch, a small network where none is named."""
+    small = []
+    if "data=" not in command:
+        small.append("data=synthetic")
+    if "image_folder" not in command:
+        small.append("data.image_size=8")
+    small += ["data.train_samples=16", "data.test_samples=4", "data.batch_size=4"]
+    small += ["trainer.max_epochs=1"]
+    if "model=" not in command and "no_norm" not in command:
+        small.append("model=small")
+    if "device" not in command:
+        small.append("device=cpu")
+    if "fast" in command:
+        small.append("compile=false")
+    return small
+
+
+def run_here(command: str, folder: Path, sweeps: bool) -> None:
+    """As it is written, with overrides behind it that make it quick."""
+    ours = HANDS_ON.match(command)
+    if ours is None or NOT_HERE.search(command):
+        return
+    words = shlex.split(ours["words"].replace("$HOME", str(folder)))
+    if {"--help", "--cfg"}.isdisjoint(words) and ours["name"] != "report":
+        words += as_small(command)
+        words += {
+            "diagnose": ["diagnose.budget_s=2"],
+            "workers": ["workers.rounds=2", "workers.seconds=0.1", "workers.most=1"],
+            "summary": ["summary.seeds=1"],
+            "lab": ["lab.dry_run=true"],
+        }.get(ours["name"], [])
+        if not sweeps and re.search(
+            r" -m |experiment=(optimizers|no_norm|devices)", f" {command} "
+        ):
+            words.append("sweep.dry_run=true")
+    done = run_program(["-m", f"hpml.{ours['name']}", *words], folder)
+    assert done.returncode == 0, done.stderr
+
+
+QUICK = shell_blocks([README])
+LONG = shell_blocks([*DOCS, SLURM])
+
+
+@pytest.mark.parametrize("commands", [c for _, c in QUICK], ids=names(QUICK))
+def test_the_readmes_commands_run(commands: list[str], tmp_path: Path, image_folder: Path) -> None:
+    """As written, on little data; of its sweep the check of all jobs."""
+    for command in commands:
+        run_here(command, tmp_path, sweeps=False)
+
+
+def test_the_example_times_a_trainer_of_ones_own(tmp_path: Path) -> None:
+    """It prints rows and a verdict, and leaves a record."""
+    done = run_program([str(ROOT / "examples" / "own_trainer.py")], tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "outputs" / "own_trainer")
+    assert len(record.epochs) == 3
+    assert record.verdict is not None
+    assert record.verdict["kind"] in done.stdout
+    assert "samples/s     loss" in done.stdout
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("commands", [c for _, c in LONG], ids=names(LONG))
+def test_the_commands_of_docs_run(commands: list[str], tmp_path: Path, image_folder: Path) -> None:
+    """As written, on little data, where a run, a sweep and a folder of images are."""
+    if any("outputs/runs" in command for command in commands):
+        made = ["hydra.run.dir=outputs/runs/DATE/TIME", *as_small("")]
+        assert run_program(["-m", "hpml.train", *made], tmp_path).returncode == 0
+        make_run(tmp_path / "outputs" / "sweeps" / "s", "seed=0")
+    for command in commands:
+        if command.startswith(("mkdir ", "echo ")):
+            subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+        run_here(command, tmp_path, sweeps=True)
+
+
+PYTHON = list(blocks([README, *DOCS], "python"))
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, code, marks=[pytest.mark.stress] if "print(" in code else [])
+        for page, code in PYTHON
+    ],
+)
+def test_every_line_of_python_runs(
+    page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a Trainer, a module and a loader at hand, as the text supposes."""
+    monkeypatch.chdir(tmp_path)
+    trainer, module, loader = autoencoder(tmp_path, batches=4)
+    at_hand = {"trainer": trainer, "module": module, "loader": loader, "datamodule": loader, "L": L}
+    code = code.replace("L.Trainer(", "L.Trainer(max_epochs=1, logger=False, ")
+    exec(compile(code, str(page), "exec"), at_hand)
+    if "phase_timers" in code and "fit(" in code:
+        assert (tmp_path / "outputs" / "before" / "record.json").is_file()

@@ -2,10 +2,11 @@
 
     python benchmarks/input_pipeline.py
 
-All of them crop, flip, and shuffle the same 32×32 images in memory, in batches of 128, in one run,
-in turn. Timed are whole epochs of a loader whose workers are running already, one after the other
-for at least half a second. `batched` and `device` give uint8 to the device, which normalises it;
-the rows "and normalised" do that on the CPU too.
+All of them crop, flip, and shuffle the same generated 32×32 images in memory, in batches of 128, in
+one run, in turn. Timed are whole epochs of a loader whose workers are running already, one after
+the other for at least half a second; median (lowest to highest), ratios within a round. `batched`
+and `device` give uint8 to the device, which normalises it; the rows "and normalised" do that on the
+CPU too.
 """
 
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import interleaved, ratios, spread, write
+from harness import Page, interleaved, main, spread
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -22,10 +23,8 @@ from torchvision import transforms
 from hpml.data import Synthetic
 from hpml.data.synthetic import generate
 
-ROUNDS = 5
 WORKERS = (0, 1, 2, 4)
 BATCH_SIZE = 128
-SAMPLES = 10_000
 AT_LEAST_S = 0.5
 STATISTICS = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
 
@@ -36,14 +35,9 @@ class PlainImages(Dataset[Any]):
     def __init__(self, samples: int) -> None:
         images, self.labels = generate(samples, 32, stream=0)
         self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(STATISTICS["mean"], STATISTICS["std"]),
-            ]
-        )
+        augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+        finish = [transforms.ToTensor(), transforms.Normalize(**STATISTICS)]
+        self.transform = transforms.Compose([*augment, *finish])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,28 +46,19 @@ class PlainImages(Dataset[Any]):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
-def plain(num_workers: int) -> Callable[[], float]:
-    """An epoch through torchvision's transforms and torch's own shuffling."""
+def plain(samples: int, workers: int) -> Callable[[], float]:
+    """Epochs through torchvision's transforms and torch's own shuffling."""
+    persistent = workers > 0
     loader = DataLoader(
-        PlainImages(SAMPLES),
-        batch_size=BATCH_SIZE,
-        shuffle=True,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
+        PlainImages(samples), BATCH_SIZE, True, num_workers=workers, persistent_workers=persistent
     )
     return lambda: images_per_s(loader, lambda batch: batch)
 
 
-def ours(pipeline: Any, num_workers: int, finish: bool) -> Callable[[], float]:
-    """An epoch through one of hpml's pipelines, with what the device would do if `finish`."""
-    data = Synthetic(
-        train_samples=SAMPLES,
-        test_samples=BATCH_SIZE,
-        pipeline=pipeline,
-        num_workers=num_workers,
-        batch_size=BATCH_SIZE,
-        **STATISTICS,
-    )
+def ours(pipeline: Any, samples: int, workers: int, finish: bool = False) -> Callable[[], float]:
+    """Epochs through one of hpml's pipelines, with what the device would do if `finish`."""
+    sizes = {"train_samples": samples, "test_samples": BATCH_SIZE, "batch_size": BATCH_SIZE}
+    data = Synthetic(**sizes, pipeline=pipeline, num_workers=workers, **STATISTICS)
     data.setup()
     loader = data.train_dataloader()
     after = (lambda batch: data.on_after_batch_transfer(batch, 0)) if finish else (lambda b: b)
@@ -90,35 +75,24 @@ def images_per_s(loader: Iterable[Any], after: Callable[[Any], Any]) -> float:
     return images / (time.perf_counter() - started)
 
 
-def main() -> None:
-    """Measures everything in turn and writes it down."""
+def measure(rounds: int = 5, samples: int = 10_000) -> Page:
+    """Every pipeline with every number of workers, in turn."""
     cases: dict[str, Callable[[], float]] = {}
     for workers in WORKERS:
-        cases[f"plain torchvision|{workers}"] = plain(workers)
-        cases[f"per_sample|{workers}"] = ours("per_sample", workers, finish=False)
-        cases[f"batched, uint8|{workers}"] = ours("batched", workers, finish=False)
-        cases[f"batched, and normalised|{workers}"] = ours("batched", workers, finish=True)
-    cases["device (on this CPU), and normalised|0"] = ours("device", 0, finish=True)
-    seen = interleaved(cases, ROUNDS)
+        cases[f"plain torchvision|{workers}"] = plain(samples, workers)
+        cases[f"per_sample|{workers}"] = ours("per_sample", samples, workers)
+        cases[f"batched, uint8|{workers}"] = ours("batched", samples, workers)
+        cases[f"batched, and normalised|{workers}"] = ours("batched", samples, workers, finish=True)
+    cases["device (on this CPU), and normalised|0"] = ours("device", samples, 0, finish=True)
+    seen = interleaved(cases, rounds)
     rows = [["pipeline", "workers", "images/s", "times plain, 0 workers", "times plain, as many"]]
     for name, values in seen.items():
-        pipeline, workers = name.split("|")
-        rows.append(
-            [
-                pipeline,
-                workers,
-                spread(values),
-                spread(ratios(values, seen["plain torchvision|0"]), ".2f"),
-                spread(ratios(values, seen[f"plain torchvision|{workers}"]), ".2f"),
-            ]
-        )
-    told = (
-        f"Median (lowest to highest) of {ROUNDS} rounds, batches of {BATCH_SIZE}, "
-        f"torch with {torch.get_num_threads()} threads. Ratios are taken within a round. "
-        f"{SAMPLES:,} images of 32×32, generated, in memory."
-    )
-    write("input_pipeline", "The input pipelines", told, rows, seen)
+        pipeline, count = name.split("|")
+        plains = [seen[f"plain torchvision|{of}"] for of in ("0", count)]
+        compared = [spread(values / of, ".2f") for of in plains]
+        rows.append([pipeline, count, spread(values), *compared])
+    return Page([f"torch has {torch.get_num_threads()} threads.", rows], seen)
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, rounds=1, samples=256)

@@ -1,24 +1,31 @@
 """Ledger and report over many runs: their time and memory, each measured in a fresh process.
 
-The runs have 30 epochs; they are records that this program makes, with all that a real one holds.
-`ledger` is what a sweep reads of its directory before it goes on.
+    python benchmarks/report.py
+
+The runs have 30 epochs and five seeds a setting; they are records that this program makes, with all
+that a real one holds. `ledger` is what a sweep reads of its directory before it resumes. Timed are
+whole processes, from their start to their end: median (lowest to highest); 10,000 runs once.
 """
 
-import random
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-from harness import spread, write
+from harness import Page, interleaved, main, spread
 
-from hpml.records.phases import TIMES
-from hpml.records.run_record import EpochRecord, RunRecord
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.records import make_run
 
-RUNS, EPOCHS, ROUNDS, SEEDS = (5, 1000, 10_000), 30, 5, 5
+EPOCHS, SEEDS = 30, 5
+RUNS = (5, 1000, 10_000)
+MANY = 10_000  # so many take their time: once is enough
+MEASURED = """import resource, sys
+from pathlib import Path
+{code}
+print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"""
 CODE = {
     "ledger": "from hpml.sweep.ledger import Ledger; Ledger(Path(sys.argv[1]))",
     "report": "sys.argv = ['report', *sys.argv[1:], '--output', sys.argv[1] + '-report'];"
@@ -28,77 +35,42 @@ CODE = {
 
 def make(folder: Path, count: int) -> None:
     """Settings of five seeds each."""
-    generator = random.Random(0)
     for number in range(count):
-        workers, seed = divmod(number, SEEDS)
-        epochs = []
-        for epoch in range(EPOCHS):
-            parts = [abs(generator.gauss(1, 0.1)) for _ in TIMES[1:]]
-            loss, accuracy = generator.random(), generator.random()
-            metrics = {"train/loss": loss, "train/accuracy": accuracy, "lr": 0.1}
-            epochs.append(
-                EpochRecord(
-                    epoch,
-                    steps=391,
-                    samples=50_000,
-                    time=dict(zip(TIMES, [sum(parts), *parts], strict=True)),
-                    samples_per_s=50_000 / sum(parts),
-                    metrics=metrics | {"val/loss": loss, "val/accuracy": accuracy},
-                    train_split=dict.fromkeys(("forward_s", "backward_s", "optimizer_s"), 1.0),
-                    other_split={f"part {part}": 0.01 for part in range(8)},
-                    step_ms=dict.fromkeys(("p50", "p95", "p99", "max"), 10.0),
-                )
-            )
-        record = RunRecord(
-            started_at="2026-01-01T00:00:00+00:00",
-            fingerprint=str(number),
-            command=f"python -m hpml.train optimizer.lr={workers} seed={seed}",
-            overrides=[f"optimizer.lr={workers}", f"seed={seed}"],
-            config={"seed": seed, "optimizer": {"lr": workers}, "data": {"val_split": 0}},
-            environment={"host": "a", "cpu": "CPU"},
-            status="completed",
-            epochs=epochs,
-            wall_s=100.0,
-        )
-        directory = folder / f"optimizer.lr={workers},seed={seed}"
-        directory.mkdir(parents=True)
-        (directory / "record.json").write_text(record._as_json(indent=1))
+        setting, seed = divmod(number, SEEDS)
+        name = f"optimizer.lr={setting},seed={seed}"
+        record = make_run(folder, name, epochs=EPOCHS, noise=0.1)
+        for epoch in record.epochs:
+            epoch.train_split = dict.fromkeys(("forward_s", "backward_s", "optimizer_s"), 0.1)
+            epoch.other_split = {f"part {part}": 0.01 for part in range(8)}
+            epoch.step_ms = dict.fromkeys(("p50", "p95", "p99", "max"), 10.0)
+        record.write(folder / name)
 
 
-def measure(what: str, folder: Path) -> tuple[float, float]:
-    """Seconds of a fresh process, and the most memory it had, in MB."""
-    code = f"import resource, sys; from pathlib import Path; {CODE[what]}"
+def process(what: str, folder: Path) -> dict[str, float]:
+    """Seconds of a fresh process, and the most memory it had."""
+    command = [sys.executable, "-c", MEASURED.format(code=CODE[what]), str(folder)]
     started = time.perf_counter()
-    peak = f"{code}\nprint('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    command = [sys.executable, "-c", peak, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return time.perf_counter() - started, int(done.stdout.split()[-1]) * 1024 / 1e6
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "memory_mb": int(done.stdout.split()[-1]) * 1024 / 1e6}
 
 
-def main() -> None:
-    """Measures all and writes it down."""
+def measure(rounds: int = 5, most: int = MANY) -> Page:
+    """Ledger and report of so many runs, in turn."""
     rows = [["runs", "what", "seconds", "memory (MB)"]]
     figures = {}
-    top = Path(tempfile.mkdtemp())
-    try:
-        for count in RUNS:
-            folder = top / str(count)
+    with tempfile.TemporaryDirectory() as top:
+        for count in (count for count in RUNS if count <= most):
+            folder = Path(top, str(count))
             make(folder, count)
-            for what in CODE:
-                seen = [measure(what, folder) for _ in range(ROUNDS if count < 10_000 else 1)]
-                seconds, memory = ([one[part] for one in seen] for part in (0, 1))
-                figures[f"{what}|{count}"] = {"seconds": seconds, "memory_mb": memory}
-                middle = f"{statistics.median(memory):,.0f}"
-                rows.append([f"{count:,}", what, spread(seconds, ".2f"), middle])
-                print(rows[-1], flush=True)
-    finally:
-        shutil.rmtree(top)
-    told = (
-        f"Runs of {EPOCHS} epochs, {SEEDS} seeds a setting. Whole processes, from their start to "
-        f"their end: median (lowest to highest) of {ROUNDS}; 10,000 runs once."
-    )
-    write("report", "Ledger and report over many runs", told, rows, figures)
+            cases = {what: partial(process, what, folder) for what in CODE}
+            seen = interleaved(cases, 1 if count >= MANY else rounds, warm_up=0)
+            for what, of in seen.items():
+                figures[f"{what}|{count}"] = of
+                shown = [spread(of["seconds"], ".2f"), spread(of["memory_mb"])]
+                rows.append([f"{count:,}", what, *shown])
+    return Page([rows], figures)
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, rounds=1, most=5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import lightning as L
 
-    from hpml.diagnosis.diagnosis import Diagnosis
+    from hpml.diagnosis.wording import Diagnosis
 
 __version__ = "0.1.0"
 
@@ -32,6 +32,6 @@ def diagnose(
     Raises:
         UserError: several devices, no batches, or nothing to train.
     """
-    from hpml.diagnosis.trials import diagnose
+    from hpml.diagnosis.experiment import diagnose
 
     return diagnose(trainer, module, data, budget_s)

@@ -1,4 +1,4 @@
-"""The two kinds of failure that are told in one line, without a traceback."""
+"""The failures that are reported in one line, without a traceback."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,10 @@ class UserError(Exception):
     """Wrong input: a key, a value, a file. The program ends with exit code 2."""
 
     on_all_ranks = True  # the first one tells it for all
+
+
+class DataError(UserError):
+    """Data that cannot be used: says which file, and what is wrong with it."""
 
 
 class RunFailedError(Exception):

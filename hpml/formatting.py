@@ -72,3 +72,14 @@ def in_s(known: Estimate) -> str:
     spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
     half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
     return f"{known.mean:{spec}}{half} s"
+
+
+def table(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of columns two spaces apart; `align` has `<` or `>` for each column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:{side}{w}}" for cell, side, w in zip(row, align, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]

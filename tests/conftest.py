@@ -10,27 +10,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pickle
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.configurations import Compose
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
+from helpers.configurations import Compose, composed
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from hpml.config.conf import find_conf
-
 
 @pytest.fixture
-def compose(tmp_path: Path) -> Iterator[Compose]:
+def compose(tmp_path: Path) -> Compose:
     """Composes a run's configuration from overrides; the run goes into a temporary directory."""
-    with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        yield lambda *overrides: hydra_compose(
-            "train", overrides=[f"run_dir={tmp_path / 'run'}", "resume=never", *overrides]
-        )
+    return partial(composed, tmp_path / "run")
 
 
 @pytest.fixture(autouse=True)

@@ -1,63 +1,70 @@
+import importlib
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+Import = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import growth_page
-
-    yield growth_page
-    for name in ("growth_page", "harness"):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield importlib.import_module
+    for name in NAMES:
         sys.modules.pop(name, None)
 
 
-def points(**figures: dict[int, float]) -> dict[int, dict[str, list[float]]]:
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_finds_what_it_imports(benchmark_module: Import, name: str) -> None:
+    """What it needs of hpml is where it says, and it can be run from the command line."""
+    module = benchmark_module(name)
+    if name != "harness":
+        assert f"python benchmarks/{name}.py" in (module.__doc__ or "")
+        assert inspect.signature(module.measure).return_annotation.__name__ == "Page"
+
+
+def curve(**figures: dict[int, float]) -> dict[int, dict[str, Any]]:
     xs = {x for values in figures.values() for x in values}
-    return {x: {name: [values[x]] for name, values in figures.items()} for x in sorted(xs)}
+    return {x: {name: np.array([of[x]]) for name, of in figures.items()} for x in sorted(xs)}
 
 
-def test_a_curve_settles_where_nothing_later_gains_a_twentieth(page: ModuleType) -> None:
-    """A step of less than 5 % is no gain, two of them together may be one."""
-    assert page.settles({32: 100, 64: 200, 128: 209, 256: 205}) == 64
-    assert page.settles({32: 100, 64: 104, 128: 108}) == 64
-    assert page.settles({32: 1, 64: 2}) == 64
+def test_changes_follow_the_figures(benchmark_module: Import) -> None:
+    """Growth is told at the beginning, at the end and over all; that of a power by its exponent."""
+    batch = curve(host_mib={32: 500.0, 64: 516.0, 128: 580.0})
+    images = curve(sample_ms={8: 2.5, 16: 10.0})
+    rows = benchmark_module("growth").changes({"batch size": batch, "image size": images})
+    assert rows[1] == ["batch size", "host_mib", "0.5", "1", "0.833", "0.05, 0.17, 0.11"]
+    assert rows[2] == ["image size", "sample_ms", *["0.938"] * 3, "2.00, 2.00, 2.00"]
 
 
-def test_sentences_follow_the_figures(page: ModuleType) -> None:
-    """The same curve turned round is told the other way round."""
-    held = {32: 500.0, 64: 516.0, 128: 580.0}
-    rising = {32: 100.0, 64: 200.0, 128: 400.0}
-    falling = {32: 400.0, 64: 400.0, 128: 200.0}
-    told = [
-        page.sentences({"batch": points(samples_per_s=rates, host_mib=held)}, "host_mib")
-        for rates in (rising, falling)
-    ]
-    memory = (
-        ". Memory: 500 MiB with 32, 580 with 128; a sample more in the batch adds 0.50 MiB at "
-        "first, 1.00 at last."
-    )
-    assert told[0] == [
-        "Batch size: samples/s gain more than 5 % up to 128 (400); with 32 they are 100" + memory
-    ]
-    assert told[1] == [
-        "Batch size: samples/s gain no more than 5 % from 32 on (400); with 32 they are 400; "
-        "with 128 50% less than the most, which is with 32" + memory
-    ]
+def test_a_curve_of_one_value_does_not_change(benchmark_module: Import) -> None:
+    """What could not be measured is left out; the others' rows stay, without workers' powers."""
+    seen = {"batch size": curve(host_mib={32: 1.0}), "a sweep": {}}
+    workers = curve(host_mib={0: 1.0, 2: 2.0}, samples_per_s={0: 1.0, 2: 1.0})
+    rows = benchmark_module("growth").changes(seen | {"workers": workers})
+    assert rows[1:] == [["workers", "host_mib", *["0.5"] * 3, ""]]
 
 
-def test_points_that_failed_are_left_out(page: ModuleType) -> None:
-    """A curve of one point says nothing; the others' sentences stay."""
-    images = points(samples_per_s={8: 400.0, 16: 100.0}, host_mib={8: 500.0, 16: 500.0})
-    batch = points(samples_per_s={32: 1.0}, host_mib={32: 1.0})
-    told = page.sentences({"batch": batch, "image": images}, "host_mib")
-    assert told == [
-        "Image size: a sample takes 2.5 ms with 8×8 pixels, 10 ms with 16×16; its time grows as "
-        "the number of pixels to the power of 1.00 from 8 to 16. Memory: 500 and 500 MiB."
-    ]
+def test_rounds_become_arrays_by_figure(benchmark_module: Import) -> None:
+    """The round that warms up is dropped, and cases run in turn."""
+    harness, called = benchmark_module("harness"), []
+
+    def case(name: str) -> dict[str, Any]:
+        called.append(name)
+        return {"s": float(len(called)), "parts": {"n": 1}, "kind": name}
+
+    seen = harness.interleaved({name: lambda name=name: case(name) for name in "ab"}, 2)
+    assert called == list("ababab")
+    assert seen["b"]["s"].tolist() == [4, 6]
+    assert seen["b"]["parts"]["n"].tolist() == [1, 1]
+    assert seen["b"]["kind"] == ["b", "b"]
+    assert harness.spread(seen["b"]["s"], ".1f") == "5.0 (4.0 to 6.0)"

@@ -1,7 +1,6 @@
 """What SECURITY.md says, run; and what our own sources may not contain."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.configurations import ROOT, TINY
+from helpers.configurations import QUICK, ROOT
+from helpers.programs import run_program
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from packaging.requirements import Requirement
@@ -23,22 +23,11 @@ from packaging.version import Version
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCES = sorted(path for top in ("hpml", "hydra_plugins") for path in (ROOT / top).rglob("*.py"))
-RUN = [sys.executable, "-m", "hpml.train", *TINY, "model.width=4", "logger=none"]
+RUN = ["hpml.train", *QUICK, "logger=none"]
 
 
 def called(target: str, *arguments: Any, **settings: Any) -> dict[str, Any]:
     return {"_target_": target, "_args_": list(arguments), **settings}
-
-
-def program(
-    command: list[str], folder: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """A process that finds this repository, in a folder of its own."""
-    paths = [environment.pop("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
-    )
 
 
 # Hydra's policy
@@ -128,18 +117,18 @@ def test_what_a_configuration_folder_does(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (tmp_path / "theirs.py").write_text(MODULE)
     (tmp_path / "victim").touch()
-    command = [*RUN[:3], "--config-dir", "conf", *RUN[3:], "experiment=theirs"]
+    command = ["-m", RUN[0], "--config-dir", "conf", *RUN[1:], "experiment=theirs"]
     (folder / "theirs.yaml").write_text(THEIRS)
-    assert program(command, tmp_path).returncode == 2
+    assert run_program(command, tmp_path).returncode == 2
     assert {"imported", "logged", "victim"} <= {path.name for path in tmp_path.iterdir()}
     allowed = "  job: {env_set: {HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE: os.remove}}\n"
     (folder / "theirs.yaml").write_text(THEIRS.replace("hydra:\n", f"hydra:\n{allowed}"))
-    program(command, tmp_path)
+    run_program(command, tmp_path)
     assert not (tmp_path / "victim").exists()
     for word in ("hydra.job.env_set", "hydra/job_logging", "hydra.callbacks", "--config-dir"):
         assert word in SECURITY
     (folder / "theirs.yaml").write_text("# @package _global_\nhydra: {searchpath: [file://x]}\n")
-    done = program(command, tmp_path)
+    done = run_program(command, tmp_path)
     assert done.returncode == 2
     assert "hydra.searchpath is only supported from the primary config" in done.stdout + done.stderr
 
@@ -155,8 +144,8 @@ def test_what_the_environment_lists_cannot_be_everything(monkeypatch: pytest.Mon
 
 def test_an_interpolation_reaches_the_record(tmp_path: Path) -> None:
     """A stranger's `${oc.env:…}` puts what the environment holds into files one may share."""
-    note = "+note=${oc.env:HPML_TOKEN}"
-    done = program([*RUN, "trainer.max_epochs=1", note], tmp_path, HPML_TOKEN="secretwords")
+    command = ["-m", *RUN, "trainer.max_epochs=1", "+note=${oc.env:HPML_TOKEN}"]
+    done = run_program(command, tmp_path, HPML_TOKEN="secretwords")
     assert done.returncode == 0, done.stderr
     record = next(tmp_path.rglob("record.json"))
     assert "secretwords" in record.read_text()
@@ -250,7 +239,7 @@ def test_our_sources_execute_nothing_that_is_read() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"
     ]
-    assert len(calls) == 1, calls  # checkpoint_file.read is the one way
+    assert len(calls) == 1, calls  # safe_load.read is the one way
 
 
 def test_tensorboard_stays_on_this_machine() -> None:
@@ -272,17 +261,19 @@ def test_tensorboard_stays_on_this_machine() -> None:
 # The network
 
 GUARD = """
-import os, socket, sys
+import os, runpy, socket, sys
 
 def guard(event, arguments):
     asks = event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
     reaches = event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind")
     if asks or reaches and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
-        with open(os.environ["NETWORK_LOG"], "a") as log:
+        with open("network.log", "a") as log:
             log.write(f"{event} {arguments}\\n")
         raise RuntimeError(f"a network call: {event}")
 
 sys.addaudithook(guard)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 IMPORTS_ALL = """
 import importlib, pkgutil, hpml, hydra_plugins
@@ -300,44 +291,46 @@ except Exception:
 """
 
 
-def guarded(arguments: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], str]:
-    """A process without a network, and what it has tried on one, also where it let no one know."""
-    (folder / "guard").mkdir()
-    (folder / "guard" / "sitecustomize.py").write_text(GUARD)
+def guarded(folder: Path, *words: str, code: str = "") -> tuple[str, str]:
+    """Runs a module, or the code, without a network; its output, and what it has tried on one.
+
+    Also what it let no one know. The code has a Python of its own, which has imported nothing.
+    """
+    (folder / "guard.py").write_text(GUARD)
+    if code:
+        (folder / "code_of_test.py").write_text(code)
+        command = [sys.executable, "guard.py", "code_of_test"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    else:
+        done = run_program(["guard.py", *words], folder)
+    assert done.returncode == 0, done.stderr
     log = folder / "network.log"
-    paths = {"PYTHONPATH": str(folder / "guard"), "NETWORK_LOG": str(log)}
-    done = program([sys.executable, *arguments], folder, **paths)
-    return done, log.read_text() if log.exists() else ""
+    return done.stdout, log.read_text() if log.exists() else ""
 
 
 def test_a_network_call_is_found(tmp_path: Path) -> None:
     """Also one whose failure is swallowed."""
-    done, tried = guarded(["-c", CONNECTS], tmp_path)
-    assert done.returncode == 0
-    assert "127.0.0.1" in tried
+    assert "127.0.0.1" in guarded(tmp_path, code=CONNECTS)[1]
 
 
 def test_no_import_calls_the_network(tmp_path: Path) -> None:
     """Of no module of ours, nor of what they import."""
-    done, tried = guarded(["-c", IMPORTS_ALL], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) >= len(SOURCES) - 1  # hpml itself is imported before
+    output, tried = guarded(tmp_path, code=IMPORTS_ALL)
+    assert len(output.splitlines()) >= len(SOURCES) - 1  # hpml itself is imported before
     assert tried == ""
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "words",
     [
-        ["-m", "hpml.train", "--help"],
-        [*RUN[1:], "logger=tensorboard", "callbacks=default", "trainer.max_steps=1"],
+        ["hpml.train", "--help"],
+        [*RUN, "logger=tensorboard", "callbacks=default", "trainer.max_steps=1"],
     ],
     ids=["help", "one step"],
 )
-def test_no_run_calls_the_network(tmp_path: Path, arguments: list[str]) -> None:
+def test_no_run_calls_the_network(tmp_path: Path, words: list[str]) -> None:
     """Help, and a run on generated images with TensorBoard's curves."""
-    done, tried = guarded(arguments, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert tried == ""
+    assert guarded(tmp_path, *words)[1] == ""
 
 
 # The dependencies
@@ -347,11 +340,8 @@ DIRECT = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 OPTIONAL = [Requirement(line) for lines in EXTRAS.values() for line in lines]
 BUILD = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
 # what `pip install -e ".[dev]" -c constraints.txt` installs
-INSTALLED = [
-    *DIRECT,
-    *BUILD,
-    *(Requirement(line) for name in ("dev", "slurm") for line in EXTRAS[name]),
-]
+EXTRA = [Requirement(line) for name in ("dev", "slurm") for line in EXTRAS[name]]
+INSTALLED = [*DIRECT, *BUILD, *EXTRA]
 NAMED = {requirement.name: requirement for requirement in [*DIRECT, *OPTIONAL, *BUILD]}
 
 

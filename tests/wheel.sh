@@ -6,7 +6,10 @@ folder=$1
 mkdir -p "$folder"
 .venv/bin/python -m build --quiet --wheel --outdir "$folder/dist"
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet -c constraints.txt "$folder"/dist/hpml-*.whl
+"$folder/venv/bin/pip" install --quiet --no-deps "$folder"/dist/hpml-*.whl
+# What it depends on is installed already: in .venv, whose link to the sources is not followed here.
+.venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+  >"$(echo "$folder"/venv/lib/python*/site-packages)/dependencies.pth"
 mkdir "$folder/elsewhere"
 cd "$folder/elsewhere"
 python="$folder/venv/bin/python"

@@ -23,7 +23,6 @@ class HParams(Observer):
         self.settings = settings or {}
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """All figures are logged by now."""
         if not trainer.is_global_zero:
             return
         names = dict.fromkeys([*FIRST, *trainer.callback_metrics])

@@ -10,7 +10,13 @@ class Observer(L.Callback):
 
     Lightning skips a hook that is None. To call an empty one takes it 2 microseconds, and it has
     six of them in a step for each callback. A subclass does not call `super()` in these.
+
+    Attributes:
+        in_trials: whether the short fits of a diagnosis have the callback too; any has that does
+            not say otherwise.
     """
+
+    in_trials = False
 
     on_train_batch_start: Any = None
     on_train_batch_end: Any = None

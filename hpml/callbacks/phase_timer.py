@@ -23,40 +23,38 @@ class PhaseTimer(Observer):
 
     times: ClassVar[tuple[str, ...]] = ()  # the keys of the record's `time` that it logs
 
+    def __init__(self) -> None:
+        self.epochs: list[Any] = []
+        self.profiler: PhaseProfiler | None = None  # while a fit is under way
+        self.begun = False  # whether the fit has come to its training
+
     @property
     def logs(self) -> list[str]:
         """The names of what it logs of an epoch."""
         return [f"time/{key}" for key in self.times]
 
-    def __init__(self) -> None:
-        self.epochs: list[Any] = []
-        self.profiler: PhaseProfiler | None = None  # while a fit goes on
-        self.begun = False  # whether the fit has come to its training
-
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Puts the sensor in place."""
         if stage == "fit":
             self.profiler = PhaseProfiler.attach(trainer)
             self.begun = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A fit begins anew. From now on epochs count: a tuner that trains leaves callbacks out."""
+        """From now on epochs count: a tuner that trains before leaves callbacks out."""
         assert self.profiler is not None
         self.profiler.arm()
         self.begun = True
         self.epochs = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Reports the epoch that ended just now, if one did."""
-        self._report(trainer, pl_module)
+        self._report(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Reports the last epoch."""
-        self._report(trainer, pl_module)
+        self._report(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Takes the sensor away."""
-        self._detach()
+        if self.profiler is not None:
+            self.profiler.detach()
+            self.profiler = None
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -67,14 +65,12 @@ class PhaseTimer(Observer):
         """
         if self.profiler is not None:
             self.profiler.detach()
-            self._keep(trainer, pl_module)
+            self._keep(trainer)
             self.profiler.clock.close_partial()
-            self._keep(trainer, pl_module)
+            self._keep(trainer)
             self.profiler = None
 
-    def keep(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
-    ) -> dict[str, float]:
+    def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
         """Keeps an epoch's figures in `epochs`; returns what is to be logged."""
         in_s = times.in_s()
         self.epochs.append({key: in_s[key] for key in self.times})
@@ -85,18 +81,19 @@ class PhaseTimer(Observer):
         own = {f"time/{key}": in_s[key] for key in self.times}
         return {name: value for name, value in own.items() if value is not None}
 
-    def _keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, float] | None:
+    def _keep(self, trainer: L.Trainer) -> dict[str, float] | None:
         """Keeps what has ended since; the figures of the last epoch, None where none has ended."""
         figures = None
         if self.profiler is not None:
             done = len(self.epochs) if self.begun else 0
             for times in self.profiler.clock.epochs[done:]:
                 times.unmeasured = self.profiler.unmeasured()
-                figures = self.keep(trainer, pl_module, times)
+                figures = self.keep(trainer, times)
         return figures
 
-    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        figures = self._keep(trainer, pl_module)
+    def _report(self, trainer: L.Trainer) -> None:
+        """Logs the epoch that ended just now, if one did."""
+        figures = self._keep(trainer)
         if figures is None:
             return
         assert self.profiler is not None
@@ -105,8 +102,7 @@ class PhaseTimer(Observer):
             depth = clock.enter(RANKS)
             figures = self._over_ranks(trainer, figures)
             clock.leave(depth)
-        metrics = {name: torch.tensor(value) for name, value in figures.items()}
-        trainer.callback_metrics.update(metrics)
+        trainer.callback_metrics.update({k: torch.tensor(value) for k, value in figures.items()})
         # as Lightning logs the metrics of an epoch whose last step is over: with its number
         figures["epoch"] = float(clock.epochs[-1].epoch)
         for logger in trainer.loggers:
@@ -115,20 +111,14 @@ class PhaseTimer(Observer):
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Means, and the worst rank's times; what a rank does not know is left out."""
         every = of_all_ranks(trainer, [figures.get(name, math.nan) for name in self.logs])
-        found = {}
-        for name, mean, worst in zip(
-            self.logs, every.mean(0).tolist(), every.max(0).values.tolist(), strict=True
-        ):
+        means, worst = every.mean(0).tolist(), every.max(0).values.tolist()
+        over_ranks = {}
+        for name, mean, slowest in zip(self.logs, means, worst, strict=True):
             if not math.isnan(mean):
-                found[name] = mean
+                over_ranks[name] = mean
                 if name.startswith("time/"):
-                    found[name.replace("time/", "time/worst_rank/")] = worst
-        return found
-
-    def _detach(self) -> None:
-        if self.profiler is not None:
-            self.profiler.detach()
-            self.profiler = None
+                    over_ranks[name.replace("time/", "time/worst_rank/")] = slowest
+        return over_ranks
 
 
 def of_all_ranks(trainer: L.Trainer, own: list[float]) -> torch.Tensor:

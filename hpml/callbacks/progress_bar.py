@@ -1,4 +1,4 @@
-"""A progress bar that leaves the epochs' lines standing, and keeps quiet where nobody watches."""
+"""A progress bar that leaves the epochs' lines standing, and is off where nobody watches."""
 
 import sys
 import time
@@ -20,6 +20,8 @@ class ProgressBar(TQDMProgressBar, Observer):
     It is redrawn every `refresh_rate` batches, and ten times a second at most. Logs nothing.
     """
 
+    in_trials = True
+
     def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stdout.isatty() else 0, leave=False)
         self._drawn_s = 0.0
@@ -27,7 +29,6 @@ class ProgressBar(TQDMProgressBar, Observer):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Draws the bar where it is time."""
         *_, batch_idx = arguments
         bar, done = self.train_progress_bar, batch_idx + 1
         if bar.disable or not self._should_update(done, bar.total):
@@ -45,6 +46,6 @@ class ProgressBar(TQDMProgressBar, Observer):
         return bar
 
     def on_exception(self, *_: Any) -> None:
-        """Clears the bar before what went wrong is said."""
+        """Clears the bar before what went wrong is printed."""
         if self._train_progress_bar is not None:
             self._train_progress_bar.close()

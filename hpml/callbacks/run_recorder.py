@@ -48,7 +48,7 @@ class RunRecorder(Observer):
         self._next_write_ns = 0
         self._earlier: list[EpochRecord] = []  # epochs that another process has trained
         self._carried_s = 0.0  # of these, and of the epoch that it has begun
-        self._earlier_s = 0.0  # of its whole fit, up to the point
+        self._earlier_s = 0.0  # of its whole fit, up to the resume checkpoint
 
     def fit_called(self) -> None:
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
@@ -95,34 +95,32 @@ class RunRecorder(Observer):
             self._write(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the epoch that has just ended, if one has."""
         self._take()
         if time.perf_counter_ns() >= self._next_write_ns:
             self._write(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the last epoch, and the verdict."""
         self._take()
         self._write(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Ends a record that it began."""
         if stage == "fit":
             self._end(trainer, pl_module, "completed")
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Takes the epoch that was cut short."""
-        if self.record is not None:
-            self._take()
-            if self._is_ours:
-                self.record.error = {"type": type(exception).__name__, "message": str(exception)}
-                # by its name: pytorch_lightning has one of its own
-                interrupted = type(exception).__name__ in ("KeyboardInterrupt", "SIGTERMException")
-                self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
-            else:
-                self._write(trainer)
+        if self.record is None:
+            return
+        self._take()
+        if not self._is_ours:
+            self._write(trainer)
+            return
+        kind = type(exception).__name__
+        self.record.error = {"type": kind, "message": str(exception)}
+        # by its name: pytorch_lightning has one of its own
+        interrupted = kind in ("KeyboardInterrupt", "SIGTERMException")
+        self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
 
     def so_far(self) -> dict[str, Any]:
         """The epochs that have ended, in plain types, for `carry_over` in another process."""
@@ -143,14 +141,14 @@ class RunRecorder(Observer):
             "earlier_s": self._earlier_s + fit_s,
         }
 
-    def carry_over(self, trainer: L.Trainer, known: dict[str, Any]) -> None:
-        """Goes on with the record of a run that another process has begun."""
+    def carry_over(self, trainer: L.Trainer, earlier: dict[str, Any]) -> None:
+        """Continues the record of a run that another process has begun."""
         assert self.record is not None
-        self._earlier = [EpochRecord(**epoch) for epoch in known["epochs"]]
-        self._carried_s = known["carried_s"]
-        self.record.started_at = known["started_at"]
-        self.record.resumed = [*known["resumed"], *self.record.resumed]
-        self.record.resumed[-1]["earlier_s"] = self._earlier_s = known["earlier_s"]
+        self._earlier = [EpochRecord(**epoch) for epoch in earlier["epochs"]]
+        self._carried_s = earlier["carried_s"]
+        self.record.started_at = earlier["started_at"]
+        self.record.resumed = [*earlier["resumed"], *self.record.resumed]
+        self.record.resumed[-1]["earlier_s"] = self._earlier_s = earlier["earlier_s"]
         self.record.epochs = list(self._earlier)
         self._write(trainer)
 
@@ -176,7 +174,7 @@ class RunRecorder(Observer):
             pl_module.print(f"record: {self.directory / FILE_NAME}")
 
     def _write(self, trainer: L.Trainer) -> None:
-        """Somebody else's training goes on where its record cannot be written; ours ends."""
+        """Writes the record; where that fails, somebody else's training goes on, and ours ends."""
         if self.record is None or not (self._writes and trainer.is_global_zero):
             return
         begun_ns = time.perf_counter_ns()

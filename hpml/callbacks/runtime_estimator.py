@@ -1,4 +1,4 @@
-"""Says after the first steps how long a run will take, where that is long."""
+"""Estimates after the first steps how long a run will take, where that is long."""
 
 import logging
 import time
@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from hpml.callbacks.observer import Observer
 from hpml.formatting import duration_in_words
@@ -15,9 +14,9 @@ log = logging.getLogger("hpml")
 
 
 class RuntimeEstimator(Observer):
-    """One line of forecast, and what would shorten it, for a run of more than `longer_than_s`.
+    """Prints one line for a run of more than `longer_than_s`: how long, and what would shorten it.
 
-    It is made once, when `after_s` and at least `steps` steps have passed since the second batch:
+    It does so once, when `after_s` and at least `steps` steps have passed since the second batch:
     the first ones pay for what happens only once, and a GPU's queue, which lets them look free, is
     full by then. Where no validation was seen by then, it is counted at a third of the cost of
     training a batch: the forward pass without the backward.
@@ -35,23 +34,16 @@ class RuntimeEstimator(Observer):
         self._made = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begins again with each fit."""
         self._batches, self._started_at = 0, None
         self._saw_validation = self._made = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From now on the time a step includes its share of validation."""
+        # from now on the time of a step includes its share of validation
         self._saw_validation = not trainer.sanity_checking
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Measures from the end of the second batch on."""
         self._batches += 1
         if self._made or self._batches == 1:
             return
@@ -63,6 +55,7 @@ class RuntimeEstimator(Observer):
         if steps < self.steps or elapsed < self.after_s:
             return
         self._made = True
+        *_, batch_idx = arguments
         batches = _remaining_batches(trainer, batch_idx)
         if not self._saw_validation and trainer.num_training_batches:
             batches *= 1 + sum(trainer.num_val_batches) / trainer.num_training_batches / 3

@@ -22,10 +22,7 @@ class TrainTimer(PhaseTimer):
 
     times: ClassVar = ("train_s",)
 
-    def keep(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, times: EpochTimes
-    ) -> dict[str, float]:
-        """Adds the parts to `epochs`."""
-        figures = super().keep(trainer, pl_module, times)
+    def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
+        figures = super().keep(trainer, times)
         self.epochs[-1].update(times.train_split() or {})
         return figures

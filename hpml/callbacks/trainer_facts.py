@@ -1,4 +1,4 @@
-"""What the timers read off a Trainer, its loaders and its ranks."""
+"""What the timers read off a Trainer, its loaders and its batches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,6 @@ import torch
 
 from hpml.system.environment import usable_cores
 from hpml.timing.advice import JobFacts
-from hpml.timing.verdict import LEAST_MARGIN
 
 
 def logging_step(trainer: L.Trainer) -> int:
@@ -22,21 +21,19 @@ def samples_in(batch: Any) -> int | None:
 
     Looks into tuples, lists and dictionaries. None where no tensor with a dimension is found.
     """
+    # Lightning's extract_batch_size looks at every tensor, warns where two differ in length, takes
+    # a tensor without dimensions for one sample, and raises where there is none.
     if isinstance(batch, torch.Tensor):
         return batch.shape[0] if batch.ndim else None
-    if not isinstance(batch, list | tuple):
-        if not isinstance(batch, Mapping):
-            return None
+    if isinstance(batch, Mapping):
         batch = batch.values()
-    for part in batch:
-        found = samples_in(part)
-        if found is not None:
-            return found
-    return None
+    elif not isinstance(batch, list | tuple):
+        return None
+    return next((samples for part in batch if (samples := samples_in(part)) is not None), None)
 
 
 def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
-    """What the advice has to know, as far as a Trainer and its training loader tell it."""
+    """What the advice has to know, as far as a Trainer and its training loader show it."""
     return JobFacts(
         on_gpu=trainer.strategy.root_device.type != "cpu",
         cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
@@ -45,14 +42,3 @@ def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
         pin_memory=getattr(loader, "pin_memory", None),
         reduced_precision="16" in str(trainer.precision),
     )
-
-
-def slowest_rank(trainer: L.Trainer, waited_share: float) -> int:
-    """The rank that the others wait for: all ranks call this, each with its own share of waiting.
-
-    It is the one that waits least; rank 0 where they hardly differ.
-    """
-    own = torch.tensor(waited_share, device=trainer.strategy.root_device)
-    every = trainer.strategy.all_gather(own).tolist()
-    rank = every.index(min(every))
-    return rank if every[0] - every[rank] >= LEAST_MARGIN else 0

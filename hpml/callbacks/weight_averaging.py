@@ -15,6 +15,8 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
     `num_updates`: else a short run would keep its first weights. For its arguments see Lightning's.
     """
 
+    in_trials = False
+
     def __init__(self, decay: float = 0.999, **settings: Any) -> None:
         super().__init__(decay=decay, **settings)
 
@@ -25,6 +27,5 @@ class EMAWeightAveraging(callbacks.EMAWeightAveraging):
         self._kwargs["avg_fn"] = averaged
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Moves the average."""
         average: Any = self._average_model
         average.to(pl_module.device)

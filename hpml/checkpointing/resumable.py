@@ -1,15 +1,16 @@
-"""Which fits could go on exactly, and after which of their batches."""
+"""Which fits could resume exactly, and after which of their batches."""
 
 import lightning as L
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from hpml.callbacks.observer import Observer
+from hpml.data.image_data_module import ImageDataModule
+
 
 def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
-    """Why a run could not go on exactly from its middle; None where it can."""
-    from hpml.data import ImageDataModule
-
+    """Why a run could not resume exactly from its middle; None where it can."""
     if not _has_exact_batches(trainer):
         return "no batch of an epoch is one after which it could begin again"
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
@@ -19,17 +20,18 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     if not hasattr(module, "resume_state"):
         return "the module has no resume_state: what it has summed up of an epoch would be lost"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        theirs = not type(callback).__module__.startswith(("hpml.", "lightning."))
+        of_lightning = type(callback).__module__.startswith("lightning.")
         stateless = type(callback).state_dict is L.Callback.state_dict
+        theirs = not (of_lightning or isinstance(callback, Observer))
         if (theirs and stateless) or isinstance(callback, StochasticWeightAveraging):
             return f"{type(callback).__name__} has no state_dict that would bring it back"
     if is_overridden("on_train_batch_end", module, L.LightningModule):
-        return "the module's on_train_batch_end comes after the point"
+        return "the module's on_train_batch_end comes after the checkpoint"
     if isinstance(trainer.datamodule, ImageDataModule):  # type: ignore[attr-defined]
         return None
     combined = trainer.fit_loop._combined_loader
     loaders = combined.flattened if combined is not None else []
-    if loaders and all(hasattr(one, "state_dict") for one in loaders):
+    if loaders and all(hasattr(loader, "state_dict") for loader in loaders):
         return None  # which Lightning keeps
     return "its loader has no state_dict, and cannot begin in the middle of an epoch"
 

@@ -1,4 +1,4 @@
-"""Writes points from which a run goes on exactly, and goes on from one."""
+"""Writes checkpoints from which a run resumes exactly, and resumes from one."""
 
 import logging
 import os
@@ -23,40 +23,40 @@ from hpml.callbacks.trainer_facts import logging_step
 from hpml.checkpointing import resume
 from hpml.checkpointing.resumable import can_begin_here, why_not
 from hpml.errors import first_line
-from hpml.system import signals
 from hpml.system.files import sync_directory
+from hpml.system.signals import RunInterrupted, process_signals
 
 log = logging.getLogger("hpml")
 
-# Of the time, for writing points.
+# Of the time, for writing them.
 MOST_SHARE = 0.02
 # Batches, where there are several ranks: to agree costs time.
 RANKS_AGREE_EVERY = 10
-# So often the last point is touched: what was done after it, and lost, is known to that.
+# So often the last checkpoint is touched: what was done after it, and lost, is known to that.
 SIGN_EVERY_S = 2.0
 # For a signal that has ended a loader's process to reach this one too.
 TO_ARRIVE_S = 0.05
 
 
 class ResumeCheckpoints(Checkpoint, Observer):
-    """Keeps the last two points in `checkpoints/`, each written whole or not at all.
+    """Keeps the last two resume checkpoints in `checkpoints/`, each written whole or not at all.
 
     One is written every `every_s` seconds, after the first batch of an epoch, and when a signal
     asks the run to end; always after a batch at which training can begin again exactly: not inside
     a window of accumulated gradients, not at an epoch's last batch, not just before a validation.
     At the beginning of epochs, writing takes at most a fiftieth of the time.
 
-    It stands last in the Trainer's callbacks: what the others do after a batch is in the point.
-    Logs nothing.
+    It stands last in the Trainer's callbacks: what the others do after a batch is in it. Logs
+    nothing.
 
     Args:
         directory: of the run.
-        facts: what a run has to have in common with a point to go on from it.
-        timer: whose open epoch a point keeps.
+        facts: what a run has to have in common with a checkpoint to resume from it.
+        timer: whose open epoch a checkpoint keeps.
         recorder: whose epochs it keeps.
-        every_s: None for no points in time.
-        warns: where there cannot be any points.
-        found: the point to go on from, and our part of it, as `resume.choose` gives them.
+        every_s: seconds between two; None for none in time.
+        warns: where there cannot be any.
+        found: the checkpoint to resume from, and our part of it, as `resume.choose` gives them.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class ResumeCheckpoints(Checkpoint, Observer):
         self._epoch = self._agree_at = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Brings back what a point holds besides Lightning's part; from now signals wait."""
-        signals.raise_if_arrived()
+        """Brings back what a checkpoint holds besides Lightning's part; from now signals wait."""
+        process_signals.raise_if_arrived()
         reason = why_not(trainer, pl_module)
         self._is_exact = reason is None
         if reason is not None and self.warns and trainer.is_global_zero:
-            log.warning(f"warning: this run cannot go on after an end before its time: {reason}")
+            log.warning(f"warning: this run cannot be resumed: {reason}")
         self._last_s, self._took_s = time.monotonic(), 0.0
         self._epoch = trainer.current_epoch
         if self._state is not None:
@@ -100,15 +100,15 @@ class ResumeCheckpoints(Checkpoint, Observer):
             self.recorder.carry_over(trainer, self._state["record"])
             self._state = None
         if self._is_exact:
-            signals.wait_for_point()
+            process_signals.wait_for_checkpoint()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Writes a point where one is due, and ends the run where a signal has asked for it."""
+        """Writes a checkpoint where one is due; ends the run where a signal has asked for it."""
         if not self._is_exact:
             return
-        asked, due = signals.has_arrived(), self._is_due(trainer)
+        asked, due = process_signals.arrived is not None, self._is_due(trainer)
         if trainer.world_size > 1:  # all ranks write, or none
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
             if progress.ready < self._agree_at or not can_begin_here(trainer):
@@ -122,30 +122,29 @@ class ResumeCheckpoints(Checkpoint, Observer):
         self._try_to_write(trainer, pl_module)
         self._epoch = trainer.current_epoch
         if asked:
-            signals.raise_if_arrived(at_point=True)
-            raise signals.RunInterrupted(signal.SIGTERM)  # which another rank was asked by
+            process_signals.raise_if_arrived(at_checkpoint=True)
+            raise RunInterrupted(signal.SIGTERM)  # which another rank was asked by
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Signals end the run at once again; the points go when its record says `completed`."""
-        signals.wait_no_longer()
+        """Signals end the run at once again. The files go when the record says `completed`."""
+        process_signals.wait_no_longer()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Signals end the run at once again."""
-        signals.wait_no_longer()
+        process_signals.wait_no_longer()
 
     def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes a point where a signal has arrived, and the next batch has not."""
+        """Writes a checkpoint where a signal has arrived, and the next batch has not."""
         if self._is_exact and trainer.world_size == 1 and self._between_batches(trainer):
             time.sleep(TO_ARRIVE_S)
-            if signals.has_arrived():
+            if process_signals.arrived is not None:
                 self._try_to_write(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds our part to a point; other checkpoints stay as they are."""
+        """Adds our part to a resume checkpoint; other checkpoints stay as they are."""
         if self._writing is not None:
             checkpoint[resume.KEY] = self._writing
 
@@ -159,20 +158,20 @@ class ResumeCheckpoints(Checkpoint, Observer):
         since_s = now_s - self._last_s
         if now_s - self._sign_s > SIGN_EVERY_S and trainer.is_global_zero:
             self._sign_s = now_s
-            for point in self._own[-1:]:
+            for checkpoint in self._own[-1:]:
                 with suppress(OSError):
-                    os.utime(point)
+                    os.utime(checkpoint)
         if self.every_s is not None and since_s >= self.every_s:
             return True
         return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s
 
     def _try_to_write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A full disk, say, ends no training: the points before stay."""
+        """A full disk, say, ends no training: those before stay."""
         try:
             self._write(trainer, pl_module)
         except (OSError, RuntimeError) as error:  # of torch's writer
             self._last_s = time.monotonic()
-            log.warning(f"warning: no point to go on from was written: {first_line(error)}")
+            log.warning(f"warning: no resume checkpoint was written: {first_line(error)}")
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()
@@ -213,10 +212,10 @@ class ResumeCheckpoints(Checkpoint, Observer):
     def _give_name(self, part: Path, batches: int) -> None:
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        self._own.append(part.replace(self.folder / resume.name_of(batches, part)))
+        self._own.append(part.replace(self.folder / resume.file_name(batches, part)))
         sync_directory(self.folder)
         self._own = self._own[-resume.KEPT :]
-        for old in set(resume.points(self.folder)) - set(self._own):
+        for old in set(resume.resume_checkpoints(self.folder)) - set(self._own):
             old.unlink(missing_ok=True)
 
 

@@ -21,12 +21,11 @@ class BelowError(logging.Filter):
     """Lets through what belongs on stdout; errors go to stderr."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is no error."""
         return record.levelno < logging.ERROR
 
 
 def explain(error: BaseException, config_name: str) -> str:
-    """An error of Hydra's, OmegaConf's or ours, told to the person at the keyboard."""
+    """An error of Hydra's, OmegaConf's or ours, for the person at the keyboard."""
     chain = list(causes(error))
     for cause in chain:
         if isinstance(cause, UserError):
@@ -42,8 +41,8 @@ def explain(error: BaseException, config_name: str) -> str:
                 hint = f"+{key}=… adds a key of your own"
                 group = key.partition(".")[0]
                 if isinstance(defaults.get(group), DictConfig):
-                    known = [name for name in defaults[group] if not name.startswith("_")]
-                    hint = f"{group} has {', '.join(known)}; {hint}"
+                    names = [name for name in defaults[group] if not name.startswith("_")]
+                    hint = f"{group} has {', '.join(names)}; {hint}"
             return f"{key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
@@ -63,10 +62,11 @@ def explain(error: BaseException, config_name: str) -> str:
         return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    told = str(error).strip().partition("\n\n")[0]
-    if told and isinstance(error, HydraException | OmegaConfBaseException | OSError | ValueError):
-        return told
-    return f"{type(error).__name__}: {told}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
+    message = str(error).strip().partition("\n\n")[0]
+    speaks = HydraException | OmegaConfBaseException | OSError | ValueError
+    if message and isinstance(error, speaks):
+        return message
+    return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
 
 
 def _of_no_option() -> str | None:
@@ -79,11 +79,8 @@ def _of_no_option() -> str | None:
 
 def _defaults(config_name: str, without: str) -> DictConfig:
     """The configuration with the groups that the command line chose, as far as it composes."""
-    chosen = [
-        word
-        for word in sys.argv[1:]
-        if "=" in word and "," not in word and not {"-", "."} & set(word.partition("=")[0])
-    ]
+    single = [word for word in sys.argv[1:] if "=" in word and "," not in word]
+    chosen = [word for word in single if not {"-", "."} & set(word.partition("=")[0])]
     chosen = [word for word in chosen if not word.startswith(without)]
     for word, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
         option, _, value = word.partition("=")

@@ -23,30 +23,31 @@ from hpml.cli.messages import explain, refuse
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf
-from hpml.errors import RunFailedError, UserError
+from hpml.errors import UserError
 from hpml.system import failures, slurm
 from hpml.system.environment import rank
-from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, was_warned
+from hpml.system.signals import (
+    RunInterrupted,
+    end_with_launcher,
+    ended_by_signals,
+    process_signals,
+)
 
 log = logging.getLogger("hpml")
 
-# Whether the user wants Hydra's tracebacks; while Hydra runs, the variable is ours.
-FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0")
-CHILD_ENDS_S = 1.0  # for a loader's process that was told to end
+FULL_ERROR = "HYDRA_FULL_ERROR"
+USERS_FULL_ERROR = "HPML_FULL_ERROR"  # what the user has given for it, while it is ours
+CHILD_ENDS_S = 1.0  # for a loader's process that was asked to end
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of its own
-    """A sweep's job has ended, its error is told already; the next job can start."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+    """A job of a sweep by another launcher has failed, and said so; the next job can start."""
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool = True) -> None:
     """Runs `task` on the configuration that the command line asks for, then exits.
 
-    `sweeps` tells whether -m may ask for more than one.
+    `sweeps` is whether -m may ask for more than one.
 
     Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
     terminated; after SLURM's warnings 138 (SIGUSR1) and 140 (SIGUSR2) on Linux, and the job is put
@@ -60,20 +61,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             refuse(str(error))
         try:
             return task(cfg)
-        except UserError as error:
-            if rank() == 0 or not error.on_all_ranks:
-                log.error(f"error: {error}")  # noqa: TRY400 - a person's mistake, told in one line
-            exit_code = 2
-        except RunFailedError as error:
-            log.error(f"failed: {error}")  # noqa: TRY400 - what happened is known
-            exit_code = 1
         except Exception as error:
-            words = failures.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
-            if words is None:
-                log.exception("failed:")
-            else:
-                log.error(f"failed: {words}")  # noqa: TRY400 - what happened is known
-            exit_code = 1
+            exit_code = _report(error, cfg)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
@@ -100,18 +89,32 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         with ended_by_signals(), _hydra_raises():
             program()
     except JobFailed as error:
-        sys.exit(error.exit_code)
+        sys.exit(error.args[0])
     except RunInterrupted as stopped:
-        warning = was_warned()
+        warning = process_signals.warning
         if warning is not None:
             slurm.requeue()
         sys.exit(128 + (warning or stopped.signal_number))
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # of what is composed; the task's own are told above
-        if FULL_ERROR == "1":
+    except Exception as error:  # of what is composed; the task's own are reported above
+        if os.environ[FULL_ERROR] == "1":
             raise
         refuse(explain(error, config_name))
+
+
+def _report(error: Exception, cfg: DictConfig) -> int:
+    """Logs what has ended a run; the exit code."""
+    if isinstance(error, UserError):
+        if rank() == 0 or not error.on_all_ranks:
+            log.error(f"error: {error}")
+        return 2
+    failure = failures.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
+    if failure is None:
+        log.error("failed:", exc_info=error)
+    else:
+        log.error(f"failed: {failure}")
+    return 1
 
 
 def _end_children() -> None:
@@ -128,11 +131,17 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
+def users_environment() -> dict[str, str]:
+    """Variables as the user has them, for a program that is started while Hydra runs."""
+    return {FULL_ERROR: os.environ.get(USERS_FULL_ERROR, "0")}
+
+
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
     """Lets Hydra's errors come through as exceptions, where it would print them and exit with 1."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[USERS_FULL_ERROR] = os.environ.get(FULL_ERROR, "0")
+    os.environ[FULL_ERROR] = "1"
     try:
         yield
     finally:
-        os.environ["HYDRA_FULL_ERROR"] = FULL_ERROR
+        os.environ[FULL_ERROR] = os.environ.pop(USERS_FULL_ERROR)

@@ -1,6 +1,5 @@
-"""Hydra's callbacks that give a run, and a sweep, a directory of its own."""
+"""Hydra's callback that gives a run a directory of its own; a sweep's is `sweep.directory`."""
 
-import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,10 +15,8 @@ from hpml.cli.messages import refuse
 from hpml.config.checks import check, refuse_lists
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, first_line
+from hpml.system import files
 from hpml.system.environment import rank
-from hpml.system.files import fresh_directory
-
-log = logging.getLogger("hpml")
 
 
 class RunDirectory(Callback):
@@ -32,19 +29,29 @@ class RunDirectory(Callback):
         self.fresh_dir = fresh_dir
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Checks the configuration, and makes the directory."""
-        with _ending_the_program():
+        with errors_end_the_program():
             check(config)
-            _refuse_run_dir(config)
+            refuse_run_dir(config)
             refuse_lists(_overrides(config))
-            if given(config, "hydra.run.dir"):
-                _lock(Path(str(config.hydra.run.dir)).expanduser())
+            if is_given(config, "hydra.run.dir"):
+                self._lock(Path(str(config.hydra.run.dir)).expanduser())
             elif self.fresh_dir:
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
 
+    def _lock(self, directory: Path) -> None:
+        """Takes the directory for this run and its other ranks, as long as Hydra keeps us."""
+        if rank():
+            return
+        try:
+            self.lock = files.lock(directory)
+        except OSError as error:
+            raise UserError(f"hydra.run.dir: {error.filename}: {error.strerror}") from error
+        if self.lock is None:
+            raise UserError(f"hydra.run.dir={directory}: another run is at work there")
 
-def given(config: DictConfig, key: str) -> bool:
+
+def is_given(config: DictConfig, key: str) -> bool:
     """Whether the command line names a key."""
     return key in map(key_of, _overrides(config))
 
@@ -56,23 +63,9 @@ def _overrides(config: DictConfig) -> list[str]:
     return [*overrides["hydra"], *overrides["task"]]
 
 
-def _lock(directory: Path) -> None:
-    """Takes the directory of a run for it and its other ranks."""
-    from hpml.system import files
-
-    if rank():
-        return
-    try:
-        is_free = files.lock(directory)
-    except OSError as error:
-        raise UserError(f"hydra.run.dir: {error.filename}: {error.strerror}") from error
-    if not is_free:
-        raise UserError(f"hydra.run.dir={directory}: another run is at work there")
-
-
 @contextmanager
-def _ending_the_program() -> Iterator[None]:
-    """Ends it where something is wrong: of an exception in a callback Hydra makes a warning."""
+def errors_end_the_program() -> Iterator[None]:
+    """Of an exception in a callback Hydra would make a warning."""
     try:
         yield
     except UserError as error:
@@ -85,15 +78,15 @@ def _ending_the_program() -> Iterator[None]:
 
 
 def fresh_dir(path: str) -> str:
-    """A fresh directory, as fresh_directory makes it. Raises UserError where none can be made."""
+    """A fresh directory. Raises UserError where none can be made."""
     try:
-        return str(fresh_directory(Path(path).expanduser()))
+        return str(files.fresh_directory(Path(path).expanduser()))
     except OSError as error:
         raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
     except ValueError as error:  # `.` and `/` have no name
         raise UserError(f"hydra.run.dir={path}: is there already; give a folder to make") from error
 
 
-def _refuse_run_dir(config: DictConfig) -> None:
-    if given(config, "run_dir"):
+def refuse_run_dir(config: DictConfig) -> None:
+    if is_given(config, "run_dir"):
         raise UserError("run_dir: follows Hydra's directory; give output_dir or hydra.run.dir")

@@ -6,6 +6,7 @@ import importlib
 import logging
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hpml.errors import UserError
@@ -13,8 +14,6 @@ from hpml.errors import UserError
 log = logging.getLogger("hpml")
 
 AUTO = "auto"
-# What may be kept on a GPU as a whole: it is in the host's memory anyway.
-IN_MEMORY = ("hpml.data.Cifar10", "hpml.data.Synthetic")
 
 
 def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
@@ -73,7 +72,8 @@ def _precision(cfg: DictConfig, kind: str) -> str | None:
 
 
 def _pipeline(cfg: DictConfig, kind: str) -> str:
-    in_memory = cfg.data._target_ in IN_MEMORY or cfg.data.get("in_memory")
+    holds_pixels = getattr(get_class(cfg.data._target_), "holds_pixels", False)
+    in_memory = holds_pixels or cfg.data.get("in_memory")
     return "device" if kind == "cuda" and in_memory else "batched"
 
 

@@ -110,7 +110,6 @@ def check_keys(cfg: DictConfig) -> None:
 
 @cache
 def _needed() -> tuple[str, ...]:
-    """The keys that are there whatever is chosen, for all programs rely on them."""
     conf = find_conf()
     ours = OmegaConf.load(conf / "train.yaml")
     ours.trainer = OmegaConf.load(conf / "trainer" / "default.yaml")

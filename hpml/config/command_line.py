@@ -86,7 +86,6 @@ def options(words: Sequence[str]) -> list[str]:
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options with their values, and all other words."""
     given: list[str] = []
     others: list[str] = []
     before = ""

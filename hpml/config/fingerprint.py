@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hpml.config.aliases import EARLIER
+
 PACKAGE = Path(__file__).parents[1]
 # Keys that say where a run's own files go, or how it is watched: not what it computes.
 NOT_IN_FINGERPRINT = (
@@ -49,7 +51,9 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     here = str(config.get("run_dir") or RUN_DIR)
     leaves = {key: value for key, value in _leaves(config) if not is_left_out(key)}
     for key, value in leaves.items():
-        if isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
+        if key.endswith("._target_"):  # a name is none of what is computed
+            leaves[key] = EARLIER.get(value, value)
+        elif isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
             leaves[key] = RUN_DIR + value.removeprefix(here)
     return leaves
 

@@ -1,16 +1,22 @@
 """From a `_target_` to the object that it makes, with errors that name the key."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from itertools import dropwhile
+from typing import Any, TypeVar
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from hpml.config.aliases import with_names_of_today
 from hpml.errors import UserError, first_line
 
-if TYPE_CHECKING:
-    pass
+# The packages to which a configuration's values are handed: what they raise is about the values.
+# A frame of any other package's code, the user's above all, needs its traceback.
+HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "tensorboard", "torch", "torchvision"}
+OURS = __name__.partition(".")[0]
+_T = TypeVar("_T")
 
 
 def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
@@ -18,13 +24,11 @@ def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
 
     What a class of the user's own raises comes through as it is: they need its traceback.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise UserError(f"{key}: needs a _target_")
+    plain = with_names_of_today(OmegaConf.to_container(node, resolve=True))
     try:
-        return instantiate(node, _convert_="all", **settings)
+        return instantiate(plain, _convert_="all", **settings)
     except InstantiationException as error:
         cause = error.__cause__ or error
         package = {"logger.wandb": "wandb", "logger.mlflow": "mlflow"}.get(key)
@@ -41,7 +45,7 @@ def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
         raise UserError(f"{key}: {first_line(error)}") from error
 
 
-def probe(key: str, make: Any) -> Any:
+def probe(key: str, make: Callable[[], _T]) -> _T:
     """Calls what a configuration's values are handed to; names the key where it refuses them."""
     try:
         return make()
@@ -51,18 +55,10 @@ def probe(key: str, make: Any) -> Any:
         raise UserError(f"{key}: {first_line(error)}") from error
 
 
-# The packages to which a configuration's values are handed: what they raise is about the values.
-# A frame of any other package's code, the user's above all, needs its traceback.
-HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "tensorboard", "torch", "torchvision"}
-
-
 def is_about_values(error: BaseException) -> bool:
-    """Whether only code of HANDED_TO, called from here, had a part in an exception."""
-    trace = error.__traceback__
+    """Whether only code of HANDED_TO, called directly from ours, had a part in an exception."""
+    packages, trace = [], error.__traceback__
     while trace is not None:
-        name = trace.tb_frame.f_globals.get("__name__", "")
-        ours = name in ("hpml.training.build", "hpml.train", "__main__")
-        if not ours and name.partition(".")[0] not in HANDED_TO:
-            return False
+        packages.append(trace.tb_frame.f_globals.get("__name__", "").partition(".")[0])
         trace = trace.tb_next
-    return True
+    return HANDED_TO.issuperset(dropwhile(OURS.__eq__, packages))

@@ -1,16 +1,18 @@
 """CIFAR-10 from its original archive, through torchvision's download and md5 check."""
 
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import download_url
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, ImageSet, Pixels
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import ImageSet, Pixels
+from hpml.errors import DataError
 
 
 class Cifar10(ImageDataModule):
@@ -24,13 +26,20 @@ class Cifar10(ImageDataModule):
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
+    holds_pixels: ClassVar = True
+
     def __init__(self, root: str, download: bool = True, **loading: Any) -> None:
         super().__init__(**loading)
         self.root = Path(str(root)).expanduser()
         self.download = download
 
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        return 32, 10
+
     def load(self) -> ImageSet:
-        """Fetches the archive if need be, checks it, and reads both sets."""
         if not self.download and not self.root.is_dir():
             raise DataError(f"data.root={self.root}: there is no such folder")
         try:

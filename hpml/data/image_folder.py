@@ -2,14 +2,16 @@
 
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import DataError, Files, ImageSet, Pixels, Source
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import Files, ImageSet, Pixels, Source
+from hpml.errors import DataError
 
 log = logging.getLogger("hpml")
 
@@ -41,8 +43,14 @@ class ImageFolder(ImageDataModule):
         self.in_memory = in_memory
         self.verify = verify
 
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        root = Path(str(settings.get("root"))).expanduser()
+        return None if (root / "train").is_dir() else (settings.get("image_size"), None)
+
     def load(self) -> ImageSet:
-        """Lists the files, checks them, and decodes them if they are to be kept in memory."""
         train = self.root / "train"
         if not train.is_dir():
             raise DataError(

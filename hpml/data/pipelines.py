@@ -17,7 +17,8 @@ from torchvision.transforms import functional
 
 from hpml.data.augment import PADDING, Draws, crop_flip_gather, crop_flip_image
 from hpml.data.sampling import unpack
-from hpml.data.sources import DataError, Pixels, Source
+from hpml.data.sources import Pixels, Source
+from hpml.errors import DataError
 
 # Gives the draws for (epochs, indices) of a batch; None where nothing is augmented.
 Drawing = Callable[[np.ndarray, np.ndarray], Draws] | None
@@ -62,7 +63,6 @@ class Pipeline(Dataset[Any]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[int]) -> Any:
-        """The batch of these keys."""
         try:
             return self.load(*self.split.batch(keys))
         except DataError as error:
@@ -85,7 +85,6 @@ class PerSample(Pipeline):
         self.std = std
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
-        """Crop, flip, ToTensor and Normalize for each sample, then collate."""
         samples = []
         for position, pixels in enumerate(self.split.source.fetch(indices)):
             image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
@@ -109,7 +108,6 @@ class Batched(Pipeline):
     """
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
-        """Fetch, then crop and flip all of them."""
         source = self.split.source
         images = source.fetch_augmented(indices, draws) if draws else source.fetch(indices)
         return torch.from_numpy(images), self.split.source.labels[torch.from_numpy(indices)]

@@ -27,7 +27,6 @@ def pack(epoch: int | np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The epochs and indices of keys."""
     return keys >> EPOCH_SHIFT, keys & INDEX_MASK
 
 

@@ -17,13 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded
-from hpml.errors import UserError
+from hpml.errors import DataError
 
 PART = 1024  # images that are made or decoded at a time, which bounds the memory
-
-
-class DataError(UserError):
-    """Data that cannot be used: says which file, and what is wrong with it."""
 
 
 class Source(ABC):
@@ -76,12 +72,10 @@ class Pixels(Source):
         return cls(parts, source.labels[torch.from_numpy(wanted)])
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Copies them out of the whole set."""
         images: np.ndarray = self.padded.numpy()[indices, :, PADDING:-PADDING, PADDING:-PADDING]
         return images
 
     def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
-        """Crops them out of the whole set."""
         return crop_flip_padded(self.padded.numpy(), indices, draws)
 
 
@@ -94,7 +88,6 @@ class EncodedBytes(Source):
         self.labels = labels
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Decodes each of them."""
         data, ends = self.bytes.numpy(), self.ends.numpy()
         starts = [int(ends[index - 1]) if index else 0 for index in indices]
         return np.stack(
@@ -122,7 +115,6 @@ class Files(Source):
         self.resize = resize
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Reads and decodes each of them."""
         return np.stack([self._read(str(self.paths[index])) for index in indices])
 
     def _read(self, path: str) -> np.ndarray:

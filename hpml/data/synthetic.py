@@ -1,15 +1,16 @@
 """Generated images: ten classes of pattern that a network learns and a linear model does not."""
 
 import io
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from hpml.data.datamodule import ImageDataModule
-from hpml.data.sources import PART, DataError, EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import PART, EncodedBytes, ImageSet, Pixels, Source
+from hpml.errors import DataError
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
 CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
@@ -30,6 +31,8 @@ class Synthetic(ImageDataModule):
         loading: see ImageDataModule.
     """
 
+    holds_pixels: ClassVar = True
+
     def __init__(
         self,
         train_samples: int = 10_000,
@@ -49,6 +52,12 @@ class Synthetic(ImageDataModule):
         self.sizes = train_samples, test_samples
         self.image_size = image_size
         self.encoded = encoded
+
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        return settings.get("image_size") or 32, len(CLASSES)
 
     def load(self) -> ImageSet:
         """Generates both sets; the test set from a stream of its own."""

@@ -54,7 +54,6 @@ class _Watchdog(threading.Thread):
         self._watched = threading.get_ident()
 
     def run(self) -> None:
-        """Until the end of what is watched, or of its loader."""
         waiting_for, since_s = None, time.monotonic()
         while not self.ended.wait(min(LOOK_S, self._timeout_s / 4)):
             now_for = self._waits_for()

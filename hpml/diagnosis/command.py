@@ -1,15 +1,16 @@
 """`python -m hpml.diagnose [overrides]`: proves where the time of a training goes."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
@@ -21,16 +22,12 @@ from hpml.system import environment
 from hpml.system.files import write_whole
 from hpml.system.signals import signals_held
 
-if TYPE_CHECKING:
-    from hpml.diagnosis.trials import Trials
-
 log = logging.getLogger("hpml")
 
 FILE_NAME = "diagnosis.json"
 
 
 def main() -> None:
-    """The program `python -m hpml.diagnose`."""
     run_hydra(job, config_name="diagnose", sweeps=False)
 
 
@@ -43,35 +40,35 @@ def job(cfg: DictConfig) -> None:
         if _identity(other) == _identity(cfg):
             raise UserError(f"diagnose.against={' '.join(against)}: is so already")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
-    for one in configs.values():
-        check(one)
+    for config in configs.values():
+        check(config)
     if busy := environment.warning_of_others():
         log.warning(f"warning: {busy}")
     with signals_held():
-        from hpml.diagnosis.comparison import compare
-        from hpml.diagnosis.trials import run
+        from hpml.diagnosis import experiment, wording
 
     with ExitStack() as stack:
-        mine = command_line.overrides()
-        jobs = {
-            name: _trials(one, mine if one is cfg else [*mine, *against], stack)
-            for name, one in configs.items()
-        }
-        found = dict(zip(jobs, run(list(jobs.values())), strict=True))
-        for name, diagnosis in found.items():
+        own = command_line.overrides()
+        experiments = {}
+        for name, config in configs.items():
+            overrides = own if config is cfg else [*own, *against]
+            experiments[name] = experiment.experiment_of(config, overrides, log.info)
+            stack.callback(experiments[name].subject.close)
+        diagnoses = dict(zip(experiments, experiment.run(list(experiments.values())), strict=True))
+        for name, diagnosis in diagnoses.items():
             log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
         sentences: list[str] = []
         if against:
-            (a, first), (b, second) = found.items()
-            sentences = compare(first, second, (a, b))
+            (a, first), (b, second) = diagnoses.items()
+            sentences = wording.compare(first, second, (a, b))
             log.info("\n".join(["", *sentences]))
-        subject = next(iter(jobs.values())).subject
+        subject = next(iter(experiments.values())).subject
         _keep(
             Path(cfg.run_dir),
             {
                 "command": command_line.typed(),
                 "environment": environment.describe(subject.device.type),
-                "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in found.items()},
+                "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
                 "comparison": sentences,
             },
         )
@@ -80,25 +77,8 @@ def job(cfg: DictConfig) -> None:
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
 
 
-def _trials(cfg: DictConfig, overrides: list[str], stack: ExitStack) -> Trials:
-    """A job's trials, which the stack clears up after."""
-    from hpml.config.auto import on_device
-    from hpml.training.job_facts import facts_of_config
-    from hpml.trials.configured import subject_of
-
-    cfg, _ = on_device(cfg)
-    subject = subject_of(cfg)
-    stack.callback(subject.close)
-    from hpml.diagnosis.trials import Trials
-
-    return Trials(subject, facts_of_config(cfg, overrides), cfg.diagnose.budget_s, log.info)
-
-
 def _compose(against: list[str]) -> DictConfig:
     """The other job: this one's command line with some overrides more."""
-    import hydra
-    from hydra.errors import HydraException
-
     try:
         return hydra.compose("diagnose", [*command_line.overrides(), *against])
     except HydraException as error:
@@ -112,22 +92,19 @@ def _identity(cfg: DictConfig) -> dict[str, Any]:
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:
     """What this job has where the other one has the overrides."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    choices, told = HydraConfig.get().runtime.choices, []
+    choices, words = HydraConfig.get().runtime.choices, []
     typed = dict(word.partition("=")[::2] for word in command_line.overrides())
     for key in map(key_of, against):
         value = choices[key] if key in choices else OmegaConf.select(cfg, key)
         value = typed.get(key, value)
-        told.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
-    return " ".join(told)
+        words.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
+    return " ".join(words)
 
 
-def _keep(directory: Path, found: dict[str, Any]) -> None:
+def _keep(directory: Path, content: dict[str, Any]) -> None:
     file = directory / FILE_NAME
     try:
-        write_whole(file, json.dumps(found, indent=1) + "\n")
+        write_whole(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {shlex.quote(str(file))}")

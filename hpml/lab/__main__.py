@@ -1,22 +1,20 @@
 """`python -m hpml.lab [overrides]`: the whole lab, chained, and one report."""
 
-from __future__ import annotations
-
 import logging
-import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from hpml.cli.program import FULL_ERROR, run_hydra
+from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
@@ -24,25 +22,21 @@ from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError, first_line
 from hpml.formatting import duration_in_words
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
-from hpml.lab.plan import Pilot, Plan, look_at_data, measured_start_s, pilot, usable_s
+from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
+from hpml.lab.plan import Plan, usable_s
+from hpml.lab.run_task import run_task
 from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
-from hpml.sweep.process import JobProcess
 from hpml.system import environment, fresh_process
 from hpml.system.files import write_whole
-from hpml.system.signals import JOB, RunInterrupted
+from hpml.system.signals import RunInterrupted
 from hpml.workers.__main__ import found_before
 
 log = logging.getLogger("hpml")
 
-POLL_S, GRACE_S = 0.05, 90.0
-# What is ours while Hydra runs, and the user's in the commands that we start.
-USERS = {"HYDRA_FULL_ERROR": FULL_ERROR}
-
 
 def main() -> None:
-    """The program `python -m hpml.lab`."""
     run_hydra(job, config_name="lab", sweeps=False)
 
 
@@ -52,7 +46,7 @@ def job(cfg: DictConfig) -> None:
     Raises UserError for wrong input, also where a part finds it, and where nothing can be written.
     """
     begun = time.monotonic()
-    with _told(Path(cfg.run_dir)):
+    with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
         if busy := environment.warning_of_others():
             log.warning(f"warning: {busy}")
@@ -68,10 +62,8 @@ def job(cfg: DictConfig) -> None:
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
             if cfg.lab.budget_min is not None:
                 plan.fit(cfg.lab.budget_min)
-            for line in (
-                *plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}"),
-                *_kept(cfg, tasks, plan),
-            ):
+            lines = plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}")
+            for line in (*lines, *_kept(cfg, tasks, plan)):
                 log.info(line)
             if cfg.lab.dry_run:
                 return
@@ -100,7 +92,7 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
             state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
         return failed + _run_each(tasks.training(), state)
     except RunInterrupted:
-        log.error("interrupted; the same command goes on from here")  # noqa: TRY400
+        log.error("interrupted; the same command resumes from here")  # noqa: TRY400
         raise
     finally:
         _report(Path(cfg.run_dir))
@@ -114,75 +106,21 @@ def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
             continue
         state.begins(task)
         log.info(f"\n{', '.join(task.parts).upper()}: {task.command}")
-        if not _run(task, state.folder):
+        if not run_task(task, state.folder):
             failed.append(task.key)
             if task.name == WORKERS:  # whose answer all the others need
                 break
     return failed
 
 
-def _run(task: Task, folder: Path) -> bool:
-    """One command, in a session of its own, which ends with this process; whether it completed.
-
-    Raises UserError where the command found its input wrong, and RunInterrupted after a signal,
-    when it has ended.
-    """
-    directory = folder / "logs" / task.key
-    directory.mkdir(parents=True, exist_ok=True)
-    if task.output is not None:
-        return _print_to(task.output, task, directory)
-    process = JobProcess(task.to_start, directory, shown=True, environment=USERS)
-    try:
-        while (exit_code := process.poll()) is None:
-            time.sleep(POLL_S)
-    except RunInterrupted as interrupted:
-        process.send(interrupted.signal_number, to_all=False)
-        until = time.monotonic() + GRACE_S
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(POLL_S)
-        raise
-    finally:
-        process.clear()
-    if exit_code == 2:
-        why = process.tail.strip().rpartition("\n")[2].removeprefix("error: ")
-        raise UserError(f"{', '.join(task.parts)} could not begin: {why}")
-    if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
-        raise RunInterrupted(-exit_code)
-    return exit_code == 0
-
-
-def _print_to(file: Path, task: Task, directory: Path) -> bool:
-    """One short command, whose standard output a file keeps; whether it completed."""
-    process = subprocess.Popen(
-        task.to_start,
-        stdin=subprocess.PIPE,  # which closes with this process, and ends the other
-        stdout=subprocess.PIPE,
-        env=os.environ | USERS | {JOB: str(directory.resolve())},
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process:
-        try:
-            printed = process.stdout.read()
-            process.wait()
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode == 0:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, printed.decode())
-    return process.returncode == 0
-
-
 def _check(cfg: DictConfig) -> None:
-    """Raises UserError for what no part could run with."""
+    """Refuses what no part could run with. Raises UserError."""
     check(cfg)
     check_name(str(cfg.lab.name), "lab.name")
-    for part in chosen_parts(cfg):
-        if part not in PARTS:
-            raise UserError(f"lab.parts=[{part}]: give some of {', '.join(PARTS)}")
-    if not chosen_parts(cfg):
-        raise UserError("lab.parts=[]: give some of " + ", ".join(PARTS))
+    chosen = chosen_parts(cfg)
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown or not chosen:
+        raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
     for override in command_line.overrides():
         if key_of(override) == "optimizer":
             raise UserError(f"{override}: the lab compares five optimizers; leave it out")
@@ -201,30 +139,29 @@ def _devices(cfg: DictConfig) -> list[str]:
     return devices if "c5" in chosen_parts(cfg) else devices[:1]
 
 
-def _pilots(tasks: Tasks, known: dict[str, Pilot]) -> dict[str, Pilot]:
-    """A few steps on each device, of those that are not known yet."""
-    unknown = [device for device in tasks.devices if device not in known]
-    if unknown:
-        log.info(f"a few steps are measured on {' and '.join(unknown)}")
-        fresh_process.run_in_fresh_process(
-            look_at_data, _composed([*tasks.common, *tasks.to_verify])
-        )
+def _pilots(tasks: Tasks, measured: dict[str, Pilot]) -> dict[str, Pilot]:
+    """A few steps on each device, of those that are not measured yet."""
+    pilots = dict(measured)
+    missing = [device for device in tasks.devices if device not in pilots]
+    if missing:
+        log.info(f"a few steps are measured on {' and '.join(missing)}")
+        config = _composed([*tasks.common, *tasks.to_verify])
+        fresh_process.run_in_fresh_process(look_at_data, config)
         start_s = measured_start_s()
-    found = {}
-    for device in unknown:
+    for device in missing:
         begun = time.monotonic()
-        one: Pilot = fresh_process.run_in_fresh_process(
-            pilot, _composed([*tasks.common, f"device={device}"])
-        )
+        config = _composed([*tasks.common, f"device={device}"])
+        short: Pilot = fresh_process.run_in_fresh_process(pilot, config)
         # what the other process took besides, and what it would take if it were no fork
-        found[device] = one.starting_in(time.monotonic() - begun - one.steps_s + start_s)
-    return {device: (known | found)[device] for device in tasks.devices}
+        around_s = time.monotonic() - begun - short.steps_s + start_s
+        pilots[device] = replace(short, around_s=around_s)
+    return {device: pilots[device] for device in tasks.devices}
 
 
 def _adopt_search(
     cfg: DictConfig, tasks: Tasks, settings: dict[str, Any], machine: dict[str, Any]
 ) -> None:
-    """Takes over what `hpml.workers` has found for this very job on such a machine before."""
+    """Takes over what `hpml.workers` has measured for this very job on such a machine before."""
     if WORKERS not in tasks.has or WORKERS in tasks.done:
         return
     file = found_before(Path(cfg.output_dir), settings, machine)
@@ -237,7 +174,7 @@ def _adopt_search(
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:
-    """Of all trainings. Raises UserError for one that no training could have."""
+    """Settings of all trainings. Raises UserError for one that no training could have."""
     given = any(key_of(word).startswith("optimizer.") for word in command_line.overrides())
     for optimizer in OPTIMIZERS if given and "c6" in tasks.chosen else ():
         _composed([*tasks.common, f"optimizer={optimizer}"])  # which may not have that key
@@ -246,9 +183,6 @@ def _settings(tasks: Tasks) -> dict[str, Any]:
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     """A training's configuration, checked and resolved."""
-    import hydra
-    from hydra.errors import HydraException
-
     try:
         cfg = hydra.compose("train", list(overrides))
     except HydraException as error:
@@ -267,8 +201,8 @@ def _kept(cfg: DictConfig, tasks: Tasks, plan: Plan) -> Iterator[str]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Within it a disk's errors are told in one line; no empty folder stays behind."""
+def _disk_errors_in_one_line(folder: Path) -> Iterator[None]:
+    """Reports what a disk refuses in one line; no empty folder stays behind."""
     try:
         yield
     except OSError as error:
@@ -279,15 +213,15 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _report(lab: Path) -> None:
-    from hpml.lab.report.sections import write_report
+    from hpml.lab.report.page import write_report  # which imports matplotlib
 
     log.info(f"report: {write_report(lab)}")
 
 
 def _slug(machine: dict[str, Any]) -> str:
     """A folder's name for machines of one kind: nodes of a cluster are alike."""
-    words = [machine["cpu"], f"{machine['cpu_cores']} cores", *sorted(set(machine["accelerators"]))]
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:100]
+    words = _described(machine | {"accelerators": sorted(set(machine["accelerators"]))})
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:100]
 
 
 def _described(machine: dict[str, Any]) -> str:

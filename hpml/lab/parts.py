@@ -5,23 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """One question of the lab.
-
-    Attributes:
-        title: in a few words.
-        asked: what the lab asks, in a sentence.
-        task: the name of the command that answers it.
-    """
+    """One question of the lab, in a few words and in a sentence, and which command answers it."""
 
     title: str
     asked: str
     task: str
 
 
-WORKERS, DIAGNOSIS, TRAINING, NO_NORM, DEVICES, SUMMARY = (
-    *("workers", "diagnosis", "training", "no_norm", "devices"),
-    "summary",
-)
+SUMMARY, WORKERS, DIAGNOSIS = "summary", "workers", "diagnosis"
+TRAINING, NO_NORM, DEVICES = "training", "no_norm", "devices"
 PARTS = {
     "c1": Part(
         "Training",

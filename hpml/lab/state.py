@@ -1,4 +1,4 @@
-"""What the lab knows of its work on one machine: a file, which the same command goes on from."""
+"""What the lab knows of its work on one machine: a file, from which the same command resumes."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpml.errors import UserError
-from hpml.lab.plan import Pilot
+from hpml.lab.pilot import Pilot
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
 from hpml.records.run_record import FILE_NAME, now
 from hpml.system.files import LOCK, read_json, write_whole
@@ -33,7 +33,7 @@ class State:
         self._lock = FileLock(tasks.folder / LOCK)
         self._name = name
         settings = json.loads(json.dumps(settings, default=str))  # as they come back
-        self._known: dict[str, Any] = {
+        self._facts: dict[str, Any] = {
             "started_at": now(),
             "settings": settings,
             "typed": tasks.typed,
@@ -42,11 +42,11 @@ class State:
             "commands": {},
         }
         if self._file.exists():
-            known = read_json(self._file, *self._known)
-            if known is None:
+            kept = read_json(self._file, *self._facts)
+            if kept is None:
                 raise UserError(f"{self._file}: cannot be read; give another lab.name")
-            self._known = known | {"typed": tasks.typed}
-        before = self._known["settings"]
+            self._facts = kept | {"typed": tasks.typed}
+        before = self._facts["settings"]
         differ = [
             f"{key}={json.dumps(before.get(key))} (now {json.dumps(settings.get(key))})"
             for key in before | settings
@@ -64,22 +64,21 @@ class State:
 
     @property
     def limit(self) -> int | None:
-        """Of training batches an epoch, once a training has begun."""
-        return self._known.get("limit") if self.has_begun else None
+        """Training batches an epoch, once a training has begun."""
+        return self._facts.get("limit") if self.has_begun else None
 
     @property
     def num_workers(self) -> int | None:
-        """Of the trainings, once one has begun."""
-        return self._known.get("num_workers") if self.has_begun else None
+        """Loading workers of the trainings, once one has begun."""
+        return self._facts.get("num_workers") if self.has_begun else None
 
     @property
     def pilots(self) -> dict[str, Pilot]:
-        """What was measured here, by device."""
-        found = {}
-        for device, known in self._known["pilots"].items():
+        pilots = {}
+        for device, fields in self._facts["pilots"].items():
             with suppress(TypeError):  # another version's
-                found[device] = Pilot(**known)
-        return found
+                pilots[device] = Pilot(**fields)
+        return pilots
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -102,18 +101,17 @@ class State:
 
     def keep(self, **facts: Any) -> None:
         """Writes facts down. Raises OSError."""
-        self._known |= facts
-        write_whole(self._file, json.dumps(self._known, indent=1) + "\n")
+        self._facts |= facts
+        write_whole(self._file, json.dumps(self._facts, indent=1) + "\n")
 
     def keep_pilots(self, pilots: Mapping[str, Pilot]) -> None:
-        """Writes down what was measured, and on what."""
         first = next(iter(pilots.values()))
-        of_all = {device: asdict(one) for device, one in pilots.items()}
-        self.keep(environment=first.environment, pilots=self._known["pilots"] | of_all)
+        of_all = {device: asdict(pilot) for device, pilot in pilots.items()}
+        self.keep(environment=first.environment, pilots=self._facts["pilots"] | of_all)
 
     def begins(self, task: Task) -> None:
         """Writes a task's command down, for the report; a sweep may have had several."""
-        commands = self._known["commands"]
+        commands = self._facts["commands"]
         before = commands.get(task.key, []) if task.result is None else []
         if task.command not in before:
             self.keep(commands=commands | {task.key: [*before, task.command]})

@@ -44,7 +44,7 @@ LABS_OWN = {
 OF_THE_LAB = ("lab", "seed", "optimizer", "data.num_workers", "output_dir", "hydra")
 # Keys of one program, by which no other is started.
 OF_ONE_PROGRAM = ("workers", "diagnose", "summary")
-# What a command that adds a part to the report says itself.
+# Keys that a command which adds a part to the report gives itself.
 OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.dry_run")
 # What the summary has no use for.
 NOT_COUNTED = ("trainer.", "monitor", "data.pipeline", "data.verify")
@@ -65,7 +65,7 @@ class Task:
         name: of the folder that holds its result.
         parts: which it answers.
         words: of the command line, after `python`.
-        result: the file that tells that it is done; None for a sweep, which knows itself.
+        result: the file that is there once it is done; None for a sweep, which knows itself.
         holds: keys of the result.
         output: a file that its standard output is kept in; None where it keeps its own files.
     """
@@ -79,7 +79,6 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What it is called among the others of this machine."""
         return self.name if self.output is None else f"{self.name}-{self.output.stem}"
 
     @property
@@ -89,12 +88,10 @@ class Task:
 
     @property
     def command(self) -> str:
-        """To be typed into a shell."""
         return shlex.join(["python", *self.words])
 
     @property
     def to_start(self) -> list[str]:
-        """The same for this Python."""
         return [sys.executable, *self.words]
 
 
@@ -152,31 +149,28 @@ class Tasks:
         return (self._task_of(s) for s in self._sweeps() if again or self._left(s))
 
     @property
+    def search(self) -> dict[str, Any] | None:
+        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
+
+    @property
     def best(self) -> int:
-        """The number of workers that was found here; what is configured where none was."""
-        found = self.found
-        return int(found["recommended"] if found else self._cfg.data.get("num_workers") or 0)
+        """The number of workers that was best here; what is configured where none was searched."""
+        search = self.search
+        return int(search["recommended"] if search else self._cfg.data.get("num_workers") or 0)
 
     @property
     def to_train_with(self) -> int:
-        """The number of workers of all trainings."""
         return self.best if self.num_workers is None else self.num_workers
-
-    @property
-    def found(self) -> dict[str, Any] | None:
-        """What the search for workers has found here, if it was made."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
 
     @property
     def compared(self) -> tuple[int, int]:
         """C4's two numbers of workers: one, and the best; if that is 0 or 1, the best above it."""
-        best, found = self.best, self.found
-        if best > 1:
-            return 1, best
-        others = [int(n) for n in (found or {"settings": {}})["settings"] if int(n) > 1]
-        if not others or found is None:
-            return 1, 2
-        return 1, min(others, key=lambda n: found["settings"][str(n)]["epoch_s"]["mean"])
+        if self.best > 1:
+            return 1, self.best
+        settings = (self.search or {"settings": {}})["settings"]
+        others = [count for count in settings if int(count) > 1]
+        best = min(others, key=lambda count: settings[count]["epoch_s"]["mean"], default="2")
+        return 1, int(best)
 
     @property
     def trainings(self) -> list[tuple[str, int]]:
@@ -193,11 +187,12 @@ class Tasks:
     @property
     def done(self) -> set[str]:
         """The names of the tasks whose results are there."""
-        found = set() if self.trainings else {TRAINING}
+        done = set() if self.trainings else {TRAINING}
         for make in (self._summaries, self._workers, self._diagnosis):
             tasks = list(make())
-            found |= {task.name for task in tasks if all(one.is_done for one in tasks)}
-        return found & self.has
+            if all(task.is_done for task in tasks):
+                done |= {task.name for task in tasks}
+        return done & self.has
 
     @property
     def has_norm(self) -> bool:
@@ -206,7 +201,7 @@ class Tasks:
 
     @property
     def _optimizers(self) -> list[str]:
-        """Those of C6; the first alone where another part wants it."""
+        """Optimizers of C6; the first alone where another part wants it."""
         if "c6" in self.chosen:
             return list(OPTIMIZERS)
         wanted = {"c1", "c2", "c5"} | ({"c7"} if self.has_norm else set())
@@ -226,24 +221,23 @@ class Tasks:
             yield Task(SUMMARY, parts, (*kept, "--json"), result, SUMMARY_KEYS, result)
 
     def _workers(self) -> Iterator[Task]:
-        parts = self._parts_of(WORKERS)
-        if parts:
-            directory = self.folder / WORKERS
-            rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-            more = [*rounds, as_override("hydra.run.dir", shown(directory))]
-            words = self._words("hpml.workers", more)
-            yield Task(WORKERS, parts, words, directory / WORKERS_FILE, WORKERS_KEYS)
+        rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
+        return self._in_folder(WORKERS, "hpml.workers", rounds, WORKERS_FILE, WORKERS_KEYS)
 
     def _diagnosis(self) -> Iterator[Task]:
-        parts = self._parts_of(DIAGNOSIS)
-        if parts:
-            directory = self.folder / DIAGNOSIS
-            one, other = self.compared
-            against = f"diagnose.against=data.num_workers={other}"
+        one, other = self.compared
+        both = [f"data.num_workers={one}", f"diagnose.against=data.num_workers={other}"]
+        return self._in_folder(DIAGNOSIS, "hpml.diagnose", both, DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
+
+    def _in_folder(
+        self, name: str, program: str, more: Sequence[str], file: str, holds: tuple[str, ...]
+    ) -> Iterator[Task]:
+        """A command that keeps its own result in the folder of its name."""
+        if parts := self._parts_of(name):
+            directory = self.folder / name
             in_folder = as_override("hydra.run.dir", shown(directory))
-            more = [f"data.num_workers={one}", against, in_folder]
-            words = self._words("hpml.diagnose", more)
-            yield Task(DIAGNOSIS, parts, words, directory / DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
+            words = self._words(program, [*more, in_folder])
+            yield Task(name, parts, words, directory / file, holds)
 
     def _sweeps(self) -> Iterator[Sweep]:
         first, *others = self.devices or [""]
@@ -263,17 +257,14 @@ class Tasks:
 
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []
-        words = self._words(
-            "hpml.train",
-            [
-                *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
-                f"optimizer={','.join(sweep.optimizers)}",
-                f"device={','.join(sweep.devices)}",
-                f"seed={','.join(map(str, self._seeds))}",
-                as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
-            ],
-        )
-        return Task(sweep.name, sweep.parts, words, None)
+        more = [
+            *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
+            f"optimizer={','.join(sweep.optimizers)}",
+            f"device={','.join(sweep.devices)}",
+            f"seed={','.join(map(str, self._seeds))}",
+            as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
+        ]
+        return Task(sweep.name, sweep.parts, self._words("hpml.train", more), None)
 
     def _words(self, program: str, more: Sequence[str]) -> tuple[str, ...]:
         """A command line: what all have in common, what this program alone has, and more."""
@@ -314,9 +305,8 @@ def _is_in(groups: Iterable[str], key: str) -> bool:
 
 def _completed(folder: Path) -> set[tuple[Any, ...]]:
     """Optimizer, device and seed of each training that a sweep's folder has."""
-    records = (record for _, record in read_records([folder]))
     return {
-        (one.choices.get("optimizer"), one.config.get("device"), one.config.get("seed"))
-        for one in records
-        if isinstance(one, RunRecord) and one.status == "completed"
+        (record.choices.get("optimizer"), record.config.get("device"), record.config.get("seed"))
+        for _, record in read_records([folder])
+        if isinstance(record, RunRecord) and record.status == "completed"
     }

@@ -24,7 +24,7 @@ def describe(module: nn.Module, name: str) -> dict[str, Any]:
 
 # `python -m hpml.summary` prints the next four as they stand here.
 def count_convolutions(network: nn.Module) -> tuple[int, int]:
-    """Convolutions on the main path, and on shortcuts, which are told by their names."""
+    """Convolutions on the main path, and on shortcuts, which their names show."""
     convolution = nn.modules.conv._ConvNd
     names = [name for name, layer in network.named_modules() if isinstance(layer, convolution)]
     shortcuts = [name for name in names if re.search("downsample|shortcut|skip", name)]
@@ -54,9 +54,11 @@ def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> f
 
     A copy of the network runs on torch's meta device: nothing is computed, and no state changes.
     """
-    tensors = [one for one in (*network.parameters(), *network.buffers()) if not is_lazy(one)]
+    tensors = [t for t in (*network.parameters(), *network.buffers()) if not is_lazy(t)]
     # to copy their values takes half of the time, of a ResNet-18
-    on_meta = copy.deepcopy(network, {id(one): _on_meta(one) for one in tensors}).to("meta")
+    on_meta = copy.deepcopy(network, {id(tensor): _on_meta(tensor) for tensor in tensors}).to(
+        "meta"
+    )
     images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
     with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
         on_meta(images).sum().backward()
@@ -64,7 +66,6 @@ def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> f
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
-    """A parameter or a buffer without its values."""
     without_values = tensor.detach().to("meta")
     if not isinstance(tensor, nn.Parameter):
         return without_values

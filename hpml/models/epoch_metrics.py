@@ -13,7 +13,6 @@ class FiniteWatch:
         self._copied: torch.cuda.Event | None = None
 
     def add(self, loss: Tensor) -> None:
-        """Adds a loss, of no dimensions."""
         finite = loss.isfinite()
         self._flag = finite if self._flag is None else self._flag & finite
 
@@ -45,7 +44,6 @@ class EpochMeans:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything."""
         self.loss: Tensor | float = 0.0
         self.correct: Tensor | int = 0
         self.count = 0

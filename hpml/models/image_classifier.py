@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -13,7 +12,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hpml.errors import RunFailedError, UserError, first_line
+from hpml.errors import RunFailedError, UserError
+from hpml.models.compiling import compile_for
 from hpml.models.epoch_metrics import EpochMeans, FiniteWatch
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -98,40 +98,12 @@ class ImageClassifier(L.LightningModule):
         """Has the network compiled, by steps on images of zeros that leave no trace."""
         self.compile_s = None
         # Between the ranks' gradients DDP has a graph of its own, compiled at the first step.
-        if self.compiled_for is None or self.trainer.world_size > 1:
-            return
-        if self.trainer.is_global_zero:
+        if self.compiled_for is not None and self.trainer.world_size == 1:
             log.info("compiling the network: about a minute, unless torch has kept it")
-        on_cuda = self.device.type == "cuda"
-        begun_s = time.perf_counter()
-        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
-        zeros = torch.zeros(self.compiled_for, device=self.device)
-        images = self.trainer.precision_plugin.convert_input(zeros)
-        try:
-            with torch.random.fork_rng(devices=[self.device] if on_cuda else []):
-                for _ in range(3 if on_cuda else 1):  # the second records a CUDA graph
-                    with self.trainer.precision_plugin.train_step_context():
-                        loss = self(images).float().sum()
-                    self.zero_grad()  # a graph's gradients lie where its next run writes
-                    loss.backward()
-        except torch._dynamo.exc.TorchDynamoException as error:
-            cause = getattr(error, "inner_exception", error)  # of what a backend raised
-            raise UserError(
-                f"compile: torch cannot compile this here ({first_line(cause)}); give compile=false"
-            ) from error
-        except OSError as error:  # of the folder for what is compiled
-            raise UserError(f"compile: {error.filename}: {error.strerror}") from error
-        finally:
-            self.zero_grad()
-        with torch.no_grad():
-            for name, buffer in self.named_buffers():
-                buffer.copy_(buffers[name])
-        self.compile_s = time.perf_counter() - begun_s
-        if self.trainer.is_global_zero:
+            self.compile_s = compile_for(self, self.compiled_for)
             log.info(f"compiled in {self.compile_s:.1f} s")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The mean loss of a batch of images and labels."""
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
@@ -140,18 +112,16 @@ class ImageClassifier(L.LightningModule):
         return loss
 
     def resume_state(self) -> dict[str, Any]:
-        """The sums of the open epoch, for a point in its middle."""
+        """The sums of the open epoch, for a resume checkpoint in its middle."""
         means = self.train_means
         return {"loss": means.loss, "correct": means.correct, "count": means.count}
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
-        """Brings them back, to this module's device."""
         for name, value in state.items():
             on_device = value.to(self.device) if isinstance(value, Tensor) else value
             setattr(self.train_means, name, on_device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Adds a batch to the means of the loop."""
         images, labels = batch
         logits = self(images)
         self.eval_means.add(F.cross_entropy(logits, labels), logits, labels)
@@ -159,21 +129,17 @@ class ImageClassifier(L.LightningModule):
     test_step = validation_step
 
     def on_train_start(self) -> None:
-        """Forgets what an earlier fit met."""
         self._finite = FiniteWatch()
 
     def on_train_epoch_start(self) -> None:
-        """Begins new means."""
         self.train_means.reset()
 
     def on_validation_epoch_start(self) -> None:
-        """Begins new means."""
         self.eval_means.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def on_train_epoch_end(self) -> None:
-        """Reads the epoch's means from the device, once."""
         if not self._finite.all_so_far():
             self._raise_not_finite(None)
         self._log_means("train", self.train_means)
@@ -182,15 +148,13 @@ class ImageClassifier(L.LightningModule):
         self.log("lr", optimizer.param_groups[0]["lr"], sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Reads the loop's means from the device, once."""
         self._log_means("val", self.eval_means)
 
     def on_test_epoch_end(self) -> None:
-        """Reads the loop's means from the device, once."""
         self._log_means("test", self.eval_means)
 
     def configure_optimizers(self) -> Any:
-        """What the configuration's optimizer and scheduler make of the parameters."""
+        """Makes optimizer and scheduler of the parameters, as configured."""
         optimizer = self.make_optimizer(self.parameters())
         if self.make_scheduler is None:
             return optimizer
@@ -200,13 +164,11 @@ class ImageClassifier(L.LightningModule):
             total = self.trainer.estimated_stepping_batches
             if given < total < float("inf"):
                 raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
-        missing = {"total_steps"} & {key for key, value in keywords.items() if value is None}
         steps = {}
-        if missing:
-            total = self.trainer.estimated_stepping_batches
-            if total == float("inf"):
+        if "total_steps" in keywords and given is None:
+            steps["total_steps"] = self.trainer.estimated_stepping_batches
+            if steps["total_steps"] == float("inf"):
                 raise UserError("scheduler.total_steps=null: this run has no known end; give it")
-            steps = dict.fromkeys(missing, total)
         try:
             scheduler = self.make_scheduler(optimizer, **steps)
         except ZeroDivisionError as error:  # of OneCycleLR's, where a way ends where it begins

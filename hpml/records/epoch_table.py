@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from hpml.records.phases import TIMES
+from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 
 # heading, metric, format
@@ -13,7 +13,7 @@ _OURS = (
     ("val loss", "val/loss", "8.4f"),
     ("val acc", "val/accuracy", "7.2%"),
 )
-PHASE_HEADINGS = ("= data", "transf", "train", "valid", "other")
+PHASE_HEADINGS = tuple(phase.heading for phase in PHASES)
 _WIDTH = 100
 
 
@@ -26,13 +26,8 @@ class EpochTable:
     """
 
     def __init__(self) -> None:
-        columns = [
-            "epoch",
-            f"{'time s':>8}",
-            *(f"{name:>7}" for name in PHASE_HEADINGS),
-            "samples/s",
-        ]
-        self._heading = " ".join(columns)
+        phases = " ".join(f"{heading:>7}" for heading in PHASE_HEADINGS)
+        self._heading = f"epoch {'time s':>8} {phases} samples/s"
         self._metrics: dict[str, str] = {}  # format by name
         self._ours: bool | None = None
 
@@ -66,13 +61,12 @@ def shown_times(times: Mapping[str, float | None]) -> list[str]:
     fewer decimals, so that they keep to seven characters.
     """
     values = [times[name] for name in TIMES]
-    whole, *parts = values
-    decimals = 2 - sum(
-        max(whole or 0.0, *(part or 0.0 for part in parts)) >= 10**n - 1 for n in (4, 5)
-    )
-    if whole is not None and None not in parts:
-        unit = 10**decimals
-        scaled = [unit * part for part in parts if part is not None]
+    longest = max(value or 0.0 for value in values)
+    decimals = 2 - sum(longest >= 10**digits - 1 for digits in (4, 5))
+    measured = [value for value in values if value is not None]
+    if len(measured) == len(TIMES):
+        unit, (whole, *parts) = 10**decimals, measured
+        scaled = [unit * part for part in parts]
         rounded = [math.floor(value) for value in scaled]
         cut = sorted(range(len(parts)), key=lambda index: rounded[index] - scaled[index])
         for index in cut[: round(unit * whole) - sum(rounded)]:

@@ -1,4 +1,42 @@
-"""The phases of an epoch, and the keys of its times."""
+"""The phases of an epoch: each stands here once, with all that is written and drawn of it."""
 
-PHASES = ("data", "transfer", "train", "validation", "other")
-TIMES = ("epoch_s", *(f"{phase}_s" for phase in PHASES))
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of an epoch; no moment belongs to two of them.
+
+    Attributes:
+        name: in the clocks' keys (`data/start`), and with `_s` in records and metrics.
+        heading: of its column, in seven characters at most.
+        title: in sentences and in pictures.
+        colour: of its bars, from the palette of `report/drawing.py`.
+        hatch: of its bars, where there is no colour.
+        cause: of slowness, if it speaks for one; each cause is that of one phase.
+        device_kind: the kind of a device's time that speaks for the same cause.
+    """
+
+    name: str
+    heading: str
+    title: str
+    colour: str
+    hatch: str
+    cause: str = ""
+    device_kind: str = ""
+
+    @property
+    def key(self) -> str:
+        """Of its seconds in a record."""
+        return f"{self.name}_s"
+
+
+OTHER = Phase("other", "other", "other", "#8c8c8c", "\\\\\\", "overhead", "idle")
+PHASES = (
+    Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data"),
+    Phase("transfer", "transf", "transfer", "#cc79a7", "xxx", "transfer", "copy"),
+    Phase("train", "train", "training", "#56b4e9", "", "compute", "busy"),
+    Phase("validation", "valid", "validation", "#009e73", "..."),
+    OTHER,  # what belongs to none of the others
+)
+TIMES = ("epoch_s", *(phase.key for phase in PHASES))

@@ -52,7 +52,7 @@ class EpochRecord:
     steady_samples_per_s: float | None = None  # without the first batch and the validation
     achieved_tflops: float | None = None  # in steady state
     partial: bool = False  # cut short, or begun by another fit
-    resumed: bool = False  # begun by another process, from whose last point it went on
+    resumed: bool = False  # begun by another process, whose last resume checkpoint it resumed from
     # of several ranks: mean and worst of each of TIMES, and what is between the extremes, its skew
     ranks: dict[str, dict[str, float]] | None = None
 
@@ -81,14 +81,13 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
-    resumed: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # each {at, batches, lost_s, earlier_s}
+    # each {at, batches, lost_s, earlier_s}
+    resumed: list[dict[str, Any]] = field(default_factory=list)
 
     def last_metric(self, name: str) -> float | None:
         """A metric of the last epoch that has it; None where none has."""
-        known = (epoch.metrics.get(name) for epoch in reversed(self.epochs))
-        return next((value for value in known if value is not None), None)
+        values = (epoch.metrics.get(name) for epoch in reversed(self.epochs))
+        return next((value for value in values if value is not None), None)
 
     @property
     def cause(self) -> str:
@@ -153,16 +152,15 @@ class RunRecord:
             version = data["schema_version"]
             if version != SCHEMA_VERSION:
                 raise RecordError(f"{file}: schema_version {version}, not {SCHEMA_VERSION}")
-            epochs = [_known(EpochRecord, epoch) for epoch in data.pop("epochs")]
-            record = _known(cls, data)
+            epochs = [_without_unknown_keys(EpochRecord, epoch) for epoch in data.pop("epochs")]
+            record = _without_unknown_keys(cls, data)
             record.epochs = epochs
-            wrong = next(_misshapen(record), None)
+            if wrong := next(_misshapen(record), None):
+                raise ValueError(wrong)
+        except RecordError:
+            raise
         except (*NOT_A_RECORD, OSError) as error:
-            if isinstance(error, RecordError):
-                raise
             raise RecordError(f"{file}: no readable record ({error})") from error
-        if wrong is not None:
-            raise RecordError(f"{file}: no readable record ({wrong})")
         return record
 
 
@@ -173,9 +171,9 @@ def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | Rec
     """
     files: dict[Path, None] = {}
     for path in paths:
-        found = [path] if path.is_file() else sorted(_below(path))
+        below = [path] if path.is_file() else sorted(_below(path))
         # Path.resolve raises for a link to itself
-        files.update(dict.fromkeys(Path(os.path.realpath(file)) for file in found))
+        files.update(dict.fromkeys(Path(os.path.realpath(file)) for file in below))
     for file in files:
         try:
             yield file.parent, RunRecord.read(file)
@@ -184,7 +182,7 @@ def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | Rec
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All that is called as a record is, links to nowhere too, which `rglob` passes over."""
+    """All files named like a record, links to nowhere too, which `rglob` passes over."""
     for parent, folders, files in os.walk(folder):
         if FILE_NAME in folders or FILE_NAME in files:
             yield Path(parent, FILE_NAME)
@@ -195,7 +193,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _known(kind: type[_T], data: dict[str, Any]) -> _T:
+def _without_unknown_keys(kind: type[_T], data: dict[str, Any]) -> _T:
     names = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in data.items() if name in names})
 
@@ -222,9 +220,9 @@ def _misshapen(record: RunRecord) -> Iterator[str]:
         yield "error"
     numbers: list[Any] = [record.wall_s]
     try:
-        for one in record.resumed:
-            datetime.fromisoformat(one["at"])
-            numbers += [one.get("earlier_s"), one.get("lost_s")]
+        for resumption in record.resumed:
+            datetime.fromisoformat(resumption["at"])
+            numbers += [resumption.get("earlier_s"), resumption.get("lost_s")]
     except (TypeError, ValueError, KeyError, AttributeError):
         yield "resumed"
     for epoch in record.epochs:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 
 def main() -> None:
-    """The program `python -m hpml.report`."""
     parser = argparse.ArgumentParser(prog="hpml report", description=__doc__)
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, a folder of them"

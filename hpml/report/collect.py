@@ -27,12 +27,10 @@ class Run:
 
     @property
     def cause(self) -> str:
-        """Why it did not complete."""
         return clean(self.record.cause)
 
     @property
     def completed(self) -> bool:
-        """Whether it came to its end."""
         return self.record.status == "completed"
 
     @property
@@ -75,15 +73,15 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """
     runs: list[Run] = []
     left_out: list[str] = []
-    known: dict[tuple[object, ...], Path] = {}
+    first: dict[tuple[object, ...], Path] = {}
     for directory, record in read_records(paths):
         if isinstance(record, RecordError):
             left_out.append(clean(str(record)))
             continue
         host = str(record.environment.get("host"))
         identity = (record.fingerprint, record.started_at, record.wall_s, host, record.command)
-        if record.fingerprint and known.setdefault(identity, directory) != directory:
-            left_out.append(clean(f"{directory}: a copy of {known[identity]}"))
+        if record.fingerprint and first.setdefault(identity, directory) != directory:
+            left_out.append(clean(f"{directory}: a copy of {first[identity]}"))
             continue
         for epoch in record.epochs:  # of ten thousand runs these would fill the memory
             epoch.train_split = epoch.other_split = epoch.step_ms = None
@@ -108,6 +106,6 @@ def clean(text: str) -> str:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of what is known; None where nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    """The mean of what is not None; None where nothing is."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None

@@ -1,5 +1,6 @@
-"""What a set of runs says: settings ranked, what else differs between them, in words."""
+"""Runs compared: their settings ranked, and what else differs between them, in words."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from hpml.formatting import counted
 from hpml.report.collect import ACCURACY, Run, clean, collect
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting, find_settings, number
-from hpml.statistics import estimate, standings
+from hpml.statistics import standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
@@ -27,23 +28,20 @@ SAME = {
     "code": "code",
     "jobs_at_once": "jobs at once on the machine",
 }
-
-
 RATE = "optimizer.lr"
 
 
 class Comparison:
-    """The runs under some paths, compared. All of it is computed when it is first asked for."""
+    """The runs under some paths, compared. Its parts are computed when they are first used."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        found, self.left_out = collect(paths)
-        self.evaluations = [run for run in found if run.record.evaluation is not None]
-        self.runs = [run for run in found if run.record.evaluation is None]
+        runs, self.left_out = collect(paths)
+        self.evaluations = [run for run in runs if run.record.evaluation is not None]
+        self.runs = [run for run in runs if run.record.evaluation is None]
         self.settings = find_settings(self.runs)
 
     @cached_property
     def keys(self) -> list[str]:
-        """The keys that vary between the settings."""
         return list(dict.fromkeys(key for setting in self.settings for key in setting.values))
 
     @cached_property
@@ -57,54 +55,48 @@ class Comparison:
         completed = [run for run in self.runs if run.completed]
         steady = sum(run.measures["steady_epoch_s"] is not None for run in completed)
         name = "steady_epoch_s" if 2 * steady > len(completed) else "epoch_s"
-        after = " after the first" if name == "steady_epoch_s" else ""
-        title = f"time of an epoch{after}"
-        return Measure(name, title, "fastest", False, "s")
+        title = "time of an epoch" + (" after the first" if name == "steady_epoch_s" else "")
+        return Measure(name, title, "fastest", higher_is_better=False, unit="s")
 
     @cached_property
     def quality(self) -> Measure:
         """What `monitor` names in all runs; else the accuracy in validation."""
-        named = {clean(str(run.record.config.get("monitor", ACCURACY))) for run in self.runs}
-        name = named.pop() if len(named) == 1 else ACCURACY
-        on_test = name.startswith("val/") and all(
-            run.leaves.get("data.val_split") == 0 for run in self.runs
-        )
+        names = {clean(str(run.record.config.get("monitor", ACCURACY))) for run in self.runs}
+        name = names.pop() if len(names) == 1 else ACCURACY
         modes = {run.record.config.get("monitor_mode", "auto") for run in self.runs}
         mode = modes.pop() if len(modes) == 1 else "auto"
         lower = mode == "min" or (mode != "max" and ("loss" in name or "error" in name))
-        return Measure(
-            name,
-            f"last {name}" + (", on the test set" if on_test else ""),
-            "best",
-            not lower,
-            "%" if name.endswith("accuracy") else "",
+        unsplit = all(run.leaves.get("data.val_split") == 0 for run in self.runs)
+        title = f"last {name}" + (
+            ", on the test set" if name.startswith("val/") and unsplit else ""
         )
+        return Measure(name, title, "best", not lower, "%" if name.endswith("accuracy") else "")
 
     def ranked(self, measure: Measure) -> list[Ranked]:
         """The settings, the best first; those without the measure last."""
-        found = standings(
+        in_order = standings(
             [setting.by_seed(measure.name) for setting in self.settings],
             [setting.all_of(measure.name) for setting in self.settings],
             measure.higher_is_better,
         )
         ranks = [
-            Ranked(setting, estimate(setting.all_of(measure.name)), standing)
-            for setting, standing in zip(self.settings, found, strict=True)
+            Ranked(setting, setting.estimate(measure.name), standing)
+            for setting, standing in zip(self.settings, in_order, strict=True)
         ]
         sign = -1 if measure.higher_is_better else 1
-        return sorted(
-            ranks, key=lambda rank: sign * rank.known.mean if rank.known else float("inf")
-        )
+        return sorted(ranks, key=lambda rank: sign * rank.known.mean if rank.known else math.inf)
 
     @cached_property
     def by_time(self) -> list[Ranked]:
-        """The settings, the fastest first."""
         return self.ranked(self.time)
 
     @cached_property
     def by_quality(self) -> list[Ranked]:
-        """The settings, the best first."""
         return self.ranked(self.quality)
+
+    @property
+    def has_ties(self) -> bool:
+        return any(rank.standing == "tied" for rank in self.by_time + self.by_quality)
 
     @cached_property
     def in_order(self) -> list[Setting]:
@@ -113,10 +105,10 @@ class Comparison:
         They rank by quality where only the optimizer and its schedule vary.
         """
         ranks = self.by_quality if about_learning(self.keys) else self.by_time
-        found = [rank.setting for rank in ranks if rank.setting.completed]
+        settings = [rank.setting for rank in ranks if rank.setting.completed]
         if self.is_by_number:
-            found.sort(key=lambda setting: number(setting, self.keys[0]) or 0.0)
-        return found
+            settings.sort(key=lambda setting: number(setting, self.keys[0]) or 0.0)
+        return settings
 
     @cached_property
     def is_by_number(self) -> bool:
@@ -135,8 +127,7 @@ class Comparison:
     def sentences(self) -> list[str]:
         """Which setting is fastest and which is best, and which are tied with it."""
         rankings = ((self.time, self.by_time), (self.quality, self.by_quality))
-        told = [in_a_sentence(measure, ranks) for measure, ranks in rankings]
-        return [sentence for sentence in told if sentence]
+        return [text for measure, ranks in rankings if (text := in_a_sentence(measure, ranks))]
 
     @cached_property
     def differences(self) -> list[str]:
@@ -144,19 +135,17 @@ class Comparison:
 
         A comparison of devices may differ in the device.
         """
-        told = []
         machines = [
             run.record.environment | {"code": run.record.code_fingerprint[:8] or None}
             for run in self.runs
             if run.completed
         ]
-        for key, title in SAME.items():
-            if key in ("device", "accelerators") and "device" in self.keys:
-                continue
-            values = Counter(in_words(machine.get(key)) for machine in machines if key in machine)
-            if len(values) > 1:
-                counts = (f"{value} ({counted(n, 'run')})" for value, n in values.items())
-                told.append(f"{title}: {', '.join(counts)}")
+        by_title = {
+            title: Counter(in_words(machine.get(key)) for machine in machines if key in machine)
+            for key, title in SAME.items()
+            if key not in ("device", "accelerators") or "device" not in self.keys
+        }
+        differing = {title: values for title, values in by_title.items() if len(values) > 1}
         lengths = Counter(
             str(len(run.epochs))
             for setting in self.settings
@@ -164,22 +153,26 @@ class Comparison:
             for run in setting.completed
         )
         if lengths:
-            counts = (f"{value} ({counted(n, 'run')})" for value, n in lengths.items())
-            told.append(f"epochs of one setting: {', '.join(counts)}")
-        return told
+            differing["epochs of one setting"] = lengths
+        return [
+            f"{title}: "
+            + ", ".join(f"{value} ({counted(n, 'run')})" for value, n in values.items())
+            for title, values in differing.items()
+        ]
 
     @cached_property
     def sharing(self) -> list[str]:
-        """Which runs had not their machine to themselves, so that their times are disturbed."""
-        told = []
+        """Which runs did not have their machine to themselves, so that times are disturbed."""
         jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in self.runs)
-        for number_of_jobs, runs in jobs.items():
-            if number_of_jobs != "1":
-                told.append(f"{counted(runs, 'run')} of a sweep of {number_of_jobs} jobs at once")
-        at_once = _at_once(self.runs)
-        if at_once:
-            told.append(f"{counted(at_once, 'run')} at the same time as another one on the machine")
-        return told
+        lines = [
+            f"{counted(runs, 'run')} of a sweep of {at_once} jobs at once"
+            for at_once, runs in jobs.items()
+            if at_once != "1"
+        ]
+        if overlapping := _overlapping(self.runs):
+            runs = counted(overlapping, "run")
+            lines.append(f"{runs} at the same time as another one on the machine")
+        return lines
 
     @cached_property
     def chosen(self) -> list[tuple[Ranked, int]]:
@@ -191,22 +184,22 @@ class Comparison:
             return []
         of_each: dict[tuple[str, ...], list[Ranked]] = {}
         for rank in self.by_quality:
-            values = rank.setting.values
             if rank.known is not None and number(rank.setting, RATE) is not None:
-                others = tuple(value for key, value in values.items() if key != RATE)
+                others = tuple(v for key, v in rank.setting.values.items() if key != RATE)
                 of_each.setdefault(others, []).append(rank)
         return [(ranks[0], len(ranks)) for ranks in of_each.values() if len(ranks) > 1]
 
 
-def _at_once(runs: Sequence[Run]) -> int:
+def _overlapping(runs: Sequence[Run]) -> int:
     """How many runs of one host began before another one of these had ended."""
     of_host: dict[str, list[tuple[float, float, int]]] = {}
     for index, run in enumerate(runs):
         host, wall_s = run.record.environment.get("host"), run.record.wall_s
         if host and wall_s:
             started_at = run.record.started_at
-            for one in run.record.resumed[-1:]:  # what an earlier process did was at other times
-                started_at, wall_s = one["at"], wall_s - (one.get("earlier_s") or 0.0)
+            if run.record.resumed:  # what an earlier process did was at other times
+                resumed = run.record.resumed[-1]
+                started_at, wall_s = resumed["at"], wall_s - (resumed.get("earlier_s") or 0.0)
             begun = datetime.fromisoformat(started_at).timestamp()
             of_host.setdefault(in_words(host), []).append((begun, begun + wall_s, index))
     shared: set[int] = set()
@@ -226,7 +219,7 @@ def about_learning(keys: Sequence[str]) -> bool:
 
 
 def in_words(value: object) -> str:
-    """What a record says of the machine."""
+    """A record's entry on the machine."""
     if isinstance(value, list):
         return clean(" + ".join(map(str, value))) or "none"
     return "none" if value is None else clean(str(value))

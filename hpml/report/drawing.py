@@ -1,7 +1,6 @@
 """How the report's pictures look. They read without colour too: by hatches, dashes and markers."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,34 +42,38 @@ CROWDED = 20  # how many times as large the largest value is: then they stand on
 
 def bars(
     names: Sequence[str],
-    ends: Sequence[float],
-    known: Sequence[Estimate | None],
+    estimates: Sequence[Estimate | None],
     texts: Sequence[str],
-) -> tuple[Figure, Axes]:
-    """Horizontal bars' axes: names, error bars and texts, for the bars themselves to be drawn in.
+    label: str,
+    parts: Sequence[tuple[Sequence[float], dict[str, Any]]] = (),
+) -> Figure:
+    """Horizontal bars with names, error bars and texts behind them, over a labelled axis.
 
-    Error bars of what cannot be negative begin at 0.
+    Error bars of what cannot be negative begin at 0. `parts` are the widths and looks of what the
+    bars are made of; without them they have one colour.
     """
     figure = Figure(figsize=(8, 1.4 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
-    for place, (end, one, text) in enumerate(zip(ends, known, texts, strict=True)):
-        reach = end
-        if one is not None and one.half_width:
-            reach = end + one.half_width
-            below = min(one.half_width, end)
-            widths = [[below], [one.half_width]]
-            axes.errorbar(end, place, xerr=widths, fmt="none", ecolor=INK, capsize=3, linewidth=1)
-        axes.annotate(text, (reach, place), xytext=(4, 0), textcoords="offset points", va="center")
+    ends = [estimate.mean if estimate else 0.0 for estimate in estimates]
+    for place, (end, estimate, text) in enumerate(zip(ends, estimates, texts, strict=True)):
+        half_width = (estimate.half_width if estimate else None) or 0.0
+        if half_width:
+            reach = [[min(half_width, end)], [half_width]]
+            axes.errorbar(end, place, xerr=reach, fmt="none", ecolor=INK, capsize=3, linewidth=1)
+        behind = (end + half_width, place)
+        axes.annotate(text, behind, xytext=(4, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(names)), [shortened(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    return figure, axes
-
-
-def room_for_texts(axes: Axes, texts: Sequence[str]) -> None:
-    """Widens the axes by what the texts behind the bars need."""
-    axes.set_xlim(0, axes.dataLim.x1 * (1.02 + 0.016 * max(map(len, texts))) or 1.0)
+    left = [0.0] * len(names)
+    for widths, look in parts or [(ends, {"color": BAR})]:
+        axes.barh(range(len(names)), widths, left=left, edgecolor=INK, linewidth=0.5, **look)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    room = 1.02 + 0.016 * max(map(len, texts))
+    axes.set_xlim(0, axes.dataLim.x1 * room or 1.0)
+    axes.set_xlabel(label)
+    return figure
 
 
 def looks() -> Iterator[dict[str, Any]]:
@@ -86,12 +89,10 @@ def looks() -> Iterator[dict[str, Any]]:
 
 def line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, look: Any) -> None:
     """A line with error bars; those of what is not negative do not go below 0."""
-    below = [
-        min(one.half_width or 0.0, one.mean) if one.mean >= 0 else one.half_width or 0.0
-        for _, one in points
-    ]
-    above = [one.half_width or 0.0 for _, one in points]
-    xs, means = [x for x, _ in points], [one.mean for _, one in points]
+    means = [estimate.mean for _, estimate in points]
+    above = [estimate.half_width or 0.0 for _, estimate in points]
+    below = [min(a, mean) if mean >= 0 else a for a, mean in zip(above, means, strict=True)]
+    xs = [x for x, _ in points]
     axes.errorbar(xs, means, yerr=[below, above], label=shortened(label), capsize=3, **look)
 
 
@@ -136,8 +137,3 @@ def shortened(name: str) -> str:
         return name
     half = LONGEST_NAME // 2
     return f"{name[: half - 1]}…{name[-half:]}"
-
-
-def whole_percent(share: float) -> float:
-    """A fraction of 1 rounded down to hundredths."""
-    return math.floor(100 * share + 1e-9) / 100

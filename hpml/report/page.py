@@ -32,13 +32,10 @@ def write_pages(
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
         "title": title,
+        "comparison": comparison,
         "summary": _summary(comparison),
         "failures": [_failure(run, folder) for run in comparison.unfinished],
-        "left_out": comparison.left_out,
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
-        "sharing": comparison.sharing,
-        "sentences": comparison.sentences,
-        "differences": comparison.differences,
         "settings": setting_table(comparison),
         "settings_caption": _caption(comparison),
         "chosen": chosen_table(comparison),
@@ -98,15 +95,15 @@ def _inline(svg: str, picture: Picture) -> str:
 
 def _summary(comparison: Comparison) -> str:
     completed = [run for run in comparison.runs if run.completed]
-    told = f"{counted(len(comparison.settings), 'setting')}, {len(completed):,} of "
-    told += f"{counted(len(comparison.runs), 'run')} completed"
+    counts = f"{counted(len(comparison.settings), 'setting')}, {len(completed):,} of "
+    counts += f"{counted(len(comparison.runs), 'run')} completed"
     machines = [run.record.environment for run in completed]
     processors = sorted({in_words(machine.get("cpu")) for machine in machines})
     gpus = sorted({in_words(machine.get("accelerators") or None) for machine in machines})
     machine = ", ".join([*processors[:3], *(gpu for gpu in gpus[:3] if gpu != "none")])
     when = sorted(run.record.started_at[:10] for run in completed)
     dates = " to ".join(dict.fromkeys((when[0], when[-1]))) if when else ""
-    return "; ".join(part for part in (told, machine, dates) if part)
+    return "; ".join(part for part in (counts, machine, dates) if part)
 
 
 def _failure(run: Run, folder: Path) -> dict[str, str]:
@@ -160,19 +157,17 @@ def _log_of(run: Run, folder: Path) -> str:
 
 
 def _caption(comparison: Comparison) -> str:
-    told = "Times in seconds: means over the whole epochs of the completed runs; the five phases "
-    told += f"add up to “epoch s”. Sorted by the {comparison.order}."
+    text = "Times in seconds: means over the whole epochs of the completed runs; the phases add "
+    text += f"up to “epoch s”. Sorted by the {comparison.order}."
     if any(len(setting.completed) > 1 for setting in comparison.settings):
-        told += " ± is a 95 % interval over the runs."
-    if any(rank.standing == "tied" for rank in comparison.by_time + comparison.by_quality):
-        told += " * the best, or tied with it."
-    return told
+        text += " ± is a 95 % interval over the runs."
+    return text + " * the best, or tied with it." * comparison.has_ties
 
 
 def _method(time: Measure, quality: Measure) -> list[str]:
     return [
         "An epoch lasts from its first batch to where the next begins, with validation and the "
-        "saving of its checkpoint; its five phases add up to it. “Steady” leaves out the "
+        "saving of its checkpoint; its phases add up to it. “Steady” leaves out the "
         "first epoch, which pays for what happens only once.",
         f"Settings are ranked by the {time.title} and by the {quality.title}. Intervals are "
         "Student's, at 95 %, over the runs of a setting, which differ in their seed alone; one run "

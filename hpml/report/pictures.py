@@ -1,6 +1,7 @@
 """The report's pictures: which there are, and what is in them."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from hpml.formatting import counted, decimals
+from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
 from hpml.report.drawing import (
-    BAR,
     INK,
     STYLE,
     bars,
@@ -21,21 +22,12 @@ from hpml.report.drawing import (
     legend_above,
     line,
     looks,
-    room_for_texts,
     spread_ticks,
     time_unit,
-    whole_percent,
 )
 from hpml.report.settings import ABSENT, Setting, number
 from hpml.statistics import Estimate, estimate
 
-PHASES = {  # title, colour, hatch
-    "data_s": ("waiting for data", "#e69f00", "///"),
-    "transfer_s": ("transfer", "#cc79a7", "xxx"),
-    "train_s": ("train", "#56b4e9", ""),
-    "validation_s": ("validation", "#009e73", "..."),
-    "other_s": ("other", "#8c8c8c", "\\\\\\"),
-}
 DEVICES = ("device", "trainer.devices")
 MOST_BARS, MOST_LINES = 20, 10
 
@@ -68,29 +60,20 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
     shown = [setting for setting in settings if setting.all_of("epoch_s")][:MOST_BARS]
     if not shown:
         return None
-    wholes = [estimate(setting.all_of("epoch_s")) for setting in shown]
-    ends = [whole.mean if whole else 0.0 for whole in wholes]
-    size, unit = time_unit(max(ends))
-    wholes, ends = [_scaled(whole, size) for whole in wholes], [end / size for end in ends]
-    texts = [f"{end:.{decimals(end)}f}" for end in ends]
-    figure, axes = bars([setting.name for setting in shown], ends, wholes, texts)
-    left = [0.0] * len(shown)
-    for phase, (title, colour, hatch) in PHASES.items():
-        widths = [(mean(setting.all_of(phase)) or 0.0) / size for setting in shown]
-        axes.barh(
-            range(len(shown)),
-            widths,
-            left=left,
-            label=title,
-            color=colour,
-            hatch=hatch,
-            edgecolor=INK,
-            linewidth=0.5,
+    wholes = [whole for setting in shown if (whole := setting.estimate("epoch_s"))]
+    size, unit = time_unit(max(whole.mean for whole in wholes))
+    wholes = [whole.in_units(size) for whole in wholes]
+    parts = [
+        (
+            [(mean(setting.all_of(phase.key)) or 0.0) / size for setting in shown],
+            {"label": phase.title, "color": phase.colour, "hatch": phase.hatch},
         )
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    room_for_texts(axes, texts)
-    axes.set_xlabel(f"time of an epoch ({unit})")
-    legend_above(figure, [title for title, _, _ in PHASES.values()])
+        for phase in PHASES
+    ]
+    texts = [f"{whole.mean:.{decimals(whole.mean)}f}" for whole in wholes]
+    names = [setting.name for setting in shown]
+    figure = bars(names, wholes, texts, f"time of an epoch ({unit})", parts)
+    legend_above(figure, [phase.title for phase in PHASES])
     caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
 
@@ -112,21 +95,19 @@ def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     shown = dict(itertools.islice(lines.items(), MOST_LINES))
-    drawn: list[tuple[str, list[tuple[float, Estimate]]]] = [
-        (name or measure.title, _points(places, measure.name)) for name, places in shown.items()
-    ]
+    drawn = [(name or measure.title, _points(at, measure.name)) for name, at in shown.items()]
     waits = len(lines) == 1 and not learning
     if waits:
         in_it = "steady_data_s" if measure.name == "steady_epoch_s" else "data_s"
         drawn.append(("waiting for data in it", _points(next(iter(lines.values())), in_it)))
-    longest = max(one.mean for _, points in drawn for _, one in points)
-    size, unit = time_unit(longest) if measure.unit == "s" else (1.0, "")
+    means = [estimate.mean for _, points in drawn for _, estimate in points]
+    size, unit = time_unit(max(means)) if measure.unit == "s" else (1.0, "")
     for (name, points), look in zip(drawn, looks(), strict=False):
-        line(axes, [(x, _scaled(one, size) or one) for x, one in points], name, look)
+        line(axes, [(x, estimate.in_units(size)) for x, estimate in points], name, look)
     spread_ticks(axes, sorted({x for places in shown.values() for x in places}))
     if measure.unit == "%":
         in_percent(axes)
-    elif all(one.mean >= 0 for _, points in drawn for _, one in points):
+    elif min(means) >= 0:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(key)
     title = "time" if waits else measure.title
@@ -141,42 +122,36 @@ def _speed_up(comparison: Comparison, settings: Sequence[Setting], key: str) -> 
     """Bars of the epoch's time; how many times as fast as the slowest that differs in the key."""
     settings = [setting for setting in settings if setting.values[key] != ABSENT]
     shown = settings[:MOST_BARS]
-    known = [estimate(setting.all_of(comparison.time.name)) for setting in shown]
-    means = [one.mean if one else 0.0 for one in known]
-    if len({setting.values[key] for setting in shown}) < 2 or min(means) <= 0:
+    times = [time for setting in shown if (time := setting.estimate(comparison.time.name))]
+    if len({s.values[key] for s in shown}) < 2 or min(time.mean for time in times) <= 0:
         return None
-    slowest: dict[tuple[str, ...], tuple[float, str]] = {}
     others = [tuple(v for k, v in s.values.items() if k != key) for s in shown]
-    for setting, other, value in zip(shown, others, means, strict=True):
-        slowest[other] = max(slowest.get(other, (0.0, "")), (value, setting.values[key]))
-    size, unit = time_unit(max(means))
+    slowest: dict[tuple[str, ...], tuple[float, str]] = {}
+    for setting, other, time in zip(shown, others, times, strict=True):
+        slowest[other] = max(slowest.get(other, (0.0, "")), (time.mean, setting.values[key]))
+    size, unit = time_unit(max(time.mean for time in times))
     texts = []
-    for other, value in zip(others, means, strict=True):
+    for other, time in zip(others, times, strict=True):
         worst, name = slowest[other]
-        text = f"{value / size:.{decimals(value / size)}f} {unit}"
-        text += f", {worst / value:.3g} times as fast as {name}" if value < worst else ""
-        texts.append(text)
-    ends = [value / size for value in means]
+        text = f"{time.mean / size:.{decimals(time.mean / size)}f} {unit}"
+        is_faster = time.mean < worst
+        texts.append(text + f", {worst / time.mean:.3g} times as fast as {name}" * is_faster)
     names = [setting.name for setting in shown]
-    figure, axes = bars(names, ends, [_scaled(one, size) for one in known], texts)
-    axes.barh(range(len(shown)), ends, color=BAR, edgecolor=INK, linewidth=0.5)
-    room_for_texts(axes, texts)
-    axes.set_xlabel(f"{comparison.time.title} ({unit})")
+    label = f"{comparison.time.title} ({unit})"
+    figure = bars(names, [time.in_units(size) for time in times], texts, label)
     caption = f"Speed by {key}{_what_bars_are(shown)}"
     return Picture(_file_name(key), _cut(caption, len(settings), MOST_BARS), figure)
 
 
 def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | None:
-    """Loss and accuracy over epochs and over time."""
     shown = settings[:MOST_LINES]
     if not shown:
         return None
     figure = Figure(figsize=(9, 6.4), layout="constrained")
-    quality = comparison.quality.name
     runs = [run for setting in shown for run in setting.completed]
     size, unit = time_unit(max(sum(e.time["epoch_s"] or 0.0 for e in run.epochs) for run in runs))
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
-    for row, metric in enumerate(("train/loss", quality)):
+    for row, metric in enumerate(("train/loss", comparison.quality.name)):
         for setting, look in zip(shown, looks(), strict=False):
             points = _mean_curve(setting.completed, metric, size)
             for column, axes in enumerate(panels[row]):
@@ -207,26 +182,25 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
 def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
     """Bars of the time until the accuracy that half of the settings reach."""
     target = accuracy_to_reach(settings)
-    times = {s.name: [time_to_reach(run, target) for run in s.completed] for s in settings}
-    known = {name: estimate([t for t in of if t is not None]) for name, of in times.items()}
+    reached = {s.name: [time_to_reach(run, target) for run in s.completed] for s in settings}
+    times = {name: estimate([t for t in of if t is not None]) for name, of in reached.items()}
     # of a setting whose runs did not all reach it, the mean would be that of its lucky ones
-    always = {name: one for name, one in known.items() if one and one.n == len(times[name])}
+    always = {n: time for n, time in times.items() if time and time.n == len(reached[n])}
     if not target or len(settings) < 2 or not always:
         return None
-    shown = sorted(times, key=lambda name: always[name].mean if name in always else float("inf"))
+    size, unit = time_unit(max(time.mean for time in always.values()))
+    always = {name: time.in_units(size) for name, time in always.items()}
+    shown = sorted(times, key=lambda name: always[name].mean if name in always else math.inf)
     shown = shown[:MOST_BARS]
-    size, unit = time_unit(max(one.mean for one in always.values()))
-    drawn = [_scaled(always.get(name), size) for name in shown]
-    ends = [one.mean if one else 0.0 for one in drawn]
     texts = []
-    for name, end in zip(shown, ends, strict=True):
-        one, of_all = known[name], counted(len(times[name]), "run")
-        some = "not reached" if one is None else f"reached by {one.n} of {of_all}"
-        texts.append(f"{end:.{decimals(end)}f} {unit}" if name in always else some)
-    figure, axes = bars(shown, ends, drawn, texts)
-    axes.barh(range(len(shown)), ends, color=BAR, edgecolor=INK, linewidth=0.5)
-    room_for_texts(axes, texts)
-    axes.set_xlabel(f"time until {ACCURACY} is {target:.0%} ({unit})")
+    for name in shown:
+        some, of_all = times[name], counted(len(reached[name]), "run")
+        if name in always:
+            texts.append(f"{always[name].mean:.{decimals(always[name].mean)}f} {unit}")
+        else:
+            texts.append(f"reached by {some.n} of {of_all}" if some else "not reached")
+    label = f"time until {ACCURACY} is {target:.0%} ({unit})"
+    figure = bars(shown, [always.get(name) for name in shown], texts, label)
     caption = f"Time to reach {ACCURACY} of {target:.0%}, from the first step to the end of the "
     caption += f"epoch that reached it{_what_bars_are(settings)}"
     return Picture("time_to_accuracy", _cut(caption, len(times), MOST_BARS), figure)
@@ -245,7 +219,7 @@ def accuracy_to_reach(settings: Sequence[Setting]) -> float:
     if not worst:
         return 0.0
     alike = worst[0] >= 0.8 * worst[-1]
-    return whole_percent(worst[0] if alike else worst[len(worst) // 2])
+    return math.floor(100 * worst[0 if alike else len(worst) // 2] + 1e-9) / 100
 
 
 def time_to_reach(run: Run, target: float) -> float | None:
@@ -273,15 +247,8 @@ def _mean_curve(runs: Sequence[Run], metric: str, unit_s: float) -> list[tuple[f
 
 
 def _points(places: dict[float, Setting], measure: str) -> list[tuple[float, Estimate]]:
-    known = ((x, estimate(places[x].all_of(measure))) for x in sorted(places))
-    return [(x, one) for x, one in known if one is not None]
-
-
-def _scaled(known: Estimate | None, unit: float) -> Estimate | None:
-    if known is None:
-        return None
-    half = None if known.half_width is None else known.half_width / unit
-    return Estimate(known.mean / unit, half, known.n)
+    estimates = ((x, places[x].estimate(measure)) for x in sorted(places))
+    return [(x, estimate) for x, estimate in estimates if estimate is not None]
 
 
 def _what_bars_are(settings: Sequence[Setting]) -> str:

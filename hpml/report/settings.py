@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from hpml.config.fingerprint import key_of
 from hpml.report.collect import MEASURES, Run, clean
+from hpml.statistics import Estimate, estimate
 
 # Keys that say where a run's files go or how it was started, and groups whose options show in
 # other keys. The rest of what is left out of the fingerprint is compared where it was swept.
@@ -28,22 +30,22 @@ class Setting:
     @property
     def name(self) -> str:
         """`optimizer=adam data.num_workers=2`; where nothing varies a run's name, or `all runs`."""
-        told = " ".join(f"{k}={value}" for k, value in self.values.items() if value != ABSENT)
-        return told or (self.runs[0].name if len(self.runs) == 1 else "all runs")
+        values = " ".join(f"{k}={value}" for k, value in self.values.items() if value != ABSENT)
+        return values or (self.runs[0].name if len(self.runs) == 1 else "all runs")
 
     @cached_property
     def completed(self) -> list[Run]:
-        """Those of its runs that came to their end."""
         return [run for run in self.runs if run.completed]
 
     def by_seed(self, measure: str) -> dict[object, float]:
         """A measure or a final metric of the completed runs: the mean for each seed."""
-        found: dict[object, list[float]] = {}
+        of_seed: dict[object, list[float]] = {}
         for run in self.completed:
-            value = value_of(run, measure)
+            is_ours = measure in run.measures
+            value = run.measures[measure] if is_ours else run.record.last_metric(measure)
             if value is not None:
-                found.setdefault(run.seed, []).append(value)
-        return {seed: sum(values) / len(values) for seed, values in found.items()}
+                of_seed.setdefault(run.seed, []).append(value)
+        return {seed: fmean(values) for seed, values in of_seed.items()}
 
     def all_of(self, measure: str) -> list[float]:
         """A measure of each completed run that has it; a final metric once for each seed.
@@ -55,19 +57,16 @@ class Setting:
         values = (run.measures[measure] for run in self.completed)
         return [value for value in values if value is not None]
 
-
-def value_of(run: Run, measure: str) -> float | None:
-    """A measure of a run, or a metric of its last epoch that has it."""
-    if measure in run.measures:
-        return run.measures[measure]
-    return run.record.last_metric(measure)
+    def estimate(self, measure: str) -> Estimate | None:
+        """The mean of `all_of` with its interval; None where there is nothing."""
+        return estimate(self.all_of(measure))
 
 
 def find_settings(runs: Sequence[Run]) -> list[Setting]:
     """The settings in the order in which they first ran.
 
-    Which keys vary is told by the overrides, whose values are looked up in what was composed. Keys
-    of the configuration that differ for another reason, an edited file say, are found too.
+    The overrides name the keys that vary; the values are those that were composed. Keys of the
+    configuration that differ for another reason, an edited file say, are found too.
     """
     given = (key_of(override) for run in runs for override in run.record.overrides)
     named = sorted({key for key in given if not _begins(key, NOT_COMPARED)})
@@ -79,9 +78,9 @@ def find_settings(runs: Sequence[Run]) -> list[Setting]:
     settings: dict[tuple[str, ...], Setting] = {}
     for run in runs:
         if run.record.config:
-            values = dict.fromkeys(theirs, ABSENT) | {key: _value(run, key) for key in keys}
-        else:  # of another project, which only its folder tells
-            values = {"run": run.name} | dict.fromkeys(keys, ABSENT)
+            values = dict.fromkeys(theirs, ABSENT) | {clean(key): _value(run, key) for key in keys}
+        else:  # of another project, known by its folder alone
+            values = {"run": run.name} | dict.fromkeys(map(clean, keys), ABSENT)
         settings.setdefault(tuple(values.values()), Setting(values, [])).runs.append(run)
     return list(settings.values())
 

@@ -14,7 +14,6 @@ from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
 from hpml.report.ranking import Measure, Ranked
 from hpml.report.settings import Setting, number
-from hpml.statistics import estimate
 
 NOTHING = "–"
 
@@ -44,23 +43,29 @@ def setting_table(comparison: Comparison) -> Table:
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
     of_time = {id(rank.setting): rank for rank in comparison.by_time}
     keys = comparison.keys or ["run"]
-    headings = [*keys, "runs", "steady s", "epoch s"]
-    headings += [*PHASE_HEADINGS, "samples/s", quality.name]
+    headings = [*keys, "runs", "steady s", "epoch s", *PHASE_HEADINGS, "samples/s", quality.name]
     rows = []
     for setting in comparison.in_order:
         rank = of_time[id(setting)]
-        named = setting.values or {"run": setting.name}
-        row = [Cell(named.get(key, NOTHING), _sorted_as(named.get(key))) for key in keys]
-        completed = setting.completed
-        row.append(Cell(f"{len(completed)}", len(completed)))
-        for name in ("steady_epoch_s", "epoch_s"):
-            row.append(_estimated(setting, name, time, rank if name == time.name else None))
-        for phase, text in zip(TIMES[1:], phases(setting)[1:], strict=True):
-            row.append(Cell(text, mean(run.measures[phase] for run in completed)))
-        rate = mean(run.measures["samples_per_s"] for run in completed)
-        row.append(Cell(NOTHING if rate is None else f"{rate:,.0f}", rate))
-        row.append(_estimated(setting, quality.name, quality, of_quality[id(setting)]))
-        rows.append(row)
+        values = setting.values or {"run": setting.name}
+        means = {name: mean(run.measures[name] for run in setting.completed) for name in MEASURES}
+        rate = means["samples_per_s"]
+        rows.append(
+            [
+                *(Cell(values.get(key, NOTHING), _sorted_as(values.get(key))) for key in keys),
+                Cell(f"{len(setting.completed)}", len(setting.completed)),
+                *(
+                    _estimated(setting, name, time, rank if name == time.name else None)
+                    for name in ("steady_epoch_s", "epoch_s")
+                ),
+                *(
+                    Cell(text, means[name])
+                    for name, text in zip(TIMES[1:], shown_times(means)[1:], strict=True)
+                ),
+                Cell(NOTHING if rate is None else f"{rate:,.0f}", rate),
+                _estimated(setting, quality.name, quality, of_quality[id(setting)]),
+            ]
+        )
     return Table(headings, rows, len(keys))
 
 
@@ -78,13 +83,6 @@ def chosen_table(comparison: Comparison) -> Table:
         for rank, out_of in comparison.chosen
     ]
     return Table([*others, RATE, "out of", quality.name], rows, len(others))
-
-
-def phases(setting: Setting) -> list[str]:
-    """The epoch and its phases in seconds, means over all whole epochs, that add up as shown."""
-    return shown_times(
-        {name: mean(run.measures[name] for run in setting.completed) for name in TIMES}
-    )
 
 
 def write_csv(comparison: Comparison, folder: Path) -> None:
@@ -107,25 +105,28 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
 
 def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
     record = run.record
-    row = {
+    return {
         "directory": clean(str(run.directory)),
         "status": record.status,
         "cause": run.cause,
         **named,
+        "started_at": record.started_at,
+        "wall_s": record.wall_s,
+        "epochs": len(run.epochs),
+        **{name: run.measures[name] for name in MEASURES},
+        **{name: record.last_metric(name) for name in metrics},
+        **{name: record.environment.get(name) for name in ("host", "device", "git_commit")},
+        "command": clean(record.command),
     }
-    row |= {"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)}
-    row |= {name: run.measures[name] for name in MEASURES}
-    row |= {name: record.last_metric(name) for name in metrics}
-    row |= {name: record.environment.get(name) for name in ("host", "device", "git_commit")}
-    return row | {"command": clean(record.command)}
 
 
 def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:
-    names = ("epoch", "partial", "steps", "samples")
-    row = {name: getattr(epoch, name) for name in names}
-    row |= {name: epoch.time.get(name) for name in TIMES}
-    row |= {"samples_per_s": epoch.samples_per_s, "peak_memory_mib": epoch.peak_memory_mib}
-    return row | {name: epoch.metrics.get(name) for name in metrics}
+    return {
+        **{name: getattr(epoch, name) for name in ("epoch", "partial", "steps", "samples")},
+        **{name: epoch.time.get(name) for name in TIMES},
+        **{name: getattr(epoch, name) for name in ("samples_per_s", "peak_memory_mib")},
+        **{name: epoch.metrics.get(name) for name in metrics},
+    }
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -139,12 +140,12 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def _estimated(setting: Setting, name: str, measure: Measure, rank: Ranked | None) -> Cell:
-    known = estimate(setting.all_of(name))
-    if known is None:
+    estimate = setting.estimate(name)
+    if estimate is None:
         return Cell(NOTHING)
-    told = rank is not None and rank.standing in ("best", "tied") and known.n > 1
-    mark = "*" if told else ""
-    return Cell(measure.shown(known, with_unit=measure.unit != "s") + mark, known.mean)
+    leads = rank is not None and rank.standing in ("best", "tied") and estimate.n > 1
+    text = measure.shown(estimate, with_unit=measure.unit != "s")
+    return Cell(text + "*" * leads, estimate.mean)
 
 
 def _sorted_as(text: str | None) -> float | str | None:

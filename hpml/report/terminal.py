@@ -45,11 +45,11 @@ def show(comparison: Comparison) -> None:
 
 def evaluation(run: Run) -> str:
     """What was measured of which checkpoint: `test/accuracy 0.8410 of last.ckpt`."""
-    found = run.record.evaluation or {}
-    metrics = found.get("metrics")
-    figures = metrics.items() if isinstance(metrics, dict) else ()
-    told = [f"{name} {value:.4f}" for name, value in figures if isinstance(value, int | float)]
-    return clean(f"{', '.join(told)} of {found.get('checkpoint')}")
+    measured = run.record.evaluation or {}
+    metrics = measured.get("metrics")
+    items = metrics.items() if isinstance(metrics, dict) else ()
+    figures = (f"{name} {value:.4f}" for name, value in items if isinstance(value, int | float))
+    return clean(f"{', '.join(figures)} of {measured.get('checkpoint')}")
 
 
 def _after(cause: str) -> str:
@@ -85,15 +85,17 @@ def _table(comparison: Comparison, width: int) -> Table:
 
 
 def _caption(comparison: Comparison) -> str:
+    several = len(comparison.settings) > 1
+    parts = [f"by {comparison.order}" if several else "means over whole epochs"]
+    if _several_epochs(comparison):
+        parts.append("steady: after the first epoch")
     repeated = any(len(setting.completed) > 1 for setting in comparison.settings)
-    told = f"by {comparison.order}" if len(comparison.settings) > 1 else "means over whole epochs"
-    told += "; steady: after the first epoch" if _several_epochs(comparison) else ""
-    told += "; ± is a 95 % interval over the runs" if repeated else "; one run each"
-    if any(rank.standing == "tied" for rank in comparison.by_time + comparison.by_quality):
-        told += "; * the best, or tied with it"
+    parts.append("± is a 95 % interval over the runs" if repeated else "one run each")
+    if comparison.has_ties:
+        parts.append("* the best, or tied with it")
     if len(comparison.settings) > MOST_ROWS:
-        told += f"; the first {MOST_ROWS} of {len(comparison.settings):,}"
-    return told
+        parts.append(f"the first {MOST_ROWS} of {len(comparison.settings):,}")
+    return "; ".join(parts)
 
 
 def _several_epochs(comparison: Comparison) -> bool:

@@ -1,47 +1,23 @@
 """What one training step of a module holds: counted on the CPU, not timed."""
 
-from __future__ import annotations
-
-import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from hpml.data import ImageDataModule
 from hpml.models import counts
-from hpml.models.image_classifier import ImageClassifier, MakeOptimizer
-from hpml.training.build import build_module
-
-log = logging.getLogger("hpml")
-
-# Their gradients depend on nothing but their input and the gradient at their output.
-LINEAR_IN_WEIGHTS = (nn.modules.conv._ConvNd, nn.Linear)
-
-
-class Shape(ImageDataModule):
-    """Stands for images that need not be there: their shape and number of classes alone."""
-
-    image_shape = (0, 0, 0)
-    num_classes = 0
-
-    def __init__(self, image_size: int, num_classes: int) -> None:
-        super().__init__(mean=[], std=[])
-        self.image_shape = (3, image_size, image_size)
-        self.num_classes = num_classes
+from hpml.models.image_classifier import ImageClassifier
+from hpml.summary.zero_gradients import ZeroGradients
 
 
 @dataclass
@@ -81,7 +57,7 @@ class StepWatch(L.Callback):
         self._running: list[Layer] = []
         self._flops_before = 0
         self._saved: dict[int, int] = {}
-        self._masks: list[tuple[nn.Module, Tensor, Tensor]] = []
+        self._zero_gradients = ZeroGradients()
         self._until_backward, self._until_counted = ExitStack(), ExitStack()
         self._counter = FlopCounterMode(display=False)
 
@@ -122,7 +98,7 @@ class StepWatch(L.Callback):
             self.flops = self._counter.get_total_flops()
             self.gradients, self.nonzero = counts.count_gradients(pl_module)
             if self.nonzero < self.gradients:
-                self._find_zeros(network_of(pl_module))
+                self.zeros = self._zero_gradients.rows(network_of(pl_module))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Looks at the optimizers' state after their first step. Raises Done."""
@@ -137,7 +113,6 @@ class StepWatch(L.Callback):
         raise self.Done
 
     def close(self) -> None:
-        """Stops watching, wherever the step ended."""
         self._until_backward.close()
         self._until_counted.close()
 
@@ -160,41 +135,19 @@ class StepWatch(L.Callback):
         if outputs:
             shape = list(outputs[0].shape)
             row.shape = shape[1:] if shape[:1] == [self.samples] else shape
-        if isinstance(layer, LINEAR_IN_WEIGHTS) and output.requires_grad:
-            given = inputs[0].detach() != 0
-            output.register_hook(lambda grad: self._masks.append((layer, given, grad != 0)))
+        self._zero_gradients.watch(layer, inputs, output)
 
     def _book_flops(self) -> None:
-        """Gives what was computed since the last call to the layer that runs, and to no other."""
+        """Gives what was computed since the last call to the layer that runs, and to no other.
+
+        torch's counter keeps FLOPs by module too, but under names that it makes of classes: where
+        a step calls layers directly, all its Linear layers share one sum, a layer counts again in
+        those around it, and a shared layer has another name than in `named_modules`.
+        """
         total = self._counter.get_total_flops()
         if self._running:
             self._running[-1].flops += (total - self._flops_before) / self.samples
         self._flops_before = total
-
-    def _find_zeros(self, network: nn.Module) -> None:
-        """Says for each parameter how many elements of its gradient are zero, and of how many of
-        them the reason is seen.
-
-        An element of a weight's gradient is a sum, over samples and places, of products of an
-        input and a gradient at the output. With ones in place of what is not zero, the same sum
-        counts the products that can differ from zero.
-        """
-        products: dict[nn.Parameter, Tensor] = {}
-        for layer, given, arriving in self._masks:
-            own = [p for p in layer.parameters(recurse=False) if p.grad is not None]
-            if all(p.grad is not None and bool(p.grad.all()) for p in own):
-                continue
-            with torch.enable_grad():
-                output = layer.forward(given.to(own[0].dtype))
-            sums = torch.autograd.grad(output, own, arriving.to(own[0].dtype))
-            for parameter, summed in zip(own, sums, strict=True):
-                products[parameter] = products.get(parameter, torch.zeros(())) + summed
-        for name, parameter in network.named_parameters():
-            zero = torch.zeros(()) if parameter.grad is None else parameter.grad == 0
-            if zero.any():
-                possible = products.get(parameter, torch.ones(())) > 0.5
-                row = {"parameter": name, "elements": parameter.numel(), "zeros": int(zero.sum())}
-                self.zeros.append(row | {"without_product": int((zero & ~possible).sum())})
 
 
 def network_of(module: L.LightningModule) -> nn.Module:
@@ -237,110 +190,3 @@ def watch_step(module: L.LightningModule, batch: Any) -> StepWatch:
         finally:
             watch.close()
     return watch
-
-
-class Drawing:
-    """Draws weights and a batch from a seed and takes a step, as often as it is asked to.
-
-    The random numbers of whoever calls it stay as they are.
-    """
-
-    def __init__(self, cfg: DictConfig, data: L.LightningDataModule) -> None:
-        self.cfg = cfg
-        self.data = data
-        with isolate_rng(include_cuda=False):
-            self.module = build_module(cfg, data)
-        self.real_batch: Any = None
-
-    def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
-        """One step; `optimizer` goes before the configuration's in our own module."""
-        with isolate_rng(include_cuda=False), _silent():
-            torch.manual_seed(seed)
-            module = build_module(self.cfg, self.data)
-            if optimizer and isinstance(module, ImageClassifier):
-                module.make_optimizer = optimizer
-            return watch_step(module, self._batch(samples))
-
-    @property
-    def real_size(self) -> int:
-        """How many samples a real batch has."""
-        return len(tensors_of(self.real_batch)[0])
-
-    def nonzero_by_optimizer(self, seed: int, samples: int) -> dict[str, int | None]:
-        """Non-zero gradients of our own module's step with two optimizers; else nothing."""
-        if not isinstance(self.module, ImageClassifier):
-            return {}
-        both: tuple[MakeOptimizer, ...] = (torch.optim.SGD, torch.optim.Adam)
-        return {make.__name__: self.step(seed, samples, make).nonzero for make in both}
-
-    def _batch(self, samples: int) -> Any:
-        """Normally distributed images and random labels; where the data is the user's own, the
-        start of a real batch, or all of it if it cannot be cut.
-        """
-        if isinstance(self.data, ImageDataModule):
-            labels = torch.randint(self.data.num_classes, (samples,))
-            return torch.randn(samples, *self.data.image_shape), labels
-        if self.real_batch is None:
-            batch = next(iter(self.data.train_dataloader()))
-            batch = self.data.on_before_batch_transfer(batch, 0)
-            self.real_batch = self.data.on_after_batch_transfer(batch, 0)
-        size = self.real_size
-
-        def cut(tensor: Tensor) -> Tensor:
-            has_samples = tensor.ndim and len(tensor) == size
-            # a copy: a slice would share the storage of the whole batch
-            return tensor[:samples].clone() if has_samples else tensor
-
-        return apply_to_collection(self.real_batch, Tensor, cut)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps back what `build_module` has said of the first module already."""
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-def facts_of(first: StepWatch, half: StepWatch, batch_size: int) -> dict[str, Any]:
-    """What two steps with different batches show; the memory is estimated for `batch_size`.
-
-    What is saved for the backward pass grows with the batch; the slope between the two leaves out
-    what does not.
-    """
-    assert first.module is not None
-    activations = None
-    if None not in (first.saved_bytes, half.saved_bytes) and first.samples > half.samples:
-        grown = first.saved_bytes - half.saved_bytes  # type: ignore[operator]
-        activations = round(grown / (first.samples - half.samples))
-    inputs = first.input_bytes / first.samples
-    parameters = list(first.module.parameters())
-    state_bytes = sum(value.nbytes for value in first.state)
-    memory = None
-    if activations is not None:
-        memory = {
-            "parameters": sum(parameter.nbytes for parameter in parameters),
-            "gradients": sum(p.nbytes for p in parameters if p.requires_grad),
-            "optimizer_state": state_bytes,
-            "buffers": sum(buffer.nbytes for buffer in first.module.buffers()),
-            "activations": activations * batch_size,
-            "input": round(inputs * batch_size),
-        }
-    return {
-        "gradients": first.gradients,
-        "zero_gradients": first.zeros,
-        "optimizer": {
-            "name": ", ".join(first.optimizers),
-            "state_elements": sum(value.numel() for value in first.state),
-            "state_bytes": state_bytes,
-        },
-        "flops_per_sample": None if first.flops is None else first.flops / first.samples,
-        "input_bytes_per_sample": round(inputs),
-        "activation_bytes_per_sample": activations,
-        "memory_bytes": memory and memory | {"total": sum(memory.values())},
-        "memory_batch_size": batch_size,
-        "layers": [asdict(layer) for layer in first.layers],
-    }

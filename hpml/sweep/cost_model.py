@@ -4,6 +4,7 @@ import json
 import socket
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,11 @@ class Means:
         self._sums: list[float] = []
 
     def add(self, *figures: float) -> None:
-        """As many figures each time."""
         sums = self._sums or [0.0] * len(figures)
         self._sums = [total + figure for total, figure in zip(sums, figures, strict=True)]
         self.count += 1
 
     def means(self) -> list[float]:
-        """Of what was added, which is not nothing."""
         return [total / self.count for total in self._sums]
 
 
@@ -53,21 +52,16 @@ class CostModel:
 
     def learn_from_earlier(self, output_dir: Path) -> None:
         """From the newest runs and sweeps under an output directory, of this host."""
-        patterns = (f"runs/*/*/{FILE_NAME}", f"sweeps/*/*/{FILE_NAME}")
-        files = [file for pattern in patterns for file in output_dir.glob(pattern)]
         dated = []
-        for file in files:
-            try:
-                dated.append((file.stat().st_mtime, file))
-            except OSError:  # another sweep clears its folders
-                continue
+        for kind in ("runs", "sweeps"):
+            for file in output_dir.glob(f"{kind}/*/*/{FILE_NAME}"):
+                with suppress(OSError):  # another sweep clears its folders
+                    dated.append((file.stat().st_mtime, file))
         for _, file in sorted(dated, reverse=True)[:MOST_RECORDS]:
-            try:
+            with suppress(RecordError):
                 record = RunRecord.read(file)
-            except RecordError:
-                continue
-            if record.environment.get("host") == socket.gethostname():
-                self.learn(file.parent, record)
+                if record.environment.get("host") == socket.gethostname():
+                    self.learn(file.parent, record)
 
     def learn(
         self, directory: Path, record: RunRecord, job: Job | None = None, took_s: float = 0.0
@@ -87,9 +81,9 @@ class CostModel:
         """Seconds and bytes for some jobs; None where nothing like any of them is known."""
         each = Means()
         for job in jobs:
-            known = self._one(job)
-            if known is not None:
-                each.add(*known)
+            cost = self._of_job(job)
+            if cost is not None:
+                each.add(*cost)
         if not each.count:
             return None
         seconds, size = each.means()
@@ -97,10 +91,10 @@ class CostModel:
 
     def in_words(self, jobs: Sequence[Job], at_once: int = 1) -> str | None:
         """Time and disk: `about 7 min and 31 MB`; None where nothing is known."""
-        known = self.of(jobs, at_once)
-        return f"{duration_in_words(known[0])} and {size_in_words(known[1])}" if known else None
+        cost = self.of(jobs, at_once)
+        return f"{duration_in_words(cost[0])} and {size_in_words(cost[1])}" if cost else None
 
-    def _one(self, job: Job) -> tuple[float, float] | None:
+    def _of_job(self, job: Job) -> tuple[float, float] | None:
         like = self._by_cost_key.get(job.cost_key) or self._of_this_sweep
         if not like.count or job.epochs is None:
             return None

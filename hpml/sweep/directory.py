@@ -1,6 +1,8 @@
 """A sweep's directory: one sweep at a time in it, and left as it was by one that never starts."""
 
+import logging
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,20 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.cli.run_directory import _ending_the_program, _refuse_run_dir, fresh_dir, given, log
+from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
 from hpml.config.checks import check_keys
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
 from hpml.system import files
 
+log = logging.getLogger("hpml")
+
 HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
-
-_before: tuple[Path, bool, bytes | None] | None = None
+OF_OUR_LAUNCHER = (
+    *("sweep.order", "sweep.timeout_s", "sweep.fail_fast", "sweep.on_code_change"),
+    *("sweep.parallel", "sweep.skip_missing_devices"),
+)
 
 
 def check_name(name: str, key: str = "sweep.name") -> None:
@@ -26,95 +32,88 @@ def check_name(name: str, key: str = "sweep.name") -> None:
         raise UserError(f"{key}={name}: give a plain name, such as norm or 2026-01-01_a")
 
 
-def remember(directory: Path) -> None:
-    """Notes what is there, for `leave_as_it_was`."""
-    global _before
-    file = directory / HYDRAS_FILE
-    there = any(directory.iterdir()) if directory.is_dir() else False
-    _before = directory, there, file.read_bytes() if file.is_file() else None
-
-
-def lock(directory: Path) -> None:
-    """Takes a sweep's directory for this process. Raises UserError where another one has it."""
-    try:
-        is_free = files.lock(directory)
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
-    if not is_free:
-        raise UserError(
-            f"sweep.name={directory.name}: another sweep is at work in {directory}; "
-            "wait for its end, or give another name"
-        )
-
-
-def leave_as_it_was() -> None:
-    """Takes back what was written for a sweep that starts no job."""
-    if _before is None:
-        return
-    directory, was_there, hydras = _before
-    with suppress(OSError):  # gone, or something else lies there by now
-        if hydras is not None:
-            (directory / HYDRAS_FILE).write_bytes(hydras)
-        else:
-            (directory / HYDRAS_FILE).unlink(missing_ok=True)
-        if not was_there:
-            (directory / files.LOCK).unlink(missing_ok=True)
-            directory.rmdir()
-
-
-OF_OUR_LAUNCHER = (
-    *("sweep.order", "sweep.timeout_s", "sweep.fail_fast", "sweep.on_code_change"),
-    *("sweep.parallel", "sweep.skip_missing_devices"),
-)
-
-
 class SweepDirectory(Callback):
     """The directory of a sweep: fresh, or the one of its name, and then for one sweep at a time.
 
     It works with any launcher. When all jobs are done it makes the report; Hydra's own launchers
     do not come to that after a failure.
+
+    Attributes:
+        failed_jobs: names of those that our launcher has seen fail. A sweeper may call it several
+            times, and each time it adds to them.
     """
+
+    def __init__(self) -> None:
+        self.failed_jobs: list[str] = []
+        self._before: tuple[Path, bool, bytes | None] | None = None
+
+    @classmethod
+    def among(cls, callbacks: Sequence[Callback]) -> "SweepDirectory":
+        """The one that a configuration has; one that knows nothing where it has none."""
+        return next((callback for callback in callbacks if isinstance(callback, cls)), cls())
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Finds the name and takes the lock; the launcher checks the jobs."""
-        with _ending_the_program(), flag_override(config, "readonly", False):
+        with errors_end_the_program(), flag_override(config, "readonly", False):
             check_keys(config)
-            _refuse_run_dir(config)
-            has_dir = given(config, "hydra.sweep.dir")
+            refuse_run_dir(config)
+            has_dir = is_given(config, "hydra.sweep.dir")
             # the default is the time
-            named = has_dir or not OmegaConf.is_interpolation(config.sweep, "name")
+            has_name = has_dir or not OmegaConf.is_interpolation(config.sweep, "name")
             if not has_dir:
                 check_name(str(config.sweep.name))
             directory = Path(config.hydra.sweep.dir).expanduser()
-            if not (named or config.sweep.dry_run):
+            if not (has_name or config.sweep.dry_run):
                 directory = Path(fresh_dir(str(directory)))
             config.sweep.name = directory.name
             config.hydra.sweep.dir = str(directory)
-            remember(directory)
-            if not _is_ours(config):
-                _refuse_what_is_ours(config, directory)
+            hydras = directory / HYDRAS_FILE
+            is_used = directory.is_dir() and any(directory.iterdir())
+            self._before = directory, is_used, hydras.read_bytes() if hydras.is_file() else None
+            if "hpml" not in str((config.hydra.launcher or {}).get("_target_")):
+                _refuse_what_needs_our_launcher(config, directory)
             if not config.sweep.dry_run:
-                lock(directory)
+                self._lock(directory)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Makes the report, and ends the program with exit code 1 if jobs have failed."""
         from hpml.sweep.finish import conclude
 
-        with _ending_the_program():
+        with errors_end_the_program():
             if not config.sweep.dry_run:
-                sys.exit(conclude(Path(config.hydra.sweep.dir)))
+                sys.exit(conclude(Path(config.hydra.sweep.dir), self.failed_jobs))
+
+    def leave_as_it_was(self) -> None:
+        """Takes back what was written for a sweep that starts no job."""
+        if self._before is None:
+            return
+        directory, was_used, hydras = self._before
+        with suppress(OSError):  # gone, or something else lies there by now
+            if hydras is not None:
+                (directory / HYDRAS_FILE).write_bytes(hydras)
+            else:
+                (directory / HYDRAS_FILE).unlink(missing_ok=True)
+            if not was_used:
+                (directory / files.LOCK).unlink(missing_ok=True)
+                directory.rmdir()
+
+    def _lock(self, directory: Path) -> None:
+        try:
+            self.lock = files.lock(directory)
+        except OSError as error:
+            raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
+        if self.lock is None:
+            raise UserError(
+                f"sweep.name={directory.name}: another sweep is at work in {directory}; "
+                "wait for its end, or give another name"
+            )
 
 
-def _is_ours(config: DictConfig) -> bool:
-    return "hpml" in str((config.hydra.launcher or {}).get("_target_"))
-
-
-def _refuse_what_is_ours(config: DictConfig, directory: Path) -> None:
+def _refuse_what_needs_our_launcher(config: DictConfig, directory: Path) -> None:
     """Another launcher knows no ledger: it would write over what is complete."""
     if config.sweep.dry_run:
         raise UserError("sweep.dry_run=true: needs hydra/launcher=hpml, the default")
     if next(directory.rglob(FILE_NAME), None) is not None:
         raise UserError(f"sweep.name={directory.name}: {directory} holds runs; give another name")
     for key in OF_OUR_LAUNCHER:
-        if given(config, key):
+        if is_given(config, key):
             log.warning(f"warning: {key} has no effect with this hydra/launcher")

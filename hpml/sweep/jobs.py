@@ -47,7 +47,6 @@ def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 
 
 def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """The keys in whose overrides the jobs differ."""
     return _varying([_by_key(tuple(overrides)) for overrides in job_overrides])
 
 

@@ -9,16 +9,26 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
+from hpml.cli.program import users_environment
+from hpml.config.checks import check, refuse_lists
 from hpml.config.command_line import as_override, options, program
-from hpml.config.fingerprint import RUN_DIR, key_of
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import RUN_DIR, code_fingerprint, fingerprint, key_of
 from hpml.errors import UserError
 from hpml.formatting import counted
+from hpml.records.run_record import RunRecord
+from hpml.sweep.cost_model import CostModel, cost_key
+from hpml.sweep.directory import SweepDirectory
+from hpml.sweep.finish import conclude, resume_command
 from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
-from hpml.system.environment import SWEPT
+from hpml.sweep.ledger import Ledger, check_directory
+from hpml.sweep.process import kill_processes_of
+from hpml.sweep.runner import HowToRun, JobRunner, Runner
+from hpml.system.environment import JOBS_AT_ONCE, SWEPT, probe_devices, visible_gpus
+from hpml.system.signals import RunInterrupted
 
 log = logging.getLogger("hpml")
 
@@ -30,137 +40,115 @@ NOT_FOR_JOBS = (
 SHOWN = 20
 
 
-class SweepLauncher(Launcher):
+class SweepLauncher:
     """Runs each job of a sweep as a command line of its own, one after the other.
 
     The directory of the sweep is its ledger: a job whose record is complete there does not run
-    again. However a job dies, its record says so, and the others run. Raises UserError before the
-    first job if any of them has a value that is not allowed, and RunInterrupted after a signal,
-    when the running job has ended in order.
+    again. However a job dies, its record says so, and the others run.
+
+    Args:
+        config: of the sweep, with Hydra's part.
+        hydra_context: with what composes the jobs' configurations, and the sweep's callbacks.
     """
 
-    def __init__(self) -> None:
-        self.config: Any = None
-        self.hydra_context: Any = None
+    def __init__(self, config: DictConfig, hydra_context: HydraContext) -> None:
+        self.config = config
+        self.directory = Path(str(config.hydra.sweep.dir))
+        self._config_loader = hydra_context.config_loader
+        self._sweep_directory = SweepDirectory.among(hydra_context.callbacks.callbacks)
         self._seen: list[tuple[str, ...]] = []  # a sweeper may come in batches
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Keeps what `launch` needs; the task is started by its command line."""
-        self.config = config
-        self.hydra_context = hydra_context
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
+    def launch(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
         """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
 
-        A failed job returns NaN: told that it failed, Hydra's sweeper would raise its error and
-        keep silent about the others.
-        """
-        from hpml.records.run_record import RunRecord
-        from hpml.sweep.directory import leave_as_it_was
+        A failed job returns NaN: with its failure, Hydra's sweeper would raise its error and keep
+        silent about the others.
 
+        Raises UserError before the first job if any of them has a value that is not allowed, and
+        RunInterrupted after a signal, when the running job has ended in order.
+        """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         self._seen += map(tuple, job_overrides)
         try:
-            jobs, done, waiting, runner = self._plan(job_overrides, initial_job_idx)
+            jobs, done, waiting, runner = self._plan(job_overrides, first_number)
         except UserError:
-            if not initial_job_idx:
-                leave_as_it_was()
+            if not first_number:
+                self._sweep_directory.leave_as_it_was()
             raise
         if self.config.sweep.dry_run:
-            leave_as_it_was()
+            self._sweep_directory.leave_as_it_was()
             return []
         self._run(runner, waiting)
         returns = []
         for job in jobs:
             record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
-            value: Any = float("nan")
-            if record is not None and record.status == "completed":
-                value = record.last_metric(job.monitor)
+            completed = record is not None and record.status == "completed"
+            value = record.last_metric(job.monitor) if record and completed else float("nan")
             returns.append(
-                JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=value)
+                JobReturn(job.overrides, _return_value=value, status=JobStatus.COMPLETED)
             )
         return returns
 
     def _plan(
         self, job_overrides: Sequence[Sequence[str]], first_number: int
-    ) -> tuple[list[Job], dict[Job, Path], list[Job], Any]:
+    ) -> tuple[list[Job], dict[Job, Path], list[Job], JobRunner]:
         """All jobs, the directories of those that are complete, the others, what will run them."""
-        from hpml.cli.program import FULL_ERROR
-        from hpml.sweep.cost_model import CostModel
-        from hpml.sweep.ledger import Ledger, check_directory
-        from hpml.sweep.runner import HowToRun
-
-        wanted, swept = self.config.sweep, varying_keys(self._seen)
+        sweep, swept = self.config.sweep, varying_keys(self._seen)
         for key in swept:
             if key.partition(".")[0] in ("sweep", "output_dir"):
                 raise UserError(f"{key}: is one for the whole sweep; start one for each value")
-        ledger = Ledger(self._directory, swept)
+        ledger = Ledger(self.directory, swept)
         jobs = self._present(self._jobs(job_overrides, first_number, ledger))
-        done = ledger.completed(jobs, wanted.on_code_change, self._config_of)
+        done = ledger.completed(jobs, sweep.on_code_change, self._config_of)
         waiting = [job for job in self._ordered(jobs) if job not in done]
         for job in waiting:
             check_directory(job.directory)
         cost_model = CostModel()
         cost_model.learn_from_earlier(Path(str(self.config.output_dir)).expanduser())
-        slots = self._slots(waiting)
-        self._announce(jobs, waiting, cost_model, len(slots))
-        for_all = {SWEPT: ",".join(swept), "HYDRA_FULL_ERROR": FULL_ERROR}
+        for_all = {SWEPT: ",".join(swept), **users_environment()}
         how = HowToRun(
             command=self._command,
             config=self._config_of,
-            slots=[{**slot, **for_all} for slot in slots],
-            timeout_s=wanted.timeout_s,
-            fail_fast=wanted.fail_fast,
+            slots=[{**slot, **for_all} for slot in self._slots(waiting)],
+            timeout_s=sweep.timeout_s,
+            fail_fast=sweep.fail_fast,
         )
+        complete = f", {len(done)} of them complete" if done else ""
+        expected = self._expected(waiting, cost_model, len(how.slots))
+        log.info(f"sweep {self.directory}: {counted(len(jobs), 'job')}{complete}{expected}")
+        if sweep.dry_run:
+            for job in waiting[:SHOWN]:
+                log.info(f"  {job.name}")
+            if len(waiting) > SHOWN:
+                log.info(f"  … and {len(waiting) - SHOWN} more")
         return jobs, done, waiting, self._runner(how, cost_model, first_number + len(done))
 
-    def _runner(self, how: Any, cost_model: Any, done: int) -> Any:
-        """What runs the jobs, by `run`; it has their `records`, and those that `failed`."""
-        from hpml.sweep.runner import Runner
-
+    def _runner(self, how: HowToRun, cost_model: CostModel, done: int) -> JobRunner:
         return Runner(how, cost_model, done)
 
-    def _run(self, runner: Any, waiting: Sequence[Job]) -> None:
-        from hpml.sweep.finish import command_to_go_on, conclude, failed_jobs
-        from hpml.system.signals import RunInterrupted
-
+    def _run(self, runner: JobRunner, waiting: Sequence[Job]) -> None:
         self._end_leftovers()
+        failed_jobs = self._sweep_directory.failed_jobs
         try:
             runner.run(waiting)
         except RunInterrupted:
-            failed_jobs.extend(job.name for job in runner.failed)
-            # told first: the report may be interrupted, too
-            log.error("to go on: %s", command_to_go_on(self._directory))  # noqa: TRY400 - no error
-            conclude(self._directory)
+            failed_jobs += [job.name for job in runner.failed]
+            # first of all: the report may be interrupted, too
+            log.error("to go on: %s", resume_command(self.directory))  # noqa: TRY400 - no error
+            conclude(self.directory, failed_jobs)
             raise
-        failed_jobs.extend(job.name for job in runner.failed)
+        failed_jobs += [job.name for job in runner.failed]
         if runner.failed and self.config.sweep.fail_fast:
-            sys.exit(conclude(self._directory))
+            sys.exit(conclude(self.directory, failed_jobs))
 
     def _end_leftovers(self) -> None:
         """Ends the jobs of a launcher that was killed."""
-        from hpml.sweep.process import kill_processes_of
-
-        kill_processes_of(self._directory)
-
-    @property
-    def _directory(self) -> Path:
-        return Path(str(self.config.hydra.sweep.dir))
+        kill_processes_of(self.directory)
 
     def _jobs(
-        self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Any
+        self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Ledger
     ) -> list[Job]:
-        """All jobs, composed and checked."""
-        from hpml.config.checks import check, refuse_lists
-        from hpml.config.conf import resolve
-        from hpml.config.fingerprint import code_fingerprint, fingerprint
-        from hpml.sweep.cost_model import cost_key
-
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
         # with those of the batches before, whose names are taken
@@ -203,8 +191,7 @@ class SweepLauncher(Launcher):
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """A job's configuration, as the job itself will compose it."""
-        loader = self.hydra_context.config_loader
-        cfg: DictConfig = loader.load_sweep_config(self.config, list(overrides))
+        cfg = self._config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(cfg):
             cfg.hydra.job.num = number
             cfg.run_dir = RUN_DIR  # it is not known yet, and has no part in the fingerprint
@@ -213,15 +200,11 @@ class SweepLauncher(Launcher):
         return cfg
 
     def _config_of(self, job: Job) -> dict[str, Any]:
-        from hpml.config.conf import resolve
-
         config = resolve(self._compose(job.overrides, job.number))
         return config | {"run_dir": str(job.directory.resolve())}
 
     def _present(self, jobs: list[Job]) -> list[Job]:
         """The jobs without those for a device that is not here, if the sweep wants that."""
-        from hpml.system.environment import probe_devices
-
         if not self.config.sweep.skip_missing_devices:
             return jobs
         there = {"auto", "cpu", *probe_devices()}
@@ -242,8 +225,6 @@ class SweepLauncher(Launcher):
 
     def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
         """The environment of each job that runs at a time: one, or one on each GPU."""
-        from hpml.system.environment import JOBS_AT_ONCE, visible_gpus
-
         if self.config.sweep.parallel is None:
             return [{}]
         on_cpu = next((job for job in jobs if job.device in ("cpu", "mps")), None)
@@ -261,26 +242,12 @@ class SweepLauncher(Launcher):
         gpus = gpus[: max(1, len(jobs))]
         return [{"CUDA_VISIBLE_DEVICES": gpu, JOBS_AT_ONCE: str(len(gpus))} for gpu in gpus]
 
-    def _announce(
-        self, jobs: Sequence[Job], waiting: Sequence[Job], cost_model: Any, at_once: int
-    ) -> None:
-        told = f"sweep {self._directory}: {counted(len(jobs), 'job')}"
-        if len(waiting) < len(jobs):
-            told += f", {len(jobs) - len(waiting)} of them complete"
+    def _expected(self, waiting: Sequence[Job], cost_model: CostModel, at_once: int) -> str:
+        """How long the jobs take, where it is known."""
         cost = cost_model.in_words(waiting, at_once)
         if cost is not None:
-            told += f"; {cost} for those to come, as earlier runs here say"
-        elif waiting:
-            told += "; how long they take is told after the first"
-        log.info(told)
-        if self.config.sweep.dry_run:
-            self._list(waiting)
-
-    def _list(self, jobs: Sequence[Job]) -> None:
-        for job in jobs[:SHOWN]:
-            log.info(f"  {job.name}")
-        if len(jobs) > SHOWN:
-            log.info(f"  … and {len(jobs) - SHOWN} more")
+            return f"; {cost} for those to come, as earlier runs here say"
+        return "; how long they take is told after the first" if waiting else ""
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpml.checkpointing.resume import NEVER, points
+from hpml.checkpointing.resume import NEVER, resume_checkpoints
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME, RecordError, RunRecord
@@ -24,10 +24,8 @@ class Entry:
     """What the ledger keeps of a record; a sweep may have ten thousand."""
 
     directory: Path
-    status: str
-    fingerprint: str
+    is_completed: bool
     code_fingerprint: str
-    overrides: frozenset[str]
 
 
 class Ledger:
@@ -50,17 +48,11 @@ class Ledger:
                 record = RunRecord.read(file)
             except RecordError:
                 continue
-            entry = Entry(
-                file.parent,
-                record.status,
-                record.fingerprint,
-                record.code_fingerprint,
-                frozenset(record.overrides),
-            )
             identity = self.identity(record.fingerprint, record.overrides)
-            known = self._entries.get(identity)
-            if known is None or known.status != "completed":
-                self._entries[identity] = entry
+            earlier = self._entries.get(identity)
+            if earlier is None or not earlier.is_completed:
+                is_completed = record.status == "completed"
+                self._entries[identity] = Entry(file.parent, is_completed, record.code_fingerprint)
 
     def identity(self, fingerprint: str, overrides: Iterable[str]) -> str:
         """What tells a job from all others of the sweep."""
@@ -73,22 +65,16 @@ class Ledger:
         One that is in the ledger keeps its own, under whatever name; another one that would take
         that gets the next free name.
         """
-        found = {
-            identity: self._entries[identity].directory
-            for identity in identities
-            if identity in self._entries
-        }
-        taken = set(found.values())
+        known = identities.keys() & self._entries
+        directories = {identity: self._entries[identity].directory for identity in known}
+        taken = set(directories.values())
         for identity, name in identities.items():
-            if identity not in found:
-                wanted = self.directory / name
-                for number in itertools.count(2):
-                    if wanted not in taken:
-                        break
-                    wanted = self.directory / f"{name}-{number}"
-                found[identity] = wanted
-                taken.add(wanted)
-        return found
+            if identity not in directories:
+                names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+                paths = (self.directory / each for each in names)
+                directories[identity] = next(path for path in paths if path not in taken)
+                taken.add(directories[identity])
+        return directories
 
     def completed(
         self,
@@ -105,7 +91,7 @@ class Ledger:
         changed: list[Job] = []
         for job in jobs:
             entry = self._entries.get(self.identity(job.fingerprint, job.overrides))
-            if entry is None or entry.status != "completed":
+            if entry is None or not entry.is_completed:
                 self._refuse_other(job, config_of)
             elif entry.code_fingerprint == job.code_fingerprint or on_code_change == "keep":
                 done[job] = entry.directory
@@ -126,8 +112,8 @@ class Ledger:
             return
         its = self.identity(other.fingerprint, other.overrides)
         if other.status == "completed" and its != self.identity(job.fingerprint, job.overrides):
-            told = difference(identifying(other.config), identifying(config_of(job)))
-            differs = f" with {told}" if told else ""
+            settings = difference(identifying(other.config), identifying(config_of(job)))
+            differs = f" with {settings}" if settings else ""
             raise UserError(
                 f"{job.directory} holds another completed job{differs}: give another sweep.name"
             )
@@ -156,7 +142,7 @@ def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
         return
     (directory / LOG).touch()
     (directory / FILE_NAME).unlink(missing_ok=True)
-    if resume != NEVER and points(directory):
+    if resume != NEVER and resume_checkpoints(directory):
         return
     for child in directory.iterdir():
         if child.name == LOG:

@@ -47,11 +47,7 @@ class JobProcess:
     """
 
     def __init__(
-        self,
-        command: Sequence[str],
-        directory: Path,
-        shown: bool,
-        environment: Mapping[str, str],
+        self, command: Sequence[str], directory: Path, shown: bool, environment: Mapping[str, str]
     ) -> None:
         self.directory = directory
         self._started = time.monotonic()
@@ -74,7 +70,6 @@ class JobProcess:
 
     @property
     def seconds(self) -> float:
-        """Since its start."""
         return time.monotonic() - self._started
 
     @property
@@ -156,8 +151,7 @@ class _Output(threading.Thread):
                 self._log.close()
 
     def end(self) -> None:
-        """Waits for what is still to be read, for a moment."""
-        self.join(timeout=5)
+        self.join(timeout=5)  # for what is still to be read
         if not self.is_alive():
             os.close(self._reader)
 

@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,21 +32,13 @@ LAST_WORDS_S = 5.0
 
 @dataclass(frozen=True)
 class HowToRun:
-    """A sweep's jobs, apart from which ones.
-
-    Attributes:
-        command: of a job.
-        config: of a job, resolved.
-        slots: the environment of each job that runs at a time.
-        timeout_s: for one job; None for no limit.
-        fail_fast: start no other job after one has failed.
-    """
+    """How a sweep's jobs run, whichever they are."""
 
     command: Callable[[Job], list[str]]
-    config: Callable[[Job], dict[str, Any]]
-    slots: Sequence[Mapping[str, str]]
-    timeout_s: float | None
-    fail_fast: bool
+    config: Callable[[Job], dict[str, Any]]  # resolved
+    slots: Sequence[Mapping[str, str]]  # the environment of each job that runs at a time
+    timeout_s: float | None  # for one job
+    fail_fast: bool  # start no other job after one has failed
 
 
 @dataclass
@@ -53,42 +46,48 @@ class _Running:
     job: Job
     process: JobProcess
     slot: Mapping[str, str]
-    command: list[str]
     started_at: str
     oom_kills: int
 
 
-class Runner:
-    """Runs jobs; `records` holds how each has ended, `failed` those that did not complete.
+class JobRunner(ABC):
+    """What runs jobs; `records` holds how each has ended, `failed` those that did not complete."""
 
-    Args:
-        how: see HowToRun.
-        cost_model: learns from each job.
-        done: how many of the sweep's jobs need not run.
-    """
-
-    def __init__(self, how: HowToRun, cost_model: CostModel, done: int) -> None:
+    def __init__(self, how: HowToRun) -> None:
         self.records: dict[Job, RunRecord] = {}
         self.failed: list[Job] = []
         self._how = how
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Returns when all have ended. Raises RunInterrupted after a signal."""
+
+
+class Runner(JobRunner):
+    """Runs jobs on this machine, in their order.
+
+    The cost model learns from each; `done` of the sweep's jobs need not run.
+    """
+
+    def __init__(self, how: HowToRun, cost_model: CostModel, done: int) -> None:
+        super().__init__(how)
         self._cost_model = cost_model
         self._done = done
         self._free = list(how.slots)
         self._running: list[_Running] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Runs the jobs in their order.
-
-        Raises RunInterrupted after a signal, when those that ran have ended.
-        """
         waiting = deque(jobs)
         total = self._done + len(jobs)
         try:
             while waiting or self._running:
                 while waiting and self._free:
                     with signals_held():
-                        self._announce(total, list(waiting))
-                        self._start(waiting.popleft())
+                        left = self._cost_model.in_words(waiting, len(self._how.slots))
+                        to_come = "" if left is None else f"; {left} to come"
+                        number, job = total - len(waiting) + 1, waiting.popleft()
+                        log.info(f"\njob {number} of {total}: {job.name}{to_come}")
+                        self._start(job)
                 time.sleep(POLL_S)
                 with signals_held():
                     for running in list(self._running):
@@ -96,9 +95,8 @@ class Runner:
                 if self.failed and self._how.fail_fast:
                     self._end_all(signal.SIGTERM)
                     if waiting:
-                        log.error(
-                            f"sweep.fail_fast=true: {counted(len(waiting), 'job')} not started"
-                        )
+                        left = counted(len(waiting), "job")
+                        log.error(f"sweep.fail_fast=true: {left} not started")
                     return
         except RunInterrupted as interrupted:
             self._end_all(interrupted.signal_number)
@@ -107,25 +105,20 @@ class Runner:
             for running in self._running:
                 running.process.clear()
 
-    def _announce(self, total: int, waiting: Sequence[Job]) -> None:
-        number = total - len(waiting) + 1
-        left = self._cost_model.in_words(waiting, len(self._how.slots))
-        told = "" if left is None else f"; {left} to come"
-        log.info(f"\njob {number} of {total}: {waiting[0].name}{told}")
-
     def _start(self, job: Job) -> None:
-        slot, command = self._free[0], self._how.command(job)
+        slot = self._free[0]
         # a crash and a hang then show where in Python they are
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **slot}
         try:
             clear_directory(job.directory, self._how.config(job).get("resume"))
-            process = JobProcess(command, job.directory, len(self._how.slots) == 1, environment)
+            shown = len(self._how.slots) == 1
+            process = JobProcess(self._how.command(job), job.directory, shown, environment)
         except (OSError, UserError) as error:  # it has no place for a record, but the others do
             self.failed.append(job)
             log.error(f"failed: {job.name}: {error}")  # noqa: TRY400
             return
         self._free.pop(0)
-        self._running.append(_Running(job, process, slot, command, now(), _oom_kills()))
+        self._running.append(_Running(job, process, slot, now(), _oom_kills()))
 
     def _look(self, running: _Running) -> None:
         process, timeout_s = running.process, self._how.timeout_s
@@ -135,8 +128,8 @@ class Runner:
         elif timeout_s is not None and process.seconds > timeout_s:
             process.send(signal.SIGABRT, to_all=False)
             _wait_for([running], LAST_WORDS_S)
-            took = f"took longer than sweep.timeout_s={timeout_s:g}"
-            self._conclude(running, {"type": "Timeout", "message": took})
+            message = f"took longer than sweep.timeout_s={timeout_s:g}"
+            self._conclude(running, {"type": "Timeout", "message": message})
 
     def _end_all(self, number: int) -> None:
         for running in self._running:
@@ -173,8 +166,8 @@ class Runner:
                 log.info(f"completed: {job.name} in {seconds:.0f} s")
             return
         if record.status == "running":
-            unsaid = {"type": "SystemExit", "message": "ended before it was complete"}
-            record.status, record.error, record.wall_s = status, cause or unsaid, seconds
+            unknown = {"type": "SystemExit", "message": "ended before it was complete"}
+            record.status, record.error, record.wall_s = status, cause or unknown, seconds
         record.error = (record.error or cause) | {"log_end": process.tail}
         with suppress(OSError):
             record.write_last(job.directory)
@@ -198,7 +191,7 @@ def record_of(job: Job, how: HowToRun, started_at: str, host: str | None = None)
 
 def _wait_for(running: Sequence[_Running], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while time.monotonic() < until and any(one.process.poll() is None for one in running):
+    while time.monotonic() < until and any(each.process.poll() is None for each in running):
         time.sleep(POLL_S)
 
 

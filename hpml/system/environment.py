@@ -8,6 +8,7 @@ import platform
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,7 @@ def usable_cores() -> int:
 
 
 def _quota_cores() -> int | None:
-    """Whole cores of a Linux control group's CPU quota; None where there is none."""
-    try:
+    try:  # a Linux control group's
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
         return None
@@ -45,11 +45,11 @@ def _quota_cores() -> int | None:
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        gpus = [gpu.strip() for gpu in named.split(",")]
-        return list(itertools.takewhile(lambda gpu: gpu not in ("", "-1"), gpus))
-    return [str(index) for index in range(probe_devices().get("gpu", 0))]
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return [str(index) for index in range(probe_devices().get("gpu", 0))]
+    gpus = [gpu.strip() for gpu in names.split(",")]
+    return list(itertools.takewhile(lambda gpu: gpu not in ("", "-1"), gpus))
 
 
 def probe_devices() -> dict[str, int]:
@@ -61,8 +61,8 @@ def probe_devices() -> dict[str, int]:
         "import torch; print(torch.cuda.device_count(), int(torch.backends.mps.is_available()))"
     )
     output = _output_of([sys.executable, "-c", program], timeout_s=120) or "0 0"
-    counts = dict(zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True))
-    return {name: count for name, count in counts.items() if count}
+    counts = zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True)
+    return {name: count for name, count in counts if count}
 
 
 def warning_of_others() -> str | None:
@@ -75,24 +75,17 @@ def warning_of_others() -> str | None:
 
 
 def rank() -> int:
-    """This process's rank among those that train together, before any Trainer knows it.
-
-    Read where Lightning reads it: from torchrun, from Lightning's own launcher, from SLURM.
-    """
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
+    """This process's rank among those that train together, before any Trainer knows it."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # torchrun, Lightning's own launcher, SLURM
+    return int(next((os.environ[name] for name in names if name in os.environ), 0))
 
 
 def memory_gib() -> float:
     """The memory that this process may use: the machine's, or its container's limit, in GiB."""
-    total = psutil.virtual_memory().total
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        limit = "max"
-    return round(min(total, int(limit) if limit != "max" else total) / GIB, 1)
+    size = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # of `max`
+        size = min(size, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return round(size / GIB, 1)
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -105,7 +98,6 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def resident_peak_mib() -> float:
-    """The most that this process has held in memory so far, in MiB."""
     peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
     if peak is None:
         import resource
@@ -116,13 +108,10 @@ def resident_peak_mib() -> float:
 
 
 def cpu_name() -> str:
-    """The processor's name as its maker writes it."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     if platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return _output_of(command) or platform.machine()
@@ -145,12 +134,7 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def describe(device: str | None = None, sources: Path | None = None) -> dict[str, Any]:
-    """The record's `environment`.
-
-    Args:
-        device: the kind of device used; None before it is known.
-        sources: a folder of what is run; None for hpml's own.
-    """
+    """The record's `environment`; `device` is None before it is known, `sources` for git_commit."""
     import lightning
     import torch
 

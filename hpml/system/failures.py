@@ -18,12 +18,11 @@ def explain(
 ) -> RunFailedError | None:
     """The sentence for an error that has one; None for any other, which needs its traceback.
 
-    Args:
-        error: what ended the run; what it was raised from counts too.
-        directory: of the run.
-        batch_size: as configured, where the configuration has one.
+    What the error was raised from counts too. The directory is the run's.
     """
-    if isinstance(error, UserError | RunFailedError) or not isinstance(error, Exception):
+    if isinstance(error, RunFailedError):
+        return error
+    if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
     chain = list(causes(error))
     for cause in reversed(chain):  # the others followed from the first one
@@ -37,26 +36,25 @@ def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
     at = "" if batch_size is None else f" with data.batch_size={batch_size}"
     # torch's, which need not be imported for it
     if type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error):
+        import torch
+
+        peak = (
+            f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
+            if torch.cuda.is_available()
+            else ""
+        )
         return (
-            f"out of memory on the device; {_device_peak()}at its peak{at}: give a smaller one (or "
+            f"out of memory on the device; {peak}at its peak{at}: give a smaller one (or "
             "data.eval_batch_size), model.width below what it is, or trainer.precision=bf16-mixed"
         )
     no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    told = isinstance(error, RuntimeError | OSError) and HOST_MEMORY.search(str(error))
-    if isinstance(error, MemoryError) or no_room or told:
+    in_message = isinstance(error, RuntimeError | OSError) and HOST_MEMORY.search(str(error))
+    if isinstance(error, MemoryError) or no_room or in_message:
         return (
             f"out of memory on the host; {resident_peak_mib():,.0f} MiB in this process at its "
             f"peak{at}: give a smaller one, fewer data.num_workers, or data.in_memory=false"
         )
     return None
-
-
-def _device_peak() -> str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return ""
-    return f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
 
 
 def _of_the_loader(error: BaseException) -> str | None:

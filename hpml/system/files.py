@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LOCK = ".lock"
-# Of this process, until it ends, however it ends.
-_locks: list["BaseFileLock"] = []
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -36,29 +34,28 @@ def write_whole(file: Path, text: str) -> None:
 def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
     """An object's file; None where there is none that can be read, or one without these keys."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and set(keys) <= found.keys() else None
+    return content if isinstance(content, dict) and set(keys) <= content.keys() else None
 
 
-def lock(directory: Path) -> bool:
-    """Takes a directory for this process, until its end; whether no other process has it.
+def lock(directory: Path) -> "BaseFileLock | None":
+    """Takes a directory for this process, as long as the lock is kept; None if another has it.
 
     A file system without locks takes all for free. Raises OSError where nothing can be written.
     """
     from filelock import FileLock, Timeout
 
     directory.mkdir(parents=True, exist_ok=True)
-    mine = FileLock(directory / LOCK)
+    lock = FileLock(directory / LOCK)
     try:
-        mine.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except Timeout:
-        return False
+        return None
     except NotImplementedError:
-        return True
-    _locks.append(mine)
-    return True
+        pass
+    return lock
 
 
 def sync_directory(directory: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from types import FrameType
 from typing import Any
 
@@ -20,14 +21,9 @@ SIGNALS = (
     *WARNINGS,
 )
 JOB = "HPML_JOB"  # names its directory to each process of a sweep's job
-# How long a signal waits for a point from which the run can go on exactly.
+# How long a signal waits for a checkpoint from which the run resumes exactly.
 PATIENCE_S = 20.0
 WARNED_PATIENCE_S = 45.0  # SLURM warns minutes before the end
-_arrived: list[int] = []
-_noted: list[int] = []  # with those that came after the first
-_holding: list[bool] = []
-_waiting: list[bool] = []
-_handlers: list[Callable[[int, FrameType | None], None]] = []
 
 
 class RunInterrupted(BaseException):
@@ -42,47 +38,160 @@ class RunInterrupted(BaseException):
         self.signal_number = signal_number
 
 
-def has_arrived() -> bool:
-    """Whether a signal has asked the run to end."""
-    return bool(_arrived)
+class State(Enum):
+    """What one of SIGNALS does when it arrives."""
+
+    IDLE = auto()  # what it did before us
+    RAISING = auto()  # it raises RunInterrupted
+    HELD = auto()  # nothing: the end of `held` raises
+    WAITING = auto()  # nothing: the training's next checkpoint raises, or the end of patience
 
 
-def was_warned() -> int | None:
-    """Which of WARNINGS has arrived, be it after another signal."""
-    return next((number for number in _noted if number in WARNINGS), None)
+class ProcessSignals:
+    """How this process answers to SIGNALS; `process_signals` is the only one."""
 
+    def __init__(self) -> None:
+        self.state = State.IDLE
+        self._received: list[int] = []
+        self._process = os.getpid()
 
-def raise_if_arrived(at_point: bool = False) -> None:
-    """Raises RunInterrupted again where an import or a callback has swallowed the first one.
+    @property
+    def arrived(self) -> int | None:
+        """The first signal that has asked the run to end."""
+        return self._received[0] if self._received and self.state is not State.IDLE else None
 
-    While signals wait for a point, only there.
-    """
-    if _arrived and (at_point or not _waiting):
-        wait_no_longer()
-        raise RunInterrupted(_arrived[0])
+    @property
+    def warning(self) -> int | None:
+        """Which of WARNINGS has arrived, be it after another signal."""
+        return next((number for number in self._received if number in WARNINGS), None)
 
+    def raise_if_arrived(self, at_checkpoint: bool = False) -> None:
+        """Raises RunInterrupted, also where something has swallowed it; not while it waits."""
+        number = self.arrived
+        if number is not None and (at_checkpoint or self.state is not State.WAITING):
+            self.wait_no_longer()
+            raise RunInterrupted(number)
 
-def wait_for_point() -> None:
-    """From now on a signal raises nothing at once: the training ends at its next point.
+    def wait_for_checkpoint(self) -> None:
+        """From now on a signal raises nothing at once: the training ends at its next checkpoint.
 
-    If none comes within PATIENCE_S, it raises all the same: a hung loader comes to no point.
-    """
-    if not hasattr(signal, "setitimer") or _waiting:
-        return
-    with suppress(ValueError):  # not the main thread
+        If none comes within PATIENCE_S, it raises all the same: a hung loader comes to none.
+        """
+        can_wait = hasattr(signal, "setitimer") and _is_main_thread()
+        if not can_wait or self.state is not State.RAISING:
+            return
         for number in SIGNALS:
             # Lightning has put a handler of its own around ours, which ends at the next batch
-            if _handlers and signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
-                signal.signal(number, _handlers[-1])
-        _waiting.append(True)
+            if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(number, self._handle)
+        self.state = State.WAITING
 
-
-def wait_no_longer() -> None:
-    """From now on a signal raises at once; one that has arrived raises at its next chance."""
-    if _waiting:
-        _waiting.clear()
-        with suppress(ValueError):  # not the main thread
+    def wait_no_longer(self) -> None:
+        """From now on a signal raises at once; one that has arrived raises at its next chance."""
+        if self.state is State.WAITING and _is_main_thread():
+            self.state = State.RAISING
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it a signal raises nothing; its end does.
+
+        For imports of compiled modules, some of which end the process on any exception.
+        """
+        holds = self.state is State.RAISING
+        if holds:
+            self.state = State.HELD
+        try:
+            yield
+        finally:
+            if holds:
+                self.state = State.RAISING
+        self.raise_if_arrived()
+
+    @contextmanager
+    def ending_the_run(self) -> Iterator[None]:
+        """Within it SIGNALS raise RunInterrupted; a second one ends the process at once.
+
+        A second one does nothing to a sweep's job, which ends with its launcher, nor under SLURM,
+        which sends several and ends a job that takes too long.
+
+        A handler that somebody else had for one of WARNINGS is called when all has ended in order:
+        submitit's puts the job back into the queue.
+
+        Whatever else a signal causes on its way becomes RunInterrupted too: it also reaches the
+        loader's processes, and torch may report their death before Python runs our handler. But
+        Python notes each signal in a pipe the moment it arrives.
+        """
+        if not _is_main_thread():  # Python delivers signals to that one alone
+            yield
+            return
+        outer, self._process = self.state, os.getpid()
+        if outer is State.IDLE:
+            self._received.clear()
+            self.state = State.RAISING
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        for number in SIGNALS[2:]:
+            if before[number] == signal.SIG_IGN:  # nohup asked for it
+                signal.signal(number, signal.SIG_IGN)
+        try:
+            with _signal_pipe() as in_pipe:
+                try:
+                    yield
+                except Exception as error:
+                    # A child's death may arrive before the signal behind it, and another meanwhile.
+                    for _ in range(10):
+                        with suppress(Exception):
+                            time.sleep(0.01)
+                    for number in SIGNALS:
+                        if number in in_pipe():
+                            raise RunInterrupted(number) from error
+                    raise
+                self.raise_if_arrived()
+        finally:
+            self.wait_no_longer()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.state = outer
+            if outer is State.IDLE:
+                self._hand_on_warnings(before)
+
+    def _hand_on_warnings(self, before: dict[int, Any]) -> None:
+        if self.warning and "SLURM_JOB_ID" in os.environ:
+            for number in SIGNALS:  # it is put back into the queue now, whatever else comes
+                signal.signal(number, signal.SIG_IGN)
+        for warning in set(WARNINGS).intersection(self._received):
+            if callable(before[warning]):
+                before[warning](warning, None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # Ctrl-C reaches a forked loader process too; the training process ends it
+        is_first = self.arrived is None
+        self._received.append(number)
+        typed_again = not is_first and number == signal.SIGINT and JOB not in os.environ
+        if typed_again or not {JOB, "SLURM_JOB_ID"} & os.environ.keys():
+            for other in SIGNALS:
+                signal.signal(other, signal.SIG_DFL)
+            if not is_first:
+                signal.raise_signal(number)
+        if is_first and self.state is State.WAITING:
+            signal.signal(signal.SIGALRM, self._lose_patience)
+            patience_s = WARNED_PATIENCE_S if number in WARNINGS else PATIENCE_S
+            signal.setitimer(signal.ITIMER_REAL, patience_s)
+        elif is_first and self.state is State.RAISING:
+            raise RunInterrupted(number)
+
+    def _lose_patience(self, number: int, frame: FrameType | None) -> None:
+        """Ends the run, and at once what it may wait for: processes of a loader."""
+        for child in multiprocessing.active_children():
+            child.kill()
+        self.raise_if_arrived(at_checkpoint=True)
+
+
+# Handlers of signals belong to the process; so does this.
+process_signals = ProcessSignals()
+ended_by_signals = process_signals.ending_the_run
+signals_held = process_signals.held
 
 
 def end_with_launcher() -> None:
@@ -100,108 +209,12 @@ def _end_with_launcher() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Within it a signal raises nothing; its end does.
-
-    For imports of compiled modules, some of which end the process on any exception.
-    """
-    _holding.append(True)
-    try:
-        yield
-    finally:
-        _holding.pop()
-    raise_if_arrived()
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within it SIGNALS raise RunInterrupted; a second one ends the process at once.
-
-    A second one does nothing to a sweep's job, which ends with its launcher, nor under SLURM, which
-    sends several and ends a job that takes too long.
-
-    Where the first is swallowed, `raise_if_arrived` and the end of the block raise it again. A
-    handler that somebody else had for one of WARNINGS is called when all has ended in order:
-    submitit's puts the job back into the queue.
-
-    Whatever else a signal causes on its way becomes RunInterrupted too. A terminal and a cluster
-    send it to the loader's processes as well, and torch may report their death before Python
-    gets to run our handler; but Python notes each signal in a pipe the moment it arrives.
-    """
-    process = os.getpid()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:
-            return  # Ctrl-C reaches a forked loader process too; the training process ends it
-        _noted.append(number)
-        typed_again = _arrived and number == signal.SIGINT and JOB not in os.environ
-        if typed_again or not {JOB, "SLURM_JOB_ID"} & os.environ.keys():
-            for other in SIGNALS:
-                signal.signal(other, signal.SIG_DFL)
-            if _arrived:
-                signal.raise_signal(number)
-        if _arrived:
-            return
-        _arrived.append(number)
-        if _waiting:
-            signal.signal(signal.SIGALRM, _lose_patience)
-            patience_s = WARNED_PATIENCE_S if number in WARNINGS else PATIENCE_S
-            signal.setitimer(signal.ITIMER_REAL, patience_s)
-        elif not _holding:
-            raise RunInterrupted(number)
-
-    before: dict[int, Any] = {}
-    if not _handlers:
-        _noted.clear()
-    _handlers.append(handle)
-    try:
-        for number in SIGNALS:
-            before[number] = signal.signal(number, handle)
-            if before[number] == signal.SIG_IGN and number not in SIGNALS[:2]:
-                signal.signal(number, signal.SIG_IGN)  # nohup asked for it
-    except ValueError:  # not the main thread: Python delivers signals to that one alone
-        _handlers.pop()
-        yield
-        return
-    try:
-        with _noted_signals() as noted:
-            try:
-                yield
-            except Exception as error:
-                # A child's death may arrive before the signal behind it, and another meanwhile.
-                for _ in range(10):
-                    with suppress(Exception):
-                        time.sleep(0.01)
-                for number in SIGNALS:
-                    if number in noted():
-                        raise RunInterrupted(number) from error
-                raise
-            raise_if_arrived()
-    finally:
-        wait_no_longer()
-        _handlers.pop()
-        for caught, handler in before.items():
-            signal.signal(caught, handler)
-        if not _handlers:  # this was the outermost block
-            _arrived.clear()
-            if was_warned() and "SLURM_JOB_ID" in os.environ:
-                for caught in before:  # it is put back into the queue now, whatever else comes
-                    signal.signal(caught, signal.SIG_IGN)
-            for warning in set(WARNINGS).intersection(_noted):
-                if callable(before[warning]):
-                    before[warning](warning, None)
-
-
-def _lose_patience(number: int, frame: FrameType | None) -> None:
-    """Ends the run, and at once what it may wait for: processes of a loader."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    raise_if_arrived(at_point=True)
-
-
-@contextmanager
-def _noted_signals() -> Iterator[Any]:
+def _signal_pipe() -> Iterator[Callable[[], bytes]]:
     """Gives a function that returns the numbers of the signals that have arrived so far."""
     if os.name == "nt":  # Windows notes them in sockets only, and sends none to groups
         yield bytes
@@ -212,13 +225,13 @@ def _noted_signals() -> Iterator[Any]:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     seen = bytearray()
 
-    def noted() -> bytearray:
+    def numbers() -> bytes:
         with suppress(BlockingIOError):
             seen.extend(os.read(reader, 65536))
-        return seen
+        return bytes(seen)
 
     try:
-        yield noted
+        yield numbers
     finally:
         signal.set_wakeup_fd(before)
         os.close(reader)

@@ -25,13 +25,15 @@ def requeue() -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=REQUEUE_S)
     except FileNotFoundError:  # in a container, mostly
-        log.error("not requeued: scontrol is not here; the exit code tells the batch script")  # noqa: TRY400
+        why = "scontrol is not here; the exit code tells the batch script"
     except subprocess.CalledProcessError as error:
-        log.error(f"not requeued: {error.stderr.strip()}")  # noqa: TRY400
+        why = error.stderr.strip()
     except subprocess.TimeoutExpired:
-        log.error(f"not requeued: scontrol took longer than {REQUEUE_S} s")  # noqa: TRY400
+        why = f"scontrol took longer than {REQUEUE_S} s"
     else:
         log.info(f"job {number} is back in the queue")
+        return
+    log.error(f"not requeued: {why}")
 
 
 def start_ranks_here() -> None:

@@ -1,1 +1,1 @@
-"""Where the time goes: exclusive phases, told by Lightning's profiler actions."""
+"""Where the time goes: exclusive phases, timed by Lightning's profiler actions."""

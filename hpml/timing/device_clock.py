@@ -6,60 +6,15 @@ next; the time between two events is the device's.
 """
 
 from collections import defaultdict, deque
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-KINDS = ("busy", "wait_data", "copy", "idle")
+from hpml.records.phases import PHASES
 
-
-class EventBackend(Protocol):
-    """What the clock needs of a device; CudaEvents, or a fake one in tests."""
-
-    def record(self) -> Any:
-        """An event at the end of the device's queue."""
-
-    def has_passed(self, event: Any) -> bool:
-        """Whether the device has reached it; does not wait."""
-
-    def wait_for(self, event: Any) -> None:
-        """Waits until the device has reached it."""
-
-    def elapsed_ns(self, first: Any, second: Any) -> float:
-        """Nanoseconds between two events that have passed."""
-
-    def release(self, event: Any) -> None:
-        """The event is not needed any more."""
-
-
-class CudaEvents:
-    """Events of a CUDA device's current stream, used again once they are released."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._pool: list[torch.cuda.Event] = []
-
-    def record(self) -> torch.cuda.Event:
-        """An event at the end of the current stream."""
-        event = self._pool.pop() if self._pool else torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self._device))
-        return event
-
-    def has_passed(self, event: torch.cuda.Event) -> bool:
-        """Whether the device has reached it; does not wait."""
-        return bool(event.query())
-
-    def wait_for(self, event: torch.cuda.Event) -> None:
-        """Waits until the device has reached it."""
-        event.synchronize()
-
-    def elapsed_ns(self, first: torch.cuda.Event, second: torch.cuda.Event) -> float:
-        """Nanoseconds between two events, to about half a microsecond."""
-        return float(first.elapsed_time(second)) * 1e6
-
-    def release(self, event: torch.cuda.Event) -> None:
-        """Takes it back into the pool."""
-        self._pool.append(event)
+NS_PER_MS = 1e6
+KINDS = tuple(phase.device_kind for phase in PHASES if phase.device_kind)
 
 
 class DeviceClock:
@@ -75,14 +30,19 @@ class DeviceClock:
     Validation belongs to none of them.
 
     Args:
-        events: of the device.
+        new_event: makes an event that can be timed, with the methods of `torch.cuda.Event`.
+        stream: gives the stream whose queue counts.
         sync: waits for the device at every mark, so that the host's clock agrees with this one:
             an audit, which slows training.
     """
 
-    def __init__(self, events: EventBackend, sync: bool = False) -> None:
+    def __init__(
+        self, new_event: Callable[[], Any], stream: Callable[[], Any], sync: bool = False
+    ) -> None:
         self.sync = sync
-        self._events = events
+        self._new_event = new_event
+        self._stream = stream
+        self._pool: list[Any] = []  # events to use again
         self._marks: deque[tuple[str | None, Any]] = deque()
         self._last: Any = None
         self._ns: defaultdict[str, float] = defaultdict(float)
@@ -92,9 +52,10 @@ class DeviceClock:
 
         None for nothing that counts.
         """
-        event = self._events.record()
+        event = self._pool.pop() if self._pool else self._new_event()
+        event.record(self._stream())
         if self.sync:
-            self._events.wait_for(event)
+            event.synchronize()
         self._marks.append((kind, event))
         self._resolve()
 
@@ -106,26 +67,30 @@ class DeviceClock:
     def take(self) -> dict[str, float]:
         """As `times`, but waits until the device has passed all marks, and begins again."""
         if self._marks:
-            self._events.wait_for(self._marks[-1][1])
+            self._marks[-1][1].synchronize()
         taken = self.times()
         self._ns.clear()
         return taken
 
     def _resolve(self) -> None:
         marks = self._marks
-        while marks and self._events.has_passed(marks[0][1]):
+        while marks and marks[0][1].query():
             kind, event = marks.popleft()
             if self._last is not None:
                 if kind is not None:
-                    # an event of another stream than the last one's may lie before it
-                    self._ns[kind] += max(0.0, self._events.elapsed_ns(self._last, event))
-                self._events.release(self._last)
+                    # to half a microsecond; one of another stream may lie before the last one
+                    self._ns[kind] += max(0.0, self._last.elapsed_time(event) * NS_PER_MS)
+                self._pool.append(self._last)
             self._last = event
 
 
 def device_clock(device: torch.device) -> DeviceClock | None:
     """The clock of a CUDA device; None for any other.
 
-    On the CPU the host's clock tells it all; Apple's GPUs run ahead too, and are not told of.
+    The CPU has no queue: the host's clock times it too. Apple's GPUs have one, which is not timed.
     """
-    return DeviceClock(CudaEvents(device)) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    return DeviceClock(
+        lambda: torch.cuda.Event(enable_timing=True), lambda: torch.cuda.current_stream(device)
+    )

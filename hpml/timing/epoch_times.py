@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpml.records.phases import PHASES
+from hpml.records.phases import OTHER, PHASES
 
 TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
 NS_PER_S = 1e9
@@ -23,13 +23,14 @@ class StepTimes:
     _BASE = (1 + _ACCURACY) / (1 - _ACCURACY)
     _LOG_BASE = math.log(_BASE)
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.max_ns = 0
-        self._buckets: Counter[int] = Counter()
+    def __init__(
+        self, count: int = 0, max_ns: int = 0, buckets: Mapping[int, int] | None = None
+    ) -> None:
+        self.count = count
+        self.max_ns = max_ns
+        self._buckets = Counter(buckets)
 
     def add(self, ns: int) -> None:
-        """Counts one duration."""
         self.count += 1
         self.max_ns = max(self.max_ns, ns)
         self._buckets[math.ceil(math.log(max(ns, 1)) / self._LOG_BASE)] += 1
@@ -41,16 +42,8 @@ class StepTimes:
         self._buckets.update(other._buckets)
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain types."""
+        """The constructor's arguments, in plain types."""
         return {"count": self.count, "max_ns": self.max_ns, "buckets": dict(self._buckets)}
-
-    @classmethod
-    def from_dict(cls, known: Mapping[str, Any]) -> "StepTimes":
-        """What `as_dict` gave."""
-        made = cls()
-        made.count, made.max_ns = known["count"], known["max_ns"]
-        made._buckets = Counter(known["buckets"])
-        return made
 
     def quantile_ns(self, q: float) -> float:
         """The duration that a fraction `q` of all stays below. Raises ValueError for none."""
@@ -73,7 +66,7 @@ class StepTimes:
 
 def by_phase(ns: Mapping[str, int]) -> dict[str, int]:
     """Sums the parts of each phase: `train/forward`, `train/backward` … to `train`."""
-    phases = dict.fromkeys(PHASES, 0)
+    phases = {phase.name: 0 for phase in PHASES}
     for key, part_ns in ns.items():
         phases[key.partition("/")[0]] += part_ns
     return phases
@@ -111,17 +104,15 @@ class EpochTimes:
         }
 
     @classmethod
-    def from_dict(cls, known: Mapping[str, Any]) -> "EpochTimes":
+    def from_dict(cls, values: Mapping[str, Any]) -> "EpochTimes":
         """What `as_dict` gave."""
-        return cls(**{**known, "later_steps": StepTimes.from_dict(known["later_steps"])})
+        return cls(**{**values, "later_steps": StepTimes(**values["later_steps"])})
 
     @property
     def steps(self) -> int:
-        """The training batches of the epoch."""
         return self.later_steps.count + (self.first_step_ns is not None)
 
     def add_step(self, ns: int) -> None:
-        """Counts one step of the epoch."""
         if self.first_step_ns is None:
             self.first_step_ns = ns
         else:
@@ -156,11 +147,10 @@ class EpochTimes:
     def in_s(self) -> dict[str, float | None]:
         """The record's `time`: the phases, which sum to `epoch_s`; None for what is not known."""
         times: dict[str, float | None] = {"epoch_s": sum(self.ns.values()) / NS_PER_S}
-        for phase, ns in by_phase(self.ns).items():
-            times[f"{phase}_s"] = ns / NS_PER_S
+        times |= {f"{phase}_s": ns / NS_PER_S for phase, ns in by_phase(self.ns).items()}
         for phase in self.unmeasured:
             # `other` holds what the missing signs would have told apart
-            times[f"{phase}_s"] = times["other_s"] = None
+            times[f"{phase}_s"] = times[OTHER.key] = None
         return times
 
     def train_split(self) -> dict[str, float] | None:

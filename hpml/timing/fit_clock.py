@@ -11,12 +11,13 @@ from hpml.timing.phase_clock import PhaseClock
 
 
 class FitClock(PhaseClock):
-    """A PhaseClock that is told where a training loop is.
+    """A PhaseClock that follows a training loop.
 
-    What comes before `arm` is start-up, whatever it is: a sanity check, or a search for a learning
-    rate that trains on its own.
+    What comes before it is `armed` is start-up, whatever it is: a sanity check, or a search for a
+    learning rate that trains on its own.
 
     Attributes:
+        armed: whether epochs count: the training that was asked for has begun.
         epochs: those that have ended.
         begun_ns: when this clock was made.
         startup_ns: from then to the first epoch; None until then.
@@ -24,14 +25,14 @@ class FitClock(PhaseClock):
         manual: whether the module optimizes by itself.
 
     Args:
-        current_epoch: asked for the number of an epoch that begins.
+        current_epoch: gives the number of an epoch that begins.
         device: the accelerator's own clock; None on the CPU.
     """
 
     __slots__ = (
-        *("begun_ns", "device", "epochs", "logging", "manual", "startup_ns"),
-        *("_armed", "_backward_depth", "_carried", "_current_epoch", "_epoch", "_fetched"),
-        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_told_backwards"),
+        *("armed", "begun_ns", "device", "epochs", "logging", "manual", "startup_ns"),
+        *("_backward_depth", "_carried", "_current_epoch", "_epoch", "_fetched"),
+        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_timed_backwards"),
         *("_trained", "_validated_ns", "_validation_depth"),
     )
 
@@ -44,13 +45,13 @@ class FitClock(PhaseClock):
         self.logging = LOGGING
         self.manual = False
         self._current_epoch = current_epoch
-        self._armed = False
+        self.armed = False
         self._epoch: EpochTimes | None = None
         self._carried: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
         self._validation_depth = 0  # the depth around a validation; 0 outside of it
         self._backward_depth = 0  # the same around a backward of manual optimization
-        self._told_backwards = False  # whether the epoch's backward passes were told apart
+        self._timed_backwards = False  # whether the epoch's backward passes were timed apart
         self._loop_ended = False
         self._fetched = False  # whether the open epoch has asked for a batch
         self._started = False  # and has got it
@@ -59,13 +60,7 @@ class FitClock(PhaseClock):
         self._validated_ns = 0  # the epoch's validation before the open step
 
     @property
-    def armed(self) -> bool:
-        """Whether the training that counts has begun."""
-        return self._armed
-
-    @property
     def in_epoch(self) -> bool:
-        """Whether an epoch has begun and not ended."""
         return self._epoch is not None
 
     @property
@@ -79,7 +74,6 @@ class FitClock(PhaseClock):
         return len(self._stack) == self._loop_depth
 
     def open_epoch(self) -> EpochTimes | None:
-        """The open epoch's times so far; None outside of one."""
         if self._epoch is None:
             return None
         open_now = copy.copy(self._epoch)
@@ -93,12 +87,8 @@ class FitClock(PhaseClock):
         """The first epoch was begun by another process, in these times."""
         self._carried = earlier
 
-    def arm(self) -> None:
-        """From now on epochs count."""
-        self._armed = True
-
     def mark(self, kind: str) -> None:
-        """Tells the device's clock, if an epoch's loop runs and does not validate."""
+        """Marks the device's clock too, if an epoch's loop runs and does not validate."""
         if self.device is not None and self._loop_depth and not self._validation_depth:
             self.device.mark(kind)
 
@@ -114,11 +104,11 @@ class FitClock(PhaseClock):
             self._epoch.partial = True
             self._close_epoch("finish")
 
-    # The loop. What begins is told before its phase is entered, what ends after it was left.
+    # The loop. What begins is called before its phase is entered, what ends after it was left.
 
     def begin_loop(self) -> None:
         """The first epoch begins here; a later one did at its first hook."""
-        if not self._armed:
+        if not self.armed:
             return
         if self._epoch is None:
             taken = sum(self.take(LOOP).values())
@@ -151,7 +141,6 @@ class FitClock(PhaseClock):
         self._fetched = self._epoch is not None
 
     def end_fetch(self) -> None:
-        """What follows is the loop itself."""
         if self.in_loop:
             self.relabel(LOOP)
             if not self._started:
@@ -169,7 +158,6 @@ class FitClock(PhaseClock):
         self.mark("idle")
 
     def end_batch(self) -> None:
-        """The step has trained."""
         self._trained = self._loop_depth > 0
 
     def end_batch_hooks(self) -> None:
@@ -186,12 +174,11 @@ class FitClock(PhaseClock):
         """Manual optimization sends no action for it, only the hooks around it."""
         if self.phase == "train/forward":
             self._backward_depth = self.enter("train/backward")
-            self._told_backwards = True
+            self._timed_backwards = True
         elif self._epoch is not None:  # in a closure, which makes all of it the optimizer's
             self._epoch.split_known = False
 
     def end_backward(self) -> None:
-        """The first hook behind it."""
         if self._backward_depth:
             self.leave(self._backward_depth)
             self._backward_depth = 0
@@ -209,7 +196,6 @@ class FitClock(PhaseClock):
             self.begin_validation()
 
     def end_validation(self) -> None:
-        """Back in the loop."""
         if self._validation_depth:
             self.leave(self._validation_depth)
             self._validation_depth = 0
@@ -225,12 +211,12 @@ class FitClock(PhaseClock):
 
     def last_epoch_ends(self) -> None:
         """At each hook of the training's end."""
-        if self._epoch is not None and self._armed:
+        if self._epoch is not None and self.armed:
             self._close_epoch("finish")
 
     def _begin_epoch(self) -> None:
         self._epoch = EpochTimes(self._current_epoch())
-        self._loop_ended = self._fetched = self._started = self._told_backwards = False
+        self._loop_ended = self._fetched = self._started = self._timed_backwards = False
 
     def _close_epoch(self, what_follows: str) -> None:
         epoch = self._epoch
@@ -238,7 +224,7 @@ class FitClock(PhaseClock):
         if self.device is not None and not epoch.partial:
             self.device.mark("idle")
             epoch.device_ns = self.device.take()  # waits for the device: its work is the epoch's
-        epoch.split_known &= not self.manual or self._told_backwards
+        epoch.split_known &= not self.manual or self._timed_backwards
         epoch.ns = self.take(what_follows)
         if self._carried is not None:
             epoch.add(self._carried)

@@ -1,11 +1,13 @@
 """Figures while an epoch runs: windows of some steps, and the shares that a verdict stands on."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
+from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
-from hpml.timing.verdict import Share, ShareMeter, by_cause
+from hpml.timing.verdict import Share, ShareMeter, by_cause, judge
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
 STEPS_AT_FIRST = 5  # … shorter ones at first, so that a short run has some …
@@ -34,14 +36,12 @@ class LiveShares:
         self._looked_at_ns = 0
         self._base: dict[str, int] = {}  # what the last look saw of this epoch
         self._device_base: dict[str, float] = {}
-        self._others: dict[str, int] = {}
         self._first_ns = 0  # until the first batch was over
-        self._phases: dict[str, int] = {}  # since then
-        self._start_ns = 0  # of `data`, what was for an epoch's first batch
+        self._ns: Counter[str] = Counter()  # since then, by phase and part
         self._begin_window()
 
     def _begin_window(self) -> None:
-        self._window = dict.fromkeys(by_phase({}), 0)
+        self._window = by_phase({})
         self._window_steps = 0
         self._window_samples: int | None = 0
 
@@ -89,37 +89,37 @@ class LiveShares:
     @property
     def validation_share(self) -> float:
         """Validation's part of all the time, the first batch's included."""
-        whole_ns = self._first_ns + sum(self._phases.values())
-        return self._part(self._phases.get("validation", 0), whole_ns)
+        return _part(by_phase(self._ns)["validation"], self._first_ns + self._ns.total())
 
     @property
     def start_share(self) -> float:
         """Of the waiting for data, the part that was for an epoch's first batch."""
-        return self._part(self._start_ns, self._phases.get("data", 0))
+        return _part(self._ns[DATA_START], by_phase(self._ns)["data"])
 
     @property
     def largest_other(self) -> tuple[str, float] | None:
         """What took most of `other`, and its part of it; None where nothing did."""
-        if not self._others:
+        others = {key: ns for key, ns in self._ns.items() if key.startswith("other/")}
+        if not others:
             return None
-        largest = max(self._others, key=self._others.__getitem__)
-        part = self._part(self._others[largest], sum(self._others.values()))
-        return largest.partition("/")[2], part
+        largest = max(others, key=others.__getitem__)
+        return largest.partition("/")[2], _part(others[largest], sum(others.values()))
 
     @property
     def most_waited_share(self) -> float:
         """The part of the time in which a rank may have waited for the others; 1 before any.
 
         They meet where gradients are exchanged, in the middle of training a batch, and where
-        Lightning's loop asks before each batch whether all go on.
+        Lightning's loop asks before each batch whether to stop.
         """
-        waited_ns = self._phases.get("train", 0)
-        waited_ns += sum(self._others.get(key, 0) for key in (BROADCAST, LOOP, LOGGING))
-        return self._part(waited_ns, sum(self._phases.values())) if self._phases else 1.0
+        waited_ns = by_phase(self._ns)["train"]
+        waited_ns += sum(self._ns[key] for key in (BROADCAST, LOOP, LOGGING))
+        return _part(waited_ns, self._ns.total()) if self._ns else 1.0
 
-    @staticmethod
-    def _part(ns: int, whole_ns: int) -> float:
-        return ns / whole_ns if whole_ns else 0.0
+    def judge(self, shares: Mapping[str, Share], facts: JobFacts) -> dict[str, str]:
+        """The record's `verdict` on shares of this fit."""
+        about = self.largest_other, self.validation_share, self.start_share
+        return judge(shares, facts, *about)
 
     def news(self) -> dict[str, Share] | None:
         """The shares of the last 100 steps, or of the last minute, each once."""
@@ -134,14 +134,9 @@ class LiveShares:
         passed = {key: ns - self._base.get(key, 0) for key, ns in times.items()}
         # Where gradients are exchanged, waiting for the other ranks counts as training: here too.
         passed["train/rest"] = passed.get("train/rest", 0) + passed.pop(RANKS, 0)
+        self._ns.update(passed)
         phases = by_phase(passed)
-        for phase, ns in phases.items():
-            self._window[phase] += ns
-            self._phases[phase] = self._phases.get(phase, 0) + ns
-        self._start_ns += passed.get(DATA_START, 0)
-        for key, ns in passed.items():
-            if key.startswith("other/"):
-                self._others[key] = self._others.get(key, 0) + ns
+        self._window = {phase: ns + phases[phase] for phase, ns in self._window.items()}
         piece: Mapping[str, float] = phases
         if device_times is not None:
             piece = {k: ns - self._device_base.get(k, 0.0) for k, ns in device_times.items()}
@@ -154,3 +149,7 @@ class LiveShares:
         self._steps = 0
         self._base = dict(times)
         self._looked_at_ns = time.perf_counter_ns()
+
+
+def _part(ns: int, whole_ns: int) -> float:
+    return ns / whole_ns if whole_ns else 0.0

@@ -35,7 +35,6 @@ class PhaseClock:
 
     @property
     def phase(self) -> str:
-        """The innermost open phase."""
         return self._stack[-1]
 
     def enter(self, phase: str | None) -> int:

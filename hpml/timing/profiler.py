@@ -1,10 +1,9 @@
-"""The sensor: takes the place of a Trainer's profiler and hears where it is."""
+"""The sensor: takes the place of a Trainer's profiler, to which Lightning reports each action."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from types import TracebackType
 from typing import Any
 
 import lightning as L
@@ -63,7 +62,7 @@ class PhaseProfiler(Profiler):
     def arm(self) -> None:
         """Epochs count from now on; what has been heard so far was not of them."""
         if not self.clock.armed:
-            self.clock.arm()
+            self.clock.armed = True
             self.clock.logging = self.clock.logging if self._trainer.loggers else LOOP
             self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
@@ -71,10 +70,7 @@ class PhaseProfiler(Profiler):
             self._time_broadcasts()
 
     def _time_broadcasts(self) -> None:
-        """Of several ranks Lightning asks before each batch whether one was told to end.
-
-        It sends no action for that.
-        """
+        """Times what sends no action: before each batch several ranks ask whether to stop."""
         if self._trainer.world_size == 1:
             return
         loop = self._trainer.fit_loop.epoch_loop
@@ -93,7 +89,7 @@ class PhaseProfiler(Profiler):
         self._timed_loop = loop
 
     def unmeasured(self) -> frozenset[str]:
-        """The phases that cannot be told, since Lightning has sent no sign of them."""
+        """The phases that cannot be timed, since Lightning has sent no sign of them."""
         phases = {phase for phase, needed in NEEDED.items() if not needed <= self._seen}
         if not OF_VALIDATION & self._seen:
             phases.discard("validation")
@@ -104,7 +100,6 @@ class PhaseProfiler(Profiler):
     # What Lightning calls.
 
     def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
-        """A context around an action."""
         # the way of `_context`, without the call: this happens twenty times a step
         context = self._contexts.get(action_name, _UNKNOWN)
         if context is _UNKNOWN or (context is not None and self.clock.validating):
@@ -118,39 +113,32 @@ class PhaseProfiler(Profiler):
         return both
 
     def start(self, action_name: str) -> None:
-        """An action begins."""
         if self._passes_on:
             self.inner.start(action_name)
-        context = self._context(action_name)
-        if context is not None:
+        if (context := self._context(action_name)) is not None:
             context.__enter__()
 
     def stop(self, action_name: str) -> None:
-        """An action ends, and with it whatever began inside and missed its end."""
-        context = self._context(action_name)
-        if context is not None:
+        if (context := self._context(action_name)) is not None:
             context.__exit__(None, None, None)
         if self._passes_on:
             self.inner.stop(action_name)
 
+    # The rest is the inner profiler's.
+
     def summary(self) -> str:
-        """The inner profiler's."""
         return self.inner.summary()
 
     def describe(self) -> None:
-        """The inner profiler's."""
         self.inner.describe()
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
-        """The inner profiler's."""
         self.inner.setup(stage, local_rank, log_dir)
 
     def teardown(self, stage: str | None) -> None:
-        """The inner profiler's."""
         self.inner.teardown(stage)
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else the user's profiler has."""
         if name == "inner":  # not there yet while it is being unpickled
             raise AttributeError(name)
         return getattr(self.inner, name)
@@ -237,7 +225,7 @@ class PhaseProfiler(Profiler):
 
 
 class _Context(AbstractContextManager[None]):
-    """What one action does: moves the clock into its phase and back, and tells it where it is.
+    """What one action does: moves the clock into its phase and back, and on its way in the loop.
 
     `before` and `ending` run when the action starts and when it stops, on the outer phase's and on
     its own time; `after` once the clock is back. An action that ends by an exception has not come
@@ -261,7 +249,6 @@ class _Context(AbstractContextManager[None]):
 
     @property
     def matters(self) -> bool:
-        """Whether there is anything to do."""
         return (self._phase or self.before or self.ending or self.after) is not None
 
     def __enter__(self) -> None:
@@ -269,16 +256,11 @@ class _Context(AbstractContextManager[None]):
             self.before()
         self._open.append((self, self._clock.enter(self._phase)))
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        """Closes with it whatever began inside and missed its end."""
         opened = self._open
-        if not opened or (
-            opened[-1][0] is not self and all(context is not self for context, _ in opened)
-        ):
+        is_innermost = bool(opened) and opened[-1][0] is self
+        if not is_innermost and all(context is not self for context, _ in opened):
             return  # it was closed with what is around it
         whole = exc_type is None
         if self.ending is not None and whole:

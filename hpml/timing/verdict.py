@@ -4,15 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpml.records.phases import PHASES
+from hpml.statistics import students_quantile
 from hpml.timing.advice import UNKNOWN, JobFacts, advise
 
-# cause: the host's phase and the device's kind of time that tell of it
-CAUSES = {
-    "input": ("data", "wait_data"),
-    "transfer": ("transfer", "copy"),
-    "compute": ("train", "busy"),
-    "overhead": ("other", "idle"),
-}
+CAUSES = {phase.cause: phase for phase in PHASES if phase.cause}
 # Shares closer than this are not told apart, however steady they are.
 LEAST_MARGIN = 0.05
 LEAST_PIECES = 3
@@ -42,7 +38,7 @@ class ShareMeter:
         self._of_cause = dict.fromkeys(CAUSES, (0.0, 0.0, 0.0))  # sum, squares, products
 
     def add(self, piece: Mapping[str, float]) -> None:
-        """One piece of time: nanoseconds by cause."""
+        """Counts one piece of time: nanoseconds by cause."""
         whole = sum(piece.values())
         if whole <= 0:
             return
@@ -57,7 +53,7 @@ class ShareMeter:
         """The share of each cause; of fewer than LEAST_PIECES nothing is certain."""
         if not self.pieces:
             return {}
-        found = {}
+        shares = {}
         for cause, (total, squares, products) in self._of_cause.items():
             share = total / self.ns
             error = 1.0
@@ -65,37 +61,22 @@ class ShareMeter:
                 residuals = squares - 2 * share * products + share * share * self._squares
                 scale = self.pieces / (self.pieces - 1)
                 error = math.sqrt(max(0.0, residuals) * scale) / self.ns
-                error *= _students_quantile(self.pieces - 1) / 1.96
-            found[cause] = Share(share, error)
-        return found
-
-
-def _students_quantile(df: int) -> float:
-    """Of Student's t, at 97.5 %, within 0.04 of it from two degrees of freedom on.
-
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, with four terms.
-    """
-    z = 1.959964
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / df ** (power + 1) for power, term in enumerate(terms))
+                error *= students_quantile(self.pieces - 1) / students_quantile(math.inf)
+            shares[cause] = Share(share, error)
+        return shares
 
 
 def by_cause(times: Mapping[str, float]) -> dict[str, float]:
     """Times by cause, from the host's by phase or the device's by kind; validation is left out."""
     return {
-        cause: times.get(phase, 0.0) + times.get(kind, 0.0)
-        for cause, (phase, kind) in CAUSES.items()
+        cause: times.get(phase.name, 0.0) + times.get(phase.device_kind, 0.0)
+        for cause, phase in CAUSES.items()
     }
 
 
 def judge(
     shares: Mapping[str, Share],
-    setting: JobFacts = UNKNOWN,
+    facts: JobFacts = UNKNOWN,
     largest_other: tuple[str, float] | None = None,
     validation_share: float = 0.0,
     start_share: float = 0.0,
@@ -105,21 +86,21 @@ def judge(
     The cause with the largest share, if it leads by more than both shares' uncertainty (two
     standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`. Where validation takes
     most of the time, no cause of the rest matters much. `largest_other` and `start_share` are for
-    `advise`. The shares that the evidence tells are of all the time, validation included.
+    `advise`. The shares in the evidence are of all the time, validation included.
     """
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
     first, second = ranked[0], ranked[1]
     lead = shares[first].share - shares[second].share
     margin = max(LEAST_MARGIN, 2 * (shares[first].error + shares[second].error))
-    of_all = {_WORDS[cause]: (1 - validation_share) * shares[cause].share for cause in ranked}
+    of_all = {CAUSES[cause].title: (1 - validation_share) * shares[cause].share for cause in ranked}
     if validation_share:
         of_all["validation"] = validation_share
-    told = sorted(of_all.items(), key=lambda part: -part[1])
-    evidence = ", ".join(f"{words} {share:.0%}" for words, share in told)
+    largest_first = sorted(of_all.items(), key=lambda part: -part[1])
+    evidence = ", ".join(f"{title} {share:.0%}" for title, share in largest_first)
     kind = "inconclusive"
     if validation_share > 0.5:
         advice = "Validate less often, or on fewer batches"
-        if setting.keys:
+        if facts.keys:
             advice += ": trainer.check_val_every_n_epoch, trainer.limit_val_batches"
     elif lead <= margin and margin > 0.5:
         evidence += "; too few steps to tell"
@@ -128,7 +109,7 @@ def judge(
         evidence += f"; uncertain by {margin:.0%}"
         advice = "More than one cause may count: change one setting at a time, and compare"
     else:
-        kind, advice = f"{first}-bound", advise(first, setting, largest_other, start_share)
+        kind, advice = f"{first}-bound", advise(first, facts, largest_other, start_share)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 
@@ -136,11 +117,3 @@ def in_words(verdict: Mapping[str, str]) -> tuple[str, str]:
     """A verdict as two lines to print: what is likely and why; what to try."""
     likely = "" if verdict["kind"] == "inconclusive" else "likely "
     return f"{likely}{verdict['kind']}: {verdict['evidence']}", verdict["advice"]
-
-
-_WORDS = {
-    "input": "waiting for data",
-    "transfer": "transfer",
-    "compute": "training",
-    "overhead": "other",
-}

@@ -1,4 +1,4 @@
-"""What a run says of itself: when it starts, when it is over, and when it is cut short."""
+"""What a run prints of itself: when it starts, when it is over, and when it is cut short."""
 
 from __future__ import annotations
 
@@ -12,31 +12,25 @@ from omegaconf import DictConfig
 
 from hpml.checkpointing import resume
 from hpml.config import command_line
-from hpml.config.choices import name_of
 from hpml.config.conf import has_curves, spelled
-from hpml.data.build import sizes_of
 from hpml.records.run_record import FILE_NAME, RunRecord
 from hpml.system import environment
 from hpml.system.signals import JOB
 
 if TYPE_CHECKING:
-    import lightning as L
+    from hpml.training.prepare import Job
 
 log = logging.getLogger("hpml")
 
 
-def announce(
-    cfg: DictConfig, record: RunRecord, data: L.LightningDataModule, module: L.LightningModule
-) -> None:
-    """What will be trained, on what, by which means; the record has its facts."""
-    from hpml.models.image_classifier import ImageClassifier
-
-    machine, model = record.environment, record.model or {}
+def announce(job: Job, record: RunRecord) -> None:
+    """Prints what will be trained, on what, by which means."""
+    cfg, machine, model = job.cfg, record.environment, record.model or {}
     parts = [f"model={model['name']} ({model['trainable_parameters']:,} parameters)"]
-    sizes = [f"{size:,} {name}" for name, size in sizes_of(data).items()]
-    parts.append(f"data={name_of(cfg.data)}" + (f" ({', '.join(sizes)})" if sizes else ""))
-    if isinstance(module, ImageClassifier) and cfg.optimizer.get("lr"):
-        parts.append(f"optimizer={name_of(cfg.optimizer)} (lr {cfg.optimizer.lr:g})")
+    sizes = ", ".join(f"{size:,} {split}" for split, size in job.sizes.items())
+    parts.append(f"data={job.names['data']}" + (f" ({sizes})" if sizes else ""))
+    if job.is_image_classifier and cfg.optimizer.get("lr"):
+        parts.append(f"optimizer={job.names['optimizer']} (lr {cfg.optimizer.lr:g})")
     if record.chosen:
         parts.append(f"auto: {', '.join(f'{k}={spelled(v)}' for k, v in record.chosen.items())}")
     used = machine["accelerators"] if machine["device"] != "cpu" else None
@@ -48,8 +42,8 @@ def announce(
         log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
 
 
-def conclude(cfg: DictConfig, directory: Path) -> None:
-    """Where a completed run's record, trace and curves are."""
+def print_result_paths(cfg: DictConfig, directory: Path) -> None:
+    """Prints where a completed run's record, trace and curves are."""
     shown = from_here(directory)
     log.info(f"record: {shown / FILE_NAME}")
     for trace in sorted(directory.rglob("*.pt.trace.json")):
@@ -59,13 +53,14 @@ def conclude(cfg: DictConfig, directory: Path) -> None:
 
 
 def print_resume_hint(directory: Path) -> None:
-    """What an interrupted run leaves, and how it goes on."""
+    """Prints what an interrupted run leaves, and the command that resumes it."""
     paths = {
         "record": directory / FILE_NAME,
         "checkpoint": directory / "checkpoints" / "last.ckpt",
     }
     left = [f"{name} {from_here(path)}" for name, path in paths.items() if path.exists()]
-    if resume.points(directory) and JOB not in os.environ:  # a sweep says how all of it goes on
+    # a sweep says how all of it resumes
+    if resume.resume_checkpoints(directory) and JOB not in os.environ:
         here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
         left.append(f"to go on: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:

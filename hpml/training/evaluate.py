@@ -1,35 +1,33 @@
 """Evaluates a checkpoint on the test set: `evaluate=PATH`."""
 
-from __future__ import annotations
-
+import inspect
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+import hpml.data
+import hpml.models
 from hpml.checkpointing import safe_load
-from hpml.config.auto import on_device
-from hpml.config.checks import check, unused_keys
-from hpml.config.choices import name_of
+from hpml.config.aliases import with_names_of_today
+from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import key_of
-from hpml.data.build import build_data, sizes_of
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.watchdog import ended_if_hung
 from hpml.errors import UserError
+from hpml.models.counts import describe
 from hpml.records.run_record import RunRecord
 from hpml.system import environment
-from hpml.system.garbage_collection import gc_paused
-from hpml.system.signals import signals_held
-from hpml.training.build import build_module, build_trainer, end_processes, quiet_lightning
+from hpml.training.build import build_trainer, end_processes
+from hpml.training.prepare import prepare
 
 log = logging.getLogger("hpml")
 
-# What may be called because a checkpoint says so; all else only where the command line says it too.
-OURS = {
-    "data": ("hpml.data.Cifar10", "hpml.data.ImageFolder", "hpml.data.Synthetic"),
-    "model": ("hpml.models.resnet18", "hpml.models.small"),
-}
 # Keys that Hydra reads in a node: what to call, and how.
 OF_HYDRA = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 
@@ -41,13 +39,6 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     checkpoint may come from a stranger: it may set sizes, names and the folder that is read, never
     what is called, where something is written, or what is fetched.
     """
-    with signals_held(), gc_paused():
-        import lightning as L
-
-        from hpml.data.watchdog import ended_if_hung
-        from hpml.models.counts import describe
-
-    quiet_lightning()
     record.environment = environment.describe()
     path = Path(str(cfg.evaluate))
     given = set(map(key_of, record.overrides))
@@ -66,29 +57,26 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     if "data" in taken and "data.download" not in given:
         _fetch_only_where_asked(cfg, record.config["data"])
     check(cfg)
-    cfg, record.chosen = on_device(cfg)
-    for sentence in unused_keys(cfg):
-        log.warning(f"warning: {sentence}")
+    job = prepare(cfg)
+    cfg, module = job.cfg, job.module
+    record.chosen = job.chosen
     record.config = resolve(cfg)  # the fingerprint remains that of what was asked
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build_data(cfg)
-    module = build_module(cfg, data)
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"evaluate={path}: does not fit model={name_of(cfg.model)}") from error
+        raise UserError(f"evaluate={path}: does not fit model={job.names['model']}") from error
     if type(module).test_step is L.LightningModule.test_step:
-        raise UserError(f"evaluate={path}: model={name_of(cfg.model)} has no test_step")
-    trainer = build_trainer(cfg, [])
+        raise UserError(f"evaluate={path}: model={job.names['model']} has no test_step")
+    trainer = build_trainer(cfg)
     record.environment["device"] = trainer.strategy.root_device.type
-    record.model = describe(module, name_of(cfg.model))
+    record.model = describe(module, job.names["model"])
     if "model" not in given:
         record.model["name"] = name
-    size = sizes_of(data).get("test") if cfg.trainer.limit_test_batches is None else None
+    size = job.sizes.get("test") if cfg.trainer.limit_test_batches is None else None
     on = f" on {size:,} test samples" if size is not None else ""
     log.info(f"{path}: model={record.model['name']}{on}")
     with ended_if_hung(cfg.data.get("timeout_s")):
-        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+        metrics = trainer.test(module, datamodule=job.data, verbose=False)[0]
     end_processes()
     record.evaluation = {"checkpoint": str(path), "metrics": dict(metrics)}
     for name, value in metrics.items():
@@ -100,7 +88,8 @@ def _read(path: Path, taken: set[str]) -> tuple[dict[str, DictConfig], str, dict
     try:
         checkpoint = safe_load.read(path, "evaluate")
         trained_with = {
-            group: OmegaConf.create(dict(checkpoint["hpml_config"][group])) for group in taken
+            group: OmegaConf.create(with_names_of_today(dict(checkpoint["hpml_config"][group])))
+            for group in taken
         }
         name = str(checkpoint["hpml_names"]["model"])
         weights = checkpoint["state_dict"]
@@ -148,7 +137,7 @@ def _refuse_calls(config: Any, chosen: Any, group: str, path: Path) -> None:
     }
     for key, value in _entries(config, group):
         name = key.rpartition(".")[2]
-        ours = key == f"{group}._target_" and value in OURS[group]
+        ours = key == f"{group}._target_" and _is_ours(group, value)
         if name in OF_HYDRA and not ours and (name, repr(value)) not in known:
             raise UserError(
                 f"evaluate={path}: refused: it sets {_shown(key)}={_shown(value)}, which is not "
@@ -156,9 +145,27 @@ def _refuse_calls(config: Any, chosen: Any, group: str, path: Path) -> None:
             )
 
 
+def _is_ours(group: str, target: Any) -> bool:
+    """What may be called because a checkpoint says so: our networks and sources of images.
+
+    All else only where the command line says it too. No module outside of this package is
+    imported to find that out.
+    """
+    package = {"data": hpml.data, "model": hpml.models}[group]
+    home, _, name = str(target).rpartition(".")
+    if home != package.__name__ or not name.isidentifier():
+        return False
+    if group == "model":
+        return name in hpml.models.__all__
+    source = getattr(package, name, None)
+    return isinstance(source, type) and issubclass(source, ImageDataModule)
+
+
 def _fetch_only_where_asked(cfg: DictConfig, chosen: dict[str, Any]) -> None:
     """A folder that only the checkpoint names is read: nothing is fetched into it."""
-    fetches = "download" in cfg.data or cfg.data.get("_target_") == "hpml.data.Cifar10"
+    fetches = "download" in cfg.data
+    if _is_ours("data", cfg.data._target_):
+        fetches |= "download" in inspect.signature(get_class(cfg.data._target_)).parameters
     if fetches and cfg.data.get("root") != chosen.get("root"):
         OmegaConf.update(cfg, "data.download", False, force_add=True)
 

@@ -1,4 +1,4 @@
-"""What is told of a configuration: to TensorBoard's HParams, and to the advice."""
+"""Facts of a configuration: for the advice, and for TensorBoard's HParams."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.config import command_line
-from hpml.config.auto import device_type
 from hpml.config.choices import name_of
 from hpml.config.fingerprint import is_left_out, key_of
 from hpml.system.environment import SWEPT, usable_cores
@@ -23,16 +22,19 @@ COMPARED = (
 )
 
 
-def facts_of_config(cfg: DictConfig, overrides: Sequence[str] | None = None) -> JobFacts:
+def facts_of_config(
+    cfg: DictConfig, device: str, overrides: Sequence[str] | None = None
+) -> JobFacts:
     """What the advice has to know of a configuration.
 
     Args:
-        cfg: on its device, as `on_device` gives it.
+        cfg: with a value for each `auto`.
+        device: as torch calls it.
         overrides: that made it; None for the command line's.
     """
     return JobFacts(
         keys=True,
-        on_gpu=device_type(cfg) != "cpu",
+        on_gpu=device != "cpu",
         data_keys="pipeline" in cfg.data,
         cores=usable_cores(),
         num_workers=cfg.data.get("num_workers"),

@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -26,21 +27,21 @@ _MOST_PARTS = 64
 def copied(thing: Any, memo: dict[int, Any]) -> Any:
     """A deep copy; parts that cannot be copied, a lock or an open file, are shared with it."""
     try:
-        found = copy.deepcopy(thing, dict(memo))
+        copy_of_thing = copy.deepcopy(thing, dict(memo))
     except Exception:
         for part in [thing, *_modules(thing)]:
             for value in getattr(part, "__dict__", {}).values():
                 try:
                     copy.deepcopy(value, dict(memo))
                 except Exception:
-                    for one in value if isinstance(value, list) else [value]:
-                        is_tensor = isinstance(one, torch.Tensor)
-                        memo[id(one)] = one.detach().clone() if is_tensor else one
-        found = copy.deepcopy(thing, memo)
-    for part, theirs in zip(_modules(found), _modules(thing), strict=True):
-        if _is_compiled(theirs):
+                    for item in value if isinstance(value, list) else [value]:
+                        is_tensor = isinstance(item, torch.Tensor)
+                        memo[id(item)] = item.detach().clone() if is_tensor else item
+        copy_of_thing = copy.deepcopy(thing, memo)
+    for part, original in zip(_modules(copy_of_thing), _modules(thing), strict=True):
+        if _is_compiled(original):
             part.compile()
-    return found
+    return copy_of_thing
 
 
 def has_compiled(thing: Any) -> bool:
@@ -65,10 +66,10 @@ def alter(thing: Any, **methods: Any) -> None:
 def _as_its_own_class(thing: Any, protocol: int) -> tuple[Any, ...]:
     """Pickled as what it was: a worker that is spawned knows the user's class alone."""
     kind = next(base for base in type(thing).__mro__ if "__reduce_ex__" not in vars(base))
-    return _made, (kind, dict(vars(thing)))
+    return _restored, (kind, dict(vars(thing)))
 
 
-def _made(kind: type, state: dict[str, Any]) -> Any:
+def _restored(kind: type, state: dict[str, Any]) -> Any:
     thing: Any = object.__new__(kind)
     vars(thing).update(state)
     return thing
@@ -81,7 +82,7 @@ def as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In the place of a hook."""
+    """Stub of a hook."""
 
 
 def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
@@ -107,11 +108,10 @@ def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
 
 @contextmanager
 def preserve_global_state(data: Any) -> Iterator[None]:
-    """Restores the random state, and hides what is printed, logged and warned meanwhile."""
+    """Restores the random states, and hides what is printed, logged and warned meanwhile."""
     disabled = logging.root.manager.disable
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = _collect_rng_states()  # not `isolate_rng`, which keeps them where something is raised
     of_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     resets = list(_resets(data, set()))
     with (
         Path(os.devnull).open("w", encoding="utf-8", errors="replace") as nowhere,
@@ -125,10 +125,7 @@ def preserve_global_state(data: Any) -> Iterator[None]:
             yield
         finally:
             logging.disable(disabled)
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-            torch.cuda.set_rng_state_all(of_gpus)
+            _set_rng_states(states)
             if of_mps is not None:
                 torch.mps.set_rng_state(of_mps)
             for reset in resets:

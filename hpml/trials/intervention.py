@@ -33,9 +33,7 @@ STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_zero_grad", "on_before_optimizer_step"),
 )
-OF_THE_STEP = (
-    *("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping"),
-)
+OF_THE_STEP = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 # Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
 NOT_IN_A_TRIAL = (
     *(Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder),
@@ -62,14 +60,13 @@ class Intervention:
     without: str | None = None
 
 
-def altered(original: Any, change: Intervention, fetches: bool, logged: dict[str, Logged]) -> Any:
+def altered(
+    original: Any, intervention: Intervention, fetches: bool, logged: dict[str, Logged]
+) -> Any:
     """The module without what a trial does without: a copy that shares all of its parts.
 
-    Args:
-        original: a LightningModule, which stays as it is.
-        change: what is taken out.
-        fetches: whether its training step fetches its batches itself.
-        logged: what the step logs, which it goes on logging where computing is free.
+    `fetches` tells whether the training step fetches its batches itself; what it has `logged`, it
+    logs where computing is free too.
     """
     module = copy.copy(original)
     module.__dict__ = {
@@ -77,13 +74,13 @@ def altered(original: Any, change: Intervention, fetches: bool, logged: dict[str
         for key, value in vars(original).items()
     }
     own = type(module).configure_callbacks
-    alter(module, configure_callbacks=lambda module: _kept(own(module), change.hooks))
-    if change.transfer:
+    alter(module, configure_callbacks=lambda module: _kept(own(module), intervention.hooks))
+    if intervention.transfer:
         alter(module, **dict.fromkeys(TRANSFER_HOOKS, batch_as_it_is))
-    if change.hooks:
+    if intervention.hooks:
         alter(module, **as_in_the_base(module, STEP_HOOKS))
         alter(module, lr_scheduler_step=nothing)
-    if change.compute:
+    if intervention.compute:
         manual = not module.automatic_optimization
         module.register_parameter(WEIGHT, torch.nn.Parameter(torch.zeros(())))
         vars(module)[LOGGED] = dict(logged)
@@ -97,5 +94,7 @@ def altered(original: Any, change: Intervention, fetches: bool, logged: dict[str
 
 def _kept(callbacks: Any, leaves_out_all: bool) -> list[L.Callback]:
     """Those of the module's own callbacks that a trial has."""
-    every = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    return [one for one in every if not (leaves_out_all or isinstance(one, NOT_IN_A_TRIAL))]
+    if leaves_out_all:
+        return []
+    every = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    return [callback for callback in every if not isinstance(callback, NOT_IN_A_TRIAL)]

@@ -1,10 +1,11 @@
 """A job's loaders, whatever it calls so, and the batches they give."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader
 
@@ -31,8 +32,13 @@ def data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
     elif isinstance(data, _Combined):
         yield from data_loaders(data.loader.flattened)
     elif isinstance(data, Mapping | list | tuple):
-        for one in data.values() if isinstance(data, Mapping) else data:
-            yield from data_loaders(one)
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from data_loaders(part)
+
+
+def batches_ahead(data: Any) -> int:
+    """Batches that the workers keep ready."""
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(data))
 
 
 def end_workers(data: Any) -> None:
@@ -63,26 +69,8 @@ class _Combined:
         return len(self.loader)
 
 
-def _tensors_in(thing: Any) -> Iterator[torch.Tensor]:
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        yield from _tensors_in(list(thing.values()))
-    elif isinstance(thing, list | tuple):
-        for part in thing:
-            yield from _tensors_in(part)
-
-
-def bytes_in(batch: Any) -> int:
-    """Of all tensors in it."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors_in(batch))
-
-
-def shapes(batch: Any) -> list[tuple[int, ...]]:
-    """Of all tensors in it."""
-    return [tuple(tensor.shape) for tensor in _tensors_in(batch)]
-
-
-def versions(batches: Sequence[Any]) -> list[int]:
-    """Torch counts how often a tensor was written to."""
-    return [tensor._version for tensor in _tensors_in(list(batches))]
+def tensors_in(batch: Any) -> list[torch.Tensor]:
+    """All tensors of a batch, in whichever of Lightning's collections they are."""
+    tensors: list[torch.Tensor] = []
+    apply_to_collection(batch, torch.Tensor, tensors.append, allow_frozen=True)
+    return tensors

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from lightning.fabric.utilities.data import sized_len
+
 from hpml.errors import UserError
 from hpml.timing.epoch_times import NS_PER_S
 
@@ -26,6 +28,7 @@ class Pace:
     start_s: float | None
 
 
+@dataclass(eq=False, repr=False)
 class PacedLoader:
     """Gives a loader's batches for a number of steps, through as many epochs as that takes.
 
@@ -41,41 +44,31 @@ class PacedLoader:
         synchronize: waits for the device, at both ends of what is measured.
     """
 
-    def __init__(
-        self,
-        loader: Any,
-        warm_up: int,
-        measured: int,
-        epoch_steps: int | None = None,
-        instead: Sequence[Callable[[], Any]] | None = None,
-        loads: bool = True,
-        synchronize: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.loader = loader
-        self.warm_up = warm_up
-        self.measured = measured
-        self.epoch_steps = epoch_steps
-        self.instead = instead
-        self.loads = loads
-        self.synchronize = synchronize
-        self.sized = _is_sized(loader)
+    loader: Any
+    warm_up: int
+    measured: int
+    epoch_steps: int | None = None
+    instead: Sequence[Callable[[], Any]] | None = None
+    loads: bool = True
+    synchronize: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.sized = sized_len(self.loader) is not None
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
 
     @property
     def steps(self) -> int:
-        """All of them; the last one only ends the one before it."""
+        """Number of all steps; the last one only ends the one before it."""
         return self.warm_up + self.measured + 1
 
     @property
     def fetched(self) -> int:
-        """How many of them there were."""
         return len(self._given_ns)
 
     @property
     def is_over(self) -> bool:
-        """Whether all of them were fetched."""
         return self.fetched == self.steps
 
     def __len__(self) -> int:
@@ -84,7 +77,7 @@ class PacedLoader:
         return self.steps
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a module asks of its loader."""
+        """Attribute of the loader, whichever a module asks for."""
         if name == "loader":  # not there yet while it is being copied
             raise AttributeError(name)
         return getattr(self.loader, name)
@@ -104,7 +97,6 @@ class PacedLoader:
             yield batch
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:
-        """Whether it is an epoch's first one, and a batch."""
         while not self.loads:
             yield False, None
         while True:
@@ -117,7 +109,7 @@ class PacedLoader:
 
     @property
     def pace(self) -> Pace:
-        """Of the steps that were measured. Raises ValueError where the loop ended before."""
+        """Means of the measured steps. Raises ValueError where the loop ended before."""
         if not self.is_over:
             raise ValueError(f"only {self.fetched} of {self.steps} steps")
         measured = range(self.warm_up, self.steps - 1)
@@ -146,11 +138,3 @@ def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
     took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
     start_s = max(0.0, took_s - pace.wait_s - ahead * pace.step_s)
     return Pace(pace.step_s, pace.wait_s, start_s)
-
-
-def _is_sized(loader: Any) -> bool:
-    try:
-        len(loader)
-    except (TypeError, NotImplementedError):
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""What stands in for the parts of a job that a trial does without."""
+"""Stubs: what stands in for the parts of a job that a trial does without."""
 
 import inspect
 from collections.abc import Callable
@@ -14,8 +14,6 @@ LOGGED = "logged_of_the_trial"
 
 @dataclass(frozen=True)
 class Logged:
-    """A metric that a step logs, and where to."""
-
     value: torch.Tensor
     logger: bool
     prog_bar: bool
@@ -25,12 +23,8 @@ class Prepared(L.Callback):
     """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
 
     Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
-    a step of the job's own logs is looked up, for the loggers and bars to have where it is free.
-
-    Args:
-        stilled: whether it does.
-        logged: what the first step has logged, by name.
-        begins: called when training begins, after all that comes once before it.
+    the first step of the job's own logs is kept in `logged`, for loggers and bars to have where
+    computing is free. `begins` is called when training begins, after all that comes once before it.
     """
 
     def __init__(
@@ -41,7 +35,6 @@ class Prepared(L.Callback):
         self._begins = begins
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stills the optimizers that Lightning has just made."""
         if self._begins is not None:
             self._begins()
         for config in trainer.lr_scheduler_configs:
@@ -51,7 +44,6 @@ class Prepared(L.Callback):
             trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Keeps what the first step of the job's own logs."""
         if self.stilled or trainer.fit_loop.total_batch_idx > 0:
             return
         to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics
@@ -61,7 +53,7 @@ class Prepared(L.Callback):
 
 
 def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """In place of the user's, which the module may keep for the trials to come."""
+    """Stub of the user's optimizer, which the module may keep for the trials to come."""
     still: Any = torch.optim.SGD([weight], lr=0.0)
     groups = [{**group, "params": []} for group in optimizer.param_groups]
     still.param_groups = groups or still.param_groups
@@ -71,31 +63,28 @@ def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
 
 
 def _log(module: Any) -> None:
-    for name, one in vars(module)[LOGGED].items():
-        module.log(name, one.value, logger=one.logger, prog_bar=one.prog_bar, on_step=True)
+    for name, metric in vars(module)[LOGGED].items():
+        module.log(name, metric.value, logger=metric.logger, prog_bar=metric.prog_bar, on_step=True)
 
 
 def tiny_step(module: Any, *_: Any, **__: Any) -> torch.Tensor:
-    """In place of a training step."""
     _log(module)
     loss: torch.Tensor = module.get_parameter(WEIGHT).square()
     return loss
 
 
 def manual_step(module: Any, *_: Any, **__: Any) -> None:
-    """Without an optimizer's step, which the module would call itself."""
+    """Stub without an optimizer's step, which the module would call itself."""
     _log(module)
 
 
 def fetching_step(module: Any, dataloader_iter: Any) -> torch.Tensor:
-    """The same of a module that fetches its batches itself."""
+    """Stub for a module that fetches its batches itself."""
     next(dataloader_iter)
     return tiny_step(module)
 
 
 def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
-    """A training step that keeps the batches it gets."""
-
     def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
         batches.append(batch)
         return step(module, batch, *arguments, **keywords)
@@ -106,5 +95,4 @@ def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., 
 
 
 def batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
-    """In place of a hook of the transfer."""
     return batch

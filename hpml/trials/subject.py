@@ -3,8 +3,9 @@
 import copy
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,27 +13,17 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.profilers import (
-    AdvancedProfiler,
-    Profiler,
-    PyTorchProfiler,
-    SimpleProfiler,
-)
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from hpml.errors import UserError
-from hpml.trials.copies import alter, copied, nothing, preserve_global_state
+from hpml.training.build import build_trainer
+from hpml.training.prepare import Job
+from hpml.trials.copies import alter, copied, preserve_global_state
 from hpml.trials.intervention import STEP_HOOKS, TRANSFER_HOOKS, Intervention, altered
-from hpml.trials.loaders import (
-    bytes_in,
-    data_loaders,
-    end_workers,
-    one_loader,
-    shapes,
-    versions,
-    with_workers_of_its_own,
-)
+from hpml.trials.job_data import JobData
+from hpml.trials.loaders import batches_ahead, data_loaders, end_workers, one_loader, tensors_in
 from hpml.trials.pace import Pace, PacedLoader, loading_pace
 from hpml.trials.stubs import Logged, Prepared, keeping_step
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
@@ -51,6 +42,9 @@ class Subject:
         module: any.
         data: a LightningDataModule, a loader, several; None where the module has its own.
 
+    Attributes:
+        notes: what the trials do without, and the like, in sentences.
+
     Raises UserError for a Trainer of several devices, or one that would train nothing.
     """
 
@@ -65,14 +59,10 @@ class Subject:
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes = left_out(trainer, module)
-        if hasattr(data, "__next__"):
-            raise UserError("the data is an iterator, which gives its batches once; give a loader")
+        self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):
             memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}
             self._module: Any = copied(module, memo)
-            self._data: Any = data
-            if isinstance(data, L.LightningDataModule):
-                self._data = copy.copy(data)
             self.callbacks = callbacks_by_name(trainer, module, self._module)
         self._weights = {
             name: value.detach().clone()
@@ -81,12 +71,15 @@ class Subject:
         }
         self._raw: list[Any] = []  # batches as they are loaded
         self._moved: list[Any] = []  # and as the training step gets them
+        self._batches_of = 0  # the round whose first batches they are
         self._changes_batches = False
-        self.epoch_steps: int | None = None
-        self.loader: Any = None  # the last one that was made
-        self._is_set_up = False
         self._schedules = False  # whether a scheduler steps
         self._logged: dict[str, Logged] = {}  # in a step
+
+    @property
+    def epoch_steps(self) -> int | None:
+        """Training batches of an epoch, once a loader was made; None where only that knows."""
+        return self.data.epoch_steps
 
     @property
     def callback_names(self) -> list[str]:
@@ -97,63 +90,73 @@ class Subject:
     @property
     def has_hooks(self) -> bool:
         """Whether there are callbacks, loggers or hooks in a step."""
-        own = any(is_overridden(hook, self._module, L.LightningModule) for hook in STEP_HOOKS)
-        brought = is_overridden("configure_callbacks", self._module, L.LightningModule)
-        return bool(self.callback_names or own or brought or self._schedules)
+        hooks = (*STEP_HOOKS, "configure_callbacks")
+        own = any(is_overridden(hook, self._module, L.LightningModule) for hook in hooks)
+        return bool(self.callback_names or own or self._schedules)
 
     @property
     def has_transfer(self) -> bool:
         """Whether a batch's way to the device can cost anything."""
         owners: list[tuple[Any, type]] = [(self._module, L.LightningModule)]
-        if isinstance(self._data, L.LightningDataModule):
-            owners.append((self._data, L.LightningDataModule))
-        theirs = any(is_overridden(hook, *owner) for hook in TRANSFER_HOOKS for owner in owners)
-        return (theirs or self.device.type != "cpu") and bool(self._moved)
+        if isinstance(self.data.given, L.LightningDataModule):
+            owners.append((self.data.given, L.LightningDataModule))
+        own = any(is_overridden(hook, *owner) for hook in TRANSFER_HOOKS for owner in owners)
+        return (own or self.device.type != "cpu") and bool(self._moved)
 
     @property
     def takes_iterator(self) -> bool:
         """Whether the training step fetches its batches itself."""
         return "dataloader_iter" in inspect.signature(self._module.training_step).parameters
 
-    def batches_ahead(self) -> int:
-        """How many batches the loader's workers keep ready."""
-        with self._trial(0) as folder:
-            loader = self._own_loader(self._bare_trainer(folder), self._module, self._data)
-        return sum(one.num_workers * (one.prefetch_factor or 0) for one in data_loaders(loader))
-
     @property
     def num_workers(self) -> int:
-        """Of all loaders, once one was made."""
-        return sum(one.num_workers for one in data_loaders(self.loader))
+        return sum(loader.num_workers for loader in data_loaders(self.data.loader))
 
     @property
     def batches_vary(self) -> bool:
         """Whether the batches that are kept differ in shape, so that steps differ in length."""
-        return len({tuple(shapes(batch)) for batch in self._raw}) > 1
+        return len({tuple(tensor.shape for tensor in tensors_in(b)) for b in self._raw}) > 1
 
     def close(self) -> None:
         """Lets go of copies, batches and workers, which may hold much of a device's memory."""
-        end_workers(self.loader)
-        self._raw, self._moved, self.loader = [], [], None
-        self._module = self._data = None
+        self.data.close()
+        self._raw, self._moved = [], []
+        self._module = None
         self.callbacks = {}
 
+    def batches_ahead(self) -> int:
+        """How many batches the loader's workers keep ready."""
+        with self._trial(0) as folder:
+            return batches_ahead(self._new_loader(folder))
+
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
-        """The loader alone."""
         with self._trial(seed) as folder:
-            module, data = self._module, self._data
-            trainer = self._bare_trainer(folder)
-            loader = self._own_loader(trainer, module, data)
-            ahead = sum(o.num_workers * (o.prefetch_factor or 0) for o in data_loaders(loader))
+            loader = self._new_loader(folder)
             try:
                 paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
-                return loading_pace(paced, ahead)
+                return loading_pace(paced, batches_ahead(loader))
             finally:
                 end_workers(loader)
 
+    def candidates(
+        self, interventions: Mapping[str, Intervention], warm_up: int, measured: int
+    ) -> dict[str, Callable[[int], Pace]]:
+        """A short fit with each intervention, for `hpml.trials.rounds`; a round's number seeds it.
+
+        Batches that differ in shape come from memory as the job's own order has them in the round.
+        """
+
+        def fit(intervention: Intervention, number: int) -> Pace:
+            from_memory = intervention.loading or intervention.transfer
+            if from_memory and number != self._batches_of and self.batches_vary:
+                self.keep_batches(measured, number)
+            return self.fit(intervention, warm_up, measured, number)
+
+        return {name: partial(fit, each) for name, each in interventions.items()}
+
     def fit(
         self,
-        change: Intervention,
+        intervention: Intervention,
         warm_up: int,
         measured: int,
         seed: int,
@@ -162,16 +165,16 @@ class Subject:
         """A short fit without validation and checkpoints. Raises what the job raises.
 
         Args:
-            change: what it does without.
+            intervention: what it does without.
             warm_up: steps before those that are measured.
             measured: steps.
             seed: of the random states.
             begins: called before the first step, after what the job does once.
         """
-        before = versions([*self._raw, *self._moved])
+        before = self._versions()
         with self._trial(seed) as folder:
-            pace = self._fit(change, warm_up, measured, folder, begins=begins)
-        if versions([*self._raw, *self._moved]) != before and not self._changes_batches:
+            pace = self._fit(intervention, warm_up, measured, folder, begins=begins)
+        if self._versions() != before and not self._changes_batches:
             self._changes_batches = True
             self.notes.append("the module changes its batches: from memory they come as copies")
             self.keep_batches(len(self._raw), seed)
@@ -181,147 +184,103 @@ class Subject:
         """The files of one of Lightning's profilers, on a few steps of the job as it is."""
         profiler = PROFILERS[name](dirpath=folder, filename=name)
         with self._trial(0) as elsewhere:
-            self._fit(Intervention(), 1, PROFILED_STEPS, elsewhere, profiler=profiler)
+            self._fit(
+                Intervention(),
+                1,
+                PROFILED_STEPS,
+                elsewhere,
+                adapt=lambda trainer, module: setattr(trainer, "profiler", profiler),
+            )
         return sorted(folder.glob(f"*{name}*"))
 
     def keep_batches(self, count: int, seed: int) -> None:
         """Keeps batches for the trials that do without loading or transfer."""
-        self._raw, self._moved = [], []
+        self._raw, self._moved, self._batches_of = [], [], seed
         with self._trial(seed) as folder:
-            trainer = self._bare_trainer(folder)
-            loader = self._own_loader(trainer, self._module, self._data)
-            paced = PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps)
+            loader = self._new_loader(folder)
             room = KEPT_BYTES
-            for batch in paced:
+            for batch in PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps):
                 self._raw.append(batch)
-                room -= bytes_in(batch)
+                room -= sum(t.numel() * t.element_size() for t in tensors_in(batch))
                 if room < 0:
                     break
             end_workers(loader)
-        if not self.takes_iterator:
-            with self._trial(seed) as folder:
-                self._fit(Intervention(loading=True), 0, len(self._raw), folder, keeping=True)
+        if self.takes_iterator:
+            return
+
+        def keep(trainer: Any, module: Any) -> None:
+            alter(module, training_step=keeping_step(self._moved, type(module).training_step))
+
+        with self._trial(seed) as folder:
+            self._fit(Intervention(loading=True), 0, len(self._raw), folder, adapt=keep)
 
     def _fit(
         self,
-        change: Intervention,
+        intervention: Intervention,
         warm_up: int,
         measured: int,
         folder: Path,
-        keeping: bool = False,
-        profiler: Profiler | None = None,
         begins: Callable[[], object] | None = None,
+        adapt: Callable[[Any, Any], object] = lambda trainer, module: None,
     ) -> Pace:
-        """One trial; `keeping` the batches that reach the training step."""
+        """One trial, whose Trainer and module `adapt` may change before."""
         self._forget_training()
-        module = altered(self._module, change, self.takes_iterator, self._logged)
-        made: list[PacedLoader] = []
+        module = altered(self._module, intervention, self.takes_iterator, self._logged)
+        loaders: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
-            instead = self._raw if change.loading else None
-            if change.transfer and self._moved:
-                instead = self._moved
-            made.append(
-                PacedLoader(
-                    one_loader(loader),
-                    warm_up,
-                    measured,
-                    self.epoch_steps,
-                    None if instead is None else [self._giving(batch) for batch in instead],
-                    not change.loading,
-                    self._synchronize,
-                )
+            batches = self._raw if intervention.loading else None
+            if intervention.transfer and self._moved:
+                batches = self._moved
+            paced = PacedLoader(
+                one_loader(loader),
+                warm_up,
+                measured,
+                self.epoch_steps,
+                None if batches is None else [self._giving(batch) for batch in batches],
+                not intervention.loading,
+                self._synchronize,
             )
-            made[0].sized = self.epoch_steps is not None
-            return made[0]
+            paced.sized = self._is_sized
+            loaders.append(paced)
+            return loaders[0]  # which one fit has, however often it asks
 
-        if keeping:
-            alter(module, training_step=keeping_step(self._moved, type(module).training_step))
-        trainer: Any = self._trainer(change, folder, begins)
-        if profiler is not None:
-            trainer.profiler = profiler
+        trainer: Any = self._trainer(intervention, folder, begins)
+        adapt(trainer, module)
         try:
-            trainer.fit(module, **self._data_for(trainer, module, change, paced))
+            trainer.fit(module, **self.data.for_fit(trainer, module, intervention, paced))
         except Exception:
             # at the end of the epoch, say for want of validation
-            if not (made and made[0].is_over):
+            if not (loaders and loaders[0].is_over):
                 raise
         finally:
-            end_workers(made[0].loader if made else None)
+            end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
-        if not made[0].is_over:
+        if not loaders[0].is_over:
             raise UserError(
-                f"the training ends by itself after {made[0].fetched} steps; a trial needs "
-                f"{made[0].steps}"
+                f"the training ends by itself after {loaders[0].fetched} steps; a trial needs "
+                f"{loaders[0].steps}"
             )
-        return made[0].pace
+        return loaders[0].pace
 
-    def _data_for(
-        self,
-        trainer: L.Trainer,
-        module: Any,
-        change: Intervention,
-        paced: Callable[[Any], PacedLoader],
-    ) -> dict[str, Any]:
-        """What `fit` is given besides the module, with its loader paced."""
-        if isinstance(self._data, L.LightningDataModule):
-            data = self._data_module(trainer)
-            own = type(data).train_dataloader
-            alter(data, train_dataloader=lambda data: paced(with_workers_of_its_own(own(data))))
-            if change.transfer:
-                hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
-                alter(data, **hooks)
-            return {"datamodule": data}
-        if self._data is None:
-            own = type(module).train_dataloader
-            alter(
-                module, train_dataloader=lambda module: paced(with_workers_of_its_own(own(module)))
-            )
-            return {}
-        return {"train_dataloaders": paced(with_workers_of_its_own(self._data))}
+    def _new_loader(self, folder: Path) -> Any:
+        trainer = trial_trainer(self.trainer, Intervention(), [], folder, self._is_sized)
+        return self.data.new_loader(trainer, self._module)
 
-    def _own_loader(self, trainer: L.Trainer, module: Any, data: Any) -> Any:
-        """The training loader, made as Lightning would; the epoch's steps are known from then."""
-        if isinstance(data, L.LightningDataModule):
-            loader = self._data_module(trainer).train_dataloader()
-        elif data is None:
-            module.trainer = trainer
-            loader = module.train_dataloader()
-        else:
-            loader = data
-        self.loader = one_loader(with_workers_of_its_own(loader))
-        if self.epoch_steps is None:
-            self.epoch_steps = self._steps_in(self.loader)
-        return self.loader
+    def _trainer(
+        self, intervention: Intervention, folder: Path, begins: Callable[[], object] | None
+    ) -> L.Trainer:
+        callbacks = [
+            copied(callback, {id(self.trainer): self.trainer})
+            for name, callback in self.callbacks.items()
+            if not intervention.hooks and name != intervention.without
+        ]
+        callbacks.append(Prepared(intervention.compute, self._logged, begins))
+        return trial_trainer(self.trainer, intervention, callbacks, folder, self._is_sized)
 
-    def _steps_in(self, loader: Any) -> int | None:
-        limit = self.trainer.limit_train_batches
-        try:
-            steps = len(loader)
-        except (TypeError, NotImplementedError):
-            return limit if isinstance(limit, int) else None
-        if steps == 0:
-            raise UserError("the training loader gives no batch")
-        if isinstance(limit, int):
-            return min(steps, limit)
-        if steps * limit < 1:
-            raise UserError(
-                f"trainer.limit_train_batches={limit}: is less than one of the {steps} batches; "
-                "give more"
-            )
-        return int(steps * limit)
-
-    def _data_module(self, trainer: L.Trainer) -> L.LightningDataModule:
-        """A copy for one trial; what is set up once stays so for all of them."""
-        if not self._is_set_up:
-            self._data.trainer = trainer
-            self._data.prepare_data()
-            self._data.setup("fit")
-            self._is_set_up = True
-        data: L.LightningDataModule = copy.copy(self._data)
-        data.trainer = trainer
-        alter(data, prepare_data=nothing, setup=nothing, teardown=nothing)
-        return data
+    @property
+    def _is_sized(self) -> bool:
+        return self.epoch_steps is not None
 
     def _forget_training(self) -> None:
         """What one trial has learnt, and lost, is not the next one's."""
@@ -330,21 +289,9 @@ class Subject:
                 if isinstance(value, torch.Tensor) and name in self._weights:
                     value.copy_(self._weights[name])
 
-    def _trainer(
-        self, change: Intervention, folder: Path, begins: Callable[[], object] | None
-    ) -> L.Trainer:
-        callbacks = [
-            copied(callback, {id(self.trainer): self.trainer})
-            for name, callback in self.callbacks.items()
-            if not change.hooks and name != change.without
-        ]
-        callbacks.append(Prepared(change.compute, self._logged, begins))
-        is_sized = self.epoch_steps is not None
-        return trial_trainer(self.trainer, change, callbacks, folder, is_sized)
-
-    def _bare_trainer(self, folder: Path) -> L.Trainer:
-        """For a loader that asks for it."""
-        return trial_trainer(self.trainer, Intervention(), [], folder, self.epoch_steps is not None)
+    def _versions(self) -> list[int]:
+        """Torch counts how often a tensor was written to."""
+        return [tensor._version for tensor in tensors_in([*self._raw, *self._moved])]
 
     def _giving(self, batch: Any) -> Callable[[], Any]:
         return (lambda: copy.deepcopy(batch)) if self._changes_batches else (lambda: batch)
@@ -358,8 +305,16 @@ class Subject:
     @contextmanager
     def _trial(self, seed: int) -> Iterator[Path]:
         """A folder for what a trial writes, which is lost like what it prints."""
-        with TemporaryDirectory(prefix="hpml-") as folder, preserve_global_state(self._data):
+        with (
+            TemporaryDirectory(prefix="hpml-") as folder,
+            preserve_global_state(self.data.given),
+        ):
             random.seed(seed)
             np.random.seed(seed)
             torch.manual_seed(seed)
             yield Path(folder)
+
+
+def subject_of(job: Job) -> Subject:
+    """The subject of a configuration's job: what `hpml.train` would train."""
+    return Subject(build_trainer(job.cfg), job.module, job.data)

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from hpml.timing.profiler import PhaseProfiler
 from hpml.trials.copies import copied, has_compiled
 from hpml.trials.intervention import NOT_IN_A_TRIAL, Intervention
 
@@ -21,86 +22,74 @@ NEVER = 10**9  # steps
 
 
 def trial_trainer(
-    theirs: Any,
-    change: Intervention,
+    user_trainer: Any,
+    intervention: Intervention,
     callbacks: Sequence[L.Callback],
     folder: Path,
     is_sized: bool,
 ) -> L.Trainer:
-    """One on the same device.
-
-    Args:
-        theirs: the user's Trainer.
-        change: what the trial does without.
-        callbacks: those that the trial has.
-        folder: where loggers may write.
-        is_sized: whether an epoch's steps are known.
-    """
-    device: torch.device = theirs.strategy.root_device
-    silent = change.hooks or change.without == "logging"
+    """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
+    device: torch.device = user_trainer.strategy.root_device
+    silent = intervention.hooks or intervention.without == "logging"
     return L.Trainer(
         accelerator=device.type if device.type != "cuda" else "gpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[copy.deepcopy(theirs.precision_plugin)],
+        plugins=[copy.deepcopy(user_trainer.precision_plugin)],
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
         # schedulers ask how many steps there will be
-        max_steps=-1 if is_sized or theirs.max_steps <= 0 else max(theirs.max_steps, NEVER),
+        max_steps=-1
+        if is_sized or user_trainer.max_steps <= 0
+        else max(user_trainer.max_steps, NEVER),
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        log_every_n_steps=NEVER if silent else theirs.log_every_n_steps,
-        accumulate_grad_batches=theirs.accumulate_grad_batches,
-        gradient_clip_val=theirs.gradient_clip_val,
-        gradient_clip_algorithm=theirs.gradient_clip_algorithm,
-        detect_anomaly=theirs._detect_anomaly,
+        log_every_n_steps=NEVER if silent else user_trainer.log_every_n_steps,
+        accumulate_grad_batches=user_trainer.accumulate_grad_batches,
+        gradient_clip_val=user_trainer.gradient_clip_val,
+        gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,
+        detect_anomaly=user_trainer._detect_anomaly,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         default_root_dir=folder,
         callbacks=list(callbacks),
-        logger=_loggers(theirs, folder, silent),
+        logger=_loggers(user_trainer, folder, silent),
     )
 
 
 def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[str, L.Callback]:
     """Copies of the user's callbacks; those that a trial cannot have are left out."""
-    found: dict[str, L.Callback] = {}
+    callbacks: dict[str, L.Callback] = {}
     for callback in trainer.callbacks:
-        ours = type(callback).__module__.startswith("hpml.callbacks.")
-        drawn = ours and isinstance(callback, ProgressBar)
-        if isinstance(callback, NOT_IN_A_TRIAL) or (ours and not drawn):
+        if isinstance(callback, NOT_IN_A_TRIAL) or not getattr(callback, "in_trials", True):
             continue
         name = type(callback).__name__
-        if name in found:
-            name = f"{name} ({sum(other.startswith(name) for other in found) + 1})"
-        found[name] = copied(callback, {id(trainer): None, id(module): copy_of_module})
-    return found
+        if name in callbacks:
+            name = f"{name} ({sum(other.startswith(name) for other in callbacks) + 1})"
+        callbacks[name] = copied(callback, {id(trainer): None, id(module): copy_of_module})
+    return callbacks
 
 
 def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
     """What the trials do without from the beginning, each in words."""
     notes = []
-    ours = type(trainer.profiler).__module__.startswith("hpml.")
-    if not (ours or isinstance(trainer.profiler, PassThroughProfiler)):
+    if not isinstance(trainer.profiler, PhaseProfiler | PassThroughProfiler):
         name = type(trainer.profiler).__name__
         notes.append(f"the trials run without {name}: its cost is left out")
     if has_compiled(module):
         notes.append("what is compiled is compiled anew, in torch's default mode")
-    for name in dict.fromkeys(type(one).__name__ for one in trainer.loggers if not _is_local(one)):
-        notes.append(f"nothing was sent to {name}: its cost is left out")
+    kinds = dict.fromkeys(map(type, trainer.loggers))
+    remote = [kind.__name__ for kind in kinds if kind not in LOCAL_LOGGERS]
+    notes += [f"nothing was sent to {name}: its cost is left out" for name in remote]
     return notes
 
 
-def _is_local(logger: Any) -> bool:
-    return type(logger) in LOCAL_LOGGERS
-
-
-def _loggers(theirs: Any, folder: Path, silent: bool) -> list[Any]:
+def _loggers(user_trainer: Any, folder: Path, silent: bool) -> list[Any]:
     """As many as the user's, for modules and callbacks that ask for theirs."""
     return [
         type(logger)(folder / f"logger-{number}")
-        if _is_local(logger) and not silent
+        if type(logger) in LOCAL_LOGGERS and not silent
         else DummyLogger()
-        for number, logger in enumerate(theirs.loggers)
+        for number, logger in enumerate(user_trainer.loggers)
     ]

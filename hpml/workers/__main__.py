@@ -1,14 +1,12 @@
 """`python -m hpml.workers [overrides]`: finds the number of loading processes by measuring."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
@@ -19,10 +17,7 @@ from hpml.config.fingerprint import identifying
 from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import read_json, write_whole
-from hpml.workers.measure import measure
-
-if TYPE_CHECKING:
-    from hpml.workers.search import Found, Measured
+from hpml.system.signals import signals_held
 
 log = logging.getLogger("hpml")
 
@@ -46,39 +41,35 @@ ALSO: Mapping[str, tuple[Any, ...]] = {
 
 
 def main() -> None:
-    """The program `python -m hpml.workers`."""
     run_hydra(job, config_name="workers", sweeps=False)
 
 
 def job(cfg: DictConfig) -> None:
-    """Searches, tells both answers, and keeps `workers.json` and a picture."""
+    """Searches, reports both answers, and keeps `workers.json` and a picture."""
     check(cfg)
     _refuse(cfg)
     if busy := environment.warning_of_others():
         log.warning(f"warning: {busy}")
-    from hpml.workers.picture import draw_workers
-    from hpml.workers.search import counts_to_try, search
+    with signals_held():
+        from hpml.workers import measure, picture
 
-    wanted = cfg.workers
-    cores = environment.usable_cores()
-    counts = counts_to_try(cores, wanted.step, wanted.most)
-    found = search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
+    found = measure.search_counts(cfg)
     sentences = found.sentences(int(cfg.data.num_workers))
     for line in [*found.lines("workers"), *sentences]:
         log.info(line)
-    also = _try_also(cfg, found) if wanted.also else {}
-    directory = Path(cfg.run_dir)
-    kept = found.as_dict() | {
-        "also": also,
+    also = {name: ALSO[name] for name in _also(cfg)}
+    content = found.as_dict() | {
+        "also": measure.try_also(cfg, found.recommended, also) if also else {},
         "sentences": sentences,
         "command": command_line.typed(),
         "environment": environment.describe(device_type(cfg)),
         "job": searched(identifying(resolve(cfg))),
-        "search": {"rounds": wanted.rounds, "most": wanted.most},
+        "search": {"rounds": cfg.workers.rounds, "most": cfg.workers.most},
     }
+    directory = Path(cfg.run_dir)
     try:
-        write_whole(directory / FILE_NAME, json.dumps(kept, indent=1) + "\n")
-        draw_workers(kept, directory)
+        write_whole(directory / FILE_NAME, json.dumps(content, indent=1) + "\n")
+        picture.draw_workers(content, directory)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
@@ -102,17 +93,17 @@ def found_before(
     Args:
         output_dir: below which `hpml.workers` keeps its results.
         job: what identifies it, as dotted keys.
-        machine: as `environment.describe` tells.
+        machine: as `environment.describe` has it.
     """
     wanted = json.loads(json.dumps(searched(job), default=str))  # as it comes back
     files = output_dir.glob(f"workers/*/*/{FILE_NAME}")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        known = read_json(file, "job", "environment", "search")
-        if known is None or known["job"] != wanted:
+        earlier = read_json(file, "job", "environment", "search")
+        if earlier is None or earlier["job"] != wanted:
             continue
-        if known["search"]["most"] is not None or known["search"]["rounds"] < ENOUGH_ROUNDS:
+        if earlier["search"]["most"] is not None or earlier["search"]["rounds"] < ENOUGH_ROUNDS:
             continue
-        if all(known["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
+        if all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
             return file
     return None
 
@@ -137,41 +128,8 @@ def _refuse(cfg: DictConfig) -> None:
 
 
 def _also(cfg: DictConfig) -> list[str]:
-    """What is tried besides, a single name without brackets too."""
     also = cfg.workers.also or []
     return [also] if isinstance(also, str) else list(also)
-
-
-def _measured(cfg: DictConfig, settings: Mapping[str, Any]) -> Measured:
-    """One measurement with some keys set, in a fresh process."""
-    from hpml.system import fresh_process
-
-    config = OmegaConf.create(resolve(cfg))
-    for key, value in settings.items():
-        OmegaConf.update(config, key, value)
-    found: Measured = fresh_process.run_in_fresh_process(
-        measure, OmegaConf.to_container(config), cfg.workers.seconds
-    )
-    return found
-
-
-def _try_also(cfg: DictConfig, found: Found) -> dict[str, Any]:
-    """The recommended count with other settings of the loader; each beside it in every round."""
-    from hpml.workers.search import Timed
-
-    if not found.recommended:
-        log.info("workers.also: has no effect without workers")
-        return {}
-    timed = Timed()
-    for number in range(cfg.workers.rounds):
-        for name in _also(cfg):
-            for value in ALSO[name]:
-                setting = {KEY: found.recommended, f"data.{name}": value}
-                told = f"data.{name}={json.dumps(value)}"
-                timed.add(told, number, _measured(cfg, setting))
-    for line in timed.lines(f"{KEY}={found.recommended}"):
-        log.info(line)
-    return timed.as_dict()
 
 
 if __name__ == "__main__":

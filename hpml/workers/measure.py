@@ -1,30 +1,73 @@
-"""Measures one number of workers: the loader alone, then the training end to end."""
+"""Measures numbers of workers, each in a fresh process: the loader alone, then the training."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hpml.config.conf import resolve
 from hpml.errors import UserError
+from hpml.system import environment, fresh_process
+from hpml.training.prepare import prepare
+from hpml.trials.intervention import Intervention
+from hpml.trials.pilot import FEWEST_STEPS, STEPS_SHOWN, Pilot
+from hpml.trials.rounds import after_rounds, run_rounds
+from hpml.trials.subject import Subject, subject_of
+from hpml.workers.search import KEY, Found, Measured, Timed, counts_to_try, search
 
-if TYPE_CHECKING:
-    from hpml.trials.subject import Subject
-    from hpml.workers.search import Measured
+log = logging.getLogger("hpml")
 
-WARM_UP, FEWEST_STEPS, MOST_STEPS = 2, 2, 2000
-
-
+WARM_UP, MOST_STEPS = 2, 2000
+# Workers on few cores finish in bursts: of several of these the mean is right.
 BURSTS = 3
+
+
+def search_counts(cfg: DictConfig) -> Found:
+    wanted = cfg.workers
+    counts = counts_to_try(environment.usable_cores(), wanted.step, wanted.most)
+    return search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
+
+
+def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """A number of workers with other settings of the loader, each beside the others in each round.
+
+    `also` has keys of `data`, and the values to try of each.
+    """
+    if not workers:
+        log.info("workers.also: has no effect without workers")
+        return {}
+    settings = {
+        f"data.{name}={json.dumps(value)}": {KEY: workers, f"data.{name}": value}
+        for name, values in also.items()
+        for value in values
+    }
+    candidates = {
+        name: lambda number, keys=keys: _measured(cfg, keys) for name, keys in settings.items()
+    }
+    timed = Timed()
+    run_rounds(candidates, after_rounds(cfg.workers.rounds), measured=timed)
+    for line in timed.lines(f"{KEY}={workers}"):
+        log.info(line)
+    return timed.as_dict()
+
+
+def _measured(cfg: DictConfig, keys: Mapping[str, Any]) -> Measured:
+    config = OmegaConf.create(resolve(cfg))
+    for key, value in keys.items():
+        OmegaConf.update(config, key, value)
+    measured: Measured = fresh_process.run_in_fresh_process(
+        measure, OmegaConf.to_container(config), cfg.workers.seconds
+    )
+    return measured
 
 
 def measure(config: dict[str, Any], seconds: float) -> Measured:
     """Measures a configuration's job: see `measure_subject`. Raises whatever the job raises."""
-    from hpml.trials.configured import subject_of
-
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
-    return measure_subject(subject_of(cfg), seconds)
+    return measure_subject(subject_of(prepare(cfg)), seconds)
 
 
 def measure_subject(subject: Subject, seconds: float) -> Measured:
@@ -32,34 +75,24 @@ def measure_subject(subject: Subject, seconds: float) -> Measured:
 
     Raises UserError for data of which an epoch is a single batch.
     """
-    from hpml.diagnosis.diagnosis import STEPS_TOLD
-    from hpml.trials.intervention import Intervention
-    from hpml.workers.search import Measured
-
     ahead = subject.batches_ahead()
     if subject.epoch_steps == 1:
         raise UserError(
             "an epoch is a single batch: nothing is loaded ahead; "
             "give more data, or a smaller data.batch_size"
         )
-    pilot = subject.load(ahead + WARM_UP, ahead + FEWEST_STEPS, seed=0)
-    # workers on few cores finish in bursts: of several of these the mean is right
-    steps = max(_steps(seconds, pilot.step_s), BURSTS * ahead)
-    alone = subject.load(ahead + WARM_UP, steps, seed=1)
-    whole = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
-    if FEWEST_STEPS * whole.step_s < seconds:
-        # a step much slower than that finds its batch ready from the beginning
-        waits = alone.step_s > whole.step_s / 2
-        slowest_s = max(whole.step_s, alone.step_s)
-        warm_up, steps = WARM_UP, _steps(seconds, slowest_s)
-        if waits:
-            warm_up, steps = warm_up + ahead, max(steps, BURSTS * ahead)
-        whole = subject.fit(Intervention(), warm_up, steps, seed=1)
-    start_s = alone.start_s or 0.0
+    first = subject.load(ahead + WARM_UP, ahead + FEWEST_STEPS, seed=0)
+    steps = max(_steps(seconds, first.step_s), BURSTS * ahead)
+    loading = subject.load(ahead + WARM_UP, steps, seed=1)
+    fit = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
+    if FEWEST_STEPS * fit.step_s < seconds:
+        pilot = Pilot(fit, loading, ahead)
+        steps = max(_steps(seconds, pilot.step_s), BURSTS * ahead if pilot.waits else 0)
+        fit = subject.fit(Intervention(), pilot.warm_up(WARM_UP), steps, seed=1)
     if subject.epoch_steps is None:
-        return Measured(STEPS_TOLD * alone.step_s, STEPS_TOLD * whole.step_s)
-    steps = subject.epoch_steps
-    loading_s, epoch_s = (start_s + steps * one.step_s for one in (alone, whole))
+        return Measured(STEPS_SHOWN * loading.step_s, STEPS_SHOWN * fit.step_s)
+    steps, start_s = subject.epoch_steps, loading.start_s or 0.0
+    loading_s, epoch_s = (start_s + steps * pace.step_s for pace in (loading, fit))
     return Measured(loading_s, epoch_s, holds_epoch=ahead >= steps)
 
 

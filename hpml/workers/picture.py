@@ -48,6 +48,6 @@ def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") 
         return save(Picture(name, caption, figure), folder)
 
 
-def _scaled(known: Mapping[str, Any], size: float) -> Estimate:
-    half = known["half_width"]
-    return Estimate(known["mean"] / size, None if half is None else half / size, known["n"])
+def _scaled(estimate: Mapping[str, Any], size: float) -> Estimate:
+    half = estimate["half_width"]
+    return Estimate(estimate["mean"] / size, None if half is None else half / size, estimate["n"])

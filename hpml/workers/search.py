@@ -1,13 +1,20 @@
-"""Finds the number of workers by measuring: which counts to try, when to stop, what it says."""
+"""Finds the number of workers by measuring: counts to try, when to stop, and the answers."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
-from hpml.formatting import counted, in_s
-from hpml.statistics import BySeed, Estimate, may_be_best, trimmed_estimate
+from hpml.formatting import counted, in_s, table
+from hpml.statistics import Estimate
+from hpml.trials.rounds import (
+    Candidate,
+    Measurements,
+    StoppingRule,
+    after_rounds,
+    run_round,
+    run_rounds,
+    without_gain,
+)
 
 KEY = "data.num_workers"
 # Up to so many usable cores every count is tried.
@@ -37,88 +44,51 @@ class Measured:
 Measure = Callable[[int], Measured]
 
 
-class Timed:
-    """What was measured of several settings, in rounds.
+def loading(measured: Measured) -> float:
+    return measured.loading_s
 
-    Attributes:
-        measured: by setting, in the order in which they were tried, and by round.
-    """
 
-    def __init__(self) -> None:
-        self.measured: dict[Any, dict[int, Measured]] = {}
+def epoch(measured: Measured) -> float:
+    return measured.epoch_s
 
-    def add(self, setting: Any, number: int, one: Measured) -> None:
-        """A setting, measured in a round."""
-        self.measured.setdefault(setting, {})[number] = one
+
+class Timed(Measurements[Any, Measured]):
+    """What was measured of several settings, in rounds."""
 
     def loading_s(self, setting: Any) -> Estimate:
-        """Of the loader alone."""
-        return _known([one.loading_s for one in self.measured[setting].values()])
+        return self.estimate(setting, loading)
 
     def epoch_s(self, setting: Any) -> Estimate:
-        """End to end."""
-        return _known([one.epoch_s for one in self.measured[setting].values()])
+        return self.estimate(setting, epoch)
 
     @property
     def tied_loading(self) -> list[Any]:
         """The settings that load fastest: the best one, and those that may be as fast."""
-        return self._tied(lambda one: one.loading_s)
+        return sorted(self.tied_in(loading, LEAST_GAIN))
 
     @property
     def tied(self) -> list[Any]:
         """The same of the settings that train fastest, end to end."""
-        return self._tied(lambda one: one.epoch_s)
+        return sorted(self.tied_in(epoch, LEAST_GAIN))
 
     @property
     def best_loading(self) -> Any:
         """The setting whose loader alone is fastest: what the lab asks for."""
-        return min(self.measured, key=lambda setting: self.loading_s(setting).mean)
-
-    @property
-    def fastest(self) -> Any:
-        """The setting whose training is fastest, be it by chance."""
-        return min(self.measured, key=lambda setting: self.epoch_s(setting).mean)
-
-    @property
-    def rounds(self) -> int:
-        """How often each setting was measured, at least."""
-        return min(map(len, self.measured.values()))
-
-    def _tied(self, seconds: Callable[[Measured], float]) -> list[Any]:
-        """The settings that no other is faster than, by its rounds and by more than LEAST_GAIN.
-
-        Compared are logarithms: slow settings vary by as much in proportion, so by more in seconds.
-        """
-        times = [
-            {number: seconds(one) for number, one in rounds.items()}
-            for rounds in self.measured.values()
-        ]
-        logarithms: list[BySeed] = [
-            {n: math.log(max(s, 1e-9)) for n, s in of.items()} for of in times
-        ]
-        margin = math.log(1 + LEAST_GAIN)
-        possible = may_be_best(logarithms, higher_is_better=False, margin=margin)
-        return sorted(s for s, best in zip(self.measured, possible, strict=True) if best)
+        return self.fastest_in(loading)
 
     def lines(self, heading: str) -> list[str]:
         """A table; an asterisk marks the fastest, and what is tied with it."""
         tied_loading, tied = self.tied_loading, self.tied
         rows = [(heading, "loading alone", "end to end")]
-        for setting in sorted(self.measured):
+        for setting in sorted(self.by_name):
             loading, epoch = in_s(self.loading_s(setting)), in_s(self.epoch_s(setting))
             marks = ["* " if setting in best else "  " for best in (tied_loading, tied)]
             rows.append((str(setting), loading + marks[0], epoch + marks[1]))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        told = [
-            f"{row[0]:>{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip()
-            for row in rows
-        ]
         caption = "  seconds of an epoch, without validation"
         caption += "; * fastest, or tied with it" if self.rounds > 1 else "; one round"
-        return [*told, caption]
+        return [*table(rows, ">>>"), caption]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "tied": self.tied,
             "best_loading": self.best_loading,
@@ -127,16 +97,14 @@ class Timed:
                 str(setting): {
                     "loading_s": asdict(self.loading_s(setting)),
                     "epoch_s": asdict(self.epoch_s(setting)),
-                    "rounds": {n: asdict(one) for n, one in self.measured[setting].items()},
+                    "rounds": {n: asdict(each) for n, each in self.by_name[setting].items()},
                 }
-                for setting in sorted(self.measured)
+                for setting in sorted(self.by_name)
             },
         }
 
 
 class Found(Timed):
-    """Numbers of workers, measured."""
-
     @property
     def recommended(self) -> int:
         """The fewest workers that are tied with the fastest, end to end."""
@@ -144,42 +112,41 @@ class Found(Timed):
 
     def gain_s(self, over: int) -> Estimate:
         """Seconds of an epoch that the recommended count saves over another one."""
-        slow, fast = self.measured[over], self.measured[self.recommended]
-        return _known([slow[n].epoch_s - fast[n].epoch_s for n in slow.keys() & fast.keys()])
+        return self.saved(over, self.recommended, epoch)
 
     def sentences(self, now: int) -> list[str]:
         """Both answers, and what the recommended count saves beside the one that is set now."""
-        best, fewest = self.best_loading, self.recommended
-        told = f"by loading alone {_workers(best)} fastest, "
-        told += f"{in_s(self.loading_s(best))} an epoch"
-        found = [told + _tied_with([n for n in self.tied_loading if n != best])]
-        fastest = self.fastest
-        told = f"end to end {_workers(fewest)}"
-        told += " fastest" if fewest == fastest else f" enough: tied with {fastest}"
-        told += f", {in_s(self.epoch_s(fewest))} an epoch of training"
-        found.append(told + _tied_with([n for n in self.tied if n not in (fewest, fastest)]))
-        noise = (self.epoch_s(fewest).half_width or 0.0) / self.epoch_s(fewest).mean
+        best, fewest, fastest = self.best_loading, self.recommended, self.fastest_in(epoch)
+        epoch_s = self.epoch_s(fewest)
+        as_fast = [count for count in self.tied_loading if count != best]
+        tied = [count for count in self.tied if count not in (fewest, fastest)]
+        enough = "fastest" if fewest == fastest else f"enough: tied with {fastest}"
+        sentences = [
+            f"by loading alone {_workers(best)} fastest, {in_s(self.loading_s(best))} an epoch"
+            f"{_tied_with(as_fast)}",
+            f"end to end {_workers(fewest)} {enough}, {in_s(epoch_s)} an epoch of training"
+            f"{_tied_with(tied)}",
+        ]
+        noise = (epoch_s.half_width or 0.0) / epoch_s.mean
         if noise > NOISY:
-            found.append(
+            sentences.append(
                 f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
                 "when it is quiet"
             )
         if self.rounds == 1:
-            found.append("one round is too few to tell a difference from chance")
-        if now != fewest and now in self.measured:
+            sentences.append("one round is too few to tell a difference from chance")
+        if now != fewest and now in self.by_name:
             gain, share = self.gain_s(now), self.gain_s(now).mean / self.epoch_s(now).mean
             sure = gain.half_width is not None and gain.mean > gain.half_width
             doubt = "" if sure else ", which may be chance"
             saves = "saves" if gain.mean >= 0 else "costs"
             size = in_s(Estimate(abs(gain.mean), gain.half_width, gain.n))
-            found.append(
-                f"beside data.num_workers={now} that {saves} {size} an epoch "
-                f"({abs(share):.0%}){doubt}"
+            sentences.append(
+                f"beside {KEY}={now} that {saves} {size} an epoch ({abs(share):.0%}){doubt}"
             )
-        return found
+        return sentences
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         answers = {"recommended": self.recommended, "override": f"{KEY}={self.recommended}"}
         return answers | super().as_dict()
 
@@ -202,7 +169,7 @@ def counts_to_try(cores: int, step: int, most: int | None = None) -> Iterator[in
 
 
 def search(
-    measure: Measure, counts: Iterator[int], rounds: int, say: Callable[[str], None]
+    measure: Measure, counts: Iterator[int], rounds: int, report: Callable[[str], None]
 ) -> Found:
     """Measures counts until two in a row bring no gain, and all of them again in each round.
 
@@ -211,71 +178,42 @@ def search(
     its interval, it goes on upwards, with what is tied so far measured beside the new ones. A count
     that loads a whole epoch ahead is the last one.
 
-    Args:
-        measure: one measurement of a count, in a fresh process.
-        counts: to try, in this order.
-        rounds: how often each is measured.
-        say: told each measurement.
+    Each count is measured so many `rounds`; `report` gets a line for each measurement.
     """
     found = Found()
-    begun = 0
+
+    def candidate(count: int) -> tuple[int, Candidate[Measured]]:
+        return count, lambda number: measure(count)
+
+    def tell(count: int, number: int, measured: Measured) -> None:
+        times = [in_s(Estimate(s, None, 1)) for s in (measured.loading_s, measured.epoch_s)]
+        report(
+            f"round {number + 1}: {counted(count, 'worker')}: loading alone {times[0]}, "
+            f"end to end {times[1]} an epoch"
+        )
+
     while True:
+        begun = found.next_round
         best = sorted({found.best_loading, *found.tied}) if begun else []
-        tried = list(_explore(measure, counts, found, say, begun))
+        tried = run_round(map(candidate, counts), found, begun, tell, enough=_no_more_use())
         if not tried:
             return found
-        for count in best:
-            _measure(measure, count, found, say, begun)
-        for number in range(begun + 1, begun + rounds):
-            for count in [*best, *tried]:
-                _measure(measure, count, found, say, number)
-        ends = len(tried) < FRUITLESS or _holds_epoch(found, tried[-1])
-        if ends or not _still_gains(found, tried[-FRUITLESS:]):
+        run_round(map(candidate, best), found, begun, tell)
+        again = dict(map(candidate, [*best, *tried]))
+        run_rounds(again, after_rounds(begun + rounds), tell, measured=found)
+        last = tried[-FRUITLESS:]
+        if len(tried) < FRUITLESS or _holds_epoch(found) or not _still_gains(found, last):
             return found
-        begun += rounds
 
 
-def _explore(
-    measure: Measure,
-    counts: Iterator[int],
-    found: Found,
-    say: Callable[[str], None],
-    number: int,
-) -> Iterator[int]:
-    """Tries counts once each, until FRUITLESS of them in a row bring nothing."""
-    fruitless = 0
-    for count in counts:
-        before = [_means(found, other) for other in found.measured]
-        _measure(measure, count, found, say, number)
-        yield count
-        gains = not before or any(
-            new < (1 - LEAST_GAIN) * min(old)
-            for new, old in zip(_means(found, count), zip(*before, strict=True), strict=True)
-        )
-        fruitless = 0 if gains else fruitless + 1
-        if fruitless == FRUITLESS or _holds_epoch(found, count):
-            return
+def _no_more_use() -> StoppingRule:
+    fruitless = without_gain((loading, epoch), LEAST_GAIN, FRUITLESS)
+    return lambda measured: fruitless(measured) or _holds_epoch(measured)
 
 
-def _means(found: Found, count: int) -> tuple[float, float]:
-    """Mean seconds of an epoch so far: to load, and in all."""
-    of = found.measured[count].values()
-    return fmean(one.loading_s for one in of), fmean(one.epoch_s for one in of)
-
-
-def _measure(
-    measure: Measure, count: int, found: Found, say: Callable[[str], None], number: int
-) -> None:
-    one = measure(count)
-    found.add(count, number, one)
-    say(
-        f"round {number + 1}: {counted(count, 'worker')}: loading alone "
-        f"{_in_s(one.loading_s)}, end to end {_in_s(one.epoch_s)} an epoch"
-    )
-
-
-def _holds_epoch(found: Found, count: int) -> bool:
-    return any(one.holds_epoch for one in found.measured[count].values())
+def _holds_epoch(found: Measurements[int, Measured]) -> bool:
+    """Whether the last count that was tried loads a whole epoch ahead."""
+    return any(each.holds_epoch for each in list(found.by_name.values())[-1].values())
 
 
 def _still_gains(found: Found, last: list[int]) -> bool:
@@ -284,19 +222,8 @@ def _still_gains(found: Found, last: list[int]) -> bool:
 
 
 def _workers(count: int) -> str:
-    """`1 worker is`, `2 workers are`."""
     return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'}"
 
 
 def _tied_with(others: Sequence[int]) -> str:
     return f"; tied with it: {', '.join(map(str, others))}" if others else ""
-
-
-def _in_s(seconds: float) -> str:
-    return in_s(Estimate(seconds, None, 1))
-
-
-def _known(values: list[float]) -> Estimate:
-    known = trimmed_estimate(values)
-    assert known is not None
-    return known

@@ -1,17 +1,46 @@
-"""Where Hydra finds hpml's launchers. Every Hydra program here imports this: keep it light."""
+"""Hydra's way to hpml's launchers. Every Hydra program here imports this: it is kept light."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
-
-from hpml.sweep.launcher import SweepLauncher
-from hpml.sweep.slurm.launcher import SlurmLauncher
-
-
-class HpmlLauncher(SweepLauncher):
-    """SweepLauncher under a name in this package, the only one where Hydra looks for plugins."""
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 
-class HpmlSlurmLauncher(SlurmLauncher):
-    """SlurmLauncher, likewise."""
+class HpmlLauncher(Launcher):
+    """SweepLauncher; Hydra looks for plugins in this package alone."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Makes the launcher for a sweep; the task is started by its command line."""
+        from hpml.sweep.launcher import SweepLauncher
+
+        self._launcher = SweepLauncher(config, hydra_context)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Runs some of the sweep's jobs: a sweeper may come in batches."""
+        return self._launcher.launch(job_overrides, initial_job_idx)
+
+
+class HpmlSlurmLauncher(HpmlLauncher):
+    """SlurmLauncher, likewise; with the parameters of hydra-submitit-launcher."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self._parameters = parameters
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Makes the launcher for a sweep on a cluster."""
+        from hpml.sweep.slurm.launcher import SlurmLauncher
+
+        self._launcher = SlurmLauncher(config, hydra_context, self._parameters)
 
 
 ConfigStore.instance().store(

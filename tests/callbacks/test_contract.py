@@ -1,4 +1,4 @@
-"""What holds for every callback that hpml exports."""
+"""What holds for every callback of hpml."""
 
 import inspect
 import pickle
@@ -11,14 +11,18 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpml import callbacks
+from hpml.callbacks import EpochTimer, RunRecorder
+from hpml.checkpointing.last_and_best import Checkpoint
+from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
+from hpml.checkpointing.stop_on_signal import StopOnSignal
 
-EXPORTED = [
-    kind for name in callbacks.__all__ if isinstance(kind := getattr(callbacks, name), type)
-]
+EXPORTED = [kind for name in callbacks.__all__ if isinstance(kind := vars(callbacks)[name], type)]
+EVERY = [*EXPORTED, Checkpoint, ResumeCheckpoints, StopOnSignal]
+each = pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 
 
 class Foreign(L.LightningModule):
-    """A module and a loader that know nothing of hpml."""
+    """A module that knows nothing of hpml."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,68 +38,58 @@ class Foreign(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.01)
 
 
-def make(kind: type[L.Callback], folder: Path) -> L.Callback:
-    if kind is callbacks.RunRecorder:
-        return callbacks.RunRecorder(folder / "record", callbacks.EpochTimer())
-    if kind is callbacks.Checkpoint:
-        return callbacks.Checkpoint({}, dirpath=folder, filename="last")
-    if kind is callbacks.ResumeCheckpoints:
-        timer = callbacks.EpochTimer()
-        recorder = callbacks.RunRecorder(folder / "record", timer)
-        return callbacks.ResumeCheckpoints(folder, {}, timer, recorder, every_s=None, warns=False)
-    return kind()
+def make(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
+    """The callback, behind those that it has to stand behind."""
+    timer = EpochTimer()
+    recorder = RunRecorder(folder / "record", timer)
+    if kind is RunRecorder:
+        return [timer, recorder]
+    if kind is ResumeCheckpoints:
+        points = ResumeCheckpoints(folder, {}, timer, recorder, every_s=None, warns=False)
+        return [timer, recorder, points]
+    return [Checkpoint({}, dirpath=folder, filename="last") if kind is Checkpoint else kind()]
 
 
-def companions(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
-    """The callback, and behind what it has to stand."""
-    made = make(kind, folder)
-    if isinstance(made, callbacks.ResumeCheckpoints):
-        return [made.timer, made.recorder, made]
-    return [made.timer, made] if isinstance(made, callbacks.RunRecorder) else [made]
-
-
-def weights_after(trainer_callbacks: list[L.Callback], folder: Path, fits: int) -> torch.Tensor:
+def weights_after_two_fits(with_callbacks: list[L.Callback], folder: Path) -> torch.Tensor:
     torch.manual_seed(0)
     module = Foreign()
     loader = DataLoader(TensorDataset(torch.randn(16, 4)), batch_size=4)
-    for _ in range(fits):
-        trainer = L.Trainer(
+    saves = any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in with_callbacks)
+    for _ in range(2):
+        L.Trainer(
             max_epochs=2,
             accelerator="cpu",
-            callbacks=trainer_callbacks,
+            callbacks=with_callbacks,
             logger=False,
-            enable_checkpointing=any(
-                isinstance(c, L.pytorch.callbacks.Checkpoint) for c in trainer_callbacks
-            ),
+            enable_checkpointing=saves,
             enable_model_summary=False,
             default_root_dir=folder,
-        )
-        trainer.fit(module, loader, loader)
+        ).fit(module, loader, loader)
     return module.layer.weight.detach()
 
 
-@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
-def test_it_only_observes(kind: type[L.Callback], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    return weights_after_two_fits([], tmp_path_factory.mktemp("alone"))
+
+
+@each
+def test_it_only_observes(kind: type[L.Callback], alone: torch.Tensor, tmp_path: Path) -> None:
     """On a foreign module, through two fits, training goes as it would without."""
-    alone = weights_after([], tmp_path, fits=2)
-    assert torch.equal(weights_after(companions(kind, tmp_path), tmp_path, fits=2), alone)
+    assert torch.equal(weights_after_two_fits(make(kind, tmp_path), tmp_path), alone)
 
 
-@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
-def test_its_docstring_says_what_it_logs(kind: type[L.Callback]) -> None:
-    """A table of keys, or that there are none."""
+@each
+def test_it_says_what_it_logs_and_has_its_own_state(kind: type[L.Callback], tmp_path: Path) -> None:
+    """Its docstring has a table of keys, or says that there are none; its state can be saved."""
     documentation = inspect.getdoc(kind) or ""
     assert "| key" in documentation or "Logs nothing" in documentation
-
-
-@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
-def test_its_state_key_is_its_own(kind: type[L.Callback], tmp_path: Path) -> None:
-    """Stateful callbacks are told apart in a checkpoint."""
-    assert kind.__name__ in make(kind, tmp_path).state_key
-    pickle.dumps(make(kind, tmp_path).state_dict())
+    callback = make(kind, tmp_path)[-1]
+    assert kind.__name__ in callback.state_key
+    pickle.dumps(callback.state_dict())
 
 
 def test_checkpoints_under_two_names_are_told_apart(tmp_path: Path) -> None:
     """`last` and `best` keep their own states in one checkpoint."""
-    one, other = (callbacks.Checkpoint({}, dirpath=tmp_path, filename=n) for n in ("last", "best"))
-    assert one.state_key != other.state_key
+    last, best = (Checkpoint({}, dirpath=tmp_path, filename=name) for name in ("last", "best"))
+    assert last.state_key != best.state_key

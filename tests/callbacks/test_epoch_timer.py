@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from hpml.callbacks.epoch_timer import samples_in
+from hpml.callbacks.trainer_facts import samples_in
 
 
 @pytest.mark.parametrize(

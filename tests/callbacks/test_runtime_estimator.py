@@ -8,19 +8,10 @@ import torch
 from hpml.callbacks import RuntimeEstimator, runtime_estimator
 
 
-class Clock:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that only the test moves."""
+    clock = SimpleNamespace(now=100.0, perf_counter=lambda: clock.now)
     monkeypatch.setattr(runtime_estimator, "time", clock)
     return clock
 
@@ -44,40 +35,48 @@ def fake_trainer(**changes: Any) -> Any:
     )
 
 
-def told(clock: Clock, caplog: Any, step_s: float, steps: int = 20, **changes: Any) -> list[str]:
+def lines(clock: Any, caplog: Any, step_s: float, steps: int = 20, **changes: Any) -> list[str]:
+    """What is logged in a fit whose first step takes 50 s, since it compiles, say."""
     trainer, callback = fake_trainer(**changes), RuntimeEstimator()
-    caplog.clear()
     with caplog.at_level(logging.INFO, logger="hpml"):
         callback.on_train_start(trainer, None)
         for batch_idx in range(steps):
-            clock.now += 50 if batch_idx == 0 else step_s  # the first step compiles, say
+            clock.now += 50 if batch_idx == 0 else step_s
             callback.on_train_batch_end(trainer, None, None, None, batch_idx)
     return [record.message for record in caplog.records]
 
 
-def test_it_is_told_once_from_the_steady_steps(clock: Clock, caplog: Any) -> None:
-    """10 epochs of 100 batches of 2 s, validation at a third of 30: 1,000 x 1.1 x 2 s."""
-    (line,) = told(clock, caplog, step_s=2)
-    assert line.startswith("forecast: about 36 min; to shorten: a GPU, ")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # 10 epochs of 100 batches of 2 s, validation at a third of 30: 1,000 x 1.1 x 2 s
+        ({"step_s": 2}, "forecast: about 36 min; to shorten: a GPU, "),
+        # 200 optimizer steps of 4 batches each are 800 batches
+        (
+            {"step_s": 2, "max_epochs": -1, "max_steps": 200, "accumulate_grad_batches": 4},
+            "forecast: about 29 min",
+        ),
+    ],
+)
+def test_one_line_from_the_steady_steps(
+    clock: Any, caplog: Any, changes: dict[str, Any], expected: str
+) -> None:
+    """Once, bounded by epochs and by steps."""
+    (line,) = lines(clock, caplog, **changes)
+    assert line.startswith(expected)
 
 
-def test_a_short_run_is_not_told(clock: Clock, caplog: Any) -> None:
-    """Under five minutes nobody needs a forecast."""
-    assert told(clock, caplog, step_s=0.1, steps=100) == []
+@pytest.mark.parametrize(
+    "changes", [{"step_s": 0.1, "steps": 100}, {"step_s": 2, "max_epochs": -1}]
+)
+def test_a_run_that_is_short_or_has_no_end_gets_no_line(
+    clock: Any, caplog: Any, changes: dict[str, Any]
+) -> None:
+    """Under five minutes nobody needs an estimate, and without an end there is none."""
+    assert lines(clock, caplog, **changes) == []
 
 
-def test_max_steps_and_accumulation_bound_it(clock: Clock, caplog: Any) -> None:
-    """200 optimizer steps of 4 batches each are 800 batches."""
-    (line,) = told(clock, caplog, step_s=2, max_epochs=-1, max_steps=200, accumulate_grad_batches=4)
-    assert "about 29 min" in line
-
-
-def test_a_run_without_an_end_has_no_forecast(clock: Clock, caplog: Any) -> None:
-    """Nothing is said about what nobody can know."""
-    assert told(clock, caplog, step_s=2, max_epochs=-1) == []
-
-
-def test_short_epochs_are_measured_across_their_borders(clock: Clock, caplog: Any) -> None:
+def test_short_epochs_are_measured_across_their_borders(clock: Any, caplog: Any) -> None:
     """Epochs of two batches and a validation: the whole of an epoch is what repeats."""
     trainer = fake_trainer(num_training_batches=2, num_val_batches=[1], max_epochs=1000)
     callback = RuntimeEstimator()
@@ -91,5 +90,5 @@ def test_short_epochs_are_measured_across_their_borders(clock: Clock, caplog: An
             clock.now += 2
             callback.on_validation_end(trainer, None)
     (line,) = [record.message for record in caplog.records]
-    # told after 7 batches and 3 validations: 5 batches took 9 s (2 validations, 5 batches)
+    # after 7 batches and 3 validations: 5 batches took 9 s (2 validations, 5 batches)
     assert "about 1 h" in line

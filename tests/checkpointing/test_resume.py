@@ -1,10 +1,11 @@
-"""A run that was cut short goes on, and ends as if it never was."""
+"""A run that was cut short resumes, and ends as if it never was."""
 
 import errno
+import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import lightning as L
 import pytest
 import torch
 from helpers.configurations import Compose
+from helpers.jobs import trainer as trainer_in
+from helpers.own import hooked
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from hpml.checkpointing.resumable import why_not
-from hpml.checkpointing.resume import choose, name_of, points, wanted
-from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
+from hpml.checkpointing.resume import choose, file_name, mode, resume_checkpoints
 from hpml.data import ImageDataModule
 from hpml.errors import UserError
+from hpml.records.phases import TIMES
 from hpml.records.run_record import RunRecord
 from hpml.system.signals import RunInterrupted
 from hpml.train import train
@@ -30,6 +33,7 @@ JOB = (
     *("callbacks=none", "data.train_samples=64", "data.test_samples=16", "data.batch_size=8"),
     *(f"trainer.max_epochs={EPOCHS}", "resume=auto"),
 )
+OFTEN, ON_SIGNALS = "checkpoint.every_s=1e-9", "checkpoint.every_s=null"
 SETTINGS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "workers": ("data.num_workers=2", "data.pipeline=per_sample"),
@@ -47,290 +51,258 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-class Seen(L.Callback):
-    """Notes which images a run trains, and ends it after some batches."""
+class Runs:
+    """Runs in one directory.
 
-    stop_after: int | None = None
-    sums: list[float]
+    Attributes:
+        sums: of the images of each batch that the last one has trained.
+    """
 
-    def state_dict(self) -> dict[str, Any]:
-        """It has none that a point would have to keep."""
-        return {}
+    def __init__(self, compose: Compose, folder: Path) -> None:
+        self.compose, self.folder = compose, folder
+        self.sums: list[float] = []
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any):  # type: ignore[no-untyped-def]
-        Seen.sums.append(float(batch[0].double().sum()))
-        if len(Seen.sums) == Seen.stop_after:
-            raise StopError
+    def __call__(
+        self, *overrides: str, stop_after: int | None = None, **hooks: Any
+    ) -> tuple[list[float], RunRecord]:
+        """Trains, to the end or for some batches; its sums and its record."""
+        self.sums = sums = []
+
+        def note(trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+            sums.append(float(batch[0].double().sum()))
+            if len(sums) == stop_after:
+                raise StopError
+
+        with suppress(StopError):
+            own = hooked(resumable=True, on_train_batch_end=note, **hooks)
+            train(self.compose(*JOB, own, *overrides))
+        return sums, self.record
+
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord.read(self.folder)
+
+    @property
+    def kept(self) -> list[Path]:
+        """The resume checkpoints, the last one first."""
+        return resume_checkpoints(self.folder)
+
+    @property
+    def batches(self) -> list[int]:
+        """After how many they were made."""
+        return [int(path.name.split("-")[1]) for path in self.kept]
+
+    @property
+    def weights(self) -> dict[str, bytes]:
+        """And the optimizer's states."""
+        checkpoint = torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)
+        states = {
+            f"{index} {name}": value
+            for index, state in checkpoint["optimizer_states"][0]["state"].items()
+            for name, value in state.items()
+        }
+        named = checkpoint["state_dict"] | states
+        return {name: torch.as_tensor(value).numpy().tobytes() for name, value in named.items()}
 
 
 @pytest.fixture
-def run(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Trains in one directory; what the batches held, and the record."""
-    monkeypatch.setattr("hpml.checkpointing.resume_checkpoints.MOST_SHARE", 0.0)
-
-    def trained(*overrides: str, stop_after: int | None = None) -> tuple[list[float], RunRecord]:
-        Seen.stop_after, Seen.sums = stop_after, []
-        own = f"+callbacks.seen._target_={__name__}.Seen"
-        cfg = compose(*JOB, own, *overrides)
-        try:
-            train(cfg)
-        except StopError:
-            assert stop_after is not None
-        return Seen.sums, RunRecord.read(Path(cfg.run_dir))
-
-    return trained
-
-
-def weights(tmp_path: Path) -> dict[str, bytes]:
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    found = {name: value.numpy().tobytes() for name, value in checkpoint["state_dict"].items()}
-    for index, state in checkpoint["optimizer_states"][0]["state"].items():
-        found |= {
-            f"{index} {name}": torch.as_tensor(v).numpy().tobytes() for name, v in state.items()
-        }
-    return found
+def run(compose: Compose, tmp_path: Path) -> Runs:
+    return Runs(compose, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_it_ends_as_if_it_had_not_been_stopped(
-    name: str, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same batches, none twice or left out; weights, optimizer, metrics bit for bit."""
-    more = ("checkpoint.every_s=1e-9", *SETTINGS[name])
+def test_it_ends_as_if_it_had_not_been_stopped(name: str, run: Runs) -> None:
+    """The same batches, none twice or left out; weights, optimizer, metrics bit for bit.
+
+    An epoch's times have both of its parts, and add up; what was lost is apart.
+    """
+    more = (OFTEN, *SETTINGS[name])
     whole, record = run(*more)
-    expected = weights(tmp_path)
-    assert points(tmp_path / "run") == []  # what is complete needs none
-    (tmp_path / "run" / "record.json").unlink()
+    expected = run.weights
+    assert run.kept == []  # what is complete needs none
+    (run.folder / "record.json").unlink()
     before, _ = run(*more, stop_after=5)
-    last = points(tmp_path / "run")[0]
-    done = int(last.name.split("-")[1])
+    done = run.batches[0]
     assert 0 < done <= 5
     middle, _ = run(*more, stop_after=6)
     assert middle == whole[done : done + 6]
-    done = int(points(tmp_path / "run")[0].name.split("-")[1])
+    done = run.batches[0]
     rest, resumed = run(*more)
     assert before == whole[:5]
     assert rest == whole[done:]
-    assert weights(tmp_path) == expected
+    assert run.weights == expected
     assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
     assert [(e.steps, e.samples) for e in resumed.epochs] == [
         (e.steps, e.samples) for e in record.epochs
     ]
-    assert [epoch.resumed for epoch in resumed.epochs].count(True) >= 1
+    assert any(epoch.resumed for epoch in resumed.epochs)
     assert not any(epoch.partial for epoch in resumed.epochs)
-    assert [one["batches"] for one in resumed.resumed][-1] == done
+    for epoch in resumed.epochs:
+        assert sum(epoch.time[name] for name in TIMES[1:]) == pytest.approx(epoch.time["epoch_s"])
+        assert epoch.step_ms
+    assert 0 <= resumed.finish_s < 60
+    assert resumed.resumed[-1]["batches"] == done
     assert len(resumed.resumed) == 2
+    assert all(part["lost_s"] >= 0 for part in resumed.resumed)
 
 
-def test_an_epochs_times_have_both_of_its_parts(run: Callable[..., Any], tmp_path: Path) -> None:
-    """They add up, and fit and epochs do; what was lost is apart."""
-    run("checkpoint.every_s=1e-9", stop_after=5)
-    _, record = run("checkpoint.every_s=1e-9")
-    epoch = record.epochs[0]
-    assert epoch.resumed
-    phases = ("data_s", "transfer_s", "train_s", "validation_s", "other_s")
-    assert sum(epoch.time[name] or 0.0 for name in phases) == pytest.approx(epoch.time["epoch_s"])
-    assert record.finish_s is not None
-    assert 0 <= record.finish_s < 60
-    assert epoch.step_ms is not None
-    assert record.resumed[0]["lost_s"] >= 0
-
-
-def test_the_last_point_shows_until_when_the_run_went_on(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_last_one_shows_until_when_the_run_was_at_work(
+    run: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its file's time, from which the work that is lost is told."""
+    """By its file's time, from which the work that is lost is known."""
     touched: list[Path] = []
-    monkeypatch.setattr("hpml.checkpointing.resume_checkpoints.SIGN_EVERY_S", 0.0)
-    monkeypatch.setattr("hpml.checkpointing.resume_checkpoints.os.utime", touched.append)
-    run(stop_after=STEPS + 4)
-    (point,) = points(tmp_path / "run")
-    assert set(touched) == {point}
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: 1e6 * clock())
+    monkeypatch.setattr(os, "utime", touched.append)
+    run(ON_SIGNALS, stop_after=STEPS + 4)
+    assert set(touched) == set(run.kept)
+    assert len(run.kept) == 1
 
 
-def test_a_signal_waits_for_the_next_point(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_waits_for_the_next_one(run: Runs) -> None:
     """Inside a window of accumulated gradients there is none."""
 
-    def send(callback: Any, trainer: Any, *_: Any) -> None:
-        if len(Seen.sums) == 3:
+    def send(*_: Any) -> None:
+        if len(run.sums) == 3:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(Seen, "on_train_batch_start", send, raising=False)
+    accumulated = ("trainer.accumulate_grad_batches=3", ON_SIGNALS)
     with pytest.raises(RunInterrupted) as interrupted:
-        run("trainer.accumulate_grad_batches=3", "checkpoint.every_s=null")
+        run(*accumulated, on_train_batch_start=send)
     assert interrupted.value.signal_number == signal.SIGTERM
-    assert len(Seen.sums) == 6  # all that others do after a batch is done
-    assert RunRecord.read(tmp_path / "run").status == "interrupted"
-    (point,) = points(tmp_path / "run")
-    assert point.name.startswith("resume-0000000006-")
-    monkeypatch.setattr(Seen, "on_train_batch_start", lambda *_: None)
-    rest, record = run("trainer.accumulate_grad_batches=3", "checkpoint.every_s=null")
+    assert len(run.sums) == 6  # all that others do after a batch is done
+    assert run.record.status == "interrupted"
+    assert run.batches == [6]
+    rest, record = run(*accumulated)
     assert len(rest) == STEPS * EPOCHS - 6
     assert record.status == "completed"
 
 
 def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster sends it to all of a job: the next batch does not come, but all is at rest."""
-    whole, record = run("checkpoint.every_s=null")
-    expected = weights(tmp_path)
-    (tmp_path / "run" / "record.json").unlink()
+    whole, record = run(ON_SIGNALS)
+    expected = run.weights
+    (run.folder / "record.json").unlink()
     own = ImageDataModule.on_before_batch_transfer
 
     def die(data: ImageDataModule, batch: Any, dataloader_idx: int) -> Any:
-        if len(Seen.sums) == 5:
+        if len(run.sums) == 5:
             signal.raise_signal(signal.SIGTERM)
             raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
         return own(data, batch, dataloader_idx)
 
     monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", die)
     with pytest.raises(RunInterrupted):
-        run("checkpoint.every_s=null")
-    (point,) = points(tmp_path / "run")
-    assert point.name.startswith("resume-0000000005-")
-    monkeypatch.setattr(ImageDataModule, "on_before_batch_transfer", own)
-    rest, resumed = run("checkpoint.every_s=null")
+        run(ON_SIGNALS)
+    monkeypatch.undo()
+    assert run.batches == [5]
+    rest, resumed = run(ON_SIGNALS)
     assert rest == whole[5:]
-    assert weights(tmp_path) == expected
+    assert run.weights == expected
     assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
     assert [(e.steps, e.partial) for e in resumed.epochs] == [(STEPS, False)] * EPOCHS
 
 
-def test_what_another_run_left_is_not_taken_for_its_own(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
-    """In one directory a run that begins anew has its points, however few batches it has done."""
-    run("checkpoint.every_s=1e-9", stop_after=12)
-    run("checkpoint.every_s=1e-9", "resume=never", "seed=1", stop_after=4)
-    assert [int(point.name.split("-")[1]) for point in points(tmp_path / "run")] == [3, 2]
+def test_what_another_run_left_is_not_taken_for_its_own(run: Runs) -> None:
+    """A run that begins anew in its directory keeps its own, however few batches it has done."""
+    run(OFTEN, stop_after=12)
+    run(OFTEN, "resume=never", "seed=1", stop_after=4)
+    assert run.batches == [3, 2]
 
 
-def test_a_signal_does_not_wait_for_ever(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hung loader comes to no point."""
-    monkeypatch.setattr("hpml.system.signals.PATIENCE_S", 0.2)
+def test_a_signal_does_not_wait_for_ever(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung loader comes to no checkpoint."""
+    timer = signal.setitimer
+    monkeypatch.setattr(signal, "setitimer", lambda which, s: timer(which, s / 100))
 
-    def hang(callback: Any, trainer: Any, *_: Any) -> None:
+    def hang(*_: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
         time.sleep(60)
 
-    monkeypatch.setattr(Seen, "on_train_batch_start", hang, raising=False)
     begun = time.monotonic()
     with pytest.raises(RunInterrupted):
-        run()
+        run(on_train_batch_start=hang)
     assert time.monotonic() - begun < 30
-    assert RunRecord.read(tmp_path / "run").status == "interrupted"
+    assert run.record.status == "interrupted"
 
 
-def test_a_signal_in_the_last_epochs_validation_loses_nothing(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no point to come; the last one stays, and the run ends from there."""
+def test_a_signal_in_the_last_epochs_validation_loses_nothing(run: Runs) -> None:
+    """No further checkpoint comes; the last one stays, and the run ends from there."""
 
-    def send(callback: Any, trainer: Any, *_: Any) -> None:
+    def send(trainer: L.Trainer, *_: Any) -> None:
         if trainer.current_epoch == EPOCHS - 1:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(Seen, "on_validation_start", send, raising=False)
     with pytest.raises(RunInterrupted):
-        run("checkpoint.every_s=1e-9")
-    assert points(tmp_path / "run")
-    monkeypatch.setattr(Seen, "on_validation_start", lambda *_: None)
-    rest, record = run("checkpoint.every_s=1e-9")
+        run(OFTEN, on_validation_start=send)
+    assert run.kept
+    rest, record = run(OFTEN)
     assert 0 < len(rest) < STEPS
     assert record.status == "completed"
     assert [epoch.steps for epoch in record.epochs] == [STEPS] * EPOCHS
 
 
+LOST = "has no state_dict that would bring it back"
+RESUMABLE = {"resume_state": dict, "load_resume_state": lambda *_: None}
+
+
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("module", "callbacks", "why"),
     [
-        ({"automatic_optimization": False}, "optimizes by itself"),
-        ({"on_train_batch_end": lambda *_: None}, "comes after the point"),
+        ({}, [], "no resume_state"),
+        (RESUMABLE | {"automatic_optimization": False}, [], "optimizes by itself"),
+        (RESUMABLE | {"on_train_batch_end": lambda *_: 0}, [], "comes after the checkpoint"),
+        (RESUMABLE, [], "its loader has no state_dict"),
+        (RESUMABLE, [type("Counting", (L.Callback,), {})()], f"Counting {LOST}"),
+        (RESUMABLE, [StochasticWeightAveraging(0.1)], f"StochasticWeightAveraging {LOST}"),
     ],
 )
-def test_what_has_no_points_is_told(
-    change: dict[str, Any], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_why_a_run_cannot_resume_is_reported(
+    module: dict[str, Any], callbacks: list[L.Callback], why: str, tmp_path: Path
 ) -> None:
-    """A module, or a loader, with which a run could not go on exactly."""
-    change = change | {"resume_state": dict, "load_resume_state": lambda *_: None}
-    module = type("Own", (BoringModel,), change)()
-    trainer = L.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
-    assert why in str(why_not(trainer, module))
-    assert "no resume_state" in str(why_not(trainer, BoringModel()))
+    """A module, a loader or a callback whose state would be lost."""
+    trainer = trainer_in(tmp_path, callbacks=callbacks, limit_val_batches=None)
+    assert why in str(why_not(trainer, type("Own", (BoringModel,), module)()))
 
 
-def test_a_callback_without_a_state_is_told(tmp_path: Path) -> None:
-    """One of the user's own, whose attributes would be lost; and averaged weights."""
-    own = type("Own", (BoringModel,), {"resume_state": dict})()
-    for callback, name in (
-        (type("Counting", (L.Callback,), {})(), "Counting"),
-        (StochasticWeightAveraging(0.1), "StochasticWeightAveraging"),
-    ):
-        trainer = L.Trainer(
-            logger=False,
-            enable_checkpointing=False,
-            callbacks=[callback],
-            default_root_dir=tmp_path,
-        )
-        assert why_not(trainer, own) == f"{name} has no state_dict that would bring it back"
-    trainer = L.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
-    assert "its loader has no state_dict" in str(why_not(trainer, own))
-
-
-def test_two_ends_in_one_epoch_lose_no_epoch_of_the_record(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_two_ends_in_one_epoch_lose_no_epoch_of_the_record(run: Runs) -> None:
     """Nor its times; what was lost is known within moments."""
-    run("checkpoint.every_s=1e-9", stop_after=STEPS + 3)
-    run("checkpoint.every_s=1e-9", stop_after=2)
-    assert RunRecord.read(tmp_path / "run").epochs[0].steps == STEPS
-    _, record = run("checkpoint.every_s=1e-9")
+    run(OFTEN, stop_after=STEPS + 3)
+    _, between = run(OFTEN, stop_after=2)
+    assert between.epochs[0].steps == STEPS
+    _, record = run(OFTEN)
     assert [epoch.steps for epoch in record.epochs] == [STEPS] * EPOCHS
-    epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
-    assert record.wall_s is not None
-    assert epochs_s < record.wall_s
+    assert sum(epoch.time["epoch_s"] for epoch in record.epochs) < record.wall_s
     assert len(record.resumed) == 2
     assert all(0 <= one["lost_s"] < 20 for one in record.resumed)
 
 
-def test_a_point_that_cannot_be_written_ends_nothing(
-    run: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_one_that_cannot_be_written_ends_nothing(
+    run: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told, and the training goes on."""
+    """A warning says why, and the training continues."""
+    save = torch.save
 
-    def full(points: ResumeCheckpoints, part: Path, batches: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def until_full(content: Any, file: Any, **settings: Any) -> None:
+        if str(file).endswith(".resume.part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(content, file, **settings)
 
-    monkeypatch.setattr(ResumeCheckpoints, "_give_name", full)
-    rest, record = run("checkpoint.every_s=1e-9")
+    monkeypatch.setattr(torch, "save", until_full)
+    rest, record = run(OFTEN)
     assert len(rest) == STEPS * EPOCHS
     assert record.status == "completed"
-    assert "no point to go on from was written: [Errno 28] No space left" in caplog.text
+    assert "no resume checkpoint was written: [Errno 28] No space left" in caplog.text
 
 
-def test_a_complete_run_is_not_trained_again(run: Callable[..., Any], tmp_path: Path) -> None:
-    """With `resume=auto`, in a directory of its own; `never` does."""
+def test_a_complete_run_is_neither_trained_again_nor_over(run: Runs) -> None:
+    """By none that is like it, by no other one, by no evaluation; but with `resume=never`."""
     _, record = run()
-    rest, again = run()
-    assert rest == []
-    assert again == record
-    rest, _ = run("resume=never")
-    assert len(rest) == STEPS * EPOCHS
-
-
-def test_a_completed_run_is_not_trained_over(run: Callable[..., Any], tmp_path: Path) -> None:
-    """Nor does another one, or an evaluation, take its directory, unless `never` asks for it."""
-    run()
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    before = checkpoint.read_bytes(), (tmp_path / "run" / "record.json").read_bytes()
+    checkpoint, file = run.folder / "checkpoints" / "last.ckpt", run.folder / "record.json"
+    before = checkpoint.read_bytes(), file.read_bytes()
+    assert run() == ([], record)
     for words in (
         ["seed=1"],
         ["seed=1", "resume=null"],
@@ -340,101 +312,90 @@ def test_a_completed_run_is_not_trained_over(run: Callable[..., Any], tmp_path: 
     ):
         with pytest.raises(UserError, match=r"holds a completed run: give another hydra\.run\.dir"):
             run(*words)
-    assert before == (checkpoint.read_bytes(), (tmp_path / "run" / "record.json").read_bytes())
+    assert before == (checkpoint.read_bytes(), file.read_bytes())
+    rest, _ = run("resume=never")
+    assert len(rest) == STEPS * EPOCHS
 
 
-def test_an_evaluation_leaves_an_unfinished_run_alone(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_an_evaluation_leaves_an_unfinished_run_alone(run: Runs) -> None:
     """Whatever `resume` is: the run's record would become the evaluation's."""
-    run("checkpoint.every_s=1e-9", stop_after=STEPS + 1)
-    before = (tmp_path / "run" / "record.json").read_bytes()
+    run(OFTEN, stop_after=STEPS + 1)
+    before = (run.folder / "record.json").read_bytes()
+    evaluates = f"evaluate={run.folder / 'checkpoints' / 'last.ckpt'}"
     for resume in ("auto", "null"):
-        with pytest.raises(
-            UserError, match=r"holds an unfinished run: give another hydra\.run\.dir"
-        ):
-            run(f"evaluate={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"resume={resume}")
-    assert (tmp_path / "run" / "record.json").read_bytes() == before
+        with pytest.raises(UserError, match=r"holds an unfinished run: give another hydra\.run"):
+            run(evaluates, f"resume={resume}")
+    assert (run.folder / "record.json").read_bytes() == before
 
 
-def test_a_damaged_point_is_passed_over(
-    run: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_one_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
     """With a warning that names it and the one before; of none that is whole it begins anew."""
-    run("checkpoint.every_s=1e-9", stop_after=5)
-    last, before = points(tmp_path / "run")
+    run(OFTEN, stop_after=5)
+    last, before = run.kept
     last.write_bytes(last.read_bytes()[:-100])
-    rest, _ = run("checkpoint.every_s=1e-9", stop_after=2)
-    assert f"{last} is damaged; going on from {before}" in caplog.text
+    rest, _ = run(OFTEN, stop_after=2)
+    assert f"{last} is damaged; resuming from {before}" in caplog.text
     assert len(rest) == 2
-    for point in points(tmp_path / "run"):
-        content = bytearray(point.read_bytes())
+    for path in run.kept:
+        content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
-        point.write_bytes(content)
-    rest, record = run("checkpoint.every_s=1e-9")
+        path.write_bytes(content)
+    rest, record = run(OFTEN)
     assert "are damaged; the run begins at its start" in caplog.text
     assert len(rest) == STEPS * EPOCHS
     assert record.resumed == []
 
 
-def test_what_cannot_go_on_exactly_is_refused(
-    run: Callable[..., Any],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_cannot_resume_exactly_is_refused(
+    run: Runs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is lost of it; in a sweep it begins at its start, and says so."""
-    run("checkpoint.every_s=1e-9", stop_after=5)
-    point = points(tmp_path / "run")[0]
-    kept = tmp_path / "kept" / point.name
-    kept.parent.mkdir()
-    kept.write_bytes(point.read_bytes())
+    run(OFTEN, stop_after=5)
+    (tmp_path / "kept").mkdir()
+    kept, done = Path(shutil.copy(run.kept[0], tmp_path / "kept")), run.batches[0]
     for value, message in (
-        (
-            kept,
-            r"was made with data.batch_size=8 \(now 4\); it cannot go on exactly",
-        ),
+        (kept, r"was made with data.batch_size=8 \(now 4\); it cannot resume exactly"),
         (kept.parent, "was made with data.batch_size=8"),
-        (tmp_path, "holds no point to go on from"),
+        (tmp_path, "holds no resume checkpoint"),
         ("none.ckpt", "there is no such file"),
-        (Path(__file__), "is no point of hpml .*, or damaged"),
+        (Path(__file__), "is no resume checkpoint of hpml .*, or damaged"),
     ):
         with pytest.raises(UserError, match=message):
             run(f"resume={value}", "data.batch_size=4")
     rest, _ = run(f"resume={kept}")
-    assert len(rest) == STEPS * EPOCHS - int(point.name.split("-")[1])
-    run("checkpoint.every_s=1e-9", "resume=never", stop_after=5)
-    kept_points = points(tmp_path / "run")
+    assert len(rest) == STEPS * EPOCHS - done
+    run(OFTEN, "resume=never", stop_after=5)
+    before = run.kept
     with pytest.raises(UserError, match="resume=never begins at the start, in their place"):
-        run("checkpoint.every_s=1e-9", "seed=1")
-    with pytest.raises(UserError, match="holds an unfinished run: resume=auto goes on with it"):
+        run(OFTEN, "seed=1")
+    with pytest.raises(UserError, match="holds an unfinished run: resume=auto resumes it"):
         run("resume=null")
-    with monkeypatch.context() as elsewhere:  # `auto` is another device on another machine
-        elsewhere.setattr("hpml.train.device_type", lambda cfg: "cuda")
-        with pytest.raises(UserError, match="was made with another device; resume=never begins"):
-            run("checkpoint.every_s=1e-9")
-    assert points(tmp_path / "run") == kept_points
+    facts = torch.load(before[0], weights_only=True)["hpml_resume"]["ranks"][0]["facts"]
+    assert facts["device"] == "cpu"  # `device=auto` is another one on another machine
+    with pytest.raises(UserError, match="was made with another device; resume=never begins"):
+        choose(run.folder, "auto", facts | {"device": "cuda"})
+    assert run.kept == before
     monkeypatch.setenv("HPML_SWEPT", "seed")
-    rest, _ = run("checkpoint.every_s=1e-9", "seed=1")
+    rest, _ = run(OFTEN, "seed=1")
     assert "was made with data.seed=0 (now 1), seed=0 (now 1); the run begins at" in caplog.text
     assert len(rest) == STEPS * EPOCHS
 
 
-def test_a_point_of_another_code_is_refused(tmp_path: Path) -> None:
-    """And one that is none: a file that would run code when it is loaded stays unread."""
+def test_one_of_another_code_is_refused(tmp_path: Path) -> None:
+    """And what is none: a file that would run code when it is loaded stays unread."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
 
     def kept(content: Any, batches: int) -> str:
         torch.save({"hpml_resume": {"ranks": [{"facts": content}]}}, folder / "p")
-        return str((folder / "p").rename(folder / name_of(batches, folder / "p")))
+        return str((folder / "p").rename(folder / file_name(batches, folder / "p")))
 
-    point = kept({"code": "a"}, 1)
-    assert choose(tmp_path, point, {"code": "a"}) is not None
+    whole = kept({"code": "a"}, 1)
+    assert choose(tmp_path, whole, {"code": "a"}) is not None
     with pytest.raises(UserError, match="another code"):
-        choose(tmp_path, point, {"code": "b"})
-    for wrong in (kept(Seen(), 2), str(shutil.copy(point, folder / "copy.ckpt"))):
-        with pytest.raises(UserError, match="no point of hpml"):
+        choose(tmp_path, whole, {"code": "b"})
+    for wrong in (kept(StopError(), 2), str(shutil.copy(whole, folder / "copy.ckpt"))):
+        with pytest.raises(UserError, match="no resume checkpoint of hpml"):
             choose(tmp_path, wrong, {"code": "a"})
 
 
@@ -448,7 +409,7 @@ def test_a_point_of_another_code_is_refused(tmp_path: Path) -> None:
         ({}, "auto", "auto"),
     ],
 )
-def test_when_a_run_goes_on(
+def test_when_a_run_resumes(
     environment: dict[str, str], given: str | None, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself in sweeps and under SLURM."""
@@ -456,4 +417,4 @@ def test_when_a_run_goes_on(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert wanted(given) == what
+    assert mode(given) == what

@@ -12,17 +12,12 @@ from pathlib import Path
 
 import pytest
 from helpers.configurations import ROOT, TINY
+from helpers.programs import Program, run_on_terminal, run_program
 
 from hpml.__main__ import COMMANDS
 from hpml.records.run_record import RunRecord
 
-TRAIN = [sys.executable, "-m", "hpml.train"]
-
-
-def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment
-    )
+TRAIN = ["-m", "hpml.train"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +67,7 @@ def test_wrong_input_is_told_before_anything_starts(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     """Exit code 2, no traceback, no directory of a run left behind."""
-    done = run([*TRAIN, *arguments], tmp_path)
+    done = run_program([*TRAIN, *arguments], tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(f"error: {message}\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
@@ -81,10 +76,8 @@ def test_wrong_input_is_told_before_anything_starts(
 
 def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
     """One line, exit code 2, and a record that says so."""
-    done = run(
-        [*TRAIN, *TINY, "data=image_folder", "data.root=nowhere", "data.train_samples=null"],
-        tmp_path,
-    )
+    absent = ["data=image_folder", "data.root=nowhere", "data.train_samples=null"]
+    done = run_program([*TRAIN, *TINY, *absent], tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr == "error: data.root=nowhere: there is no such folder\n"
     assert "Traceback" not in done.stdout + done.stderr
@@ -97,7 +90,8 @@ def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
 
 def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:
     """Nothing heavy is imported for what needs none of it."""
-    done = run([sys.executable, "-X", "importtime", "-m", "hpml.train", "--help"], tmp_path)
+    command = [sys.executable, "-X", "importtime", *TRAIN, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "optimizer=sgd, or adadelta, adagrad" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -116,7 +110,8 @@ def test_the_first_step_waits_for_nothing_that_comes_later(tmp_path: Path) -> No
         "        json.dump(state, open('notes.json', 'w'))\n"
     )
     first_step = ["trainer.limit_train_batches=1", "+callbacks.notes._target_=notes.Notes"]
-    done = run([*TRAIN, *TINY, "logger=none", *first_step], tmp_path)
+    command = [sys.executable, *TRAIN, *TINY, "logger=none", *first_step]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     collects, kept, loaded = json.loads((tmp_path / "notes.json").read_text())
     assert "hpml.models.image_classifier" in loaded
@@ -137,7 +132,7 @@ def test_the_first_step_waits_for_nothing_that_comes_later(tmp_path: Path) -> No
 )
 def test_what_hydra_gives_free_works(tmp_path: Path, arguments: list[str], expected: str) -> None:
     """Configuration, information and shell completion, without a trace on the disk."""
-    done = run([*TRAIN, *arguments], tmp_path)
+    done = run_program([*TRAIN, *arguments], tmp_path)
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
     assert not list(tmp_path.iterdir())
@@ -158,15 +153,16 @@ def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
     wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpml "$@"\n')
     wrapper.chmod(0o755)
     asked = f"""
-        eval "$({shlex.join(TRAIN)} -sc install=bash)"
+        eval "$({sys.executable} -m hpml.train -sc install=bash)"
         complete -p python hpml >/dev/null || exit
         python() {{ {sys.executable} "$@"; }}
         COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
         _hpml_complete
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    done = run(["bash", "--norc", "-c", asked], ROOT, PATH=path)
+    path = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    bash = ["bash", "--norc", "-c", asked]
+    done = subprocess.run(bash, cwd=ROOT, capture_output=True, text=True, env=path, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     given = set(done.stdout.split())
     assert given >= expected
@@ -176,22 +172,22 @@ def test_bash_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
 
 def test_hpml_lists_its_commands_and_passes_on(tmp_path: Path) -> None:
     """One line each; `hpml train` answers as `python -m hpml.train` does."""
-    hpml = [sys.executable, "-m", "hpml"]
-    listed = run(hpml, tmp_path)
+    hpml = ["-m", "hpml"]
+    listed = run_program(hpml, tmp_path)
     assert listed.returncode == 0
     for name in COMMANDS:
         assert re.search(rf"^  {name} +\S", listed.stdout, re.MULTILINE)
-    passed_on = run([*hpml, "train", "optimizer=foo"], tmp_path)
-    direct = run([*TRAIN, "optimizer=foo"], tmp_path)
+    passed_on = run_program([*hpml, "train", "optimizer=foo"], tmp_path)
+    direct = run_program([*TRAIN, "optimizer=foo"], tmp_path)
     assert (passed_on.returncode, passed_on.stderr) == (2, direct.stderr)
-    unknown = run([*hpml, "trian"], tmp_path)
+    unknown = run_program([*hpml, "trian"], tmp_path)
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("error: trian: there is no such command")
 
 
 def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
     """Each job in its folder, the failed one told at the end, exit code 1; a report on all."""
-    done = run([*TRAIN, "-m", *TINY, "optimizer.lr=1e30,0.01", "sweep.name=s"], tmp_path)
+    done = run_program([*TRAIN, "-m", *TINY, "optimizer.lr=1e30,0.01", "sweep.name=s"], tmp_path)
     assert done.returncode == 1, done.stderr
     sweep = tmp_path / "outputs" / "sweeps" / "s"
     states = {file.parent.name: RunRecord.read(file).status for file in sweep.rglob("record.json")}
@@ -208,17 +204,9 @@ def test_a_sweep_goes_on_after_a_failure(tmp_path: Path) -> None:
 )
 def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     """130, 143 and 129, a record that says interrupted, no worker left behind."""
-    process = subprocess.Popen(
-        [*TRAIN, *TINY, "trainer.max_epochs=100000", "data.num_workers=1"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also under nohup
-    )
-    while not list(tmp_path.rglob("last.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    words = [*TINY, "trainer.max_epochs=100000", "data.num_workers=1"]
+    process = Program([*TRAIN, *words], tmp_path)
+    process.wait_for(lambda: list(tmp_path.rglob("last.ckpt")))
     os.killpg(process.pid, number)  # as a terminal or a cluster does, workers included
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
@@ -226,11 +214,11 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     folder = file.parent.relative_to(tmp_path)
     checkpoints = f"{folder}/checkpoints"
     told = f"interrupted: record {folder}/record.json; checkpoint {checkpoints}/last.ckpt"
-    again = shlex.join([*TINY, "trainer.max_epochs=100000", "data.num_workers=1", "resume=auto"])
+    again = shlex.join([*words, "resume=auto"])
     goes_on = f"{told}; to go on: python -m hpml.train {again} hydra.run.dir={folder}\n"
     # SIGTERM ends the loader's processes: at an epoch's end the training comes to no point then
-    stderr = stderr.replace(sys.executable.encode(), b"python")
-    assert stderr.decode() in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))
+    stderr = stderr.replace(sys.executable, "python")
+    assert stderr in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
@@ -240,7 +228,7 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
 def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
     """Also while torch and Lightning are imported, which swallow exceptions here and there."""
     process = subprocess.Popen(
-        [*TRAIN, *TINY, "trainer.max_epochs=100000"],
+        [sys.executable, *TRAIN, *TINY, "trainer.max_epochs=100000"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -257,11 +245,9 @@ def test_a_signal_at_the_start_counts(tmp_path: Path, delay: float) -> None:
     assert RunRecord.read(file).status == "interrupted"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the limit is a shell's")
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     """Here a file may have 100 KiB: the run fails, no part of a checkpoint is left."""
-    one = shlex.join([*TRAIN, *TINY])
-    done = run(["bash", "-c", f"ulimit -f 100; exec {one}"], tmp_path)
+    done = run_program([*TRAIN, *TINY], tmp_path, limits={"RLIMIT_FSIZE": 100 * 1024})
     assert done.returncode == 1
     assert re.fullmatch(r"failed: .*: File too large\n", done.stderr)
     assert [RunRecord.read(file).status for file in tmp_path.rglob("record.json")] == ["failed"]
@@ -280,7 +266,7 @@ def test_two_processes_train_as_one(tmp_path: Path, of: tuple[str, str]) -> None
     same += ["data.train_samples=48", "data.test_samples=17", "callbacks=none", "logger=none"]
     same += ["trainer.max_epochs=2", "optimizer.lr=0.01", f"+of={','.join(of)}"]
     same += ["trainer.devices=${of.devices}", "data.batch_size=${of.batch_size}"]
-    done = run([*TRAIN, "-m", *same], tmp_path)
+    done = run_program([*TRAIN, "-m", *same], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("hpml 0") == 2
     epochs = {}
@@ -303,7 +289,7 @@ def test_two_processes_train_as_one(tmp_path: Path, of: tuple[str, str]) -> None
 @pytest.mark.stress
 def test_wrong_input_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
     """However many train together."""
-    done = run([*TRAIN, *TINY, "trainer.devices=2", "data.batch_size=64"], tmp_path)
+    done = run_program([*TRAIN, *TINY, "trainer.devices=2", "data.batch_size=64"], tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("error: ") == 1
     assert "each of 2 processes has only 48 training samples" in done.stderr
@@ -321,8 +307,8 @@ def test_a_job_trains_where_processes_are_spawned(tmp_path: Path) -> None:
         "    main()\n"
     )
     losses = []
-    for command in ([*TRAIN], [sys.executable, str(program), "data.num_workers=2"]):
-        done = run([*command, *TINY, f"output_dir={len(losses)}"], tmp_path)
+    for command in (TRAIN, [str(program), "data.num_workers=2"]):
+        done = run_program([*command, *TINY, f"output_dir={len(losses)}"], tmp_path)
         assert done.returncode == 0, done.stderr
         (file,) = (tmp_path / str(len(losses))).rglob("record.json")
         losses.append([epoch.metrics["train/loss"] for epoch in RunRecord.read(file).epochs])
@@ -332,31 +318,17 @@ def test_a_job_trains_where_processes_are_spawned(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are Unix's")
 def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
     """On a terminal of 120 columns: a moving bar, and each epoch's row on a line of its own."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     shown = [override for override in TINY if override != "callbacks=none"]
-    command = [*TRAIN, *shown, "callbacks.progress_bar.refresh_rate=1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    output = b""
-    while True:
-        try:
-            output += os.read(ours, 65536)
-        except OSError:  # what Linux says when the other side has closed
-            break
-    assert process.wait() == 0
-    assert b"it/s" in output
+    words = [*TRAIN, *shown, "callbacks.progress_bar.refresh_rate=1"]
+    exit_code, output = run_on_terminal(words, tmp_path, 120)
+    assert exit_code == 0
+    assert "it/s" in output
     (log,) = tmp_path.rglob("train.log")
     lines = [line[21:] for line in log.read_text().splitlines()]
     rows = [line for line in lines if line.strip()[:1].isdigit()]
     assert len(rows) == 2
     # a carriage return begins a line again: what a person sees is what follows the last one
-    seen = [line.rpartition("\r")[2] for line in output.decode().replace("\r\n", "\n").split("\n")]
+    seen = [line.rpartition("\r")[2] for line in output.replace("\r\n", "\n").split("\n")]
     end = next(number for number, line in enumerate(seen) if line.startswith("record: "))
     *_, last_row, _, advice = (line for line in seen[:end] if line.strip())
     assert last_row.endswith(rows[-1])
@@ -367,16 +339,16 @@ def test_a_terminal_shows_whole_lines_beside_the_bar(tmp_path: Path) -> None:
 
 def test_fetching_data_says_what_is_there(image_folder: Path, tmp_path: Path) -> None:
     """Statistics to copy into the configuration; every broken file in one list, exit code 2."""
-    command = [sys.executable, "-m", "hpml.data", "data=image_folder", f"data.root={image_folder}"]
-    assert "Fetches a data set" in run([*command, "--help"], tmp_path).stdout
-    done = run(command, tmp_path)
+    words = ["-m", "hpml.data", "data=image_folder", f"data.root={image_folder}"]
+    assert "Fetches a data set" in run_program([*words, "--help"], tmp_path).stdout
+    done = run_program(words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train: 16 images of 8×8; data.mean=[" in done.stdout
     assert not list(tmp_path.glob("outputs"))
     for name, length in (("0.png", 10), ("3.png", 70)):
         path = image_folder / "train" / "cat" / name
         path.write_bytes(path.read_bytes()[:length])
-    broken = run(command, tmp_path)
+    broken = run_program(words, tmp_path)
     assert broken.returncode == 2
     assert "error: 2 images cannot be used:" in broken.stderr
     assert "cat/3.png" in broken.stderr
@@ -397,6 +369,6 @@ def test_options_of_ones_own_come_by_config_dir(tmp_path: Path) -> None:
     )
     own = ["--config-dir", "mine", "model=mine"]
     tiny = [override for override in TINY if not override.startswith("model=")]
-    done = run([sys.executable, "-m", "hpml", "train", *own, *tiny], tmp_path)
+    done = run_program(["-m", "hpml", "train", *own, *tiny], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "model=mine (30,730 parameters)" in done.stdout

@@ -2,20 +2,20 @@ import functools
 import hashlib
 import http.server
 import io
-import os
-import subprocess
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.programs import Program
 from torchvision.datasets import CIFAR10
 
-from hpml.data import Cifar10, DataError
+from hpml.data import Cifar10
+from hpml.errors import DataError
 
 SETTINGS: dict[str, Any] = {"batch_size": 4, "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -31,9 +31,15 @@ class CountingHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def make_data(folder: Path, **settings: Any) -> Any:
+    data = Cifar10(str(folder), **SETTINGS, **settings)
+    data.setup()
+    return data
+
+
 def cost_of_a_download(server: type[CountingHandler], folder: Path) -> int:
     """The requests of one download, of which torchvision makes one only to follow redirects."""
-    Cifar10(str(folder), **SETTINGS).setup()
+    make_data(folder)
     requests, server.downloads = server.downloads, 0
     return requests
 
@@ -46,7 +52,7 @@ def server(
     handler = type("Handler", (CountingHandler,), {"downloads": 0})
     serve = functools.partial(handler, directory=str(cifar10_archive.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=httpd.serve_forever, args=[0.01], daemon=True).start()
         url = f"http://127.0.0.1:{httpd.server_port}/{cifar10_archive.name}"
         monkeypatch.setattr(CIFAR10, "url", url)
         yield handler
@@ -55,12 +61,9 @@ def server(
 
 def test_it_downloads_checks_and_reads(server: type[CountingHandler], tmp_path: Path) -> None:
     """From the network to batches, through torchvision's own download and md5."""
-    data = Cifar10(str(tmp_path / "data"), **SETTINGS)
-    data.setup()
-    assert data.loaded is not None
+    data = make_data(tmp_path / "data")
     assert data.num_classes == 10
-    assert len(data.loaded.train) == 20
-    assert len(data.loaded.test or []) == 10
+    assert (len(data.loaded.train), len(data.loaded.test)) == (20, 10)
     original = CIFAR10(str(tmp_path / "data"), train=True)
     fetched = data.loaded.train.fetch(np.arange(20)).transpose(0, 2, 3, 1)
     assert (fetched == original.data).all()
@@ -70,13 +73,8 @@ def test_it_downloads_checks_and_reads(server: type[CountingHandler], tmp_path: 
 def test_it_downloads_once(server: type[CountingHandler], tmp_path: Path) -> None:
     """What is there and intact is not fetched again, also by runs that start together."""
     one = cost_of_a_download(server, tmp_path / "first")
-    threads = [
-        threading.Thread(target=Cifar10(str(tmp_path / "data"), **SETTINGS).setup) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make_data, [tmp_path / "data"] * 4))
     assert server.downloads == one
 
 
@@ -86,7 +84,7 @@ def test_a_damaged_download_is_refused(
     """Another md5 sum than the original's: a line that names the file to remove."""
     cifar10_archive.write_bytes(cifar10_archive.read_bytes()[:-7])
     with pytest.raises(DataError, match=r"no intact CIFAR-10 there; remove .*tar.gz") as caught:
-        Cifar10(str(tmp_path / "data"), **SETTINGS).setup()
+        make_data(tmp_path / "data")
     assert "\n" not in str(caught.value)
 
 
@@ -132,7 +130,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(
     with pytest.raises(
         DataError, match=r"cifar-10-python.tar.gz: refused: it holds '.*'"
     ) as caught:
-        Cifar10(str(folder), **SETTINGS).setup()
+        make_data(folder)
     assert "\n" not in str(caught.value)
     assert repr(members[0].name) in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "secret", "server"]
@@ -145,7 +143,7 @@ def test_a_damaged_folder_is_fetched_again(server: type[CountingHandler], tmp_pa
     file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    Cifar10(str(tmp_path), **SETTINGS).setup()
+    make_data(tmp_path)
     assert file.read_bytes() == whole
     assert server.downloads == 0  # the archive was there still
 
@@ -156,16 +154,16 @@ def test_without_network_it_says_what_to_do(
     """One line that names the folder and the way around."""
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     with pytest.raises(DataError, match=r"data.root=.*python -m hpml.data") as caught:
-        Cifar10(str(tmp_path / "data"), **SETTINGS).setup()
+        make_data(tmp_path / "data")
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_fetched_unasked(tmp_path: Path) -> None:
     """`data.download=false` uses what is there, or says that it is not."""
     with pytest.raises(DataError, match="there is no such folder"):
-        Cifar10(str(tmp_path / "data"), download=False, **SETTINGS).setup()
+        make_data(tmp_path / "data", download=False)
     with pytest.raises(DataError, match=r"give data.download=true"):
-        Cifar10(str(tmp_path), download=False, **SETTINGS).setup()
+        make_data(tmp_path, download=False)
 
 
 def test_two_processes_download_once(
@@ -173,7 +171,8 @@ def test_two_processes_download_once(
 ) -> None:
     """The lock holds between processes, not only between threads."""
     one = cost_of_a_download(server, tmp_path / "first")
-    program = f"""
+    program = tmp_path / "program.py"
+    program.write_text(f"""
 from torchvision.datasets import CIFAR10
 CIFAR10.url = {CIFAR10.url!r}
 CIFAR10.tgz_md5 = {CIFAR10.tgz_md5!r}
@@ -182,11 +181,10 @@ CIFAR10.test_list = {CIFAR10.test_list!r}
 CIFAR10.meta = {CIFAR10.meta!r}
 from hpml.data import Cifar10
 Cifar10({str(tmp_path / "data")!r}, **{SETTINGS!r}).setup()
-"""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy()) for _ in range(2)
-    ]
-    assert [process.wait() for process in processes] == [0, 0]
+""")
+    both = [Program([str(program)], tmp_path, {}) for _ in range(2)]
+    assert [started.communicate()[1] for started in both] == ["", ""]
+    assert [started.returncode for started in both] == [0, 0]
     assert server.downloads == one
 
 
@@ -196,5 +194,5 @@ def test_a_folder_that_cannot_be_written_is_as_good(
     """Where a cluster keeps it read-only and intact, neither lock nor download is asked for."""
     cost_of_a_download(server, tmp_path)
     monkeypatch.setattr("hpml.data.cifar10.FileLock", lambda *_: pytest.fail("a lock"))
-    Cifar10(str(tmp_path), **SETTINGS).setup()
+    make_data(tmp_path)
     assert server.downloads == 0

@@ -1,44 +1,11 @@
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-from hpml.data import ImageDataModule, Synthetic
-from hpml.data.sampling import EpochSampler
-
-
-def make_data(**settings: Any) -> ImageDataModule:
-    data = Synthetic(
-        **{"train_samples": 80, "test_samples": 20, "image_size": 12, "batch_size": 16}
-        | {"mean": [0.5] * 3, "std": [0.25] * 3}
-        | settings
-    )
-    data.setup()
-    return data
-
-
-def batches(data: ImageDataModule, epochs: int = 2) -> list[tuple[Tensor, Tensor]]:
-    """The finished training batches of some epochs through one loader, as the Trainer sees them."""
-    loader = data.train_dataloader()
-    assert isinstance(loader.sampler, EpochSampler)
-    seen = []
-    for epoch in range(epochs):
-        loader.sampler.set_epoch(epoch)
-        for batch in loader:
-            seen.append(data.on_after_batch_transfer(data.on_before_batch_transfer(batch, 0), 0))
-    return seen
-
-
-def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -> bool:
-    return len(one) == len(other) and all(
-        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
-    )
+from helpers.configurations import TESTS
+from helpers.pipelines import batches, make_data, same
+from helpers.programs import run_program
 
 
 @pytest.mark.parametrize("encoded", ["none", "jpeg"])
@@ -69,17 +36,14 @@ def test_spawned_workers_give_the_same_batches(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("""
 import multiprocessing
-from test_pipelines import batches, make_data, same
 if __name__ == "__main__":
+    from helpers.pipelines import batches, make_data, same
     reference = batches(make_data())
     multiprocessing.set_start_method("spawn")
     assert same(reference, batches(make_data(num_workers=2, persistent_workers=False)))
     print("the same")
 """)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, env=environment
-    )
+    done = run_program([str(program)], tmp_path, PYTHONPATH=str(TESTS))
     assert done.stdout.strip() == "the same", done.stderr
 
 
@@ -102,8 +66,6 @@ def test_validation_is_not_augmented() -> None:
     """The split from the training set comes in its own order, without crop or flip."""
     for pipeline in ("per_sample", "batched", "device"):
         data = make_data(val_split=0.25, pipeline=pipeline)
-        assert data.train is not None
-        assert data.val is not None
         assert (len(data.train), len(data.val)) == (60, 20)
         assert not set(data.train.indices) & set(data.val.indices)
         images = torch.cat([data.on_after_batch_transfer(b, 0)[0] for b in data.val_dataloader()])
@@ -116,7 +78,6 @@ def test_without_augmentation_the_images_come_as_they_are() -> None:
     """`augment=False` shuffles and nothing else."""
     data = make_data(augment=False)
     seen = torch.cat([images for images, _ in batches(data, epochs=1)])
-    assert data.train is not None
     pixels = torch.from_numpy(data.train.source.fetch(data.train.indices)).float()
     expected = (pixels / 255 - 0.5) / 0.25
     assert torch.equal(seen.flatten(1).sort(dim=0).values, expected.flatten(1).sort(dim=0).values)
@@ -125,8 +86,6 @@ def test_without_augmentation_the_images_come_as_they_are() -> None:
 def test_a_subset_is_the_same_for_every_seed() -> None:
     """Repeats over seeds train on the same samples."""
     one, other = (make_data(seed=seed, val_split=0.5) for seed in (0, 1))
-    assert one.train is not None
-    assert other.train is not None
     assert (one.train.indices == other.train.indices).all()
 
 
@@ -135,14 +94,10 @@ def test_too_many_workers_are_one_line(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("""
 import logging
-from test_pipelines import batches, make_data
-if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s")
-    batches(make_data(num_workers=9, train_samples=16), epochs=1)
+from helpers.pipelines import batches, make_data
+logging.basicConfig(format="%(message)s")
+batches(make_data(num_workers=9, train_samples=16), epochs=1)
 """)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, env=environment
-    )
+    done = run_program([str(program)], tmp_path, PYTHONPATH=str(TESTS))
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"warning: data.num_workers=9 on \d+ usable cores\n", done.stderr)

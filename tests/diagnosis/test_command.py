@@ -1,23 +1,21 @@
 """`python -m hpml.diagnose` and `hpml.diagnose(…)` as a user calls them."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.configurations import TESTS
+from helpers.programs import run_program
 from hydra import compose, initialize_config_dir
 
 import hpml
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
 
-DIAGNOSE = [sys.executable, "-m", "hpml.diagnose"]
 DEMO = (
     "experiment=demo",
     "device=cpu",
@@ -30,10 +28,7 @@ DEMO = (
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*DIAGNOSE, *arguments], cwd=folder, capture_output=True, text=True, env=environment
-    )
+    return run_program(["-m", "hpml.diagnose", *arguments], folder, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture
@@ -125,11 +120,7 @@ def test_a_data_set_of_one_batch(job: Any, tmp_path: Path) -> None:
     assert kept["comparison"] == []
 
 
-def test_it_is_callable_before_and_after_the_import_of_its_module(tmp_path: Path) -> None:
-    """`hpml.diagnose` is a function, whether or not somebody imports the command of that name."""
-    code = """
-import sys
-sys.path.insert(0, sys.argv[1])
+CALLING = """
 from pathlib import Path
 import hpml
 from helpers import jobs
@@ -142,9 +133,13 @@ import hpml.diagnose
 trainer = jobs.trainer(Path("unused"))
 print(hpml.diagnose(trainer, module, loader, budget_s=0.01).epoch_steps)
 """
-    tests = str(TESTS)
-    command = [sys.executable, "-c", code, tests]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_it_is_callable_before_and_after_the_import_of_its_module(tmp_path: Path) -> None:
+    """`hpml.diagnose` is a function, whether or not somebody imports the command of that name."""
+    script = tmp_path / "calling.py"
+    script.write_text(CALLING)
+    done = run_program([str(script)], tmp_path, PYTHONPATH=f"{TESTS}:{TESTS.parent}")
     assert done.returncode == 0, done.stderr
     first, *_, steps = done.stdout.splitlines()
     assert first.startswith("trainer.max_epochs=0: ")

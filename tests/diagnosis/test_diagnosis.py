@@ -14,35 +14,22 @@ from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from hpml.diagnosis import trials
-from hpml.diagnosis.comparison import compare
-from hpml.diagnosis.diagnosis import CAUSES, Diagnosis
+from hpml.diagnosis import experiment
+from hpml.diagnosis.inference import CAUSES
+from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
 
 STEPS = 20
-# place: what a job slowed there is bound by
-CLEAR = {
-    "dataset": "input",
-    "collate": "input",
-    "sampler": "input",
-    "before_transfer": "transfer",
-    "transfer": "transfer",
-    "after_transfer": "transfer",
-    "training_step": "compute",
-    "forward": "compute",
-    "backward": "compute",
-    "gradient_clipping": "compute",
-    "optimizer": "compute",
-    "callback_batch_start": "overhead",
-    "callback_batch_end": "overhead",
-    "callback_before_backward": "overhead",
-    "callback_after_backward": "overhead",
-    "callback_before_step": "overhead",
-    "module_batch_end": "overhead",
-    "train_logger": "overhead",
-    "scheduler": "overhead",
+# What a job is bound by that is slowed in one of these places.
+BOUND_BY = {
+    "input": "dataset collate sampler",
+    "transfer": "before_transfer transfer after_transfer",
+    "compute": "training_step forward backward gradient_clipping optimizer",
+    "overhead": "callback_batch_start callback_batch_end callback_before_backward "
+    "callback_after_backward callback_before_step module_batch_end train_logger scheduler",
 }
+CLEAR = {place: cause for cause, places in BOUND_BY.items() for place in places.split()}
 A_SAMPLE = ("dataset", "sampler")  # there are two in a batch
 NS = 1_000_003
 
@@ -56,8 +43,8 @@ class Kept(Delays):
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "ROUNDS", (2,))
-    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "ROUNDS", (2,))
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
 
 
 @pytest.fixture
@@ -81,7 +68,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
             callbacks=[Planted(delays), *callbacks],
         )
         data, _ = loaders(delays, batches=STEPS)
-        return trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+        return experiment.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
 
     return diagnosed
 
@@ -107,7 +94,7 @@ def test_one_delay(
     place: str, diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its cause is named, and gains exactly what was planted; no other cause gains anything."""
-    monkeypatch.setattr(trials, "ROUNDS", (1,))
+    monkeypatch.setattr(experiment, "ROUNDS", (1,))
     found = diagnose(**{place: 3})
     planted_s = seconds(6 if place in A_SAMPLE else 3)
     gains = {cause: gain.mean for cause, gain in found.gains.items()}
@@ -117,21 +104,12 @@ def test_one_delay(
     assert found.verdict["basis"] == "intervention"
 
 
-TIMES = {
-    "collate": 40,
-    "transfer": 7,
-    "forward": 11,
-    "optimizer": 3,
-    "scheduler": 2,
-    "callback_batch_end": 5,
-}
-
-
 def test_each_prediction_is_the_sum_of_the_other_delays(
     diagnose: Callable[..., Diagnosis],
 ) -> None:
-    """With all kinds of costs at once."""
-    found = diagnose(**TIMES)
+    """With all kinds of costs at once; it prints a table and the verdict, and keeps the same."""
+    times = {"collate": 40, "transfer": 7, "forward": 11, "optimizer": 3, "scheduler": 2}
+    found = diagnose(callback_batch_end=5, **times)
     expected = {
         "as_it_is": 68,
         "loading_free": 28,
@@ -155,23 +133,26 @@ def test_each_prediction_is_the_sum_of_the_other_delays(
     assert "more num_workers for the DataLoader (now 0)" in found.verdict["advice"]
     assert found.waited_s.mean == seconds(40)
     assert found.epoch_steps == STEPS
-
-
-def test_without_workers_nothing_overlaps(diagnose: Callable[..., Diagnosis]) -> None:
-    """Loading and computing one after the other: 0 % of the shorter one."""
-    found = diagnose(collate=5, forward=9)
-    assert found.overlap is not None
-    assert found.overlap.mean == pytest.approx(0, abs=1e-9)
-    assert "loading and computing overlap by 0% of the shorter one" in found.sentences
+    printed = str(found)
+    assert "with computing free" in printed
+    assert "20 steps\n  ± is a 95 % interval over 2 rounds of " in printed
+    assert printed.splitlines()[-2].startswith("input-bound: ")
+    kept = json.loads(json.dumps(found.as_dict()))
+    assert kept["verdict"] == found.verdict
+    assert kept["epoch_s"]["loading_free"]["mean"] == seconds(28)
+    assert kept["saved_s"]["transfer"]["mean"] == seconds(7)
 
 
 def test_two_causes_of_one_size(diagnose: Callable[..., Diagnosis]) -> None:
-    """Neither is named; what each would gain is told."""
+    """Neither is named, what each would gain is; without workers, nothing overlaps."""
     found = diagnose(collate=5, forward=5)
     verdict = found.verdict
     assert verdict["kind"] == "inconclusive"
     assert "with loading free" in verdict["evidence"]
     assert "with computing free" in verdict["evidence"]
+    assert found.overlap is not None
+    assert found.overlap.mean == pytest.approx(0, abs=1e-9)
+    assert "loading and computing overlap by 0% of the shorter one" in found.sentences
 
 
 class Slow(Planted):
@@ -191,14 +172,10 @@ def test_the_dearest_callback_is_named(diagnose: Callable[..., Diagnosis]) -> No
     assert found.verdict["advice"].startswith("75% of the overhead is Planted: call it less often")
 
 
-def test_logging_is_named(diagnose: Callable[..., Diagnosis]) -> None:
-    """And which argument makes it less often."""
+def test_what_costs_most_of_the_overhead_is_named(diagnose: Callable[..., Diagnosis]) -> None:
+    """Which argument makes logging less often; and what no callback costs."""
     advice = diagnose(train_logger=9, callback_batch_end=3).verdict["advice"]
     assert advice == "75% of the overhead is logging: raise log_every_n_steps, or log fewer metrics"
-
-
-def test_the_modules_own_hooks_are_named(diagnose: Callable[..., Diagnosis]) -> None:
-    """What no callback costs."""
     assert "hooks and schedulers of the module" in diagnose(module_batch_end=9).verdict["advice"]
 
 
@@ -210,19 +187,6 @@ def test_an_epochs_start_counts_once(diagnose: Callable[..., Diagnosis]) -> None
     assert found.epoch_s("as_it_is").mean == pytest.approx(start_s + 20 * NS / 1e9, rel=1e-9)
     assert found.gains["input"].mean == pytest.approx(start_s, rel=1e-9)
     assert found.gains["compute"].mean == seconds(1)
-
-
-def test_it_prints_and_is_kept(diagnose: Callable[..., Diagnosis]) -> None:
-    """A table with each trial, the verdict at the end; the same figures as JSON."""
-    found = diagnose(**TIMES)
-    printed = str(found)
-    assert "with computing free" in printed
-    assert "20 steps\n  ± is a 95 % interval over 2 rounds of " in printed
-    assert printed.splitlines()[-2].startswith("input-bound: ")
-    kept = json.loads(json.dumps(found.as_dict()))
-    assert kept["verdict"] == found.verdict
-    assert kept["epoch_s"]["loading_free"]["mean"] == seconds(28)
-    assert kept["saved_s"]["transfer"]["mean"] == seconds(7)
 
 
 def made(
@@ -357,10 +321,10 @@ class Endless(torch.utils.data.IterableDataset[torch.Tensor]):
 def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pace is told by the thousand steps."""
     clock = VirtualClock().install(monkeypatch)
-    delays = Kept(("dataset",), clock.spend)
-    fitting = delays.trainer(delays, tmp_path, [], max_steps=50, max_epochs=-1)
-    data = DataLoader(Endless(delays), batch_size=2)
-    found = trials.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+    slow = Kept(("dataset",), clock.spend)
+    fitting = delays.trainer(slow, tmp_path, [], max_steps=50, max_epochs=-1)
+    data = DataLoader(Endless(slow), batch_size=2)
+    found = experiment.diagnose(fitting, Module(slow), data, 0.01, lambda line: None)
     assert found.epoch_steps is None
-    assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * delays.ns["dataset"] / 1e9)
+    assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * slow.ns["dataset"] / 1e9)
     assert found.verdict["kind"] == "input-bound"

@@ -2,8 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from hpml.config.conf import find_conf
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -19,3 +24,29 @@ TINY = (
     "trainer.max_epochs=2",
     "callbacks=none",
 )
+QUICK = (*TINY, "model.width=4")
+OWN_MODULE: dict[str, Any] = {
+    "_target_": "helpers.own.OwnModule",
+    "num_classes": None,
+    "size": 8,  # that of `data.image_size`
+}
+OWN_DATA = {"_target_": "helpers.own.OwnData"}
+
+
+def composed(
+    run_dir: Path, *overrides: str, typed: bool = False, **groups: dict[str, Any]
+) -> DictConfig:
+    """A run's configuration, into a directory; `groups` take the place of what was chosen.
+
+    If `typed`, the overrides are those of the command line until the test ends.
+    """
+    words = [f"run_dir={run_dir}", "resume=never", *overrides]
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        cfg = compose("train", overrides=words, return_hydra_config=typed)
+    if typed:
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+    for group, node in groups.items():
+        cfg[group] = node
+    return cfg

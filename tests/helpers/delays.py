@@ -11,7 +11,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+
+from hpml.callbacks import EpochTimer
+from hpml.timing.device_clock import DeviceClock
 
 STARTUP = "startup"
 # place: the phase and part of its delay
@@ -95,6 +98,51 @@ class VirtualClock:
         return self
 
 
+class FakeDevice:
+    """A queue of work. The host hands over work and goes on; an event passes when all before it
+    is done. It stands in for its stream too.
+    """
+
+    def __init__(self) -> None:
+        self.host_ns = 0  # the host's time
+        self.free_at_ns = 0  # when the device will have done all that it was given
+        self.events = 0  # that were made
+
+    def work(self, ns: int) -> None:
+        """Hands work over; costs the host nothing."""
+        self.free_at_ns = max(self.free_at_ns, self.host_ns) + ns
+
+    def wait(self, ns: int) -> None:
+        """The host does something else."""
+        self.host_ns += ns
+
+    def new_event(self) -> "FakeEvent":
+        self.events += 1
+        return FakeEvent()
+
+    def clock(self, sync: bool = False) -> DeviceClock:
+        return DeviceClock(self.new_event, lambda: self, sync)
+
+
+class FakeEvent:
+    """With what DeviceClock asks of a `torch.cuda.Event`."""
+
+    device: FakeDevice
+    at_ns: int
+
+    def record(self, stream: FakeDevice) -> None:
+        self.device, self.at_ns = stream, max(stream.free_at_ns, stream.host_ns)
+
+    def query(self) -> bool:
+        return self.at_ns <= self.device.host_ns
+
+    def synchronize(self) -> None:
+        self.device.host_ns = max(self.device.host_ns, self.at_ns)
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return (end.at_ns - self.at_ns) / 1e6
+
+
 class Samples(Dataset[Tensor]):
     def __init__(self, delays: Delays, place: str, size: int) -> None:
         self.delays, self.place, self.size = delays, place, size
@@ -107,15 +155,11 @@ class Samples(Dataset[Tensor]):
         return torch.full((4,), float(index))
 
 
-class InOrder(Sampler[int]):
-    def __init__(self, delays: Delays, size: int) -> None:
-        self.delays, self.size = delays, size
-
-    def __len__(self) -> int:
-        return self.size
+class InOrder(SequentialSampler):
+    delays: Delays
 
     def __iter__(self) -> Iterator[int]:
-        for index in range(self.size):
+        for index in super().__iter__():
             self.delays.at("sampler")
             yield index
 
@@ -244,41 +288,21 @@ class ManualModule(Module):
 
 
 class Planted(L.Callback):
+    """Has a hook for each place that is a callback's."""
+
     def __init__(self, delays: Delays) -> None:
         self.delays = delays
 
-    def on_train_epoch_start(self, *_: Any) -> None:
-        self.delays.at("callback_epoch_start")
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.delays.at("callback_batch_start")
+def _planted(place: str) -> Callable[..., None]:
+    return lambda planted, *_: planted.delays.at(place)
 
-    def on_before_backward(self, *_: Any) -> None:
-        self.delays.at("callback_before_backward")
 
-    def on_after_backward(self, *_: Any) -> None:
-        self.delays.at("callback_after_backward")
-
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        self.delays.at("callback_before_step")
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.delays.at("callback_batch_end")
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        self.delays.at("callback_epoch_end")
-
-    def on_validation_start(self, *_: Any) -> None:
-        self.delays.at("callback_val_start")
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self.delays.at("callback_val_batch_end")
-
-    def on_validation_end(self, *_: Any) -> None:
-        self.delays.at("callback_val_end")
-
-    def on_save_checkpoint(self, *_: Any) -> None:
-        self.delays.at("checkpoint_hook")
+for _place, _where in PLACES.items():
+    if _place.startswith("callback_val"):
+        setattr(Planted, _place.replace("callback_val", "on_validation"), _planted(_place))
+    elif _where.startswith("other/Planted."):
+        setattr(Planted, _where.removeprefix("other/Planted."), _planted(_place))
 
 
 class SlowLogger(CSVLogger):
@@ -300,26 +324,20 @@ def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, An
 
     size = 2 * batches
     Loader.delays = delays
-    train = Loader(
-        Samples(delays, "dataset", size),
-        batch_size=2,
-        sampler=InOrder(delays, size),
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+    settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    order = InOrder(data := Samples(delays, "dataset", size))
+    order.delays = delays
+    train = Loader(data, batch_size=2, sampler=order, collate_fn=collate, **settings)
     return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
 
 
 def trainer(
     delays: Delays, folder: Path, callbacks: list[L.Callback], **settings: Any
 ) -> L.Trainer:
-    """A Trainer with the planted callback, a checkpoint each epoch, and a logger for each step."""
+    """A Trainer with callbacks, a checkpoint each epoch, and a logger for each step."""
     logger = SlowLogger(folder)
     logger.delays = delays
-    saving = ModelCheckpoint(
-        dirpath=folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True
-    )
+    saving = ModelCheckpoint(folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True)
     defaults: dict[str, Any] = {
         "accelerator": "cpu",
         "max_epochs": 2,
@@ -337,3 +355,31 @@ def trainer(
 
     made.strategy.checkpoint_io.save_checkpoint = save_slowly  # type: ignore[method-assign]
     return made
+
+
+NOTHING = Delays((), lambda ns: None)
+
+
+def silent(**settings: Any) -> EpochTimer:
+    """An EpochTimer that prints nothing."""
+    return EpochTimer(say=lambda line: None, **settings)
+
+
+def fit(
+    folder: Path,
+    *callbacks: L.Callback,
+    delays: Delays = NOTHING,
+    module: type[Module] = Module,
+    data: tuple[Any, ...] | None = None,
+    batches: int = 4,
+    **settings: Any,
+) -> L.Trainer:
+    """Trains a module on batches of two, or on other loaders; for two epochs unless told else."""
+    fitting = trainer(delays, folder, [*callbacks], **settings)
+    fitting.fit(module(delays), *(data or loaders(delays, batches)))
+    return fitting
+
+
+def lengths(timer: EpochTimer) -> list[tuple[int, bool]]:
+    """Of each epoch the number of steps, and whether it is partial."""
+    return [(epoch.steps, epoch.partial) for epoch in timer.epochs]

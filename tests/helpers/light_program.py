@@ -25,8 +25,10 @@ from hpml.system.environment import JOBS_AT_ONCE
 
 
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
-    """Epochs of `+nap` seconds; the fault comes after the first."""
+    """Epochs of `+nap` seconds, none before the file `+after` is there; faults follow the first."""
     record.environment = {"host": "here", "jobs_at_once": int(os.environ.get(JOBS_AT_ONCE, "1"))}
+    while not Path(cfg.get("after", "/")).exists():
+        time.sleep(0.02)
     for number in range(cfg.trainer.max_epochs):
         time.sleep(cfg.get("nap", 0.0))
         times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}
@@ -80,8 +82,13 @@ FAULTS: dict[str, Any] = {
     "babble": babble,
 }
 
-hpml.train._fit = fit
+
+def job(cfg: DictConfig) -> float | None:
+    """hpml.train's, which sleeps instead of training."""
+    return hpml.train.job(cfg, fit)
+
+
 sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=None)  # type: ignore
 
 if __name__ == "__main__":
-    run_hydra(hpml.train.job, config_name="train")
+    run_hydra(job, config_name="train")

@@ -6,8 +6,10 @@ code, signals. Where a test is about what is imported, it starts Python itself.
 """
 
 import atexit
+import gc
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -16,24 +18,39 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 IMPORTS = "lightning, torchvision.transforms, torch.utils.tensorboard, hydra, scipy.special"
+IMPORTS += ", matplotlib.axes, matplotlib.figure, jinja2, rich.table"
 POLL_S = 0.01
 _server: subprocess.Popen[str] | None = None
 
 
 class Program:
-    """A program that runs.
+    """A program that runs, as `python WORDS` in a folder; much like a Popen.
+
+    Args:
+        words: such as `-m hpml.train seed=1`.
+        folder: where it works.
+        environment: variables besides ours.
+        terminal: the path of the pseudo-terminal that it prints to; None to keep what it prints.
+        limits: of the system's, such as `{"RLIMIT_FSIZE": 100_000}`.
 
     Attributes:
         pid: of its process, which leads a group of its own.
         args: as they would be typed.
     """
 
-    def __init__(self, words: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        terminal: str | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self.args = [sys.executable, *words]
         self._files = tempfile.TemporaryDirectory()
         self._streams = [Path(self._files.name) / name for name in ("stdout", "stderr")]
@@ -41,8 +58,9 @@ class Program:
         self.pid: int = _ask(
             words=list(words),
             folder=str(folder),
-            environment=os.environ | environment,
-            streams=list(map(str, self._streams)),
+            environment={**os.environ, **(environment or {})},
+            streams=[terminal] * 2 if terminal else list(map(str, self._streams)),
+            limits=dict(limits or {}),
         )
 
     def poll(self) -> int | None:
@@ -59,26 +77,64 @@ class Program:
         """The process and all that it has started in its group."""
         os.killpg(self.pid, signal.SIGKILL)
 
-    def communicate(self, timeout: float = 280) -> tuple[str, str]:
-        """Waits for its end; what it has printed on stdout and stderr."""
+    def wait(self, timeout: float = 280) -> int:
+        """Its exit code, once it has ended. Raises TimeoutExpired."""
         until = time.monotonic() + timeout
-        while self.poll() is None:
+        while (exit_code := self.poll()) is None:
             if time.monotonic() > until:
-                self.kill()
                 raise subprocess.TimeoutExpired(self.args, timeout)
             time.sleep(POLL_S)
+        return exit_code
+
+    def communicate(self, timeout: float = 280) -> tuple[str, str]:
+        """Waits for its end, and kills it if it takes longer; its stdout and stderr."""
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
         stdout, stderr = (path.read_text(errors="replace") for path in self._streams)
         return stdout, stderr
 
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 120) -> None:
+        """Returns when something is so, which has to come while the program runs."""
+        until = time.monotonic() + timeout
+        while not condition():
+            assert self.poll() is None, self.communicate()
+            assert time.monotonic() < until, "waited in vain"
+            time.sleep(POLL_S)
+
 
 def run_program(
-    words: Sequence[str], folder: Path, **environment: str
+    words: Sequence[str], folder: Path, *, limits: Mapping[str, int] | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python WORDS`, such as `-m hpml.train seed=1`, in a folder, to its end."""
-    program = Program(words, folder, environment)
+    """Runs `python WORDS` in a folder to its end, with some variables in its environment."""
+    program = Program(words, folder, variables, limits=limits)
     stdout, stderr = program.communicate()
-    assert program.returncode is not None
-    return subprocess.CompletedProcess(program.args, program.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(program.args, program.wait(), stdout, stderr)
+
+
+def run_on_terminal(
+    words: Sequence[str], folder: Path, columns: int, **variables: str
+) -> tuple[int, str]:
+    """Runs `python WORDS` on a terminal of so many columns; its exit code and what it prints."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    program = Program(words, folder, variables, terminal=os.ttyname(theirs))
+    os.close(theirs)
+    output = b""
+    while True:
+        try:
+            output += os.read(ours, 65536)
+        except OSError:  # what Linux says when the other side has closed
+            break
+    os.close(ours)
+    return program.wait(), output.decode()
 
 
 def _ask(**request: Any) -> Any:
@@ -102,28 +158,45 @@ def _ask(**request: Any) -> Any:
 
 
 def serve() -> None:
-    """Forks a program for each line that asks for one, and tells when it has ended."""
+    """Forks a program for each line that asks for one, and answers whether one has ended."""
+    gc.freeze()  # what is imported is no garbage of a program's
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
+            paths = ["/dev/null", *request.pop("streams")]
+            flags = [os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_NOCTTY] * 2]
+            streams = list(map(os.open, paths, flags))
             answer = os.fork()
             if answer == 0:
-                _become(**request)
+                _become(streams=streams, **request)
+            for number in streams:
+                os.close(number)
         print(json.dumps(answer), flush=True)
 
 
-def _become(words: list[str], folder: str, environment: dict[str, str], streams: list[str]) -> None:
+def _become(
+    words: list[str],
+    folder: str,
+    environment: dict[str, str],
+    streams: list[int],
+    limits: dict[str, int],
+) -> None:
     """This process is the program from now on, and ends as Python would."""
     exit_code = 1
     try:
         os.setsid()
-        for number, path in enumerate(["/dev/null", *streams]):
-            flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT
-            os.dup2(os.open(path, flags), number)
-        sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - as Python has it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup
+        for name, limit in limits.items():
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        sys.stdin, sys.stdout, sys.stderr = (
+            os.fdopen(number, mode, encoding="utf-8", buffering=1)
+            for number, mode in enumerate("rww")
+        )
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)

@@ -9,6 +9,14 @@ from hpml.records.run_record import EpochRecord, RunRecord
 
 MACHINE = {"host": "a", "cpu": "CPU", "cpu_cores": 2, "accelerators": [], "device": "cpu"}
 
+SHARES = {"epoch_s": 1.0, "data_s": 0.1, "train_s": 0.8, "validation_s": 0.05, "other_s": 0.05}
+
+
+def make_epoch(number: int = 0, **metrics: float) -> EpochRecord:
+    """An epoch of two seconds whose phases are not known."""
+    time = dict.fromkeys(TIMES) | {"epoch_s": 2.0}
+    return EpochRecord(number, 4, 128, time, 64.0, metrics)
+
 
 def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
     """Writes a completed run of `epochs` epochs of `epoch_s` seconds with an `accuracy`.
@@ -26,11 +34,10 @@ def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
     epochs = []
     for number in range(count):
         epoch_s = mean_s * (1 + noise * generator.gauss(0, 1)) + (number == 0)
-        parts = [0.1 * epoch_s, 0.0, 0.8 * epoch_s, 0.05 * epoch_s, 0.05 * epoch_s]
         reached = accuracy * (number + 1) / count
         metrics = {"train/loss": 2 - reached, "val/accuracy": reached}
         rate = 1000 / epoch_s if epoch_s else None
-        times: dict[str, float | None] = dict(zip(TIMES, [epoch_s, *parts], strict=True))
+        times: dict[str, float | None] = {name: SHARES.get(name, 0.0) * epoch_s for name in TIMES}
         epochs.append(EpochRecord(number, 10, 1000, times, rate, dict(metrics)))
     leaves: dict[str, Any] = {"seed": seed, "data": {"val_split": 0}, "monitor": "val/accuracy"}
     choices = {key: values.pop(key) for key in ("optimizer", "model") if key in values}

@@ -1,45 +1,64 @@
 """Starts sweeps of the light program, and looks at what they leave."""
 
-import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from helpers.programs import Program
 from hpml.records.run_record import RunRecord
+from hpml.sweep.cost_model import cost_key
+from hpml.sweep.jobs import Job
 from hpml.system.signals import JOB
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("light_program.py"))]
+PROGRAM = str(Path(__file__).with_name("light_program.py"))
 QUICK = ["data=synthetic", "model=small", "device=cpu", "trainer.max_epochs=2", "sweep.name=s"]
+SWEEP = Path("outputs") / "sweeps" / "s"
 
 
-def start(folder: Path, *overrides: str, **settings: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*PROGRAM, "-m", *QUICK, *overrides],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **settings,
+def make_job(
+    config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
+) -> Job:
+    """A job that nobody runs, with the cost key of its configuration."""
+    job = Job(
+        number=0,
+        name="a",
+        overrides=(),
+        setting=setting,
+        directory=Path(),
+        fingerprint="",
+        code_fingerprint="",
+        cost_key=cost_key(config),
+        device="cpu",
+        processes=1,
+        epochs=epochs,
+        monitor="val/accuracy",
     )
+    return replace(job, **changes)
 
 
-def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    process = start(folder, *overrides)
-    stdout, stderr = process.communicate(timeout=280)
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+def start(folder: Path, *overrides: str, **variables: str) -> Program:
+    return Program([PROGRAM, "-m", *QUICK, *overrides], folder, variables)
+
+
+def sweep(folder: Path, *overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    program = start(folder, *overrides, **variables)
+    stdout, stderr = program.communicate()
+    return subprocess.CompletedProcess(program.args, program.wait(), stdout, stderr)
 
 
 def records(folder: Path) -> dict[str, RunRecord]:
     """The records of the sweep, by the name of their job's folder."""
-    return {
-        file.parent.name: RunRecord.read(file)
-        for file in sorted((folder / "outputs" / "sweeps" / "s").glob("*/record.json"))
-    }
+    files = sorted((folder / SWEEP).glob("*/record.json"))
+    return {file.parent.name: RunRecord.read(file) for file in files}
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """What became of the sweep's jobs, by the name of their folder."""
+    return {name: record.status for name, record in records(folder).items()}
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -50,23 +69,14 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def processes_of(folder: Path) -> list[str]:
     """The processes of jobs below a folder."""
-    found = []
+    commands = []
     for process in psutil.process_iter():
         try:
             if process.environ().get(JOB, "").startswith(str(folder.resolve())):
-                found.append(" ".join(process.cmdline()))
+                commands.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue
-    return found
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
+    return commands
 
 
 def is_gone(folder: Path) -> bool:
@@ -76,7 +86,3 @@ def is_gone(folder: Path) -> bool:
             return True
         time.sleep(0.05)
     return False
-
-
-def environment(**variables: str) -> dict[str, str]:
-    return os.environ | variables

@@ -1,12 +1,11 @@
 """The lab's commands: what each part runs, fed by what was found before it."""
 
-import json
-import random
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.labs import FACTS, keep, search_result
 from helpers.records import make_run
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,7 +17,6 @@ from hpml.config.conf import find_conf
 from hpml.config.fingerprint import key_of
 from hpml.lab.parts import PARTS
 from hpml.lab.tasks import Task, Tasks
-from hpml.workers.search import Found, Measured
 
 Make = Callable[..., Tasks]
 # What a user may give, one of each kind.
@@ -28,7 +26,8 @@ GIVEN = (
     "trainer.max_epochs=2",
     "model.init=torchvision",
 )
-
+SUMMARIES = "summary-sgd summary-no_norm_sgd summary-no_norm_adam"
+BOTH = ("gpu", "cpu")
 
 composed: dict[tuple[str, ...], DictConfig] = {}
 
@@ -47,16 +46,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         yield made
 
 
-def found_workers(folder: Path, **epoch_s: float) -> None:
-    """A search's answer: an epoch's seconds, end to end, by `w` and the number of workers."""
-    found, generator = Found(), random.Random(0)
-    for name, seconds in epoch_s.items():
-        for number in range(5):
-            measured_s = seconds * generator.gauss(1, 0.01)
-            found.add(int(name[1:]), number, Measured(measured_s / 2, measured_s))
-    (folder / "workers").mkdir(parents=True)
-    kept = found.as_dict() | {"also": {}, "sentences": found.sentences(0)}
-    (folder / "workers" / "workers.json").write_text(json.dumps(kept))
+def searched(folder: Path, epoch_s: dict[int, float]) -> Path:
+    """Writes a search's answer: an epoch's seconds, end to end, by the number of workers."""
+    file = folder / "workers" / "workers.json"
+    keep(file, search_result(epoch_s))
+    return file
 
 
 def by_name(tasks: Tasks) -> dict[str, Task]:
@@ -75,19 +69,18 @@ def value(task: Task, key: str) -> str:
 
 def test_every_command_composes(make: Make) -> None:
     """By its own program's configuration, one of a sweep's jobs."""
-    tasks = by_name(make(*GIVEN, "lab.seeds=2", devices=("gpu", "cpu")))
-    expected = "summary-sgd summary-no_norm_sgd summary-no_norm_adam workers diagnosis training"
-    assert list(tasks) == f"{expected} no_norm devices".split()
+    tasks = by_name(make(*GIVEN, "lab.seeds=2", devices=BOTH))
+    assert list(tasks) == f"{SUMMARIES} workers diagnosis training no_norm devices".split()
     for task in tasks.values():
         program = task.words[1].rpartition(".")[2]
-        words = [word for word in overrides_of(task) if not word.startswith("hydra.")]
-        job = -1 if program == "train" else None
-        check(compose(program, [word if job is None else _of_job(word, job) for word in words]))
+        check(compose(program, of_job(task, -1) if program == "train" else of_job(task, None)))
 
 
-def _of_job(word: str, job: int) -> str:
-    key, _, values = word.partition("=")
-    return f"{key}={values.split(',')[job]}"
+def of_job(task: Task, job: int | None) -> list[str]:
+    """The overrides of one job of a sweep; of a command that is none as they are."""
+    words = [word for word in overrides_of(task) if not word.startswith("hydra.")]
+    pairs = (word.partition("=") for word in words)
+    return words if job is None else [f"{key}={of.split(',')[job]}" for key, _, of in pairs]
 
 
 def test_what_is_given_reaches_every_part_once(make: Make) -> None:
@@ -133,8 +126,7 @@ def test_the_labs_settings_are_the_labs(make: Make) -> None:
         words = tasks[name].words
         assert {"data.pipeline=per_sample", "optimizer.lr=0.1"} <= set(words)
         assert "trainer.limit_val_batches=0" in words
-    words = [_of_job(w, 0) for w in overrides_of(tasks["training"]) if not w.startswith("hydra.")]
-    cfg = compose("train", words)
+    cfg = compose("train", of_job(tasks["training"], 0))
     assert (cfg.trainer.max_epochs, cfg.data.batch_size, cfg.model.init) == (5, 128, "torch")
     assert (cfg.optimizer.momentum, cfg.optimizer.weight_decay) == (0.9, 5e-4)
     given = by_name(make("data.pipeline=batched", "optimizer.lr=0.2"))["training"].words
@@ -142,10 +134,10 @@ def test_the_labs_settings_are_the_labs(make: Make) -> None:
     assert "optimizer.lr=0.1" not in given
 
 
-def test_the_number_of_workers_that_was_found_feeds_the_others(make: Make, tmp_path: Path) -> None:
+def test_the_best_number_of_workers_feeds_the_others(make: Make, tmp_path: Path) -> None:
     """C5 to C7 train with it; on another machine its own is found."""
-    found_workers(tmp_path / "m", w0=9, w1=5, w2=3, w3=2, w4=3)
-    tasks = make(devices=("gpu", "cpu"))
+    searched(tmp_path / "m", {0: 9, 1: 5, 2: 3, 3: 2, 4: 3})
+    tasks = make(devices=BOTH)
     for name in ("training", "no_norm", "devices"):
         assert value(by_name(tasks)[name], "data.num_workers") == "3"
     tasks.num_workers = 0  # those before had this
@@ -156,27 +148,27 @@ def test_the_number_of_workers_that_was_found_feeds_the_others(make: Make, tmp_p
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        ({"w0": 9, "w1": 8, "w2": 5, "w3": 4, "w4": 3, "w8": 3.5}, (1, 4)),
-        ({"w0": 1, "w1": 3, "w2": 5, "w4": 4}, (1, 4)),
-        ({"w0": 3, "w1": 1, "w2": 2, "w4": 4}, (1, 2)),
-        ({"w0": 1, "w1": 2}, (1, 2)),
-        ({}, (1, 2)),
+        ({0: 9, 1: 8, 2: 5, 3: 4, 4: 3, 8: 3.5}, 4),
+        ({0: 1, 1: 3, 2: 5, 4: 4}, 4),
+        ({0: 3, 1: 1, 2: 2, 4: 4}, 2),
+        ({0: 1, 1: 2}, 2),
+        ({}, 2),
     ],
 )
 def test_one_worker_is_compared_with_the_best(
-    make: Make, tmp_path: Path, times: dict[str, float], expected: tuple[int, int]
+    make: Make, tmp_path: Path, times: dict[int, float], expected: int
 ) -> None:
     """Where 0 or 1 is the best, with the best number above it."""
     if times:
-        found_workers(tmp_path / "m", **times)
+        searched(tmp_path / "m", times)
     diagnosis = by_name(make())["diagnosis"]
-    assert value(diagnosis, "data.num_workers") == str(expected[0])
-    assert value(diagnosis, "diagnose.against") == f"data.num_workers={expected[1]}"
+    assert value(diagnosis, "data.num_workers") == "1"
+    assert value(diagnosis, "diagnose.against") == f"data.num_workers={expected}"
 
 
 def test_parts_share_what_is_the_same(make: Make) -> None:
     """C1, C2 and C6 are one sweep, whose SGD run is C5's first device and C7's comparison."""
-    tasks = by_name(make("lab.parts=[c1,c2,c5,c6,c7]", devices=("gpu", "cpu")))
+    tasks = by_name(make("lab.parts=[c1,c2,c5,c6,c7]", devices=BOTH))
     assert list(tasks) == ["training", "no_norm", "devices"]
     assert tasks["training"].parts == ("c1", "c2", "c6")
     assert value(tasks["training"], "optimizer") == "sgd,nesterov,adagrad,adadelta,adam"
@@ -196,26 +188,26 @@ def test_parts_share_what_is_the_same(make: Make) -> None:
         ("c5", "training devices"),
         ("c6", "training"),
         ("c7", "training no_norm"),
-        ("q1", "summary-sgd summary-no_norm_sgd summary-no_norm_adam"),
-        ("q4", "summary-sgd summary-no_norm_sgd summary-no_norm_adam"),
+        ("q1", SUMMARIES),
+        ("q4", SUMMARIES),
     ],
 )
 def test_a_part_alone_runs_what_it_needs(make: Make, part: str, expected: str) -> None:
     """And says that it is for this part."""
-    tasks = by_name(make(f"lab.parts=[{part}]", devices=("gpu", "cpu")))
+    tasks = by_name(make(f"lab.parts=[{part}]", devices=BOTH))
     assert list(tasks) == expected.split()
     assert all(task.parts == (part,) for task in tasks.values())
     if "training" in tasks and part != "c6":
         assert value(tasks["training"], "optimizer") == "sgd"
 
 
-def test_parts_as_they_are_typed(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("typed", "chosen"),
+    [("c3", ["c3"]), ("[C6,c3,c6]", ["c6", "c3"]), ("[]", []), ("3", ["3"]), ("null", [*PARTS])],
+)
+def test_parts_as_they_are_typed(make: Make, typed: str, chosen: list[str]) -> None:
     """One without brackets, capitals, one twice."""
-    assert make("lab.parts=c3").chosen == ["c3"]
-    assert make("lab.parts=[C6,c3,c6]").chosen == ["c6", "c3"]
-    assert make("lab.parts=[]").chosen == []
-    assert make("lab.parts=3").chosen == ["3"]
-    assert make().chosen == list(PARTS)
+    assert make(f"lab.parts={typed}").chosen == chosen
 
 
 @pytest.mark.parametrize("model", ["model=small", "model=resnet18_no_norm"])
@@ -232,7 +224,7 @@ def test_a_network_without_normalisation_has_no_c7(make: Make, model: str) -> No
 @pytest.mark.parametrize("name", ["plain", "a b", "a,b=c", "it's", "Übung", "~x", "(1)", "[a]{b}#"])
 def test_any_folder_is_a_value_for_hydra(make: Make, tmp_path: Path, name: str) -> None:
     """Quoted where it has to be; absolute where relative is not shorter."""
-    for task in by_name(make(devices=("gpu", "cpu"), folder=name)).values():
+    for task in by_name(make(devices=BOTH, folder=name)).values():
         words = overrides_of(task)
         parsed = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words)}
         assert shlex.split(task.command)[1:] == list(task.words)
@@ -245,7 +237,7 @@ def test_any_folder_is_a_value_for_hydra(make: Make, tmp_path: Path, name: str) 
 def test_options_of_the_command_line_go_along(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where the user's own options lie; and the folder is told relative to where one is."""
+    """Where the user's own options lie; and the folder is shown relative to where one is."""
     monkeypatch.setattr("sys.argv", ["lab", "--config-dir", "mine", "data.batch_size=4"])
     monkeypatch.chdir(tmp_path)
     tasks = make("data.batch_size=4")
@@ -276,25 +268,20 @@ def test_files_are_looked_at_once(make: Make) -> None:
 
 def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
     """A result that is whole; half a file, or one of another version, is none."""
-    tasks = make(devices=("gpu", "cpu"))
+    tasks = make(devices=BOTH)
     assert tasks.done == set()
     assert tasks.has == {"summary", "workers", "diagnosis", "training"}
-    found_workers(tmp_path / "m", w0=2, w1=1)
+    file = searched(tmp_path / "m", {0: 2, 1: 1})
     assert tasks.done == {"workers"}
-    file = tmp_path / "m" / "workers" / "workers.json"
     whole = file.read_text()
     for text in (whole[: len(whole) // 2], "", "[]", '{"recommended": 1}', "\xff"):
         file.write_text(text, encoding="latin-1")
         assert tasks.done == set()
-        assert tasks.found is None
+        assert tasks.search is None
         assert tasks.best == 0
-    facts = json.dumps(
-        {"name": "n", "conv_layers": 1, "linear_in_features": 1, "trainable_parameters": 1}
-    )
-    (tmp_path / "m" / "summary").mkdir()
     for name in ("sgd", "no_norm_sgd", "no_norm_adam"):
         assert "summary" not in tasks.done
-        (tmp_path / "m" / "summary" / f"{name}.json").write_text(facts)
+        keep(tmp_path / "m" / "summary" / f"{name}.json", FACTS)
     assert tasks.done == {"summary"}
     assert make("lab.parts=[c3]").done == set()
 
@@ -302,24 +289,25 @@ def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
 def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> None:
     """Each optimizer, device and seed by itself; one that failed is made again."""
     folder = tmp_path / "m"
-    tasks = make("lab.seeds=2", devices=("gpu", "cpu"))
+    tasks = make("lab.seeds=2", devices=BOTH)
     assert tasks.trainings == [("gpu", 10), ("gpu", 2), ("cpu", 2)]
-    for name in ("optimizer=sgd,seed=0", "optimizer=adam,seed=1"):
-        config = {"seed": int(name[-1]), "device": "gpu"}
-        make_run(folder / "training", name, config=config)
-    make_run(folder / "training", "optimizer=sgd,seed=1", config=config, status="failed")
-    (folder / "training" / "broken").mkdir()
-    (folder / "training" / "broken" / "record.json").write_text("{")
+    for optimizer, seed, status in (
+        ("sgd", 0, "completed"),
+        ("adam", 1, "completed"),
+        ("sgd", 1, "failed"),
+    ):
+        name, config = f"optimizer={optimizer},seed={seed}", {"seed": seed, "device": "gpu"}
+        make_run(folder / "training", name, config=config, status=status)
+    keep(folder / "training" / "broken" / "record.json", "no record")
     assert tasks.trainings == [("gpu", 8), ("gpu", 2), ("cpu", 2)]
     for seed in (0, 1):
-        fields = {"seed": seed, "device": "cpu"}
-        choices = {"optimizer": "sgd"}
-        make_run(folder / "devices", f"seed={seed}", config=fields, choices=choices)
+        name, config = f"optimizer=sgd,seed={seed}", {"seed": seed, "device": "cpu"}
+        make_run(folder / "devices", name, config=config)
     assert tasks.trainings == [("gpu", 8), ("gpu", 2)]
     assert "training" not in tasks.done
-    alone = make("lab.parts=[c1]", devices=("gpu", "cpu"))
+    alone = make("lab.parts=[c1]", devices=BOTH)
     assert alone.trainings == []
     assert alone.done == {"training"}
     assert by_name(alone) == {}
-    again = make("lab.parts=[c1]", "sweep.on_code_change=rerun", devices=("gpu", "cpu"))
+    again = make("lab.parts=[c1]", "sweep.on_code_change=rerun", devices=BOTH)
     assert list(by_name(again)) == ["training"]

@@ -1,6 +1,6 @@
+from helpers.records import make_epoch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_records import make_epoch
 
 from hpml.records.epoch_table import EpochTable, shown_times
 from hpml.records.phases import TIMES

@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.records import make_run
+from helpers.records import make_epoch, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.records.phases import TIMES
-from hpml.records.run_record import EpochRecord, RecordError, RunRecord, now, read_records
+from hpml.records.run_record import RecordError, RunRecord, now, read_records
 
 
 def make_record(**changes: object) -> RunRecord:
@@ -24,22 +23,12 @@ def make_record(**changes: object) -> RunRecord:
     return RunRecord(**(settings | changes))  # type: ignore[arg-type]
 
 
-def make_epoch(number: int = 0, **metrics: float) -> EpochRecord:
-    time = dict.fromkeys(TIMES) | {"epoch_s": 2.0}
-    return EpochRecord(number, 4, 128, time, 64.0, metrics)
-
-
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Writing and reading changes nothing."""
+    """Writing and reading changes nothing, leaves no other file, and anybody may read it."""
     record = make_record(status="completed", epochs=[make_epoch(**{"val/accuracy": 0.5})])
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record
     assert RunRecord.read(tmp_path / "record.json") == record
-
-
-def test_nothing_is_left_beside_the_record(tmp_path: Path) -> None:
-    """The temporary file is renamed; others may read the record."""
-    make_record().write(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
     assert (tmp_path / "record.json").stat().st_mode & 0o444 == 0o444
 

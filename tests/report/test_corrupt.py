@@ -1,22 +1,24 @@
-"""Records, event files and folders that are broken: told, and without effect on the good runs."""
+"""Records, event files and folders that are broken: named, and without effect on the good runs."""
 
 import copy
 import csv
-import html.parser
 import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.pages import read
+from helpers.programs import run_program
 from helpers.records import make_run
 
+from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
+from hpml.report.tables import write_csv
+from hpml.report.terminal import show
 
 EVIL = "</td></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&`|[a](javascript:b)"
 GOOD = [f"optimizer={name},seed={seed}" for name in ("sgd", "adam") for seed in (0, 1)]
@@ -35,21 +37,6 @@ ODD: list[Any] = [
         {"type": 1, "message": []},
     ),
 ]
-
-
-class Page(html.parser.HTMLParser):
-    """The tags of a page, and what of their attributes could run."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.runs: list[str] = []
-        self.feed(file.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.runs += [name for name, _ in attrs if name.startswith("on")]
-        self.runs += [value for _, value in attrs if value and value.startswith("javascript:")]
 
 
 def a_record(folder: Path) -> dict[str, Any]:
@@ -78,23 +65,16 @@ def key_paths(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
             yield from key_paths(child, (*before, key))
 
 
-def changed(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> bytes:
-    """A record with another value in one place."""
+def changed(data: dict[str, Any], path: tuple[Any, ...], *value: Any) -> bytes:
+    """A record with another value in one place, or with none there."""
     data = copy.deepcopy(data)
     node: Any = data
     for key in path[:-1]:
         node = node[key]
-    node[path[-1]] = value
-    return json.dumps(data).encode()
-
-
-def without(data: dict[str, Any], path: tuple[Any, ...]) -> bytes:
-    """A record that lacks one place."""
-    data = copy.deepcopy(data)
-    node: Any = data
-    for key in path[:-1]:
-        node = node[key]
-    del node[path[-1]]
+    if value:
+        node[path[-1]] = value[0]
+    else:
+        del node[path[-1]]
     return json.dumps(data).encode()
 
 
@@ -119,12 +99,16 @@ def flipped(raw: bytes, dice: random.Random) -> bytes:
     return bytes(mutable)
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
+def make_good(folder: Path) -> Path:
     """Four good runs."""
     for name in GOOD:
-        make_run(tmp_path / "sweep", name)
-    return tmp_path / "sweep"
+        make_run(folder, name)
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    return make_good(tmp_path / "sweep")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -140,6 +124,16 @@ def measured(folder: Path) -> dict[str, dict[str, str]]:
     return {name: {key: found[name][key] for key in names} for name in GOOD}
 
 
+@pytest.fixture(scope="module")
+def undamaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], set[str]]:
+    """What a report measures of the good runs alone, and the tags of its page."""
+    folder = tmp_path_factory.mktemp("undamaged")
+    make_report([make_good(folder / "sweep")], folder)
+    # the last four: of what has failed
+    tags = {*read(folder).tags, "details", "summary", "pre", "strong"}
+    return measured(folder), tags
+
+
 Report = Callable[[list[bytes]], str]
 
 
@@ -147,14 +141,13 @@ Report = Callable[[list[bytes]], str]
 def report(
     sweep: Path,
     tmp_path: Path,
+    undamaged: tuple[dict[str, Any], set[str]],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Report:
     """Makes a report over the good runs and records of some contents, and looks at all of it."""
     monkeypatch.setenv("COLUMNS", "100000")
-    make_report([sweep], tmp_path / "before")
-    before, tags = measured(tmp_path / "before"), set(Page(tmp_path / "before/report.html").tags)
-    tags |= {"details", "summary", "pre", "strong"}  # of what has failed
+    before, tags = undamaged
 
     def report(contents: list[bytes]) -> str:
         shutil.rmtree(sweep / "odd", ignore_errors=True)
@@ -164,15 +157,15 @@ def report(
             (folder / "record.json").write_bytes(content)
         capsys.readouterr()
         count = make_report([sweep], tmp_path / "after")
-        told = capsys.readouterr().out
-        assert count + told.count("left out: ") == len(GOOD) + len(contents)
+        printed = capsys.readouterr().out
+        assert count + printed.count("left out: ") == len(GOOD) + len(contents)
         assert measured(tmp_path / "after") == before
-        page = Page(tmp_path / "after" / "report.html")
+        page = read(tmp_path / "after")
         assert set(page.tags) <= tags
         assert page.tags.count("script") == 1  # ours
         assert page.runs == []
-        assert "\x1b[2J" not in told + (tmp_path / "after" / "report.html").read_text()
-        return told
+        assert "\x1b[2J" not in printed + (tmp_path / "after" / "report.html").read_text()
+        return printed
 
     return report
 
@@ -182,21 +175,38 @@ def test_a_record_cut_short_anywhere_is_left_out(report: Report, tmp_path: Path)
     raw = json.dumps(a_record(tmp_path / "one")).encode()
     cut = [raw[:end] for end in range(0, len(raw) - 1, len(raw) // 100)]
     others = [b"\x00" * 100, b"\xff\xfe", b"[]", b"null", b'"a"', b"[" * 100_000, b"1" * 5000]
-    others += [b'{"a":' * 100_000, json.dumps({"schema_version": 2}).encode()]
+    others += [b"", b"{", b'{"a":' * 100_000, json.dumps({"schema_version": 2}).encode()]
     others += everywhere(a_record(tmp_path / "two"), float("nan"))
-    told = report([*cut, *others])
-    assert told.count("left out: ") == len(cut) + len(others)
+    printed = report([*cut, *others])
+    assert printed.count("left out: ") == len(cut) + len(others)
     for number in range(len(cut) + len(others)):
-        assert f"odd/{number}/record.json: " in told
-    assert "schema_version 2, not 1" in told
+        assert f"odd/{number}/record.json: " in printed
+    assert "schema_version 2, not 1" in printed
 
 
-@pytest.mark.parametrize("value", [None, True, -1, 1e99, 10**400, EVIL, "\ud800\x1b[2J", [], {}])
+MORE = [pytest.param(odd, marks=pytest.mark.stress) for odd in ("x", float("nan"), 1.5)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, -1, 1e99, 1e308, 10**400, EVIL, "\ud800\x1b[2J", [], {}, *MORE],
+    ids=lambda value: repr(value)[:20],
+)
 def test_a_value_of_another_type_anywhere_breaks_no_report(
     report: Report, tmp_path: Path, value: Any
 ) -> None:
-    """In the place of each key: the run is left out, or shown as it says."""
-    report(everywhere(a_record(tmp_path / "one"), value))
+    """In the place of each key: the run is left out, or shown as it says, alone and with others."""
+    damaged = everywhere(a_record(tmp_path / "one"), value)
+    report(damaged)
+    beside = tmp_path / "beside"
+    make_run(beside, "device=b", epochs=2)
+    (beside / "odd").mkdir()
+    for content in damaged:
+        (beside / "odd" / "record.json").write_bytes(content)
+        comparison = Comparison([beside])
+        assert len(comparison.runs) + len(comparison.left_out) == 2 - len(comparison.evaluations)
+        show(comparison)
+        write_csv(comparison, beside)
 
 
 def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, tmp_path: Path) -> None:
@@ -225,8 +235,8 @@ def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: 
         (sweep / name / ".hydra").symlink_to("nowhere")
     (sweep / GOOD[0] / "train.log").mkdir()
     os.mkfifo(sweep / GOOD[1] / "train.log")
-    command = [sys.executable, "-m", "hpml.report", str(sweep), "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    words = ["-m", "hpml.report", str(sweep), "--output", str(tmp_path / "out")]
+    done = run_program(words, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [row["status"] for row in rows(tmp_path / "out")] == ["completed"] * 4
     for name in ("folder", "fifo", "dangling", "circle"):
@@ -234,13 +244,11 @@ def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["runs.csv", "report.html", "report.md", "phases.png"])
-def test_a_folder_in_the_place_of_a_report_is_told(sweep: Path, name: str) -> None:
+def test_a_folder_in_the_place_of_a_report_is_named(sweep: Path, name: str) -> None:
     """Exit code 2, one line, and no run is touched."""
     (sweep / name).mkdir()
     before = {file: file.read_bytes() for file in sweep.rglob("record.json")}
-    done = subprocess.run(
-        [sys.executable, "-m", "hpml.report", str(sweep)], capture_output=True, text=True
-    )
+    done = run_program(["-m", "hpml.report", str(sweep)], sweep)
     assert done.returncode == 2
     assert done.stderr == f"error: {sweep / name}: Is a directory; give --output DIR\n"
     assert {file: file.read_bytes() for file in sweep.rglob("record.json")} == before
@@ -254,7 +262,7 @@ def test_random_damage_breaks_no_report(report: Report, tmp_path: Path) -> None:
     raw, paths = json.dumps(data).encode(), list(key_paths(data))
     damaged = [flipped(raw, dice) for _ in range(500)]
     damaged += [changed(data, dice.choice(paths), dice.choice(ODD)) for _ in range(500)]
-    damaged += [without(data, path) for path in paths]
+    damaged += [changed(data, path) for path in paths]
     for content in dice.sample(damaged, 100):
         report([content])
     report(damaged)

@@ -1,7 +1,6 @@
 """The files of a report, as others read them."""
 
 import csv
-import html.parser
 import json
 import os
 import re
@@ -11,6 +10,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from helpers.pages import EVIL, Page, read
+from helpers.programs import run_program
 from helpers.records import make_run
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,8 +22,6 @@ from hpml.report.drawing import legend_above
 from hpml.report.make import write_report
 from hpml.report.pictures import accuracy_to_reach, time_to_reach
 from hpml.report.settings import find_settings
-
-EVIL = "<script>alert(1)</script>$x_1$&|`*"
 
 
 def make_sweep(folder: Path) -> None:
@@ -40,44 +39,27 @@ def make_sweep(folder: Path) -> None:
                 )
 
 
-class Page(html.parser.HTMLParser):
-    """Collects the tags, the ids, the texts of tables and what would be fetched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.fetched: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            elif name == "src" or (name == "href" and tag != "a"):
-                self.fetched.append(value or "")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    make_sweep(folder / "sweep")
+    write_report(Comparison([folder / "sweep"]), folder / "report", f"Title {EVIL}")
+    return folder / "report"
 
 
-def read(folder: Path) -> Page:
-    page = Page()
-    page.feed((folder / "report.html").read_text())
-    return page
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return read(report)
 
 
-@pytest.fixture
-def report(tmp_path: Path) -> Path:
-    make_sweep(tmp_path / "sweep")
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path / "report", f"Title {EVIL}")
-    return tmp_path / "report"
+def report_on(folder: Path) -> Path:
+    """Writes a report on the sweep in a folder into that folder."""
+    write_report(Comparison([folder / "sweep"]), folder, "t")
+    return folder
 
 
-def test_every_picture_is_in_three_forms(report: Path) -> None:
+def test_every_picture_is_in_three_forms(report: Path, page: Page) -> None:
     """As PNG for a document, as SVG, and in the page itself; no two ids of the page are alike."""
-    page = read(report)
     names = {file.stem for file in report.glob("*.png")}
     assert names == {"phases", "by_device", "by_data.num_workers", "learning", "time_to_accuracy"}
     assert page.tags.count("svg") == len(names)
@@ -90,23 +72,17 @@ def test_every_picture_is_in_three_forms(report: Path) -> None:
         assert ET.parse(report / f"{name}.svg").getroot().tag.endswith("svg")
 
 
-def test_the_page_needs_nothing_from_elsewhere(report: Path) -> None:
-    """No file, no font, no script of anybody's."""
-    assert all(target.startswith("#") for target in read(report).fetched)
-
-
-def test_text_of_records_is_never_markup(report: Path) -> None:
-    """In the page, in its pictures and in Markdown it is shown as it is."""
-    page = read(report)
+def test_the_page_is_safe_and_alone(report: Path, page: Page) -> None:
+    """It fetches no file, font or script of anybody's, and shows the texts of records as text."""
+    assert all(target.startswith("#") for target in page.fetched)
     assert page.tags.count("script") == 1  # ours
     assert page.text.count(EVIL) >= 4  # title, heading, cause, end of the log
     markdown = (report / "report.md").read_text()
     assert "<script>" not in markdown.replace("\\<script\\>", "")
 
 
-def test_what_failed_stands_above_all_else(report: Path) -> None:
+def test_what_failed_stands_above_all_else(page: Page) -> None:
     """With its cause and the end of its log."""
-    page = read(report)
     where = {name: page.ids.index(name) for name in ("failures", "findings", "settings", "runs")}
     assert sorted(where, key=lambda name: where[name]) == list(where)
 
@@ -159,7 +135,7 @@ def test_many_settings_make_no_endless_picture(tmp_path: Path) -> None:
     """The first ones are drawn, and the caption says so."""
     for workers in range(30):
         make_run(tmp_path / "sweep", f"data.num_workers={workers}")
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
+    report_on(tmp_path)
     assert "the first 20 of 30 are shown" in (tmp_path / "report.html").read_text()
     with Image.open(tmp_path / "phases.png") as image:
         assert image.height < 2000
@@ -189,7 +165,7 @@ def test_a_key_is_drawn_over_its_numbers(tmp_path: Path, values: list[str], pict
     """However far they lie apart; what is no number has no place on the line."""
     for value in values:
         make_run(tmp_path / "sweep", f"optimizer.weight_decay={value}")
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
+    report_on(tmp_path)
     assert (tmp_path / "by_optimizer.weight_decay.png").exists() == picture
 
 
@@ -214,7 +190,7 @@ def test_odd_runs_are_drawn_too(tmp_path: Path) -> None:
         file.write_text(json.dumps(record))
     (tmp_path / "sweep" / os.fsdecode(b"\xff")).mkdir()
     file.rename(tmp_path / "sweep" / os.fsdecode(b"\xff") / "record.json")
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
+    report_on(tmp_path)
     assert "\x1b" not in (tmp_path / "report.html").read_text()
     assert "time of an epoch (h)" in (tmp_path / "phases.svg").read_text()
 
@@ -223,8 +199,7 @@ def test_odd_runs_are_drawn_too(tmp_path: Path) -> None:
 def test_there_may_be_little_to_show(tmp_path: Path, changes: dict[str, object]) -> None:
     """No completed run, no epoch, or a record of another project."""
     make_run(tmp_path / "sweep", "a", **changes)
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path, "t")
-    assert "report" not in read(tmp_path).fetched
+    assert "report" not in read(report_on(tmp_path)).fetched
 
 
 def test_the_time_to_reach_an_accuracy_is_that_of_whole_epochs(tmp_path: Path) -> None:
@@ -246,11 +221,6 @@ def test_the_accuracy_to_reach_suits_the_runs(
     assert accuracy_to_reach(find_settings(collect([tmp_path])[0])) == pytest.approx(target)
 
 
-def program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hpml.report", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -263,7 +233,7 @@ def test_the_program_says_what_is_wrong(tmp_path: Path, arguments: list[str], me
     """Exit code 2 and one line."""
     if arguments[0] == "a":
         make_run(tmp_path, "a")
-    done = program(*arguments, folder=tmp_path)
+    done = run_program(["-m", "hpml.report", *arguments], tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(message, done.stderr)
 
@@ -271,7 +241,7 @@ def test_the_program_says_what_is_wrong(tmp_path: Path, arguments: list[str], me
 def test_the_program_writes_where_it_is_told(tmp_path: Path) -> None:
     """Into the first path, or elsewhere; with a heading of one's own; without torch."""
     make_run(tmp_path, "sweep/seed=0")
-    first = program("sweep", folder=tmp_path)
+    first = run_program(["-m", "hpml.report", "sweep"], tmp_path)
     assert first.returncode == 0, first.stderr
     assert re.search(r"\nreport: sweep/report.html \(the runs fill .*\)\n$", first.stdout)
     command = ["-X", "importtime", "-m", "hpml.report", "sweep", "--output", "o", "--title", "Mine"]

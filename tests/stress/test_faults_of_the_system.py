@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers.programs import Program, run_program
 
 from hpml.checkpointing.resume import points
 from hpml.records.run_record import RunRecord
@@ -42,36 +42,18 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def start(folder: Path, *words: str, limits: str = "") -> subprocess.Popen[str]:
-    """A run, under limits of the shell's."""
-    command = [sys.executable, "-m", "hpml.train", *JOB, *words]
-    return subprocess.Popen(
-        ["bash", "-c", f'{limits} exec "$@"', "bash", *command],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(folder: Path, *words: str, limits: dict[str, int] | None = None) -> Program:
+    return Program(["-m", "hpml.train", *JOB, *words], folder, limits=limits)
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(program: Program) -> tuple[int, str]:
     """Its exit code and what it said of an error."""
-    _, told = process.communicate(timeout=120)
-    assert "Traceback" not in told
-    return process.returncode, told
+    _, stderr = program.communicate(timeout=120)
+    assert "Traceback" not in stderr
+    return program.wait(), stderr
 
 
-def wait(until: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
-    while not until():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def workers(process: Program) -> list[psutil.Process]:
     """Of the loader; they are asked for while it trains."""
     return [child for child in psutil.Process(process.pid).children() if child.is_running()]
 
@@ -81,7 +63,7 @@ def test_a_full_disk(mount: Mount) -> None:
     folder = mount("size=7m")
     words = ["trainer.max_epochs=200", "hydra.run.dir=run", "resume=auto", "logger=tensorboard"]
     full = start(folder, *words)
-    wait(lambda: points(folder / "run"), full)
+    full.wait_for(lambda: points(folder / "run"))
     with suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
         while other.write(b"0" * 4096):
             pass
@@ -94,7 +76,7 @@ def test_a_full_disk(mount: Mount) -> None:
     assert whole
     (folder / "other").unlink()
     goes_on = start(folder, *words)
-    wait(lambda: set(points(folder / "run")) - set(whole), goes_on)
+    goes_on.wait_for(lambda: set(points(folder / "run")) - set(whole))
     goes_on.send_signal(signal.SIGINT)
     assert ended(goes_on)[0] == 130
     assert len(RunRecord.read(folder / "run").resumed) == 1
@@ -115,7 +97,7 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
     """The second is refused, and the first completes as if nothing had been."""
     words = ["hydra.run.dir=run", "trainer.max_epochs=6", "resume=auto"]
     first = start(tmp_path, *words)
-    wait(lambda: points(tmp_path / "run"), first)
+    first.wait_for(lambda: points(tmp_path / "run"))
     log = (tmp_path / "run" / "train.log").read_bytes()
     assert ended(start(tmp_path, *words)) == (
         2,
@@ -129,7 +111,7 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     """As Linux does where memory ends; the run has points to go on from."""
     run = start(tmp_path, "data.num_workers=2", "trainer.max_epochs=500", "hydra.run.dir=run")
-    wait(lambda: points(tmp_path / "run"), run)
+    run.wait_for(lambda: points(tmp_path / "run"))
     workers(run)[0].kill()
     code, told = ended(run)
     assert code == 1
@@ -144,7 +126,7 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """The run ends after `data.timeout_s`, its workers with it."""
     words = ["data.num_workers=1", "trainer.max_epochs=500", "data.timeout_s=3"]
     run = start(tmp_path, *words, "hydra.run.dir=run")
-    wait(lambda: points(tmp_path / "run"), run)
+    run.wait_for(lambda: points(tmp_path / "run"))
     for worker in workers(run):
         worker.suspend()
     code, told = ended(run)
@@ -158,7 +140,7 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
     """It waits for no point that cannot come."""
     run = start(tmp_path, "data.num_workers=1", "trainer.max_epochs=500", "hydra.run.dir=run")
-    wait(lambda: points(tmp_path / "run"), run)
+    run.wait_for(lambda: points(tmp_path / "run"))
     for worker in workers(run):
         worker.suspend()
     time.sleep(0.5)
@@ -172,7 +154,7 @@ def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
 def test_too_little_memory(tmp_path: Path) -> None:
     """A line with the peak, the batch size and what to give; an address space of 6 GiB."""
     words = ["data.train_samples=4096", "data.batch_size=4096", "model.width=512"]
-    run = start(tmp_path, *words, "hydra.run.dir=run", limits="ulimit -v 6291456;")
+    run = start(tmp_path, *words, "hydra.run.dir=run", limits={"RLIMIT_AS": 6 * 2**30})
     code, told = ended(run)
     assert code == 1
     assert told.startswith("failed: out of memory on the host; ")
@@ -195,13 +177,12 @@ def test_a_run_that_is_killed_outright(tmp_path: Path) -> None:
     """It can say nothing; the report does, and the same command goes on."""
     words = ["trainer.max_epochs=8", "hydra.run.dir=run", "resume=auto"]
     run = start(tmp_path, *words)
-    wait(lambda: points(tmp_path / "run"), run)
+    run.wait_for(lambda: points(tmp_path / "run"))
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert RunRecord.read(tmp_path / "run").status == "running"
-    report = [sys.executable, "-m", "hpml.report", "run", "--output", "report"]
-    told = subprocess.run(report, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "running: run" in told.stdout + told.stderr
+    report = run_program(["-m", "hpml.report", "run", "--output", "report"], tmp_path)
+    assert "running: run" in report.stdout + report.stderr
     assert ended(start(tmp_path, *words)) == (0, "")
     record = RunRecord.read(tmp_path / "run")
     assert (record.status, len(record.resumed), len(record.epochs)) == ("completed", 1, 8)

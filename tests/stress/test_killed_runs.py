@@ -1,4 +1,4 @@
-"""Runs killed at random moments go on, and end with the weights of one that never was."""
+"""Runs killed at random moments resume, and end with the weights of one that never was."""
 
 import os
 import random
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.configurations import TESTS
+from helpers.own import noted
 
-from hpml.checkpointing.resume import points
+from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = pytest.mark.stress
@@ -39,13 +40,10 @@ class Run:
         self.words = words
 
     def start(self) -> subprocess.Popen[bytes]:
-        own = [
-            "+callbacks.noting._target_=helpers.batch_notes.Noting",
-            "+callbacks.noting.file=batches.txt",
-        ]
+        own = "+callbacks.noting={_target_: helpers.own.Noting, file: batches.txt}"
         with (self.folder / "output.txt").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "hpml.train", *JOB, *own, *self.words],
+                [sys.executable, "-m", "hpml.train", *JOB, own, *self.words],
                 cwd=self.folder,
                 env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
                 stdout=output,
@@ -57,10 +55,10 @@ class Run:
         assert self.start().wait(timeout=120) == 0, (self.folder / "output.txt").read_text()
 
     def kill(self, after_s: float) -> bool:
-        """Ends it so long after its first point; whether it was still at work."""
+        """Ends it so long after its first checkpoint; whether it was still at work."""
         process = self.start()
         until = time.monotonic() + 60
-        while not points(self.folder / "run") and process.poll() is None:
+        while not resume_checkpoints(self.folder / "run") and process.poll() is None:
             assert time.monotonic() < until
             time.sleep(0.01)
         time.sleep(after_s)
@@ -71,9 +69,7 @@ class Run:
 
     @property
     def batches(self) -> dict[int, str]:
-        """What each batch of the run held; what was lost and trained again counts once."""
-        lines = (self.folder / "batches.txt").read_text().splitlines()
-        return {int(number): held for number, held in (line.split() for line in lines)}
+        return noted(self.folder / "batches.txt")
 
     @property
     def weights(self) -> dict[str, bytes]:
@@ -102,7 +98,7 @@ def test_a_killed_run_ends_with_the_same_weights(name: str, tmp_path: Path) -> N
         resumed = RunRecord.read(run.folder / "run")
         assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
         assert bool(resumed.resumed) or not killed
-        assert points(run.folder / "run") == []
+        assert resume_checkpoints(run.folder / "run") == []
         if kills == KILLS:
             break
     assert kills == KILLS

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.sweeps import contents, is_gone, records, start, sweep
+from helpers.sweeps import SWEEP, contents, is_gone, records, start, sweep
 
 pytestmark = pytest.mark.stress
 
@@ -27,10 +27,9 @@ def test_a_sweep_killed_at_a_random_moment_loses_nothing(tmp_path: Path, number:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert is_gone(tmp_path)
-        sweep_folder = tmp_path / "outputs" / "sweeps" / "s"
         for name, record in records(tmp_path).items():  # which reads each: none is partial
             if record.status == "completed":
-                now = contents(sweep_folder / name)
+                now = contents(tmp_path / SWEEP / name)
                 assert all(now[file] == before for file, before in finished.items() if file in now)
                 finished |= now
     done = sweep(tmp_path, *JOBS)

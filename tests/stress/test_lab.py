@@ -1,18 +1,19 @@
 """A lab killed at any moment, and started again with the same name, ends as if it never was."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from hpml.records.run_record import RecordError, RunRecord
+from hpml.records.run_record import RunRecord, read_records
+from hpml.system.files import read_json
 
 pytestmark = pytest.mark.stress
 
@@ -20,74 +21,72 @@ LAB = [sys.executable, "-m", "hpml.lab", "lab.name=l", "data=synthetic", "model=
 LAB += ["data.train_samples=512", "trainer.max_epochs=1", "callbacks=none", "+summary.seeds=1"]
 LAB += ["sweep.on_code_change=keep"]  # someone may be at work on the sources
 LAB += ["+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1", "+diagnose.budget_s=2"]
-RESULTS = ("summary/*.json", "workers/workers.json", "diagnosis/diagnosis.json")
+RESULTS = ("*/summary/*.json", "*/workers/workers.json", "*/diagnosis/diagnosis.json")
 
 
 class Killed:
-    """A lab's folder on this machine, and what is finished in it."""
+    """A lab's folder on this machine, and what is finished in it.
+
+    Attributes:
+        finished_before: as it was when the process before ended.
+    """
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
         self.lab = folder / "outputs" / "labs" / "l"
         self.words = words
+        self.finished_before: dict[Path, tuple[int, bytes]] = {}
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, until: Callable[[], object] | None = None) -> subprocess.Popen[bytes]:
+        """Starts it, and waits for a moment or for its completion."""
         with (self.folder / "output.txt").open("wb") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*LAB, *self.words], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
             )
+        if until is None:
+            assert process.wait(timeout=280) == 0, self.output
+            return process
+        latest = time.monotonic() + 300
+        while not until():
+            assert process.poll() is None, self.output
+            assert time.monotonic() < latest, self.output
+            time.sleep(0.02)
+        return process
+
+    def assert_all_kept(self, moment: str = "") -> int:
+        """No process is left, and what was finished before is as it was; what is finished now."""
+        assert left_behind(self.folder) == [], moment
+        files = [file for pattern in RESULTS for file in self.lab.glob(pattern) if read_json(file)]
+        for directory, record in read_records([self.lab]):
+            if isinstance(record, RunRecord) and record.status == "completed":
+                files.append(directory / "record.json")
+        finished = {file.resolve(): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+        kept = {file: finished.get(file) for file in self.finished_before}
+        assert kept == self.finished_before, moment
+        self.finished_before = finished
+        return len(finished)
 
     @property
     def output(self) -> str:
         """Of the last start."""
         return (self.folder / "output.txt").read_text()
 
-    def finished(self) -> dict[str, tuple[int, bytes]]:
-        """When each result and each complete record was written, and what it holds."""
-        found = {}
-        for pattern in RESULTS:
-            for file in self.lab.glob(f"*/{pattern}"):
-                try:
-                    json.loads(file.read_text())
-                except ValueError:
-                    continue
-                found[str(file)] = (file.stat().st_mtime_ns, file.read_bytes())
-        for file in self.lab.glob("*/*/*/record.json"):
-            try:
-                completed = RunRecord.read(file).status == "completed"
-            except RecordError:
-                continue
-            if completed:
-                found[str(file)] = (file.stat().st_mtime_ns, file.read_bytes())
-        return found
-
-    def log_of(self, task: str) -> bool:
-        return next(self.lab.glob(f"*/logs/{task}"), None) is not None
-
-    def left_behind(self) -> list[str]:
-        """The processes that started in this folder, after the time that they have to end."""
-        for _ in range(100):
-            found = []
-            for process in psutil.process_iter():
-                try:
-                    if process.cwd() == str(self.folder) and process.status() != "zombie":
-                        found.append(" ".join(process.cmdline()))
-                except (psutil.Error, OSError):
-                    continue
-            if not found:
-                break
-            time.sleep(0.1)
-        return found
+    def has(self, pattern: str, least: int = 1) -> bool:
+        return len(list(self.lab.glob(pattern))) >= least
 
 
-def wait_for(
-    lab: Killed, condition: Callable[[], object], process: subprocess.Popen[bytes]
-) -> None:
-    until = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, lab.output
-        assert time.monotonic() < until, lab.output
-        time.sleep(0.02)
+def left_behind(folder: Path) -> list[str]:
+    """The processes that started in a folder, after the time that they have to end."""
+    for _ in range(100):
+        commands = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.cwd() == str(folder) and process.status() != "zombie":
+                    commands.append(" ".join(process.cmdline()))
+        if not commands:
+            break
+        time.sleep(0.1)
+    return commands
 
 
 def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> None:
@@ -95,29 +94,20 @@ def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> No
     lab = Killed(tmp_path, "lab.parts=[c1,c3,c4,c6,q1]")
     moments: dict[str, Callable[[], object]] = {
         "while a few steps are measured": lambda: lab.lab.exists(),
-        "while a summary counts": lambda: lab.log_of("summary-adam"),
-        "in the search for workers": lambda: lab.log_of("workers"),
-        "in the diagnosis": lambda: lab.log_of("diagnosis"),
-        "in a training": lambda: len(list(lab.lab.glob("*/training/*/record.json"))) > 2,
+        "while a summary counts": lambda: lab.has("*/logs/summary-adam"),
+        "in the search for workers": lambda: lab.has("*/logs/workers"),
+        "in the diagnosis": lambda: lab.has("*/logs/diagnosis"),
+        "in a training": lambda: lab.has("*/training/*/record.json", 3),
     }
-    before: dict[str, tuple[int, bytes]] = {}
     for moment, is_now in moments.items():
-        process = lab.start()
-        wait_for(lab, is_now, process)
+        process = lab.start(until=is_now)
         time.sleep(0.5)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert lab.left_behind() == [], moment
-        after = lab.finished()
-        assert {file: after.get(file) for file in before} == before, moment
-        before = after
-    assert len(before) > 5  # summaries, search, diagnosis, at least two trainings
-    process = lab.start()
-    assert process.wait(timeout=280) == 0, lab.output
-    after = lab.finished()
-    assert {file: after.get(file) for file in before} == before
-    assert len(after) == 2 + 1 + 1 + 5
-    assert lab.left_behind() == []
+        finished = lab.assert_all_kept(moment)
+    assert finished > 5  # summaries, search, diagnosis, at least two trainings
+    lab.start()
+    assert lab.assert_all_kept() == 2 + 1 + 1 + 5
     report = (lab.lab / "report.md").read_text()
     assert report.count("No figures yet") == 1  # C7: this network has no `norm`
     assert not [file for file in lab.lab.rglob("*.json.*") if file.is_file()]
@@ -149,30 +139,24 @@ def test_ctrl_c_while_it_measures(
     time.sleep(after_s)
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
-    assert Killed(tmp_path).left_behind() == []
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert left_behind(tmp_path) == []
     left = [path.name for path in (tmp_path / "temporary").iterdir()]
     assert not [name for name in left if name.startswith(("hpml-", "pymp-"))], left
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_lab_ends_in_order(tmp_path: Path, number: int, code: int) -> None:
-    """Within a training: its record says so, there is a report, and the next start goes on."""
+    """Within a training: its record says so, there is a report, and the next start resumes."""
     lab = Killed(tmp_path, "lab.parts=[c1,c6]")
-    process = lab.start()
-    wait_for(lab, lambda: len(list(lab.lab.glob("*/training/*/record.json"))) > 1, process)
+    process = lab.start(until=lambda: lab.has("*/training/*/record.json", 2))
     process.send_signal(number)
     assert process.wait(timeout=120) == code, lab.output
-    assert "interrupted; the same command goes on from here\n" in lab.output
+    assert "interrupted; the same command resumes from here\n" in lab.output
     assert "Traceback" not in lab.output
-    assert lab.left_behind() == []
     assert (lab.lab / "report.html").exists()
-    before = lab.finished()
-    assert before
-    process = lab.start()
-    assert process.wait(timeout=280) == 0, lab.output
-    after = lab.finished()
-    assert {file: after.get(file) for file in before} == before
-    assert len(after) == 5
+    assert lab.assert_all_kept()
+    lab.start()
+    assert lab.assert_all_kept() == 5

@@ -37,24 +37,25 @@ document.title = JSON.stringify(seen);
 </script>"""
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of three numbers of workers, two of more than one digit, and of a run with an evil name."""
+    folder = tmp_path_factory.mktemp("page")
     times = {2: 3.0, 10: 2.0, 100: 4.0}
     for workers, epoch_s in times.items():
         for seed in (0, 1):
             name = f"data.num_workers={workers},seed={seed}"
-            make_run(tmp_path / "sweep", name, epoch_s=epoch_s + seed / 50)
+            make_run(folder / "sweep", name, epoch_s=epoch_s + seed / 50)
     make_run(
-        tmp_path / "sweep",
+        folder / "sweep",
         "evil",
         overrides=[f"data.num_workers={EVIL}"],
         config={"seed": 0, "data": {"val_split": 0, "num_workers": EVIL}},
         status="failed",
         error={"type": "E", "message": EVIL, "log_end": EVIL},
     )
-    write_report(Comparison([tmp_path / "sweep"]), tmp_path, f"Report {EVIL}")
-    return tmp_path / "report.html"
+    write_report(Comparison([folder / "sweep"]), folder, f"Report {EVIL}")
+    return folder / "report.html"
 
 
 def test_the_page_is_drawn_sorted_and_safe(page: Path) -> None:

@@ -13,8 +13,9 @@ import psutil
 import pytest
 import torch
 from helpers.configurations import TESTS
+from helpers.own import noted
 
-from hpml.checkpointing.resume import points
+from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]
@@ -23,7 +24,7 @@ JOB = ["data=synthetic", "model=small", "model.width=8", "data.train_samples=803
 JOB += ["data.test_samples=50", "data.batch_size=20", "trainer.max_epochs=9", "trainer.devices=2"]
 JOB += ["trainer.strategy=ddp", "callbacks=none", "resume=auto", "checkpoint.every_s=0.05"]
 JOB += ["hydra.run.dir=run", "data.num_workers=1", "data.pipeline=per_sample"]
-NOTING = ["+callbacks.noting._target_=helpers.batch_notes.Noting"]
+NOTING = ["+callbacks.noting._target_=helpers.own.Noting"]
 NOTING += ["+callbacks.noting.file='batches-${oc.env:LOCAL_RANK,0}.txt'"]
 BY_ONE = [sys.executable, "-m", "hpml.train"]
 BY_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
@@ -46,18 +47,16 @@ def complete(folder: Path, process: subprocess.Popen[str]) -> None:
     assert process.wait(timeout=300) == 0, (folder / "output.txt").read_text()[-4000:]
 
 
-def wait_for_point(folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 120
-    while not points(folder / "run"):
+    while not resume_checkpoints(folder / "run"):
         assert process.poll() is None, (folder / "output.txt").read_text()[-4000:]
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
 def batches(folder: Path, rank: int) -> dict[int, str]:
-    """What each batch of a rank held; what was lost and trained again counts once."""
-    lines = (folder / f"batches-{rank}.txt").read_text().splitlines()
-    return {int(number): held for number, held in (line.split() for line in lines)}
+    return noted(folder / f"batches-{rank}.txt")
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -86,9 +85,9 @@ def ended_as(whole: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_both_killed(whole: Path, tmp_path: Path, number: int) -> None:
-    """At any moment after the first point; the same batches, the same weights bit for bit."""
+    """At any moment after the first checkpoint; the same batches, the same weights bit for bit."""
     process = start(tmp_path, BY_ONE)
-    wait_for_point(tmp_path, process)
+    wait_for_checkpoint(tmp_path, process)
     time.sleep(random.Random(number).uniform(0, 3))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -97,9 +96,9 @@ def test_both_killed(whole: Path, tmp_path: Path, number: int) -> None:
 
 
 def test_one_killed_under_torchrun(whole: Path, tmp_path: Path) -> None:
-    """torchrun starts both again, and they go on from their last point."""
+    """torchrun starts both again, and they resume from their last checkpoint."""
     process = start(tmp_path, BY_TORCHRUN)
-    wait_for_point(tmp_path, process)
+    wait_for_checkpoint(tmp_path, process)
     (rank,) = (
         child
         for child in psutil.Process(process.pid).children()
@@ -117,7 +116,7 @@ def test_a_full_disk_ends_both(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", tmp_path], check=True)
     try:
         process = start(tmp_path, BY_ONE)
-        wait_for_point(tmp_path, process)
+        wait_for_checkpoint(tmp_path, process)
         with suppress(OSError), (tmp_path / "other").open("wb", buffering=0) as other:
             while other.write(b"0" * 4096):
                 pass
@@ -130,18 +129,18 @@ def test_a_full_disk_ends_both(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
-def test_short_epochs_have_points_too(tmp_path: Path) -> None:
+def test_short_epochs_have_checkpoints_too(tmp_path: Path) -> None:
     """The ranks agree after so many batches, be they of one epoch or of several."""
     process = start(tmp_path, BY_ONE, "data.train_samples=320", "trainer.max_epochs=400")
-    wait_for_point(tmp_path, process)
+    wait_for_checkpoint(tmp_path, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def test_a_signal_to_one_of_them(whole: Path, tmp_path: Path) -> None:
-    """Both keep a point and end; exit code 143."""
+    """Both keep a checkpoint and end; exit code 143."""
     process = start(tmp_path, BY_ONE)
-    wait_for_point(tmp_path, process)
+    wait_for_checkpoint(tmp_path, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
     assert RunRecord.read(tmp_path / "run").status == "interrupted"

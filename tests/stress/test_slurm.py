@@ -15,9 +15,11 @@ import pytest
 import torch
 from helpers import one_node_slurm
 from helpers.configurations import ROOT
+from helpers.programs import run_program
+from helpers.sweeps import SWEEP
 
 from hpml.checkpointing.resume import points
-from hpml.records.run_record import RecordError, RunRecord
+from hpml.records.run_record import RunRecord
 
 pytestmark = [
     pytest.mark.stress,
@@ -60,11 +62,8 @@ def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:
     return start(folder, "hpml.train", "-m", *launcher, *JOB, f"optimizer.lr={rates}", *words)
 
 
-def record(folder: Path, rate: float) -> RunRecord | None:
-    try:
-        return RunRecord.read(folder / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}")
-    except RecordError:
-        return None
+def record(folder: Path, rate: float) -> RunRecord:
+    return RunRecord.read(folder / SWEEP / f"optimizer.lr={rate}")
 
 
 def weights(run: Path) -> dict[str, bytes]:
@@ -82,12 +81,12 @@ def wait(until: Callable[[], object], process: subprocess.Popen[str], folder: Pa
 
 
 def has_points(folder: Path, rate: float) -> bool:
-    return bool(points(folder / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}"))
+    return bool(points(folder / SWEEP / f"optimizer.lr={rate}"))
 
 
 def number_of(folder: Path, rate: float) -> str:
     """SLURM's number of a job."""
-    known = json.loads((folder / "outputs" / "sweeps" / "s" / ".slurm" / "jobs.json").read_text())
+    known = json.loads((folder / SWEEP / ".slurm" / "jobs.json").read_text())
     return next(number for number, name in known.items() if name == f"optimizer.lr={rate}")
 
 
@@ -108,40 +107,31 @@ def test_a_sweep_with_a_job_killed_and_one_preempted(tmp_path: Path) -> None:
     kill_outright(number_of(tmp_path, 0.02))
     wait(lambda: has_points(tmp_path, 0.04), process, tmp_path)
     subprocess.run(["scancel", "--signal=USR2", number_of(tmp_path, 0.04)], check=True)
-    during = subprocess.run(
-        [sys.executable, "-m", "hpml.report", "outputs/sweeps/s", "--output", "during"],
-        cwd=tmp_path,
-        check=False,
-    )
-    assert during.returncode == 0
+    report = ["-m", "hpml.report", "outputs/sweeps/s", "--output", "during"]
+    assert run_program(report, tmp_path).returncode == 0
     assert process.wait(timeout=400) == 1
     output = (tmp_path / "output.txt").read_text()
     assert output.endswith("failed: 1 job: optimizer.lr=0.02\n")
     assert "Traceback" not in output
     found = {rate: record(tmp_path, rate) for rate in RATES}
-    assert {rate: one.status for rate, one in found.items() if one is not None} == {
-        rate: "failed" if rate == 0.02 else "completed" for rate in RATES
-    }
+    expected = {rate: "failed" if rate == 0.02 else "completed" for rate in RATES}
+    assert {rate: of_job.status for rate, of_job in found.items()} == expected
     killed, preempted = found[0.02], found[0.04]
-    assert killed is not None
     assert killed.cause.startswith("ended by SLURM, or with its node")
-    assert preempted is not None
     assert preempted.resumed  # SLURM may send a signal again to the job that it has started anew
     assert [epoch.epoch for epoch in preempted.epochs] == [0, 1, 2, 3]
-    report = (tmp_path / "outputs" / "sweeps" / "s" / "report.html").read_text()
+    report = (tmp_path / SWEEP / "report.html").read_text()
     assert all(f"optimizer.lr={rate}" in report for rate in RATES)
 
     again = sweep(tmp_path)  # the one that was killed, from its last point
     assert again.wait(timeout=200) == 0
-    goes_on = record(tmp_path, 0.02)
-    assert goes_on is not None
-    assert (goes_on.status, len(goes_on.resumed)) == ("completed", 1)
+    resumed = record(tmp_path, 0.02)
+    assert (resumed.status, len(resumed.resumed)) == ("completed", 1)
     for rate in (0.02, 0.04):
-        whole = start(
-            tmp_path, "hpml.train", *JOB, f"optimizer.lr={rate}", f"hydra.run.dir=whole-{rate}"
-        )
+        alone = (f"optimizer.lr={rate}", f"hydra.run.dir=whole-{rate}")
+        whole = start(tmp_path, "hpml.train", *JOB, *alone)
         assert whole.wait(timeout=100) == 0
-        sweeps = tmp_path / "outputs" / "sweeps" / "s" / f"optimizer.lr={rate}"
+        sweeps = tmp_path / SWEEP / f"optimizer.lr={rate}"
         assert weights(sweeps) == weights(tmp_path / f"whole-{rate}")
 
 
@@ -160,18 +150,17 @@ def test_a_launcher_that_ends_leaves_its_jobs_in_the_queue(tmp_path: Path) -> No
     assert "as SLURM's" not in output
     assert "SIGKILL" not in output
     for rate in RATES:
-        one = record(tmp_path, rate)
-        assert one is not None
-        assert (one.status, one.resumed) == ("completed", [])
+        of_job = record(tmp_path, rate)
+        assert (of_job.status, of_job.resumed) == ("completed", [])
 
 
 def test_a_completed_job_that_is_put_back_is_left_alone(tmp_path: Path) -> None:
     """By hand, or because it was warned in its last moment."""
     process = sweep(tmp_path, "optimizer.lr=0.01")
     assert process.wait(timeout=200) == 0
-    file = next((tmp_path / "outputs" / "sweeps" / "s").glob("*/record.json"))
+    file = next((tmp_path / SWEEP).glob("*/record.json"))
     before = file.read_bytes(), file.stat().st_mtime_ns
-    known = json.loads((tmp_path / "outputs" / "sweeps" / "s" / ".slurm" / "jobs.json").read_text())
+    known = json.loads((tmp_path / SWEEP / ".slurm" / "jobs.json").read_text())
     (number,) = known
     subprocess.run(["scontrol", "requeue", number], check=True)
     end = time.monotonic() + 120
@@ -204,7 +193,7 @@ def test_ranges_are_checked_before_anything_is_submitted(tmp_path: Path) -> None
     assert process.wait(timeout=60) == 2
     (line,) = (tmp_path / "output.txt").read_text().splitlines()
     assert line.startswith("error: data.batch_size=0: ")
-    assert not (tmp_path / "outputs" / "sweeps" / "s").exists()
+    assert not (tmp_path / SWEEP).exists()
 
 
 def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:

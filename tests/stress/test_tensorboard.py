@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.chromium import CHROMIUM, browse, driven
 from helpers.configurations import TINY
+from helpers.programs import run_program
 
 from hpml.records.run_record import RunRecord
 
@@ -39,8 +40,8 @@ TAGS = ("val/accuracy", "time/epoch_s")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two optimizers were swept."""
     folder = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "hpml.train", "-m", *TINY, "optimizer=sgd,adam"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    done = run_program(["-m", "hpml.train", "-m", *TINY, "optimizer=sgd,adam"], folder)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -98,7 +99,7 @@ def test_hparams_has_a_row_for_each_run(address: str, sweep: Path) -> None:
         assert len({word for word in words if word.endswith(f"/optimizer={optimizer}")}) == 1
         shown = [float(word) for word in words if re.fullmatch(r"\d+\.\d+(e-\d+)?", word)]
         for value in (accuracy, epoch_s):
-            assert any(one == pytest.approx(value, rel=2e-3) for one in shown)
+            assert any(figure == pytest.approx(value, rel=2e-3) for figure in shown)
     assert not [word for word in words if word.startswith("-1")]
 
 

@@ -1,36 +1,16 @@
 import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.records import make_run
+from helpers.sweeps import make_job
 
 from hpml.records.run_record import RunRecord
-from hpml.sweep.cost_model import CostModel, cost_key
+from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 
 HERE = {"host": socket.gethostname()}
-
-
-def make_job(
-    config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
-) -> Job:
-    job = Job(
-        number=0,
-        name="a",
-        overrides=(),
-        setting=setting,
-        directory=Path(),
-        fingerprint="",
-        code_fingerprint="",
-        cost_key=cost_key(config),
-        device="cpu",
-        processes=1,
-        epochs=epochs,
-        monitor="val/accuracy",
-    )
-    return replace(job, **changes)
 
 
 def config(**changes: Any) -> dict[str, Any]:

@@ -1,21 +1,17 @@
 """What a sweep says before it starts, and how its jobs are started."""
 
 import json
-import re
+import os
 import shlex
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.configurations import TESTS
+from helpers.programs import run_program
 from helpers.records import make_run
-from helpers.sweeps import PROGRAM, contents, environment, records, start, sweep, wait_for
-
-from hpml.records.run_record import RunRecord
-
-SWEEP = Path("outputs") / "sweeps" / "s"
+from helpers.sweeps import PROGRAM, SWEEP, contents, records, start, statuses, sweep
 
 
 def order(stdout: str) -> list[str]:
@@ -56,38 +52,38 @@ def test_another_command_of_the_same_name_is_refused(tmp_path: Path) -> None:
     assert contents(tmp_path / SWEEP / "seed=0") == before
 
 
-@pytest.mark.parametrize(
-    "wanted", ["error", "rerun", pytest.param("keep", marks=[pytest.mark.stress])]
-)
-def test_what_ran_other_code_is_kept_or_run_again_as_one_says(tmp_path: Path, wanted: str) -> None:
+def test_what_ran_other_code_is_kept_or_run_again_as_one_says(tmp_path: Path) -> None:
     """Without a word it is refused: nothing is lost, nothing mixed in silence."""
     source = tmp_path / "own.py"
     source.write_text("def network(num_classes):\n    return 1\n")
-    mine = ["model._target_=own.network"]
-    path = environment(PYTHONPATH=str(tmp_path))
-    first = start(tmp_path, "seed=0,1", *mine, env=path)
-    assert first.wait(timeout=60) == 0
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+
+    def sweep_with(*words: str) -> tuple[int, int, str]:
+        own = ("seed=0,1", "model._target_=own.network", *words)
+        done = sweep(tmp_path, *own, PYTHONPATH=paths)
+        return done.returncode, len(order(done.stdout)), done.stderr
+
+    assert sweep_with() == (0, 2, "")
     before = contents(tmp_path / SWEEP / "seed=0")
     source.write_text("def network(num_classes):\n    return 2\n")
-    changed = () if wanted == "error" else (f"sweep.on_code_change={wanted}",)
-    second = start(tmp_path, "seed=0,1", *mine, *changed, env=path)
-    stdout, stderr = second.communicate(timeout=60)
-    assert second.returncode == (2 if wanted == "error" else 0)
-    assert len(order(stdout)) == (2 if wanted == "rerun" else 0)
-    assert (contents(tmp_path / SWEEP / "seed=0") == before) == (wanted != "rerun")
-    if wanted == "error":
-        assert "2 of 2 completed jobs ran other code than there is now: give" in stderr
+    exit_code, started, stderr = sweep_with()
+    assert (exit_code, started) == (2, 0)
+    assert "2 of 2 completed jobs ran other code than there is now: give" in stderr
+    assert sweep_with("sweep.on_code_change=keep") == (0, 0, "")
+    assert contents(tmp_path / SWEEP / "seed=0") == before
+    assert sweep_with("sweep.on_code_change=rerun") == (0, 2, "")
+    assert contents(tmp_path / SWEEP / "seed=0") != before
 
 
 def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
     """It checks all jobs, and says how many there are, how long they take, how much they fill."""
-    make_run(
-        tmp_path / "outputs" / "runs" / "2026-01-01",
-        "x",
-        config=json.loads(config_of_a_job(tmp_path)),
-        environment={"host": socket.gethostname()},
-        wall_s=60.0,
-    )
+    (tmp_path / "other").mkdir()
+    assert sweep(tmp_path / "other", "seed=0").returncode == 0
+    (record,) = records(tmp_path / "other").values()
+    config = json.loads(json.dumps(record.config))
+    here = {"host": socket.gethostname()}
+    earlier = tmp_path / "outputs" / "runs" / "2026-01-01"
+    make_run(earlier, "x", config=config, environment=here, wall_s=60.0)
     before = contents(tmp_path)
     done = sweep(tmp_path, "optimizer=sgd,adam", "seed=0,1", "sweep.dry_run=true")
     assert done.returncode == 0, done.stderr
@@ -101,14 +97,6 @@ def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
     assert not (tmp_path / SWEEP).exists()
     assert "(job optimizer=sgd,seed=-1; no job was started)" in wrong.stderr
-
-
-def config_of_a_job(folder: Path) -> str:
-    """What a job of QUICK resolves to, as its record keeps it."""
-    (folder / "other").mkdir()
-    assert sweep(folder / "other", "seed=0").returncode == 0
-    (record,) = records(folder / "other").values()
-    return json.dumps(record.config)
 
 
 def test_repeats_take_turns(tmp_path: Path) -> None:
@@ -133,14 +121,14 @@ def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = records(tmp_path)
-    assert {name: record.config["note"] for name, record in found.items()} == {
-        "model.x=1": 0,
-        "model.x=2": 1,
-    }
+    notes = {name: record.config["note"] for name, record in found.items()}
+    assert notes == {"model.x=1": 0, "model.x=2": 1}
     assert found["model.x=2"].config["run_dir"] == str(tmp_path / SWEEP / "model.x=2")
     assert (tmp_path / SWEEP / "model.x=1" / "renamed.log").exists()
     command = found["model.x=2"].command
-    assert command.startswith(shlex.join([*PROGRAM, "--config-dir", "mine", "hydra.job.name="]))
+    assert command.startswith(
+        shlex.join([sys.executable, PROGRAM, "--config-dir", "mine", "hydra.job.name="])
+    )
     assert command.endswith(" hydra.mode=RUN")
     assert "model.x=2" in command
     assert "sweep.name" not in command
@@ -149,8 +137,8 @@ def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
 
 def test_an_experiment_that_starts_a_sweep_does_so_once(tmp_path: Path) -> None:
     """Its jobs are single runs; without a name the sweep's is the time."""
-    command = [*PROGRAM, "experiment=optimizers", "data=synthetic", "model=small", "device=cpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    words = ["experiment=optimizers", "data=synthetic", "model=small", "device=cpu"]
+    done = run_program([PROGRAM, *words], tmp_path)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "outputs" / "sweeps").glob("*/*/record.json"))
     options = ["adadelta", "adagrad", "adam", "nesterov", "sgd"]
@@ -160,11 +148,8 @@ def test_an_experiment_that_starts_a_sweep_does_so_once(tmp_path: Path) -> None:
 
 def test_devices_that_are_not_there_are_skipped_and_told(tmp_path: Path) -> None:
     """`experiment=devices` runs on what the machine has."""
-    command = [*PROGRAM, "experiment=devices", "data=synthetic", "model=small", "sweep.name=s"]
-    hidden = environment(CUDA_VISIBLE_DEVICES="")
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=hidden
-    )
+    words = ["experiment=devices", "data=synthetic", "model=small", "sweep.name=s"]
+    done = run_program([PROGRAM, *words], tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stderr
     assert next(iter(records(tmp_path))) == "device=cpu"
     assert "skipped: device=gpu: PyTorch sees no such device here" in done.stdout
@@ -172,51 +157,20 @@ def test_devices_that_are_not_there_are_skipped_and_told(tmp_path: Path) -> None
 
 def test_each_gpu_may_have_a_job(tmp_path: Path) -> None:
     """Side by side, each with a GPU of its own; the report says that they shared the machine."""
-    process = start(
-        tmp_path,
-        *("seed=0,1,2,3", "+nap=0.5", "sweep.parallel=gpus", "device=auto"),
-        "+gpu=${oc.env:CUDA_VISIBLE_DEVICES}",
-        env=environment(CUDA_VISIBLE_DEVICES="3,5"),
-    )
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
+    jobs = ("seed=0,1,2,3", "+nap=0.5", "+gpu=${oc.env:CUDA_VISIBLE_DEVICES}")
+    done = sweep(tmp_path, *jobs, "sweep.parallel=gpus", "device=auto", CUDA_VISIBLE_DEVICES="3,5")
+    assert done.returncode == 0, done.stderr
     found = records(tmp_path).values()
     assert sorted(record.config["gpu"] for record in found) == ["3", "3", "5", "5"]
-    assert "hpml 0" not in stdout  # each has its log
-    assert "times disturbed: 4 runs of a sweep of 2 jobs at once" in stdout
-    assert "completed: seed=3 in " in stdout
-
-
-@pytest.mark.parametrize(
-    ("overrides", "variables", "message"),
-    [
-        (
-            ["device=auto", "trainer.devices=1,2"],
-            {"CUDA_VISIBLE_DEVICES": "0"},
-            "a job has one GPU, but trainer",
-        ),
-        (["seed=0,1"], {"CUDA_VISIBLE_DEVICES": "0"}, "seed=0 has device=cpu"),
-        (["seed=0,1", "device=auto"], {"CUDA_VISIBLE_DEVICES": ""}, "PyTorch sees no GPU here"),
-        (["seed=0,1", "device=auto"], {"CUDA_VISIBLE_DEVICES": "-1"}, "PyTorch sees no GPU here"),
-    ],
-)
-def test_gpus_that_cannot_be_shared_out_are_refused(
-    tmp_path: Path, overrides: list[str], variables: dict[str, str], message: str
-) -> None:
-    """One line, exit code 2."""
-    process = start(tmp_path, *overrides, "sweep.parallel=gpus", env=environment(**variables))
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert stderr.startswith(f"error: sweep.parallel=gpus: {message}")
-    assert stderr.count("\n") == 1
+    assert "hpml 0" not in done.stdout  # each has its log
+    assert "times disturbed: 4 runs of a sweep of 2 jobs at once" in done.stdout
+    assert "completed: seed=3 in " in done.stdout
 
 
 def test_several_batches_of_a_sweeper_make_one_sweep(tmp_path: Path) -> None:
     """A failure in the first does not keep the second from running, nor do their folders meet."""
-    done = sweep(
-        tmp_path,
-        *("+fault=exception,none", "seed=0,1,2", "hydra.sweeper.max_batch_size=3"),
-    )
+    faults = ("+fault=exception,none", "seed=0,1,2")
+    done = sweep(tmp_path, *faults, "hydra.sweeper.max_batch_size=3")
     assert done.returncode == 1
     assert len(records(tmp_path)) == 6
     assert "job 6 of 6: +fault=none,seed=2; about" in done.stdout
@@ -240,35 +194,33 @@ def test_what_is_no_jobs_is_left_alone(tmp_path: Path, kind: str) -> None:
     assert not records(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/tmp/x", "it's", "a\nb"])
-def test_a_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
-    """It names a folder below `sweeps`, and no other."""
-    done = sweep(tmp_path, "seed=0,1", f'sweep.name="{name}"')
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert re.search("error: sweep.name=", done.stderr)
-    assert not list(tmp_path.rglob("record.json"))
-    assert not list(tmp_path.rglob(".lock"))
-
-
 def test_names_may_have_spaces_and_letters_of_any_kind(tmp_path: Path) -> None:
-    """They reach the jobs as they are."""
-    done = sweep(tmp_path, "seed=0,1", "sweep.name='ünï ☃, 1'", "output_dir='my files'")
+    """They reach the jobs as they are; so does a list of devices, as one names GPUs."""
+    names = ("sweep.name='ünï ☃, 1'", "output_dir='my files'")
+    done = sweep(tmp_path, "seed=0,1", *names, "trainer.devices=[0]")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "my files" / "sweeps" / "ünï ☃, 1").glob("*/record.json"))) == 2
 
 
-def test_what_an_override_refers_to_does_not_disturb_the_lock(tmp_path: Path) -> None:
-    """`${run_dir}` is not known yet where the sweep's directory is chosen; it resumes, too."""
-    own = "+own={path: '${run_dir}/mine'}"
-    first = start(tmp_path, "seed=0,1", "+nap=1.5", own)
-    wait_for(lambda: records(tmp_path), first)
-    second = sweep(tmp_path, "seed=0,1", own)
+def test_two_sweeps_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    """The second is refused in one line while the first is at work.
+
+    Also where a job's value has `${run_dir}` in it, which is not known yet where the sweep's
+    directory is chosen; it resumes, too.
+    """
+    jobs = ("seed=0,1", "+own={path: '${run_dir}/mine'}", "+after=go")
+    first = start(tmp_path, *jobs)
+    first.wait_for(lambda: records(tmp_path))
+    second = sweep(tmp_path, *jobs)
     assert second.returncode == 2
-    assert "another sweep is at work" in second.stderr
+    assert second.stderr == (
+        "error: sweep.name=s: another sweep is at work in outputs/sweeps/s; wait for its end, "
+        "or give another name\n"
+    )
+    (tmp_path / "go").touch()
     _, stderr = first.communicate(timeout=60)
     assert (first.returncode, stderr) == (0, "")
-    again = sweep(tmp_path, "seed=0,1", "+nap=1.5", own)
+    again = sweep(tmp_path, *jobs)
     assert "2 jobs, 2 of them complete" in again.stdout, again.stderr
 
 
@@ -292,28 +244,34 @@ def test_numbered_jobs_keep_their_folders(tmp_path: Path) -> None:
     done = sweep(tmp_path, "+note=c,a/b,a_b")
     assert done.returncode == 0, done.stderr
     assert "3 jobs, 2 of them complete" in done.stdout
-    assert sorted(record.config["note"] for record in records(tmp_path).values()) == [
-        "a/b",
-        "a_b",
-        "c",
-    ]
+    notes = sorted(record.config["note"] for record in records(tmp_path).values())
+    assert notes == ["a/b", "a_b", "c"]
     assert contents(tmp_path / SWEEP / "0") == before
 
 
+NAMES = ("..", ".", "", "a/b", "/tmp/x", "it's", "a\nb")
+GPUS = ("sweep.parallel=gpus", "device=auto")
+
+
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "visible_gpus", "message"),
     [
-        (["sweep.fail_fast=true,false"], "sweep.fail_fast: is one for the whole sweep"),
-        (["output_dir=a,b"], "output_dir: is one for the whole sweep"),
-        (["seed=0,0"], "two jobs of the sweep are the same"),
-        (["hydra/launcher=basic", "sweep.dry_run=true", "seed=0,1"], "sweep.dry_run=true: needs"),
+        *((["seed=0,1", f'sweep.name="{name}"'], "0", "sweep.name=") for name in NAMES),
+        ([*GPUS, "trainer.devices=1,2"], "0", "sweep.parallel=gpus: a job has one GPU, but train"),
+        ([*GPUS, "device=cpu", "seed=0,1"], "0", "sweep.parallel=gpus: seed=0 has device=cpu"),
+        ([*GPUS, "seed=0,1"], "", "sweep.parallel=gpus: PyTorch sees no GPU here"),
+        ([*GPUS, "seed=0,1"], "-1", "sweep.parallel=gpus: PyTorch sees no GPU here"),
+        (["sweep.fail_fast=true,false"], "0", "sweep.fail_fast: is one for the whole sweep"),
+        (["output_dir=a,b"], "0", "output_dir: is one for the whole sweep"),
+        (["seed=0,0"], "0", "two jobs of the sweep are the same"),
+        (["hydra/launcher=basic", "sweep.dry_run=true", "seed=0,1"], "0", "sweep.dry_run=true: "),
     ],
 )
 def test_what_cannot_be_swept_is_refused_without_a_trace(
-    tmp_path: Path, overrides: list[str], message: str
+    tmp_path: Path, overrides: list[str], visible_gpus: str, message: str
 ) -> None:
-    """One line, exit code 2, no folder."""
-    done = sweep(tmp_path, *overrides)
+    """One line, exit code 2, no file; a name leads to a folder below `sweeps`, and to no other."""
+    done = sweep(tmp_path, *overrides, CUDA_VISIBLE_DEVICES=visible_gpus)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
@@ -334,31 +292,20 @@ def test_another_launcher_writes_over_nothing(tmp_path: Path) -> None:
     assert contents(tmp_path / SWEEP / "0") == before
 
 
-def test_devices_may_be_a_list(tmp_path: Path) -> None:
-    """As one names GPUs."""
-    done = sweep(tmp_path, "trainer.devices=[0]", "seed=0,1")
-    assert done.returncode == 0, done.stderr
-
-
 def test_a_job_whose_input_is_wrong_is_recorded(tmp_path: Path) -> None:
     """What only the job can find out is in its record, and the others run."""
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         "if 'seed=1' in sys.argv: sys.exit('no record of mine')\n"
-        "from helpers.light_program import hpml, run_hydra\n"
-        "run_hydra(hpml.train.job, 'train')\n"
+        "from helpers.light_program import job, run_hydra\n"
+        "run_hydra(job, 'train')\n"
     )
-    command = [sys.executable, str(program), "-m", "seed=0,1,2", "data=synthetic", "sweep.name=s"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    found = records(tmp_path)
-    assert {name: record.status for name, record in found.items()} == {
-        "seed=0": "completed",
-        "seed=1": "failed",
-        "seed=2": "completed",
-    }
-    failed: RunRecord = found["seed=1"]
+    words = ["-m", "seed=0,1,2", "data=synthetic", "sweep.name=s"]
+    assert run_program([str(program), *words], tmp_path).returncode == 1
+    expected = {"seed=0": "completed", "seed=1": "failed", "seed=2": "completed"}
+    assert statuses(tmp_path) == expected
+    failed = records(tmp_path)["seed=1"]
     assert failed.cause == "SystemExit: ended with exit code 1"
     assert (failed.error or {})["log_end"] == "no record of mine"
     assert failed.config["seed"] == 1

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from helpers.records import make_run
-from test_estimate import make_job
+from helpers.sweeps import make_job
 
 from hpml.errors import UserError
 from hpml.sweep.ledger import Ledger, check_directory, clear_directory

@@ -5,22 +5,24 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from helpers.configurations import TESTS
+from helpers.programs import run_on_terminal, run_program
 from helpers.sweeps import (
     PROGRAM,
     QUICK,
+    SWEEP,
     contents,
-    environment,
     is_gone,
     processes_of,
     records,
     start,
+    statuses,
     sweep,
-    wait_for,
 )
 
 CAUSES = {
@@ -54,7 +56,7 @@ def check(folder: Path, done: subprocess.CompletedProcess[str], kinds: list[str]
         else:
             assert len(record.epochs) == 2
     assert len(failed) == len(set(kinds) - {"daemon"})
-    page = (folder / "outputs" / "sweeps" / "s" / "report.html").read_text()
+    page = (folder / SWEEP / "report.html").read_text()
     for name in failed:
         assert f"<strong>{name}</strong>: failed" in page
     if failed:
@@ -89,11 +91,10 @@ def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
     """With `sweep.fail_fast=true`; the report is made nevertheless."""
     done = sweep(tmp_path, "+fault=none,exception,daemon", "sweep.fail_fast=true")
     assert done.returncode == 1
-    states = {name: record.status for name, record in records(tmp_path).items()}
-    assert states == {"+fault=none": "completed", "+fault=exception": "failed"}
+    assert statuses(tmp_path) == {"+fault=none": "completed", "+fault=exception": "failed"}
     assert "1 job not started" in done.stderr
     assert "failed: 1 job: " in done.stderr
-    assert (tmp_path / "outputs" / "sweeps" / "s" / "report.html").exists()
+    assert (tmp_path / SWEEP / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -109,23 +110,22 @@ def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int
     command that is printed goes on from there.
     """
     process = start(tmp_path, "seed=0,1,2", "+nap=0.3")
-    wait_for(lambda: len(records(tmp_path)) == 2 and records(tmp_path)["seed=1"].epochs, process)
+    process.wait_for(lambda: len(records(tmp_path)) == 2 and records(tmp_path)["seed=1"].epochs)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    states = {name: record.status for name, record in records(tmp_path).items()}
-    assert states == {"seed=0": "completed", "seed=1": "interrupted"}
+    assert statuses(tmp_path) == {"seed=0": "completed", "seed=1": "interrupted"}
     assert "report: outputs/sweeps/s/report.html" in stdout
     assert not processes_of(tmp_path)
     (line,) = (line for line in stderr.splitlines() if line.startswith("to go on: "))
     if number == signal.SIGINT:
-        before = contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0")
+        before = contents(tmp_path / SWEEP / "seed=0")
         command = line.removeprefix("to go on: ")
         again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
         assert again.returncode == 0, again.stderr
-        assert {record.status for record in records(tmp_path).values()} == {"completed"}
+        assert set(statuses(tmp_path).values()) == {"completed"}
         assert len(records(tmp_path)) == 3
-        assert contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0") == before
+        assert contents(tmp_path / SWEEP / "seed=0") == before
 
 
 @pytest.mark.stress
@@ -145,7 +145,7 @@ def test_a_job_that_ends_badly_after_its_end_is_told(tmp_path: Path) -> None:
     """Its record is complete, and stays so."""
     done = sweep(tmp_path, "+fault=none,late")
     assert done.returncode == 0
-    assert {record.status for record in records(tmp_path).values()} == {"completed"}
+    assert set(statuses(tmp_path).values()) == {"completed"}
     told = "warning: +fault=late: complete, but then ended with exit code 7"
     assert told in done.stdout
 
@@ -164,7 +164,7 @@ def test_an_output_without_end_is_kept_in_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", ["pipe", pytest.param("stdout", marks=[pytest.mark.stress])])
 def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
     """Without a standard output, or with a pipe that nobody reads, all is done nevertheless."""
-    command = shlex.join([*PROGRAM, "-m", *QUICK, "+fault=none,exception"])
+    command = shlex.join([sys.executable, PROGRAM, "-m", *QUICK, "+fault=none,exception"])
     command += " >&-" if closed == "stdout" else " | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
@@ -176,58 +176,39 @@ def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "failed: 1 job: +fault=exception"
-    assert (tmp_path / "outputs" / "sweeps" / "s" / "report.html").exists()
+    assert (tmp_path / SWEEP / "report.html").exists()
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Also where the job does not listen; nothing of it stays."""
     process = start(tmp_path, "seed=0,1", "+fault=hang")
-    wait_for(lambda: records(tmp_path) and records(tmp_path)["seed=0"].epochs, process)
+    process.wait_for(lambda: records(tmp_path) and records(tmp_path)["seed=0"].epochs)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=1)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=10)
-    assert process.returncode == -signal.SIGINT
+    assert process.wait(timeout=10) == -signal.SIGINT
     assert is_gone(tmp_path)
 
 
 def test_jobs_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     """The same sweep again finishes what was left, and nothing else."""
     process = start(tmp_path, "seed=0,1,2", "+nap=0.3")
-    wait_for(lambda: len(records(tmp_path)) == 2, process)
+    process.wait_for(lambda: len(records(tmp_path)) == 2)
     process.kill()
     process.wait()
     assert is_gone(tmp_path)
-    finished = contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0")
+    finished = contents(tmp_path / SWEEP / "seed=0")
     done = sweep(tmp_path, "seed=0,1,2", "+nap=0.3")
     assert done.returncode == 0, done.stderr
     assert "3 jobs, 1 of them complete" in done.stdout
-    assert {record.status for record in records(tmp_path).values()} == {"completed"}
-    assert contents(tmp_path / "outputs" / "sweeps" / "s" / "seed=0") == finished
-
-
-def test_two_sweeps_of_one_name_do_not_meet(tmp_path: Path) -> None:
-    """The second is refused in one line while the first is at work."""
-    first = start(tmp_path, "seed=0", "+nap=3")
-    wait_for(lambda: records(tmp_path), first)
-    second = sweep(tmp_path, "seed=0")
-    assert second.returncode == 2
-    assert second.stderr == (
-        "error: sweep.name=s: another sweep is at work in outputs/sweeps/s; wait for its end, "
-        "or give another name\n"
-    )
-    assert first.wait(timeout=60) == 0
+    assert set(statuses(tmp_path).values()) == {"completed"}
+    assert contents(tmp_path / SWEEP / "seed=0") == finished
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are Unix's")
 def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
     """Of the same size; its output is shown as it comes, and kept line by line."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
@@ -237,25 +218,15 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
         "    print('draws', end='\\r', flush=True)\n"
         "    print('\\x1b[1m', os.get_terminal_size(1).columns, 'wide', flush=True)\n"
         "    light_program.fit(*arguments)\n"
-        "hpml.train._fit = fit\n"
-        "light_program.run_hydra(hpml.train.job, 'train')\n"
+        "def job(cfg):\n"
+        "    return hpml.train.job(cfg, fit)\n"
+        "light_program.run_hydra(job, 'train')\n"
     )
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 97, 0, 0))
-    command = [PROGRAM[0], str(program), "-m", "seed=0", "sweep.name=s", "trainer.max_epochs=1"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=theirs, stderr=theirs, env=environment(TERM="xterm")
-    )
-    os.close(theirs)
-    output = b""
-    while True:
-        try:
-            output += os.read(ours, 65536)
-        except OSError:
-            break
-    assert process.wait() == 0, output.decode()
-    assert b"draws\r" in output
-    log = (tmp_path / "outputs" / "sweeps" / "s" / "0" / "output.log").read_text()
+    words = ["-m", "seed=0", "sweep.name=s", "trainer.max_epochs=1"]
+    exit_code, output = run_on_terminal([str(program), *words], tmp_path, 97, TERM="xterm")
+    assert exit_code == 0, output
+    assert "draws\r" in output
+    log = (tmp_path / SWEEP / "0" / "output.log").read_text()
     assert " 97 wide\n" in log
     assert "draws" not in log
     assert "\x1b" not in log
@@ -264,14 +235,8 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
 @pytest.mark.stress
 def test_a_report_that_finds_no_room_is_told(tmp_path: Path) -> None:
     """Here a file may have 8 KiB, which the page has not: the jobs complete nevertheless."""
-    command = shlex.join([*PROGRAM, "-m", *QUICK, "seed=0,1"])
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 8; exec {command}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    words = [PROGRAM, "-m", *QUICK, "seed=0,1"]
+    done = run_program(words, tmp_path, limits={"RLIMIT_FSIZE": 8192})
     assert done.returncode == 0
     assert re.fullmatch(r"no report: OSError: .*File too large\n", done.stderr)
-    assert {record.status for record in records(tmp_path).values()} == {"completed"}
+    assert set(statuses(tmp_path).values()) == {"completed"}

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from hpml.data.watchdog import ended_if_hung
 from hpml.errors import RunFailedError, UserError
 from hpml.system import files
-from hpml.system.failures import in_words
+from hpml.system.failures import explain
 
 KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
 EXITED = "DataLoader worker (pid(s) 7) exited unexpectedly"
@@ -37,7 +37,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 )
 def test_what_is_known_is_told_in_a_line(error: Exception, words: str) -> None:
     """With what to give instead."""
-    told = in_words(error, Path("/run"), 8)
+    told = explain(error, Path("/run"), 8)
     assert words in str(told)
     assert "\n" not in str(told)
 
@@ -47,7 +47,7 @@ def test_what_is_known_is_told_in_a_line(error: Exception, words: str) -> None:
 )
 def test_what_is_not_known_keeps_its_traceback(error: BaseException) -> None:
     """And what is told already is not told again."""
-    assert in_words(error, Path("/run")) is None
+    assert explain(error, Path("/run")) is None
 
 
 class Hangs(Dataset[int]):
@@ -79,8 +79,8 @@ def test_a_worker_that_hangs_ends_the_wait() -> None:
 
 def test_a_directory_is_one_processs_at_a_time(tmp_path: Path) -> None:
     """Here of two that share a process."""
-    assert files.lock(tmp_path / "run")
-    assert not files.lock(tmp_path / "run")
-    files._locks.pop().release()
-    assert files.lock(tmp_path / "run")
-    files._locks.pop().release()
+    lock = files.lock(tmp_path / "run")
+    assert lock is not None
+    assert files.lock(tmp_path / "run") is None
+    lock.release()
+    assert files.lock(tmp_path / "run") is not None

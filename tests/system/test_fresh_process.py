@@ -5,6 +5,8 @@ import os
 import signal
 import tempfile
 import time
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -14,11 +16,7 @@ from hpml.errors import RunFailedError, UserError
 from hpml.system import fresh_process
 
 STATE: list[int] = []
-
-
-@pytest.fixture(autouse=True)
-def _light(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fresh_process, "PRELOADED", [])
+call = partial(fresh_process.run_in_fresh_process, preload=())
 
 
 def remember(number: int) -> tuple[int, list[int], str]:
@@ -44,41 +42,37 @@ def leave_pid_and_wait(file: Path) -> None:
 
 
 def call_and_wait(file: Path) -> None:
-    fresh_process.PRELOADED = []
-    fresh_process.run_in_fresh_process(leave_pid_and_wait, file)
+    call(leave_pid_and_wait, file)
 
 
 def test_each_call_has_a_process_of_its_own() -> None:
     """Nothing of one call is there in the next, and nothing of either here."""
-    first, second = (
-        fresh_process.run_in_fresh_process(remember, 1),
-        fresh_process.run_in_fresh_process(remember, 2),
-    )
+    first, second = call(remember, 1), call(remember, 2)
     assert len({first[0], second[0], os.getpid()}) == 3
     assert (first[1], second[1], STATE) == ([1], [2], [])
 
 
 def test_processes_inside_start_as_they_do_here() -> None:
     """A loader's workers are started as a training would start them, not as the call was."""
-    assert fresh_process.run_in_fresh_process(remember, 1)[2] == multiprocessing.get_start_method()
+    assert call(remember, 1)[2] == multiprocessing.get_start_method()
 
 
 def test_wrong_input_comes_back_as_such() -> None:
     """In its one line."""
     with pytest.raises(UserError, match=r"^data.root=/nowhere: is not there$"):
-        fresh_process.run_in_fresh_process(refuse)
+        call(refuse)
 
 
 def test_a_failure_comes_with_its_traceback() -> None:
     """It happened in another process, whose stack is gone."""
     with pytest.raises(RunFailedError, match=r"(?s)in fail\n.*ValueError: a bug"):
-        fresh_process.run_in_fresh_process(fail)
+        call(fail)
 
 
 def test_a_death_is_told() -> None:
     """With the exit code."""
     with pytest.raises(RunFailedError, match=r"died .*-9"):
-        fresh_process.run_in_fresh_process(die)
+        call(die)
 
 
 def leave_a_file_and_die() -> None:
@@ -93,7 +87,7 @@ def test_nothing_temporary_stays_of_one_that_died(
     """Its caller clears up."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(RunFailedError, match="died"):
-        fresh_process.run_in_fresh_process(leave_a_file_and_die)
+        call(leave_a_file_and_die)
     assert list(tmp_path.glob("hpml-*")) == []
 
 
@@ -110,3 +104,10 @@ def test_it_ends_with_its_caller(tmp_path: Path) -> None:
     caller.join()
     process.wait(timeout=20)
     assert not process.is_running()
+
+
+def test_what_is_to_be_imported_ahead_has_to_be_there() -> None:
+    """The server itself would leave it out without a word, and each call take seconds more."""
+    assert all(map(find_spec, fresh_process.PRELOADED))
+    with pytest.raises(ModuleNotFoundError, match="there is no module hpml_nothing"):
+        fresh_process.run_in_fresh_process(remember, 1, preload=["hpml_nothing"])

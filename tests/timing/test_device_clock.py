@@ -1,119 +1,76 @@
 """The device's clock, on a device that is a queue of numbers."""
 
-from collections import deque
-from typing import Any
-
 import pytest
+from helpers.delays import FakeDevice
 
 from hpml.timing.device_clock import DeviceClock
 
 
-class FakeDevice:
-    """A queue of work. The host hands over work and goes on; an event passes when all before it
-    is done.
-    """
-
-    def __init__(self) -> None:
-        self.host_ns = 0  # the host's time
-        self.free_at_ns = 0  # when the device will have done all that it was given
-        self.events: deque[float] = deque()
-        self.live = 0
-
-    def work(self, ns: int) -> None:
-        """Hands work over; costs the host nothing."""
-        self.free_at_ns = max(self.free_at_ns, self.host_ns) + ns
-
-    def wait(self, ns: int) -> None:
-        """The host does something else."""
-        self.host_ns += ns
-
-    def record(self) -> float:
-        self.live += 1
-        return max(self.free_at_ns, self.host_ns)
-
-    def has_passed(self, event: float) -> bool:
-        return event <= self.host_ns
-
-    def wait_for(self, event: Any) -> None:
-        self.host_ns = max(self.host_ns, int(event))
-
-    def elapsed_ns(self, first: Any, second: Any) -> float:
-        return float(second - first)
-
-    def release(self, event: Any) -> None:
-        self.live -= 1
+@pytest.fixture
+def device() -> FakeDevice:
+    return FakeDevice()
 
 
-def step(
-    device: FakeDevice, clock: DeviceClock, load: int, copy: int, work: int, hooks: int
+@pytest.fixture
+def clock(device: FakeDevice) -> DeviceClock:
+    clock = device.clock()
+    clock.mark(None)
+    return clock
+
+
+def train(device: FakeDevice, clock: DeviceClock, steps: int, load: int, hooks: int) -> None:
+    for _ in range(steps):
+        clock.mark("idle")
+        device.wait(load)
+        clock.mark("wait_data")
+        device.work(1)
+        clock.mark("copy")
+        clock.mark("idle")
+        device.work(20)
+        clock.mark("busy")
+        device.wait(hooks)
+
+
+@pytest.mark.parametrize(
+    ("load", "hooks", "wait_data", "idle"),
+    [
+        # the device works while the host loads the next batch: nothing waits but the first step
+        (5, 2, 5, 0),
+        # its queue runs empty during the load, and during 30 of hooks, in 21 of which it works
+        (50, 30, 500, 9 * 9),
+    ],
+    ids=["a busy device", "a starved device"],
+)
+def test_what_a_device_waits_for(
+    device: FakeDevice, clock: DeviceClock, load: int, hooks: int, wait_data: int, idle: int
 ) -> None:
-    clock.mark("idle")
-    device.wait(load)
-    clock.mark("wait_data")
-    device.work(copy)
-    clock.mark("copy")
-    clock.mark("idle")
-    device.work(work)
-    clock.mark("busy")
-    device.wait(hooks)
+    """Work hides what the host does meanwhile; the rest is told apart by its cause."""
+    train(device, clock, 10, load, hooks)
+    expected = {"busy": 200, "copy": 10, "wait_data": wait_data, "idle": idle}
+    assert clock.take() == pytest.approx(expected)
 
 
-def test_a_busy_device_hides_the_loading() -> None:
-    """While the device works, the host loads the next batch: nothing waits but the first step."""
-    device = FakeDevice()
-    clock = DeviceClock(device)
-    clock.mark(None)
-    for _ in range(10):
-        step(device, clock, load=5, copy=1, work=20, hooks=2)
-    assert clock.take() == {"busy": 200, "wait_data": 5, "copy": 10, "idle": 0}
-
-
-def test_a_starved_device_waits_for_data_and_for_hooks() -> None:
-    """Each step: the queue runs empty during the load, and again during the hooks."""
-    device = FakeDevice()
-    clock = DeviceClock(device)
-    clock.mark(None)
-    for _ in range(10):
-        step(device, clock, load=50, copy=1, work=20, hooks=30)
-    times = clock.take()
-    assert times["busy"] == 200
-    assert times["copy"] == 10
-    assert times["wait_data"] == 500
-    assert times["idle"] == 9 * 9  # 30 of hooks, 21 of which the device was still at work
-
-
-def test_nothing_waits_inside_the_loop() -> None:
+def test_nothing_waits_inside_the_loop(device: FakeDevice, clock: DeviceClock) -> None:
     """Events are read once they have passed; with sync each mark waits."""
-    device = FakeDevice()
-    clock = DeviceClock(device)
-    clock.mark(None)
     device.work(1000)
     clock.mark("busy")
     assert device.host_ns == 0
     assert clock.times()["busy"] == 0
     device.wait(1000)
-    assert clock.times()["busy"] == 1000
-    DeviceClock(device, sync=True)
+    assert clock.times()["busy"] == pytest.approx(1000)
     device.work(7)
-    DeviceClock(device, sync=True).mark("busy")
+    device.clock(sync=True).mark("busy")
     assert device.host_ns == 1007
 
 
-def test_events_are_given_back() -> None:
-    """A million steps hold no more events than are on their way."""
-    device = FakeDevice()
-    clock = DeviceClock(device)
-    clock.mark(None)
-    for _ in range(10_000):
-        step(device, clock, load=5, copy=1, work=3, hooks=2)
-    assert device.live < 10
+def test_events_are_used_again(device: FakeDevice, clock: DeviceClock) -> None:
+    """Many steps make no more events than are on their way at once."""
+    train(device, clock, 10_000, load=25, hooks=2)
+    assert device.events < 10
 
 
-def test_validation_counts_for_nothing() -> None:
+def test_validation_counts_for_nothing(device: FakeDevice, clock: DeviceClock) -> None:
     """Its time is between marks of no kind that counts."""
-    device = FakeDevice()
-    clock = DeviceClock(device)
-    clock.mark(None)
     device.work(99)
     clock.mark("validation")
     device.work(1)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,19 +13,18 @@ from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import (
-    CAUSES,
-    Share,
-    ShareMeter,
-    _students_quantile,
-    by_cause,
-    in_words,
-    judge,
-)
+from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, in_words, judge
 
 PIECES = st.lists(
     st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30
 )
+
+
+def metered(*pieces: Mapping[str, float]) -> ShareMeter:
+    meter = ShareMeter()
+    for piece in pieces:
+        meter.add(piece)
+    return meter
 
 
 def shares(**given: float) -> dict[str, Share]:
@@ -33,11 +33,13 @@ def shares(**given: float) -> dict[str, Share]:
 
 @given(PIECES)
 def test_it_never_contradicts_the_shares(pieces: list[Mapping[str, float]]) -> None:
-    """A cause that is named has the largest share, by more than the uncertainty of both."""
-    meter = ShareMeter()
-    for piece in pieces:
-        meter.add(piece)
-    found = meter.shares()
+    """A cause that is named has the largest share, by more than the uncertainty of both.
+
+    Shares are parts of a whole, and no error is negative.
+    """
+    found = metered(*pieces).shares()
+    assert not found or sum(share.share for share in found.values()) == pytest.approx(1)
+    assert all(share.error >= 0 for share in found.values())
     if not found:
         return
     verdict = judge(found)
@@ -51,101 +53,51 @@ def test_it_never_contradicts_the_shares(pieces: list[Mapping[str, float]]) -> N
         assert found[verdict["kind"].removesuffix("-bound")] == ranked[0]
 
 
-@given(PIECES)
-def test_shares_sum_to_one(pieces: list[Mapping[str, float]]) -> None:
-    """They are parts of a whole, and no error is negative."""
-    meter = ShareMeter()
-    for piece in pieces:
-        meter.add(piece)
-    found = meter.shares().values()
-    assert not found or sum(share.share for share in found) == pytest.approx(1)
-    assert all(share.error >= 0 for share in found)
-
-
 def test_pieces_that_differ_make_a_share_uncertain() -> None:
     """The same sums: from steady pieces a verdict, from wild ones none."""
-    steady, wild = ShareMeter(), ShareMeter()
-    for number in range(10):
-        steady.add({"input": 60, "compute": 40})
-        wild.add({"input": 120, "compute": 10} if number % 2 else {"input": 0, "compute": 70})
+    steady = metered(*[{"input": 60, "compute": 40}] * 10)
+    wild = metered(*[{"input": 0, "compute": 70}, {"input": 120, "compute": 10}] * 5)
     assert steady.shares()["input"].share == pytest.approx(wild.shares()["input"].share)
     assert judge(steady.shares())["kind"] == "input-bound"
     assert judge(wild.shares())["kind"] == "inconclusive"
 
 
-def test_one_piece_alone_decides_nothing() -> None:
-    """Of its uncertainty nothing is known."""
-    meter = ShareMeter()
-    meter.add({"input": 99, "compute": 1})
-    assert judge(meter.shares())["kind"] == "inconclusive"
+FAST = {"compiled": True, "channels_last": True, "reduced_precision": True}
+ADVICE: list[tuple[str, dict[str, Any], str]] = [
+    ("input", {"data_keys": True, "num_workers": 0}, "data.num_workers (now 0)"),
+    ("input", {"data_keys": True, "pipeline": "per_sample"}, "data.pipeline=batched"),
+    ("input", {"num_workers": 2}, "num_workers for the DataLoader (now 2)"),
+    ("input", {"data_keys": True, "num_workers": 4, "cores": 4}, "the loading itself cheaper"),
+    ("input", {"data_keys": True, "pipeline": "device"}, "the loading itself cheaper"),
+    ("input", {"data_keys": True, "in_memory": False}, "data.in_memory=true"),
+    ("input", {"data_keys": True, "on_gpu": True, "pipeline": "batched"}, "pipeline=device"),
+    ("transfer", {"data_keys": True, "on_gpu": True}, "data.pin_memory=true"),
+    ("transfer", {"on_gpu": True, "pin_memory": True}, "the batch's transfer"),
+    ("compute", {"keys": True}, "Try experiment=fast, or a GPU"),
+    ("compute", {"keys": True, "on_gpu": True}, "Try experiment=fast"),
+    ("compute", {"keys": True, "experiments": ("demo",)}, "Try experiment=[demo,fast], or a GPU"),
+    ("compute", {"keys": True, "on_gpu": True, "channels_last": True}, "mixed, or compile=true"),
+    ("compute", {"keys": True, "compiled": True}, "Try a GPU"),
+    ("compute", {"keys": True, "on_gpu": True, **FAST}, "a smaller network or a faster device"),
+]
+OTHERS: list[tuple[tuple[str, float], str]] = [
+    (("loop", 0.9), "try larger data.batch_size"),
+    (("logging", 0.9), "90% of `other` is logging: raise log"),
+    (("lightning_broadcast", 0.9), "asking all ranks once a step: try l"),
+    (("Slow.on_train_batch_end", 0.4), "40% of `other` is Slow.on_train_b"),
+]
 
 
 @pytest.mark.parametrize(
-    ("cause", "setting", "other", "advice"),
-    [
-        ("input", JobFacts(data_keys=True, num_workers=0), None, "data.num_workers (now 0)"),
-        ("input", JobFacts(data_keys=True, pipeline="per_sample"), None, "data.pipeline=batched"),
-        ("input", JobFacts(num_workers=2), None, "num_workers for the DataLoader (now 2)"),
-        ("transfer", JobFacts(data_keys=True, on_gpu=True), None, "data.pin_memory=true"),
-        ("compute", JobFacts(keys=True), None, "Try experiment=fast, or a GPU"),
-        (
-            "compute",
-            JobFacts(keys=True, on_gpu=True, channels_last=True),
-            None,
-            "trainer.precision=bf16-mixed, or compile=true",
-        ),
-        ("compute", JobFacts(keys=True, on_gpu=True), None, "Try experiment=fast"),
-        (
-            "compute",
-            JobFacts(keys=True, experiments=("demo",)),
-            None,
-            "Try experiment=[demo,fast], or a GPU",
-        ),
-        ("overhead", JobFacts(data_keys=True), ("loop", 0.9), "data.batch_size"),
-        ("overhead", JobFacts(), ("logging", 0.9), "90% of `other` is logging: raise log"),
-        (
-            "overhead",
-            JobFacts(),
-            ("lightning_broadcast", 0.9),
-            "asking all ranks once a step: try l",
-        ),
-        (
-            "overhead",
-            JobFacts(),
-            ("Slow.on_train_batch_end", 0.4),
-            "40% of `other` is Slow.on_train_b",
-        ),
-        (
-            "input",
-            JobFacts(data_keys=True, num_workers=4, cores=4),
-            None,
-            "the loading itself cheaper",
-        ),
-        ("input", JobFacts(data_keys=True, pipeline="device"), None, "the loading itself cheaper"),
-        ("input", JobFacts(data_keys=True, in_memory=False), None, "data.in_memory=true"),
-        (
-            "input",
-            JobFacts(data_keys=True, on_gpu=True, pipeline="batched"),
-            None,
-            "pipeline=device",
-        ),
-        ("transfer", JobFacts(on_gpu=True, pin_memory=True), None, "the batch's transfer"),
-        ("compute", JobFacts(keys=True, compiled=True), None, "Try a GPU"),
-        (
-            "compute",
-            JobFacts(
-                keys=True, on_gpu=True, compiled=True, channels_last=True, reduced_precision=True
-            ),
-            None,
-            "a smaller network or a faster device",
-        ),
-    ],
+    ("cause", "facts", "other", "advice"),
+    [(cause, facts, None, advice) for cause, facts, advice in ADVICE]
+    + [("overhead", {"data_keys": True}, other, advice) for other, advice in OTHERS],
 )
 def test_the_advice_names_what_to_change(
-    cause: str, setting: JobFacts, other: tuple[str, float] | None, advice: str
+    cause: str, facts: dict[str, Any], other: tuple[str, float] | None, advice: str
 ) -> None:
     """A key of ours for our runs, an argument or a callback for others'."""
-    verdict = judge(shares(**{cause: 1.0}), setting, other)
+    verdict = judge(shares(**{cause: 1.0}), JobFacts(**facts), other)
     assert verdict["kind"] == f"{cause}-bound"
     assert advice in verdict["advice"]
     assert in_words(verdict)[0].startswith(f"likely {cause}-bound: ")
@@ -153,21 +105,17 @@ def test_the_advice_names_what_to_change(
 
 def test_causes_of_host_and_device() -> None:
     """The device's times tell of the same causes as the host's phases; validation of none."""
-    assert by_cause({"data": 1, "train": 2, "validation": 9}) == {
-        "input": 1,
-        "transfer": 0,
-        "compute": 2,
-        "overhead": 0,
-    }
+    expected = {"input": 1, "transfer": 0, "compute": 2, "overhead": 0}
+    assert by_cause({"data": 1, "train": 2, "validation": 9}) == expected
     assert by_cause({"wait_data": 1, "idle": 4})["overhead"] == 4
 
 
 def test_workers_that_start_anew_are_kept() -> None:
     """More of them would make the start longer."""
-    setting = JobFacts(num_workers=2, persistent_workers=False, cores=8)
-    verdict = judge(shares(input=1.0), setting, start_share=0.9)
+    facts = JobFacts(num_workers=2, persistent_workers=False, cores=8)
+    verdict = judge(shares(input=1.0), facts, start_share=0.9)
     assert verdict["advice"].startswith("Try persistent_workers=True: ")
-    assert "num_workers for" in judge(shares(input=1.0), setting, start_share=0.1)["advice"]
+    assert "num_workers for" in judge(shares(input=1.0), facts, start_share=0.1)["advice"]
 
 
 def test_the_evidence_is_of_all_the_time() -> None:
@@ -180,11 +128,13 @@ def test_the_evidence_is_of_all_the_time() -> None:
     assert mostly["advice"].startswith("Validate less often")
 
 
-def test_too_few_steps_are_told() -> None:
-    """Another setting would not help."""
-    meter = ShareMeter()
-    meter.add({"input": 99, "compute": 1})
-    verdict = judge(meter.shares(), validation_share=0.4)
+@pytest.mark.parametrize("validation_share", [0.0, 0.4])
+def test_one_piece_alone_decides_nothing(validation_share: float) -> None:
+    """Of its uncertainty nothing is known; another setting would not help."""
+    verdict = judge(
+        metered({"input": 99, "compute": 1}).shares(), validation_share=validation_share
+    )
+    assert verdict["kind"] == "inconclusive"
     assert "too few steps" in verdict["evidence"]
     assert verdict["advice"] == "Train for more steps"
 
@@ -193,9 +143,8 @@ def decided(pieces: int, lead: float) -> Counter[str]:
     """How 400 runs of two causes are judged, whose shares differ by `lead` on the average."""
     draws, kinds = np.random.default_rng(0), Counter[str]()
     for _ in range(400):
-        meter = ShareMeter()
-        for share in np.clip(draws.normal(0.5 + lead / 2, 0.15, pieces), 0, 1):
-            meter.add({"input": share, "compute": 1 - share})
+        inputs = np.clip(draws.normal(0.5 + lead / 2, 0.15, pieces), 0, 1)
+        meter = metered(*({"input": share, "compute": 1 - share} for share in inputs))
         kinds[judge(meter.shares())["kind"]] += 1
     return kinds
 
@@ -213,19 +162,20 @@ def test_a_clear_lead_decides() -> None:
     assert kinds["compute-bound"] == 0
 
 
-def test_students_quantile() -> None:
-    """Against the tables, to three digits."""
-    table = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 29: 2.045, 1000: 1.962}
-    for df, quantile in table.items():
-        assert _students_quantile(df) == pytest.approx(quantile, rel=0.01)
+def looked_at(times: dict[str, int], device: dict[str, float] | None = None) -> LiveShares:
+    """After a first batch that took no time, and one that took these."""
+    live = LiveShares(None)
+    live.step_ended(4)
+    live.look({}, None if device is None else dict.fromkeys(device, 0.0))
+    live.step_ended(4)
+    live.look(times, device)
+    return live
 
 
 def test_what_another_process_has_trained_of_an_epoch_is_not_of_this_one() -> None:
-    """An epoch that a run goes on with: its earlier part is in the epoch, not in the shares."""
-    live, epoch = LiveShares(None), EpochTimes(0, {"data/next": 2, "train/forward": 8})
-    for times in ({}, {"data/next": 1, "train/forward": 4}):
-        live.step_ended(4)
-        live.look(times, None)
+    """An epoch that a run resumes: its earlier part is in the epoch, not in the shares."""
+    live = looked_at({"data/next": 1, "train/forward": 4})
+    epoch = EpochTimes(0, {"data/next": 2, "train/forward": 8})
     epoch.add(EpochTimes(0, {"data/next": 1_000, "validation/loop": 1_000}))
     live.epoch_ended(epoch)
     found = live.of_all.shares()
@@ -235,23 +185,14 @@ def test_what_another_process_has_trained_of_an_epoch_is_not_of_this_one() -> No
 
 def test_a_devices_times_that_are_not_known_are_not_the_hosts() -> None:
     """Of an epoch that is cut short: what the device did until the last look counts."""
-    live = LiveShares(None)
     busy = {"busy": 6.0, "wait_data": 2.0, "copy": 2.0, "idle": 0.0}
-    for host, device in (({}, dict.fromkeys(busy, 0.0)), ({"train/forward": 10}, busy)):
-        live.step_ended(4)
-        live.look(host, device)
-    before = live.of_all.shares()
+    live = looked_at({"train/forward": 10}, busy)
+    before = {cause: share.share for cause, share in live.of_all.shares().items()}
     live.epoch_ended(EpochTimes(0, {"train/forward": 10, "other/loop": 90}))
-    assert {k: s.share for k, s in live.of_all.shares().items()} == {
-        k: s.share for k, s in before.items()
-    }
+    assert {cause: share.share for cause, share in live.of_all.shares().items()} == before
 
 
 @pytest.mark.parametrize("where", ["train/rest", RANKS, BROADCAST, LOOP, LOGGING])
 def test_wherever_ranks_meet_counts_as_waiting(where: str) -> None:
     """The verdict of several ranks is of the one that waits least."""
-    live = LiveShares(None)
-    for times in ({}, {where: 3, "data/next": 1}):
-        live.step_ended(4)
-        live.look(times, None)
-    assert live.most_waited_share == 0.75
+    assert looked_at({where: 3, "data/next": 1}).most_waited_share == 0.75

@@ -1,25 +1,26 @@
-"""The fast paths compute what the plain one does, and what they cost to begin is told."""
+"""The fast paths compute what the plain one does, and a run reports what they cost to begin."""
 
 import importlib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.configurations import TINY, Compose
+from helpers.configurations import QUICK, Compose
+from helpers.trained import Trained, trained
 from torch.nn import functional as F
 
-import hpml.train
 from hpml.callbacks.weight_averaging import EMAWeightAveraging
-from hpml.config import auto
 from hpml.config.auto import on_device
-from hpml.config.checks import check
 from hpml.data.augment import draw
 from hpml.data.build import build_data
 from hpml.errors import UserError
 from hpml.train import train
-from hpml.training.build import build_module, build_trainer
+from hpml.training.build import build_trainer
+from hpml.training.prepare import prepare
 
 STEPS = 50
 JOB = (
@@ -27,71 +28,87 @@ JOB = (
     *("data.batch_size=16", f"data.train_samples={16 * STEPS}", "data.test_samples=16"),
     *("trainer.max_epochs=1", "callbacks=none", "logger=none", "data.image_size=16"),
 )
+SHORT = ("data.train_samples=40", "trainer.max_epochs=2")  # whose last batches are short
 # Measured: 4e-7 to 2e-5 for float32, 9e-3 for bfloat16, whose step at 1 is 8e-3.
 FLOAT32, BFLOAT16 = 1e-3, 5e-2
 
 
-@pytest.fixture
-def losses_of(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The losses of a run's steps."""
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Trains the job with some overrides, each of them once, and counts what it compiles."""
 
-    def losses(*overrides: str) -> np.ndarray:
-        seen: list[float] = []
+    @cache
+    def run(*overrides: str) -> Trained:
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        done = trained(tmp_path_factory.mktemp("run"), *JOB, *overrides)
+        done.graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        return done
 
-        def watched(cfg: Any, data: Any) -> Any:
-            module: Any = build_module(cfg, data)
-            step = module.training_step
+    return run
 
-            def training_step(*arguments: Any) -> Any:
-                loss = step(*arguments)
-                seen.append(loss.item())
-                return loss
 
-            module.training_step = training_step
-            return module
+@pytest.fixture(scope="module")
+def plain(runs: Callable[..., Trained]) -> Trained:
+    return runs("optimizer.fused=false")
 
-        monkeypatch.setattr(hpml.train, "build_module", watched)
-        train(compose(*JOB, *overrides))
-        return np.array(seen)
 
-    return losses
+@pytest.fixture(scope="module")
+def compiled(runs: Callable[..., Trained]) -> Trained:
+    return runs("compile=true")
 
 
 @pytest.mark.parametrize(
-    ("overrides", "tolerance"),
+    ("override", "tolerance"),
     [
-        (["channels_last=true"], FLOAT32),
-        (["data.pipeline=device"], FLOAT32),
-        (["trainer.precision=bf16-mixed"], BFLOAT16),
-        (["compile=true"], FLOAT32),
-        (["experiment=fast"], BFLOAT16),
+        ("channels_last=true", FLOAT32),
+        ("data.pipeline=device", FLOAT32),
+        ("trainer.precision=bf16-mixed", BFLOAT16),
+        ("compile=true", FLOAT32),
+        ("experiment=fast", BFLOAT16),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_losses_are_those_of_the_plain_path(
-    losses_of: Any, overrides: list[str], tolerance: float
+    runs: Callable[..., Trained], plain: Trained, override: str, tolerance: float
 ) -> None:
     """Fifty steps on a fast path lose what they do on the plain one, as far as it rounds."""
-    plain = losses_of("optimizer.fused=false")
-    fast = losses_of(*overrides)
-    assert len(plain) == len(fast) == STEPS
-    assert np.ptp(plain) > 2 * tolerance * plain.max()  # another step's loss would be seen
-    np.testing.assert_allclose(fast, plain, rtol=tolerance)
+    expected, losses = plain.losses, runs(override).losses
+    assert len(expected) == len(losses) == STEPS
+    assert np.ptp(expected) > 2 * tolerance * max(expected)  # another step's loss would be seen
+    np.testing.assert_allclose(losses, expected, rtol=tolerance)
 
 
-def test_compiling_comes_before_the_first_epoch_and_leaves_no_trace(compose: Compose) -> None:
-    """A compiled run's record says how long that took; weights, means and draws are as without."""
-    record = train(compose(*JOB, "compile=true", "trainer.max_steps=1"))
-    assert record.compile_s is not None
-    assert record.startup_s is not None
-    assert 0 < record.compile_s < record.startup_s
-    assert train(compose(*JOB, "trainer.max_steps=1")).compile_s is None
+def test_compiling_comes_before_the_first_epoch(plain: Trained, compiled: Trained) -> None:
+    """The record says how long it took; before, for it takes a while, and after, a line does."""
+    assert 0 < compiled.record.compile_s < compiled.record.startup_s
+    assert plain.record.compile_s is None
+    assert "compiling the network" in compiled.messages
+    assert "compiled in " in compiled.messages
 
-    cfg = compose(*JOB, "compile=true")
-    data = build_data(cfg)
-    module: Any = build_module(cfg, data)
+
+def test_one_graph_is_compiled(runs: Callable[..., Trained]) -> None:
+    """Neither an epoch's short last batch nor a validation is compiled for."""
+    run = runs("compile=true", *SHORT)
+    assert [(epoch.steps, epoch.samples) for epoch in run.record.epochs] == [(3, 40)] * 2
+    assert run.graphs == 1
+
+
+@pytest.mark.parametrize("override", ["compile=true", "channels_last=true"])
+def test_no_name_changes(runs: Callable[..., Trained], override: str) -> None:
+    """A fast network's checkpoint loads into the plain one, and it learned the same."""
+    plain, fast = runs(*SHORT).weights, runs(override, *SHORT).weights
+    assert list(plain) == list(fast)
+    for name, value in plain.items():
+        torch.testing.assert_close(value, fast[name], rtol=0.05, atol=0.01)
+
+
+def test_compiling_leaves_no_trace(compose: Compose) -> None:
+    """Weights, means, draws and modes are as without."""
+    job = prepare(compose(*JOB, "compile=true"))
+    module: Any = job.module
     module.network.append(torch.nn.Dropout(0.5))
-    module.trainer = build_trainer(cfg, [])
+    module.network.compile(backend="eager")  # what it is compiled to does not matter here
+    module.trainer = build_trainer(job.cfg)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     torch.manual_seed(3)
     expected = torch.get_rng_state()
@@ -103,19 +120,11 @@ def test_compiling_comes_before_the_first_epoch_and_leaves_no_trace(compose: Com
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_one_graph_is_compiled(compose: Compose) -> None:
-    """Neither an epoch's short last batch nor a validation is compiled for."""
-    torch._dynamo.reset()
-    counters = torch._dynamo.utils.counters
-    counters.clear()
-    cfg = compose(*JOB, "compile=true", "data.train_samples=40", "trainer.max_epochs=2")
-    record = train(cfg)
-    assert [(epoch.steps, epoch.samples) for epoch in record.epochs] == [(3, 40)] * 2
-    assert counters["stats"]["unique_graphs"] == 1
-
-
-def test_what_cannot_be_compiled_is_told(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_cannot_be_compiled_is_reported(
+    compose: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A machine without a compiler gets one line; with `auto` it runs as it is."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
@@ -125,6 +134,7 @@ def test_what_cannot_be_compiled_is_told(
         with pytest.raises(UserError, match=r"compile: torch cannot compile .*no-compiler"):
             train(compose(*JOB, "compile=true", other_shape))
         assert on_device(compose(*JOB, "compile=auto"))[1] == {"compile": False}
+    assert "no C++ compiler is here" in caplog.text
     assert on_device(compose(*JOB, "compile=auto"))[1] == {"compile": "default"}
 
 
@@ -135,7 +145,7 @@ def test_auto_is_what_the_device_offers(
     """`auto` becomes a value that suits the device, the record has it, other values stay."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
-    cfg = compose(*JOB, "experiment=fast", "compile=false")
+    cfg = compose(*JOB, "experiment=fast", "compile=false", "trainer.max_steps=1")
     cfg.optimizer.lr = 0.01
     chosen, by_key = on_device(cfg)
     precision = "bf16-mixed" if has_bfloat16 else None
@@ -162,10 +172,10 @@ def test_auto_on_a_gpu(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: Any
 ) -> None:
     """CUDA graphs where nothing outlives a step; on the device what is in memory anyway."""
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: "g++")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)
-    monkeypatch.setattr(auto, "_has_cpp_compiler", lambda: True)
     cfg = compose("data=synthetic", "experiment=fast", *overrides)
     assert tuple(on_device(cfg)[1].values()) == expected
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
@@ -185,30 +195,37 @@ def test_what_is_not_auto_is_not_asked_for(
     compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plain run looks for no compiler: that takes longer than its other checks."""
-    monkeypatch.setattr(auto, "_has_cpp_compiler", lambda: pytest.fail("was asked"))
-    assert on_device(compose(*TINY)) == (compose(*TINY), {})
+    asked = "torch._inductor.cpp_builder.get_cpp_compiler"
+    monkeypatch.setattr(asked, lambda: pytest.fail("was asked"))
+    assert on_device(compose(*QUICK)) == (compose(*QUICK), {})
 
 
 def test_clipping_in_float16_is_not_fused(compose: Compose) -> None:
     """Lightning refuses a fused optimizer there."""
     for given, fused in ((["trainer.gradient_clip_val=1"], False), ([], True)):
-        cfg = compose(*TINY, "trainer.precision=16-mixed", *given)
-        module: Any = build_module(cfg, build_data(cfg))
+        module: Any = prepare(compose(*QUICK, "trainer.precision=16-mixed", *given)).module
         assert module.make_optimizer(module.parameters()).defaults["fused"] is fused
 
 
 def test_averages_lie_where_the_module_does(compose: Compose) -> None:
     """Lightning makes them before it moves the module."""
-    average = EMAWeightAveraging()
-    module: Any = build_module(compose(*TINY), build_data(compose(*TINY)))
-    average.setup(None, module, "fit")  # type: ignore[arg-type]
-    average.on_fit_start(None, module.to("meta"))  # type: ignore[arg-type]
-    assert {p.device.type for p in average._average_model.parameters()} == {"meta"}  # type: ignore
+    average, module = EMAWeightAveraging(), prepare(compose(*QUICK)).module
+    average.setup(None, module, "fit")
+    average.on_fit_start(None, module.to("meta"))
+    assert {p.device.type for p in average._average_model.parameters()} == {"meta"}
+
+
+def test_an_average_of_few_steps_has_left_the_first_weights() -> None:
+    """After n updates the decay is at most (1 + n) / (10 + n)."""
+    averaged = EMAWeightAveraging(decay=0.98)._kwargs["avg_fn"]
+    for updates, kept in ((1, 2 / 11), (90, 0.91), (10_000, 0.98)):
+        found = averaged(torch.ones(3), torch.zeros(3), torch.tensor(updates))
+        assert found.tolist() == pytest.approx([kept] * 3)
 
 
 def test_validation_takes_batches_of_its_own_size(compose: Compose) -> None:
     """`data.eval_batch_size` is that of validation and test alone."""
-    data: Any = build_data(compose(*TINY, "data.eval_batch_size=20"))
+    data: Any = build_data(compose(*QUICK, "data.eval_batch_size=20"))
     assert [len(images) for images, _ in data.val_dataloader()] == [20, 12]
     assert [len(images) for images, _ in data.test_dataloader()] == [20, 12]
     assert {len(images) for images, _ in data.train_dataloader()} == {32}
@@ -227,14 +244,13 @@ def test_alternating_flips_show_both_sides_in_two_epochs(compose: Compose) -> No
     assert (random.top == same.top).all()
     assert (random.left == same.left).all()
     for pipeline in ("batched", "device", "per_sample"):
-        cfg = compose(*TINY, "data.flip=alternating", f"data.pipeline={pipeline}")
-        assert build_data(cfg).train.drawing.keywords == {"flip": "alternating"}  # type: ignore
+        cfg = compose(*QUICK, "data.flip=alternating", f"data.pipeline={pipeline}")
+        assert build_data(cfg).train.drawing.keywords == {"flip": "alternating"}
 
 
 def test_labels_are_smoothed_in_training_alone(compose: Compose) -> None:
     """`label_smoothing` is that of torch's cross-entropy; val/loss is the plain one."""
-    cfg = compose(*TINY, "label_smoothing=0.1")
-    module: Any = build_module(cfg, build_data(cfg))
+    module: Any = prepare(compose(*QUICK, "label_smoothing=0.1")).module
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
     module.eval()  # so that both calls normalise alike
     expected = F.cross_entropy(module(images), labels, label_smoothing=0.1)
@@ -247,89 +263,31 @@ def test_labels_are_smoothed_in_training_alone(compose: Compose) -> None:
 @pytest.mark.parametrize("name", ["cifar94", "cifar96", "cifar95_long"])
 def test_the_recipes_for_accuracy_train(compose: Compose, name: str) -> None:
     """Each trains and validates at its end, with its schedule and its averages."""
-    job = [*TINY, "compile=false", "data.train_samples=320", "optimizer.lr=0.1"]
+    job = [*QUICK, "compile=false", "data.train_samples=320", "optimizer.lr=0.1"]
     cfg = compose(f"experiment={name}", *(o for o in job if o != "callbacks=none"))
     cfg.data.batch_size = 32
     record = train(cfg)
     assert record.status == "completed"
     assert record.last_metric("val/accuracy") is not None
     assert record.last_metric("lr") == pytest.approx(0, abs=0.01)
-    averages = [
-        callback
-        for callback in build_trainer(on_device(cfg)[0], []).callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, EMAWeightAveraging)
-    ]
+    callbacks = build_trainer(on_device(cfg)[0]).callbacks
+    averages = [one for one in callbacks if isinstance(one, EMAWeightAveraging)]
     assert len(averages) == (name == "cifar96")
 
 
-def test_a_schedule_too_long_for_the_run_is_told(compose: Compose) -> None:
-    """One step has no way up and down."""
-    with pytest.raises(UserError, match="divides by zero of 4 steps: give another"):
-        train(
-            compose(*TINY, "scheduler=one_cycle", "scheduler.pct_start=0.25", "data.batch_size=48")
-        )
+PRECISIONS = [
+    (f"trainer.precision={precision}", f"data.pipeline={pipeline}")
+    for precision in ("bf16-true", "64-true")
+    for pipeline in ("batched", "device", "per_sample")
+]
+ONE_CYCLES = [
+    ("scheduler=one_cycle", f"optimizer={name}") for name in ("adagrad", "adadelta", "sgd")
+]
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("compile=fastest", "compile=fastest: give one of true, false, auto, default"),
-        (
-            ["compile=reduce-overhead", "trainer.accumulate_grad_batches=2"],
-            "compile=reduce-overhead: its CUDA graphs overwrite the gradients",
-        ),
-        ("label_smoothing=1", "label_smoothing=1: give a number of at least 0 and below 1"),
-        ("data.flip=often", "data.flip=often: give one of random, alternating"),
-        ("data.eval_batch_size=0", "data.eval_batch_size=0: give an integer of at least 1 or null"),
-        ("data.pipeline=fast", "data.pipeline=fast: give one of per_sample, batched, device, auto"),
-        ("optimizer.fused=yes", "optimizer.fused=yes: give true or false or null"),
-    ],
-)
-def test_wrong_values_are_told(compose: Compose, override: str | list[str], message: str) -> None:
-    """Each in one line, before anything starts."""
-    with pytest.raises(UserError, match=message):
-        check(compose(*TINY, *([override] if isinstance(override, str) else override)))
-
-
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
-@pytest.mark.parametrize("pipeline", ["batched", "device", "per_sample"])
-def test_the_whole_network_may_have_another_precision(
-    compose: Compose, precision: str, pipeline: str
-) -> None:
-    """Images come in it too, from each pipeline."""
-    cfg = compose(*TINY, f"trainer.precision={precision}", f"data.pipeline={pipeline}")
-    assert train(cfg).status == "completed"
-
-
-@pytest.mark.parametrize("optimizer", ["adagrad", "adadelta", "sgd"])
-def test_one_cycle_goes_without_a_momentum(compose: Compose, optimizer: str) -> None:
-    """Where the optimizer has none there is nothing to cycle."""
-    cfg = compose(*TINY, "scheduler=one_cycle", f"optimizer={optimizer}")
-    assert train(cfg).status == "completed"
-
-
-def test_an_average_of_few_steps_has_left_the_first_weights() -> None:
-    """After n updates the decay is at most (1 + n) / (10 + n)."""
-    callback = EMAWeightAveraging(decay=0.98)
-    averaged = callback._kwargs["avg_fn"]
-    for updates, kept in ((1, 2 / 11), (90, 0.91), (10_000, 0.98)):
-        found = averaged(torch.ones(3), torch.zeros(3), torch.tensor(updates))
-        assert found.tolist() == pytest.approx([kept] * 3)
-
-
-def test_what_compiling_takes_is_said(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
-    """Before, for it takes a while, and after."""
-    with caplog.at_level("INFO", "hpml"):
-        train(compose(*TINY, "compile=true"))
-    assert "compiling the network" in caplog.text
-    assert "compiled in " in caplog.text
-
-
-def test_no_compiler_is_told(
-    compose: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`auto` then leaves compiling out, and says what is missing."""
-    monkeypatch.setattr("hpml.config.auto._has_cpp_compiler", lambda: False)
-    _, chosen = on_device(compose(*TINY, "compile=auto"))
-    assert chosen == {"compile": False}
-    assert "no C++ compiler is here" in caplog.text
+@pytest.mark.parametrize("overrides", PRECISIONS + ONE_CYCLES, ids=" ".join)
+def test_what_goes_together_trains(compose: Compose, overrides: tuple[str, ...]) -> None:
+    """A network all of another precision, with images from each pipeline; one cycle of the rate,
+    where the optimizer may have no momentum to cycle.
+    """
+    assert train(compose(*QUICK, *overrides)).status == "completed"

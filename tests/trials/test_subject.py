@@ -31,13 +31,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
-from hpml.diagnosis import ceiling, trials
-from hpml.diagnosis.diagnosis import Diagnosis
-from hpml.diagnosis.trials import Trials
+from hpml.callbacks import weight_averaging
+from hpml.callbacks.phase_timers import phase_timers
+from hpml.callbacks.progress_bar import ProgressBar
+from hpml.checkpointing.stop_on_signal import StopOnSignal
+from hpml.diagnosis import ceiling, experiment
+from hpml.diagnosis.experiment import Experiment, measure
+from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.trials.copies import alter
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
+from hpml.trials.rounds import after_rounds, run_rounds
 from hpml.trials.subject import Subject
 
 BATCHES = 3
@@ -45,8 +50,8 @@ BATCHES = 3
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(trials, "ROUNDS", (1,))
-    monkeypatch.setattr(trials, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "ROUNDS", (1,))
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other where other programs run
     yield
@@ -55,7 +60,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def diagnosed(job: Job) -> Diagnosis:
     """In a moment: the figures are of no interest here."""
-    return trials.diagnose(*job, budget_s=0.01, say=lambda line: None)
+    return experiment.diagnose(*job, budget_s=0.01, report=lambda line: None)
 
 
 def frozen(thing: Any) -> Any:
@@ -78,8 +83,8 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 def generators(loader: Any) -> list[torch.Generator]:
     owners = [loader, getattr(loader, "sampler", None)]
-    found = [getattr(owner, "generator", None) for owner in owners]
-    return [one for one in found if isinstance(one, torch.Generator)]
+    every = [getattr(owner, "generator", None) for owner in owners]
+    return [each for each in every if isinstance(each, torch.Generator)]
 
 
 def everything(job: Job, folder: Path) -> dict[str, Any]:
@@ -300,8 +305,6 @@ class Ragged(L.LightningModule):
 
 
 class Stopping(L.Callback):
-    """Asks for the end at once."""
-
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         trainer.should_stop = True
 
@@ -368,48 +371,52 @@ def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], 
     return job
 
 
+def a_job(
+    module: Callable[[], L.LightningModule] = Convolutional,
+    data: Callable[[], Any] = images,
+    **settings: Any,
+) -> Callable[[Path], Job]:
+    return lambda folder: (trainer(folder, **settings), module(), data())
+
+
+def pairs(workers: int = 0) -> Any:
+    return {"a": images(num_workers=workers), "b": images(2, num_workers=workers)}
+
+
+def endless() -> Any:
+    return DataLoader(jobs.Stream(24), batch_size=8)
+
+
+def doubles() -> Any:
+    return DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
+
+
+def shuffled() -> Any:
+    return images(shuffle=True, generator=torch.Generator().manual_seed(5))
+
+
+def drawing(folder: Path) -> Job:
+    return trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()
+
+
 JOBS: dict[str, Callable[[Path], Job]] = {
     **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
-    "shuffled by its own generator": lambda folder: (
-        trainer(folder),
-        Convolutional(),
-        images(shuffle=True, generator=torch.Generator().manual_seed(5)),
-    ),
-    "one batch an epoch": lambda folder: (trainer(folder), Convolutional(), images(1)),
-    "uncopyable parts": lambda folder: (trainer(folder), Uncopyable(), images()),
-    "changes its batches": lambda folder: (trainer(folder), InPlace(), images()),
-    "own data": lambda folder: (trainer(folder), WithOwnData(), None),
-    "data module": lambda folder: (trainer(folder), Asking(), Counting()),
-    "dictionary of loaders": lambda folder: (
-        trainer(folder),
-        OfPairs(),
-        {"a": images(), "b": images(2)},
-    ),
-    "loaders with workers": lambda folder: (
-        trainer(folder),
-        OfPairs(),
-        {"a": images(num_workers=1), "b": images(2, num_workers=1)},
-    ),
-    "fetches by itself": lambda folder: (trainer(folder), Fetching(), images()),
-    "one cycle": lambda folder: (trainer(folder), Scheduled(), images()),
-    "one cycle of accumulated steps": lambda folder: (
-        trainer(folder, accumulate_grad_batches=2),
-        Scheduled(),
-        images(),
-    ),
-    "one cycle without a length": lambda folder: (
-        trainer(folder, max_steps=7, max_epochs=-1),
-        Scheduled(),
-        DataLoader(jobs.Stream(24), batch_size=8),
-    ),
-    "plateau of a metric that is not there": lambda folder: (
-        trainer(folder),
-        Scheduled("epoch", "plateau"),
-        images(),
-    ),
-    "own optimizer": lambda folder: (trainer(folder), OwnOptimizer(), images()),
-    "no optimizer": lambda folder: (trainer(folder), WithoutOptimizer(), images()),
-    "L-BFGS": lambda folder: (trainer(folder), Lbfgs(), images()),
+    "shuffled by its own generator": a_job(data=shuffled),
+    "one batch an epoch": a_job(data=lambda: images(1)),
+    "uncopyable parts": a_job(Uncopyable),
+    "changes its batches": a_job(InPlace),
+    "own data": a_job(WithOwnData, lambda: None),
+    "data module": a_job(Asking, Counting),
+    "dictionary of loaders": a_job(OfPairs, pairs),
+    "loaders with workers": a_job(OfPairs, lambda: pairs(workers=1)),
+    "fetches by itself": a_job(Fetching),
+    "one cycle": a_job(Scheduled),
+    "one cycle of accumulated steps": a_job(Scheduled, accumulate_grad_batches=2),
+    "one cycle without a length": a_job(Scheduled, endless, max_steps=7, max_epochs=-1),
+    "plateau of a metric that is not there": a_job(lambda: Scheduled("epoch", "plateau")),
+    "own optimizer": a_job(OwnOptimizer),
+    "no optimizer": a_job(WithoutOptimizer),
+    "L-BFGS": a_job(Lbfgs),
     "early stopping": with_callbacks(EarlyStopping("val_loss")),
     "learning rate monitor": with_callbacks(LearningRateMonitor()),
     "learning rate monitor, remote logger": with_callbacks(
@@ -420,51 +427,29 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
     "callbacks of the module's own": lambda folder: (trainer(folder), Bringing(folder), images()),
     "a callback that stops": with_callbacks(Stopping()),
-    "a callback that holds the module": lambda folder: holding(folder),
+    "a callback that holds the module": holding,
     "moving average": with_callbacks(EMAWeightAveraging()),
     "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
     "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
-    "bf16": lambda folder: (trainer(folder, precision="bf16-mixed"), Convolutional(), images()),
-    "fp64": lambda folder: (
-        trainer(folder, precision="64-true"),
-        jobs.Autoencoder(8),
-        DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8),
-    ),
-    "first two batches": lambda folder: (
-        trainer(folder, limit_train_batches=2),
-        Convolutional(),
-        images(),
-    ),
-    "a third of the batches": lambda folder: (
-        trainer(folder, limit_train_batches=0.34),
-        Convolutional(),
-        images(),
-    ),
-    "fast_dev_run": lambda folder: (trainer(folder, fast_dev_run=True), Convolutional(), images()),
-    "overfit_batches": lambda folder: (
-        trainer(folder, overfit_batches=1),
-        Convolutional(),
-        images(),
-    ),
-    "max_time": lambda folder: (
-        trainer(folder, max_time={"seconds": 0}, max_epochs=None),
-        Convolutional(),
-        images(),
-    ),
-    "max_steps": lambda folder: (
-        trainer(folder, max_steps=2, max_epochs=-1),
-        Convolutional(),
-        images(),
-    ),
-    "own random states": lambda folder: numbered(),
-    "draws with its logger": lambda folder: (
-        trainer(folder, logger=TensorBoardLogger(folder / "logs")),
-        Drawing(),
-        images(),
-    ),
+    "bf16": a_job(precision="bf16-mixed"),
+    "fp64": a_job(lambda: jobs.Autoencoder(8), doubles, precision="64-true"),
+    "first two batches": a_job(limit_train_batches=2),
+    "a third of the batches": a_job(limit_train_batches=0.34),
+    "fast_dev_run": a_job(fast_dev_run=True),
+    "overfit_batches": a_job(overfit_batches=1),
+    "max_time": a_job(max_time={"seconds": 0}, max_epochs=None),
+    "max_steps": a_job(max_steps=2, max_epochs=-1),
+    "draws with its logger": drawing,
 }
 
 
+# What is reported of them: from memory batches would come as the first time has left them.
+NOTES = {
+    "changes its batches": ["the module changes its batches: from memory they come as copies"],
+    "learning rate monitor, remote logger": [
+        "nothing was sent to DummyLogger: its cost is left out"
+    ],
+}
 # workers start and end for each of its trials
 SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
 
@@ -473,7 +458,7 @@ SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
 def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     """It is diagnosed with all its trials, and nothing of it changes."""
     found = assert_left_alone(JOBS[name](tmp_path), tmp_path)
-    assert not [note for note in found.notes if "could not be tried" in note], found.notes
+    assert found.notes == NOTES.get(name, [])
     assert "compute_free" in found.paces
 
 
@@ -514,8 +499,8 @@ def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
 @pytest.fixture
 def _few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each starts processes."""
-    few = ["as_it_is", "loading_free"]
-    monkeypatch.setattr(trials.Trials, "_names", lambda self: few)
+    few = {name: experiment.INTERVENTIONS[name] for name in ("as_it_is", "loading_free")}
+    monkeypatch.setattr(experiment, "INTERVENTIONS", few)
 
 
 @pytest.mark.usefixtures("_few_trials")
@@ -525,7 +510,7 @@ def test_persistent_workers_are_the_users_own(tmp_path: Path) -> None:
     next(iter(loader))
     (worker,) = multiprocessing.active_children()
     found = assert_left_alone((trainer(tmp_path), Convolutional(), loader), tmp_path)
-    assert found.setting.num_workers == 1
+    assert found.facts.num_workers == 1
     assert multiprocessing.active_children() == [worker]
     assert loader._iterator is not None
 
@@ -552,7 +537,8 @@ def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
 def test_random_states_of_the_data_set_itself(tmp_path: Path) -> None:
     """Whichever library's: the next batch is the one that would have come."""
     (_, _, once), job = numbered(), numbered()
-    diagnosed(job)
+    found = assert_left_alone(job, tmp_path)
+    assert (found.notes, "compute_free" in found.paces) == ([], True)
     assert frozen(next(iter(job[2]))) == frozen(next(iter(once)))
 
 
@@ -593,18 +579,12 @@ def test_a_trial_that_fails_is_told(
     slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A callback that needs the gradients: the rest is diagnosed all the same."""
-    monkeypatch.setattr(trials, "SLOW_S", slow_s)
+    monkeypatch.setattr(experiment, "SLOW_S", slow_s)
     found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
     assert note.startswith("compute free could not be tried (AssertionError: ")
     assert found.verdict["kind"] in ("input-bound", "overhead-bound", "inconclusive")
-
-
-def test_changed_batches_are_told(tmp_path: Path) -> None:
-    """Memory would give them the second time as the first one left them."""
-    found = diagnosed((trainer(tmp_path), InPlace(), images()))
-    assert any("changes its batches" in note for note in found.notes)
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
@@ -615,15 +595,24 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "the trials run without SimpleProfiler: its cost is left out",
         "what is compiled is compiled anew, in torch's default mode",
     ]
-    many = [Referring() for _ in range(trials.MOST_CALLBACKS + 1)]
-    found = Trials(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    many = [Referring() for _ in range(experiment.MOST_CALLBACKS + 1)]
+    found = Experiment(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
     found.prepare()
-    found.run_round(0)
+    measure(found.candidates(), after_rounds(1))
     found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
     found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
     found.try_callbacks()
-    assert found.subject.notes == ["not tried one by one: Referring (9), logging"]
+    assert found.diagnosis().notes == ["not tried one by one: Referring (9), logging"]
     assert "without_Referring (8)" in found.paces
+
+
+def test_our_own_callbacks_are_left_out(tmp_path: Path) -> None:
+    """They time, keep and stop; the bar is drawn in trials too, and a user's callback is called."""
+    own = [*phase_timers(), ProgressBar(), StopOnSignal(), weight_averaging.EMAWeightAveraging()]
+    fitting = trainer(tmp_path, callbacks=[*own, Referring()], enable_progress_bar=True)
+    subject = Subject(fitting, Convolutional(), images())
+    assert subject.callback_names == ["ProgressBar", "Referring"]
+    assert subject.notes == []
 
 
 def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> None:
@@ -633,20 +622,19 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
         return torch.zeros(len(rows), int(rows[0].item()))
 
     data = DataLoader(torch.arange(1.0, 9.0), batch_size=1, shuffle=True, collate_fn=ragged)  # type: ignore[arg-type]
-    found = Trials(Subject(trainer(tmp_path), Ragged(), data), None, 0.0, lambda line: None)
-    found.prepare()
-    seen = []
-    for number in range(3):
-        found.run_round(number)
-        seen.append([batch.shape[1] for batch in found.subject._raw])
-    assert len({tuple(lengths) for lengths in seen}) > 1
-    even = Trials(
-        Subject(trainer(tmp_path), Convolutional(), images()), None, 0.0, lambda line: None
-    )
-    even.prepare()
-    kept = even.subject._raw
-    even.run_round(1)
-    assert even.subject._raw is kept
+
+    def kept(module: L.LightningModule, data: Any) -> list[Any]:
+        """The batches of each of three rounds."""
+        subject, batches = Subject(trainer(tmp_path), module, data), []
+        subject.keep_batches(3, seed=0)
+        fits = subject.candidates({"from memory": Intervention(loading=True)}, 1, 3)
+        run_rounds(fits, after_rounds(3), lambda *_: batches.append(subject._raw))
+        return batches
+
+    lengths = [[batch.shape[1] for batch in batches] for batches in kept(Ragged(), data)]
+    assert len(set(map(tuple, lengths))) > 1
+    first, *others = kept(Convolutional(), images())
+    assert all(batches is first for batches in others)
 
 
 def test_an_altered_module_is_pickled_as_what_it_was() -> None:

@@ -119,7 +119,7 @@ def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
         return Measured(seconds, seconds)
 
     found = search(measure, iter((0, 1, 2, 3, 4, 5)), 8, lambda line: None)
-    assert {4, 5} <= set(found.measured)
+    assert {4, 5} <= set(found.by_name)
 
 
 def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
@@ -129,7 +129,7 @@ def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
         return Measured(10.0 / (workers + 1), 10.0, holds_epoch=workers >= 8)
 
     found = search(measure, counts_to_try(2, 4), 3, lambda line: None)
-    assert max(found.measured) == 8
+    assert max(found.by_name) == 8
 
 
 def test_one_round_tells_nothing_for_sure() -> None:

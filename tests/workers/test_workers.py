@@ -3,11 +3,11 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.programs import run_program
 from hydra import compose, initialize_config_dir
 
 from hpml.config.conf import find_conf, resolve
@@ -22,8 +22,7 @@ TINY = (
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hpml.workers", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    return run_program(["-m", "hpml.workers", *words], folder)
 
 
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the lab's figures say, in sentences that the numbers alone decide.
+"""The lab's figures in sentences that the numbers alone decide.
 
 Epochs are counted from 1 here, as the lab does. What differs is called different only where the
 95 % interval over the runs leaves out no difference, or where `standings` tells it apart.
@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import capital, counted, decimals
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
-from hpml.records.phases import TIMES
+from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean
 from hpml.report.comparison import Comparison
-from hpml.report.pictures import PHASES
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
 from hpml.report.tables import NOTHING, Cell, Table
@@ -33,19 +32,17 @@ TOO_FEW = "in one run each, too few to tell from chance"
 def about_learning(runs: Sequence[Run]) -> list[str]:
     """C1: how loss and accuracy went over the epochs of runs that differ in their seed alone."""
     completed = _completed(runs)
-    told = []
-    for measure in CURVES:
-        told += _course(completed, measure)
+    sentences = [sentence for measure in CURVES for sentence in _course(completed, measure)]
     samples = [epoch.samples for run in completed for epoch in run.epochs[-1:] if epoch.samples]
     last = estimate(Setting({}, completed).all_of(ACCURACY.name))
     data = {run.record.choices.get("data") for run in completed}
     if last is not None and samples and data <= set(OF_TEN_CLASSES):
         # what guessing would reach by luck in 95 % of epochs of that many images
         luck = 1.96 * math.sqrt(CHANCE * (1 - CHANCE) / min(samples))
-        told_apart = abs(last.mean - CHANCE) > max(luck, last.half_width or 0.0)
-        times = f"is {last.mean / CHANCE:.1f} times" if told_apart else "cannot be told from"
-        told.append(f"The {ACCURACY.title} {times} that of guessing, {CHANCE:.0%}.")
-    return told + _caveats(runs)
+        differs = abs(last.mean - CHANCE) > max(luck, last.half_width or 0.0)
+        times = f"is {last.mean / CHANCE:.1f} times" if differs else "cannot be told from"
+        sentences.append(f"The {ACCURACY.title} {times} that of guessing, {CHANCE:.0%}.")
+    return sentences + _caveats(runs)
 
 
 def about_times(runs: Sequence[Run]) -> list[str]:
@@ -57,23 +54,21 @@ def about_times(runs: Sequence[Run]) -> list[str]:
         return ["No epoch was timed.", *_caveats(runs)]
     epochs = sum(len(run.epochs) for run in completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
-    told = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
-    parts = {name: mean(setting.all_of(name)) for name in PHASES}
-    known = {name: value for name, value in parts.items() if value is not None}
-    places = decimals(whole.mean)
-    shares = [
-        f"{PHASES[name][0]} {value:.{places}f} s ({value / (whole.mean or 1.0):.1%})"
-        for name, value in known.items()
-    ]
-    total = sum(known.values())
-    if shares:
-        sums = (
-            "to the epoch" if abs(total - whole.mean) <= 0.005 * whole.mean else f"to {total:.3g} s"
-        )
-        told.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
-    missing = [PHASES[name][0] for name in PHASES if name not in known]
-    told += [f"Not measured: {', '.join(missing)}."] if missing else []
-    return told + _first_epoch(completed) + _caveats(runs)
+    sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
+    means = {phase.title: mean(setting.all_of(phase.key)) for phase in PHASES}
+    parts = {title: value for title, value in means.items() if value is not None}
+    if parts:
+        shares = [
+            f"{title} {value:.{decimals(whole.mean)}f} s ({value / (whole.mean or 1.0):.1%})"
+            for title, value in parts.items()
+        ]
+        total = sum(parts.values())
+        adds_up = abs(total - whole.mean) <= 0.005 * whole.mean
+        sums = "to the epoch" if adds_up else f"to {total:.3g} s"
+        sentences.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
+    missing = [title for title in means if title not in parts]
+    sentences += [f"Not measured: {', '.join(missing)}."] if missing else []
+    return sentences + _first_epoch(completed) + _caveats(runs)
 
 
 def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -83,78 +78,71 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
     steady = all(setting.all_of(STEADY.name) for setting in settings if setting.completed)
     measure = STEADY if steady else EPOCH
     settings = [setting for setting in settings if setting.all_of(measure.name)]
-    told = [f"{s.values['device']}: {_shown(s, measure)} ({measure.title})." for s in settings]
+    sentences = [f"{s.values['device']}: {_shown(s, measure)} ({measure.title})." for s in settings]
     sizes = {
         epoch.samples for setting in settings for run in setting.completed for epoch in run.epochs
     }
     if not settings:
-        told.append("No epoch was timed on any device.")
+        sentences.append("No epoch was timed on any device.")
     elif len(settings) == 1:
-        told.append(
+        sentences.append(
             f"There is nothing to compare {settings[0].values['device']} with: run this part again "
             "on a machine that has the other device too."
         )
     elif len(sizes) > 1:
-        listed = ", ".join(
-            "unknown" if size is None else f"{size:,}" for size in sorted(sizes, key=str)
-        )
-        told.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
+        ordered = sorted(sizes, key=str)
+        listed = ", ".join("unknown" if size is None else f"{size:,}" for size in ordered)
+        sentences.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
     else:
         settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
-        slowest = settings[-1]
-        for setting in settings[:-1]:
-            told.append(_ratio(setting, slowest, measure))
-    return told + _caveats(runs)
+        sentences += [_ratio(setting, settings[-1], measure) for setting in settings[:-1]]
+    return sentences + _caveats(runs)
 
 
 def about_optimizers(comparison: Comparison) -> list[str]:
     """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
-    told = []
+    sentences = []
     for measure in (LOSS, ACCURACY):
         ranks = [rank for rank in comparison.ranked(measure) if rank.known is not None]
         if len(ranks) > 1:
             order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
-            told.append(f"By {measure.title}: {order}.")
-            told.append(f"{capital(in_a_sentence(measure, ranks))}.")
-            told.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
+            sentences.append(f"By {measure.title}: {order}.")
+            sentences.append(f"{capital(in_a_sentence(measure, ranks))}.")
+            sentences.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
     ranks = [rank for rank in comparison.by_time if rank.known is not None]
     if len(ranks) > 1:
-        told.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
+        sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
         fastest, slowest = ranks[0].known, ranks[-1].known
         if fastest is not None and slowest is not None and fastest.mean > 0:
             apart = slowest.mean / fastest.mean - 1
-            told.append(f"The slowest takes {apart:.1%} longer than the fastest.")
-            told.append(_last(ranks, "Slowest"))
-    if not told:
-        told.append("Fewer than two optimizers completed: there is no order.")
-    return [sentence for sentence in told if sentence] + _caveats(comparison.runs)
+            sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
+            sentences.append(_last(ranks, "Slowest"))
+    if not sentences:
+        sentences.append("Fewer than two optimizers completed: there is no order.")
+    return [sentence for sentence in sentences if sentence] + _caveats(comparison.runs)
 
 
 def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
     """C7: loss, accuracy and time without batch norm, against those with it."""
-    told = []
+    sentences = []
     one, other = Setting({}, _completed(without)), Setting({}, _completed(with_norm))
     time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
-    for measure, more, less in (
-        (LOSS, "higher", "lower"),
-        (ACCURACY, "higher", "lower"),
-        (VAL_ACCURACY, "higher", "lower"),
-        (time, "longer", "shorter"),
-    ):
-        known = [bool(setting.all_of(measure.name)) for setting in (one, other)]
-        if measure is VAL_ACCURACY and not any(known):
+    for measure in (LOSS, ACCURACY, VAL_ACCURACY, time):
+        means = [mean(setting.all_of(measure.name)) for setting in (one, other)]
+        if measure is VAL_ACCURACY and means == [None, None]:
             continue
-        if not all(known):
-            told.append(f"The {measure.title} is not known of both networks.")
+        if means[0] is None or means[1] is None:
+            sentences.append(f"The {measure.title} is not known of both networks.")
             continue
-        difference = (mean(one.all_of(measure.name)) or 0) - (mean(other.all_of(measure.name)) or 0)
-        word = more if difference > 0 else less
-        outcome = f"{word}{_certainty(one, other, measure)}" if difference else "the same"
-        told.append(
+        more, less = ("longer", "shorter") if measure is time else ("higher", "lower")
+        outcome = "the same"
+        if means[0] != means[1]:
+            outcome = (more if means[0] > means[1] else less) + _certainty(one, other, measure)
+        sentences.append(
             f"Without norm the {measure.title} is {_shown(one, measure)}, with it "
             f"{_shown(other, measure)}: {outcome}."
         )
-    return told + _caveats([*with_norm, *without])
+    return sentences + _caveats([*with_norm, *without])
 
 
 def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -> Table:
@@ -193,36 +181,36 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
     """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
     if not runs:
         return ["There are no runs yet."]
-    told = []
+    sentences = []
     for run in runs:
         if not run.completed:
             why = f"{run.record.status}: {run.cause}" if run.cause else run.record.status
-            told.append(f"Not counted: {run.name} ({why.rstrip('.')}).")
+            sentences.append(f"Not counted: {run.name} ({why.rstrip('.')}).")
         elif not run.epochs:
-            told.append(f"Not counted: {run.name} (no epoch).")
+            sentences.append(f"Not counted: {run.name} (no epoch).")
         elif run.record.last_metric(LOSS.name) != run.record.epochs[-1].metrics.get(LOSS.name):
-            told.append(
+            sentences.append(
                 f"The loss of {run.name} was not finite or not recorded in its last epoch: "
                 "an earlier one's is shown."
             )
-    return told
+    return sentences
 
 
 def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     """From where to where a metric went, in which epochs it went the other way or is not known."""
     numbers = sorted({epoch.epoch for run in runs for epoch in run.epochs})
     curves = [{e.epoch: e.metrics.get(measure.name) for e in run.epochs} for run in runs]
-    known = {n: [v for curve in curves if (v := curve.get(n)) is not None] for n in numbers}
+    values = {n: [v for curve in curves if (v := curve.get(n)) is not None] for n in numbers}
     title = measure.title.removeprefix("last ")
-    unknown = [str(number + 1) for number in numbers if not known[number]]
-    numbers = [number for number in numbers if known[number]]
+    unknown = [str(number + 1) for number in numbers if not values[number]]
+    numbers = [number for number in numbers if values[number]]
     gaps = [f"In {_epochs(unknown)} it was not finite or not recorded."] if unknown else []
     if len(numbers) < 2:
         return [f"The {title} is known of one epoch alone.", *gaps] if numbers else []
     first, last = numbers[0], numbers[-1]
-    ends = [(c[first], c[last]) for c in curves if None not in (c.get(first), c.get(last))]
+    ends = [(curve.get(first), curve.get(last)) for curve in curves]
     change = estimate([b - a for a, b in ends if a is not None and b is not None])
-    start, end = (estimate(known[number]) for number in (first, last))
+    start, end = estimate(values[first]), estimate(values[last])
     assert start is not None
     assert end is not None
     if change is None:
@@ -231,20 +219,21 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
         verb = "did not change" + " beyond what its runs differ by" * (change.n > 1) + ":"
     else:
         verb = "rose" if change.mean > 0 else "fell"
-    told = f"The {title} {verb} from {measure.shown(start)} in epoch {first + 1} to "
-    told += f"{measure.shown(end)} in epoch {last + 1}"
-    told += f" ({'one run' if len(runs) == 1 else f'means of {len(runs)} runs'})"
+    sentence = (
+        f"The {title} {verb} from {measure.shown(start)} in epoch {first + 1} to "
+        f"{measure.shown(end)} in epoch {last + 1}"
+        f" ({'one run' if len(runs) == 1 else f'means of {len(runs)} runs'})"
+    )
     if verb in ("rose", "fell"):
-        means = [mean(known[number]) or 0.0 for number in numbers]
-        steps = zip(numbers[1:], means, means[1:], strict=False)
+        means = [mean(values[number]) or 0.0 for number in numbers]
         against = [
             str(number + 1)
-            for number, before, after in steps
+            for number, before, after in zip(numbers[1:], means, means[1:], strict=False)
             if (after <= before if verb == "rose" else after >= before)
         ]
-        told += f", but not in {_epochs(against)}" if against else ", in every epoch"
-        told += " that is known" * (bool(unknown) and not against)
-    return [f"{told}.", *gaps]
+        sentence += f", but not in {_epochs(against)}" if against else ", in every epoch"
+        sentence += " that is known" * (bool(unknown) and not against)
+    return [f"{sentence}.", *gaps]
 
 
 def _epochs(numbers: Sequence[str]) -> str:
@@ -260,16 +249,15 @@ def _first_epoch(runs: Sequence[Run]) -> list[str]:
         later = [t for e in run.epochs if e.epoch > 0 and (t := e.time["epoch_s"])]
         if first and first[0] is not None and later:
             apart.append((first[0], later))
-    if not apart:
-        return ["There is no later epoch to compare the first one with."]
     ratios = estimate([first / (mean(later) or 1.0) - 1 for first, later in apart])
-    assert ratios is not None
+    if ratios is None:
+        return ["There is no later epoch to compare the first one with."]
     spread = ratios.half_width
     if spread is None:  # one run: where another of its later epochs would lie, at 95 %
-        known = estimate(apart[0][1])
-        if known is None or known.half_width is None:
+        later_s = estimate(apart[0][1])
+        if later_s is None or later_s.half_width is None:
             return ["One later epoch is too few to tell the first one from chance."]
-        spread = known.half_width * math.sqrt(known.n + 1) / known.mean
+        spread = later_s.half_width * math.sqrt(later_s.n + 1) / later_s.mean
     if abs(ratios.mean) <= spread:
         return ["The first epoch does not differ from the later ones beyond their spread."]
     word = "longer" if ratios.mean > 0 else "shorter"
@@ -287,16 +275,13 @@ def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:
 
 def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
     """Whether the difference of two settings may be chance, as the end of a sentence."""
-    both = (one, other)
-    found = standings(
-        [setting.by_seed(measure.name) for setting in both],
-        [setting.all_of(measure.name) for setting in both],
-        measure.higher_is_better,
-    )
-    if "untested" in found:
-        single = all(len(setting.all_of(measure.name)) == 1 for setting in both)
+    by_seed = [setting.by_seed(measure.name) for setting in (one, other)]
+    values = [setting.all_of(measure.name) for setting in (one, other)]
+    outcome = standings(by_seed, values, measure.higher_is_better)
+    if "untested" in outcome:
+        single = all(len(of) == 1 for of in values)
         return f", {TOO_FEW}" if single else ", too few runs to tell from chance"
-    return ", told apart at 95 %" if "worse" in found else ", which cannot be told from chance"
+    return ", told apart at 95 %" if "worse" in outcome else ", which cannot be told from chance"
 
 
 def _last(ranks: Sequence[Ranked], called: str) -> str:
@@ -318,14 +303,14 @@ def _name(setting: Setting) -> str:
 
 
 def _shown(setting: Setting, measure: Measure) -> str:
-    known = estimate(setting.all_of(measure.name))
-    return NOTHING if known is None else measure.shown(known)
+    values = estimate(setting.all_of(measure.name))
+    return NOTHING if values is None else measure.shown(values)
 
 
 def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:
-    values = [v for epoch in epochs if (v := epoch.metrics.get(measure.name)) is not None]
-    known = estimate(values)
-    return Cell(NOTHING) if known is None else Cell(measure.shown(known), known.mean)
+    values = (epoch.metrics.get(measure.name) for epoch in epochs)
+    figure = estimate([value for value in values if value is not None])
+    return Cell(NOTHING) if figure is None else Cell(measure.shown(figure), figure.mean)
 
 
 def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""What each part of the lab has found on one machine: tables, pictures, and its answer."""
+"""The results of each part of the lab on one machine: tables, pictures, and its answer."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.formatting import capital, counted, in_s, range_in_words
-from hpml.lab.report import answers as answers
-from hpml.lab.report.machine import Machine
-from hpml.lab.report.page import draw_for
+from hpml.lab.report import answers
+from hpml.lab.report.machine import Machine, draw_for
+from hpml.lab.report.published import against_published
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.tables import Cell, Table, setting_table
@@ -21,7 +21,7 @@ _CAPTION = f"{_MEANS}; the five phases add up to the time"
 
 @dataclass
 class Figures:
-    """What one part has found on one machine, or on all of them together."""
+    """The results of one part on one machine, or on all of them together."""
 
     tables: list[tuple[Table, str]] = field(default_factory=list)
     pictures: list[dict[str, str]] = field(default_factory=list)
@@ -57,38 +57,37 @@ def _times(machine: Machine) -> Figures | None:
 
 
 def _workers(machine: Machine) -> Figures | None:
-    found = machine.workers
-    if found is None:
+    search = machine.workers
+    if search is None:
         return None
-    rows = []
-    for count, times in found["settings"].items():
-        cells = [
-            _timed(times[name], int(count) in found[tied])
-            for name, tied in (("loading_s", "tied_loading"), ("epoch_s", "tied"))
+    rows = [
+        [
+            Cell(count, int(count)),
+            _timed(times["loading_s"], int(count) in search["tied_loading"]),
+            _timed(times["epoch_s"], int(count) in search["tied"]),
         ]
-        rows.append([Cell(count, int(count)), *cells])
+        for count, times in search["settings"].items()
+    ]
     table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
     caption = "Seconds of an epoch without validation; * the fastest, or tied with it"
-    picture = draw_workers(found, machine.lab, f"{machine.prefix('c3')}_workers")
-    answer = [f"{capital(sentence)}." for sentence in found["sentences"]]
-    return Figures([(table, caption)], [picture], [*answer, f"So use {found['override']}."])
+    picture = draw_workers(search, machine.lab, f"{machine.prefix('c3')}_workers")
+    answer = [f"{capital(sentence)}." for sentence in search["sentences"]]
+    return Figures([(table, caption)], [picture], [*answer, f"So use {search['override']}."])
 
 
 def _diagnosis(machine: Machine) -> Figures | None:
-    found = machine.diagnosis
-    if found is None:
+    diagnosis = machine.diagnosis
+    if diagnosis is None:
         return None
-    told = {
-        name: {row[0]: row[1:] for row in of["rows"]} for name, of in found["diagnoses"].items()
+    by_title = {
+        name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnosis["diagnoses"].items()
     }
-    titles = list(dict.fromkeys(title for rows in told.values() for title in rows))
+    titles = dict.fromkeys(title for rows in by_title.values() for title in rows)
     rows = [
-        [Cell(title), *(Cell(text) for rows in told.values() for text in rows.get(title, ("", "")))]
+        [Cell(title), *(Cell(text) for of in by_title.values() for text in of.get(title, ("", "")))]
         for title in titles
     ]
-    headings = ["an epoch of training"]
-    for name in told:
-        headings += [name, "saves at most"]
+    headings = [heading for name in by_title for heading in (name, "saves at most")]
     answer = []
     best = (machine.workers or {}).get("recommended")
     if best is not None and best < 2:
@@ -96,13 +95,13 @@ def _diagnosis(machine: Machine) -> Figures | None:
             f"The best number of workers here is {best}: one worker is compared with the best "
             "number above it."
         )
-    answer += [f"{capital(sentence)}." for sentence in found["comparison"]]
-    for name, one in found["diagnoses"].items():
-        verdict = one["verdict"]
+    answer += [f"{capital(sentence)}." for sentence in diagnosis["comparison"]]
+    for name, of in diagnosis["diagnoses"].items():
+        verdict = of["verdict"]
         answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds"
-    return Figures([(Table(headings, rows), caption)], [], answer)
+    return Figures([(Table(["an epoch of training", *headings], rows), caption)], [], answer)
 
 
 def _optimizers(machine: Machine) -> Figures | None:
@@ -138,14 +137,12 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
             by_device.setdefault(machine.in_front(clean(str(device)), there), []).append(run)
     figures = Figures(answer=answers.about_devices(by_device))
     for device, of_device in by_device.items():
-        figures.tables.append(
-            (answers.epoch_table(of_device, curves=False), f"{device}. {_CAPTION}")
-        )
+        table = answers.epoch_table(of_device, curves=False)
+        figures.tables.append((table, f"{device}. {_CAPTION}"))
     runs = [run for of_device in by_device.values() for run in of_device]
     # two machines with a device of one name would be drawn as repeats
     if 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs}):
-        comparison = Comparison([run.directory for run in runs])
-        figures.pictures = draw_for("c5", comparison, there[0].lab, ["by_device", "phases"])
+        figures.pictures = draw_for("c5", runs, there[0].lab, ["by_device", "phases"])
     return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 
 
@@ -170,58 +167,53 @@ def _last_layer(machine: Machine) -> Figures | None:
     if facts is None:
         return None
     inputs = facts["linear_in_features"]
-    told = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
-    return Figures([], [], [told], _code(facts, "linear"))
+    answer = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
+    return Figures([], [], [answer], _code(facts, "linear"))
 
 
 def _with_sgd(machine: Machine) -> Figures | None:
-    if not machine.state.get("has_norm", True):
-        return _gradients(machine, {"as it is": "sgd"})
-    return _gradients(
-        machine, {"with normalisation": "sgd", "without normalisation": "no_norm_sgd"}
-    )
+    with_norm = {"with normalisation": "sgd", "without normalisation": "no_norm_sgd"}
+    return _gradients(machine, with_norm if machine.has_norm else {"as it is": "sgd"})
 
 
 def _with_adam(machine: Machine) -> Figures | None:
-    if not machine.state.get("has_norm", True):
-        return _gradients(machine, {"as it is": "adam"})
-    return _gradients(machine, {"without normalisation": "no_norm_adam"})
+    without_norm = {"without normalisation": "no_norm_adam"}
+    return _gradients(machine, without_norm if machine.has_norm else {"as it is": "adam"})
 
 
 def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
-    """What the networks' parameters, gradients and optimizer's state count."""
-    found = {title: machine.summary(name) for title, name in names.items()}
-    known = {title: facts for title, facts in found.items() if facts is not None}
-    if not known:
+    summaries = {title: facts for title, name in names.items() if (facts := machine.summary(name))}
+    if not summaries:
         return None
     rows, answer = [], []
-    for title, facts in known.items():
+    for title, facts in summaries.items():
         nonzero = list((facts.get("nonzero_by_seed") or {}).values())
         spread = range_in_words(nonzero)
         state = (facts.get("optimizer") or {}).get("state_elements")
-        counts = [facts["trainable_parameters"], facts.get("gradients")]
-        rows.append([Cell(title), *map(_count, counts), Cell(spread), _count(state)])
-        answer.append(f"{capital(title)} {counts[0]:,} parameters are trained.")
-        if nonzero and counts[1] is not None:
-            seeds = counted(len(nonzero), "seed")
-            of_these = "all of them" if min(nonzero) == counts[1] else f"{spread} of them"
+        parameters, gradients = facts["trainable_parameters"], facts.get("gradients")
+        counts = [_count(parameters), _count(gradients), Cell(spread), _count(state)]
+        rows.append([Cell(title), *counts])
+        answer.append(f"{capital(title)} {parameters:,} parameters are trained.")
+        if nonzero and gradients is not None:
+            of_these = "all of them" if min(nonzero) == gradients else f"{spread} of them"
             answer.append(
-                f"One backward pass gives {counts[1]:,} gradients; {of_these} are not zero "
-                f"({seeds}; {facts['batch']})."
+                f"One backward pass gives {gradients:,} gradients; {of_these} are not zero "
+                f"({counted(len(nonzero), 'seed')}; {facts['batch']})."
             )
         by_optimizer = facts.get("nonzero_by_optimizer") or {}
         if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
-            told = f"With the same seed {' and '.join(by_optimizer)} give the same number: "
-            told += "gradients are computed before the optimizer acts, so a difference between "
-            told += "them is chance."
-            answer += [told] if told not in answer else []
-        if state is not None and counts[0]:
+            same = f"With the same seed {' and '.join(by_optimizer)} give the same number: "
+            same += "gradients are computed before the optimizer acts, so a difference between "
+            same += "them is chance."
+            answer += [same] if same not in answer else []
+        answer += against_published(facts)
+        if state is not None and parameters:
             answer.append(
                 f"{facts['optimizer']['name']} keeps {state:,} elements of state, "
-                f"{state / counts[0]:.3g} for each parameter."
+                f"{state / parameters:.3g} for each parameter."
             )
     headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
-    code = _code(next(iter(known.values())), "trainable|gradients")
+    code = _code(next(iter(summaries.values())), "trainable|gradients")
     return Figures([(Table(headings, rows), "Elements")], [], answer, code)
 
 
@@ -239,9 +231,9 @@ _MAKE: dict[str, Callable[[Machine], Figures | None]] = {
 }
 
 
-def _timed(known: dict[str, Any], tied: bool) -> Cell:
-    text = in_s(Estimate(known["mean"], known["half_width"], known["n"])).removesuffix(" s")
-    return Cell(text + "*" * tied, known["mean"])
+def _timed(times: dict[str, Any], tied: bool) -> Cell:
+    text = in_s(Estimate(times["mean"], times["half_width"], times["n"])).removesuffix(" s")
+    return Cell(text + "*" * tied, times["mean"])
 
 
 def _count(value: int | None) -> Cell:

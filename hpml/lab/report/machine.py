@@ -1,17 +1,18 @@
-"""What the lab has found on one machine, read from its folder."""
+"""The lab's results on one machine, read from its folder."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
 from hpml.formatting import counted
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
-from hpml.lab.report.page import draw_for
 from hpml.lab.tasks import DIAGNOSIS_KEYS, LAB_FILE, SUMMARY_KEYS, WORKERS_KEYS
 from hpml.report.collect import Run, clean, collect
 from hpml.report.comparison import Comparison
+from hpml.report.page import save
+from hpml.report.pictures import draw
 from hpml.system.files import read_json
 from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
@@ -22,6 +23,9 @@ class Machine:
     Attributes:
         folder: where they lie.
         state: what the lab has written down of its work here.
+        training, no_norm, other_devices: runs of the optimizers, without normalisation, and on
+            other devices than the first.
+        workers, diagnosis: results of the search for workers, and of two numbers of them.
     """
 
     def __init__(self, folder: Path, lab: Path) -> None:
@@ -29,6 +33,11 @@ class Machine:
         self.lab = lab
         self.state: dict[str, Any] = read_json(folder / LAB_FILE) or {}
         self.environment: dict[str, Any] = self.state.get("environment") or {}
+        self.training, self.no_norm, self.other_devices = (
+            collect([folder / task])[0] for task in (TRAINING, NO_NORM, DEVICES)
+        )
+        self.workers = read_json(folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
+        self.diagnosis = read_json(folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
 
     @property
     def name(self) -> str:
@@ -45,21 +54,25 @@ class Machine:
         """One line, as the lab prints it."""
         machine = self.environment
         memory = machine.get("memory_gib")
-        told = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
+        parts = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
         versions = ("python", "torch", "lightning", "hpml")
-        told += [f"{name} {machine[name]}" for name in versions if name in machine]
-        return clean("; ".join(part for part in told if part))
+        parts += [f"{name} {machine[name]}" for name in versions if name in machine]
+        return clean("; ".join(part for part in parts if part))
+
+    @property
+    def has_norm(self) -> bool:
+        return bool(self.state.get("has_norm", True))
 
     @property
     def shortened(self) -> str:
-        """In what the trainings are shorter than the lab's."""
+        """What makes the trainings shorter than the lab's."""
         limit = self.state.get("limit")
         whole = [pilot["epoch_steps"] for pilot in self.state.get("pilots", {}).values()]
         return f"epochs of {limit:,} of {whole[0]:,} batches" if limit and whole else ""
 
     @property
     def shortened_search(self) -> str:
-        """In what the search for workers is shorter than it would be."""
+        """What makes the search for workers shorter than it would be."""
         rounds, of_all = self.state.get("rounds") or (0, 0)
         return f"{rounds} of {of_all} rounds of the search for workers" if rounds < of_all else ""
 
@@ -68,52 +81,39 @@ class Machine:
         return f"{self.name}: {text}" if len(machines) > 1 else text
 
     def commands(self, task: str) -> list[str]:
-        """What was typed for a task."""
         commands: dict[str, list[str]] = self.state.get("commands", {})
         of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
         if task == WORKERS and not of_task and self.workers:  # made before the lab
             of_task = [[str(self.workers.get("command", ""))]]
         return [line for lines in of_task for line in lines]
 
-    @cached_property
-    def training(self) -> list[Run]:
-        """The runs of the optimizers."""
-        return collect([self.folder / TRAINING])[0]
-
-    @cached_property
-    def no_norm(self) -> list[Run]:
-        """Those without normalisation."""
-        return collect([self.folder / NO_NORM])[0]
-
-    @cached_property
-    def other_devices(self) -> list[Run]:
-        """Those on other devices than the first."""
-        return collect([self.folder / DEVICES])[0]
-
     @property
     def sgd(self) -> list[Run]:
         """The runs that C1, C2, C5, C6 and C7 share."""
-        return [run for run in self.training if run.record.choices.get("optimizer") == "sgd"]
+        return self.with_optimizer("sgd")
 
-    @cached_property
-    def workers(self) -> dict[str, Any] | None:
-        """What the search for workers has found."""
-        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
-
-    @cached_property
-    def diagnosis(self) -> dict[str, Any] | None:
-        """What the diagnoses of two numbers of workers have found."""
-        return read_json(self.folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
+    def with_optimizer(self, name: str) -> list[Run]:
+        return [run for run in self.training if run.record.choices.get("optimizer") == name]
 
     def summary(self, name: str) -> dict[str, Any] | None:
-        """What was counted of a network."""
         return read_json(self.folder / SUMMARY / f"{name}.json", *SUMMARY_KEYS)
 
     def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
-        """Pictures of some runs, by the names that reports give them."""
-        comparison = Comparison([run.directory for run in runs])
-        return draw_for(self.prefix(part), comparison, self.lab, only)
+        return draw_for(self.prefix(part), runs, self.lab, only)
 
     def prefix(self, part: str) -> str:
-        """Of a picture's name."""
         return f"{part}_{self.folder.name}"
+
+
+def draw_for(
+    part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
+) -> list[dict[str, str]]:
+    """Draws pictures of some runs, those with the names in `only`, as files that begin with a part.
+
+    Returns them as `page.save` does.
+    """
+    return [
+        save(replace(picture, name=f"{part}_{picture.name}"), folder)
+        for picture in draw(Comparison([run.directory for run in runs]))
+        if picture.name in only
+    ]

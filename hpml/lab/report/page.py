@@ -1,17 +1,28 @@
-"""The page of the whole lab, a section for each of its parts."""
+"""The lab's page: a section for each part, made of the results of all machines it ran on."""
 
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpml.report.comparison import Comparison
+from hpml.config.command_line import as_override
+from hpml.lab.parts import PARTS, TRAINING
+from hpml.lab.report.figures import figures_of
+from hpml.lab.report.machine import Machine
+from hpml.lab.report.published import own_figures, published_caption, published_table
+from hpml.lab.tasks import LAB_FILE
+from hpml.report.collect import clean
 from hpml.report.make import PAGE
-from hpml.report.page import render, save
-from hpml.report.pictures import draw
+from hpml.report.page import render
 from hpml.report.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+PICTURES = ("c[0-9]_*.png", "c[0-9]_*.svg")
+SUMMARY = (
+    "every figure was measured by the commands beside it; the answers are sentences that a program "
+    "makes of the figures"
+)
 
 
 @dataclass(frozen=True)
@@ -31,15 +42,11 @@ class Section:
 
     Attributes:
         part: as the lab counts them, `C3`; its lower case is the section's address.
-        title: in a few words.
-        asked: what the lab asked, in a sentence.
         commands: for a shell, that made it.
-        hardware: a line for each machine that it ran on.
-        shortened: in what it did less than the lab asks, in a sentence.
+        shortened: in what it did less than the lab asks.
         tables: each with its caption.
         pictures: as `page.save` returns them, under names that no other section has.
         code: lines of a program, to be shown as they are.
-        answer: sentences that were generated from the measured numbers.
         missing: why there are no figures yet, and what to do.
     """
 
@@ -66,27 +73,81 @@ class Section:
         return re.sub(r"[^\w\- ]", "", self.heading.lower()).replace(" ", "-")
 
 
-def write_lab_page(sections: Sequence[Section], heading: Heading, folder: Path) -> Path:
-    """Writes `report.html`, whose path it returns, and `report.md`. All text is escaped.
+def write_report(lab: Path) -> Path:
+    """Writes `report.html`, whose path it returns, `report.md` and the pictures."""
+    for pattern in PICTURES:
+        for old in lab.glob(pattern):
+            old.unlink()
+    machines = [Machine(file.parent, lab) for file in sorted(lab.glob(f"*/{LAB_FILE}"))]
+    shortened = "; ".join(
+        machine.in_front(text, machines)
+        for machine in machines
+        for text in (machine.shortened, machine.shortened_search)
+        if text
+    )
+    published = Section(
+        "Published",
+        "Beside two published submissions",
+        "What others have handed in for the same lab, and what was wrong with it.",
+        shortened=shortened,
+        tables=[(published_table(own_figures(machines)), published_caption())],
+    )
+    budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
+    heading = Heading(
+        title=f"The lab: {clean(lab.name)}",
+        summary="; ".join([*_trained(machines), SUMMARY]),
+        hardware=[machine.hardware for machine in machines],
+        shortened=shortened,
+        budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
+    )
+    sections = [_section(part, machines, lab) for part in PARTS]
+    return write_page([*sections, published], heading, lab)
 
-    Raises OSError where they cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+
+def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> Path:
+    """Writes `report.html`, whose path it returns, and `report.md`. All text is escaped."""
     values = {"title": heading.title, "summary": heading.summary, "heading": heading}
     render("lab_page", values | {"sections": sections}, folder, TEMPLATES)
     return folder / PAGE
 
 
-def draw_for(
-    part: str, comparison: Comparison, folder: Path, only: Sequence[str] | None = None
-) -> list[dict[str, str]]:
-    """Draws a comparison's pictures for a section, as files whose names begin with its part.
+def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
+    asked, of_all = PARTS[part], figures_of(part, machines)
+    if not of_all:
+        missing = _missing(part, machines, lab)
+        return Section(part.upper(), asked.title, asked.asked, missing=missing)
+    there = [machine for machine, _ in of_all]
+    by_itself = there if part != "c5" else []  # which has one table of all machines
+    shortened = []
+    if part == "c3":
+        shortened = [m.in_front(m.shortened_search, there) for m in there if m.shortened_search]
+    elif part[0] == "c" and part != "c4":
+        shortened = [m.in_front(m.shortened, there) for m in there if m.shortened]
+    tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
+    return Section(
+        part.upper(),
+        asked.title,
+        asked.asked,
+        commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
+        hardware=[machine.name for machine in there],
+        shortened="; ".join(shortened),
+        tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
+        pictures=[picture for _, figures in of_all for picture in figures.pictures],
+        code=of_all[0][1].code,
+        answer=[m.in_front(line, by_itself) for m, figures in of_all for line in figures.answer],
+    )
 
-    Of the pictures' own names `only` says which; None for all.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    return [
-        save(replace(picture, name=f"{part.lower()}_{picture.name}"), folder)
-        for picture in draw(comparison)
-        if only is None or picture.name in only
-    ]
+
+def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
+    if part == "c7" and machines and not any(m.has_norm for m in machines):
+        return "The network has no normalisation to do without."
+    typed = machines[0].state.get("typed", []) if machines else []
+    words = [*typed, as_override("lab.name", lab.name), f"lab.parts=[{part}]"]
+    return f"To run it: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
+
+
+def _trained(machines: Sequence[Machine]) -> list[str]:
+    """Which network on which data: `resnet18 on cifar10`."""
+    choices = (run.record.choices for machine in machines for run in machine.sgd)
+    pairs = dict.fromkeys(f"{of.get('model')} on {of.get('data')}" for of in choices)
+    return [clean(", ".join(pairs))] if pairs else []

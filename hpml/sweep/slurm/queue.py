@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hpml.errors import UserError
+from hpml.errors import UserError, first_line
 
 log = logging.getLogger("hpml")
 
@@ -37,12 +37,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 def submitting(parameters: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[str]]:
-    """A function that submits calls as one array.
+    """A function that submits calls as one array, by the parameters of hydra-submitit-launcher.
 
     Raises UserError where the extra is missing, and what submitit or sbatch says of them.
-
-    Args:
-        parameters: of hydra-submitit-launcher.
     """
     try:
         import submitit
@@ -71,8 +68,8 @@ def submitting(parameters: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[
             with executor.batch():
                 jobs = [executor.submit(call) for call in calls]
         except submitit.core.utils.FailedJobError as error:  # sbatch said no
-            said = str(error).strip().splitlines()[0]
-            raise UserError(f"hydra.launcher: {said.removeprefix('sbatch: error: ')}") from error
+            message = first_line(error).removeprefix("sbatch: error: ")
+            raise UserError(f"hydra.launcher: {message}") from error
         return [job.job_id for job in jobs]
 
     return submit
@@ -123,5 +120,4 @@ def answer_of(command: Sequence[str]) -> str | None:
 
 
 def arrays(numbers: Sequence[str] | Mapping[str, Any]) -> str:
-    """The numbers of arrays that some jobs belong to."""
     return " ".join(dict.fromkeys(number.partition("_")[0] for number in numbers))

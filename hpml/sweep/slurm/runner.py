@@ -16,7 +16,7 @@ from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG, TAIL_LINES
-from hpml.sweep.runner import HowToRun, Runner, record_of
+from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
 from hpml.sweep.slurm.queue import POLL_S, answer_of, arrays, queued, state
 from hpml.system.files import read_json, write_whole
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
@@ -31,11 +31,7 @@ SETTLE_S = 20.0
 class OnNode:
     """What submitit calls on a node: one job, as a sweep on one's own machine runs it.
 
-    Called again after the job was put back into the queue, when it goes on from its last point.
-
-    Args:
-        job: which one.
-        how: its command and configuration.
+    Called again after the job was put back into the queue, when it resumes.
     """
 
     def __init__(self, job: Job, how: HowToRun) -> None:
@@ -66,15 +62,15 @@ class OnNode:
         return None if _completed(self.job) else DelayedSubmission(self)
 
 
-class ClusterRunner:
-    """Submits jobs and waits for their end; `records` and `failed` are those of a Runner.
+class ClusterRunner(JobRunner):
+    """Submits jobs and waits for their end.
 
-    Which jobs have ended is told by SLURM's queue, so that none is waited for that was killed, and
-    how they ended by their records. Jobs that an earlier launcher of this sweep has submitted, and
-    that are in the queue still, are waited for and not submitted again.
+    SLURM's queue shows which jobs have ended, so that none is waited for that was killed, and their
+    records how they ended. Jobs that an earlier launcher of this sweep has submitted, and that are
+    in the queue still, are waited for and not submitted again.
 
     Args:
-        how: see HowToRun.
+        how: the jobs run.
         submit: puts calls into the queue, and returns SLURM's number for each.
         directory: of the sweep.
     """
@@ -82,9 +78,7 @@ class ClusterRunner:
     def __init__(
         self, how: HowToRun, submit: Callable[[Sequence[OnNode]], list[str]], directory: Path
     ) -> None:
-        self.records: dict[Job, RunRecord] = {}
-        self.failed: list[Job] = []
-        self._how = how
+        super().__init__(how)
         self._submit = submit
         self._submitted = directory / SUBMITTED
         self._earlier: dict[Job, int | None] = {}  # when each job's record was last written before
@@ -97,11 +91,11 @@ class ClusterRunner:
         if not jobs:
             return
         submitted = read_json(self._submitted) or {}
-        known = {number: submitted[number] for number in queued(submitted)}
+        in_queue = {number: submitted[number] for number in queued(submitted)}
         by_name = {job.directory.name: job for job in jobs}
-        by_number = {n: by_name[name] for n, name in known.items() if name in by_name}
+        by_number = {n: by_name[name] for n, name in in_queue.items() if name in by_name}
         others = [job for job in jobs if job not in by_number.values()]
-        # one may have completed, and left the queue, since it was looked for what is complete
+        # one may have completed, and left the queue, since the ledger was read
         gone = [job for job in others if job.directory.name in submitted.values()]
         self.records = {job: record for job in gone if (record := _completed(job))}
         others = [job for job in others if job not in self.records]
@@ -112,9 +106,9 @@ class ClusterRunner:
                 self._earlier = {job: _written_ns(job) for job in others}
                 numbers = self._submit([OnNode(job, self._how) for job in others])
                 by_number |= dict(zip(numbers, others, strict=True))
-                known |= {number: job.directory.name for number, job in by_number.items()}
+                in_queue |= {number: job.directory.name for number, job in by_number.items()}
                 self._submitted.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(self._submitted, json.dumps(known))
+                write_whole(self._submitted, json.dumps(in_queue))
             log.info(f"submitted: {counted(len(others), 'job')}, as SLURM's {arrays(numbers)}")
         try:
             self._wait_for(by_number)
@@ -128,18 +122,16 @@ class ClusterRunner:
             raise
 
     def _wait_for(self, by_number: Mapping[str, Job]) -> None:
-        waiting, left_at, told, cancelled = dict(by_number), dict[str, float](), "", False
+        waiting, left_at, line, cancelled = dict(by_number), dict[str, float](), "", False
         while waiting:
             states = queued(waiting)
             for number, job in list(waiting.items()):
                 if number in states:
                     left_at.pop(number, None)  # it was put back
                     continue
-                record = self._record(job)
+                record, now_s = self._record(job), time.monotonic()
                 has_ended = record is not None and record.status != "running"
-                if has_ended or time.monotonic() - left_at.setdefault(number, time.monotonic()) > (
-                    SETTLE_S
-                ):
+                if has_ended or now_s - left_at.setdefault(number, now_s) > SETTLE_S:
                     del waiting[number]
                     self._conclude(job, number)
             if self.failed and self._how.fail_fast and waiting and not cancelled:
@@ -148,10 +140,9 @@ class ClusterRunner:
                 answer_of(["scancel", *waiting])
             counts = Counter(states.values())
             words = [f"{count} {state}" for state, count in sorted(counts.items())]
-            now_told = ", ".join([f"{len(by_number) - len(waiting)} ended", *words])
-            if now_told != told:
-                told = now_told
-                log.info(f"{len(by_number)} submitted: {told}")
+            before, line = line, ", ".join([f"{len(by_number) - len(waiting)} ended", *words])
+            if line != before:
+                log.info(f"{len(by_number)} submitted: {line}")
             if waiting:
                 time.sleep(POLL_S)
 

@@ -1,5 +1,6 @@
 """Sentences follow the numbers: where these are reversed, they are reversed too."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,22 @@ from hpml.lab.report.answers import (
 from hpml.report.collect import Run, collect
 from hpml.report.comparison import Comparison
 
+FEW = "too few to tell from chance"
+TOO_FEW = f"in one run each, {FEW}"
+FELL = "fell from 2 in epoch 1 to 1 in epoch 3 (one run)"
 FAILED = {"type": "RunFailedError", "message": "train/loss is not finite in epoch 1, step 3."}
 
 
-def write(
-    folder: Path,
-    name: str = "a",
-    losses: Sequence[float | None] = (2.0, 1.5, 1.0),
-    accuracies: Sequence[float | None] = (0.2, 0.4, 0.6),
-    times: Sequence[float] = (5.0, 2.0, 2.0),
-    samples: int | None = 1000,
-    data: str = "cifar10",
-    **changes: Any,
-) -> None:
-    """A run with these metrics and times, a tenth of which it waited for data."""
+def write(folder: Path, name: str = "a", data: str = "cifar10", **changes: Any) -> None:
+    """A run with these losses, accuracies and times, a tenth of which it waited for data."""
+    curves = {"losses": (2.0, 1.5, 1.0), "accuracies": (0.2, 0.4, 0.6), "times": (5.0, 2.0, 2.0)}
+    losses, accuracies, times = (changes.pop(key, curve) for key, curve in curves.items())
+    samples = changes.pop("samples", 1000)
     record = make_run(folder, name, epochs=len(losses), **changes)
-    for epoch, loss, accuracy, epoch_s in zip(
-        record.epochs, losses, accuracies, times, strict=True
-    ):
+    for epoch, loss, accuracy, s in zip(record.epochs, losses, accuracies, times, strict=True):
         epoch.metrics = {"train/loss": loss, "train/accuracy": accuracy}
-        epoch.time |= {"epoch_s": epoch_s, "data_s": 0.1 * epoch_s, "transfer_s": 0.0}
-        epoch.time |= {"train_s": 0.8 * epoch_s, "validation_s": 0.1 * epoch_s, "other_s": 0.0}
+        epoch.time |= {"epoch_s": s, "data_s": 0.1 * s, "transfer_s": 0.0}
+        epoch.time |= {"train_s": 0.8 * s, "validation_s": 0.1 * s, "other_s": 0.0}
         epoch.samples = samples
     record.choices["data"] = data
     record.write(folder / name)
@@ -61,7 +57,7 @@ def three(folder: Path, times: Sequence[float], **changes: Any) -> list[Run]:
     return runs(folder)
 
 
-def test_learning_is_told_from_the_first_epoch_to_the_last(tmp_path: Path) -> None:
+def test_learning_goes_from_the_first_epoch_to_the_last(tmp_path: Path) -> None:
     """In one run, in every epoch, against chance."""
     assert about_learning(one(tmp_path)) == [
         "The training loss fell from 2 in epoch 1 to 1 in epoch 3 (one run), in every epoch.",
@@ -71,33 +67,31 @@ def test_learning_is_told_from_the_first_epoch_to_the_last(tmp_path: Path) -> No
     ]
 
 
-def test_learning_that_went_backwards_is_told_as_that(tmp_path: Path) -> None:
+def test_learning_that_went_backwards_is_reported_as_that(tmp_path: Path) -> None:
     """The same figures in the other order."""
-    told = about_learning(one(tmp_path, losses=(1.0, 1.5, 2.0), accuracies=(0.6, 0.4, 0.11)))
-    assert told[0].startswith("The training loss rose from 1 in epoch 1 to 2 in epoch 3")
-    assert told[1].startswith("The training accuracy fell from 60.00%")
-    assert told[2] == "The last training accuracy cannot be told from that of guessing, 10%."
+    losses, accuracies = (1.0, 1.5, 2.0), (0.6, 0.4, 0.11)
+    loss, accuracy, chance = about_learning(one(tmp_path, losses=losses, accuracies=accuracies))
+    assert loss.startswith("The training loss rose from 1 in epoch 1 to 2 in epoch 3")
+    assert accuracy.startswith("The training accuracy fell from 60.00%")
+    assert chance == "The last training accuracy cannot be told from that of guessing, 10%."
 
 
 @pytest.mark.parametrize(
-    ("losses", "told"),
+    ("losses", "expected"),
     [
-        ((2.0, 2.5, 1.0), "fell from 2 in epoch 1 to 1 in epoch 3 (one run), but not in epoch 2."),
-        ((2.0, 2.0, 1.0), "fell from 2 in epoch 1 to 1 in epoch 3 (one run), but not in epoch 2."),
+        ((2.0, 2.5, 1.0), f"{FELL}, but not in epoch 2."),
+        ((2.0, 2.0, 1.0), f"{FELL}, but not in epoch 2."),
         ((2.0, 1.0, 2.0), "did not change: from 2 in epoch 1 to 2 in epoch 3 (one run)."),
-        (
-            (2.0, None, 1.0),
-            "fell from 2 in epoch 1 to 1 in epoch 3 (one run), in every epoch that is known.",
-        ),
+        ((2.0, None, 1.0), f"{FELL}, in every epoch that is known."),
         ((2.0, None, None), "is known of one epoch alone."),
     ],
 )
 def test_epochs_that_did_not_learn_are_named(
-    tmp_path: Path, losses: tuple[float | None, ...], told: str
+    tmp_path: Path, losses: tuple[float | None, ...], expected: str
 ) -> None:
     """As are those without a figure."""
     sentences = about_learning(one(tmp_path, losses=losses))
-    assert sentences[0] == f"The training loss {told}"
+    assert sentences[0] == f"The training loss {expected}"
     missing = [str(number) for number, loss in enumerate(losses, start=1) if loss is None]
     epochs = f"epoch{'s' * (len(missing) > 1)} {', '.join(missing)}"
     gap = f"In {epochs} it was not finite or not recorded."
@@ -108,8 +102,8 @@ def test_epochs_that_did_not_learn_are_named(
 def test_of_many_epochs_the_first_are_named(tmp_path: Path) -> None:
     """A sentence has an end."""
     losses = [9.0, *([2.0, 3.0] * 10), 1.0]
-    told = about_learning(one(tmp_path, losses=losses, accuracies=losses, times=losses))[0]
-    assert told.endswith("but not in epochs 3, 5, 7, 9, 11, 13, 15, 17 and 2 more.")
+    sentence = about_learning(one(tmp_path, losses=losses, accuracies=losses, times=losses))[0]
+    assert sentence.endswith("but not in epochs 3, 5, 7, 9, 11, 13, 15, 17 and 2 more.")
 
 
 def test_runs_that_differ_more_than_they_learned_did_not_change(tmp_path: Path) -> None:
@@ -120,7 +114,7 @@ def test_runs_that_differ_more_than_they_learned_did_not_change(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("times", "told"),
+    ("times", "expected"),
     [
         ((5.0, 2.0, 2.01), "The first epoch is 149.4% longer than the mean of the later ones."),
         ((1.0, 2.0, 2.01), "The first epoch is 50.1% shorter than the mean of the later ones."),
@@ -133,129 +127,126 @@ def test_runs_that_differ_more_than_they_learned_did_not_change(tmp_path: Path) 
     ],
 )
 def test_the_first_epoch_is_measured_by_the_others(
-    tmp_path: Path, times: tuple[float, ...], told: str
+    tmp_path: Path, times: tuple[float, ...], expected: str
 ) -> None:
     """By their spread in one run."""
     n = len(times)
-    found = one(tmp_path, times=times, losses=(1.0,) * n, accuracies=(0.1,) * n)
-    assert about_times(found)[-1] == told
+    run = one(tmp_path, times=times, losses=(1.0,) * n, accuracies=(0.1,) * n)
+    assert about_times(run)[-1] == expected
 
 
 def test_the_phases_have_their_shares(tmp_path: Path) -> None:
-    """They add up, or it is told that they do not; what was not measured is named."""
-    told = about_times(three(tmp_path / "a", (3.0, 3.0, 3.0)))
-    assert told[0] == "An epoch takes 3.01 ± 0.04 s, the mean over 9 epochs of 3 runs."
-    assert "waiting for data 0.30 s (10.0%)" in told[1]
-    assert "train 2.41 s (80.0%)" in told[1]
-    assert told[1].endswith("they add up to the epoch.")
+    """They add up, or the sentence says that they do not; what was not measured is named."""
+    sentences = about_times(three(tmp_path / "a", (3.0, 3.0, 3.0)))
+    assert sentences[0] == "An epoch takes 3.01 ± 0.04 s, the mean over 9 epochs of 3 runs."
+    assert "waiting for data 0.30 s (10.0%)" in sentences[1]
+    assert "training 2.41 s (80.0%)" in sentences[1]
+    assert sentences[1].endswith("they add up to the epoch.")
     write(tmp_path / "b")
     (run,) = runs(tmp_path / "b")
     for epoch in run.record.epochs:
         epoch.time["train_s"] = None
-    told = about_times([run])
-    assert told[1].endswith("they add up to 0.6 s.")
-    assert told[2] == "Not measured: train."
+    sentences = about_times([run])
+    assert sentences[1].endswith("they add up to 0.6 s.")
+    assert sentences[2] == "Not measured: training."
 
 
-@pytest.mark.parametrize("fast", ["cpu", "gpu"])
-def test_the_faster_device_is_the_one_with_the_shorter_epochs(tmp_path: Path, fast: str) -> None:
-    """Whatever it is called; repeated runs tell it."""
+@pytest.mark.parametrize(("fast", "slow"), [("cpu", "gpu"), ("gpu", "cpu")])
+def test_the_faster_device_has_the_shorter_epochs(tmp_path: Path, fast: str, slow: str) -> None:
+    """Whatever it is called; repeated runs set it apart."""
     times = {name: 2.0 if name == fast else 40.0 for name in ("cpu", "gpu")}
-    found = {name: three(tmp_path / name, (9.0, t, t)) for name, t in times.items()}
-    slow = "gpu" if fast == "cpu" else "cpu"
-    told = about_devices(found)
-    assert f"{fast} is 20 times as fast as {slow}, told apart at 95 %." in told
-    assert f"{fast}: 2.01 ± 0.02 s (time of an epoch after the first)." in told
+    runs_of = {name: three(tmp_path / name, (9.0, t, t)) for name, t in times.items()}
+    sentences = about_devices(runs_of)
+    assert f"{fast} is 20 times as fast as {slow}, told apart at 95 %." in sentences
+    assert f"{fast}: 2.01 ± 0.02 s (time of an epoch after the first)." in sentences
 
 
-def test_devices_of_one_run_each_may_differ_by_chance(tmp_path: Path) -> None:
-    """The ratio is told, and that it is of one run each."""
-    found = {name: one(tmp_path / name, times=(9, t, t)) for name, t in (("cpu", 4), ("gpu", 2))}
-    told = about_devices(found)
-    assert told[-1] == (
-        "gpu is 2 times as fast as cpu, in one run each, too few to tell from chance."
-    )
+@pytest.mark.parametrize(
+    ("of_cpu", "last"),
+    [
+        ({"times": (9, 4, 4)}, f"gpu is 2 times as fast as cpu, {TOO_FEW}"),
+        (
+            {"samples": 100},
+            "Epochs differ in their images (100, 1,000): the devices are not compared",
+        ),
+    ],
+)
+def test_devices_of_one_run_each(tmp_path: Path, of_cpu: dict[str, Any], last: str) -> None:
+    """May differ by chance; epochs of other lengths say nothing of the devices."""
+    gpu = one(tmp_path / "gpu", times=(9, 2, 2))
+    assert about_devices({"cpu": one(tmp_path / "cpu", **of_cpu), "gpu": gpu})[-1] == f"{last}."
 
 
 def test_a_device_alone_is_compared_with_nothing(tmp_path: Path) -> None:
-    """It is said what to do; nor is one whose run failed compared."""
-    found = {"cpu": one(tmp_path / "cpu"), "gpu": []}
-    assert "nothing to compare cpu with: run this part again" in about_devices(found)[-1]
-    found["gpu"] = one(tmp_path / "gpu", status="failed", error=FAILED)
-    told = about_devices(found)
-    assert "nothing to compare cpu with" in told[-2]
-    assert told[-1] == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
+    """The report says what to do; nor is one whose run failed compared."""
+    cpu = one(tmp_path / "cpu")
+    assert (
+        "nothing to compare cpu with: run this part" in about_devices({"cpu": cpu, "gpu": []})[-1]
+    )
+    failed = one(tmp_path / "gpu", status="failed", error=FAILED)
+    *_, before, last = about_devices({"cpu": cpu, "gpu": failed})
+    assert "nothing to compare cpu with" in before
+    assert last == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
 
 
-def test_epochs_of_other_lengths_are_not_compared(tmp_path: Path) -> None:
-    """A ratio of their times would say nothing of the devices."""
-    found = {"cpu": one(tmp_path / "cpu", samples=100), "gpu": one(tmp_path / "gpu")}
-    told = about_devices(found)
-    assert told[-1] == "Epochs differ in their images (100, 1,000): the devices are not compared."
-
-
-def optimizers(folder: Path, losses: dict[str, float], seeds: int, **changes: Any) -> list[str]:
+def optimizers(folder: Path, losses: dict[str, float], seeds: int) -> list[str]:
+    """The sentences about optimizers with these last losses, by which accuracy and time go."""
     for number, (name, loss) in enumerate(losses.items()):
         for seed in range(seeds):
-            noise = 0.01 * ((seed + number) % 3)
-            curve = (2.3, 2.0, loss + noise)
-            write(
-                folder,
-                f"optimizer={name},seed={seed}",
-                losses=curve,
-                accuracies=(0.1, 0.2, 1 - (loss + noise) / 3),
-                times=(5.0, 1 + loss + noise, 1 + loss + noise),
-            )
+            last = loss + 0.01 * ((seed + number) % 3)
+            curves = {"losses": (2.3, 2.0, last), "accuracies": (0.1, 0.2, 1 - last / 3)}
+            times = (5.0, 1 + last, 1 + last)
+            write(folder, f"optimizer={name},seed={seed}", **curves, times=times)
     return about_optimizers(Comparison([folder]))
 
 
 def test_the_order_of_the_optimizers_is_that_of_their_figures(tmp_path: Path) -> None:
     """Reversed figures make a reversed order."""
     losses = {"sgd": 0.5, "adam": 1.0, "adagrad": 1.5}
-    told = optimizers(tmp_path / "a", losses, seeds=3)
-    assert told[0].startswith("By last training loss: sgd 0.51 ± ")
-    assert told[1].startswith("Lowest loss: optimizer=sgd, 0.51")
-    assert told[1].endswith("ahead of all others.")
-    assert told[2] == "Worst training loss: adagrad, told from the best at 95 %."
-    assert told[3].startswith("By last training accuracy: sgd 83.00")
-    assert told[-1] == "Slowest: adagrad, told from the best at 95 %."
-    told = optimizers(tmp_path / "b", dict(zip(losses, (1.5, 1.0, 0.5), strict=True)), seeds=3)
-    assert told[0].startswith("By last training loss: adagrad 0.51")
-    assert told[2] == "Worst training loss: sgd, told from the best at 95 %."
-    assert told[-1] == "Slowest: sgd, told from the best at 95 %."
-    assert told[-2] == "The slowest takes 66.2% longer than the fastest."
+    sentences = optimizers(tmp_path / "a", losses, seeds=3)
+    assert sentences[0].startswith("By last training loss: sgd 0.51 ± ")
+    assert sentences[1].startswith("Lowest loss: optimizer=sgd, 0.51")
+    assert sentences[1].endswith("ahead of all others.")
+    assert sentences[2] == "Worst training loss: adagrad, told from the best at 95 %."
+    assert sentences[3].startswith("By last training accuracy: sgd 83.00")
+    assert sentences[-1] == "Slowest: adagrad, told from the best at 95 %."
+    sentences = optimizers(tmp_path / "b", dict(zip(losses, (1.5, 1.0, 0.5), strict=True)), seeds=3)
+    assert sentences[0].startswith("By last training loss: adagrad 0.51")
+    assert sentences[2] == "Worst training loss: sgd, told from the best at 95 %."
+    assert sentences[-1] == "Slowest: sgd, told from the best at 95 %."
+    assert sentences[-2] == "The slowest takes 66.2% longer than the fastest."
 
 
-def test_single_runs_of_optimizers_are_too_few(tmp_path: Path) -> None:
-    """Neither the best nor the worst is told without it."""
-    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=1)
-    assert "in one run, which is too few to tell it from chance" in told[1]
-    assert told[2] == "Worst training loss: adam, in one run, too few to tell from chance."
-
-
-def test_optimizers_within_noise_are_tied(tmp_path: Path) -> None:
-    """The last one too."""
-    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 0.501}, seeds=3)
-    assert "no other can be told from it" in told[1] or "tied with it: " in told[1]
-    assert told[2].endswith("but it cannot be told from the best.")
+@pytest.mark.parametrize(
+    ("loss", "seeds", "best", "worst"),
+    [
+        (1.0, 1, "in one run, which is too few to tell it from chance", f"in one run, {FEW}."),
+        (0.501, 3, "no other can be told from it|tied with it: ", "but it cannot be told from the"),
+    ],
+)
+def test_an_order_that_may_be_chance(
+    tmp_path: Path, loss: float, seeds: int, best: str, worst: str
+) -> None:
+    """Neither the best nor the worst is named without saying so."""
+    sentences = optimizers(tmp_path, {"sgd": 0.5, "adam": loss}, seeds)
+    assert re.search(best, sentences[1])
+    assert sentences[2].startswith(f"Worst training loss: adam, {worst}")
 
 
 def test_a_diverged_optimizer_is_named_with_its_cause(tmp_path: Path) -> None:
     """It has no place in the order."""
     write(tmp_path, "optimizer=adagrad,seed=0", status="failed", error=FAILED)
-    told = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=2)
-    assert "adagrad" not in told[0]
-    assert told[-1] == (
-        "Not counted: optimizer=adagrad,seed=0 "
-        "(failed: train/loss is not finite in epoch 1, step 3)."
-    )
+    sentences = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=2)
+    assert "adagrad" not in sentences[0]
+    cause = "failed: train/loss is not finite in epoch 1, step 3"
+    assert sentences[-1] == f"Not counted: optimizer=adagrad,seed=0 ({cause})."
 
 
 def test_fewer_than_two_optimizers_have_no_order(tmp_path: Path) -> None:
     """Of none it is said that there are no runs."""
     write(tmp_path, "optimizer=sgd")
-    told = about_optimizers(Comparison([tmp_path]))
-    assert told == ["Fewer than two optimizers completed: there is no order."]
+    sentences = about_optimizers(Comparison([tmp_path]))
+    assert sentences == ["Fewer than two optimizers completed: there is no order."]
     assert about_optimizers(Comparison([]))[-1] == "There are no runs yet."
 
 
@@ -264,33 +255,28 @@ def test_the_norm_is_judged_by_its_figures(tmp_path: Path, swapped: bool) -> Non
     """Which side is better follows from them, whether it may be chance from the runs."""
     good = three(tmp_path / "good", (4.0, 3.0, 3.0), losses=(2.0, 1.0, 0.5))
     bad = three(tmp_path / "bad", (4.0, 2.0, 2.0), accuracies=(0.2, 0.3, 0.4))
-    told = about_norm(bad, good) if swapped else about_norm(good, bad)
+    sentences = about_norm(bad, good) if swapped else about_norm(good, bad)
     words = ("lower", "higher", "longer") if swapped else ("higher", "lower", "shorter")
-    assert told[0].startswith("Without norm the last training loss is ")
-    for sentence, word in zip(told[:3], words, strict=True):
+    assert sentences[0].startswith("Without norm the last training loss is ")
+    for sentence, word in zip(sentences[:3], words, strict=True):
         assert f": {word}, " in sentence
-    assert not any("validation" in sentence for sentence in told)  # of neither there is one
+    assert not any("validation" in sentence for sentence in sentences)  # of neither there is one
     # figures that do not vary prove little with three seeds
-    assert told[0].endswith("which cannot be told from chance.")
+    assert sentences[0].endswith("which cannot be told from chance.")
 
 
-def test_equal_figures_are_the_same(tmp_path: Path) -> None:
-    """With norm and without it."""
-    same = one(tmp_path)
-    assert about_norm(same, same)[0] == (
-        "Without norm the last training loss is 1, with it 1: the same."
-    )
-
-
-def test_one_run_without_norm_is_too_few(tmp_path: Path) -> None:
-    """As is one against several; without any nothing is compared."""
+def test_norms_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    """One run is too few, as is one against several; without any nothing is compared."""
     with_norm, without = three(tmp_path / "a", (4.0, 3.0, 3.0)), one(tmp_path / "b")
     assert about_norm(with_norm, without)[2].endswith(
         ": shorter, too few runs to tell from chance."
     )
     assert "in one run each, too few" in about_norm(with_norm[:1], without)[2]
-    assert about_norm([], [])[0] == "The last training loss is not known of both networks."
-    assert about_norm([], [])[-1] == "There are no runs yet."
+    same = "Without norm the last training loss is 1, with it 1: the same."
+    assert about_norm(without, without)[0] == same
+    first, *_, last = about_norm([], [])
+    assert first == "The last training loss is not known of both networks."
+    assert last == "There are no runs yet."
 
 
 def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path) -> None:
@@ -310,9 +296,9 @@ def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path)
 
 def test_guessing_is_known_of_ten_classes_alone(tmp_path: Path) -> None:
     """Of data of the user's own nobody knows what guessing reaches."""
-    assert any("guessing" in told for told in about_learning(one(tmp_path / "a")))
+    assert any("guessing" in sentence for sentence in about_learning(one(tmp_path / "a")))
     theirs = about_learning(one(tmp_path / "b", data="image_folder"))
-    assert not any("guessing" in told for told in theirs)
+    assert not any("guessing" in sentence for sentence in theirs)
 
 
 def test_one_run_has_no_intervals(tmp_path: Path) -> None:

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.programs import run_program
 from helpers.records import make_run
-from helpers.sweeps import environment
 
 from hpml.errors import UserError
 from hpml.sweep.jobs import Job
@@ -20,7 +18,7 @@ from hpml.sweep.slurm import queue, runner
 from hpml.sweep.slurm.queue import check_parameters, queued
 from hpml.sweep.slurm.runner import ClusterRunner, OnNode
 from hpml.system import slurm
-from hpml.system.signals import RunInterrupted, ended_by_signals, was_warned
+from hpml.system.signals import RunInterrupted, ended_by_signals, process_signals
 
 PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_parallelism": 4}
 PARAMETERS |= {"max_num_timeout": 3, "signal_delay_s": 120}
@@ -166,21 +164,14 @@ def test_parameters_that_no_sweep_can_have(change: dict[str, int]) -> None:
 
 def test_without_slurm_it_says_so(tmp_path: Path) -> None:
     """One line, exit code 2; what is out of range comes before."""
-    words = ["-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
-    for given, told in (
+    words = ["-m", "hpml.train", "-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
+    for given, message in (
         ("seed=0,1", "error: hydra/launcher=slurm: Could not detect"),
         ("data.batch_size=0,1", "error: data.batch_size=0: "),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "hpml.train", *words, given],
-            cwd=tmp_path,
-            env=environment(PATH=str(tmp_path)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_program([*words, given], tmp_path, PATH=str(tmp_path))
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith(told)
+        assert done.stderr.splitlines()[-1].startswith(message)
 
 
 @pytest.fixture
@@ -239,7 +230,7 @@ def test_a_warning_after_another_signal_counts(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(RunInterrupted) as raised:
             both()
         assert raised.value.signal_number == signal.SIGTERM
-        assert was_warned() == signal.SIGUSR2
+        assert process_signals.warning == signal.SIGUSR2
         assert heard == [signal.SIGUSR2]
     finally:
         for number, handler in before.items():

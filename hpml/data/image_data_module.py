@@ -2,8 +2,9 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import lightning as L
 import numpy as np
@@ -23,7 +24,8 @@ from hpml.data.pipelines import (
     as_is,
 )
 from hpml.data.sampling import EpochSampler, permutation
-from hpml.data.sources import DataError, ImageSet
+from hpml.data.sources import ImageSet
+from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 
 log = logging.getLogger("hpml")
@@ -65,6 +67,9 @@ class ImageDataModule(L.LightningDataModule):
         pin_memory: None for yes where the Trainer's device is CUDA.
         mean, std: of the channels, in fractions of full intensity.
     """
+
+    # What may be kept on a GPU as a whole, for it is in the host's memory anyway.
+    holds_pixels: ClassVar = False
 
     def __init__(
         self,
@@ -117,19 +122,27 @@ class ImageDataModule(L.LightningDataModule):
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._begins_at: tuple[int, int] | None = None  # epoch and batches of it that are done
 
+    @classmethod
+    def shape_without_loading(
+        cls, settings: Mapping[str, Any]
+    ) -> tuple[int | None, int | None] | None:
+        """Pixels of an image's side, and number of classes, as far as `data`'s keys tell.
+
+        None where the data has to be looked at; a number is None where there is none to look at.
+        """
+        return None
+
     def load(self) -> ImageSet:
         """Reads or makes the data set. Raises DataError, or OSError for an unreadable folder."""
         raise NotImplementedError
 
     @property
     def num_classes(self) -> int:
-        """How many classes the loaded data has."""
         assert self.loaded is not None, "setup comes first"
         return len(self.loaded.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
         assert self.loaded is not None, "setup comes first"
         _, channels, height, width = self.loaded.train.fetch(np.arange(1)).shape
         return channels, height, width
@@ -197,7 +210,6 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader(self.val, shuffle=False, is_test=False) if self.val else self._test()
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test set."""
         return self._test()
 
     def _test(self) -> DataLoader[Any]:

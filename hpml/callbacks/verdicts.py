@@ -1,0 +1,68 @@
+"""What likely limits a fit's speed: so far, and at its end, over all ranks."""
+
+from collections.abc import Mapping
+
+import lightning as L
+import torch
+
+from hpml.callbacks.trainer_facts import facts_of_trainer
+from hpml.timing.advice import JobFacts
+from hpml.timing.live import LiveShares
+from hpml.timing.verdict import LEAST_MARGIN, Share, in_words
+
+
+class Verdicts:
+    """Judges the shares of a fit's time.
+
+    Attributes:
+        latest: the record's `verdict`; None before the first.
+    """
+
+    def __init__(self, live: LiveShares, facts: JobFacts | None) -> None:
+        self.latest: dict[str, str] | None = None
+        self._live = live
+        self._facts = facts
+
+    def news(self, trainer: L.Trainer) -> list[str]:
+        """Lines to print where a verdict is the first or another one; else none."""
+        shares = self._live.news()
+        if shares is None:
+            return []
+        verdict = self._judge(trainer, shares)
+        if self.latest and verdict["kind"] in (self.latest["kind"], "inconclusive"):
+            return []
+        return self._lines(verdict, "so far " if trainer.world_size == 1 else "so far on rank 0 ")
+
+    def conclude(self, trainer: L.Trainer, all_ranks: bool) -> list[str]:
+        """Lines on the whole fit: where all ranks have ended, of the one that the others wait for.
+
+        In that case all of them call this.
+        """
+        shares = self._live.of_all.shares()
+        verdict = self._judge(trainer, shares) if shares else None
+        if all_ranks and trainer.world_size > 1:
+            rank = slowest_rank(trainer, self._live.most_waited_share)
+            verdict = trainer.strategy.broadcast(verdict, src=rank)
+            if rank and verdict is not None:
+                verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
+        return [] if verdict is None else self._lines(verdict)
+
+    def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
+        facts = self._facts or facts_of_trainer(trainer, trainer.train_dataloader)
+        return self._live.judge(shares, facts)
+
+    def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:
+        self.latest = verdict
+        evidence, advice = in_words(verdict)
+        return [f"{when}{evidence}", f"  {advice}"]
+
+
+def slowest_rank(trainer: L.Trainer, waited_share: float) -> int:
+    """The rank that the others wait for: all ranks call this, each with its own share of waiting.
+
+    It is the one that waits least; rank 0 where they hardly differ.
+    """
+    own = torch.tensor(waited_share, device=trainer.strategy.root_device)
+    every = trainer.strategy.all_gather(own).tolist()
+    rank = every.index(min(every))
+    return rank if every[0] - every[rank] >= LEAST_MARGIN else 0

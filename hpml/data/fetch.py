@@ -1,0 +1,70 @@
+"""Fetches a data set and looks at every image of it."""
+
+import logging
+
+import numpy as np
+from omegaconf import DictConfig
+
+from hpml.data.build import build_data
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sources import Source
+from hpml.errors import DataError, UserError
+
+log = logging.getLogger("hpml")
+
+SHOWN = 20
+
+
+def fetch(cfg: DictConfig) -> None:
+    """Loads the data of `data`, decodes every image, and reports what is there.
+
+    Raises UserError that names all files that cannot be decoded.
+    """
+    if "verify" in cfg.data:
+        cfg.data.verify = False  # it stops at the first broken file, where this lists them all
+    if "batch_size" in cfg.data:
+        cfg.data.batch_size = 1  # a small set is a set
+    data = build_data(cfg)
+    if not isinstance(data, ImageDataModule) or data.loaded is None:
+        log.info("prepared")
+        return
+    log.info(f"{data.loaded.where}: {data.num_classes} classes: {', '.join(data.loaded.classes)}")
+    broken: list[str] = []
+    for name, source in (("train", data.loaded.train), ("test", data.loaded.test)):
+        if source is None:
+            continue
+        sums, failures = _decode_all(source)
+        broken += failures
+        if sums is not None:
+            mean, std, size = sums
+            line = f"{name}: {len(source):,} images of {size}"
+            if name == "train":  # the test set has no say in how it is normalised
+                line += f"; data.mean=[{','.join(mean)}] data.std=[{','.join(std)}]"
+            log.info(line)
+    if broken:
+        more = f"\n… and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+        listed = "\n".join(broken[:SHOWN])
+        raise UserError(f"{len(broken)} images cannot be used:\n{listed}{more}")
+    log.info("all images can be decoded")
+
+
+def _decode_all(source: Source) -> tuple[tuple[list[str], list[str], str] | None, list[str]]:
+    """Mean and standard deviation a channel, size; and what could not be decoded."""
+    total, squares, count = np.zeros(3), np.zeros(3), 0
+    size, failures = "", []
+    for index in range(len(source)):
+        try:
+            image = source.fetch(np.array([index]))[0]
+        except DataError as error:
+            failures.append(str(error))
+            continue
+        flat = image.reshape(3, -1).astype(np.float64) / 255
+        total += flat.sum(axis=1)
+        squares += (flat**2).sum(axis=1)
+        count += flat.shape[1]
+        size = f"{image.shape[2]}×{image.shape[1]}"
+    if not count:
+        return None, failures
+    mean = total / count
+    std = np.sqrt(squares / count - mean**2)
+    return ([f"{x:.4f}" for x in mean], [f"{x:.4f}" for x in std], size), failures

@@ -1,0 +1,251 @@
+"""Which trials a diagnosis has, how long each is, and in which order they run."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+
+from hpml.callbacks.trainer_facts import facts_of_trainer
+from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
+from hpml.diagnosis.inference import AS_IT_IS, LOADER_ALONE
+from hpml.diagnosis.wording import Diagnosis
+from hpml.formatting import counted, duration_in_words
+from hpml.timing.advice import JobFacts
+from hpml.timing.epoch_times import NS_PER_S
+from hpml.training.prepare import prepare
+from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Pace
+from hpml.trials.pilot import FEWEST_STEPS, Pilot
+from hpml.trials.rounds import Candidate, StoppingRule, run_rounds, within
+from hpml.trials.subject import Subject, subject_of
+
+INTERVENTIONS = {
+    AS_IT_IS: Intervention(),
+    "loading_free": Intervention(loading=True),
+    "transfer_free": Intervention(transfer=True),
+    "compute_free": Intervention(compute=True),
+    "hooks_free": Intervention(hooks=True),
+    "host_alone": Intervention(loading=True, compute=True),
+    "loop_alone": Intervention(loading=True, transfer=True, compute=True, hooks=True),
+}
+# Trials that every job can do; of the others a module or a callback may need what is taken out.
+ESSENTIAL = (AS_IT_IS, "loading_free", LOADER_ALONE, "with_all")
+BUDGET_S = 40.0
+# As many as there is time for: short trials in many rounds tell more than long ones in few.
+ROUNDS = (10, 5, 3)
+ENOUGH_STEPS, MOST_STEPS = 5, 400
+# The part of the budget for leaving out each callback in turn, where there are several.
+CALLBACKS_SHARE = 0.25
+PILOT_BATCHES = 3
+# A step of which every one more is a cost; what host and hooks take of it is looked at once.
+SLOW_S = 0.2
+# What callbacks and hooks take of a step for it to be worth while to try each of them.
+WORTH_A_LOOK = 0.03
+MOST_CALLBACKS = 8
+
+
+@dataclass(eq=False)
+class Experiment:
+    """The trials of one job.
+
+    Args:
+        subject: the job.
+        facts: what the advice has to know of it; None for what Trainer and loader have of it.
+        budget_s: how long all trials may take; a slow job takes longer, for it needs a few steps.
+        report: called with a line on what is going on.
+
+    Attributes:
+        paces: of each trial, one a round.
+        rounds: how many there is time for, once it is prepared.
+    """
+
+    subject: Subject
+    facts: JobFacts | None
+    budget_s: float
+    report: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.paces: dict[str, list[Pace]] = {}
+        self.rounds = ROUNDS[-1]
+        self._notes: list[str] = []
+        self._dropped: set[str] = set()
+        self._warm_up = self._steps = FEWEST_STEPS
+        self._ahead = 0
+
+    def prepare(self) -> None:
+        """Looks how fast the job is, and decides on the length of a trial."""
+        subject = self.subject
+        subject.keep_batches(PILOT_BATCHES, seed=0)
+        for _ in range(2):  # the first one meets what happens once in a process
+            begun_ns = time.perf_counter_ns()
+            fit = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
+            around_s = max(0.0, _since_s(begun_ns) - (FEWEST_STEPS + 2) * fit.step_s)
+            is_slow = fit.step_s > SLOW_S
+            if is_slow:
+                break
+        least = 1 if is_slow else 3
+        if is_slow and subject.device.type == "cpu":
+            with suppress(Exception):  # which this very trial will report
+                host = subject.fit(INTERVENTIONS["host_alone"], 1, FEWEST_STEPS, seed=0)
+                if host.step_s < WORTH_A_LOOK * fit.step_s:
+                    self._dropped |= {"transfer_free", "hooks_free"}
+        self._ahead = ahead = subject.batches_ahead()
+        loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
+        pilot = Pilot(fit, loading, ahead)
+        self._warm_up = pilot.warm_up(least)
+        # optimizers step once in a while, and workers finish in bursts
+        whole = subject.trainer.accumulate_grad_batches
+        if pilot.waits:
+            whole = math.lcm(whole, subject.num_workers)
+        self.rounds, steps = self._chosen_rounds(pilot.step_s, around_s)
+        self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
+        if self._steps > PILOT_BATCHES:
+            subject.keep_batches(self._steps, seed=0)
+        trials = self._in_a_round
+        trial_s = around_s + (self._warm_up + self._steps + 1) * pilot.step_s
+        seconds = duration_in_words(self.rounds * trials * trial_s)
+        self.report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
+
+    def _chosen_rounds(self, step_s: float, around_s: float) -> tuple[int, int]:
+        """The most rounds whose trials have enough steps in the budget; else the fewest."""
+        steps = 0
+        for rounds in ROUNDS:
+            trial_s = self.rounds_budget_s / (rounds * self._in_a_round) - around_s
+            steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
+            if steps >= ENOUGH_STEPS:
+                return rounds, steps
+        return ROUNDS[-1], steps
+
+    def candidates(self) -> dict["Key", Candidate[Pace]]:
+        """The trials of a round, once it is prepared."""
+        fits = self._fits(self._interventions())
+        # else the first batches, which the workers had ready, would tell how fast they are
+        warm_up, steps = max(self._warm_up, self._ahead), max(self._steps, self._ahead)
+        fits[self, LOADER_ALONE] = lambda number: self.subject.load(warm_up, steps, number)
+        return fits
+
+    def _fits(self, interventions: Mapping[str, Intervention]) -> dict["Key", Candidate[Pace]]:
+        fits = self.subject.candidates(interventions, self._warm_up, self._steps)
+        return {(self, name): fit for name, fit in fits.items()}
+
+    def drop(self, name: str, reason: str) -> None:
+        """Notes that the module or a callback needs what a trial takes out."""
+        self._dropped.add(name)
+        self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
+
+    def try_callbacks(self) -> None:
+        """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
+        names = self._callbacks()
+        diagnosis = self.diagnosis()
+        saved = diagnosis.saved_s("hooks_free")
+        if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
+            return
+        if beyond := self.subject.callback_names[len(names) :]:
+            self._notes.append(f"not tried one by one: {', '.join(beyond)}")
+        without = {f"without_{name}": Intervention(without=name) for name in names}
+        stop = within(CALLBACKS_SHARE * self.budget_s, ROUNDS[-1], ROUNDS[0])
+        measure(self._fits({"with_all": Intervention(), **without}), stop)
+
+    def diagnosis(self) -> Diagnosis:
+        """What the trials so far show."""
+        subject = self.subject
+        return Diagnosis(
+            paces=dict(self.paces),
+            epoch_steps=subject.epoch_steps,
+            trial_steps=self._steps,
+            facts=self.facts or facts_of_trainer(subject.trainer, subject.data.loader),
+            notes=[*subject.notes, *self._notes],
+        )
+
+    def concluded(self) -> Diagnosis:
+        """What all trials show, with the machine's ceiling beside it."""
+        diagnosis, subject = self.diagnosis(), self.subject
+        diagnosis.flops_per_step = flops_per_step(subject)
+        if diagnosis.flops_per_step is not None:
+            precision = str(subject.trainer.precision)
+            with suppress(RuntimeError):  # a GPU that is full
+                diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
+        return diagnosis
+
+    @property
+    def rounds_budget_s(self) -> float:
+        """The part of the budget that is not for the callbacks' trials."""
+        return self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks() else 1)
+
+    @property
+    def _in_a_round(self) -> int:
+        return len(self._interventions()) + 1
+
+    def _callbacks(self) -> list[str]:
+        return [] if "hooks_free" in self._dropped else self.subject.callback_names[:MOST_CALLBACKS]
+
+    def _interventions(self) -> dict[str, Intervention]:
+        """Those that can show something of this job."""
+        shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
+        return {
+            name: intervention
+            for name, intervention in INTERVENTIONS.items()
+            if shows.get(name, True) and name not in self._dropped
+        }
+
+
+Key = tuple[Experiment, str]  # a trial of a job
+
+
+def measure(candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule) -> None:
+    """Runs trials of some jobs in rounds; each experiment keeps its own."""
+    optional = [key for key in candidates if key[1] not in ESSENTIAL]
+    measured = run_rounds(candidates, stop, optional=optional)
+    for experiment in {experiment for experiment, _ in candidates}:
+        for (owner, name), rounds in measured.by_name.items():
+            if owner is experiment:
+                experiment.paces[name] = list(rounds.values())
+        for (owner, name), reason in measured.failures.items():
+            if owner is experiment:
+                experiment.drop(name, reason)
+
+
+def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
+    """Diagnoses jobs side by side: a round of each, and then the next one.
+
+    On a machine that has become slower than it was at first, there are fewer rounds.
+    """
+    begun_ns = time.perf_counter_ns()
+    for experiment in experiments:
+        experiment.prepare()
+    left_s = sum(experiment.rounds_budget_s for experiment in experiments) - _since_s(begun_ns)
+    rounds = min(experiment.rounds for experiment in experiments)
+    every = {key: trial for each in experiments for key, trial in each.candidates().items()}
+    measure(every, within(left_s, ROUNDS[-1], rounds))
+    for experiment in experiments:
+        experiment.try_callbacks()
+    return [experiment.concluded() for experiment in experiments]
+
+
+def diagnose(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any = None,
+    budget_s: float = BUDGET_S,
+    report: Callable[[str], None] = print,
+) -> Diagnosis:
+    """Proves where the time of a training goes: see `hpml.diagnose`."""
+    with closing(Subject(trainer, module, data)) as subject:
+        return run([Experiment(subject, None, budget_s, report)])[0]
+
+
+def experiment_of(
+    cfg: DictConfig, overrides: Sequence[str], report: Callable[[str], None]
+) -> Experiment:
+    """Experiment with a configuration's job; its subject is to be closed."""
+    job = prepare(cfg)
+    return Experiment(subject_of(job), job.facts(overrides), cfg.diagnose.budget_s, report)
+
+
+def _since_s(begun_ns: int) -> float:
+    return (time.perf_counter_ns() - begun_ns) / NS_PER_S

@@ -1,0 +1,248 @@
+"""What the trials of a job prove, in figures: what an epoch would take without each cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from hpml.statistics import Estimate
+from hpml.timing.advice import UNKNOWN, JobFacts
+from hpml.timing.verdict import LEAST_MARGIN
+from hpml.trials.pace import Pace
+from hpml.trials.pilot import STEPS_SHOWN
+from hpml.trials.rounds import estimate_of
+
+AS_IT_IS = "as_it_is"
+LOADER_ALONE = "loader_alone"
+# The trial that each cause is taken out of.
+CAUSES = {
+    "input": "loading_free",
+    "transfer": "transfer_free",
+    "compute": "compute_free",
+    "overhead": "hooks_free",
+}
+WITH_LOADING = (AS_IT_IS, "transfer_free", "compute_free", "hooks_free", LOADER_ALONE)
+# Of a device's step the host's part hides behind it, unless it is almost all of it.
+HOST_LIMITS = 0.9
+
+
+@dataclass
+class Inference:
+    """Figures of a job's trials. All times are of training alone, without validation.
+
+    Attributes:
+        paces: of each trial, one a round; with callbacks, of `with_all` and `without_NAME` too.
+        epoch_steps: training batches an epoch; None where only the loader knows.
+        facts: what the advice has to know.
+        notes: what could not be done, in sentences.
+        flops_per_step: forward and backward; None where it was not counted.
+        ceiling_flops_per_s: what a matrix product reaches on this machine.
+        trial_steps: that were measured in each trial.
+    """
+
+    paces: Mapping[str, Sequence[Pace]]
+    epoch_steps: int | None
+    facts: JobFacts = UNKNOWN
+    notes: list[str] = field(default_factory=list)
+    flops_per_step: float | None = None
+    ceiling_flops_per_s: float | None = None
+    trial_steps: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of the times that are given: an epoch's, or STEPS_SHOWN."""
+        return self.epoch_steps or STEPS_SHOWN
+
+    @property
+    def rounds(self) -> int:
+        return len(self.paces[AS_IT_IS])
+
+    @property
+    def start_s(self) -> float:
+        """What the loader's start adds to an epoch."""
+        if self.epoch_steps is None:
+            return 0.0
+        starts = [pace.start_s for pace in self.paces[AS_IT_IS] if pace.start_s is not None]
+        starts = starts or [pace.start_s or 0.0 for pace in self.paces.get(LOADER_ALONE, ())]
+        return fmean(starts) if starts else 0.0
+
+    def epochs(self, trial: str) -> list[float]:
+        """Seconds of an epoch in each round of a trial. Raises KeyError for one there was not."""
+        starts = self._starts if trial in WITH_LOADING else [0.0] * self.rounds
+        pairs = zip(self.paces[trial], starts, strict=False)
+        return [self.steps * pace.step_s + start_s for pace, start_s in pairs]
+
+    def steady_epochs(
+        self, trial: str, seconds: Callable[[Pace], float] = lambda pace: pace.step_s
+    ) -> list[float]:
+        """Seconds of an epoch with the mean start in each; or of another part of its steps."""
+        return [self.start_s + self.steps * seconds(pace) for pace in self.paces[trial]]
+
+    def epoch_s(self, trial: str) -> Estimate:
+        return estimate_of(self.epochs(trial))
+
+    def saved_s(self, trial: str) -> Estimate | None:
+        """Seconds by which an epoch is shorter than as it is; None where there was no trial."""
+        return estimate_of(self._saved(trial)) if trial in self.paces else None
+
+    @property
+    def waited_s(self) -> Estimate:
+        """Seconds of an epoch, as it is, in which the loop waits for data."""
+        return estimate_of(self.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s))
+
+    @property
+    def overlap(self) -> Estimate | None:
+        """How much of loading and computing, whichever is shorter, goes on at the same time.
+
+        1 for all of it, 0 for none; below 0 they disturb each other. None where one of them is
+        next to nothing, so that nothing can be said.
+        """
+        if LOADER_ALONE not in self.paces:
+            return None
+        shares = []
+        trials = (AS_IT_IS, CAUSES["input"], LOADER_ALONE)
+        for whole, without, loading in zip(*map(self.epochs, trials), strict=False):
+            shorter = min(without, loading)
+            if shorter <= LEAST_MARGIN * whole:
+                return None
+            shares.append((without + loading - whole) / shorter)
+        return estimate_of(shares)
+
+    @property
+    def utilisation(self) -> float | None:
+        """The part of the machine's matrix product that the step reaches with loading free."""
+        if self.flops_per_step is None or self.ceiling_flops_per_s is None:
+            return None
+        step_s = fmean(pace.step_s for pace in self.paces[CAUSES["input"]])
+        return self.flops_per_step / step_s / self.ceiling_flops_per_s
+
+    @property
+    def callbacks(self) -> dict[str, Estimate]:
+        """Seconds of an epoch that each callback costs, the dearest first; only if tried."""
+        with_all = [pace.step_s for pace in self.paces.get("with_all", ())]
+        costs = {
+            trial.removeprefix("without_"): estimate_of(
+                [self.steps * (s - pace.step_s) for s, pace in zip(with_all, paces, strict=False)]
+            )
+            for trial, paces in self.paces.items()
+            if trial.startswith("without_") and paces
+        }
+        return _largest_first(costs)
+
+    @property
+    def gains(self) -> dict[str, Estimate]:
+        """Seconds of an epoch that go with each cause, at most, the most first."""
+        return _largest_first({cause: estimate_of(s) for cause, s in self.gains_by_round.items()})
+
+    @property
+    def gains_by_round(self) -> dict[str, list[float]]:
+        """The same, with one value a round."""
+        gains = {
+            cause: self._saved(trial) for cause, trial in CAUSES.items() if trial in self.paces
+        }
+        if "loop_alone" in self.paces and self.host_counts:
+            hooks = gains.get("overhead", [0.0] * self.rounds)
+            rounds = zip(
+                hooks,
+                self.epochs("loop_alone"),
+                self.epochs(AS_IT_IS),
+                self._behind_workers,
+                strict=False,
+            )
+            gains["overhead"] = [
+                gain + max(0.0, min(loop, whole - gain - hidden))
+                for gain, loop, whole, hidden in rounds
+            ]
+        return gains
+
+    @property
+    def cause(self) -> str | None:
+        """The one with the largest gain; None where it does not stand out.
+
+        It has to be larger than the next one's beyond its 95 % interval over the rounds, and by
+        LEAST_MARGIN of the epoch.
+        """
+        by_round = self.gains_by_round
+        first, *others = list(self.gains)[:2]  # a single one where no other trial went well
+        next_one = by_round[others[0]] if others else [0.0] * self.rounds
+        lead = estimate_of(differences(by_round[first], next_one))
+        least = LEAST_MARGIN * self.epoch_s(AS_IT_IS).mean
+        return first if lead.mean > max(least, lead.half_width or 0.0) else None
+
+    @property
+    def host_counts(self) -> bool:
+        """Whether Lightning's own loop adds to the step, rather than hide behind the device."""
+        if not self.facts.on_gpu or "host_alone" not in self.paces:
+            return True
+        return self.epoch_s("host_alone").mean >= HOST_LIMITS * self.epoch_s("loading_free").mean
+
+    @property
+    def largest_of_overhead(self) -> tuple[str, float] | None:
+        """The callback that costs most, or Lightning's loop, and its share of the overhead."""
+        whole = self.gains["overhead"].mean if "overhead" in self.gains else 0.0
+        costs = {name: cost.mean for name, cost in self.callbacks.items()}
+        if "loop_alone" in self.paces and self.host_counts:
+            costs["loop"] = self.epoch_s("loop_alone").mean
+        if hooks := self.saved_s("hooks_free"):
+            of_callbacks = sum(cost.mean for cost in self.callbacks.values())
+            costs["hooks and schedulers of the module"] = hooks.mean - of_callbacks
+        if not costs or whole <= 0:
+            return None
+        name = max(costs, key=lambda name: costs[name])
+        return name, min(1.0, costs[name] / whole)
+
+    @property
+    def _starts(self) -> list[float]:
+        """What the loader's start adds to an epoch, in each round."""
+        if not self.epoch_steps:
+            return [0.0] * self.rounds
+        alone = [pace.start_s for pace in self.paces.get(LOADER_ALONE, ())[: self.rounds]]
+        alone += [None] * (self.rounds - len(alone))
+        return [self.start_s if start_s is None else start_s for start_s in alone]
+
+    @property
+    def _behind_workers(self) -> list[float]:
+        """The least that an epoch takes however fast the rest is: where workers load, loading."""
+        if self.facts.num_workers and LOADER_ALONE in self.paces:
+            return self.epochs(LOADER_ALONE)
+        return [0.0] * self.rounds
+
+    def _saved(self, trial: str) -> list[float]:
+        return differences(self.epochs(AS_IT_IS), self.epochs(trial))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much a first job's epochs exceed a second one's; the part of it that waits for data,
+    and the rest; by how much those of the loader alone do.
+    """
+
+    whole: Estimate
+    waited: Estimate
+    rest: Estimate
+    loading: Estimate
+
+
+def difference(first: Inference, second: Inference) -> Difference:
+    """Differences within the rounds, which both jobs have had side by side."""
+    waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (first, second)]
+    epochs, loading = (
+        [each.steady_epochs(trial) for each in (first, second)]
+        for trial in (AS_IT_IS, LOADER_ALONE)
+    )
+    rests = [differences(*pair) for pair in zip(epochs, waits, strict=True)]
+    pairs = (epochs, waits, rests, loading)
+    return Difference(*(estimate_of(differences(*pair)) for pair in pairs))
+
+
+def is_sure(difference: Estimate) -> bool:
+    half = difference.half_width
+    return half is not None and abs(difference.mean) > half
+
+
+def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """Within the rounds that both have."""
+    return [a - b for a, b in zip(first, second, strict=False)]
+
+
+def _largest_first(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
+    return dict(sorted(estimates.items(), key=lambda item: -item[1].mean))

@@ -1,0 +1,182 @@
+"""A diagnosis in words: the table, the verdict, and the comparison of two."""
+
+from dataclasses import asdict
+from typing import Any
+
+from hpml.diagnosis.inference import (
+    AS_IT_IS,
+    CAUSES,
+    LOADER_ALONE,
+    Inference,
+    difference,
+    is_sure,
+)
+from hpml.formatting import counted, in_s, table
+from hpml.statistics import Estimate
+from hpml.timing.advice import advise
+from hpml.timing.verdict import LEAST_MARGIN
+from hpml.trials.pilot import STEPS_SHOWN
+from hpml.trials.rounds import estimate_of
+
+TITLES = {
+    AS_IT_IS: "as it is",
+    "loading_free": "with loading free",
+    "transfer_free": "with the transfer free",
+    "compute_free": "with computing free",
+    "hooks_free": "without callbacks, loggers and hooks",
+    "host_alone": "with loading and computing free",
+    "loop_alone": "Lightning's loop alone",
+    LOADER_ALONE: "the loader alone",
+}
+# An overlap that is known no better than this is not reported.
+MOST_UNSURE = 0.3
+
+
+class Diagnosis(Inference):
+    """What a job's trials have shown; `print` shows it as a table with a verdict."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def verdict(self) -> dict[str, str]:
+        """The record's `verdict`: kind, basis, evidence, advice."""
+        first, *others = list(self.gains)[:2]
+        if self.cause is None:
+            kind, advice = "inconclusive", "No single cost stands out: change one setting at a time"
+            advice += ", and compare"
+            evidence = "; ".join(self._proof(cause) for cause in (first, *others))
+        else:
+            kind, evidence = f"{first}-bound", self._proof(first)
+            start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
+            largest = self.largest_of_overhead
+            advice = advise(first, self.facts, largest, start_share, of="the overhead")
+        return {"kind": kind, "basis": "intervention", "evidence": evidence, "advice": advice}
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What each trial is called, how long an epoch takes in it, and what that saves."""
+        rows = []
+        whole = self.epoch_s(AS_IT_IS).mean
+        for trial, title in TITLES.items():
+            if trial in self.paces:
+                saved = self.saved_s(trial) if trial in CAUSES.values() else None
+                share = f" ({saved.mean / whole:.0%})" if saved and whole else ""
+                saves = in_s(saved) + share if saved else ""
+                rows.append((title, in_s(self.epoch_s(trial)), saves))
+        return rows + [(f"without {name}", "", in_s(cost)) for name, cost in self.callbacks.items()]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found besides the verdict."""
+        sentences = []
+        overlap = self.overlap
+        if overlap is not None and (overlap.half_width or 0.0) < MOST_UNSURE:
+            sentences.append(
+                f"loading and computing overlap by {min(1.0, max(0.0, overlap.mean)):.0%} of the "
+                "shorter one"
+                if overlap.mean > -LEAST_MARGIN
+                else "loading and computing disturb each other: together they take "
+                f"{-overlap.mean:.0%} of the shorter one longer than one after the other"
+            )
+        if self.utilisation is not None and self.ceiling_flops_per_s is not None:
+            sentences.append(
+                f"with loading free the step computes at {self.utilisation:.2%} of what a matrix "
+                f"product reaches here ({self.ceiling_flops_per_s / 1e9:,.0f} GFLOP/s)"
+            )
+        return sentences + self.notes
+
+    @property
+    def lines(self) -> list[str]:
+        """A table, what was found, the verdict and what to change."""
+        what = "an epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
+        verdict = self.verdict
+        return [
+            *table([("", what, "saves at most"), *self.rows], "<>>"),
+            f"  training alone, without validation and checkpoints; {self.steps:,} steps",
+            f"  ± is a 95 % interval over {self.rounds} rounds of "
+            f"{counted(self.trial_steps, 'step')}: what comes less often is not seen",
+            *self.sentences,
+            f"{verdict['kind']}: {verdict['evidence']}",
+            f"  {verdict['advice']}",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "epoch_steps": self.epoch_steps,
+            "trial_steps": self.trial_steps,
+            "epoch_s": {t: asdict(self.epoch_s(t)) for t in TITLES if t in self.paces},
+            "saved_s": {cause: asdict(gain) for cause, gain in self.gains.items()},
+            "waited_s": asdict(self.waited_s),
+            "callbacks_s": {name: asdict(cost) for name, cost in self.callbacks.items()},
+            "overlap": asdict(self.overlap) if self.overlap else None,
+            "flops_per_step": self.flops_per_step,
+            "ceiling_flops_per_s": self.ceiling_flops_per_s,
+            "utilisation": self.utilisation,
+            "verdict": self.verdict,
+            "sentences": self.sentences,
+            "rows": self.rows,
+            "notes": self.notes,
+            "paces": {trial: [asdict(pace) for pace in of] for trial, of in self.paces.items()},
+        }
+
+    def _proof(self, cause: str) -> str:
+        """`with loading free an epoch takes 7.1 s instead of 11.8 s`."""
+        what = "an epoch takes" if self.epoch_steps else f"{STEPS_SHOWN:,} steps take"
+        if cause == "overhead":
+            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round[cause], strict=False)
+            left = estimate_of([whole - gain for whole, gain in rounds])
+            title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
+        else:
+            left, title = self.epoch_s(CAUSES[cause]), TITLES[CAUSES[cause]]
+        return f"{title} {what} {in_s(left)} instead of {in_s(self.epoch_s(AS_IT_IS))}"
+
+
+def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list[str]:
+    """Sentences: which is faster, by waiting for data or by the rest, and what the loaders do.
+
+    The two ran in the same rounds, so differences are taken within each.
+    """
+    a, b = names
+    by = difference(first, second)
+    times = {a: in_s(first.epoch_s(AS_IT_IS)), b: in_s(second.epoch_s(AS_IT_IS))}
+    if is_sure(by.whole):
+        fast, slow = (b, a) if by.whole.mean > 0 else (a, b)
+        sentence = f"{fast} is faster: an epoch takes {times[fast]} instead of "
+        sentence += f"{times[slow]} with {slow}, a difference of {_size(by.whole)}"
+    else:
+        sentence = f"{a} and {b} cannot be told apart: an epoch takes {times[a]} and {times[b]}"
+    sentences = [sentence]
+    if is_sure(by.waited):
+        sentences.append(f"{b} waits {_size(by.waited)} {_less(by.waited)} for data than {a}")
+    if is_sure(by.rest):
+        sentences.append(f"apart from that {b} takes {_size(by.rest)} {_less(by.rest)} than {a}")
+    workers = first.facts.num_workers, second.facts.num_workers
+    cores = first.facts.cores
+    place = "" if first.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
+    opposed = is_sure(by.rest) and is_sure(by.waited) and by.rest.mean * by.waited.mean < 0
+    if opposed and workers[0] != workers[1] and any(workers) and place:
+        sentences.append(
+            "what one of them saves by waiting less, the other saves in the rest: loading in "
+            f"processes of its own and training likely share{place}"
+        )
+    loading = [estimate_of(each.steady_epochs(LOADER_ALONE)) for each in (first, second)]
+    if min(each.mean for each in loading) <= 0:
+        return sentences
+    if not is_sure(by.loading):
+        both = f"{in_s(loading[0])} and {in_s(loading[1])}"
+        return [*sentences, f"the loader alone cannot be told apart: {both}"]
+    ratio = loading[0].mean / loading[1].mean
+    slow, fast = names if ratio > 1 else names[::-1]
+    return [
+        *sentences,
+        f"the loader alone is {max(ratio, 1 / ratio):.2f} times as fast with {fast} as with {slow}",
+    ]
+
+
+def _size(difference: Estimate) -> str:
+    return in_s(Estimate(abs(difference.mean), difference.half_width, difference.n))
+
+
+def _less(difference: Estimate) -> str:
+    return "less" if difference.mean > 0 else "longer"

@@ -1,0 +1,93 @@
+"""A few steps of a job on a device, from which the lab plans."""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hpml.errors import UserError
+from hpml.system import environment
+from hpml.system.fresh_process import PRELOADED
+
+# Short fits of a pilot, and the steps of each that are measured.
+PILOT_FITS, PILOT_STEPS = 3, 1
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a few steps on one device have shown.
+
+    Attributes:
+        step_s: of the training, end to end.
+        around_s: of a training's process, apart from its steps.
+        build_s: the part of it that makes data, module and Trainer.
+        steps_s: what the steps of the pilot itself took.
+        epoch_steps: training batches of a whole epoch.
+        environment: the record's.
+        spread: half of the range of its fits' steps, as a part of `step_s`.
+    """
+
+    step_s: float
+    around_s: float
+    build_s: float
+    steps_s: float
+    epoch_steps: int
+    environment: dict[str, Any]
+    spread: float = 0.0
+
+
+def look_at_data(config: dict[str, Any]) -> None:
+    """Downloads what is not there, and looks at every file, once for all parts.
+
+    Raises UserError for wrong data.
+    """
+    from hpml.data.build import build_data
+
+    build_data(_as_config(config))
+
+
+def measured_start_s() -> float:
+    """Seconds in which a command of its own has imported what it trains with; pilots are forks."""
+    begun = time.monotonic()
+    modules = ", ".join([*PRELOADED, "torch.utils.tensorboard"])
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=False)
+    return time.monotonic() - begun
+
+
+def pilot(config: dict[str, Any]) -> Pilot:
+    """Measures a few steps of a job; to be called in a fresh process.
+
+    Raises UserError for wrong data and the like, and for data that has no end.
+    """
+    begun = time.perf_counter()
+    from hpml.training.prepare import prepare
+    from hpml.trials.intervention import Intervention
+    from hpml.trials.subject import subject_of
+
+    subject = subject_of(prepare(_as_config(config)))
+    subject.batches_ahead()
+    if subject.epoch_steps is None:
+        raise UserError("the training data has no length: give trainer.limit_train_batches")
+    build_s = time.perf_counter() - begun
+    fits = (subject.fit(Intervention(), 1, PILOT_STEPS, number) for number in range(PILOT_FITS))
+    steps = [fit.step_s for fit in fits]
+    steps_s, step_s = (PILOT_STEPS + 2) * sum(steps), median(steps)
+    return Pilot(
+        step_s=step_s,
+        around_s=max(0.0, time.perf_counter() - begun - steps_s),
+        build_s=build_s,
+        steps_s=steps_s,
+        epoch_steps=subject.epoch_steps,
+        environment=environment.describe(subject.device.type),
+        spread=(max(steps) - min(steps)) / 2 / step_s,
+    )
+
+
+def _as_config(config: dict[str, Any]) -> DictConfig:
+    cfg = OmegaConf.create(config)
+    assert isinstance(cfg, DictConfig)
+    return cfg

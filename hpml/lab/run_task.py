@@ -1,0 +1,69 @@
+"""Runs one command of the lab to its end."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from hpml.cli.program import users_environment
+from hpml.errors import UserError
+from hpml.lab.tasks import Task
+from hpml.sweep.process import JobProcess
+from hpml.system.files import write_whole
+from hpml.system.signals import JOB, RunInterrupted
+
+POLL_S, GRACE_S = 0.05, 90.0
+
+
+def run_task(task: Task, folder: Path) -> bool:
+    """Runs a command in a session of its own, which ends with this process; whether it completed.
+
+    Raises UserError where the command found its input wrong, and RunInterrupted after a signal,
+    when it has ended.
+    """
+    directory = folder / "logs" / task.key
+    directory.mkdir(parents=True, exist_ok=True)
+    if task.output is not None:
+        return _print_to(task.output, task, directory)
+    process = JobProcess(task.to_start, directory, shown=True, environment=users_environment())
+    try:
+        while (exit_code := process.poll()) is None:
+            time.sleep(POLL_S)
+    except RunInterrupted as interrupted:
+        process.send(interrupted.signal_number, to_all=False)
+        until = time.monotonic() + GRACE_S
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(POLL_S)
+        raise
+    finally:
+        process.clear()
+    if exit_code == 2:
+        why = process.tail.strip().rpartition("\n")[2].removeprefix("error: ")
+        raise UserError(f"{', '.join(task.parts)} could not begin: {why}")
+    if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
+        raise RunInterrupted(-exit_code)
+    return exit_code == 0
+
+
+def _print_to(file: Path, task: Task, directory: Path) -> bool:
+    """Runs a short command, whose standard output a file keeps; whether it completed."""
+    process = subprocess.Popen(
+        task.to_start,
+        stdin=subprocess.PIPE,  # which closes with this process, and ends the other
+        stdout=subprocess.PIPE,
+        env=os.environ | users_environment() | {JOB: str(directory.resolve())},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process:
+        try:
+            printed = process.stdout.read()
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode == 0:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, printed.decode())
+    return process.returncode == 0

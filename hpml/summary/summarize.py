@@ -1,0 +1,170 @@
+"""From a configuration to what is counted of its model."""
+
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from torch.nn.parameter import is_lazy
+
+from hpml.config.auto import on_device
+from hpml.config.choices import name_of
+from hpml.config.conf import find_conf, resolve
+from hpml.data.build import build_data
+from hpml.data.image_data_module import ImageDataModule
+from hpml.errors import UserError, first_line
+from hpml.models import counts
+from hpml.summary.drawn_steps import DrawnSteps
+from hpml.summary.step_watch import StepWatch
+from hpml.training.prepare import quiet_lightning
+
+# Of images that are not there.
+ASSUMED_SIZE, ASSUMED_CLASSES = 32, 10
+# What lists and decodes the files of images, and no more.
+QUICK = {"verify": False, "in_memory": False, "batch_size": 1}
+IMPORTS = "import re\n\nfrom torch import nn\nfrom torch.nn.parameter import is_lazy\n\n\n"
+COUNTING = (
+    counts.count_convolutions,
+    counts.last_linear_inputs,
+    counts.count_trainable,
+    counts.count_gradients,
+)
+
+
+def summarize(cfg: DictConfig) -> dict[str, Any]:
+    """What is counted of the model of `cfg`: the keys of the record's `model`, and more.
+
+    Numbers are of elements, of bytes (`…_bytes…`) or of floating-point operations (`…flops…`);
+    those of `layers` and of `…_per_sample` are one sample's. What could not be counted is null
+    or missing, and `notes` say why. Our own data need not be there. Raises UserError.
+    """
+    quiet_lightning()
+    compiling = "true" if cfg.compile is True else cfg.compile
+    notes = [f"compile={compiling} has no effect here"] if cfg.compile else []
+    if cfg.trainer.get("precision") not in (None, 32, "32", "32-true"):
+        notes.append(f"trainer.precision={cfg.trainer.precision} has no effect here")
+    summary = cfg.get("summary") or OmegaConf.load(find_conf() / "summary.yaml").summary
+    cfg, _ = on_device(OmegaConf.create(resolve(cfg) | {"device": "cpu", "compile": False}))
+    data, batch = _data(cfg, notes)
+    drawn = DrawnSteps(cfg, data)
+    size, seeds = summary.batch_size, range(cfg.seed, cfg.seed + summary.seeds)
+    module, facts = drawn.module, dict[str, Any]()
+    try:
+        half = drawn.step(cfg.seed, size // 2)
+        steps = [drawn.step(seed, size) for seed in seeds]
+        module = steps[0].module or module  # whose lazy layers are made
+        facts = _facts_of_steps(steps[0], half, cfg.data.get("batch_size") or drawn.real_size)
+        facts["batch"] = f"{steps[0].samples} samples: {batch}"
+        facts["nonzero_by_seed"] = {
+            str(seed): step.nonzero for seed, step in zip(seeds, steps, strict=True)
+        }
+        facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
+        if facts["gradients"] is None:
+            notes.append(
+                "gradients, FLOPs, memory: not counted where a module optimizes by hand "
+                "(automatic_optimization=False) or gives no loss"
+            )
+        elif facts["memory_bytes"] is None:
+            notes.append("memory: not counted, since the batch cannot be cut in two")
+    except UserError:
+        raise
+    except Exception as error:
+        failure = f"{type(error).__name__}: {first_line(error)}"
+        notes.append(f"gradients, FLOPs, memory: not counted, a training step failed: {failure}")
+    main_path, shortcuts = counts.count_convolutions(module)
+    made = [parameter for parameter in module.parameters() if not is_lazy(parameter)]
+    return {
+        **counts.describe(module, name_of(cfg.model)),
+        "conv_layers_main_path": main_path,
+        "conv_layers_shortcuts": shortcuts,
+        "frozen_parameters": sum(p.numel() for p in made if not p.requires_grad),
+        **facts,
+        "code": IMPORTS + "\n\n".join(map(inspect.getsource, COUNTING)),
+        "notes": notes,
+    }
+
+
+def _data(cfg: DictConfig, notes: list[str]) -> tuple[L.LightningDataModule, str]:
+    """The data module, or the shape of our own data in its stead; and what a batch holds."""
+    data = _shape_alone(cfg, notes) or build_data(cfg)
+    if not isinstance(data, ImageDataModule):
+        return data, "the data module's first"
+    shape = "×".join(map(str, data.image_shape))
+    return data, f"random normal images of {shape}, random labels of {data.num_classes} classes"
+
+
+def _shape_alone(cfg: DictConfig, notes: list[str]) -> ImageDataModule | None:
+    """Stands for images whose shape and classes are known without loading them all."""
+    try:
+        source = get_class(cfg.data._target_)
+    except Exception:  # to build it says what is wrong
+        return None
+    if not issubclass(source, ImageDataModule):
+        return None
+    shape = source.shape_without_loading(cfg.data)
+    if shape is None:
+        quick = {key: value for key, value in QUICK.items() if key in cfg.data}
+        data = build_data(OmegaConf.create({"data": {**cfg.data, **quick}}))
+        assert isinstance(data, ImageDataModule)
+        return data
+    size, classes = shape[0], shape[1] or cfg.model.get("num_classes")
+    assumed = [] if size else [f"{ASSUMED_SIZE}×{ASSUMED_SIZE} pixels (data.image_size)"]
+    assumed += [] if classes else [f"{ASSUMED_CLASSES} classes (model.num_classes)"]
+    if assumed:
+        there = Path(str(cfg.data.get("root"))).expanduser() / "train"
+        notes.append(f"assumed, since {there} is not there: {' and '.join(assumed)}")
+    return _Shape(size or ASSUMED_SIZE, classes or ASSUMED_CLASSES)
+
+
+class _Shape(ImageDataModule):
+    image_shape = (0, 0, 0)
+    num_classes = 0
+
+    def __init__(self, image_size: int, num_classes: int) -> None:
+        super().__init__(mean=[], std=[])
+        self.image_shape = (3, image_size, image_size)
+        self.num_classes = num_classes
+
+
+def _facts_of_steps(first: StepWatch, half: StepWatch, batch_size: int) -> dict[str, Any]:
+    """What two steps with different batches show; the memory is estimated for `batch_size`.
+
+    What is saved for the backward pass grows with the batch; the slope between the two leaves out
+    what does not.
+    """
+    assert first.module is not None
+    activations = None
+    if None not in (first.saved_bytes, half.saved_bytes) and first.samples > half.samples:
+        grown = first.saved_bytes - half.saved_bytes  # type: ignore[operator]
+        activations = round(grown / (first.samples - half.samples))
+    inputs = first.input_bytes / first.samples
+    parameters = list(first.module.parameters())
+    state_bytes = sum(value.nbytes for value in first.state)
+    memory = None
+    if activations is not None:
+        memory = {
+            "parameters": sum(parameter.nbytes for parameter in parameters),
+            "gradients": sum(p.nbytes for p in parameters if p.requires_grad),
+            "optimizer_state": state_bytes,
+            "buffers": sum(buffer.nbytes for buffer in first.module.buffers()),
+            "activations": activations * batch_size,
+            "input": round(inputs * batch_size),
+        }
+    return {
+        "gradients": first.gradients,
+        "zero_gradients": first.zeros,
+        "optimizer": {
+            "name": ", ".join(first.optimizers),
+            "state_elements": sum(value.numel() for value in first.state),
+            "state_bytes": state_bytes,
+        },
+        "flops_per_sample": None if first.flops is None else first.flops / first.samples,
+        "input_bytes_per_sample": round(inputs),
+        "activation_bytes_per_sample": activations,
+        "memory_bytes": memory and memory | {"total": sum(memory.values())},
+        "memory_batch_size": batch_size,
+        "layers": [asdict(layer) for layer in first.layers],
+    }

@@ -1,0 +1,81 @@
+"""A run in this process, with all that the tests look at."""
+
+import copy
+import logging
+from dataclasses import dataclass, field
+from logging.handlers import BufferingHandler
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from helpers.configurations import composed
+from helpers.own import hooked
+from hpml.records.run_record import RunRecord
+from hpml.train import train
+
+
+@dataclass
+class Trained:
+    """A run that has completed.
+
+    Attributes:
+        first_weights: copies of those that the fit began with.
+        batches: as they reached the module.
+        metrics: the Trainer's, at the end.
+        messages: all that it has printed.
+        graphs: how many were compiled, where somebody has counted.
+    """
+
+    cfg: DictConfig
+    record: RunRecord = field(init=False)
+    first_weights: dict[str, Tensor] = field(default_factory=dict)
+    batches: list[list[Tensor]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    messages: str = ""
+    graphs: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.cfg.run_dir)
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Those of its last checkpoint."""
+        state: dict[str, Tensor] = torch.load(self.last, weights_only=True)["state_dict"]
+        return state
+
+
+def trained(run_dir: Path, *overrides: str, **groups: dict[str, Any]) -> Trained:
+    """Trains as configured, with a callback that only looks on."""
+
+    def begin(trainer: Any, module: Any) -> None:
+        run.first_weights |= copy.deepcopy(module.state_dict())
+
+    def note(trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        run.batches.append(batch)
+        run.losses.append(float(outputs["loss"]))
+
+    def end(trainer: Any, module: Any) -> None:
+        run.metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    watch = hooked(on_train_start=begin, on_train_batch_end=note, on_fit_end=end)
+    run = Trained(composed(run_dir, *overrides, watch, **groups))
+    log, printed = logging.getLogger("hpml"), BufferingHandler(1000)
+    level = log.level
+    log.addHandler(printed)
+    log.setLevel(logging.INFO)
+    try:
+        run.record = train(run.cfg)
+    finally:
+        log.removeHandler(printed)
+        log.setLevel(level)
+    run.messages = "\n".join(message.getMessage() for message in printed.buffer)
+    return run

@@ -1,0 +1,74 @@
+"""A job is prepared once, and is then what a run trains."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.configurations import QUICK, Compose
+from helpers.trained import trained
+
+from hpml.errors import UserError
+from hpml.training.prepare import prepare
+
+
+def test_it_gives_what_a_run_trains(tmp_path: Path) -> None:
+    """The first weights and every batch, bit for bit."""
+    run = trained(tmp_path, *QUICK, "trainer.max_epochs=1")
+    job = prepare(run.cfg)
+    weights = job.module.state_dict()
+    assert list(weights) == list(run.first_weights)
+    assert all(torch.equal(value, weights[name]) for name, value in run.first_weights.items())
+    for batch, theirs in zip(job.data.train_dataloader(), run.batches, strict=True):
+        for mine, other in zip(job.data.on_after_batch_transfer(batch, 0), theirs, strict=True):
+            assert torch.equal(mine, other)
+    assert job.names == {"data": "synthetic", "model": "small", "optimizer": "sgd"}
+    assert (job.sizes["train"], job.sizes["test"]) == (96, 32)
+    assert (job.device, job.is_ours) == ("cpu", True)
+
+
+def test_auto_is_filled_in(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the job's configuration; the one that was given stays as it is."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    cfg = compose(*QUICK, "experiment=fast", "compile=false")
+    job = prepare(cfg)
+    assert job.chosen == {"trainer.precision": "bf16-mixed", "data.pipeline": "batched"}
+    assert (job.cfg.trainer.precision, job.cfg.data.pipeline) == ("bf16-mixed", "batched")
+    assert (cfg.trainer.precision, cfg.data.pipeline) == ("auto", "auto")
+
+
+def test_what_has_no_effect_is_named(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, before anything is loaded."""
+    prepare(compose(*QUICK, "data.pin_memory=true", "+own=foo"))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "warning: own=foo has no effect: nothing in hpml reads it" in messages
+    assert any(message.startswith("warning: data.pin_memory=true has no") for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=97", "data.batch_size=97: the training set has only 96"),
+        ("model.num_classes=3", "model.num_classes=3: the data has 10"),
+        ("model._target_=nowhere.network", "model._target_=nowhere.network: cannot be loaded"),
+    ],
+)
+def test_wrong_input_is_refused(compose: Compose, override: str, message: str) -> None:
+    """By its key, be it the data's or the model's."""
+    with pytest.raises(UserError, match=message):
+        prepare(compose(*QUICK, override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["experiment=cifar94", "seed=1", "experiment=demo"], ("demo",)),
+        (["+experiment=[demo,fast]"], ("demo", "fast")),
+        (["optimizer=sgd"], ()),
+    ],
+)
+def test_the_last_experiment_is_the_one_that_is_chosen(
+    compose: Compose, overrides: list[str], expected: tuple[str, ...]
+) -> None:
+    """Hydra takes the last of several overrides; a list is one."""
+    assert prepare(compose(*QUICK)).facts(overrides).experiments == expected

@@ -21,7 +21,7 @@ from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.checkpointing import resume
-from hpml.checkpointing.resumable import can_begin_here, why_not
+from hpml.checkpointing.can_resume import can_begin_here, why_not
 from hpml.errors import first_line
 from hpml.system.files import sync_directory
 from hpml.system.signals import RunInterrupted, process_signals

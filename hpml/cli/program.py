@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from hpml.cli import help
 from hpml.cli.completion import script
-from hpml.cli.messages import explain, refuse
+from hpml.cli.wrong_input import explain, refuse
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf

@@ -23,7 +23,7 @@ from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
 from hpml.sweep.finish import conclude, resume_command
-from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
+from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
 from hpml.sweep.process import kill_processes_of
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
@@ -101,7 +101,7 @@ class SweepLauncher:
         ledger = Ledger(self.directory, swept)
         jobs = self._present(self._jobs(job_overrides, first_number, ledger))
         done = ledger.completed(jobs, sweep.on_code_change, self._config_of)
-        waiting = [job for job in self._ordered(jobs) if job not in done]
+        waiting = [job for job in in_order(jobs, sweep.order) if job not in done]
         for job in waiting:
             check_directory(job.directory)
         cost_model = CostModel()
@@ -215,13 +215,6 @@ class SweepLauncher:
         if not present:
             raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
         return present
-
-    def _ordered(self, jobs: Sequence[Job]) -> list[Job]:
-        order = self.config.sweep.order
-        settings = [job.setting for job in jobs]
-        if order == "interleaved" or (order == "auto" and len(set(settings)) < len(settings)):
-            return [jobs[index] for index in interleaved(settings)]
-        return list(jobs)
 
     def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
         """The environment of each job that runs at a time: one, or one on each GPU."""

@@ -71,7 +71,7 @@ def job(cfg: DictConfig) -> float | None:
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
     if record.epochs and cfg.monitor not in logged:
         among = f"not among {', '.join(logged)}" if logged else "the module logs no metrics"
-        log.warning(f"warning: monitor={cfg.monitor}: {among}")
+        log.warning(f"monitor={cfg.monitor}: {among}")
     return record.last_metric(cfg.monitor)
 
 
@@ -194,7 +194,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
     record.environment = environment.describe()
     cfg, record.chosen = on_device(cfg)
     for sentence in unused_keys(cfg):
-        log.warning(f"warning: {sentence}")
+        log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)
@@ -220,7 +220,7 @@ def _fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float
         own = found[0].is_relative_to(directory.resolve())
         _go_on(trainer, data, record, *found, last_sign_s if own else None)
     if cfg.resume == resume.AUTO and points not in trainer.callbacks:  # type: ignore[attr-defined]
-        log.warning("warning: resume=auto: trainer.enable_checkpointing=false leaves no points")
+        log.warning("resume=auto: trainer.enable_checkpointing=false leaves no points")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)

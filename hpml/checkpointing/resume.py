@@ -108,7 +108,7 @@ def choose(
             damaged.append(point)
             continue
         if damaged:
-            log.warning(f"warning: {_listed(damaged)} damaged; going on from {point}")
+            log.warning(f"{_listed(damaged)} damaged; going on from {point}")
         why = _differences(state["ranks"], facts, rank)
         if why:
             if named is not None:
@@ -116,13 +116,13 @@ def choose(
             if SWEPT not in os.environ:
                 begins = "resume=never begins at the start, in their place"
                 raise UserError(f"{point}: {why}; {begins}")
-            log.warning(f"warning: {point}: {why}; the run begins at its start")
+            log.warning(f"{point}: {why}; the run begins at its start")
             return None
         return point, state
     if damaged and named is not None:
         raise UserError(f"resume={how}: is no point of hpml ({PATTERN}), or damaged")
     if damaged:
-        log.warning(f"warning: {_listed(damaged)} damaged; the run begins at its start")
+        log.warning(f"{_listed(damaged)} damaged; the run begins at its start")
     return None
 
 

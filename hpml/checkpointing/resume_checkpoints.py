@@ -88,7 +88,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         reason = why_not(trainer, pl_module)
         self._is_exact = reason is None
         if reason is not None and self.warns and trainer.is_global_zero:
-            log.warning(f"warning: this run cannot go on after an end before its time: {reason}")
+            log.warning(f"this run cannot go on after an end before its time: {reason}")
         self._last_s, self._took_s = time.monotonic(), 0.0
         self._epoch = trainer.current_epoch
         if self._state is not None:
@@ -172,7 +172,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
             self._write(trainer, pl_module)
         except (OSError, RuntimeError) as error:  # of torch's writer
             self._last_s = time.monotonic()
-            log.warning(f"warning: no point to go on from was written: {first_line(error)}")
+            log.warning(f"no point to go on from was written: {first_line(error)}")
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()

@@ -46,7 +46,7 @@ def job(cfg: DictConfig) -> None:
     for one in configs.values():
         check(one)
     if busy := environment.warning_of_others():
-        log.warning(f"warning: {busy}")
+        log.warning(busy)
     with signals_held():
         from hpml.diagnosis.comparison import compare
         from hpml.diagnosis.trials import run

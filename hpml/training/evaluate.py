@@ -68,7 +68,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     check(cfg)
     cfg, record.chosen = on_device(cfg)
     for sentence in unused_keys(cfg):
-        log.warning(f"warning: {sentence}")
+        log.warning(sentence)
     record.config = resolve(cfg)  # the fingerprint remains that of what was asked
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)

@@ -32,7 +32,7 @@ def subject_of(cfg: DictConfig) -> Subject:
     quiet_lightning()
     cfg, _ = on_device(cfg)
     for sentence in unused_keys(cfg):
-        log.warning(f"warning: {sentence}")
+        log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     module = build_module(cfg, data)

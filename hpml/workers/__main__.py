@@ -55,7 +55,7 @@ def job(cfg: DictConfig) -> None:
     check(cfg)
     _refuse(cfg)
     if busy := environment.warning_of_others():
-        log.warning(f"warning: {busy}")
+        log.warning(busy)
     from hpml.workers.picture import draw_workers
     from hpml.workers.search import counts_to_try, search
 

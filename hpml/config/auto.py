@@ -46,10 +46,10 @@ def _mode(cfg: DictConfig, kind: str) -> str | bool:
     if kind not in ("cpu", "cuda"):
         return False
     if kind == "cuda" and not importlib.import_module("torch.utils._triton").has_triton():
-        log.warning("warning: compile=auto: Triton, which compiles for GPUs, is not here")
+        log.warning("compile=auto: Triton, which compiles for GPUs, is not here")
         return False
     if not _has_cpp_compiler():
-        log.warning("warning: compile=auto: no C++ compiler is here: install g++, or give CXX")
+        log.warning("compile=auto: no C++ compiler is here: install g++, or give CXX")
         return False
     if kind == "cuda":
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))

@@ -250,9 +250,7 @@ class ImageDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
         if self.num_workers > usable_cores() and shuffle:
-            log.warning(
-                f"warning: data.num_workers={self.num_workers} on {usable_cores()} usable cores"
-            )
+            log.warning(f"data.num_workers={self.num_workers} on {usable_cores()} usable cores")
         return loader
 
     def _dataset(self, split: Split, is_test: bool) -> Pipeline:

@@ -75,7 +75,7 @@ class ImageFolder(ImageDataModule):
         test_files = _listed(test, classes, may_be_empty=True) if test else []
         for name in classes if test_files else ():
             if classes.index(name) not in {label for _, label in test_files}:
-                log.warning(f"warning: {test}: has no images of {name}")
+                log.warning(f"{test}: has no images of {name}")
         size = (self.image_size,) * 2 if self.image_size else _size_of(train_files)
         if self.verify:
             for path, _ in (*train_files, *test_files):
@@ -166,5 +166,5 @@ def _listed(folder: Path, classes: tuple[str, ...], may_be_empty: bool) -> list[
             raise DataError(f"{here}: a class without images")
     if stray:
         more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
-        log.warning(f"warning: {stray[0]}{more}: no image, left out")
+        log.warning(f"{stray[0]}{more}: no image, left out")
     return images

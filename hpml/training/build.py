@@ -33,7 +33,7 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
         for key in ("channels_last", "label_smoothing"):
             if cfg[key]:
-                log.warning(f"warning: {key} has no effect on your own LightningModule")
+                log.warning(f"{key} has no effect on your own LightningModule")
         module: L.LightningModule = model
     elif isinstance(model, torch.nn.Module):
         module = _image_classifier(cfg, model, data)

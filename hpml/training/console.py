@@ -39,7 +39,7 @@ def announce(job: Job, record: RunRecord) -> None:
         log.info(part)
     processes = cfg.trainer.devices
     if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
-        log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
+        log.warning(f"trainer.devices={processes} on {machine['cpu_cores']} usable cores")
 
 
 def print_result_paths(cfg: DictConfig, directory: Path) -> None:

@@ -84,9 +84,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         _resume_data(trainer, job.data, record, *found, last_sign_s if own else None)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
-        log.warning(
-            "warning: resume=auto: trainer.enable_checkpointing=false leaves no checkpoints"
-        )
+        log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)

@@ -182,7 +182,8 @@ def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Also where the job does not listen; nothing of it stays."""
     process = start(tmp_path, "seed=0,1", "+fault=hang")
-    process.wait_for(lambda: records(tmp_path) and records(tmp_path)["seed=0"].epochs)
+    log = tmp_path / SWEEP / "seed=0" / "output.log"
+    process.wait_for(lambda: log.exists() and "deaf" in log.read_text())
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=1)

@@ -211,8 +211,11 @@ class EpochTimer(PhaseTimer):
         self._print(trainer, self._verdicts.news(trainer))
 
     def _conclude(self, trainer: L.Trainer, ended_well: bool) -> None:
+        before = self._verdicts.latest
         lines = self._verdicts.conclude(trainer, all_ranks=ended_well)
-        if self.epochs and lines:
+        if not self.epochs:  # of which the verdict would be
+            self._verdicts.latest = before
+        elif lines:
             self._print(trainer, lines)
             if self.sync and self.epochs[0].device_time is not None:
                 self._print(trainer, [_audit(self.epochs)])

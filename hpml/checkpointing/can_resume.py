@@ -5,7 +5,6 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from hpml.callbacks.observer import Observer
 from hpml.data.image_data_module import ImageDataModule
 
 
@@ -20,9 +19,9 @@ def why_not(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     if not hasattr(module, "resume_state"):
         return "the module has no resume_state: what it has summed up of an epoch would be lost"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        of_lightning = type(callback).__module__.startswith("lightning.")
+        package = type(callback).__module__.partition(".")[0]
         stateless = type(callback).state_dict is L.Callback.state_dict
-        theirs = not (of_lightning or isinstance(callback, Observer))
+        theirs = package not in ("lightning", __name__.partition(".")[0])
         if (theirs and stateless) or isinstance(callback, StochasticWeightAveraging):
             return f"{type(callback).__name__} has no state_dict that would bring it back"
     if is_overridden("on_train_batch_end", module, L.LightningModule):

@@ -71,7 +71,8 @@ def _sections(
     """What belongs together, as a heading and its keys with their values."""
     command = cfg.hydra.job.config_name
     groups = GlobalHydra.instance().config_loader().list_groups("")
-    names = [str(name) for name in cfg if name not in (*groups, command, "hydra")]
+    # run_dir follows Hydra's directory, and is refused on a command line
+    names = [str(name) for name in cfg if name not in (*groups, command, "hydra", "run_dir")]
     if isinstance(cfg.get(command), DictConfig):
         yield "Of this command (KEY=VALUE)", list(key_values(cfg, [command]))
     yield "Of every run (KEY=VALUE)", list(key_values(cfg, names))

@@ -37,6 +37,8 @@ log = logging.getLogger("hpml")
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 USERS_FULL_ERROR = "HPML_FULL_ERROR"  # what the user has given for it, while it is ours
+# Options of Hydra's with which it prints, and runs nothing.
+PRINTING = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 CHILD_ENDS_S = 1.0  # for a loader's process that was asked to end
 
 
@@ -97,9 +99,11 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         sys.exit(128 + (warning or stopped.signal_number))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # `--help | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # of what is composed; the task's own are reported above
+        if isinstance(error, BrokenPipeError) and not PRINTING.isdisjoint(sys.argv):
+            # `--help | head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         if os.environ[FULL_ERROR] == "1":
             raise
         refuse(explain(error, config_name))

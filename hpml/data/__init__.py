@@ -5,6 +5,10 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
+from hpml.errors import DataError
+
+__all__ = ["DataError"]
+
 
 def __getattr__(name: str) -> Any:
     """A source of images by its name: `ImageFolder` lies in `image_folder.py`.

@@ -57,10 +57,13 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     if "data" in taken and "data.download" not in given:
         _fetch_only_where_asked(cfg, record.config["data"])
     check(cfg)
-    job = prepare(cfg)
+
+    def keep(cfg: DictConfig, chosen: dict[str, Any]) -> None:
+        record.chosen = chosen
+        record.config = resolve(cfg)  # the fingerprint remains that of what was asked
+
+    job = prepare(cfg, keep)
     cfg, module = job.cfg, job.module
-    record.chosen = job.chosen
-    record.config = resolve(cfg)  # the fingerprint remains that of what was asked
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -158,13 +161,14 @@ def _is_ours(group: str, target: Any) -> bool:
     if group == "model":
         return name in hpml.models.__all__
     source = getattr(package, name, None)
-    return isinstance(source, type) and issubclass(source, ImageDataModule)
+    is_source = isinstance(source, type) and issubclass(source, ImageDataModule)
+    return is_source and source is not ImageDataModule
 
 
 def _fetch_only_where_asked(cfg: DictConfig, chosen: dict[str, Any]) -> None:
     """A folder that only the checkpoint names is read: nothing is fetched into it."""
     fetches = "download" in cfg.data
-    if _is_ours("data", cfg.data._target_):
+    if _is_ours("data", cfg.data.get("_target_")):
         fetches |= "download" in inspect.signature(get_class(cfg.data._target_)).parameters
     if fetches and cfg.data.get("root") != chosen.get("root"):
         OmegaConf.update(cfg, "data.download", False, force_add=True)

@@ -43,9 +43,12 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         last_sign_s: when an earlier process last wrote there, as `time.time` counts.
     """
     record.environment = environment.describe()
-    job = prepare(cfg)
+
+    def keep(cfg: DictConfig, chosen: dict[str, Any]) -> None:
+        record.chosen = chosen
+
+    job = prepare(cfg, keep)
     cfg = job.cfg
-    record.chosen = job.chosen
     if job.is_ours and cfg.trainer.num_sanity_val_steps is None:
         # Lightning's two tell whether a validation works; on a CPU they are half of the start-up
         cfg.trainer.num_sanity_val_steps = 0

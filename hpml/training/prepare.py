@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +66,22 @@ class Job:
         return facts_of_config(self.cfg, self.device, overrides)
 
 
-def prepare(cfg: DictConfig) -> Job:
+def prepare(
+    cfg: DictConfig, keep: Callable[[DictConfig, dict[str, Any]], object] | None = None
+) -> Job:
     """Fills in `auto` in a configuration that is checked, seeds, and makes data and module.
 
     Commands check it themselves, before they import torch. Warns of what has no effect. Raises
     UserError for wrong input, and whatever classes of the user's own raise.
+
+    Args:
+        cfg: as composed.
+        keep: called with what `auto` has become, before data and module are made and may fail.
     """
     quiet_lightning()
     cfg, chosen = on_device(cfg)
+    if keep is not None:
+        keep(cfg, chosen)
     for sentence in unused_keys(cfg):
         log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -139,8 +139,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab.environment, "probe_devices", dict)
     monkeypatch.setattr(lab.environment, "warning_of_others", lambda: None)
-    for module in ("figures", "machine"):
-        monkeypatch.setattr(f"hpml.lab.report.{module}.draw_for", lambda *arguments: [])
+    monkeypatch.setattr("hpml.lab.report.figures.draw_for", lambda *arguments: [])
     monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
     return made
 
@@ -397,7 +396,7 @@ def test_a_full_disk_is_one_line(
 
 def command(code: str, output: Path | None = None) -> Task:
     """A task of some Python."""
-    return Task("t" if output is None else "u", ("c1", "c2"), ("-c", code), output, (), output)
+    return Task("u" if output else "t", ("c1", "c2"), ("-c", code), output, output is not None)
 
 
 @pytest.mark.parametrize(("code", "expected"), [("print(1)", True), ("print(2); exit(1)", False)])

@@ -17,7 +17,7 @@ from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf
 from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.lab.parts import OPTIMIZERS, PARTS
-from hpml.lab.report.machine import draw_for
+from hpml.lab.report import figures
 from hpml.lab.report.page import Heading, Section, write_page, write_report
 from hpml.report.collect import collect
 from hpml.report.tables import Cell, Table
@@ -46,12 +46,9 @@ COUNTED: dict[str, Any] = FACTS | {
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of pictures that would be drawn, which takes most of a report's time."""
     names: list[str] = []
-    for module in ("figures", "machine"):
-        monkeypatch.setattr(
-            f"hpml.lab.report.{module}.draw_for", lambda *of: names.append(of[0]) or []
-        )
+    monkeypatch.setattr(figures, "draw_for", lambda *of: names.append(of[0]) or [])
     picture = {"name": "p", "caption": "", "svg": ""}
-    monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: picture)
+    monkeypatch.setattr(figures, "draw_workers", lambda *arguments: picture)
     return names
 
 
@@ -472,7 +469,7 @@ def test_pictures_of_two_sections_do_not_meet(tmp_path: Path) -> None:
     for part, key in (("c3", "data.num_workers"), ("c6", "optimizer.lr")):
         for value in (1, 2):
             make_run(tmp_path / part, f"{key}={value}")
-        pictures = draw_for(part, collect([tmp_path / part])[0], tmp_path, names)
+        pictures = figures.draw_for(part, collect([tmp_path / part])[0], tmp_path, names)
         sections.append(Section(part, "t", "?", pictures=pictures))
     _, markdown = written(tmp_path, sections)
     page = read(tmp_path)

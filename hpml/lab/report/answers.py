@@ -6,6 +6,8 @@ Epochs are counted from 1 here, as the lab does. What differs is called differen
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean
 
 from hpml.formatting import capital, counted, decimals
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
@@ -82,10 +84,9 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
     if not settings:
         sentences.append("No epoch was timed on any device.")
     elif len(settings) == 1:
-        sentences.append(
-            f"There is nothing to compare {settings[0].values['device']} with: run this part again "
-            "on a machine that has the other device too."
-        )
+        again = "run this part again on a machine that has the other device too"
+        device = settings[0].values["device"]
+        sentences.append(f"There is nothing to compare {device} with: {again}.")
     elif len(sizes) > 1:
         listed = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
         sentences.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
@@ -167,9 +168,7 @@ def _completed(runs: Sequence[Run]) -> list[Run]:
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
     """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
-    if not runs:
-        return ["There are no runs yet."]
-    sentences = []
+    sentences = [] if runs else ["There are no runs yet."]
     for run in runs:
         if not run.completed:
             why = f"{run.record.status}: {run.cause}" if run.cause else run.record.status
@@ -177,28 +176,25 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         elif not run.epochs:
             sentences.append(f"Not counted: {run.name} (no epoch).")
         elif run.record.last_metric(LOSS.name) != run.record.epochs[-1].metrics.get(LOSS.name):
-            sentences.append(
-                f"The loss of {run.name} was not finite or not recorded in its last epoch: "
-                "an earlier one's is shown."
-            )
+            lacks = "was not finite or not recorded in its last epoch"
+            sentences.append(f"The loss of {run.name} {lacks}: an earlier one's is shown.")
     return sentences
 
 
 def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     """From where to where a metric went, in which epochs it went the other way or is not known."""
-    numbers = sorted({epoch.epoch for run in runs for epoch in run.epochs})
     curves = [{e.epoch: e.metrics.get(measure.name) for e in run.epochs} for run in runs]
+    numbers = sorted({number for curve in curves for number in curve})
     values = {n: [v for curve in curves if (v := curve.get(n)) is not None] for n in numbers}
-    title = measure.title.removeprefix("last ")
-    unknown = [str(number + 1) for number in numbers if not values[number]]
-    numbers = [number for number in numbers if values[number]]
+    means = {number: fmean(of) for number, of in values.items() if of}
+    unknown = [str(number + 1) for number in numbers if number not in means]
     gaps = [f"In {_epochs(unknown)} it was not finite or not recorded."] if unknown else []
-    if len(numbers) < 2:
-        return [f"The {title} is known of one epoch alone.", *gaps] if numbers else []
-    first, last = numbers[0], numbers[-1]
+    title = measure.title.removeprefix("last ")
+    if len(means) < 2:
+        return [f"The {title} is known of one epoch alone.", *gaps] if means else []
+    first, *_, last = means
     ends = [(curve.get(first), curve.get(last)) for curve in curves]
     change = estimate([b - a for a, b in ends if a is not None and b is not None])
-    start, end = (_shown_mean(values[number], measure) for number in (first, last))
     if change is None:
         verb = "went"
     elif abs(change.mean) <= (change.half_width or 0.0):
@@ -206,13 +202,13 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     else:
         verb = "rose" if change.mean > 0 else "fell"
     of = "one run" if len(runs) == 1 else f"means of {len(runs)} runs"
+    start, end = (_shown_mean(values[number], measure) for number in (first, last))
     sentence = f"The {title} {verb} from {start} in epoch {first + 1} to {end} in epoch {last + 1}"
     sentence += f" ({of})"
     if verb in ("rose", "fell"):
-        means = [mean(values[number]) or 0.0 for number in numbers]
         against = [
             str(number + 1)
-            for number, before, after in zip(numbers[1:], means, means[1:], strict=False)
+            for (_, before), (number, after) in pairwise(means.items())
             if (after <= before if verb == "rose" else after >= before)
         ]
         sentence += f", but not in {_epochs(against)}" if against else ", in every epoch"

@@ -57,7 +57,8 @@ def job(cfg: DictConfig) -> None:
         state = State(str(cfg.lab.name), tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
-            tasks.limit, tasks.num_workers = state.limit, state.num_workers
+            tasks.limit = state.of_trainings("limit")
+            tasks.num_workers = state.of_trainings("num_workers")
             pilots = _pilots(tasks, state.pilots)
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
             if cfg.lab.budget_min is not None:
@@ -123,9 +124,8 @@ def _check(cfg: DictConfig) -> None:
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
-    for override in command_line.overrides():
-        if key_of(override) == "optimizer":
-            raise UserError(f"{override}: the lab compares five optimizers; leave it out")
+    if given := [word for word in command_line.overrides() if key_of(word) == "optimizer"]:
+        raise UserError(f"{given[0]}: the lab compares five optimizers; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:
         raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")

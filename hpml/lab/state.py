@@ -47,15 +47,9 @@ class State:
         """Whether there is a training: all others have to be as long."""
         return next(self.folder.glob(f"*/*/{FILE_NAME}"), None) is not None
 
-    @property
-    def limit(self) -> int | None:
-        """Training batches an epoch, once a training has begun."""
-        return self._facts.get("limit") if self.has_begun else None
-
-    @property
-    def num_workers(self) -> int | None:
-        """Loading workers of the trainings, once one has begun."""
-        return self._facts.get("num_workers") if self.has_begun else None
+    def of_trainings(self, fact: str) -> int | None:
+        """`limit` (batches an epoch) or `num_workers` of the trainings, once one has begun."""
+        return self._facts.get(fact) if self.has_begun else None
 
     @property
     def pilots(self) -> dict[str, Pilot]:

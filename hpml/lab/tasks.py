@@ -62,21 +62,13 @@ HOLDS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One command of the lab.
+    """One command of the lab."""
 
-    Attributes:
-        name: of the folder that holds its result.
-        parts: which it answers.
-        words: of the command line, after `python`.
-        result: the file that is there once it is done; None for a sweep, which knows itself.
-        is_printed: whether the result is its standard output.
-    """
-
-    name: str
-    parts: tuple[str, ...]
-    words: tuple[str, ...]
-    result: Path | None = None
-    is_printed: bool = False
+    name: str  # of the folder that holds its result
+    parts: tuple[str, ...]  # which it answers
+    words: tuple[str, ...]  # of the command line, after `python`
+    result: Path | None = None  # the file that is there once it is done; a sweep knows itself
+    is_printed: bool = False  # the result is its standard output
 
     @property
     def key(self) -> str:
@@ -106,11 +98,7 @@ class Sweep:
 class Tasks:
     """The commands of the chosen parts, in the order in which one feeds the next.
 
-    Args:
-        cfg: the lab's configuration.
-        overrides: the command line's.
-        folder: of this machine's results.
-        devices: those that are here, by what `device` calls them; the one that trains first.
+    Of `devices`, by what `device` calls them, the first one trains; `folder` is this machine's.
     """
 
     def __init__(

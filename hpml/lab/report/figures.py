@@ -26,17 +26,11 @@ _CAPTION = f"{_MEANS}; the five phases add up to the time"
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """The results of one part on one machine, or on all of them together.
+    """The results of one part on one machine, or on all of them together."""
 
-    Attributes:
-        tables: each with its caption.
-        pictures: as `page.save` returns them, under names that no other part has.
-        code: lines of a program, to be shown as they are.
-    """
-
-    tables: list[tuple[Table, str]] = field(default_factory=list)
-    pictures: list[dict[str, str]] = field(default_factory=list)
-    code: str = ""
+    tables: list[tuple[Table, str]] = field(default_factory=list)  # each with its caption
+    pictures: list[dict[str, str]] = field(default_factory=list)  # of `save`, of names of their own
+    code: str = ""  # lines of a program, to be shown as they are
     answer: list[str] = field(default_factory=list)
 
 

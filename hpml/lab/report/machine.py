@@ -1,6 +1,7 @@
 """The lab's results on one machine, read from its folder."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,7 @@ from hpml.system.files import read_json
 
 
 class Machine:
-    """The results of one machine.
-
-    Attributes:
-        state: what the lab has written down of its work here.
-        training, no_norm, other_devices: runs of the optimizers, without normalisation, and on
-            other devices than the first.
-        workers, diagnosis: results of the search for workers, and of two numbers of them.
-    """
+    """The results of one machine: what the lab has written down of its work, runs, and answers."""
 
     def __init__(self, folder: Path, lab: Path) -> None:
         self.folder = folder
@@ -75,8 +69,8 @@ class Machine:
         commands: dict[str, list[str]] = self.state.get("commands", {})
         of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
         if task == WORKERS and not of_task and self.workers:  # made before the lab
-            of_task = [[str(self.workers.get("command", ""))]]
-        return [line for lines in of_task for line in lines]
+            return [str(self.workers.get("command", ""))]
+        return [*chain(*of_task)]
 
     def with_optimizer(self, name: str) -> list[Run]:
         return [run for run in self.training if run.record.choices.get("optimizer") == name]

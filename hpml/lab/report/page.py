@@ -37,22 +37,15 @@ class Heading:
 
 @dataclass(frozen=True)
 class Section(Figures):
-    """A part of the lab: what was asked, how it was made, what came out. Empty fields do not show.
+    """A part of the lab: what was asked, how it was made, what came out."""
 
-    Attributes:
-        part: as the lab counts them, `C3`; its lower case is the section's address.
-        commands: for a shell, that made it.
-        shortened: in what it did less than the lab asks.
-        missing: why there are no figures yet, and what to do.
-    """
-
-    part: str
+    part: str  # as the lab counts them, `C3`; its lower case is the section's address
     title: str
     asked: str
-    commands: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)  # for a shell, that made it
     hardware: list[str] = field(default_factory=list)
-    shortened: str = ""
-    missing: str = ""
+    shortened: str = ""  # in what it did less than the lab asks
+    missing: str = ""  # why there are no figures yet, and what to do
 
     @property
     def heading(self) -> str:

@@ -57,13 +57,14 @@ def job(cfg: DictConfig) -> None:
         state = State(str(cfg.lab.name), tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
-            tasks.limit, tasks.num_workers = state.limit, state.num_workers
+            tasks.limit = state.of_trainings("limit")
+            tasks.num_workers = state.of_trainings("num_workers")
             pilots = _pilots(tasks, state.pilots)
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
             if cfg.lab.budget_min is not None:
                 plan.fit(cfg.lab.budget_min)
-            lines = plan.lines(f"lab {cfg.run_dir}, on {_described(machine)}")
-            for line in (*lines, *_kept(cfg, tasks, plan)):
+            heading = f"lab {cfg.run_dir}, on {_described(machine)}"
+            for line in (heading, *plan.lines(), *_kept(cfg, tasks, plan)):
                 log.info(line)
             if cfg.lab.dry_run:
                 return
@@ -95,7 +96,9 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
         log.error("interrupted; the same command resumes from here")  # noqa: TRY400
         raise
     finally:
-        _report(Path(cfg.run_dir))
+        from hpml.lab.report.page import write_report  # which imports matplotlib
+
+        log.info(f"report: {write_report(Path(cfg.run_dir))}")
 
 
 def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
@@ -114,20 +117,18 @@ def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
 
 
 def _check(cfg: DictConfig) -> None:
-    """Refuses what no part could run with. Raises UserError."""
+    """Raises UserError for what no part could run with."""
     check(cfg)
     check_name(str(cfg.lab.name), "lab.name")
     chosen = chosen_parts(cfg)
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
-    for override in command_line.overrides():
-        if key_of(override) == "optimizer":
-            raise UserError(f"{override}: the lab compares five optimizers; leave it out")
-    if (cfg.trainer.max_epochs or 0) < 1:
-        raise UserError(
-            f"trainer.max_epochs={cfg.trainer.max_epochs}: the lab plans by it; give at least 1"
-        )
+    if given := [word for word in command_line.overrides() if key_of(word) == "optimizer"]:
+        raise UserError(f"{given[0]}: the lab compares five optimizers; leave it out")
+    epochs = cfg.trainer.max_epochs
+    if (epochs or 0) < 1:
+        raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")
 
 
 def _devices(cfg: DictConfig) -> list[str]:
@@ -162,15 +163,13 @@ def _adopt_search(
     cfg: DictConfig, tasks: Tasks, settings: dict[str, Any], machine: dict[str, Any]
 ) -> None:
     """Takes over what `hpml.workers` has measured for this very job on such a machine before."""
-    if WORKERS not in tasks.has or WORKERS in tasks.done:
+    if WORKERS not in tasks.has - tasks.done:
         return
-    file = found_before(Path(cfg.output_dir), settings, machine)
-    if file is None:
-        return
-    log.info(f"C3: {shown(file)} is the answer already")
-    if not cfg.lab.dry_run:
-        (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
-        write_whole(tasks.folder / WORKERS / file.name, file.read_text(encoding="utf-8"))
+    if file := found_before(Path(cfg.output_dir), settings, machine):
+        log.info(f"C3: {shown(file)} is the answer already")
+        if not cfg.lab.dry_run:
+            (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
+            write_whole(tasks.folder / WORKERS / file.name, file.read_text(encoding="utf-8"))
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:
@@ -210,12 +209,6 @@ def _disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # it holds something
             folder.rmdir()
-
-
-def _report(lab: Path) -> None:
-    from hpml.lab.report.page import write_report  # which imports matplotlib
-
-    log.info(f"report: {write_report(lab)}")
 
 
 def _slug(machine: dict[str, Any]) -> str:

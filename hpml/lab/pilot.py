@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from hpml.errors import UserError
 from hpml.system import environment
@@ -19,25 +19,15 @@ PILOT_FITS, PILOT_STEPS = 3, 1
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a few steps on one device have shown.
+    """What a few steps on one device have shown."""
 
-    Attributes:
-        step_s: of the training, end to end.
-        around_s: of a training's process, apart from its steps.
-        build_s: the part of it that makes data, module and Trainer.
-        steps_s: what the steps of the pilot itself took.
-        epoch_steps: training batches of a whole epoch.
-        environment: the record's.
-        spread: half of the range of its fits' steps, as a part of `step_s`.
-    """
-
-    step_s: float
-    around_s: float
-    build_s: float
-    steps_s: float
-    epoch_steps: int
-    environment: dict[str, Any]
-    spread: float = 0.0
+    step_s: float  # of the training, end to end
+    around_s: float  # of a training's process, apart from its steps
+    build_s: float  # the part of it that makes data, module and Trainer
+    steps_s: float  # what the steps of the pilot itself took
+    epoch_steps: int  # training batches of a whole epoch
+    environment: dict[str, Any]  # the record's
+    spread: float = 0.0  # half of the range of its fits' steps, as a part of `step_s`
 
 
 def look_at_data(config: dict[str, Any]) -> None:
@@ -47,7 +37,7 @@ def look_at_data(config: dict[str, Any]) -> None:
     """
     from hpml.data.build import build_data
 
-    build_data(_as_config(config))
+    build_data(DictConfig(config))
 
 
 def measured_start_s() -> float:
@@ -68,7 +58,7 @@ def pilot(config: dict[str, Any]) -> Pilot:
     from hpml.trials.intervention import Intervention
     from hpml.trials.subject import subject_of
 
-    subject = subject_of(prepare(_as_config(config)))
+    subject = subject_of(prepare(DictConfig(config)))
     subject.batches_ahead()
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
@@ -85,9 +75,3 @@ def pilot(config: dict[str, Any]) -> Pilot:
         environment=environment.describe(subject.device.type),
         spread=(max(steps) - min(steps)) / 2 / step_s,
     )
-
-
-def _as_config(config: dict[str, Any]) -> DictConfig:
-    cfg = OmegaConf.create(config)
-    assert isinstance(cfg, DictConfig)
-    return cfg

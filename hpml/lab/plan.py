@@ -31,27 +31,16 @@ FEWEST_BATCHES = 2
 
 @dataclass
 class Plan:
-    """What the lab takes, in seconds.
+    """What the lab takes, in seconds."""
 
-    Args:
-        has: the names of the tasks that there are.
-        trainings: a device and how many trainings, for each sweep of them.
-        pilots: by device; the first one searches for workers and diagnoses.
-        epochs: of a training.
-        counts: numbers of workers that are likely tried.
-        rounds: how often each is measured.
-        seconds: of each such measurement.
-        diagnosis_s: what a diagnosis is given.
-    """
-
-    has: set[str]
-    trainings: list[tuple[str, int]]
-    pilots: dict[str, Pilot]
-    epochs: int
-    counts: int
-    rounds: int
-    seconds: float
-    diagnosis_s: float
+    has: set[str]  # the names of the tasks that there are
+    trainings: list[tuple[str, int]]  # a device and how many trainings, for each sweep of them
+    pilots: dict[str, Pilot]  # by device; the first one searches for workers and diagnoses
+    epochs: int  # of a training
+    counts: int  # numbers of workers that are likely tried
+    rounds: int  # how often each is measured
+    seconds: float  # of each such measurement
+    diagnosis_s: float  # what a diagnosis is given
     limit: int | None = None
     is_fixed: bool = False  # the length of the trainings was decided before
     done: set[str] = field(default_factory=set)  # tasks that were done before
@@ -59,24 +48,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.all_rounds = self.rounds
-
-    @property
-    def first(self) -> Pilot:
-        """Pilot of the device that trains first."""
-        return next(iter(self.pilots.values()))
-
-    def of(self, task: str) -> float:
-        """Seconds of one kind of task; all trainings are one."""
-        if task in self.done or task not in self.has:
-            return 0.0
-        if task == SUMMARY:
-            return len(SUMMARIES) * SUMMARY_S
-        if task == WORKERS:
-            return COMMAND_S + self.counts * self.rounds * self._measurement_s
-        if task == DIAGNOSIS:
-            each = max(self.diagnosis_s, DIAGNOSIS_STEPS * self.first.step_s)
-            return COMMAND_S + 2 * (each + self.first.build_s)
-        return sum(number * self._training_s(device) for device, number in self.trainings)
 
     @classmethod
     def of_lab(
@@ -86,7 +57,8 @@ class Plan:
         from hpml.workers.search import SMALL_MACHINE, counts_to_try  # which imports scipy
 
         search, cores = _keys_of("workers", cfg), usable_cores()
-        measured = (tasks.search or {"settings": {}})["settings"].get(str(tasks.to_train_with))
+        settings = tasks.search["settings"] if tasks.search else {}
+        measured = settings.get(str(tasks.to_train_with))
         if measured is not None:  # for longer than a pilot, and with these workers
             first = tasks.devices[0]
             step_s = measured["epoch_s"]["mean"] / pilots[first].epoch_steps
@@ -107,12 +79,34 @@ class Plan:
         )
 
     @property
-    def seconds_in_all(self) -> float:
-        return sum(self.of(task) for task in (SUMMARY, WORKERS, DIAGNOSIS, TRAINING))
+    def first(self) -> Pilot:
+        """Pilot of the device that trains first."""
+        return next(iter(self.pilots.values()))
 
     @property
     def jobs(self) -> int:
         return sum(number for _, number in self.trainings)
+
+    def of(self, task: str) -> float:
+        """Seconds of one kind of task; all trainings are one."""
+        if task in self.done or task not in self.has:
+            return 0.0
+        step_s, build_s = self.first.step_s, self.first.build_s
+        if task == SUMMARY:
+            return len(SUMMARIES) * SUMMARY_S
+        if task == WORKERS:  # the loader alone and the training, each with a pilot
+            slow_s, usual_s = 4 * step_s, 6 * step_s + self.seconds
+            training_s = slow_s if 2 * step_s > self.seconds else usual_s
+            each_s = COMMAND_S + build_s + 2 * self.seconds + training_s
+            return COMMAND_S + self.counts * self.rounds * each_s
+        if task == DIAGNOSIS:
+            return COMMAND_S + 2 * (max(self.diagnosis_s, DIAGNOSIS_STEPS * step_s) + build_s)
+        around_s, a_batch_s = self._trainings_s
+        return around_s + (self.limit or self._whole) * a_batch_s
+
+    @property
+    def seconds_in_all(self) -> float:
+        return sum(map(self.of, (SUMMARY, WORKERS, DIAGNOSIS, TRAINING)))
 
     @property
     def least_s(self) -> float:
@@ -137,10 +131,9 @@ class Plan:
             if self.jobs:
                 length = f"{self._fewest} batch{'es' * (self._fewest > 1)}"
                 what = f"{counted(self.jobs, 'training')} here, even with epochs of {length}"
-            least = math.ceil(self.least_s / usable_s(1))
             raise UserError(
-                f"lab.budget_min={budget_min:g}: too small for {what}; give at least {least}, or "
-                "fewer lab.parts"
+                f"lab.budget_min={budget_min:g}: too small for {what}; give at least "
+                f"{math.ceil(self.least_s / usable_s(1))}, or fewer lab.parts"
             )
         self.fit_trainings(budget_s - (self.seconds_in_all - self.of(TRAINING)))
 
@@ -149,48 +142,41 @@ class Plan:
 
         They keep FEWEST_BATCHES, however little that is.
         """
-        if not self.trainings or self.is_fixed:
-            return
-        around_s = sum(n * self._around_s(device) for device, n in self.trainings)
-        a_step_s = sum(n * self.epochs * self.pilots[d].step_s for d, n in self.trainings)
-        steps = max(self._fewest, math.floor((left_s - around_s) / a_step_s))
-        self.limit = steps if steps < self._whole else None
+        if self.trainings and not self.is_fixed:
+            around_s, a_batch_s = self._trainings_s
+            batches = max(self._fewest, math.floor((left_s - around_s) / a_batch_s))
+            self.limit = batches if batches < self._whole else None
 
-    def lines(self, heading: str) -> list[str]:
+    def lines(self) -> Iterator[str]:
         """What is to be done, how much of it, and how long that takes."""
-        return [heading, *self._rows(), self._total()]
-
-    def _rows(self) -> Iterator[str]:
         of_all = f"{self.rounds} of " if self.rounds < self.all_rounds else ""
         rounds = f"{of_all}{counted(self.all_rounds, 'round')}"
-        whole = f"{self.first.epoch_steps:,} batches"
-        length = f"{self.limit:,} of {whole}" if self.limit else whole
+        trainings = f"{counted(self.jobs, 'training')} of {counted(self.epochs, 'epoch')}"
         for task, what in (
             (SUMMARY, "layers, parameters, gradients counted"),
             (WORKERS, f"about {self.counts} numbers of workers, {rounds}"),
             (DIAGNOSIS, "two numbers of workers diagnosed"),
-            (
-                TRAINING,
-                f"{counted(self.jobs, 'training')} of {counted(self.epochs, 'epoch')} of {length}",
-            ),
+            (TRAINING, f"{trainings} of {self._length}"),
         ):
             if task in self.done:
                 yield f"  {task:<10} {'':<46} done"
             elif task in self.has:
                 yield f"  {task:<10} {what:<46} {duration_in_words(self.of(task))}"
-
-    def _total(self) -> str:
         if self.has <= self.done:
-            return "all of it is done"
+            yield "all of it is done"
+            return
         seconds = self.seconds_in_all
         # as much as the pilots' steps vary
         off = min(0.9, max([LEAST_UNCERTAINTY, *(pilot.spread for pilot in self.pilots.values())]))
         low, high = (duration_in_words((1 + by) * seconds)[6:] for by in (-off, off))
         disk = size_in_words(self.jobs * JOB_BYTES + PAGES_BYTES)
-        total = f"{duration_in_words(seconds)} in all ({low} to {high}), {disk} of disk"
-        if self.limit:
-            total += f"; shortened: epochs of {self.limit:,} of {self.first.epoch_steps:,} batches"
-        return total
+        shortened = f"; shortened: epochs of {self._length}" if self.limit else ""
+        yield f"{duration_in_words(seconds)} in all ({low} to {high}), {disk} of disk{shortened}"
+
+    @property
+    def _length(self) -> str:
+        whole = f"{self.first.epoch_steps:,} batches"
+        return f"{self.limit:,} of {whole}" if self.limit else whole
 
     @property
     def _whole(self) -> int:
@@ -202,19 +188,11 @@ class Plan:
         return min(FEWEST_BATCHES, self._whole)
 
     @property
-    def _measurement_s(self) -> float:
-        """Seconds of the loader alone and the training, each with a pilot; of slow steps a few."""
-        step_s = self.first.step_s
-        training_s = 4 * step_s if 2 * step_s > self.seconds else 6 * step_s + self.seconds
-        return COMMAND_S + self.first.build_s + 2 * self.seconds + training_s
-
-    def _around_s(self, device: str) -> float:
-        return self.pilots[device].around_s + COMMAND_S
-
-    def _training_s(self, device: str) -> float:
-        pilot = self.pilots[device]
-        steps = self.epochs * (self.limit or pilot.epoch_steps)
-        return self._around_s(device) + steps * pilot.step_s
+    def _trainings_s(self) -> tuple[float, float]:
+        """Seconds of all trainings apart from their steps, and of a batch in every epoch."""
+        pilots = [(number, self.pilots[device]) for device, number in self.trainings]
+        around_s = sum(number * (pilot.around_s + COMMAND_S) for number, pilot in pilots)
+        return around_s, self.epochs * sum(number * pilot.step_s for number, pilot in pilots)
 
 
 def usable_s(budget_min: float) -> float:

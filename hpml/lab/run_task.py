@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpml.cli.program import users_environment
@@ -24,9 +26,10 @@ def run_task(task: Task, folder: Path) -> bool:
     """
     directory = folder / "logs" / task.key
     directory.mkdir(parents=True, exist_ok=True)
-    if task.output is not None:
-        return _print_to(task.output, task, directory)
-    process = JobProcess(task.to_start, directory, shown=True, environment=users_environment())
+    command = [sys.executable, *task.words]
+    if task.is_printed and task.result is not None:
+        return _print_to(task.result, command, directory)
+    process = JobProcess(command, directory, shown=True, environment=users_environment())
     try:
         while (exit_code := process.poll()) is None:
             time.sleep(POLL_S)
@@ -46,10 +49,10 @@ def run_task(task: Task, folder: Path) -> bool:
     return exit_code == 0
 
 
-def _print_to(file: Path, task: Task, directory: Path) -> bool:
+def _print_to(file: Path, command: Sequence[str], directory: Path) -> bool:
     """Runs a short command, whose standard output a file keeps; whether it completed."""
     process = subprocess.Popen(
-        task.to_start,
+        command,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
         env=os.environ | users_environment() | {JOB: str(directory.resolve())},

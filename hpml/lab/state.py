@@ -3,39 +3,32 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from hpml.config.fingerprint import difference
 from hpml.errors import UserError
 from hpml.lab.pilot import Pilot
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
 from hpml.records.run_record import FILE_NAME, now
-from hpml.system.files import LOCK, read_json, write_whole
+from hpml.system import files
+from hpml.system.files import read_json, write_whole
 
 
 class State:
     """The file of a lab's folder, and its lock.
 
-    Args:
-        name: of the lab.
-        tasks: whose folder it is.
-        settings: of all trainings, as dotted keys.
-
     Raises UserError where the lab was begun with other settings here, and where the file cannot be
-    read.
+    read. `settings` are those of all trainings, as dotted keys.
     """
 
     def __init__(self, name: str, tasks: Tasks, settings: Mapping[str, Any]) -> None:
         self.folder = tasks.folder
         self._file = tasks.folder / LAB_FILE
-        self._lock = FileLock(tasks.folder / LOCK)
         self._name = name
-        settings = json.loads(json.dumps(settings, default=str))  # as they come back
         self._facts: dict[str, Any] = {
             "started_at": now(),
-            "settings": settings,
+            "settings": json.loads(json.dumps(settings, default=str)),  # as they come back
             "typed": tasks.typed,
             "has_norm": tasks.has_norm,
             "pilots": {},
@@ -45,58 +38,37 @@ class State:
             kept = read_json(self._file, *self._facts)
             if kept is None:
                 raise UserError(f"{self._file}: cannot be read; give another lab.name")
+            if differ := difference(kept["settings"], self._facts["settings"]):
+                raise UserError(f"lab.name={name}: was begun here with {differ}; give another name")
             self._facts = kept | {"typed": tasks.typed}
-        before = self._facts["settings"]
-        differ = [
-            f"{key}={json.dumps(before.get(key))} (now {json.dumps(settings.get(key))})"
-            for key in before | settings
-            if before.get(key) != settings.get(key)
-        ]
-        if differ:
-            raise UserError(
-                f"lab.name={name}: was begun here with {', '.join(differ[:3])}; give another name"
-            )
 
     @property
     def has_begun(self) -> bool:
         """Whether there is a training: all others have to be as long."""
         return next(self.folder.glob(f"*/*/{FILE_NAME}"), None) is not None
 
-    @property
-    def limit(self) -> int | None:
-        """Training batches an epoch, once a training has begun."""
-        return self._facts.get("limit") if self.has_begun else None
-
-    @property
-    def num_workers(self) -> int | None:
-        """Loading workers of the trainings, once one has begun."""
-        return self._facts.get("num_workers") if self.has_begun else None
+    def of_trainings(self, fact: str) -> int | None:
+        """`limit` (batches an epoch) or `num_workers` of the trainings, once one has begun."""
+        return self._facts.get(fact) if self.has_begun else None
 
     @property
     def pilots(self) -> dict[str, Pilot]:
-        pilots = {}
-        for device, fields in self._facts["pilots"].items():
-            with suppress(TypeError):  # another version's
-                pilots[device] = Pilot(**fields)
-        return pilots
+        names = {field.name for field in fields(Pilot)}  # of this version
+        kept = self._facts["pilots"].items()
+        return {device: Pilot(**of) for device, of in kept if of.keys() == names}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """The folder for this process alone. Raises UserError where another lab is in it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"lab.name={self._name}: another lab is at work in {self.folder}"
-            ) from error
+        if (lock := files.lock(self.folder)) is None:
+            raise UserError(f"lab.name={self._name}: another lab is at work in {self.folder}")
         try:
             yield
         finally:
-            self._lock.release()
+            lock.release()
             if not self._file.exists():  # of a lab that did not begin nothing stays behind
                 with suppress(OSError):
-                    (self.folder / LOCK).unlink()
+                    (self.folder / files.LOCK).unlink()
                     self.folder.rmdir()
 
     def keep(self, **facts: Any) -> None:

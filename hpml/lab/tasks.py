@@ -48,51 +48,40 @@ OF_ONE_PROGRAM = ("workers", "diagnose", "summary")
 OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.dry_run")
 # What the summary has no use for.
 NOT_COUNTED = ("trainer.", "monitor", "data.pipeline", "data.verify")
-# What a result has to hold to be one.
-WORKERS_KEYS = (
-    *("recommended", "override", "tied", "best_loading", "tied_loading"),
-    *("settings", "sentences"),
-)
-DIAGNOSIS_KEYS = ("diagnoses", "comparison")
-SUMMARY_KEYS = ("name", "conv_layers", "linear_in_features", "trainable_parameters")
+# Where a command keeps its result, and what a result has to hold to be one.
+FILES = {WORKERS: WORKERS_FILE, DIAGNOSIS: DIAGNOSIS_FILE}
+HOLDS = {
+    SUMMARY: ("name", "conv_layers", "linear_in_features", "trainable_parameters"),
+    WORKERS: (
+        *("recommended", "override", "tied", "best_loading", "tied_loading"),
+        *("settings", "sentences"),
+    ),
+    DIAGNOSIS: ("diagnoses", "comparison"),
+}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One command of the lab.
+    """One command of the lab."""
 
-    Attributes:
-        name: of the folder that holds its result.
-        parts: which it answers.
-        words: of the command line, after `python`.
-        result: the file that is there once it is done; None for a sweep, which knows itself.
-        holds: keys of the result.
-        output: a file that its standard output is kept in; None where it keeps its own files.
-    """
-
-    name: str
-    parts: tuple[str, ...]
-    words: tuple[str, ...]
-    result: Path | None
-    holds: tuple[str, ...] = ()
-    output: Path | None = None
+    name: str  # of the folder that holds its result
+    parts: tuple[str, ...]  # which it answers
+    words: tuple[str, ...]  # of the command line, after `python`
+    result: Path | None = None  # the file that is there once it is done; a sweep knows itself
+    is_printed: bool = False  # the result is its standard output
 
     @property
     def key(self) -> str:
-        return self.name if self.output is None else f"{self.name}-{self.output.stem}"
+        return f"{self.name}-{self.result.stem}" if self.is_printed and self.result else self.name
 
     @property
     def is_done(self) -> bool:
         """Whether its result is there, and whole."""
-        return self.result is not None and read_json(self.result, *self.holds) is not None
+        return self.result is not None and bool(read_json(self.result, *HOLDS[self.name]))
 
     @property
     def command(self) -> str:
         return shlex.join(["python", *self.words])
-
-    @property
-    def to_start(self) -> list[str]:
-        return [sys.executable, *self.words]
 
 
 @dataclass(frozen=True)
@@ -109,11 +98,7 @@ class Sweep:
 class Tasks:
     """The commands of the chosen parts, in the order in which one feeds the next.
 
-    Args:
-        cfg: the lab's configuration.
-        overrides: the command line's.
-        folder: of this machine's results.
-        devices: those that are here, by what `device` calls them; the one that trains first.
+    Of `devices`, by what `device` calls them, the first one trains; `folder` is this machine's.
     """
 
     def __init__(
@@ -125,7 +110,9 @@ class Tasks:
         self.num_workers: int | None = None  # of the trainings, once they have begun
         self.worker_rounds: int | None = None
         self.chosen = chosen_parts(cfg)
+        self.has_norm = bool(cfg.model.get("norm"))  # which the network can do without
         self._cfg = cfg
+        self._seeds = range(cfg.seed, cfg.seed + cfg.lab.seeds)
         self._options = options(sys.argv[1:])
         mine = [word for word in overrides if not _is_in(OF_THE_LAB, key_of(word))]
         given = {key_of(word) for word in mine}
@@ -140,8 +127,11 @@ class Tasks:
 
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
-        for make in (self._summaries, self._workers, self._diagnosis):
-            yield from make()
+        yield from self._summaries()
+        rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
+        yield from self._in_folder(WORKERS, "hpml.workers", rounds)
+        both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]
+        yield from self._in_folder(DIAGNOSIS, "hpml.diagnose", both)
 
     def training(self) -> Iterator[Task]:
         """The sweeps of trainings, those that are not complete or may have to run again."""
@@ -150,7 +140,7 @@ class Tasks:
 
     @property
     def search(self) -> dict[str, Any] | None:
-        return read_json(self.folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
+        return read_result(self.folder, WORKERS)
 
     @property
     def best(self) -> int:
@@ -163,20 +153,18 @@ class Tasks:
         return self.best if self.num_workers is None else self.num_workers
 
     @property
-    def compared(self) -> tuple[int, int]:
-        """C4's two numbers of workers: one, and the best; if that is 0 or 1, the best above it."""
+    def _best_above_1(self) -> int:
+        """The number of workers with which C4 compares one: the best, or the best of more."""
         if self.best > 1:
-            return 1, self.best
-        settings = (self.search or {"settings": {}})["settings"]
+            return self.best
+        settings = self.search["settings"] if self.search else {}
         others = [count for count in settings if int(count) > 1]
-        best = min(others, key=lambda count: settings[count]["epoch_s"]["mean"], default="2")
-        return 1, int(best)
+        return int(min(others, key=lambda count: settings[count]["epoch_s"]["mean"], default=2))
 
     @property
     def trainings(self) -> list[tuple[str, int]]:
         """Of each device, how many trainings there still are to be made, a sweep at a time."""
-        left = (Counter(self._left(sweep)) for sweep in self._sweeps())
-        return [(device, number) for of_sweep in left for device, number in of_sweep.items()]
+        return [item for sweep in self._sweeps() for item in Counter(self._left(sweep)).items()]
 
     @property
     def has(self) -> set[str]:
@@ -187,73 +175,50 @@ class Tasks:
     @property
     def done(self) -> set[str]:
         """The names of the tasks whose results are there."""
-        done = set() if self.trainings else {TRAINING}
-        for make in (self._summaries, self._workers, self._diagnosis):
-            tasks = list(make())
-            if all(task.is_done for task in tasks):
-                done |= {task.name for task in tasks}
-        return done & self.has
-
-    @property
-    def has_norm(self) -> bool:
-        """Whether the network has a normalisation that it can do without."""
-        return bool(self._cfg.model.get("norm"))
-
-    @property
-    def _optimizers(self) -> list[str]:
-        """Optimizers of C6; the first alone where another part wants it."""
-        if "c6" in self.chosen:
-            return list(OPTIMIZERS)
-        wanted = {"c1", "c2", "c5"} | ({"c7"} if self.has_norm else set())
-        return ["sgd"] if wanted & set(self.chosen) else []
-
-    @property
-    def _seeds(self) -> range:
-        return range(self._cfg.seed, self._cfg.seed + self._cfg.lab.seeds)
+        left = {task.name for task in self.before_training() if not task.is_done}
+        return self.has - left - {TRAINING for _ in self.trainings}
 
     def _summaries(self) -> Iterator[Task]:
         parts = self._parts_of(SUMMARY)
         summaries = SUMMARIES if self.has_norm else SUMMARIES_AS_IT_IS
         for name, more in summaries.items() if parts else ():
-            result = self.folder / SUMMARY / f"{name}.json"
             words = self._words("hpml.summary", [*more, f"seed={self._cfg.seed}"])
             kept = [word for word in words if not key_of(word).startswith(NOT_COUNTED)]
-            yield Task(SUMMARY, parts, (*kept, "--json"), result, SUMMARY_KEYS, result)
+            result = self.folder / SUMMARY / f"{name}.json"
+            yield Task(SUMMARY, parts, (*kept, "--json"), result, is_printed=True)
 
-    def _workers(self) -> Iterator[Task]:
-        rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-        return self._in_folder(WORKERS, "hpml.workers", rounds, WORKERS_FILE, WORKERS_KEYS)
-
-    def _diagnosis(self) -> Iterator[Task]:
-        one, other = self.compared
-        both = [f"data.num_workers={one}", f"diagnose.against=data.num_workers={other}"]
-        return self._in_folder(DIAGNOSIS, "hpml.diagnose", both, DIAGNOSIS_FILE, DIAGNOSIS_KEYS)
-
-    def _in_folder(
-        self, name: str, program: str, more: Sequence[str], file: str, holds: tuple[str, ...]
-    ) -> Iterator[Task]:
+    def _in_folder(self, name: str, program: str, more: Sequence[str]) -> Iterator[Task]:
         """A command that keeps its own result in the folder of its name."""
         if parts := self._parts_of(name):
             directory = self.folder / name
-            in_folder = as_override("hydra.run.dir", shown(directory))
-            words = self._words(program, [*more, in_folder])
-            yield Task(name, parts, words, directory / file, holds)
+            words = self._words(program, [*more, as_override("hydra.run.dir", shown(directory))])
+            yield Task(name, parts, words, directory / FILES[name])
 
     def _sweeps(self) -> Iterator[Sweep]:
-        first, *others = self.devices or [""]
-        if self._optimizers:
+        first, *others = self.devices
+        chosen = {part for part in self.chosen if part != "c7" or self.has_norm}
+        if chosen & {"c1", "c2", "c5", "c6", "c7"}:  # the last ones compare with its SGD
             parts = self._parts_of(TRAINING) or self._parts_of(DEVICES) + self._parts_of(NO_NORM)
-            yield Sweep(TRAINING, parts, self._optimizers, [first])
-        if "c7" in self.chosen and self.has_norm:
+            optimizers = OPTIMIZERS if "c6" in chosen else ("sgd",)
+            yield Sweep(TRAINING, parts, optimizers, [first])
+        if "c7" in chosen:
             yield Sweep(NO_NORM, ("c7",), ["sgd"], [first], ("model.norm=false",))
-        if "c5" in self.chosen and others:
+        if "c5" in chosen and others:
             yield Sweep(DEVICES, ("c5",), ["sgd"], others)
 
     def _left(self, sweep: Sweep) -> list[str]:
         """The device of each training of a sweep that is not complete."""
-        done = _completed(self.folder / sweep.name)
+        done = {
+            (
+                record.choices.get("optimizer"),
+                record.config.get("device"),
+                record.config.get("seed"),
+            )
+            for _, record in read_records([self.folder / sweep.name])
+            if isinstance(record, RunRecord) and record.status == "completed"
+        }
         each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
-        return [device for optimizer, device, seed in each if (optimizer, device, seed) not in done]
+        return [training[1] for training in each if training not in done]
 
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []
@@ -264,15 +229,13 @@ class Tasks:
             f"seed={','.join(map(str, self._seeds))}",
             as_override("hydra.sweep.dir", shown(self.folder / sweep.name)),
         ]
-        return Task(sweep.name, sweep.parts, self._words("hpml.train", more), None)
+        return Task(sweep.name, sweep.parts, self._words("hpml.train", more))
 
     def _words(self, program: str, more: Sequence[str]) -> tuple[str, ...]:
         """A command line: what all have in common, what this program alone has, and more."""
-        of_program = [
-            word.lstrip("+")  # a key that the program has, if not the lab
-            for word in self._of_one
-            if _is_in([program.rpartition(".")[2]], key_of(word))
-        ]
+        group = program.rpartition(".")[2]
+        # a key that the program has, if not the lab
+        of_program = [w.lstrip("+") for w in self._of_one if _is_in([group], key_of(w))]
         keys = {key_of(word) for word in more}
         kept = [word for word in [*self.common, *of_program] if key_of(word) not in keys]
         return ("-m", program, *self._options, *kept, *more)
@@ -290,6 +253,11 @@ def chosen_parts(cfg: DictConfig) -> list[str]:
     return list(dict.fromkeys(str(part).lower() for part in listed))
 
 
+def read_result(folder: Path, task: str, file: str = "") -> dict[str, Any] | None:
+    """A task's result on a machine, by the machine's folder; None where it is not there whole."""
+    return read_json(folder / task / (file or FILES[task]), *HOLDS[task])
+
+
 def shown(directory: Path) -> str:
     """A path, relative where that is shorter to read."""
     path = os.path.relpath(directory)
@@ -298,15 +266,5 @@ def shown(directory: Path) -> str:
 
 def _is_in(groups: Iterable[str], key: str) -> bool:
     """Whether a key is one of some, or below one; of the optimizer its choice alone."""
-    if key.startswith("optimizer."):
-        return False
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
-
-
-def _completed(folder: Path) -> set[tuple[Any, ...]]:
-    """Optimizer, device and seed of each training that a sweep's folder has."""
-    return {
-        (record.choices.get("optimizer"), record.config.get("device"), record.config.get("seed"))
-        for _, record in read_records([folder])
-        if isinstance(record, RunRecord) and record.status == "completed"
-    }
+    is_below = any(f"{key}.".startswith(f"{group}.") for group in groups)
+    return is_below and not key.startswith("optimizer.")

@@ -62,9 +62,5 @@ class EpochMeans:
 
     def totals(self, device: torch.device) -> Tensor:
         """Sum of losses, right answers, samples: float32 of shape (3,)."""
-        return torch.stack(
-            [
-                torch.as_tensor(value, dtype=torch.float32, device=device)
-                for value in (self.loss, self.correct, self.count)
-            ]
-        )
+        sums = (self.loss, self.correct, self.count)
+        return torch.stack([torch.as_tensor(s, dtype=torch.float32, device=device) for s in sums])

@@ -96,6 +96,7 @@ class ImageClassifier(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Has the network compiled, by steps on images of zeros that leave no trace."""
+        self._finite = FiniteWatch()
         self.compile_s = None
         # Between the ranks' gradients DDP has a graph of its own, compiled at the first step.
         if self.compiled_for is not None and self.trainer.world_size == 1:
@@ -128,9 +129,6 @@ class ImageClassifier(L.LightningModule):
 
     test_step = validation_step
 
-    def on_train_start(self) -> None:
-        self._finite = FiniteWatch()
-
     def on_train_epoch_start(self) -> None:
         self.train_means.reset()
 
@@ -141,7 +139,7 @@ class ImageClassifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if not self._finite.all_so_far():
-            self._raise_not_finite(None)
+            self._raise_not_finite()
         self._log_means("train", self.train_means)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -159,47 +157,41 @@ class ImageClassifier(L.LightningModule):
         if self.make_scheduler is None:
             return optimizer
         keywords = getattr(self.make_scheduler, "keywords", {})
-        given = keywords.get("total_steps")
-        if given and self.scheduler_interval == "step":
+        given, steps, of = keywords.get("total_steps"), {}, ""
+        if "total_steps" in keywords and (given is None or self.scheduler_interval == "step"):
             total = self.trainer.estimated_stepping_batches
-            if given < total < float("inf"):
-                raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
-        steps = {}
-        if "total_steps" in keywords and given is None:
-            steps["total_steps"] = self.trainer.estimated_stepping_batches
-            if steps["total_steps"] == float("inf"):
+            if given is None and total == math.inf:
                 raise UserError("scheduler.total_steps=null: this run has no known end; give it")
+            if given is None:
+                steps, of = {"total_steps": total}, f" of {total} steps"
+            elif given < total < math.inf:
+                raise UserError(f"scheduler.total_steps={given}: the run has {total}; give null")
         try:
             scheduler = self.make_scheduler(optimizer, **steps)
         except ZeroDivisionError as error:  # of OneCycleLR's, where a way ends where it begins
-            of = f" of {steps['total_steps']} steps" if steps else ""
             raise UserError(
                 f"scheduler: divides by zero{of}: give another scheduler.pct_start, or more steps"
             ) from error
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
-        }
+        of_steps = {"scheduler": scheduler, "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": of_steps}
 
     def _watch(self, loss: Tensor, batch_idx: int) -> None:
         if loss.is_cpu:  # to read a number there costs less than an operation
-            if not math.isfinite(loss.item()):
-                self._raise_not_finite(batch_idx)
-            return
-        self._finite.add(loss)
-        if (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS == 0 and not self._finite.look():
-            self._raise_not_finite(batch_idx)
+            is_finite = math.isfinite(loss.item())
+        else:
+            self._finite.add(loss)
+            is_finite = (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS != 0 or self._finite.look()
+        if not is_finite:
+            self._raise_not_finite(f", step {batch_idx}")
 
-    def _raise_not_finite(self, batch_idx: int | None) -> None:
-        step = "" if batch_idx is None else f", step {batch_idx}"
+    def _raise_not_finite(self, step: str = "") -> None:
         raise RunFailedError(
             f"train/loss is not finite in epoch {self.current_epoch}{step}. "
             "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
         )
 
-    def _log_means(self, stage: str, means: "EpochMeans") -> None:
-        totals = means.totals(self.device)
-        totals = self.trainer.strategy.reduce(totals, reduce_op="sum")
+    def _log_means(self, stage: str, means: EpochMeans) -> None:
+        totals = self.trainer.strategy.reduce(means.totals(self.device), reduce_op="sum")
         loss, correct, count = totals.tolist()
         if count:
             means_of_all = {f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count}

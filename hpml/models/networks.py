@@ -22,9 +22,8 @@ def resnet18(num_classes: int, norm: bool = True, init: Init = "torch") -> nn.Mo
 
     Source: He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385.
     """
-    network = resnet.resnet18(
-        num_classes=num_classes, norm_layer=nn.BatchNorm2d if norm else _no_norm
-    )
+    norm_layer = nn.BatchNorm2d if norm else nn.Identity
+    network = resnet.resnet18(num_classes=num_classes, norm_layer=norm_layer)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
     if init == "torch":
@@ -34,10 +33,6 @@ def resnet18(num_classes: int, norm: bool = True, init: Init = "torch") -> nn.Mo
     else:
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     return network
-
-
-def _no_norm(channels: int) -> nn.Module:
-    return nn.Identity()
 
 
 def small(num_classes: int, width: int = 16) -> nn.Module:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -28,7 +29,6 @@ class DrawnSteps:
         self.data = data
         with isolate_rng(include_cuda=False):
             self.module = build_module(cfg, data)
-        self.real_batch: Any = None
 
     def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
         """One step; `optimizer` goes before the configuration's in our own module."""
@@ -39,6 +39,12 @@ class DrawnSteps:
                 module.make_optimizer = optimizer
             return watch_step(module, self._batch(samples))
 
+    @cached_property
+    def real_batch(self) -> Any:
+        batch = next(iter(self.data.train_dataloader()))
+        batch = self.data.on_before_batch_transfer(batch, 0)
+        return self.data.on_after_batch_transfer(batch, 0)
+
     @property
     def real_size(self) -> int:
         """How many samples a real batch has."""
@@ -48,7 +54,7 @@ class DrawnSteps:
         """Non-zero gradients of our own module's step with two optimizers; else nothing."""
         if not isinstance(self.module, ImageClassifier):
             return {}
-        both: tuple[MakeOptimizer, ...] = (torch.optim.SGD, torch.optim.Adam)
+        both = (torch.optim.SGD, torch.optim.Adam)
         return {make.__name__: self.step(seed, samples, make).nonzero for make in both}
 
     def _batch(self, samples: int) -> Any:
@@ -58,14 +64,9 @@ class DrawnSteps:
         if isinstance(self.data, ImageDataModule):
             labels = torch.randint(self.data.num_classes, (samples,))
             return torch.randn(samples, *self.data.image_shape), labels
-        if self.real_batch is None:
-            batch = next(iter(self.data.train_dataloader()))
-            batch = self.data.on_before_batch_transfer(batch, 0)
-            self.real_batch = self.data.on_after_batch_transfer(batch, 0)
-        size = self.real_size
 
         def cut(tensor: Tensor) -> Tensor:
-            has_samples = tensor.ndim and len(tensor) == size
+            has_samples = tensor.ndim and len(tensor) == self.real_size
             # a copy: a slice would share the storage of the whole batch
             return tensor[:samples].clone() if has_samples else tensor
 

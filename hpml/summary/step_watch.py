@@ -1,7 +1,7 @@
 """What one training step of a module holds: counted on the CPU, not timed."""
 
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -41,18 +41,19 @@ class StepWatch(L.Callback):
     class Done(Exception):  # noqa: N818 - ends the fit, is no error
         """The step is over."""
 
+    module: L.LightningModule
+    samples: int
+    input_bytes: int
+    layers: list[Layer]
+    optimizers: list[str]
+    state: list[Tensor]
+    saved_bytes: int | None = None
+    flops: int | None = None
+    gradients: int | None = None
+    nonzero: int | None = None
+
     def __init__(self) -> None:
-        self.module: L.LightningModule | None = None
-        self.samples = 0
-        self.input_bytes = 0
-        self.layers: list[Layer] = []
-        self.saved_bytes: int | None = None
-        self.flops: int | None = None
-        self.gradients: int | None = None
-        self.nonzero: int | None = None
         self.zeros: list[dict[str, Any]] = []
-        self.optimizers: list[str] = []
-        self.state: list[Tensor] = []
         self._by_layer: dict[nn.Module, Layer] = {}
         self._running: list[Layer] = []
         self._flops_before = 0
@@ -75,11 +76,10 @@ class StepWatch(L.Callback):
             if own or not list(layer.children()):
                 size = sum(parameter.numel() for parameter in own if not is_lazy(parameter))
                 self._by_layer[layer] = Layer(name or "(itself)", type(layer).__name__, size)
-                for handle in (
-                    layer.register_forward_pre_hook(self._enters),
-                    layer.register_forward_hook(self._leaves),
-                ):
-                    self._until_backward.callback(handle.remove)
+                before = layer.register_forward_pre_hook(self._enters)
+                after = layer.register_forward_hook(self._leaves)
+                self._until_backward.callback(before.remove)
+                self._until_backward.callback(after.remove)
         self._until_backward.enter_context(saved_tensors_hooks(self._pack, lambda saved: saved))
 
     def on_before_backward(
@@ -131,8 +131,7 @@ class StepWatch(L.Callback):
         row = self._running.pop()
         row.calls += 1
         row.parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-        outputs = tensors_of(output)
-        if outputs:
+        if outputs := tensors_of(output):
             shape = list(outputs[0].shape)
             row.shape = shape[1:] if shape[:1] == [self.samples] else shape
         self._zero_gradients.watch(layer, inputs, output)
@@ -163,10 +162,7 @@ def tensors_of(batch: Any) -> list[Tensor]:
 
 
 def watch_step(module: L.LightningModule, batch: Any) -> StepWatch:
-    """Lets a Trainer take one step of a module with a batch, on the CPU.
-
-    A real Trainer, so that a module of the user's own finds all that it may ask for.
-    """
+    """Lets a Trainer, for which a module may ask, take one step with a batch, on the CPU."""
     watch = StepWatch()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about loading and logging
@@ -183,10 +179,6 @@ def watch_step(module: L.LightningModule, batch: Any) -> StepWatch:
             callbacks=[watch],
         )
         one_batch: DataLoader[Any] = DataLoader(cast(Any, [batch]), batch_size=None)
-        try:
+        with closing(watch), suppress(StepWatch.Done):
             trainer.fit(module, one_batch)
-        except StepWatch.Done:
-            pass
-        finally:
-            watch.close()
     return watch

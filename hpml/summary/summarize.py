@@ -55,12 +55,12 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
     try:
         half = drawn.step(cfg.seed, size // 2)
         steps = [drawn.step(seed, size) for seed in seeds]
-        module = steps[0].module or module  # whose lazy layers are made
+        module = steps[0].module  # whose lazy layers are made
         facts = _facts_of_steps(steps[0], half, cfg.data.get("batch_size") or drawn.real_size)
         facts["batch"] = f"{steps[0].samples} samples: {batch}"
-        facts["nonzero_by_seed"] = {
-            str(seed): step.nonzero for seed, step in zip(seeds, steps, strict=True)
-        }
+        facts["nonzero_by_seed"] = dict(
+            zip(map(str, seeds), (s.nonzero for s in steps), strict=True)
+        )
         facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
         if facts["gradients"] is None:
             notes.append(
@@ -104,7 +104,9 @@ def _shape_alone(cfg: DictConfig, notes: list[str]) -> ImageDataModule | None:
         return None
     if not issubclass(source, ImageDataModule):
         return None
-    shape = source.shape_without_loading(cfg.data)
+    # what a class derived from one of ours holds is known to that class alone
+    is_known = "shape_without_loading" in vars(source)
+    shape = source.shape_without_loading(cfg.data) if is_known else None
     if shape is None:
         quick = {key: value for key, value in QUICK.items() if key in cfg.data}
         data = build_data(OmegaConf.create({"data": {**cfg.data, **quick}}))
@@ -132,19 +134,15 @@ class _Shape(ImageDataModule):
 def _facts_of_steps(first: StepWatch, half: StepWatch, batch_size: int) -> dict[str, Any]:
     """What two steps with different batches show; the memory is estimated for `batch_size`.
 
-    What is saved for the backward pass grows with the batch; the slope between the two leaves out
-    what does not.
+    Of what is saved for the backward pass, the slope leaves out what does not grow with the batch.
     """
-    assert first.module is not None
-    activations = None
-    if None not in (first.saved_bytes, half.saved_bytes) and first.samples > half.samples:
-        grown = first.saved_bytes - half.saved_bytes  # type: ignore[operator]
-        activations = round(grown / (first.samples - half.samples))
     inputs = first.input_bytes / first.samples
     parameters = list(first.module.parameters())
     state_bytes = sum(value.nbytes for value in first.state)
-    memory = None
-    if activations is not None:
+    activations = memory = None
+    saved, saved_of_half, more = first.saved_bytes, half.saved_bytes, first.samples - half.samples
+    if saved is not None and saved_of_half is not None and more > 0:
+        activations = round((saved - saved_of_half) / more)
         memory = {
             "parameters": sum(parameter.nbytes for parameter in parameters),
             "gradients": sum(p.nbytes for p in parameters if p.requires_grad),

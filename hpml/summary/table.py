@@ -48,9 +48,8 @@ def _layers(facts: dict[str, Any]) -> Table:
 
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", facts["name"]
-    main_path, shortcuts = facts["conv_layers_main_path"], facts["conv_layers_shortcuts"]
-    by_place = f"{main_path} on the main path, {shortcuts} on shortcuts"
-    yield "convolutions", f"{facts['conv_layers']}: {by_place}"
+    by_place = "{conv_layers_main_path} on the main path, {conv_layers_shortcuts} on shortcuts"
+    yield "convolutions", f"{facts['conv_layers']}: {by_place.format(**facts)}"
     features = facts["linear_in_features"]
     yield "last linear layer", "none" if features is None else f"{features:,} input features"
     frozen = facts["frozen_parameters"]
@@ -60,9 +59,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "gradients", f"{facts['gradients']:,} elements after one backward pass"
         yield from (("", sentence) for sentence in _about_gradients(facts))
     if optimizer := facts.get("optimizer"):
-        elements, times = optimizer["state_elements"], ""
-        if facts["trainable_parameters"]:
-            times = f", {elements / facts['trainable_parameters']:.3g} for each parameter trained"
+        elements, trained = optimizer["state_elements"], facts["trainable_parameters"]
+        times = f", {elements / trained:.3g} for each parameter trained" if trained else ""
         size = size_in_words(optimizer["state_bytes"])
         state = f"{optimizer['name']}: {elements:,} elements after one step{times} ({size})"
         yield "optimizer state", state

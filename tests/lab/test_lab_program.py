@@ -1,5 +1,6 @@
 """The program `python -m hpml.lab`: what it refuses, what it runs, what it does not run again."""
 
+import functools
 import itertools
 import json
 import re
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
@@ -36,21 +38,14 @@ RESULTS = {
 
 
 class Parts:
-    """Stands for what the lab starts: each part writes what the real one would.
-
-    Attributes:
-        lab: the folder of the lab of the name `l`.
-        started: the keys of the tasks, in their order.
-        trained: of the trainings `OPTIMIZER on DEVICE, WORKERS, LIMIT`.
-        ends: for a task's key an exception to raise, or False for a failure.
-    """
+    """Stands for what the lab starts: each part writes what the real one would."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lab = folder / "outputs" / "labs" / "l"
-        self.started: list[str] = []
-        self.trained: list[str] = []
+        self.started: list[str] = []  # the keys of the tasks
+        self.trained: list[str] = []  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
         self.commands: dict[str, dict[str, str]] = {}
-        self.ends: dict[str, Any] = {}
+        self.ends: dict[str, Any] = {}  # by key an exception to raise, or False for a failure
         self.environment = HERE
         self.step_s = 0.01
         self._monkeypatch = monkeypatch
@@ -75,6 +70,10 @@ class Parts:
     @property
     def report(self) -> str:
         return (self.lab / "report.md").read_text()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads(self.file("lab.json").read_text())
 
     def file(self, name: str) -> Path:
         """The only one of that name in the machines' folders."""
@@ -106,26 +105,19 @@ class Parts:
         if task.result is not None:
             keep(task.result, RESULTS[task.name])
             return True
-        keys = ("optimizer", "seed", "device")
-        for optimizer, seed, device in itertools.product(*(values[key].split(",") for key in keys)):
+        of_each = (values[key].split(",") for key in ("optimizer", "seed", "device"))
+        for optimizer, seed, device in itertools.product(*of_each):
             name = f"optimizer={optimizer},seed={seed},device={device}"
-            if (folder / task.name / name).exists():
-                continue
-            config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
-            choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
-            make_run(folder / task.name, name, config=config, choices=choices)
-            limit = values.get("trainer.limit_train_batches")
-            self.trained.append(f"{optimizer} on {device}, {values['data.num_workers']}, {limit}")
+            if not (folder / task.name / name).exists():
+                config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
+                choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
+                make_run(folder / task.name, name, config=config, choices=choices)
+                given = values["data.num_workers"], values.get("trainer.limit_train_batches")
+                self.trained.append(f"{optimizer} on {device}, {given[0]}, {given[1]}")
         return True
 
 
-composed: dict[tuple[str, ...], dict[str, Any]] = {}  # which takes most of a start's time
-
-
-def compose(overrides: list[str], made: Callable[..., dict[str, Any]] = lab._composed) -> Any:
-    if tuple(overrides) not in composed:
-        composed[tuple(overrides)] = made(overrides)
-    return composed[tuple(overrides)]
+composed = functools.cache(lab._composed)  # which takes most of a start's time
 
 
 @pytest.fixture
@@ -135,12 +127,11 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.delenv("HPML_OUTPUTS", raising=False)
     monkeypatch.setattr(fresh_process, "run_in_fresh_process", made.call)
     monkeypatch.setattr(lab, "run_task", made.run)
-    monkeypatch.setattr(lab, "_composed", compose)
+    monkeypatch.setattr(lab, "_composed", lambda overrides: composed(tuple(overrides)))
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab.environment, "probe_devices", dict)
     monkeypatch.setattr(lab.environment, "warning_of_others", lambda: None)
-    for module in ("figures", "machine"):
-        monkeypatch.setattr(f"hpml.lab.report.{module}.draw_for", lambda *arguments: [])
+    monkeypatch.setattr("hpml.lab.report.figures.draw_for", lambda *arguments: [])
     monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
     return made
 
@@ -162,10 +153,7 @@ Capture = pytest.CaptureFixture[str]
         (["-m"], r"-m: this program does not sweep; leave it out"),
         (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
         (["lab.budget_min=0"], r"lab.budget_min=0: give a number above 0 or null"),
-        (
-            ["data=synthetic", "lab.budget_min=0.01"],
-            r"lab.budget_min=0.01: too small for 6 trainings here, .*",
-        ),
+        (["data=synthetic", "lab.budget_min=0.01"], r".*=0.01: too small for 6 trainings here, .*"),
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
@@ -212,8 +200,8 @@ def test_the_whole_chain(parts: Parts) -> None:
     assert parts.start() == 0
     assert parts.started == []
     assert report.stat().st_mtime_ns > before
-    state = json.loads((parts.lab / "amd-epyc-2-cores" / "lab.json").read_text())
-    assert all(len(commands) == 1 for commands in state["commands"].values())
+    assert parts.file("lab.json").parent.name == "amd-epyc-2-cores"
+    assert all(len(commands) == 1 for commands in parts.state["commands"].values())
 
 
 def test_a_dry_run_says_and_does_nothing(parts: Parts, tmp_path: Path, capfd: Capture) -> None:
@@ -237,8 +225,7 @@ def test_what_is_there_is_joined(parts: Parts) -> None:
     again = words[:1]  # the others are defaults
     assert parts.start(*again, "lab.parts=[c6,c2]", "lab.seeds=2") == 0
     assert len(parts.trained) == 9
-    state = json.loads(parts.file("lab.json").read_text())
-    assert len(state["commands"]["training"]) == 2
+    assert len(parts.state["commands"]["training"]) == 2
     assert parts.start(*words, "lab.parts=[c1,c3,c6]") == 0
     assert parts.started == []
 
@@ -248,8 +235,8 @@ def test_other_settings_need_another_name(parts: Parts, capfd: Capture) -> None:
     assert parts.start("lab.parts=[c3]") == 0
     capfd.readouterr()
     assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
-    expected = "error: lab.name=l: was begun here with data.batch_size=128 (now 64); give another "
-    assert capfd.readouterr().err == f"{expected}name\n"
+    begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
+    assert capfd.readouterr().err == f"error: {begun}; give another name\n"
     assert parts.started == []
 
 
@@ -292,9 +279,7 @@ def test_a_budget_for_another_part_decides_nothing(parts: Parts) -> None:
     assert not parts.trained[0].endswith("None")
 
 
-def test_trainings_keep_the_number_of_workers_that_they_began_with(
-    parts: Parts, capfd: Capture
-) -> None:
+def test_trainings_keep_the_number_of_workers(parts: Parts, capfd: Capture) -> None:
     """Else they could not be compared; it is reported."""
     assert parts.start("lab.parts=[c1]") == 0
     assert parts.start("lab.parts=[c3,c7]") == 0
@@ -364,9 +349,8 @@ def test_a_damaged_state_is_refused(parts: Parts, capfd: Capture) -> None:
     parts.file("lab.json").write_text(parts.file("lab.json").read_text()[:100])
     capfd.readouterr()
     assert parts.start("lab.parts=[c1]") == 2
-    assert re.fullmatch(
-        r"error: .*lab.json: cannot be read; give another lab.name\n", capfd.readouterr().err
-    )
+    error = r"error: .*lab.json: cannot be read; give another lab.name\n"
+    assert re.fullmatch(error, capfd.readouterr().err)
 
 
 def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
@@ -384,10 +368,7 @@ def test_a_full_disk_is_one_line(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     """Whatever could not be written."""
-
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr("hpml.lab.state.write_whole", full)
     assert parts.start() == 2
     printed = capfd.readouterr()
@@ -397,7 +378,7 @@ def test_a_full_disk_is_one_line(
 
 def command(code: str, output: Path | None = None) -> Task:
     """A task of some Python."""
-    return Task("t" if output is None else "u", ("c1", "c2"), ("-c", code), output, (), output)
+    return Task("u" if output else "t", ("c1", "c2"), ("-c", code), output, output is not None)
 
 
 @pytest.mark.parametrize(("code", "expected"), [("print(1)", True), ("print(2); exit(1)", False)])
@@ -422,8 +403,7 @@ def test_a_command_has_the_users_environment(
 ) -> None:
     """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    code = "import os; print(os.environ['HYDRA_FULL_ERROR'])"
-    file = tmp_path / "printed"
+    code, file = "import os; print(os.environ['HYDRA_FULL_ERROR'])", tmp_path / "printed"
     assert run_task(command(code), tmp_path)
     assert run_task(command(code, file), tmp_path)
     assert (tmp_path / "logs" / "t" / "output.log").read_text() == file.read_text() == "0\n"
@@ -439,9 +419,8 @@ def test_a_command_that_was_killed_by_a_signal_of_ours(tmp_path: Path) -> None:
 def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> None:
     """By `hpml.workers`, for this very job; another batch size is searched for by itself."""
     assert parts.start("lab.parts=[c3]") == 0
-    settings = json.loads(parts.file("lab.json").read_text())["settings"]
-    more = {"job": searched(settings), "environment": HERE, "command": "the earlier command"}
-    more |= {"search": {"rounds": 5, "most": None}}
+    more = {"job": searched(parts.state["settings"]), "search": {"rounds": 5, "most": None}}
+    more |= {"environment": HERE, "command": "the earlier command"}
     before = tmp_path / "outputs" / "workers" / "2026-01-01" / "10-00-00" / "workers.json"
     keep(before, RESULTS["workers"] | more)
     assert parts.start("lab.parts=[c3]", "lab.name=m") == 0

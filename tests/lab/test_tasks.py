@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,16 @@ from hpml.lab.tasks import Task, Tasks
 
 Make = Callable[..., Tasks]
 # What a user may give, one of each kind.
-GIVEN = (
-    "data.batch_size=64",
-    "optimizer.lr=0.05",
-    "trainer.max_epochs=2",
-    "model.init=torchvision",
-)
+GIVEN = ["data.batch_size=64", "optimizer.lr=0.05", "trainer.max_epochs=2"]
+GIVEN += ["model.init=torchvision"]
+SEARCH = "m/workers/workers.json"
 SUMMARIES = "summary-sgd summary-no_norm_sgd summary-no_norm_adam"
 BOTH = ("gpu", "cpu")
 
-composed: dict[tuple[str, ...], DictConfig] = {}
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    return compose("lab", overrides=list(overrides))
 
 
 @pytest.fixture
@@ -38,19 +39,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setattr("sys.argv", ["lab"])
 
     def made(*overrides: str, devices: tuple[str, ...] = ("cpu",), folder: str = "m") -> Tasks:
-        if overrides not in composed:
-            composed[overrides] = compose("lab", overrides=list(overrides))
-        return Tasks(composed[overrides], overrides, tmp_path / folder, devices)
+        return Tasks(composed(*overrides), overrides, tmp_path / folder, devices)
 
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
         yield made
-
-
-def searched(folder: Path, epoch_s: dict[int, float]) -> Path:
-    """Writes a search's answer: an epoch's seconds, end to end, by the number of workers."""
-    file = folder / "workers" / "workers.json"
-    keep(file, search_result(epoch_s))
-    return file
 
 
 def by_name(tasks: Tasks) -> dict[str, Task]:
@@ -72,15 +64,15 @@ def test_every_command_composes(make: Make) -> None:
     tasks = by_name(make(*GIVEN, "lab.seeds=2", devices=BOTH))
     assert list(tasks) == f"{SUMMARIES} workers diagnosis training no_norm devices".split()
     for task in tasks.values():
-        program = task.words[1].rpartition(".")[2]
-        check(compose(program, of_job(task, -1) if program == "train" else of_job(task, None)))
+        check(compose(task.words[1].rpartition(".")[2], of_job(task, -1)))
 
 
-def of_job(task: Task, job: int | None) -> list[str]:
+def of_job(task: Task, job: int) -> list[str]:
     """The overrides of one job of a sweep; of a command that is none as they are."""
     words = [word for word in overrides_of(task) if not word.startswith("hydra.")]
     pairs = (word.partition("=") for word in words)
-    return words if job is None else [f"{key}={of.split(',')[job]}" for key, _, of in pairs]
+    is_sweep = task.words[1] == "hpml.train"
+    return [f"{key}={of.split(',')[job]}" for key, _, of in pairs] if is_sweep else words
 
 
 def test_what_is_given_reaches_every_part_once(make: Make) -> None:
@@ -112,9 +104,8 @@ def test_a_programs_own_keys_reach_it_alone(make: Make) -> None:
     of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
     for task in by_name(of_lab).values():
         own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.", "+"))]
-        expected = {"workers": "workers.rounds=2", "diagnosis": "diagnose.budget_s=5"}
-        expected["summary"] = "summary.seeds=1"
-        assert own == ([expected[task.name]] if task.name in expected else [])
+        expected = {"workers": ["workers.rounds=2"], "diagnosis": ["diagnose.budget_s=5"]}
+        assert own == (expected | {"summary": ["summary.seeds=1"]}).get(task.name, [])
     of_lab.worker_rounds = 3  # as a budget has it
     assert value(by_name(of_lab)["workers"], "workers.rounds") == "3"
 
@@ -136,7 +127,7 @@ def test_the_labs_settings_are_the_labs(make: Make) -> None:
 
 def test_the_best_number_of_workers_feeds_the_others(make: Make, tmp_path: Path) -> None:
     """C5 to C7 train with it; on another machine its own is found."""
-    searched(tmp_path / "m", {0: 9, 1: 5, 2: 3, 3: 2, 4: 3})
+    keep(tmp_path / SEARCH, search_result({0: 9, 1: 5, 2: 3, 3: 2, 4: 3}))
     tasks = make(devices=BOTH)
     for name in ("training", "no_norm", "devices"):
         assert value(by_name(tasks)[name], "data.num_workers") == "3"
@@ -160,7 +151,7 @@ def test_one_worker_is_compared_with_the_best(
 ) -> None:
     """Where 0 or 1 is the best, with the best number above it."""
     if times:
-        searched(tmp_path / "m", times)
+        keep(tmp_path / SEARCH, search_result(times))
     diagnosis = by_name(make())["diagnosis"]
     assert value(diagnosis, "data.num_workers") == "1"
     assert value(diagnosis, "diagnose.against") == f"data.num_workers={expected}"
@@ -181,15 +172,9 @@ def test_parts_share_what_is_the_same(make: Make) -> None:
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        ("c1", "training"),
-        ("c2", "training"),
-        ("c3", "workers"),
-        ("c4", "diagnosis"),
-        ("c5", "training devices"),
-        ("c6", "training"),
-        ("c7", "training no_norm"),
-        ("q1", SUMMARIES),
-        ("q4", SUMMARIES),
+        *[("c1", "training"), ("c2", "training"), ("c3", "workers"), ("c4", "diagnosis")],
+        *[("c5", "training devices"), ("c6", "training"), ("c7", "training no_norm")],
+        *[("q1", SUMMARIES), ("q4", SUMMARIES)],
     ],
 )
 def test_a_part_alone_runs_what_it_needs(make: Make, part: str, expected: str) -> None:
@@ -271,7 +256,8 @@ def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
     tasks = make(devices=BOTH)
     assert tasks.done == set()
     assert tasks.has == {"summary", "workers", "diagnosis", "training"}
-    file = searched(tmp_path / "m", {0: 2, 1: 1})
+    file = tmp_path / SEARCH
+    keep(file, search_result({0: 2, 1: 1}))
     assert tasks.done == {"workers"}
     whole = file.read_text()
     for text in (whole[: len(whole) // 2], "", "[]", '{"recommended": 1}', "\xff"):

@@ -281,7 +281,7 @@ def test_away_from_the_cpu_the_loss_is_looked_at_now_and_then(compose: Compose) 
         module._watch(good, step)
     with pytest.raises(RunFailedError, match="epoch 0, step 49"):
         module._watch(good, 49)
-    module.on_train_start()
+    module.on_fit_start()
     module._watch(good, 0)
     assert module._finite.all_so_far()
     module._watch(bad, 1)

@@ -6,6 +6,8 @@ Epochs are counted from 1 here, as the lab does. What differs is called differen
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean
 
 from hpml.formatting import capital, counted, decimals
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
@@ -34,7 +36,7 @@ def about_learning(runs: Sequence[Run]) -> list[str]:
     completed = _completed(runs)
     sentences = [sentence for measure in CURVES for sentence in _course(completed, measure)]
     samples = [epoch.samples for run in completed for epoch in run.epochs[-1:] if epoch.samples]
-    last = estimate(Setting({}, completed).all_of(ACCURACY.name))
+    last = Setting({}, completed).estimate(ACCURACY.name)
     data = {run.record.choices.get("data") for run in completed}
     if last is not None and samples and data <= set(OF_TEN_CLASSES):
         # what guessing would reach by luck in 95 % of epochs of that many images
@@ -49,25 +51,24 @@ def about_times(runs: Sequence[Run]) -> list[str]:
     """C2: an epoch's time, its phases' shares, and whether the first epoch is like the others."""
     completed = _completed(runs)
     setting = Setting({}, completed)
-    whole = estimate(setting.all_of(EPOCH.name))
+    whole = setting.estimate(EPOCH.name)
     if whole is None:
         return ["No epoch was timed.", *_caveats(runs)]
     epochs = sum(len(run.epochs) for run in completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
     sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
     means = {phase.title: mean(setting.all_of(phase.key)) for phase in PHASES}
-    parts = {title: value for title, value in means.items() if value is not None}
-    if parts:
-        shares = [
+    if parts := {title: value for title, value in means.items() if value is not None}:
+        shares = ", ".join(
             f"{title} {value:.{decimals(whole.mean)}f} s ({value / (whole.mean or 1.0):.1%})"
             for title, value in parts.items()
-        ]
+        )
         total = sum(parts.values())
         adds_up = abs(total - whole.mean) <= 0.005 * whole.mean
-        sums = "to the epoch" if adds_up else f"to {total:.3g} s"
-        sentences.append(f"Its phases are {', '.join(shares)}; they add up {sums}.")
-    missing = [title for title in means if title not in parts]
-    sentences += [f"Not measured: {', '.join(missing)}."] if missing else []
+        sums = "the epoch" if adds_up else f"{total:.3g} s"
+        sentences.append(f"Its phases are {shares}; they add up to {sums}.")
+    if missing := [title for title in means if title not in parts]:
+        sentences.append(f"Not measured: {', '.join(missing)}.")
     return sentences + _first_epoch(completed) + _caveats(runs)
 
 
@@ -79,19 +80,15 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
     measure = STEADY if steady else EPOCH
     settings = [setting for setting in settings if setting.all_of(measure.name)]
     sentences = [f"{s.values['device']}: {_shown(s, measure)} ({measure.title})." for s in settings]
-    sizes = {
-        epoch.samples for setting in settings for run in setting.completed for epoch in run.epochs
-    }
+    sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:
         sentences.append("No epoch was timed on any device.")
     elif len(settings) == 1:
-        sentences.append(
-            f"There is nothing to compare {settings[0].values['device']} with: run this part again "
-            "on a machine that has the other device too."
-        )
+        again = "run this part again on a machine that has the other device too"
+        device = settings[0].values["device"]
+        sentences.append(f"There is nothing to compare {device} with: {again}.")
     elif len(sizes) > 1:
-        ordered = sorted(sizes, key=str)
-        listed = ", ".join("unknown" if size is None else f"{size:,}" for size in ordered)
+        listed = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
         sentences.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
     else:
         settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
@@ -103,18 +100,17 @@ def about_optimizers(comparison: Comparison) -> list[str]:
     """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
     sentences = []
     for measure in (LOSS, ACCURACY):
-        ranks = [rank for rank in comparison.ranked(measure) if rank.known is not None]
-        if len(ranks) > 1:
+        if len(ranks := [rank for rank in comparison.ranked(measure) if rank.known]) > 1:
             order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
             sentences.append(f"By {measure.title}: {order}.")
             sentences.append(f"{capital(in_a_sentence(measure, ranks))}.")
             sentences.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
-    ranks = [rank for rank in comparison.by_time if rank.known is not None]
+    ranks = [rank for rank in comparison.by_time if rank.known]
     if len(ranks) > 1:
         sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
-        fastest, slowest = ranks[0].known, ranks[-1].known
-        if fastest is not None and slowest is not None and fastest.mean > 0:
-            apart = slowest.mean / fastest.mean - 1
+        fastest, *_, slowest = (rank.known.mean for rank in ranks if rank.known)
+        if fastest > 0:
+            apart = slowest / fastest - 1
             sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
             sentences.append(_last(ranks, "Slowest"))
     if not sentences:
@@ -128,19 +124,16 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
     one, other = Setting({}, _completed(without)), Setting({}, _completed(with_norm))
     time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
     for measure in (LOSS, ACCURACY, VAL_ACCURACY, time):
-        means = [mean(setting.all_of(measure.name)) for setting in (one, other)]
-        if measure is VAL_ACCURACY and means == [None, None]:
-            continue
-        if means[0] is None or means[1] is None:
-            sentences.append(f"The {measure.title} is not known of both networks.")
+        ours, theirs = (mean(setting.all_of(measure.name)) for setting in (one, other))
+        if ours is None or theirs is None:
+            if measure is not VAL_ACCURACY or ours is not theirs:
+                sentences.append(f"The {measure.title} is not known of both networks.")
             continue
         more, less = ("longer", "shorter") if measure is time else ("higher", "lower")
-        outcome = "the same"
-        if means[0] != means[1]:
-            outcome = (more if means[0] > means[1] else less) + _certainty(one, other, measure)
+        differs = (more if ours > theirs else less) + _certainty(one, other, measure)
         sentences.append(
             f"Without norm the {measure.title} is {_shown(one, measure)}, with it "
-            f"{_shown(other, measure)}: {outcome}."
+            f"{_shown(other, measure)}: {'the same' if ours == theirs else differs}."
         )
     return sentences + _caveats([*with_norm, *without])
 
@@ -148,23 +141,19 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
 def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -> Table:
     """A row for each epoch, means over the completed runs; last the mean time of all epochs.
 
-    ± is a 95 % interval over the runs. The phases, as they are shown, add up to the time.
-
-    Args:
-        runs: that differ in their seed alone.
-        phases: whether they are shown, beside the time.
-        curves: whether losses and accuracies are.
+    ± is a 95 % interval over the runs, which differ in their seed alone. The phases, where they are
+    shown, add up to the time; `curves` are losses and accuracies.
     """
     completed = _completed(runs)
-    of_all = CURVES if curves else ()
-    shown = [curve for curve in of_all if Setting({}, completed).all_of(curve.name)]
+    of_all = Setting({}, completed)
+    shown = [curve for curve in CURVES if curves and of_all.all_of(curve.name)]
     columns = 1 + len(PHASE_HEADINGS) if phases else 1
     rows = []
-    for number in sorted({epoch.epoch for run in completed for epoch in run.epochs}):
-        epochs = [epoch for run in completed for epoch in run.epochs if epoch.epoch == number]
+    every = [epoch for run in completed for epoch in run.epochs]
+    for number in sorted({epoch.epoch for epoch in every}):
+        epochs = [epoch for epoch in every if epoch.epoch == number]
         cells = [_figure(epochs, measure) for measure in shown]
         rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
-    every = [epoch for run in completed for epoch in run.epochs]
     if every:
         # no value to sort by: it stays below the others
         means = [Cell(cell.text) for cell in _times(every, interval=False)[:columns]]
@@ -179,9 +168,7 @@ def _completed(runs: Sequence[Run]) -> list[Run]:
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
     """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
-    if not runs:
-        return ["There are no runs yet."]
-    sentences = []
+    sentences = [] if runs else ["There are no runs yet."]
     for run in runs:
         if not run.completed:
             why = f"{run.record.status}: {run.cause}" if run.cause else run.record.status
@@ -189,46 +176,39 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         elif not run.epochs:
             sentences.append(f"Not counted: {run.name} (no epoch).")
         elif run.record.last_metric(LOSS.name) != run.record.epochs[-1].metrics.get(LOSS.name):
-            sentences.append(
-                f"The loss of {run.name} was not finite or not recorded in its last epoch: "
-                "an earlier one's is shown."
-            )
+            lacks = "was not finite or not recorded in its last epoch"
+            sentences.append(f"The loss of {run.name} {lacks}: an earlier one's is shown.")
     return sentences
 
 
 def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     """From where to where a metric went, in which epochs it went the other way or is not known."""
-    numbers = sorted({epoch.epoch for run in runs for epoch in run.epochs})
     curves = [{e.epoch: e.metrics.get(measure.name) for e in run.epochs} for run in runs]
+    numbers = sorted({number for curve in curves for number in curve})
     values = {n: [v for curve in curves if (v := curve.get(n)) is not None] for n in numbers}
-    title = measure.title.removeprefix("last ")
-    unknown = [str(number + 1) for number in numbers if not values[number]]
-    numbers = [number for number in numbers if values[number]]
+    means = {number: fmean(of) for number, of in values.items() if of}
+    unknown = [str(number + 1) for number in numbers if number not in means]
     gaps = [f"In {_epochs(unknown)} it was not finite or not recorded."] if unknown else []
-    if len(numbers) < 2:
-        return [f"The {title} is known of one epoch alone.", *gaps] if numbers else []
-    first, last = numbers[0], numbers[-1]
+    title = measure.title.removeprefix("last ")
+    if len(means) < 2:
+        return [f"The {title} is known of one epoch alone.", *gaps] if means else []
+    first, *_, last = means
     ends = [(curve.get(first), curve.get(last)) for curve in curves]
     change = estimate([b - a for a, b in ends if a is not None and b is not None])
-    start, end = estimate(values[first]), estimate(values[last])
-    assert start is not None
-    assert end is not None
     if change is None:
         verb = "went"
     elif abs(change.mean) <= (change.half_width or 0.0):
         verb = "did not change" + " beyond what its runs differ by" * (change.n > 1) + ":"
     else:
         verb = "rose" if change.mean > 0 else "fell"
-    sentence = (
-        f"The {title} {verb} from {measure.shown(start)} in epoch {first + 1} to "
-        f"{measure.shown(end)} in epoch {last + 1}"
-        f" ({'one run' if len(runs) == 1 else f'means of {len(runs)} runs'})"
-    )
+    of = "one run" if len(runs) == 1 else f"means of {len(runs)} runs"
+    start, end = (_shown_mean(values[number], measure) for number in (first, last))
+    sentence = f"The {title} {verb} from {start} in epoch {first + 1} to {end} in epoch {last + 1}"
+    sentence += f" ({of})"
     if verb in ("rose", "fell"):
-        means = [mean(values[number]) or 0.0 for number in numbers]
         against = [
             str(number + 1)
-            for number, before, after in zip(numbers[1:], means, means[1:], strict=False)
+            for (_, before), (number, after) in pairwise(means.items())
             if (after <= before if verb == "rose" else after >= before)
         ]
         sentence += f", but not in {_epochs(against)}" if against else ", in every epoch"
@@ -245,9 +225,9 @@ def _first_epoch(runs: Sequence[Run]) -> list[str]:
     """Whether the first epoch is longer than the others, beyond their spread."""
     apart = []
     for run in runs:
-        first = [e.time["epoch_s"] for e in run.epochs if e.epoch == 0]
+        first = [t for e in run.epochs if e.epoch == 0 and (t := e.time["epoch_s"]) is not None]
         later = [t for e in run.epochs if e.epoch > 0 and (t := e.time["epoch_s"])]
-        if first and first[0] is not None and later:
+        if first and later:
             apart.append((first[0], later))
     ratios = estimate([first / (mean(later) or 1.0) - 1 for first, later in apart])
     if ratios is None:
@@ -303,14 +283,17 @@ def _name(setting: Setting) -> str:
 
 
 def _shown(setting: Setting, measure: Measure) -> str:
-    values = estimate(setting.all_of(measure.name))
-    return NOTHING if values is None else measure.shown(values)
+    return _shown_mean(setting.all_of(measure.name), measure)
+
+
+def _shown_mean(values: Sequence[float], measure: Measure) -> str:
+    known = estimate(values)
+    return NOTHING if known is None else measure.shown(known)
 
 
 def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:
-    values = (epoch.metrics.get(measure.name) for epoch in epochs)
-    figure = estimate([value for value in values if value is not None])
-    return Cell(NOTHING) if figure is None else Cell(measure.shown(figure), figure.mean)
+    values = [v for epoch in epochs if (v := epoch.metrics.get(measure.name)) is not None]
+    return Cell(_shown_mean(values, measure), mean(values))
 
 
 def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:

@@ -1,16 +1,21 @@
 """The results of each part of the lab on one machine: tables, pictures, and its answer."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter, methodcaller
+from pathlib import Path
 from typing import Any
 
 from hpml.formatting import capital, counted, in_s, range_in_words
 from hpml.lab.report import answers
-from hpml.lab.report.machine import Machine, draw_for
+from hpml.lab.report.machine import Machine
 from hpml.lab.report.published import against_published
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
+from hpml.report.page import save
+from hpml.report.pictures import draw
 from hpml.report.tables import Cell, Table, setting_table
 from hpml.statistics import Estimate
 from hpml.workers.picture import draw_workers
@@ -19,47 +24,59 @@ _MEANS = "Means over the runs; no validation"
 _CAPTION = f"{_MEANS}; the five phases add up to the time"
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """The results of one part on one machine, or on all of them together."""
 
-    tables: list[tuple[Table, str]] = field(default_factory=list)
-    pictures: list[dict[str, str]] = field(default_factory=list)
+    tables: list[tuple[Table, str]] = field(default_factory=list)  # each with its caption
+    pictures: list[dict[str, str]] = field(default_factory=list)  # of `save`, of names of their own
+    code: str = ""  # lines of a program, to be shown as they are
     answer: list[str] = field(default_factory=list)
-    code: str = ""
 
 
 def figures_of(part: str, machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     """A part's figures of each machine that has any; C5, about all of them, is with the first."""
     if part == "c5":
         return _devices(machines)
-    return [(machine, figures) for machine in machines if (figures := _MAKE[part](machine))]
+    result_of, make = _MAKE[part]
+    return [(machine, make(machine, of)) for machine in machines if (of := result_of(machine))]
 
 
-def _learning(machine: Machine) -> Figures | None:
-    if not machine.sgd:
-        return None
+def draw_for(
+    part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
+) -> list[dict[str, str]]:
+    """Draws pictures of some runs, those with the names in `only`, as files that begin with a part.
+
+    Returns them as `page.save` does.
+    """
+    return [
+        save(replace(picture, name=f"{part}_{picture.name}"), folder)
+        for picture in draw(Comparison([run.directory for run in runs]))
+        if picture.name in only
+    ]
+
+
+def _draw(part: str, machine: Machine, runs: Sequence[Run], *only: str) -> list[dict[str, str]]:
+    return draw_for(f"{part}_{machine.folder.name}", runs, machine.lab, only)
+
+
+def _learning(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        [(answers.epoch_table(machine.sgd, phases=False), _MEANS)],
-        machine.pictures("c1", machine.sgd, ["learning"]),
-        answers.about_learning(machine.sgd),
+        tables=[(answers.epoch_table(runs, phases=False), _MEANS)],
+        pictures=_draw("c1", machine, runs, "learning"),
+        answer=answers.about_learning(runs),
     )
 
 
-def _times(machine: Machine) -> Figures | None:
-    if not machine.sgd:
-        return None
+def _times(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        [(answers.epoch_table(machine.sgd, curves=False), _CAPTION)],
-        machine.pictures("c2", machine.sgd, ["phases"]),
-        answers.about_times(machine.sgd),
+        tables=[(answers.epoch_table(runs, curves=False), _CAPTION)],
+        pictures=_draw("c2", machine, runs, "phases"),
+        answer=answers.about_times(runs),
     )
 
 
-def _workers(machine: Machine) -> Figures | None:
-    search = machine.workers
-    if search is None:
-        return None
+def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
     rows = [
         [
             Cell(count, int(count)),
@@ -69,87 +86,85 @@ def _workers(machine: Machine) -> Figures | None:
         for count, times in search["settings"].items()
     ]
     table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
-    caption = "Seconds of an epoch without validation; * the fastest, or tied with it"
-    picture = draw_workers(search, machine.lab, f"{machine.prefix('c3')}_workers")
-    answer = [f"{capital(sentence)}." for sentence in search["sentences"]]
-    return Figures([(table, caption)], [picture], [*answer, f"So use {search['override']}."])
+    return Figures(
+        tables=[(table, "Seconds of an epoch without validation; * the fastest, or tied with it")],
+        pictures=[draw_workers(search, machine.lab, f"c3_{machine.folder.name}_workers")],
+        answer=[
+            *(f"{capital(sentence)}." for sentence in search["sentences"]),
+            f"So use {search['override']}.",
+        ],
+    )
 
 
-def _diagnosis(machine: Machine) -> Figures | None:
-    diagnosis = machine.diagnosis
-    if diagnosis is None:
-        return None
-    by_title = {
-        name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnosis["diagnoses"].items()
-    }
+def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
+    diagnoses = diagnosis["diagnoses"]
+    by_title = {name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnoses.items()}
     titles = dict.fromkeys(title for rows in by_title.values() for title in rows)
     rows = [
         [Cell(title), *(Cell(text) for of in by_title.values() for text in of.get(title, ("", "")))]
         for title in titles
     ]
     headings = [heading for name in by_title for heading in (name, "saves at most")]
-    answer = []
+    answer = [f"{capital(sentence)}." for sentence in diagnosis["comparison"]]
     best = (machine.workers or {}).get("recommended")
     if best is not None and best < 2:
-        answer.append(
-            f"The best number of workers here is {best}: one worker is compared with the best "
-            "number above it."
-        )
-    answer += [f"{capital(sentence)}." for sentence in diagnosis["comparison"]]
-    for name, of in diagnosis["diagnoses"].items():
+        compared = "one worker is compared with the best number above it"
+        answer.insert(0, f"The best number of workers here is {best}: {compared}.")
+    for name, of in diagnoses.items():
         verdict = of["verdict"]
         answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds"
-    return Figures([(Table(["an epoch of training", *headings], rows), caption)], [], answer)
-
-
-def _optimizers(machine: Machine) -> Figures | None:
-    names = {run.record.choices.get("optimizer") for run in machine.training}
-    if len(names) < 2:
-        return None
-    comparison = Comparison([run.directory for run in machine.training])
     return Figures(
-        [(setting_table(comparison), "Means over the epochs; all with one learning rate")],
-        machine.pictures("c6", machine.training, ["learning", "phases"]),
-        answers.about_optimizers(comparison),
+        tables=[(Table(["an epoch of training", *headings], rows), caption)], answer=answer
     )
 
 
-def _norm(machine: Machine) -> Figures | None:
-    if not machine.no_norm:
-        return None
+def _of_several_optimizers(machine: Machine) -> list[Run]:
+    names = {run.record.choices.get("optimizer") for run in machine.training}
+    return machine.training if len(names) > 1 else []
+
+
+def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
+    comparison = Comparison([run.directory for run in runs])
     return Figures(
-        [(answers.epoch_table(machine.no_norm), f"Without normalisation. {_CAPTION}")],
-        machine.pictures("c7", [*machine.sgd, *machine.no_norm], ["learning"]),
-        answers.about_norm(machine.sgd, machine.no_norm),
+        tables=[(setting_table(comparison), "Means over the epochs; all with one learning rate")],
+        pictures=_draw("c6", machine, runs, "learning", "phases"),
+        answer=answers.about_optimizers(comparison),
+    )
+
+
+def _norm(machine: Machine, without: list[Run]) -> Figures:
+    return Figures(
+        tables=[(answers.epoch_table(without), f"Without normalisation. {_CAPTION}")],
+        pictures=_draw("c7", machine, [*machine.sgd, *without], "learning"),
+        answer=answers.about_norm(machine.sgd, without),
     )
 
 
 def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     there = [machine for machine in machines if machine.sgd or machine.other_devices]
-    if not there:
-        return []
     by_device: dict[str, list[Run]] = {}
     for machine in there:
         for run in [*machine.sgd, *machine.other_devices]:
             device = run.record.environment.get("device") or run.record.config.get("device")
             by_device.setdefault(machine.in_front(clean(str(device)), there), []).append(run)
-    figures = Figures(answer=answers.about_devices(by_device))
-    for device, of_device in by_device.items():
-        table = answers.epoch_table(of_device, curves=False)
-        figures.tables.append((table, f"{device}. {_CAPTION}"))
     runs = [run for of_device in by_device.values() for run in of_device]
     # two machines with a device of one name would be drawn as repeats
-    if 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs}):
-        figures.pictures = draw_for("c5", runs, there[0].lab, ["by_device", "phases"])
+    are_apart = 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs})
+    only = ["by_device", "phases"]
+    figures = Figures(
+        tables=[
+            (answers.epoch_table(of_device, curves=False), f"{device}. {_CAPTION}")
+            for device, of_device in by_device.items()
+        ],
+        pictures=draw_for("c5", runs, there[0].lab, only) if are_apart else [],
+        answer=answers.about_devices(by_device),
+    )
     return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 
 
-def _convolutions(machine: Machine) -> Figures | None:
-    facts = machine.summary("sgd")
-    if facts is None:
-        return None
+def _convolutions(machine: Machine, facts: dict[str, Any]) -> Figures:
     answer = f"{facts['name']} has {counted(facts['conv_layers'], 'convolution')}: "
     answer += f"{facts['conv_layers_main_path']} on the main path, "
     answer += f"{facts['conv_layers_shortcuts']} on shortcuts."
@@ -159,76 +174,79 @@ def _convolutions(machine: Machine) -> Figures | None:
         if layer["parameters"]
     ]
     table = Table(["layer", "type", "parameters"], rows, 2)
-    return Figures([(table, "Layers with parameters")], [], [answer], _code(facts, "convolutions"))
+    code = _code(facts, "convolutions")
+    return Figures(tables=[(table, "Layers with parameters")], code=code, answer=[answer])
 
 
-def _last_layer(machine: Machine) -> Figures | None:
-    facts = machine.summary("sgd")
-    if facts is None:
-        return None
+def _last_layer(machine: Machine, facts: dict[str, Any]) -> Figures:
     inputs = facts["linear_in_features"]
     answer = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
-    return Figures([], [], [answer], _code(facts, "linear"))
+    return Figures(code=_code(facts, "linear"), answer=[answer])
 
 
-def _with_sgd(machine: Machine) -> Figures | None:
-    with_norm = {"with normalisation": "sgd", "without normalisation": "no_norm_sgd"}
-    return _gradients(machine, with_norm if machine.has_norm else {"as it is": "sgd"})
+def _summaries(optimizer: str, machine: Machine) -> dict[str, dict[str, Any]]:
+    names = {"with normalisation": optimizer, "without normalisation": f"no_norm_{optimizer}"}
+    if not machine.has_norm:
+        names = {"as it is": optimizer}
+    return {title: facts for title, name in names.items() if (facts := machine.summary(name))}
 
 
-def _with_adam(machine: Machine) -> Figures | None:
-    without_norm = {"without normalisation": "no_norm_adam"}
-    return _gradients(machine, without_norm if machine.has_norm else {"as it is": "adam"})
-
-
-def _gradients(machine: Machine, names: dict[str, str]) -> Figures | None:
-    summaries = {title: facts for title, name in names.items() if (facts := machine.summary(name))}
-    if not summaries:
-        return None
-    rows, answer = [], []
+def _gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figures:
+    rows = []
     for title, facts in summaries.items():
-        nonzero = list((facts.get("nonzero_by_seed") or {}).values())
-        spread = range_in_words(nonzero)
+        spread = range_in_words(_nonzero(facts))
         state = (facts.get("optimizer") or {}).get("state_elements")
-        parameters, gradients = facts["trainable_parameters"], facts.get("gradients")
-        counts = [_count(parameters), _count(gradients), Cell(spread), _count(state)]
-        rows.append([Cell(title), *counts])
-        answer.append(f"{capital(title)} {parameters:,} parameters are trained.")
-        if nonzero and gradients is not None:
-            of_these = "all of them" if min(nonzero) == gradients else f"{spread} of them"
-            answer.append(
-                f"One backward pass gives {gradients:,} gradients; {of_these} are not zero "
-                f"({counted(len(nonzero), 'seed')}; {facts['batch']})."
-            )
-        by_optimizer = facts.get("nonzero_by_optimizer") or {}
-        if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
-            same = f"With the same seed {' and '.join(by_optimizer)} give the same number: "
-            same += "gradients are computed before the optimizer acts, so a difference between "
-            same += "them is chance."
-            answer += [same] if same not in answer else []
-        answer += against_published(facts)
-        if state is not None and parameters:
-            answer.append(
-                f"{facts['optimizer']['name']} keeps {state:,} elements of state, "
-                f"{state / parameters:.3g} for each parameter."
-            )
+        counts = (_count(facts["trainable_parameters"]), _count(facts.get("gradients")))
+        rows.append([Cell(title), *counts, Cell(spread), _count(state)])
+    sentences = (line for title, of in summaries.items() for line in _about_gradients(title, of))
     headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
-    code = _code(next(iter(summaries.values())), "trainable|gradients")
-    return Figures([(Table(headings, rows), "Elements")], [], answer, code)
+    return Figures(
+        tables=[(Table(headings, rows), "Elements")],
+        code=_code(next(iter(summaries.values())), "trainable|gradients"),
+        answer=list(dict.fromkeys(sentences)),  # some are about any network
+    )
 
 
-_MAKE: dict[str, Callable[[Machine], Figures | None]] = {
-    "c1": _learning,
-    "c2": _times,
-    "c3": _workers,
-    "c4": _diagnosis,
-    "c6": _optimizers,
-    "c7": _norm,
-    "q1": _convolutions,
-    "q2": _last_layer,
-    "q3": _with_sgd,
-    "q4": _with_adam,
+def _about_gradients(title: str, facts: dict[str, Any]) -> Iterator[str]:
+    parameters, gradients = facts["trainable_parameters"], facts.get("gradients")
+    yield f"{capital(title)} {parameters:,} parameters are trained."
+    nonzero, by_optimizer = _nonzero(facts), facts.get("nonzero_by_optimizer") or {}
+    if nonzero and gradients is not None:
+        some = f"{range_in_words(nonzero)} of them"
+        yield (
+            f"One backward pass gives {gradients:,} gradients; "
+            f"{'all of them' if min(nonzero) == gradients else some} are not zero "
+            f"({counted(len(nonzero), 'seed')}; {facts['batch']})."
+        )
+    if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
+        yield (
+            f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients are "
+            "computed before the optimizer acts, so a difference between them is chance."
+        )
+    yield from against_published(facts)
+    optimizer = facts.get("optimizer") or {}
+    if parameters and (state := optimizer.get("state_elements")) is not None:
+        each = f"{state / parameters:.3g} for each parameter"
+        yield f"{optimizer['name']} keeps {state:,} elements of state, {each}."
+
+
+# For each part what a machine has of it, and what makes figures of that.
+_MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], Figures]]] = {
+    "c1": (attrgetter("sgd"), _learning),
+    "c2": (attrgetter("sgd"), _times),
+    "c3": (attrgetter("workers"), _workers),
+    "c4": (attrgetter("diagnosis"), _diagnosis),
+    "c6": (_of_several_optimizers, _optimizers),
+    "c7": (attrgetter("no_norm"), _norm),
+    "q1": (methodcaller("summary", "sgd"), _convolutions),
+    "q2": (methodcaller("summary", "sgd"), _last_layer),
+    "q3": (partial(_summaries, "sgd"), _gradients),
+    "q4": (partial(_summaries, "adam"), _gradients),
 }
+
+
+def _nonzero(facts: dict[str, Any]) -> list[int]:
+    return list((facts.get("nonzero_by_seed") or {}).values())
 
 
 def _timed(times: dict[str, Any], tied: bool) -> Cell:

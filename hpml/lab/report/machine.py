@@ -1,32 +1,19 @@
 """The lab's results on one machine, read from its folder."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
 from hpml.formatting import counted
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
-from hpml.lab.tasks import DIAGNOSIS_KEYS, LAB_FILE, SUMMARY_KEYS, WORKERS_KEYS
+from hpml.lab.tasks import LAB_FILE, read_result
 from hpml.report.collect import Run, clean, collect
-from hpml.report.comparison import Comparison
-from hpml.report.page import save
-from hpml.report.pictures import draw
 from hpml.system.files import read_json
-from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
 
 class Machine:
-    """The results of one machine.
-
-    Attributes:
-        folder: where they lie.
-        state: what the lab has written down of its work here.
-        training, no_norm, other_devices: runs of the optimizers, without normalisation, and on
-            other devices than the first.
-        workers, diagnosis: results of the search for workers, and of two numbers of them.
-    """
+    """The results of one machine: what the lab has written down of its work, runs, and answers."""
 
     def __init__(self, folder: Path, lab: Path) -> None:
         self.folder = folder
@@ -36,8 +23,10 @@ class Machine:
         self.training, self.no_norm, self.other_devices = (
             collect([folder / task])[0] for task in (TRAINING, NO_NORM, DEVICES)
         )
-        self.workers = read_json(folder / WORKERS / WORKERS_FILE, *WORKERS_KEYS)
-        self.diagnosis = read_json(folder / DIAGNOSIS / DIAGNOSIS_FILE, *DIAGNOSIS_KEYS)
+        self.workers = read_result(folder, WORKERS)
+        self.diagnosis = read_result(folder, DIAGNOSIS)
+        self.has_norm = bool(self.state.get("has_norm", True))
+        self.sgd = self.with_optimizer("sgd")  # which C1, C2, C5, C6 and C7 share
 
     @property
     def name(self) -> str:
@@ -55,13 +44,9 @@ class Machine:
         machine = self.environment
         memory = machine.get("memory_gib")
         parts = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
-        versions = ("python", "torch", "lightning", "hpml")
-        parts += [f"{name} {machine[name]}" for name in versions if name in machine]
-        return clean("; ".join(part for part in parts if part))
-
-    @property
-    def has_norm(self) -> bool:
-        return bool(self.state.get("has_norm", True))
+        versions = [name for name in ("python", "torch", "lightning", "hpml") if name in machine]
+        parts += [f"{name} {machine[name]}" for name in versions]
+        return clean("; ".join(filter(None, parts)))
 
     @property
     def shortened(self) -> str:
@@ -84,36 +69,11 @@ class Machine:
         commands: dict[str, list[str]] = self.state.get("commands", {})
         of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
         if task == WORKERS and not of_task and self.workers:  # made before the lab
-            of_task = [[str(self.workers.get("command", ""))]]
-        return [line for lines in of_task for line in lines]
-
-    @property
-    def sgd(self) -> list[Run]:
-        """The runs that C1, C2, C5, C6 and C7 share."""
-        return self.with_optimizer("sgd")
+            return [str(self.workers.get("command", ""))]
+        return [*chain(*of_task)]
 
     def with_optimizer(self, name: str) -> list[Run]:
         return [run for run in self.training if run.record.choices.get("optimizer") == name]
 
     def summary(self, name: str) -> dict[str, Any] | None:
-        return read_json(self.folder / SUMMARY / f"{name}.json", *SUMMARY_KEYS)
-
-    def pictures(self, part: str, runs: Sequence[Run], only: Sequence[str]) -> list[dict[str, str]]:
-        return draw_for(self.prefix(part), runs, self.lab, only)
-
-    def prefix(self, part: str) -> str:
-        return f"{part}_{self.folder.name}"
-
-
-def draw_for(
-    part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
-) -> list[dict[str, str]]:
-    """Draws pictures of some runs, those with the names in `only`, as files that begin with a part.
-
-    Returns them as `page.save` does.
-    """
-    return [
-        save(replace(picture, name=f"{part}_{picture.name}"), folder)
-        for picture in draw(Comparison([run.directory for run in runs]))
-        if picture.name in only
-    ]
+        return read_result(self.folder, SUMMARY, f"{name}.json")

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpml.config.command_line import as_override
-from hpml.lab.parts import PARTS, TRAINING
-from hpml.lab.report.figures import figures_of
+from hpml.lab.parts import DEVICES, NO_NORM, PARTS, TRAINING, WORKERS
+from hpml.lab.report.figures import Figures, figures_of
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.published import own_figures, published_caption, published_table
 from hpml.lab.tasks import LAB_FILE
 from hpml.report.collect import clean
 from hpml.report.make import PAGE
 from hpml.report.page import render
-from hpml.report.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = ("c[0-9]_*.png", "c[0-9]_*.svg")
@@ -37,30 +36,16 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the lab: what was asked, how it was made, what came out. Empty fields do not show.
+class Section(Figures):
+    """A part of the lab: what was asked, how it was made, what came out."""
 
-    Attributes:
-        part: as the lab counts them, `C3`; its lower case is the section's address.
-        commands: for a shell, that made it.
-        shortened: in what it did less than the lab asks.
-        tables: each with its caption.
-        pictures: as `page.save` returns them, under names that no other section has.
-        code: lines of a program, to be shown as they are.
-        missing: why there are no figures yet, and what to do.
-    """
-
-    part: str
+    part: str  # as the lab counts them, `C3`; its lower case is the section's address
     title: str
     asked: str
-    commands: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)  # for a shell, that made it
     hardware: list[str] = field(default_factory=list)
-    shortened: str = ""
-    tables: list[tuple[Table, str]] = field(default_factory=list)
-    pictures: list[dict[str, str]] = field(default_factory=list)
-    code: str = ""
-    answer: list[str] = field(default_factory=list)
-    missing: str = ""
+    shortened: str = ""  # in what it did less than the lab asks
+    missing: str = ""  # why there are no figures yet, and what to do
 
     @property
     def heading(self) -> str:
@@ -82,8 +67,7 @@ def write_report(lab: Path) -> Path:
     shortened = "; ".join(
         machine.in_front(text, machines)
         for machine in machines
-        for text in (machine.shortened, machine.shortened_search)
-        if text
+        for text in filter(None, (machine.shortened, machine.shortened_search))
     )
     published = Section(
         "Published",
@@ -113,24 +97,19 @@ def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> P
 
 def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     asked, of_all = PARTS[part], figures_of(part, machines)
+    head = part.upper(), asked.title, asked.asked
     if not of_all:
-        missing = _missing(part, machines, lab)
-        return Section(part.upper(), asked.title, asked.asked, missing=missing)
+        return Section(*head, missing=_missing(part, machines, lab))
     there = [machine for machine, _ in of_all]
     by_itself = there if part != "c5" else []  # which has one table of all machines
-    shortened = []
-    if part == "c3":
-        shortened = [m.in_front(m.shortened_search, there) for m in there if m.shortened_search]
-    elif part[0] == "c" and part != "c4":
-        shortened = [m.in_front(m.shortened, there) for m in there if m.shortened]
     tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
+    shortened = [(m, m.shortened_search if part == "c3" else m.shortened) for m in there]
+    trains = asked.task in (WORKERS, TRAINING, DEVICES, NO_NORM)
     return Section(
-        part.upper(),
-        asked.title,
-        asked.asked,
+        *head,
         commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
         hardware=[machine.name for machine in there],
-        shortened="; ".join(shortened),
+        shortened="; ".join(m.in_front(text, there) for m, text in shortened if text and trains),
         tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
         pictures=[picture for _, figures in of_all for picture in figures.pictures],
         code=of_all[0][1].code,

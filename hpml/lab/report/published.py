@@ -1,7 +1,7 @@
 """Figures that others have published for the same lab, beside this lab's, and what was wrong."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 from hpml.formatting import decimals, range_in_words
 from hpml.lab.parts import OPTIMIZERS
 from hpml.lab.report.machine import Machine
-from hpml.report.collect import Run
+from hpml.report.settings import Setting
 from hpml.report.tables import NOTHING, Cell, Table
+from hpml.statistics import estimate
 
 # Behind the name of an optimizer, or of the network without norm, each makes a row's key.
 OF_TRAINING = {"epoch_s": "epoch s", "loss": "loss", "accuracy": "accuracy"}
@@ -33,14 +34,14 @@ ROWS = {
 }
 
 
-def published_table(own: Mapping[str, str]) -> Table:
-    """This lab beside the two submissions; `own` has a text for each key of ROWS it knows."""
+def published_table(own: Mapping[str, Any]) -> Table:
+    """This lab beside the two submissions; `own` has a figure for each key of ROWS it knows."""
     assert own.keys() <= ROWS.keys(), f"no row of {own.keys() - ROWS.keys()}"
     published = _read()
-    wrong = {key: published["wrong"].get(key, "") for key in ROWS}
-    columns = (own, dict(_of_a(published["A"])), dict(_of_b(published["B"])), wrong)
+    wrong = dict.fromkeys(ROWS, "") | published["wrong"]
+    columns = (own, published["A"]["rows"], published["B"]["rows"], wrong)
     rows = [
-        [Cell(title, place), *(_cell(column.get(key)) for column in columns)]
+        [Cell(title, place), *(_cell(key, column.get(key)) for column in columns)]
         for place, (key, title) in enumerate(ROWS.items())
     ]
     headings = ["figure", "this run", "submission A", "submission B", "what was wrong"]
@@ -55,11 +56,11 @@ def published_caption() -> str:
     return ". ".join([published["source"].rstrip("."), *machines, means]) + "."
 
 
-def own_figures(machines: Sequence[Machine]) -> dict[str, str]:
-    """This lab's texts by the keys of ROWS; of several machines those with a GPU go first."""
-    own: dict[str, str] = {}
+def own_figures(machines: Sequence[Machine]) -> dict[str, Any]:
+    """This lab's figures by the keys of ROWS; of several machines those with a GPU go first."""
+    own: dict[str, Any] = {}
     for machine in sorted(machines, key=lambda one: one.environment.get("device") == "cpu"):
-        own = dict(_of_machine(machine)) | own
+        own = {key: figure for key, figure in _of_machine(machine) if figure} | own
     return own
 
 
@@ -69,11 +70,11 @@ def against_published(facts: Mapping[str, Any]) -> list[str]:
     Relative to the zeros, of which a larger batch has fewer. No sentence of another network, or of
     one seed.
     """
-    b, by_seed = _read()["B"], facts.get("nonzero_by_seed") or {}
-    is_theirs = facts["trainable_parameters"] == b["q3_trainable_parameters_without_norm"]
+    b, by_seed = _read()["B"]["rows"], facts.get("nonzero_by_seed") or {}
+    is_theirs = facts["trainable_parameters"] == b["parameters_no_norm"]
     if not is_theirs or len(by_seed) < 2 or None in (*by_seed.values(), facts.get("gradients")):
         return []
-    published = [b["q3_nonzero_gradients_sgd"], b["q4_nonzero_gradients_adam"]]
+    published = [b["gradients_sgd"], b["gradients_adam"]]
     theirs, ours = (
         _spread([facts["gradients"] - count for count in counts])
         for counts in (published, by_seed.values())
@@ -90,78 +91,46 @@ def _spread(zeros: Sequence[int]) -> float:
     return (max(zeros) - min(zeros)) / fmean(zeros) if sum(zeros) else 0.0
 
 
-def _read() -> dict[str, Any]:
-    file = Path(__file__).with_name("published.json")
-    published: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return published
+def _read() -> Any:
+    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 
 
-def _of_a(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    epoch_s, data_s = figures["c5_epoch_s"], figures["c5_data_s_per_epoch"]
-    yield "best_workers", str(figures["c3_best_workers"])
-    yield from (("epoch_cpu_s", _mean(epoch_s["cpu"])), ("epoch_gpu_s", _mean(epoch_s["gpu"])))
-    yield "data_s", f"{data_s['gpu']} (GPU), {data_s['cpu']} (CPU)"
-    yield from ((f"{name}_epoch_s", _mean(times)) for name, times in figures["c6_epoch_s"].items())
-    yield "no_norm_epoch_s", _mean(figures["c7_epoch_s_without_norm"])
-
-
-def _of_b(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    best, epoch_s = figures["c3_best_workers"], figures["c5_epoch_s"]
-    yield "best_workers", str(best)
-    yield from (("epoch_cpu_s", _mean([epoch_s["cpu"]])), ("epoch_gpu_s", _mean([epoch_s["gpu"]])))
-    yield "data_s", f"{figures['c3_data_loading_s_by_workers'][str(best)]} ({best} workers)"
-    for name, run in (*figures["c6"].items(), ("no_norm", figures["c7_without_norm"])):
-        if "epoch_s" in run:
-            yield f"{name}_epoch_s", _mean([run["epoch_s"]])
-        yield f"{name}_loss", f"{run['loss'][-1]:.4f}"
-        yield f"{name}_accuracy", f"{run['accuracy'][-1]:.2%}"
-    yield "conv_layers", f"{figures['q1_conv_layers']}"
-    yield "linear_inputs", f"{figures['q2_last_linear_in_features']}"
-    yield "parameters_no_norm", f"{figures['q3_trainable_parameters_without_norm']:,}"
-    yield "gradients_sgd", f"{figures['q3_nonzero_gradients_sgd']:,}"
-    yield "gradients_adam", f"{figures['q4_nonzero_gradients_adam']:,}"
-
-
-def _of_machine(machine: Machine) -> Iterator[tuple[str, str]]:
+def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
     if machine.workers is not None:
         yield "best_workers", str(machine.workers["recommended"])
     runs = [*machine.sgd, *machine.other_devices]
     for row, is_cpu in (("epoch_cpu_s", True), ("epoch_gpu_s", False)):
         of = [run for run in runs if (run.record.environment.get("device") == "cpu") == is_cpu]
-        yield from _mean_of(of, "epoch_s", row)
-    yield from _mean_of(machine.sgd, "data_s", "data_s")
-    for name in OPTIMIZERS:
-        yield from _of_training(name, machine.with_optimizer(name))
-    yield from _of_training("no_norm", machine.no_norm)
+        yield row, Setting({}, of).all_of("epoch_s")
+    yield "data_s", Setting({}, machine.sgd).all_of("data_s")
+    by_name = {name: machine.with_optimizer(name) for name in OPTIMIZERS}
+    for name, runs in (by_name | {"no_norm": machine.no_norm}).items():
+        setting = Setting({}, runs)
+        yield f"{name}_epoch_s", setting.all_of("epoch_s")
+        for figure in ("loss", "accuracy"):
+            last = estimate(setting.all_of(f"train/{figure}"))
+            yield f"{name}_{figure}", last and [last.mean]
     if facts := machine.summary("sgd"):
         yield "conv_layers", str(facts["conv_layers"])
         yield "linear_inputs", str(facts["linear_in_features"] or "none")
-        yield "parameters", f"{facts['trainable_parameters']:,}"
+        yield "parameters", facts["trainable_parameters"]
     for name in ("sgd", "adam"):
         if facts := machine.summary(f"no_norm_{name}"):
-            yield "parameters_no_norm", f"{facts['trainable_parameters']:,}"
-            if counts := list((facts.get("nonzero_by_seed") or {}).values()):
-                yield f"gradients_{name}", range_in_words(counts)
+            yield "parameters_no_norm", facts["trainable_parameters"]
+            counts = list((facts.get("nonzero_by_seed") or {}).values())
+            yield f"gradients_{name}", counts and range_in_words(counts)
 
 
-def _of_training(name: str, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-    yield from _mean_of(runs, "epoch_s", f"{name}_epoch_s")
-    for figure, spec in (("loss", ".4f"), ("accuracy", ".2%")):
-        values = [run.record.last_metric(f"train/{figure}") for run in runs if run.completed]
-        if measured := [value for value in values if value is not None]:
-            yield f"{name}_{figure}", f"{fmean(measured):{spec}}"
-
-
-def _mean_of(runs: Iterable[Run], measure: str, row: str) -> Iterator[tuple[str, str]]:
-    values = (run.measures[measure] for run in runs if run.completed)
-    if measured := [value for value in values if value is not None]:
-        yield row, _mean(measured)
-
-
-def _mean(seconds: Sequence[float]) -> str:
-    mean_s = fmean(seconds)
-    return f"{mean_s:.{decimals(mean_s)}f}"
-
-
-def _cell(text: str | None) -> Cell:
-    return Cell(NOTHING) if text is None else Cell(text, text)
+def _cell(key: str, figure: Any) -> Cell:
+    """A text, a count, the mean of seconds, or the last epoch's loss or accuracy."""
+    if figure is None:
+        return Cell(NOTHING)
+    if isinstance(figure, int):
+        text = f"{figure:,}"
+    elif key.endswith("_s") and not isinstance(figure, str):
+        text = f"{fmean(figure):.{decimals(fmean(figure))}f}"
+    elif isinstance(figure, list):
+        text = f"{figure[-1]:{'.4f' if key.endswith('_loss') else '.2%'}}"
+    else:
+        text = figure
+    return Cell(text, text)

@@ -8,19 +8,13 @@ from typing import Any
 
 import pytest
 
-from hpml.lab.report.published import (
-    OPTIMIZERS,
-    ROWS,
-    against_published,
-    published_caption,
-    published_table,
-)
+from hpml.lab.report import published
+from hpml.lab.report.published import OPTIMIZERS, ROWS, against_published, published_table
 
 
 @pytest.fixture
 def data() -> Any:
-    file = files("hpml.lab.report").joinpath("published.json")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(files("hpml.lab.report").joinpath("published.json").read_text("utf-8"))
 
 
 def rows(own: dict[str, str]) -> dict[str, list[str]]:
@@ -58,16 +52,16 @@ def test_a_row_that_is_not_there_is_refused() -> None:
 def test_sentences_name_figures_of_the_data_alone(data: Any) -> None:
     """Each number of them stands in the data, or is computed from it here."""
     a, b = data["A"], data["B"]
-    sgd, no_norm = a["c6_epoch_s"]["sgd"], a["c7_epoch_s_without_norm"]
-    losses = [b[part]["loss"][-1] for part in ("c1", "c2")] + [b["c6"]["sgd"]["loss"][-1]]
+    last = {key: figures[-1] for key, figures in b["rows"].items() if key.endswith("_loss")}
+    losses = [b["c1"]["loss"][-1], b["c2"]["loss"][-1], last["sgd_loss"]]
     computed = {
-        round(fmean(sgd[1:]), 2),
-        round(fmean(no_norm[1:]), 2),
+        round(fmean(a["rows"]["sgd_epoch_s"][1:]), 2),
+        round(fmean(a["rows"]["no_norm_epoch_s"][1:]), 2),
         round(fmean(b["c2"]["epoch_s"]), 2),
-        round(b["c6"]["nesterov"]["loss"][-1] - losses[2], 4),
+        round(last["nesterov_loss"] - losses[2], 4),
         round(max(losses) - min(losses), 4),
-        round(b["c7_without_norm"]["loss"][-1] - max(losses), 4),
-        b["q3_nonzero_gradients_sgd"] - b["q4_nonzero_gradients_adam"],
+        round(last["no_norm_loss"] - max(losses), 4),
+        b["rows"]["gradients_sgd"] - b["rows"]["gradients_adam"],
     }
     # of what circulates, and of the notes to the submissions
     computed |= {16.0, 20.0, 11_180_968.0, 11_173_962.0, 4.0, 30.0, 12.0, 0.1}
@@ -85,14 +79,14 @@ def test_comparisons_in_the_sentences_hold(data: Any) -> None:
     assert min(totals, key=lambda workers: totals[workers]) == "0"
     loading = data["B"]["c3_data_loading_s_by_workers"]
     assert min(loading, key=lambda workers: loading[workers]) == "12"
-    first, *later = data["A"]["c5_epoch_s"]["cpu"]
+    first, *later = data["A"]["rows"]["epoch_cpu_s"]
     assert first < min(later)
     assert data["B"]["c4"]["1"]["data_s"] < data["B"]["c4"]["12"]["data_s"]
 
 
 def test_the_caption_names_machines_and_says_what_is_not_known() -> None:
     """The second submission does not tell its GPU."""
-    caption = published_caption()
+    caption = published.published_caption()
     assert "Quadro RTX 8000" in caption
     assert "B: one GPU, which it does not name." in caption
 
@@ -111,11 +105,8 @@ def test_published_gradients_differ_by_chance(
     by_seed: dict[str, int] | None, ends: list[str]
 ) -> None:
     """Its two counts of zeros, 2,244,122 and 2,268,113, beside what seeds alone do."""
-    facts = {
-        "trainable_parameters": 11_164_362,
-        "gradients": 11_164_362,
-        "nonzero_by_seed": by_seed,
-    }
+    facts = dict.fromkeys(("trainable_parameters", "gradients"), 11_164_362)
+    facts |= {"nonzero_by_seed": by_seed}
     start = "Submission B has 8,920,240 that are not zero with SGD, 8,896,249 with Adam: its zeros "
     sentences = [f"{start}differ by 1.1%, those of these seeds{end}" for end in ends]
     assert against_published(facts) == sentences

@@ -26,12 +26,8 @@ def has_curves(cfg: DictConfig) -> bool:
     """Whether a TensorBoard logger is chosen, and used."""
     if cfg.trainer.get("fast_dev_run"):
         return False
-    loggers = (cfg.get("logger") or {}).values()
-    return any(
-        str(logger.get("_target_")).endswith("TensorBoardLogger")
-        for logger in loggers
-        if logger is not None
-    )
+    targets = (str((each or {}).get("_target_")) for each in (cfg.get("logger") or {}).values())
+    return any(target.endswith("TensorBoardLogger") for target in targets)
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

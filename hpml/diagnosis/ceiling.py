@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpml.trials.intervention import Intervention
@@ -26,12 +27,15 @@ def flops_per_step(subject: Subject) -> float | None:
     """
     before = 0  # what compiling the network has run, say
 
-    def begins() -> None:
+    def begins(*_: Any) -> None:
         nonlocal before
         before = counter.get_total_flops()
 
+    def adapt(trainer: Any, module: Any) -> None:
+        trainer.callbacks.append(LambdaCallback(on_train_start=begins))
+
     with suppress(Exception), FlopCounterMode(display=False) as counter:
-        subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, begins=begins)
+        subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, adapt=adapt)
         return (counter.get_total_flops() - before) / (COUNTED_STEPS + 1) or None
     return None
 

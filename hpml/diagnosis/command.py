@@ -63,15 +63,18 @@ def job(cfg: DictConfig) -> None:
             sentences = wording.compare(first, second, (a, b))
             log.info("\n".join(["", *sentences]))
         subject = next(iter(experiments.values())).subject
-        _keep(
-            Path(cfg.run_dir),
-            {
-                "command": command_line.typed(),
-                "environment": environment.describe(subject.device.type),
-                "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
-                "comparison": sentences,
-            },
-        )
+        content = {
+            "command": command_line.typed(),
+            "environment": environment.describe(subject.device.type),
+            "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
+            "comparison": sentences,
+        }
+        file = Path(cfg.run_dir) / FILE_NAME
+        try:
+            write_whole(file, json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+        log.info(f"kept: {shlex.quote(str(file))}")
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
@@ -95,16 +98,6 @@ def _setting(cfg: DictConfig, against: list[str]) -> str:
     choices, words = HydraConfig.get().runtime.choices, []
     typed = dict(word.partition("=")[::2] for word in command_line.overrides())
     for key in map(key_of, against):
-        value = choices[key] if key in choices else OmegaConf.select(cfg, key)
-        value = typed.get(key, value)
+        value = typed.get(key, choices.get(key, OmegaConf.select(cfg, key)))
         words.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
     return " ".join(words)
-
-
-def _keep(directory: Path, content: dict[str, Any]) -> None:
-    file = directory / FILE_NAME
-    try:
-        write_whole(file, json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
-    log.info(f"kept: {shlex.quote(str(file))}")

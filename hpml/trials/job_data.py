@@ -1,16 +1,20 @@
 """A job's training data, whichever way it is given: by a data module, as loaders, by the module."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
-from hpml.trials.copies import alter, nothing
-from hpml.trials.intervention import TRANSFER_HOOKS, Intervention
-from hpml.trials.loaders import end_workers, one_loader, with_workers_of_its_own
+from hpml.trials.copies import alter
+from hpml.trials.intervention import TRANSFER_HOOKS, Intervention, nothing
 
 
 class JobData:
@@ -30,7 +34,8 @@ class JobData:
     def __init__(self, data: Any, limit: int | float) -> None:
         if hasattr(data, "__next__"):
             raise UserError("the data is an iterator, which gives its batches once; give a loader")
-        self.given: Any = copy.copy(data) if isinstance(data, L.LightningDataModule) else data
+        self.is_module = isinstance(data, L.LightningDataModule)
+        self.given: Any = copy.copy(data) if self.is_module else data
         self._limit = limit
         self._is_set_up = False
         self.epoch_steps: int | None = None
@@ -38,14 +43,13 @@ class JobData:
 
     def new_loader(self, trainer: L.Trainer, module: Any) -> Any:
         """The training loader by itself; the epoch's steps are known from then."""
-        if isinstance(self.given, L.LightningDataModule):
+        loader = self.given
+        if self.is_module:
             loader = self._data_module(trainer).train_dataloader()
-        elif self.given is None:
+        elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
-        else:
-            loader = self.given
-        self.loader = one_loader(with_workers_of_its_own(loader))
+        self.loader = one_loader(_with_workers_of_its_own(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         return self.loader
@@ -58,16 +62,15 @@ class JobData:
         paced: Callable[[Any], Any],
     ) -> dict[str, Any]:
         """What `fit` is given besides the module, with its loader paced."""
-        if self.given is not None and not isinstance(self.given, L.LightningDataModule):
-            return {"train_dataloaders": paced(with_workers_of_its_own(self.given))}
-        owner = module if self.given is None else self._data_module(trainer)
+        if self.given is not None and not self.is_module:
+            return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
+        owner = self._data_module(trainer) if self.is_module else module
         own = type(owner).train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(with_workers_of_its_own(own(owner))))
-        if self.given is None:
+        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own(owner))))
+        if not self.is_module:
             return {}
         if intervention.transfer:
-            hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
-            alter(owner, **hooks)
+            alter(owner, **{hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS})
         return {"datamodule": owner}
 
     def close(self) -> None:
@@ -87,17 +90,82 @@ class JobData:
         return data
 
     def _steps_in(self, loader: Any) -> int | None:
-        limit = self._limit
-        steps = sized_len(loader)
-        if steps is None:
-            return limit if isinstance(limit, int) else None
+        limit, steps = self._limit, sized_len(loader)
         if steps == 0:
             raise UserError("the training loader gives no batch")
         if isinstance(limit, int):
-            return min(steps, limit)
+            return limit if steps is None else min(steps, limit)
+        if steps is None:
+            return None
         if steps * limit < 1:
             raise UserError(
                 f"trainer.limit_train_batches={limit}: is less than one of the {steps} batches; "
                 "give more"
             )
         return int(steps * limit)
+
+
+def _with_workers_of_its_own(data: Any) -> Any:
+    """Loaders that share all but the processes that persist in the user's."""
+    if isinstance(data, Mapping):
+        return {key: _with_workers_of_its_own(loader) for key, loader in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_workers_of_its_own(loader) for loader in data]
+    if isinstance(data, CombinedLoader):
+        return CombinedLoader(_with_workers_of_its_own(data.iterables), data._mode)
+    if not isinstance(data, DataLoader):
+        return data
+    loader = copy.copy(data)
+    loader._iterator = None
+    return loader
+
+
+def data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
+    """torch's loaders among a job's, wherever they are."""
+    if isinstance(data, DataLoader):
+        yield data
+    elif isinstance(data, _Combined):
+        yield from data_loaders(data.loader.flattened)
+    elif isinstance(data, Mapping | list | tuple):
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from data_loaders(part)
+
+
+def batches_ahead(data: Any) -> int:
+    """Batches that the workers keep ready."""
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(data))
+
+
+def end_workers(data: Any) -> None:
+    """Those that persist would still load when the next trial has begun."""
+    for loader in data_loaders(data):
+        iterator: Any = loader._iterator
+        loader._iterator = None
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+
+def one_loader(data: Any) -> Any:
+    """A loader as it is; several as Lightning combines them, without its numbers beside a batch."""
+    if isinstance(data, Mapping | list | tuple):
+        data = CombinedLoader(data, "max_size_cycle")
+    return _Combined(data) if isinstance(data, CombinedLoader) else data
+
+
+@dataclass(eq=False)
+class _Combined:
+    loader: CombinedLoader
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch for batch, _, _ in iter(self.loader))
+
+    def __len__(self) -> int:
+        iter(self.loader)  # it has no length before
+        return len(self.loader)
+
+
+def tensors_in(batch: Any) -> list[torch.Tensor]:
+    """All tensors of a batch, in whichever of Lightning's collections they are."""
+    tensors: list[torch.Tensor] = []
+    apply_to_collection(batch, torch.Tensor, tensors.append, allow_frozen=True)
+    return tensors

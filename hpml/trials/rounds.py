@@ -7,7 +7,8 @@ grows busy slows all of them alike, and what one saves is the difference within 
 
 import math
 import time
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ Quantity = Callable[[M], float]
 Report = Callable[[Name, int, M], object]
 
 
+@dataclass(eq=False)
 class Measurements(Generic[Name, M]):
     """What was measured of some candidates.
 
@@ -30,16 +32,11 @@ class Measurements(Generic[Name, M]):
         failures: why a candidate was dropped, by its name.
     """
 
-    def __init__(self) -> None:
-        self.by_name: dict[Name, dict[int, M]] = {}
-        self.failures: dict[Name, str] = {}
+    by_name: dict[Name, dict[int, M]] = field(default_factory=dict)
+    failures: dict[Name, str] = field(default_factory=dict)
 
     def add(self, name: Name, number: int, measurement: M) -> None:
         self.by_name.setdefault(name, {})[number] = measurement
-
-    def drop(self, name: Name, error: Exception) -> None:
-        self.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        self.by_name.pop(name, None)
 
     @property
     def next_round(self) -> int:
@@ -52,10 +49,6 @@ class Measurements(Generic[Name, M]):
 
     def estimate(self, name: Name, quantity: Quantity[M]) -> Estimate:
         return estimate_of([quantity(each) for each in self.by_name[name].values()])
-
-    def mean(self, name: Name, quantity: Quantity[M]) -> float:
-        """Mean of all rounds, with those that stick out."""
-        return fmean(quantity(each) for each in self.by_name[name].values())
 
     def saved(self, over: Name, name: Name, quantity: Quantity[M]) -> Estimate:
         """Mean of how much a candidate is below another one, in rounds that both have."""
@@ -99,19 +92,20 @@ def within(seconds: float, least: int, most: int) -> StoppingRule:
 
 
 def without_gain(
-    quantities: Iterable[Quantity[Any]], least_gain: float, in_a_row: int
+    quantities: Sequence[Quantity[Any]], least_gain: float, in_a_row: int
 ) -> StoppingRule:
     """Stops once so many candidates in a row are in no figure below all before them."""
     fruitless = 0
 
     def stop(measured: Measurements[Any, Any]) -> bool:
         nonlocal fruitless
-        *before, last = measured.by_name
-        gains = not before or any(
-            measured.mean(last, quantity)
-            < (1 - least_gain) * min(measured.mean(other, quantity) for other in before)
-            for quantity in quantities
+        # means of all rounds, with those that stick out
+        *before, last = (
+            [fmean(map(quantity, rounds.values())) for quantity in quantities]
+            for rounds in measured.by_name.values()
         )
+        fastest = [(1 - least_gain) * min(figures) for figures in zip(*before, strict=True)]
+        gains = not before or any(now < then for now, then in zip(last, fastest, strict=True))
         fruitless = 0 if gains else fruitless + 1
         return fruitless >= in_a_row
 
@@ -158,7 +152,8 @@ def run_round(
         except Exception as error:
             if name not in optional:
                 raise
-            measured.drop(name, error)
+            measured.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            measured.by_name.pop(name, None)
             continue
         measured.add(name, number, measurement)
         tried.append(name)

@@ -99,11 +99,13 @@ def found_before(
     files = output_dir.glob(f"workers/*/*/{FILE_NAME}")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         earlier = read_json(file, "job", "environment", "search")
-        if earlier is None or earlier["job"] != wanted:
-            continue
-        if earlier["search"]["most"] is not None or earlier["search"]["rounds"] < ENOUGH_ROUNDS:
-            continue
-        if all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
+        if (
+            earlier is not None
+            and earlier["job"] == wanted
+            and earlier["search"]["most"] is None
+            and earlier["search"]["rounds"] >= ENOUGH_ROUNDS
+            and all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE)
+        ):
             return file
     return None
 

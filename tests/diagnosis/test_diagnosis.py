@@ -104,9 +104,7 @@ def test_one_delay(
     assert found.verdict["basis"] == "intervention"
 
 
-def test_each_prediction_is_the_sum_of_the_other_delays(
-    diagnose: Callable[..., Diagnosis],
-) -> None:
+def test_each_prediction_is_the_sum_of_the_other_delays(diagnose: Callable[..., Diagnosis]) -> None:
     """With all kinds of costs at once; it prints a table and the verdict, and keeps the same."""
     times = {"collate": 40, "transfer": 7, "forward": 11, "optimizer": 3, "scheduler": 2}
     found = diagnose(callback_batch_end=5, **times)

@@ -67,10 +67,7 @@ class Transformer(L.LightningModule):
         optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Adversarial(L.LightningModule):

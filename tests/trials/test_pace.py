@@ -102,12 +102,11 @@ def test_an_epoch_ends_where_the_trainer_ends_it(clock: VirtualClock) -> None:
 
 def test_batches_from_memory(clock: VirtualClock) -> None:
     """They come in turn, in place of the loaded ones, whose loading still counts."""
-    instead = [lambda: "a", lambda: "b"]
     loader = Sized(clock, 9, batch_ms=5)
-    paced = PacedLoader(loader, 0, 3, instead=instead)
+    paced = PacedLoader(loader, 0, 3, instead="ab")
     assert trained(paced, clock, step_ms=1) == ["a", "b", "a", "b"]
     assert paced.pace.wait_s == pytest.approx(0.005, abs=1e-12)
-    free = PacedLoader(loader, 0, 3, instead=instead, loads=False)
+    free = PacedLoader(loader, 0, 3, instead="ab", loads=False)
     assert len(free) == 4
     trained(free, clock, step_ms=1)
     assert (free.pace.wait_s, free.pace.start_s) == (0.0, None)

@@ -139,7 +139,7 @@ class ImageDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """The shuffled, augmented training batches of the epoch where the Trainer stands."""
         assert self.train is not None, "setup comes first"
-        loader = self._loader(self.train, shuffle=True, is_test=False)
+        loader = self._loader(self.train)
         if self.trainer is not None:
             # Workers ask the sampler for its order before Lightning tells it the epoch.
             sampler = loader.sampler
@@ -160,33 +160,27 @@ class ImageDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, or of the test set where there is none."""
-        if self.val:
-            return self._loader(self.val, shuffle=False, is_test=False)
-        return self.test_dataloader()
+        return self._loader(self.val) if self.val else self.test_dataloader()
 
     def test_dataloader(self) -> DataLoader[Any]:
         if self.test is None:
             raise DataError(f"{self._set_up.where}: has no test set")
-        return self._loader(self.test, shuffle=False, is_test=True)
+        return self._loader(self.test)
 
-    def _loader(self, split: Split, shuffle: bool, is_test: bool) -> DataLoader[Any]:
-        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def _loader(self, split: Split) -> DataLoader[Any]:
         for guess in GUESSES:
             warnings.filterwarnings("ignore", message=guess)
-        sampler = EpochSampler(
-            len(split),
-            seed=self.seed,
-            shuffle=shuffle,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-        )
+        shuffle, is_test, trainer = split is self.train, split is self.test, self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        place = {"rank": trainer.global_rank, "world_size": trainer.world_size} if trainer else {}
+        sampler = EpochSampler(len(split), seed=self.seed, shuffle=shuffle, **place)
         if shuffle and len(sampler) < self.batch_size:
             raise DataError(
                 f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
                 f"has only {len(sampler)} training samples"
             )
-        if self.pipeline == "device" and self.trainer is not None:  # now, not in the first batch
-            self._resident_set(is_test, self.trainer.strategy.root_device)
+        if self.pipeline == "device" and trainer:  # now, not in the first batch
+            self._resident_set(is_test, device)
         pipelines: dict[str, Any] = {
             "per_sample": partial(PerSample, mean=self.mean, std=self.std),
             "batched": Batched,
@@ -201,7 +195,7 @@ class ImageDataModule(L.LightningDataModule):
             drop_last=shuffle and self.drop_last,
             persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,
             prefetch_factor=self.prefetch_factor if self.num_workers else None,
-            pin_memory=on_cuda if self.pin_memory is None else self.pin_memory and on_cuda,
+            pin_memory=device.type == "cuda" and self.pin_memory is not False,
             # without one of its own, a loader draws from the global generator at each epoch
             generator=torch.Generator().manual_seed(self.seed),
         )

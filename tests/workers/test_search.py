@@ -19,8 +19,7 @@ def measuring(
     draws = random.Random(seed)
 
     def measure(workers: int) -> Measured:
-        load = load_s(workers) * draws.gauss(1, noise)
-        step = step_s * draws.gauss(1, noise)
+        load, step = load_s(workers) * draws.gauss(1, noise), step_s * draws.gauss(1, noise)
         whole = load + step if workers == 0 else max(load, step)
         return Measured(STEPS * load, STEPS * whole)
 

@@ -45,16 +45,15 @@ def _mode(cfg: DictConfig, kind: str) -> str | bool:
     if kind not in ("cpu", "cuda"):
         return False
     if kind == "cuda" and not importlib.import_module("torch.utils._triton").has_triton():
-        log.warning("warning: compile=auto: Triton, which compiles for GPUs, is not here")
-        return False
-    if not _has_cpp_compiler():
-        log.warning("warning: compile=auto: no C++ compiler is here: install g++, or give CXX")
-        return False
-    if kind == "cuda":
+        missing = "Triton, which compiles for GPUs, is not here"
+    elif not _has_cpp_compiler():
+        missing = "no C++ compiler is here: install g++, or give CXX"
+    else:
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
-        graphs = known and cfg.trainer.accumulate_grad_batches == 1
+        graphs = kind == "cuda" and known and cfg.trainer.accumulate_grad_batches == 1
         return "reduce-overhead" if graphs else "default"
-    return "default"
+    log.warning(f"warning: compile=auto: {missing}")
+    return False
 
 
 def _precision(cfg: DictConfig, kind: str) -> str | None:

@@ -87,11 +87,9 @@ def check(cfg: DictConfig) -> None:
 def check_keys(cfg: DictConfig) -> None:
     """Raises UserError where a key that runs read is missing, or a group of keys is none."""
     for group in (*REQUIRED, *OPTIONAL):
-        chosen = _select(cfg, group)
-        if chosen is _ABSENT and group in OPTIONAL:
-            raise UserError(f"{group}: nothing is chosen; give {group}=none")
+        chosen, option = _select(cfg, group), "OPTION" if group in REQUIRED else "none"
         if chosen is _ABSENT or (group in REQUIRED and not chosen):
-            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+            raise UserError(f"{group}: nothing is chosen; give {group}={option}")
         if not isinstance(chosen, DictConfig | None):
             raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
     there = set(dotted_keys(cfg))

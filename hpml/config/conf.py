@@ -33,10 +33,9 @@ def has_curves(cfg: DictConfig) -> bool:
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain dictionaries, its interpolations resolved."""
     try:
-        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key!s}: {first_line(error)}") from error
-    assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 

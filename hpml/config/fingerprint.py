@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,9 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
-def is_left_out(key: str) -> bool:
-    """Whether a dotted key says nothing about what is computed."""
-    return any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
+def is_left_out(key: str, left_out: Sequence[str] = NOT_IN_FINGERPRINT) -> bool:
+    """Whether a dotted key, by default, says nothing about what is computed."""
+    return any(key == left or key.startswith(f"{left}.") for left in left_out)
 
 
 def fingerprint(config: dict[str, Any]) -> str:

@@ -16,19 +16,14 @@ BOUNDS = {"at_least": ("of at least", ge), "above": ("above", gt), "below": ("be
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of a key may be.
+    """What the value of a key may be."""
 
-    `kind` is int, float, bool or str, unless there are `choices`. The bounds hold for numbers; a
-    `part` above 1 is a count, and whole. With `length` it is a list of that many. `nullable`
-    admits null.
-    """
-
-    kind: type
-    length: int | None = None
+    kind: type  # int, float, bool or str, unless there are choices
+    length: int | None = None  # of a list, each item of which is so
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
-    part: bool = False
+    part: bool = False  # above 1 it is a count, and whole
     choices: tuple[str | bool, ...] = ()
     nullable: bool = False
 

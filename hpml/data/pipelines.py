@@ -134,10 +134,7 @@ class OnDevice(Pipeline):
 class ResidentSet:
     """A source on a device: uint8 pixels with their padding around them, and labels.
 
-    Args:
-        source: of whose images those that are used are decoded, where it does not hold pixels.
-        used: their indices, in order.
-        device: where to.
+    Of a source that does not hold pixels, images are decoded whose indices are `used`, in order.
     """
 
     def __init__(self, source: Source, used: np.ndarray, device: torch.device) -> None:

@@ -1,8 +1,7 @@
 """How fast this machine can compute at most, and how much a training step computes."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -51,20 +50,14 @@ def ceiling_flops_per_s(device: torch.device, precision: str) -> float:
     out = torch.empty_like(left)
     wait: Any = getattr(torch, device.type).synchronize
     fastest_s, until = float("inf"), time.perf_counter() + LASTS_S
-    with _rounding_as_convolutions():
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
         while time.perf_counter() < until or fastest_s == float("inf"):
             begun = time.perf_counter()
             torch.mm(left, right, out=out)
             wait()
             fastest_s = min(fastest_s, time.perf_counter() - begun)
-    return float(2 * size**3 / fastest_s)
-
-
-@contextmanager
-def _rounding_as_convolutions() -> Iterator[None]:
-    products = torch.backends.cuda.matmul
-    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        yield
     finally:
         products.allow_tf32 = before
+    return float(2 * size**3 / fastest_s)

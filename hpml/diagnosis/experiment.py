@@ -50,19 +50,12 @@ MOST_CALLBACKS = 8
 
 @dataclass(eq=False)
 class Experiment:
-    """The trials of one job.
-
-    Args:
-        subject: the job.
-        facts: what the advice has to know of it; None for what Trainer and loader have of it.
-        budget_s: how long all trials may take; a slow job takes longer, for it needs a few steps.
-        report: called with a line on what is going on.
-    """
+    """The trials of one job."""
 
     subject: Subject
-    facts: JobFacts | None
-    budget_s: float
-    report: Callable[[str], None]
+    facts: JobFacts | None  # for the advice; None for what Trainer and loader have of them
+    budget_s: float  # for all trials; a slow job takes longer, for it needs a few steps
+    report: Callable[[str], None]  # called with a line on what is going on
 
     def __post_init__(self) -> None:
         self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round

@@ -26,25 +26,15 @@ HOST_LIMITS = 0.9
 
 @dataclass
 class Inference:
-    """Figures of a job's trials. All times are of training alone, without validation.
+    """Figures of a job's trials. All times are of training alone, without validation."""
 
-    Attributes:
-        paces: of each trial, one a round; with callbacks, of `with_all` and `without_NAME` too.
-        epoch_steps: training batches an epoch; None where only the loader knows.
-        facts: what the advice has to know.
-        notes: what could not be done, in sentences.
-        flops_per_step: forward and backward; None where it was not counted.
-        ceiling_flops_per_s: what a matrix product reaches on this machine.
-        trial_steps: that were measured in each trial.
-    """
-
-    paces: Mapping[str, Sequence[Pace]]
-    epoch_steps: int | None
+    paces: Mapping[str, Sequence[Pace]]  # one a round, of `with_all` and `without_NAME` too
+    epoch_steps: int | None  # training batches an epoch; None where only the loader knows
     facts: JobFacts = UNKNOWN
-    notes: list[str] = field(default_factory=list)
-    flops_per_step: float | None = None
-    ceiling_flops_per_s: float | None = None
-    trial_steps: int = 0
+    notes: list[str] = field(default_factory=list)  # what could not be done, in sentences
+    flops_per_step: float | None = None  # forward and backward; None where it was not counted
+    ceiling_flops_per_s: float | None = None  # what a matrix product reaches on this machine
+    trial_steps: int = 0  # that were measured in each trial
 
     @property
     def steps(self) -> int:

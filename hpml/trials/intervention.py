@@ -8,14 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import (
-    BatchSizeFinder,
-    Checkpoint,
-    EarlyStopping,
-    LearningRateFinder,
-    ModelSummary,
-    Timer,
-)
+from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml.trials.copies import alter
@@ -29,8 +22,8 @@ STEP_HOOKS = (
 OF_THE_STEP = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 # Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
 NOT_IN_A_TRIAL = (
-    *(Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder),
-    *(EarlyStopping, Timer),
+    *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.Checkpoint),
+    *(callbacks.EarlyStopping, callbacks.ModelSummary, callbacks.Timer),
 )
 WEIGHT = "weight_of_the_trial"
 # What a step logs: arguments of `log` by name.
@@ -39,21 +32,13 @@ Logged = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Intervention:
-    """What a trial takes out of the job.
+    """What a trial takes out of the job."""
 
-    Attributes:
-        loading: the batches come from memory.
-        transfer: and as the training step gets them, without the hooks of the transfer.
-        compute: the training step has one parameter and no input.
-        hooks: no callbacks, no loggers, no hooks of the module within a step.
-        without: the callback of this name; `logging` for the loggers.
-    """
-
-    loading: bool = False
-    transfer: bool = False
-    compute: bool = False
-    hooks: bool = False
-    without: str | None = None
+    loading: bool = False  # the batches come from memory
+    transfer: bool = False  # and as the training step gets them, without the hooks of the transfer
+    compute: bool = False  # the training step has one parameter and no input
+    hooks: bool = False  # no callbacks, no loggers, no hooks of the module within a step
+    without: str | None = None  # the callback of this name; `logging` for the loggers
 
 
 def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
@@ -80,9 +65,9 @@ def altered(original: Any, intervention: Intervention, fetches: bool, logged: Lo
     return module
 
 
-def _kept(callbacks: Any, leaves_out_all: bool) -> list[L.Callback]:
+def _kept(own: Any, leaves_out_all: bool) -> list[L.Callback]:
     """Those of the module's own callbacks that a trial has."""
-    every = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    every = own if isinstance(own, Sequence) else [own]
     return [each for each in every if not (leaves_out_all or isinstance(each, NOT_IN_A_TRIAL))]
 
 

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
@@ -20,15 +21,8 @@ from hpml.trials.intervention import TRANSFER_HOOKS, Intervention, nothing
 class JobData:
     """Gives each trial a loader of its own, made as Lightning would.
 
-    Args:
-        data: a LightningDataModule, a loader, several; None where the module has its own.
-        limit: the Trainer's `limit_train_batches`.
-
-    Attributes:
-        epoch_steps: training batches; None where only the loader knows, or none was made.
-        loader: the last one that was made for itself.
-
-    Raises UserError for an iterator.
+    `data` is a LightningDataModule, a loader, several, or None where the module has its own;
+    `limit` the Trainer's `limit_train_batches`. Raises UserError for an iterator.
     """
 
     def __init__(self, data: Any, limit: int | float) -> None:
@@ -38,8 +32,8 @@ class JobData:
         self.given: Any = copy.copy(data) if self.is_module else data
         self._limit = limit
         self._is_set_up = False
-        self.epoch_steps: int | None = None
-        self.loader: Any = None
+        self.epoch_steps: int | None = None  # where only the loader knows, or none was made
+        self.loader: Any = None  # the last one that was made for itself
 
     def new_loader(self, trainer: L.Trainer, module: Any) -> Any:
         """The training loader by itself; the epoch's steps are known from then."""
@@ -107,40 +101,33 @@ class JobData:
 
 def _with_workers_of_its_own(data: Any) -> Any:
     """Loaders that share all but the processes that persist in the user's."""
-    if isinstance(data, Mapping):
-        return {key: _with_workers_of_its_own(loader) for key, loader in data.items()}
-    if isinstance(data, list | tuple):
-        return [_with_workers_of_its_own(loader) for loader in data]
     if isinstance(data, CombinedLoader):
         return CombinedLoader(_with_workers_of_its_own(data.iterables), data._mode)
-    if not isinstance(data, DataLoader):
-        return data
-    loader = copy.copy(data)
-    loader._iterator = None
-    return loader
 
-
-def data_loaders(data: Any) -> Iterator[DataLoader[Any]]:
-    """torch's loaders among a job's, wherever they are."""
-    if isinstance(data, DataLoader):
-        yield data
-    elif isinstance(data, _Combined):
-        yield from data_loaders(data.loader.flattened)
-    elif isinstance(data, Mapping | list | tuple):
-        for part in data.values() if isinstance(data, Mapping) else data:
-            yield from data_loaders(part)
-
-
-def batches_ahead(data: Any) -> int:
-    """Batches that the workers keep ready."""
-    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(data))
-
-
-def end_workers(data: Any) -> None:
-    """Those that persist would still load when the next trial has begun."""
-    for loader in data_loaders(data):
-        iterator: Any = loader._iterator
+    def copied(loader: DataLoader[Any]) -> DataLoader[Any]:
+        loader = copy.copy(loader)
         loader._iterator = None
+        return loader
+
+    return tree_map_only(DataLoader, copied, data)
+
+
+def data_loaders(loader: Any) -> list[DataLoader[Any]]:
+    """torch's loaders among those of `one_loader`."""
+    every = loader.loader.flattened if isinstance(loader, _Combined) else [loader]
+    return [each for each in every if isinstance(each, DataLoader)]
+
+
+def batches_ahead(loader: Any) -> int:
+    """Batches that the workers keep ready."""
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(loader))
+
+
+def end_workers(loader: Any) -> None:
+    """Those that persist would still load when the next trial has begun."""
+    for each in data_loaders(loader):
+        iterator: Any = each._iterator
+        each._iterator = None
         if iterator is not None:
             iterator._shutdown_workers()
 

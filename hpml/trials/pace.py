@@ -20,32 +20,20 @@ STEPS_SHOWN = 1000
 
 @dataclass(frozen=True)
 class Pace:
-    """Mean seconds of a loop's steps.
+    """Mean seconds of a loop's steps."""
 
-    Attributes:
-        step_s: from a batch's fetch to the next one's, without what an epoch's start costs.
-        wait_s: the part of it until the batch was there.
-        start_s: what an epoch's first batch makes it wait longer; None where no epoch began.
-    """
-
-    step_s: float
-    wait_s: float
-    start_s: float | None
+    step_s: float  # from a batch's fetch to the next one's, without what an epoch's start costs
+    wait_s: float  # the part of it until the batch was there
+    start_s: float | None  # what an epoch's first batch makes it wait longer; None where none began
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """The pace of a job's first steps, by which the length of its trials is chosen.
+    """The pace of a job's first steps, by which the length of its trials is chosen."""
 
-    Attributes:
-        fit: of the job as it is.
-        loading: of its loader alone; None where no workers load ahead.
-        ahead: batches that the loader's workers keep ready.
-    """
-
-    fit: Pace
-    loading: Pace | None
-    ahead: int
+    fit: Pace  # of the job as it is
+    loading: Pace | None  # of its loader alone; None where no workers load ahead
+    ahead: int  # batches that the loader's workers keep ready
 
     @property
     def step_s(self) -> float:
@@ -72,25 +60,16 @@ class PacedLoader:
     """Gives a loader's batches for a number of steps, through as many epochs as that takes.
 
     The steps after the warm-up are measured, up to the fetch of the last one.
-
-    Args:
-        loader: any iterable of batches.
-        warm_up: steps before those that are measured.
-        measured: steps.
-        epoch_steps: after so many an epoch ends; None where only the loader knows.
-        instead: batches that are given, again and again, in place of the loaded ones.
-        copies: whether it is copies of these.
-        loads: whether the loader is asked for batches all the same.
-        synchronize: waits for the device, at both ends of what is measured.
     """
 
-    loader: Any
-    warm_up: int
-    measured: int
-    epoch_steps: int | None = None
-    instead: Sequence[Any] | None = None
-    copies: bool = False
-    loads: bool = True
+    loader: Any  # any iterable of batches
+    warm_up: int  # steps before those that are measured
+    measured: int  # steps
+    epoch_steps: int | None = None  # after so many an epoch ends; None where only the loader knows
+    instead: Sequence[Any] | None = None  # batches to give again and again, and not the loaded ones
+    copies: bool = False  # whether it is copies of these
+    loads: bool = True  # whether the loader is asked for batches all the same
+    # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:

@@ -25,15 +25,11 @@ Report = Callable[[Name, int, M], object]
 
 @dataclass(eq=False)
 class Measurements(Generic[Name, M]):
-    """What was measured of some candidates.
+    """What was measured of some candidates."""
 
-    Attributes:
-        by_name: of each candidate, in the order in which they were first tried, by round.
-        failures: why a candidate was dropped, by its name.
-    """
-
+    # of each candidate, in the order in which they were first tried, by round
     by_name: dict[Name, dict[int, M]] = field(default_factory=dict)
-    failures: dict[Name, str] = field(default_factory=dict)
+    failures: dict[Name, str] = field(default_factory=dict)  # why a candidate was dropped
 
     def add(self, name: Name, number: int, measurement: M) -> None:
         self.by_name.setdefault(name, {})[number] = measurement
@@ -119,14 +115,10 @@ def run_rounds(
     optional: Container[Name] = (),
     measured: Measurements[Name, M] | None = None,
 ) -> Measurements[Name, M]:
-    """Measures candidates in interleaved rounds until a rule is satisfied.
+    """Measures candidates, in the order given, in interleaved rounds until a rule is satisfied.
 
-    Args:
-        candidates: in the order of each round.
-        stop: asked before each round.
-        report: called with each measurement.
-        optional: candidates that are dropped where they fail; of others the error is raised.
-        measured: what there is already, to which this adds further rounds.
+    `optional` candidates are dropped where they fail; of others the error is raised. To what is
+    `measured` already this adds further rounds.
     """
     measured = Measurements() if measured is None else measured
     while not (stop(measured) or candidates.keys() <= measured.failures.keys()):

@@ -49,15 +49,8 @@ KEPT_BYTES = 256 * 2**20
 class Subject:
     """A Trainer, its module and its data; trials on copies leave all three as they are.
 
-    Args:
-        trainer: fitted or not.
-        module: any.
-        data: a LightningDataModule, a loader, several; None where the module has its own.
-
-    Attributes:
-        notes: what the trials do without, and the like, in sentences.
-
-    Raises UserError for a Trainer of several devices, or one that would train nothing.
+    The Trainer may be fitted or not; `data` as for JobData. Raises UserError for a Trainer of
+    several devices, or one that would train nothing.
     """
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
@@ -70,7 +63,7 @@ class Subject:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
-        self.notes = left_out(trainer, module)
+        self.notes = left_out(trainer, module)  # what the trials do without, and the like
         self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):
             memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}

@@ -30,15 +30,11 @@ NOISY = 0.25
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that an epoch takes: to load alone, and to train, end to end.
-
-    Attributes:
-        holds_epoch: the workers load a whole epoch ahead; more of them would have nothing to do.
-    """
+    """Seconds that an epoch takes: to load alone, and to train, end to end."""
 
     loading_s: float
     epoch_s: float
-    holds_epoch: bool = False
+    holds_epoch: bool = False  # the workers load all of it ahead: more would have nothing to do
 
 
 # In these figures counts are compared.

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
-from hpml.config.conf import resolve
+from hpml.config.conf import resolve, spelled
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError, first_line
 from hpml.system import environment
@@ -95,9 +95,8 @@ def _identity(cfg: DictConfig) -> dict[str, Any]:
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:
     """What this job has where the other one has the overrides."""
-    choices, words = HydraConfig.get().runtime.choices, []
+    choices = HydraConfig.get().runtime.choices
     typed = dict(word.partition("=")[::2] for word in command_line.overrides())
-    for key in map(key_of, against):
-        value = typed.get(key, choices.get(key, OmegaConf.select(cfg, key)))
-        words.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
-    return " ".join(words)
+    keys = list(map(key_of, against))
+    values = (typed.get(key, choices.get(key, OmegaConf.select(cfg, key))) for key in keys)
+    return " ".join(f"{key}={spelled(value)}" for key, value in zip(keys, values, strict=True))

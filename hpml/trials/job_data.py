@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
 from hpml.trials.copies import alter
-from hpml.trials.intervention import TRANSFER_HOOKS, Intervention, nothing
+from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 
 
 class JobData:
@@ -49,13 +49,9 @@ class JobData:
         return self.loader
 
     def for_fit(
-        self,
-        trainer: L.Trainer,
-        module: Any,
-        intervention: Intervention,
-        paced: Callable[[Any], Any],
+        self, trainer: L.Trainer, module: Any, transfer: bool, paced: Callable[[Any], Any]
     ) -> dict[str, Any]:
-        """What `fit` is given besides the module, with its loader paced."""
+        """What `fit` is given besides the module, with its loader paced; or without `transfer`."""
         if self.given is not None and not self.is_module:
             return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
         owner = self._data_module(trainer) if self.is_module else module
@@ -63,7 +59,7 @@ class JobData:
         alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own(owner))))
         if not self.is_module:
             return {}
-        if intervention.transfer:
+        if not transfer:
             alter(owner, **{hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS})
         return {"datamodule": owner}
 

@@ -54,10 +54,8 @@ class Subject:
     """
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
-        if trainer.world_size > 1:
-            raise UserError(
-                f"{trainer.world_size} devices: diagnose one of them; give trainer.devices=1"
-            )
+        if (devices := trainer.world_size) > 1:
+            raise UserError(f"{devices} devices: diagnose one of them; give trainer.devices=1")
         for key in ("max_epochs", "max_steps", "limit_train_batches"):
             if getattr(trainer, key) == 0:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
@@ -196,8 +194,9 @@ class Subject:
             is_sized = self.epoch_steps is not None
             trainer: Any = trial_trainer(self.trainer, folder, is_sized, intervention, callbacks)
             adapt(trainer, module)
+            data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
             try:
-                trainer.fit(module, **self.data.for_fit(trainer, module, intervention, paced))
+                trainer.fit(module, **data)
             except Exception:
                 # at the end of the epoch, say for want of validation
                 if not (loaders and loaders[0].is_over):

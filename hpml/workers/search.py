@@ -37,6 +37,7 @@ class Measured:
     holds_epoch: bool = False  # the workers load all of it ahead: more would have nothing to do
 
 
+Measure = Callable[[int], Measured]
 # In these figures counts are compared.
 QUANTITIES = loading, epoch = attrgetter("loading_s"), attrgetter("epoch_s")
 
@@ -145,10 +146,7 @@ def counts_to_try(cores: int, step: int, most: int | None = None) -> Iterator[in
 
 
 def search(
-    measure: Callable[[int], Measured],
-    counts: Iterator[int],
-    rounds: int,
-    report: Callable[[str], None],
+    measure: Measure, counts: Iterator[int], rounds: int, report: Callable[[str], None]
 ) -> Found:
     """Measures counts until two in a row bring no gain, and all of them again in each round.
 
@@ -161,7 +159,7 @@ def search(
     """
     found = Found()
 
-    def candidate(count: int) -> tuple[int, Callable[[int], Measured]]:
+    def candidate(count: int) -> tuple[int, Measure]:
         return count, lambda number: measure(count)
 
     def tell(count: int, number: int, measured: Measured) -> None:

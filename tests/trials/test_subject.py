@@ -222,14 +222,8 @@ class OwnOptimizer(Convolutional):
         return self.optimizer
 
 
-class WithoutOptimizer(Convolutional):
-    def configure_optimizers(self) -> Any:
-        return None
-
-
-class Lbfgs(Convolutional):
-    def configure_optimizers(self) -> Any:
-        return torch.optim.LBFGS(self.parameters(), max_iter=2)
+def kind(**methods: Any) -> type[Convolutional]:
+    return type("Kind", (Convolutional,), methods)
 
 
 class Measuring(Convolutional):
@@ -282,16 +276,11 @@ class Referring(L.Callback):
         self.steps += 1
 
 
-class Bringing(Convolutional):
-    """Its own callbacks, one of which would save."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def configure_callbacks(self) -> Any:
-        saving = ModelCheckpoint(self.folder / "saved", save_on_train_epoch_end=True)
-        return [Referring(), saving, EarlyStopping("val_loss")]
+def bringing(folder: Path) -> Job:
+    """Callbacks of the module's own, one of which would save."""
+    saving = ModelCheckpoint(folder / "saved", save_on_train_epoch_end=True)
+    own = [Referring(), saving, EarlyStopping("val_loss")]
+    return trainer(folder), kind(configure_callbacks=lambda module: own)(), images()
 
 
 class Ragged(L.LightningModule):
@@ -368,6 +357,10 @@ def pairs(workers: int = 0) -> Any:
     return {"a": images(num_workers=workers), "b": images(2, num_workers=workers)}
 
 
+def lbfgs(module: L.LightningModule) -> Any:
+    return torch.optim.LBFGS(module.parameters(), max_iter=2)
+
+
 def endless() -> Any:
     return DataLoader(jobs.Stream(24), batch_size=8)
 
@@ -400,15 +393,15 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "one cycle without a length": a_job(Scheduled, endless, max_steps=7, max_epochs=-1),
     "plateau of a metric that is not there": a_job(Plateau),
     "own optimizer": a_job(OwnOptimizer),
-    "no optimizer": a_job(WithoutOptimizer),
-    "L-BFGS": a_job(Lbfgs),
+    "no optimizer": a_job(kind(configure_optimizers=lambda module: None)),
+    "L-BFGS": a_job(kind(configure_optimizers=lbfgs)),
     "early stopping": with_callbacks(EarlyStopping("val_loss")),
     "learning rate monitor": with_callbacks(LearningRateMonitor()),
     "learning rate monitor, remote logger": with_callbacks(LearningRateMonitor(), logger=Remote()),
     "checkpoints": with_callbacks(ModelCheckpoint(monitor="val_loss"), enable_checkpointing=True),
     "callback with its Trainer": with_callbacks(Referring()),
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
-    "callbacks of the module's own": lambda folder: (trainer(folder), Bringing(folder), images()),
+    "callbacks of the module's own": bringing,
     "a callback that stops": with_callbacks(
         LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", True))
     ),
@@ -495,12 +488,9 @@ def test_persistent_workers_are_the_users_own(
 def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
     """One sentence, rather than figures of too few steps."""
 
-    class Ending(Convolutional):
-        def on_train_batch_start(self, batch: Any, batch_idx: int) -> Any:
-            return -1 if batch_idx == 2 else None
-
+    ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
     with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
-        diagnosed((trainer(tmp_path), Ending(), images()))
+        diagnosed((trainer(tmp_path), ending(), images()))
 
 
 def test_random_states_of_the_data_set_itself(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert one["verdict"]["basis"] == "intervention"
     assert one["epoch_s"]["as_it_is"]["mean"] > 0
     assert kept["comparison"]
-    (profile,) = re.findall("pytorch profile: (.*)\n", done.stdout)
+    profile, *_ = re.findall("pytorch profile: (.*)\n", done.stdout)
     assert Path(profile).is_file()
     assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("events.out*")]
 

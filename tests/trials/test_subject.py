@@ -17,6 +17,7 @@ import pytest
 import torch
 from helpers import jobs
 from helpers.jobs import Convolutional, Images, Job, trainer
+from lightning.fabric.utilities.seed import _collect_rng_states
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
@@ -94,15 +95,10 @@ def everything(job: Job, folder: Path) -> dict[str, Any]:
         "module": attributes(module),
         "optimizers": [frozen(one.state_dict()) for one in fitting.optimizers],
         "trainer": attributes(fitting),
-        "progress": (
-            fitting.current_epoch,
-            fitting.global_step,
-            repr(fitting.fit_loop.state_dict()),
-        ),
+        "progress": (fitting.current_epoch, frozen(fitting.fit_loop.state_dict())),
+        "steps": fitting.global_step,
         "callbacks": [(id(one), attributes(one), frozen(one.state_dict())) for one in every],
-        "python": random.getstate(),
-        "numpy": frozen(list(np.random.get_state())),
-        "torch": frozen(torch.get_rng_state()),
+        "random": frozen(_collect_rng_states()),
         "data": attributes(data) if hasattr(data, "__dict__") else None,
         "generators": [frozen(each.get_state()) for each in drawing if each is not None],
         "files": sorted(str(file) for file in folder.rglob("*")),
@@ -281,17 +277,6 @@ def bringing(folder: Path) -> Job:
     saving = ModelCheckpoint(folder / "saved", save_on_train_epoch_end=True)
     own = [Referring(), saving, EarlyStopping("val_loss")]
     return trainer(folder), kind(configure_callbacks=lambda module: own)(), images()
-
-
-class Ragged(L.LightningModule):
-    """Of batches that differ in length."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return (batch * self.weight).sum()
 
 
 class Holding(L.Callback):
@@ -580,6 +565,7 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
     def ragged(rows: list[torch.Tensor]) -> torch.Tensor:
         return torch.zeros(len(rows), int(rows[0].item()))
 
+    own = kind(training_step=lambda module, batch, batch_idx: module.network[0].bias.sum())
     data = DataLoader(torch.arange(1.0, 9.0), batch_size=1, shuffle=True, collate_fn=ragged)  # type: ignore[arg-type]
 
     def kept(module: L.LightningModule, data: Any) -> list[Any]:  # in each of three rounds
@@ -589,7 +575,7 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
         run_rounds(fits, after_rounds(3), lambda *_: batches.append(subject._raw))
         return batches
 
-    lengths = [[batch.shape[1] for batch in batches] for batches in kept(Ragged(), data)]
+    lengths = [[batch.shape[1] for batch in batches] for batches in kept(own(), data)]
     assert len(set(map(tuple, lengths))) > 1
     first, *others = kept(Convolutional(), images())
     assert all(batches is first for batches in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,16 @@ if TYPE_CHECKING:
     from hpml.diagnosis.wording import Diagnosis
 
 __version__ = "0.1.0"
+
+
+def _begin_warnings(record: logging.LogRecord) -> bool:
+    """Puts `warning: ` before one, whoever prints it: our programs, or Python by default."""
+    if record.levelno == logging.WARNING:
+        record.msg = f"warning: {record.msg}"
+    return True
+
+
+logging.getLogger("hpml").addFilter(_begin_warnings)
 
 
 def diagnose(

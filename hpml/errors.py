@@ -19,10 +19,10 @@ class RunFailedError(Exception):
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it was raised from or while handling, the last one first."""
-    told: list[BaseException] = []
-    while error is not None and error not in told:  # Hydra's lead back to themselves
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:  # Hydra's lead back to themselves
         yield error
-        told.append(error)
+        seen.append(error)
         error = error.__cause__ or error.__context__
 
 

@@ -52,7 +52,7 @@ def job(cfg: DictConfig, work: Work | None = None) -> float | None:
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
     if record.epochs and cfg.monitor not in logged:
         among = f"not among {', '.join(logged)}" if logged else "the module logs no metrics"
-        log.warning(f"warning: monitor={cfg.monitor}: {among}")
+        log.warning(f"monitor={cfg.monitor}: {among}")
     return record.last_metric(cfg.monitor)
 
 

@@ -4,8 +4,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import hpml
 from hpml.__main__ import COMMANDS
 
@@ -66,7 +64,6 @@ def strings(file: Path) -> Iterator[str]:
             yield from () if node in docstrings else (node.value,)
 
 
-@pytest.mark.xfail(strict=True, reason="system/fresh_process.py names two, to import ahead")
 def test_no_string_names_a_module() -> None:
     """It would break in silence when the file moves: classes say of themselves what they are.
 

@@ -192,7 +192,8 @@ def run_here(command: str, folder: Path, sweeps: bool) -> None:
             r" -m |experiment=(optimizers|no_norm|devices)", f" {command} "
         ):
             words.append("sweep.dry_run=true")
-    done = run_program(["-m", f"hpml.{ours['name']}", *words], folder)
+    images = str(folder / "images")
+    done = run_program(["-m", f"hpml.{ours['name']}", *words], folder, HPML_DATA=images)
     assert done.returncode == 0, done.stderr
 
 

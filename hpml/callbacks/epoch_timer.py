@@ -125,7 +125,7 @@ class EpochTimer(PhaseTimer):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         if self._counts.batches and not self.epochs:
-            log.warning(f"warning: Lightning {L.__version__} does not tell where epochs begin")
+            log.warning(f"Lightning {L.__version__} does not tell where epochs begin")
         self._conclude(trainer, ended_well=True)
 
     def on_exception(
@@ -154,7 +154,7 @@ class EpochTimer(PhaseTimer):
             self._warned = True
             missing = ", ".join(sorted(f"time/{phase}_s" for phase in times.unmeasured))
             log.warning(
-                f"warning: Lightning {L.__version__} does not tell what {missing} needs; "
+                f"Lightning {L.__version__} does not tell what {missing} needs; "
                 "they and time/other_s are left out"
             )
         self._live.epoch_ended(times)

@@ -189,7 +189,7 @@ class RunRecorder(Observer):
 
     def _give_up(self, directory: Path, error: OSError) -> None:
         self._writes = False
-        log.warning(f"warning: {directory / FILE_NAME}: not written ({error.strerror})")
+        log.warning(f"{directory / FILE_NAME}: not written ({error.strerror})")
 
 
 def _program() -> Path:

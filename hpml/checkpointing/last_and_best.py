@@ -1,4 +1,4 @@
-"""Checkpoints of plain types that say what they were trained with."""
+"""`last.ckpt` and `best.ckpt`: when they are written, by which metric, and what is in them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
 
 from hpml.callbacks.observer import Observer
+from hpml.config.conf import resolve
 from hpml.errors import RunFailedError, UserError
 
 
@@ -60,7 +62,7 @@ class Checkpoint(ModelCheckpoint, Observer):
         self._last_checkpoint_saved = filepath
 
     def _should_remove_checkpoint(self, trainer: L.Trainer, previous: str, current: str) -> bool:
-        """Nothing: the one name is written over, and a path in a stranger's point may be any."""
+        """Nothing: the one name is written over; a path in a stranger's checkpoint may be any."""
         return False
 
     def on_save_checkpoint(
@@ -75,3 +77,22 @@ class Checkpoint(ModelCheckpoint, Observer):
                     "no checkpoint was written. Lower the learning rate"
                 )
         checkpoint.update(self.contents)
+
+
+def build_checkpoints(cfg: DictConfig, names: dict[str, str], directory: Path) -> list[Checkpoint]:
+    """`last.ckpt` after each epoch; `best.ckpt` too where validation data was kept apart.
+
+    Without it, the best would be chosen on the test set.
+    """
+    contents = {"hpml_config": resolve(cfg), "hpml_names": names}
+    folder = directory / "checkpoints"
+    last = Checkpoint(contents, dirpath=folder, filename="last", save_on_train_epoch_end=True)
+    if not cfg.data.get("val_split"):
+        return [last]
+    mode = cfg.monitor_mode
+    if mode == "auto":
+        mode = "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
+    return [
+        last,
+        Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode),
+    ]

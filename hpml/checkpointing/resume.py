@@ -107,7 +107,7 @@ def choose(
             damaged.append(checkpoint)
             continue
         if damaged:
-            log.warning(f"warning: {_listed(damaged)} damaged; resuming from {checkpoint}")
+            log.warning(f"{_listed(damaged)} damaged; resuming from {checkpoint}")
         why = _differences(state["ranks"], facts, rank)
         if why:
             if named is not None:
@@ -115,20 +115,20 @@ def choose(
             if SWEPT not in os.environ:
                 begins = "resume=never begins at the start, in their place"
                 raise UserError(f"{checkpoint}: {why}; {begins}")
-            log.warning(f"warning: {checkpoint}: {why}; the run begins at its start")
+            log.warning(f"{checkpoint}: {why}; the run begins at its start")
             return None
         return checkpoint, state
     if damaged and named is not None:
         raise UserError(f"resume={how}: is no resume checkpoint of hpml ({PATTERN}), or damaged")
     if damaged:
-        log.warning(f"warning: {_listed(damaged)} damaged; the run begins at its start")
+        log.warning(f"{_listed(damaged)} damaged; the run begins at its start")
     return None
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:
     """Our own part of a checkpoint; None for one that is damaged, or another kind of file.
 
-    Raises UserError for one that `checkpoint_file.read` refuses.
+    Raises UserError for one that `safe_load.read` refuses.
     """
     named = _NAME.fullmatch(checkpoint.name)
     try:

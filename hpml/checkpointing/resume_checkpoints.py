@@ -21,7 +21,7 @@ from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.checkpointing import resume
-from hpml.checkpointing.resumable import can_begin_here, why_not
+from hpml.checkpointing.can_resume import can_begin_here, why_not
 from hpml.errors import first_line
 from hpml.system.files import sync_directory
 from hpml.system.signals import RunInterrupted, process_signals
@@ -46,8 +46,8 @@ class ResumeCheckpoints(Checkpoint, Observer):
     a window of accumulated gradients, not at an epoch's last batch, not just before a validation.
     At the beginning of epochs, writing takes at most a fiftieth of the time.
 
-    It stands last in the Trainer's callbacks: what the others do after a batch is in it. Logs
-    nothing.
+    It stands last in the Trainer's callbacks: what the others do after a batch is in it.
+    Logs nothing.
 
     Args:
         directory: of the run.
@@ -88,7 +88,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         reason = why_not(trainer, pl_module)
         self._is_exact = reason is None
         if reason is not None and self.warns and trainer.is_global_zero:
-            log.warning(f"warning: this run cannot be resumed: {reason}")
+            log.warning(f"this run cannot be resumed: {reason}")
         self._last_s, self._took_s = time.monotonic(), 0.0
         self._epoch = trainer.current_epoch
         if self._state is not None:
@@ -171,7 +171,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
             self._write(trainer, pl_module)
         except (OSError, RuntimeError) as error:  # of torch's writer
             self._last_s = time.monotonic()
-            log.warning(f"warning: no resume checkpoint was written: {first_line(error)}")
+            log.warning(f"no resume checkpoint was written: {first_line(error)}")
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()

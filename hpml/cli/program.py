@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from hpml.cli import help
 from hpml.cli.completion import script
-from hpml.cli.messages import explain, refuse
+from hpml.cli.wrong_input import explain, refuse
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf
@@ -97,6 +97,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         sys.exit(128 + (warning or stopped.signal_number))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `--help | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # of what is composed; the task's own are reported above
         if os.environ[FULL_ERROR] == "1":
             raise

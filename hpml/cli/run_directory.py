@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from hpml.cli.messages import refuse
+from hpml.cli.wrong_input import refuse
 from hpml.config.checks import check, refuse_lists
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, first_line

@@ -52,7 +52,7 @@ def _mode(cfg: DictConfig, kind: str) -> str | bool:
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
         graphs = kind == "cuda" and known and cfg.trainer.accumulate_grad_batches == 1
         return "reduce-overhead" if graphs else "default"
-    log.warning(f"warning: compile=auto: {missing}")
+    log.warning(f"compile=auto: {missing}")
     return False
 
 

@@ -200,7 +200,7 @@ class ImageDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
         if self.num_workers > (cores := usable_cores()) and shuffle:
-            log.warning(f"warning: data.num_workers={self.num_workers} on {cores} usable cores")
+            log.warning(f"data.num_workers={self.num_workers} on {cores} usable cores")
         return loader
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -58,7 +58,7 @@ class ImageFolder(ImageDataModule):
         tested = {label for _, label in test_files}
         for label, name in enumerate(classes):
             if tested and label not in tested:
-                log.warning(f"warning: {test}: has no images of {name}")
+                log.warning(f"{test}: has no images of {name}")
         size = (self.image_size,) * 2 if self.image_size else _size_of(train_files)
         if self.verify:
             for path, _ in (*train_files, *test_files):
@@ -144,5 +144,5 @@ def _listed(folder: Path, classes: tuple[str, ...], may_be_empty: bool) -> list[
         stray += sorted({*entries} - {*found})
     if stray:
         more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
-        log.warning(f"warning: {stray[0]}{more}: no image, left out")
+        log.warning(f"{stray[0]}{more}: no image, left out")
     return images

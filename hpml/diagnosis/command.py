@@ -43,7 +43,7 @@ def job(cfg: DictConfig) -> None:
     for config in configs.values():
         check(config)
     if busy := environment.warning_of_others():
-        log.warning(f"warning: {busy}")
+        log.warning(busy)
     with signals_held():
         from hpml.diagnosis import experiment, wording
 

@@ -25,21 +25,21 @@ MOST_ROWS = 40
 def show(comparison: Comparison) -> None:
     """Prints what failed, the table of the settings, and what was found."""
     page = console()
-    told = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
-    told += [f"left out: {line}" for line in comparison.left_out]
-    for line in told:
+    lines = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
+    lines += [f"left out: {line}" for line in comparison.left_out]
+    for line in lines:
         page.print(Text(line))
     if comparison.in_order:
         page.print(_table(comparison, page.width))
-    told = list(comparison.sentences)
-    told += [
+    lines = list(comparison.sentences)
+    lines += [
         f"chosen out of {counted(out_of, 'learning rate')}: {rank.setting.name}"
         for rank, out_of in comparison.chosen
     ]
-    told += [f"runs differ: {line}" for line in comparison.differences]
-    told += [f"times disturbed: {line}" for line in comparison.sharing]
-    told += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
-    for line in told:
+    lines += [f"runs differ: {line}" for line in comparison.differences]
+    lines += [f"times disturbed: {line}" for line in comparison.sharing]
+    lines += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
+    for line in lines:
         page.print(Text(line))
 
 

@@ -116,4 +116,4 @@ def _refuse_what_needs_our_launcher(config: DictConfig, directory: Path) -> None
         raise UserError(f"sweep.name={directory.name}: {directory} holds runs; give another name")
     for key in OF_OUR_LAUNCHER:
         if is_given(config, key):
-            log.warning(f"warning: {key} has no effect with this hydra/launcher")
+            log.warning(f"{key} has no effect with this hydra/launcher")

@@ -66,11 +66,20 @@ def setting(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(override for override in overrides if not override.startswith("seed="))
 
 
-def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
-    """An order of jobs in which all settings come once before any comes again.
+def in_order(jobs: Sequence[Job], order: str) -> list[Job]:
+    """The order in which jobs run, by `sweep.order`: as given, or interleaved.
 
-    A machine that grows warm, or busy, then slows all settings alike.
+    A machine that grows warm, or busy, slows all settings alike where each comes once before any
+    comes again. `auto` interleaves where settings repeat.
     """
+    settings = [job.setting for job in jobs]
+    if order == "interleaved" or (order == "auto" and len(set(settings)) < len(settings)):
+        return [jobs[index] for index in interleaved(settings)]
+    return list(jobs)
+
+
+def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
+    """Indices of jobs: all settings once before any comes again."""
     seen: Counter[tuple[str, ...]] = Counter()
     turns = []
     for index, of_job in enumerate(settings):

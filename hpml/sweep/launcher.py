@@ -23,7 +23,7 @@ from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
 from hpml.sweep.finish import conclude, resume_command
-from hpml.sweep.jobs import Job, interleaved, job_names, setting, varying_keys
+from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
 from hpml.sweep.process import kill_processes_of
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
@@ -101,7 +101,7 @@ class SweepLauncher:
         ledger = Ledger(self.directory, swept)
         jobs = self._present(self._jobs(job_overrides, first_number, ledger))
         done = ledger.completed(jobs, sweep.on_code_change, self._config_of)
-        waiting = [job for job in self._ordered(jobs) if job not in done]
+        waiting = [job for job in in_order(jobs, sweep.order) if job not in done]
         for job in waiting:
             check_directory(job.directory)
         cost_model = CostModel()
@@ -135,7 +135,7 @@ class SweepLauncher:
         except RunInterrupted:
             failed_jobs += [job.name for job in runner.failed]
             # first of all: the report may be interrupted, too
-            log.error("to go on: %s", resume_command(self.directory))  # noqa: TRY400 - no error
+            log.error("to resume: %s", resume_command(self.directory))  # noqa: TRY400 - no error
             conclude(self.directory, failed_jobs)
             raise
         failed_jobs += [job.name for job in runner.failed]
@@ -216,13 +216,6 @@ class SweepLauncher:
             raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
         return present
 
-    def _ordered(self, jobs: Sequence[Job]) -> list[Job]:
-        order = self.config.sweep.order
-        settings = [job.setting for job in jobs]
-        if order == "interleaved" or (order == "auto" and len(set(settings)) < len(settings)):
-            return [jobs[index] for index in interleaved(settings)]
-        return list(jobs)
-
     def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
         """The environment of each job that runs at a time: one, or one on each GPU."""
         if self.config.sweep.parallel is None:
@@ -247,7 +240,7 @@ class SweepLauncher:
         cost = cost_model.in_words(waiting, at_once)
         if cost is not None:
             return f"; {cost} for those to come, as earlier runs here say"
-        return "; how long they take is told after the first" if waiting else ""
+        return "; how long they take shows after the first" if waiting else ""
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""

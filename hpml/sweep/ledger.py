@@ -131,7 +131,7 @@ def check_directory(directory: Path) -> None:
 def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
     """An empty directory for a job; what an earlier one has left there goes.
 
-    If it has left a point, and the job may go on from it, only its record goes.
+    If it has left a resume checkpoint, and the job may resume, only its record goes.
 
     This may be cut short, too: its record goes first, and last what says that it is a job's.
     Raises what check_directory raises, and OSError.

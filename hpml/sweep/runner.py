@@ -161,7 +161,7 @@ class Runner(JobRunner):
         if record.status == "completed":
             self._cost_model.learn(job.directory, record, job, seconds)
             if cause and status == "failed":
-                log.warning(f"warning: {job.name}: complete, but then {cause['message']}")
+                log.warning(f"{job.name}: complete, but then {cause['message']}")
             elif len(self._how.slots) > 1:
                 log.info(f"completed: {job.name} in {seconds:.0f} s")
             return

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,11 +10,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.callbacks.checkpoint import Checkpoint as AnyCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from hpml.checkpointing.last_and_best import Checkpoint
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.config.choices import name_of
-from hpml.config.conf import resolve
 from hpml.config.instantiate import instantiate_target, probe
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError
@@ -36,7 +33,7 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
         for key in ("channels_last", "label_smoothing"):
             if cfg[key]:
-                log.warning(f"warning: {key} has no effect on your own LightningModule")
+                log.warning(f"{key} has no effect on your own LightningModule")
         module: L.LightningModule = model
     elif isinstance(model, torch.nn.Module):
         module = _image_classifier(cfg, model, data)
@@ -129,25 +126,6 @@ def _plain(node: DictConfig | None) -> dict[str, Any]:
 def _purging(logger: DictConfig, purge_step: int | None) -> dict[str, int]:
     is_tensorboard = str(logger.get("_target_")).endswith(".TensorBoardLogger")
     return {"purge_step": purge_step} if is_tensorboard and purge_step is not None else {}
-
-
-def build_checkpoints(cfg: DictConfig, names: dict[str, str], directory: Path) -> list[Checkpoint]:
-    """`last.ckpt` after each epoch; `best.ckpt` too where validation data was kept apart.
-
-    Without it, the best would be chosen on the test set.
-    """
-    contents = {"hpml_config": resolve(cfg), "hpml_names": names}
-    folder = directory / "checkpoints"
-    last = Checkpoint(contents, dirpath=folder, filename="last", save_on_train_epoch_end=True)
-    if not cfg.data.get("val_split"):
-        return [last]
-    mode = cfg.monitor_mode
-    if mode == "auto":
-        mode = "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
-    return [
-        last,
-        Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode),
-    ]
 
 
 def end_processes() -> None:

@@ -39,7 +39,7 @@ def announce(job: Job, record: RunRecord) -> None:
         log.info(part)
     processes = cfg.trainer.devices
     if machine["device"] == "cpu" and type(processes) is int and processes > machine["cpu_cores"]:
-        log.warning(f"warning: trainer.devices={processes} on {machine['cpu_cores']} usable cores")
+        log.warning(f"trainer.devices={processes} on {machine['cpu_cores']} usable cores")
 
 
 def print_result_paths(cfg: DictConfig, directory: Path) -> None:
@@ -62,7 +62,7 @@ def print_resume_hint(directory: Path) -> None:
     # a sweep says how all of it resumes
     if resume.resume_checkpoints(directory) and JOB not in os.environ:
         here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
-        left.append(f"to go on: {command_line.typed('resume=auto', here)}")
+        left.append(f"to resume: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
 

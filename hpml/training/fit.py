@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, RunRecorder, TrainTimer
 from hpml.checkpointing import resume
+from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
@@ -24,7 +25,7 @@ from hpml.models.image_classifier import ImageClassifier
 from hpml.records.run_record import RunRecord
 from hpml.system import environment
 from hpml.system.signals import process_signals
-from hpml.training.build import build_checkpoints, build_trainer, end_processes
+from hpml.training.build import build_trainer, end_processes
 from hpml.training.console import announce, from_here, print_result_paths
 from hpml.training.job_facts import hparams_of
 from hpml.training.prepare import Job, prepare
@@ -83,9 +84,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         _resume_data(trainer, job.data, record, *found, last_sign_s if own else None)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
-        log.warning(
-            "warning: resume=auto: trainer.enable_checkpointing=false leaves no checkpoints"
-        )
+        log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
         record.write(directory)

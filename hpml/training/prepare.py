@@ -75,7 +75,7 @@ def prepare(cfg: DictConfig) -> Job:
     quiet_lightning()
     cfg, chosen = on_device(cfg)
     for sentence in unused_keys(cfg):
-        log.warning(f"warning: {sentence}")
+        log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     return Job(cfg, chosen, device_type(cfg), data, build_module(cfg, data))

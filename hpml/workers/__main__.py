@@ -49,7 +49,7 @@ def job(cfg: DictConfig) -> None:
     check(cfg)
     also = _also(cfg)
     if busy := environment.warning_of_others():
-        log.warning(f"warning: {busy}")
+        log.warning(busy)
     with signals_held():
         from hpml.workers import measure, picture
 

@@ -18,7 +18,7 @@ from helpers.own import hooked
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from hpml.checkpointing.resumable import why_not
+from hpml.checkpointing.can_resume import why_not
 from hpml.checkpointing.resume import choose, file_name, mode, resume_checkpoints
 from hpml.data import ImageDataModule
 from hpml.errors import UserError

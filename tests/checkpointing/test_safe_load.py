@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint, or point to go on from, cannot do."""
+"""What a stranger's checkpoint, to evaluate or to resume from, cannot do."""
 
 import copy
 import pickle
@@ -185,11 +185,6 @@ def test_a_resume_checkpoint_names_no_file_to_delete(
     assert victim.exists()
 
 
-def test_an_honest_checkpoint_is_evaluated(evaluated: Callable[..., Any]) -> None:
-    """What the other tests change is what makes them fail."""
-    assert evaluated(lambda checkpoint: None).evaluation
-
-
 STRANGE: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     "model._target_": lambda config, node: config.update(model=node),
     "data._target_": lambda config, node: config.update(data=node),
@@ -301,8 +296,9 @@ def test_what_is_no_configuration_is_no_checkpoint(
     refused(lambda checkpoint: checkpoint.update(change), "no checkpoint of hpml")
 
 
-def test_other_groups_are_not_taken(evaluated: Callable[..., Any], tmp_path: Path) -> None:
-    """Callbacks, loggers and the rest are those of the command line."""
+def test_an_honest_checkpoint_is_evaluated(evaluated: Callable[..., Any], tmp_path: Path) -> None:
+    """Of others, callbacks, loggers and the rest are not taken: they are the command line's."""
+    assert evaluated(lambda checkpoint: None).evaluation
     marker = tmp_path / "touched"
     more = {"callbacks": {"x": target(marker)}, "logger": {"x": target(marker)}}
     more |= {"trainer": target(marker), "optimizer": target(marker)}

@@ -1,6 +1,8 @@
 """`--help` of each Hydra program: keys, values and meanings."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,11 @@ def test_comments_of_a_file_belong_to_dotted_keys(tmp_path: Path) -> None:
         "# above\na:\n  b: 1  # one\n  c: x#y\n  d:  # four\n    e: 2 # two\nf: [1] # six\n"
     )
     assert comments(file) == {"a.b": "one", "a.d": "four", "a.d.e": "two", "f": "six"}
+
+
+def test_a_pipe_that_is_closed_early_is_no_error(tmp_path: Path) -> None:
+    """`--help | head` prints what it was asked for, and no complaint."""
+    command = f"{sys.executable} -m hpml.train --help | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith("python -m hpml.train ")
+    assert done.stderr == ""

@@ -215,7 +215,7 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     checkpoints = f"{folder}/checkpoints"
     told = f"interrupted: record {folder}/record.json; checkpoint {checkpoints}/last.ckpt"
     again = shlex.join([*words, "resume=auto"])
-    goes_on = f"{told}; to go on: python -m hpml.train {again} hydra.run.dir={folder}\n"
+    goes_on = f"{told}; to resume: python -m hpml.train {again} hydra.run.dir={folder}\n"
     # SIGTERM ends the loader's processes: at an epoch's end the training comes to no point then
     stderr = stderr.replace(sys.executable, "python")
     assert stderr in ((f"{told}\n", goes_on) if number == 15 else (goes_on,))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers.programs import Program
 from torchvision.datasets import CIFAR10
 
@@ -88,51 +89,44 @@ def test_a_damaged_download_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def outside(kind: bytes, name: str, target: str = "") -> list[tarfile.TarInfo]:
-    """A member, and where it is a link, one that would be written through it."""
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    through = tarfile.TarInfo(f"{name}/escaped")
-    return [member] if kind == tarfile.REGTYPE else [member, through]
-
-
 @pytest.mark.parametrize(
-    "kind",
-    ["climbs", "absolute", "symbolic link", "link to a file", "hard link", "device"],
+    ("kind", "name", "target"),
+    [
+        (tarfile.REGTYPE, "cifar-10-batches-py/../../escaped", ""),
+        (tarfile.REGTYPE, "{folder}/escaped", ""),
+        (tarfile.SYMTYPE, "cifar-10-batches-py/out", "{folder}"),
+        (tarfile.SYMTYPE, "cifar-10-batches-py/in", "data_batch_1"),
+        (tarfile.LNKTYPE, "cifar-10-batches-py/out", "../secret"),
+        (tarfile.FIFOTYPE, "cifar-10-batches-py/pipe", ""),
+    ],
 )
 def test_an_archive_that_leaves_its_folder_is_refused(
     server: type[CountingHandler],
     cifar10_archive: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    kind: str,
+    kind: bytes,
+    name: str,
+    target: str,
 ) -> None:
     """In a line that names the member, whatever the md5 sum says; nothing of it is written."""
     (tmp_path / "secret").write_text("mine")
-    members = {
-        "climbs": outside(tarfile.REGTYPE, "cifar-10-batches-py/../../escaped"),
-        "absolute": outside(tarfile.REGTYPE, str(tmp_path / "escaped")),
-        "symbolic link": outside(tarfile.SYMTYPE, "cifar-10-batches-py/out", str(tmp_path)),
-        "link to a file": outside(tarfile.SYMTYPE, "cifar-10-batches-py/in", "data_batch_1"),
-        "hard link": outside(tarfile.LNKTYPE, "cifar-10-batches-py/out", "../secret"),
-        "device": outside(tarfile.FIFOTYPE, "cifar-10-batches-py/pipe"),
-    }[kind]
-    with tarfile.open(cifar10_archive) as archive:
-        honest = [(member, archive.extractfile(member)) for member in archive]
-        with tarfile.open(tmp_path / "new", "w:gz") as evil:
-            for info, content in honest:
-                evil.addfile(info, content)
-            for info in members:
-                evil.addfile(info, io.BytesIO())
+    member = tarfile.TarInfo(name.format(folder=tmp_path))
+    member.type, member.linkname = kind, target.format(folder=tmp_path)
+    through = tarfile.TarInfo(f"{member.name}/escaped")  # what would be written through a link
+    with tarfile.open(cifar10_archive) as honest, tarfile.open(tmp_path / "new", "w:gz") as evil:
+        for info in honest:
+            evil.addfile(info, honest.extractfile(info))
+        for info in [member] if kind == tarfile.REGTYPE else [member, through]:
+            evil.addfile(info, io.BytesIO())
     (tmp_path / "new").rename(cifar10_archive)
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(cifar10_archive.read_bytes()).hexdigest())
     folder = tmp_path / "data"
-    with pytest.raises(
-        DataError, match=r"cifar-10-python.tar.gz: refused: it holds '.*'"
-    ) as caught:
+    refused = r"cifar-10-python.tar.gz: refused: it holds '.*'"
+    with pytest.raises(DataError, match=refused) as caught:
         make_data(folder)
     assert "\n" not in str(caught.value)
-    assert repr(members[0].name) in str(caught.value)
+    assert repr(member.name) in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "secret", "server"]
     assert {path.name for path in folder.iterdir()} <= {CIFAR10.filename, ".cifar10.lock"}
 
@@ -183,8 +177,9 @@ from hpml.data import Cifar10
 Cifar10({str(tmp_path / "data")!r}, **{SETTINGS!r}).setup()
 """)
     both = [Program([str(program)], tmp_path, {}) for _ in range(2)]
-    assert [started.communicate()[1] for started in both] == ["", ""]
-    assert [started.returncode for started in both] == [0, 0]
+    for started in both:
+        _, errors = started.communicate()
+        assert started.returncode == 0, errors
     assert server.downloads == one
 
 
@@ -193,6 +188,6 @@ def test_a_folder_that_cannot_be_written_is_as_good(
 ) -> None:
     """Where a cluster keeps it read-only and intact, neither lock nor download is asked for."""
     cost_of_a_download(server, tmp_path)
-    monkeypatch.setattr("hpml.data.cifar10.FileLock", lambda *_: pytest.fail("a lock"))
+    monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: pytest.fail("a lock"))
     make_data(tmp_path)
     assert server.downloads == 0

@@ -40,7 +40,7 @@ if __name__ == "__main__":
     from helpers.pipelines import batches, make_data, same
     reference = batches(make_data())
     multiprocessing.set_start_method("spawn")
-    assert same(reference, batches(make_data(num_workers=2, persistent_workers=False)))
+    assert same(reference, batches(make_data(num_workers=2, persistent_workers=True)))
     print("the same")
 """)
     done = run_program([str(program)], tmp_path, PYTHONPATH=str(TESTS))

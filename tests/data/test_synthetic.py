@@ -1,4 +1,5 @@
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -43,14 +44,18 @@ def test_classes_look_the_same_in_a_mirror() -> None:
 def test_a_network_learns_it_and_a_linear_model_does_not() -> None:
     """After four epochs the small network is far above chance, a linear model far below it."""
     accuracies = {}
-    for name, epochs in (("linear", 4), ("small", 4)):
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
+        "small": lambda: small(10, width=8),
+    }
+    for name, make in networks.items():
         torch.manual_seed(0)
         data = Synthetic(train_samples=2000, test_samples=500, batch_size=50, **STATISTICS)
         data.setup()
-        model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)) if name == "linear" else small(10)
+        model = make()
         optimizer = torch.optim.Adam(model.parameters(), 2e-3)
         loader = data.train_dataloader()
-        for epoch in range(epochs):
+        for epoch in range(4):
             loader.sampler.set_epoch(epoch)
             for batch in loader:
                 images, labels = data.on_after_batch_transfer(batch, 0)

@@ -51,6 +51,7 @@ def broken() -> None:
 def hang() -> None:
     """Deaf to whoever asks it to end in order."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    print("deaf", flush=True)
     while True:
         time.sleep(1000)
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from helpers.programs import Program, run_program
 
-from hpml.checkpointing.resume import points
+from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = pytest.mark.stress
@@ -63,7 +63,7 @@ def test_a_full_disk(mount: Mount) -> None:
     folder = mount("size=7m")
     words = ["trainer.max_epochs=200", "hydra.run.dir=run", "resume=auto", "logger=tensorboard"]
     full = start(folder, *words)
-    full.wait_for(lambda: points(folder / "run"))
+    full.wait_for(lambda: resume_checkpoints(folder / "run"))
     with suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
         while other.write(b"0" * 4096):
             pass
@@ -72,11 +72,11 @@ def test_a_full_disk(mount: Mount) -> None:
     assert told.startswith("failed: ")
     assert told.endswith("No space left on device\n")
     assert RunRecord.read(folder / "run").status == "failed"
-    whole = points(folder / "run")
+    whole = resume_checkpoints(folder / "run")
     assert whole
     (folder / "other").unlink()
     goes_on = start(folder, *words)
-    goes_on.wait_for(lambda: set(points(folder / "run")) - set(whole))
+    goes_on.wait_for(lambda: set(resume_checkpoints(folder / "run")) - set(whole))
     goes_on.send_signal(signal.SIGINT)
     assert ended(goes_on)[0] == 130
     assert len(RunRecord.read(folder / "run").resumed) == 1
@@ -97,7 +97,7 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
     """The second is refused, and the first completes as if nothing had been."""
     words = ["hydra.run.dir=run", "trainer.max_epochs=6", "resume=auto"]
     first = start(tmp_path, *words)
-    first.wait_for(lambda: points(tmp_path / "run"))
+    first.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
     log = (tmp_path / "run" / "train.log").read_bytes()
     assert ended(start(tmp_path, *words)) == (
         2,
@@ -109,9 +109,9 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
-    """As Linux does where memory ends; the run has points to go on from."""
+    """As Linux does where memory ends; the run has resume checkpoints."""
     run = start(tmp_path, "data.num_workers=2", "trainer.max_epochs=500", "hydra.run.dir=run")
-    run.wait_for(lambda: points(tmp_path / "run"))
+    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
     workers(run)[0].kill()
     code, told = ended(run)
     assert code == 1
@@ -119,20 +119,20 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     assert "was killed (Killed); for want of memory?" in told
     assert told.count("\n") == 1
     assert RunRecord.read(tmp_path / "run").status == "failed"
-    assert points(tmp_path / "run")
+    assert resume_checkpoints(tmp_path / "run")
 
 
 def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """The run ends after `data.timeout_s`, its workers with it."""
     words = ["data.num_workers=1", "trainer.max_epochs=500", "data.timeout_s=3"]
     run = start(tmp_path, *words, "hydra.run.dir=run")
-    run.wait_for(lambda: points(tmp_path / "run"))
+    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
     for worker in workers(run):
         worker.suspend()
     code, told = ended(run)
     assert (code, told.partition(":")[0]) == (1, "failed")
     assert "no batch came for data.timeout_s=3: a worker hangs" in told
-    assert points(tmp_path / "run")
+    assert resume_checkpoints(tmp_path / "run")
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
 
@@ -140,7 +140,7 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
     """It waits for no point that cannot come."""
     run = start(tmp_path, "data.num_workers=1", "trainer.max_epochs=500", "hydra.run.dir=run")
-    run.wait_for(lambda: points(tmp_path / "run"))
+    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
     for worker in workers(run):
         worker.suspend()
     time.sleep(0.5)
@@ -177,7 +177,7 @@ def test_a_run_that_is_killed_outright(tmp_path: Path) -> None:
     """It can say nothing; the report does, and the same command goes on."""
     words = ["trainer.max_epochs=8", "hydra.run.dir=run", "resume=auto"]
     run = start(tmp_path, *words)
-    run.wait_for(lambda: points(tmp_path / "run"))
+    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert RunRecord.read(tmp_path / "run").status == "running"

@@ -49,17 +49,8 @@ PLAIN = """-1 0 1 1.5 1e300 -1e-300 inf nan 0x10 1_000 abc null true TRUE ??? []
 ${seed} ${nothing} ${data.nothing} ${oc.env:HOME,x}
 ${oc.env:NOTHING} ${oc.nothing:1} ${hydra:nothing} ${hydra:job.num} ${now:%Q} ${data} ${model} '' ""
 a${seed}b /dev/null/x ü 日本 %s ${trainer.max_steps} ${oc.dict.keys:data} int(x) float(1)"""
-PLAIN = [
-    *listed(PLAIN),
-    "${..seed}",
-    "9" * 400,
-    "x" * 300,
-    "'~nobody/x'",
-    "' '",
-    "a b",
-    "'a,b'",
-    "'\u202eabc'",
-]
+PLAIN = [*listed(PLAIN), "${..seed}", "9" * 400, "x" * 300, "'~nobody/x'", "' '", "a b", "'a,b'"]
+PLAIN += ["'\u202eabc'"]
 ODD = """1e --1 ~ ~nobody/x
 [1,2 1] {a a} ( ) 'a a" a\\ a,b 1,2 a=b a:b @ $ ${ ${} ${seed } ${a.${b}}
 ${oc.env:} ${oc.decode:'[1'} ${oc.select:x,${seed}} ${now:} $seed range(0,3) range(3)

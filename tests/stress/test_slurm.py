@@ -18,7 +18,7 @@ from helpers.configurations import ROOT
 from helpers.programs import run_program
 from helpers.sweeps import SWEEP
 
-from hpml.checkpointing.resume import points
+from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = [
@@ -81,7 +81,7 @@ def wait(until: Callable[[], object], process: subprocess.Popen[str], folder: Pa
 
 
 def has_points(folder: Path, rate: float) -> bool:
-    return bool(points(folder / SWEEP / f"optimizer.lr={rate}"))
+    return bool(resume_checkpoints(folder / SWEEP / f"optimizer.lr={rate}"))
 
 
 def number_of(folder: Path, rate: float) -> str:
@@ -208,7 +208,7 @@ def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
     )
     number = answer.stdout.strip()
     end = time.monotonic() + 300
-    while not points(tmp_path / "run"):
+    while not resume_checkpoints(tmp_path / "run"):
         assert time.monotonic() < end
         time.sleep(0.05)
     subprocess.run(["scancel", "--signal=USR1", number], check=True)

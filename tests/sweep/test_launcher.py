@@ -54,12 +54,12 @@ def test_another_command_of_the_same_name_is_refused(tmp_path: Path) -> None:
 
 def test_what_ran_other_code_is_kept_or_run_again_as_one_says(tmp_path: Path) -> None:
     """Without a word it is refused: nothing is lost, nothing mixed in silence."""
-    source = tmp_path / "own.py"
+    source = tmp_path / "network_of_mine.py"
     source.write_text("def network(num_classes):\n    return 1\n")
     paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
 
     def sweep_with(*words: str) -> tuple[int, int, str]:
-        own = ("seed=0,1", "model._target_=own.network", *words)
+        own = ("seed=0,1", "model._target_=network_of_mine.network", *words)
         done = sweep(tmp_path, *own, PYTHONPATH=paths)
         return done.returncode, len(order(done.stdout)), done.stderr
 

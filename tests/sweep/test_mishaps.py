@@ -107,7 +107,7 @@ def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
 )
 def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int) -> None:
     """The running job is recorded as interrupted, no other starts, the report is made, and the
-    command that is printed goes on from there.
+    command that is printed resumes there.
     """
     process = start(tmp_path, "seed=0,1,2", "+nap=0.3")
     process.wait_for(lambda: len(records(tmp_path)) == 2 and records(tmp_path)["seed=1"].epochs)
@@ -117,10 +117,10 @@ def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int
     assert statuses(tmp_path) == {"seed=0": "completed", "seed=1": "interrupted"}
     assert "report: outputs/sweeps/s/report.html" in stdout
     assert not processes_of(tmp_path)
-    (line,) = (line for line in stderr.splitlines() if line.startswith("to go on: "))
+    (line,) = (line for line in stderr.splitlines() if line.startswith("to resume: "))
     if number == signal.SIGINT:
         before = contents(tmp_path / SWEEP / "seed=0")
-        command = line.removeprefix("to go on: ")
+        command = line.removeprefix("to resume: ")
         again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
         assert again.returncode == 0, again.stderr
         assert set(statuses(tmp_path).values()) == {"completed"}
@@ -182,7 +182,8 @@ def test_nobody_need_listen(tmp_path: Path, closed: str) -> None:
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Also where the job does not listen; nothing of it stays."""
     process = start(tmp_path, "seed=0,1", "+fault=hang")
-    process.wait_for(lambda: records(tmp_path) and records(tmp_path)["seed=0"].epochs)
+    log = tmp_path / SWEEP / "seed=0" / "output.log"
+    process.wait_for(lambda: log.exists() and "deaf" in log.read_text())
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=1)

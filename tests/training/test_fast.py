@@ -138,26 +138,6 @@ def test_what_cannot_be_compiled_is_reported(
     assert on_device(compose(*JOB, "compile=auto"))[1] == {"compile": "default"}
 
 
-@pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_auto_is_what_the_device_offers(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
-) -> None:
-    """`auto` becomes a value that suits the device, the record has it, other values stay."""
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
-    cfg = compose(*JOB, "experiment=fast", "compile=false", "trainer.max_steps=1")
-    cfg.optimizer.lr = 0.01
-    chosen, by_key = on_device(cfg)
-    precision = "bf16-mixed" if has_bfloat16 else None
-    assert by_key == {"trainer.precision": precision, "data.pipeline": "batched"}
-    assert chosen.trainer.precision == precision
-    assert (chosen.compile, chosen.data.pipeline) == (False, "batched")
-    assert cfg.trainer.precision == "auto"
-    record = train(cfg)
-    assert record.chosen == by_key
-    assert record.config["trainer"]["precision"] == "auto"
-
-
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

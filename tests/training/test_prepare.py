@@ -8,6 +8,7 @@ from helpers.configurations import QUICK, Compose
 from helpers.trained import trained
 
 from hpml.errors import UserError
+from hpml.train import train
 from hpml.training.prepare import prepare
 
 
@@ -26,14 +27,23 @@ def test_it_gives_what_a_run_trains(tmp_path: Path) -> None:
     assert (job.device, job.is_ours) == ("cpu", True)
 
 
-def test_auto_is_filled_in(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the job's configuration; the one that was given stays as it is."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    cfg = compose(*QUICK, "experiment=fast", "compile=false")
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_auto_is_what_the_device_offers(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    """`auto` becomes a value that suits the device, the record has it, other values stay."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+    cfg = compose(*QUICK, "experiment=fast", "compile=false", "trainer.max_steps=1")
     job = prepare(cfg)
-    assert job.chosen == {"trainer.precision": "bf16-mixed", "data.pipeline": "batched"}
-    assert (job.cfg.trainer.precision, job.cfg.data.pipeline) == ("bf16-mixed", "batched")
+    precision = "bf16-mixed" if has_bfloat16 else None
+    assert job.chosen == {"trainer.precision": precision, "data.pipeline": "batched"}
+    assert job.cfg.trainer.precision == precision
+    assert (job.cfg.compile, job.cfg.data.pipeline) == (False, "batched")
     assert (cfg.trainer.precision, cfg.data.pipeline) == ("auto", "auto")
+    record = train(cfg)
+    assert record.chosen == job.chosen
+    assert record.config["trainer"]["precision"] == "auto"
 
 
 def test_what_has_no_effect_is_named(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,7 +91,7 @@ def queued(numbers: Mapping[str, Any], insists: bool = True) -> dict[str, str]:
             return {number: states[number] for number in numbers if number in states}
         if not insists:
             return {}
-        log.warning(f"warning: squeue does not answer; asked again in {POLL_S:g} s")
+        log.warning(f"squeue does not answer; asked again in {POLL_S:g} s")
         time.sleep(POLL_S)
 
 

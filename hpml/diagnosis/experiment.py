@@ -89,7 +89,7 @@ class Experiment:
         # optimizers step once in a while, and workers finish in bursts
         whole = subject.trainer.accumulate_grad_batches
         if pilot.waits:
-            whole = math.lcm(whole, subject.num_workers)
+            whole = math.lcm(whole, subject.data.num_workers)
         trials = len(self._interventions) + 1
         for rounds in ROUNDS:  # the most whose trials have enough steps in the budget
             trial_s = self.rounds_budget_s / (rounds * trials) - around_s

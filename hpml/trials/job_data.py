@@ -63,6 +63,10 @@ class JobData:
             alter(owner, **{hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS})
         return {"datamodule": owner}
 
+    @property
+    def num_workers(self) -> int:
+        return sum(loader.num_workers for loader in _data_loaders(self.loader))
+
     def close(self) -> None:
         end_workers(self.loader)
         self.given = self.loader = None
@@ -108,7 +112,7 @@ def _with_workers_of_its_own(data: Any) -> Any:
     return tree_map_only(DataLoader, copied, data)
 
 
-def data_loaders(loader: Any) -> list[DataLoader[Any]]:
+def _data_loaders(loader: Any) -> list[DataLoader[Any]]:
     """torch's loaders among those of `one_loader`."""
     every = loader.loader.flattened if isinstance(loader, _Combined) else [loader]
     return [each for each in every if isinstance(each, DataLoader)]
@@ -116,12 +120,12 @@ def data_loaders(loader: Any) -> list[DataLoader[Any]]:
 
 def batches_ahead(loader: Any) -> int:
     """Batches that the workers keep ready."""
-    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(loader))
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in _data_loaders(loader))
 
 
 def end_workers(loader: Any) -> None:
     """Those that persist would still load when the next trial has begun."""
-    for each in data_loaders(loader):
+    for each in _data_loaders(loader):
         iterator: Any = each._iterator
         each._iterator = None
         if iterator is not None:

@@ -29,14 +29,7 @@ from hpml.trials.intervention import (
     altered,
     keeping_step,
 )
-from hpml.trials.job_data import (
-    JobData,
-    batches_ahead,
-    data_loaders,
-    end_workers,
-    one_loader,
-    tensors_in,
-)
+from hpml.trials.job_data import JobData, batches_ahead, end_workers, one_loader, tensors_in
 from hpml.trials.pace import Pace, PacedLoader, loading_pace
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
@@ -108,10 +101,6 @@ class Subject:
         return (own or self.device.type != "cpu") and bool(self._moved)
 
     @property
-    def num_workers(self) -> int:
-        return sum(loader.num_workers for loader in data_loaders(self.data.loader))
-
-    @property
     def batches_vary(self) -> bool:
         """Whether the batches that are kept differ in shape, so that steps differ in length."""
         return len({tuple(tensor.shape for tensor in tensors_in(b)) for b in self._raw}) > 1
@@ -119,9 +108,7 @@ class Subject:
     def close(self) -> None:
         """Lets go of copies, batches and workers, which may hold much of a device's memory."""
         self.data.close()
-        self._raw, self._moved = [], []
-        self._module = None
-        self.callbacks = {}
+        self._raw, self._moved, self._module, self.callbacks = [], [], None, {}
 
     def batches_ahead(self) -> int:
         """How many batches the loader's workers keep ready."""

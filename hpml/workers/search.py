@@ -7,14 +7,7 @@ from typing import Any
 
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
-from hpml.trials.rounds import (
-    Measurements,
-    StoppingRule,
-    after_rounds,
-    run_round,
-    run_rounds,
-    without_gain,
-)
+from hpml.trials.rounds import Measurements, after_rounds, run_round, run_rounds, without_gain
 
 KEY = "data.num_workers"
 # Up to so many usable cores every count is tried.
@@ -184,7 +177,7 @@ def search(
             return found
 
 
-def _no_more_use() -> StoppingRule:
+def _no_more_use() -> Callable[[Measurements[Any, Any]], bool]:
     fruitless = without_gain(QUANTITIES, LEAST_GAIN, FRUITLESS)
     return lambda measured: fruitless(measured) or _holds_epoch(measured)
 

@@ -73,13 +73,9 @@ def seconds(count: float) -> Any:
 
 def test_every_place_within_a_step_is_tried() -> None:
     """Those that the timing suite has, without startup, an epoch's ends and validation."""
+    places = {place for place, phase in delays.PLACES.items() if phase != "validation"}
     once = {"loader_iter", "checkpoint", "checkpoint_hook"}
-    within = {
-        place
-        for place, phase in delays.PLACES.items()
-        if phase != "validation" and "epoch" not in place and place not in once
-    }
-    assert set(CLEAR) == within
+    assert set(CLEAR) == {place for place in places - once if "epoch" not in place}
 
 
 @pytest.mark.parametrize("place", CLEAR)
@@ -140,17 +136,13 @@ class Slow(Planted):
 
 
 def test_the_dearest_callback_is_named(diagnose: Callable[..., Diagnosis]) -> None:
-    """With its share of the overhead; what each costs is exact."""
+    """With its share, exactly; or which argument makes logging rarer, or what no callback costs."""
     slow = Slow(Kept((), lambda ns: None))
     found = diagnose(callback_batch_end=6, train_logger=2, forward=1, callbacks=[slow])
     costs_s = {name: cost.mean for name, cost in found.callbacks.items()}
     assert costs_s == {"Planted": seconds(6), "logging": seconds(2), "Slow": seconds(0)}
     assert next(iter(found.callbacks)) == "Planted"
     assert found.verdict["advice"].startswith("75% of the overhead is Planted: call it less often")
-
-
-def test_what_costs_most_of_the_overhead_is_named(diagnose: Callable[..., Diagnosis]) -> None:
-    """Which argument makes logging less often; and what no callback costs."""
     advice = diagnose(train_logger=9, callback_batch_end=3).verdict["advice"]
     assert advice == "75% of the overhead is logging: raise log_every_n_steps, or log fewer metrics"
     assert "hooks and schedulers of the module" in diagnose(module_batch_end=9).verdict["advice"]
@@ -186,14 +178,10 @@ NOISY = {
 
 
 def test_a_lead_within_the_noise_is_none() -> None:
-    """The second cause's rounds overlap with the first's: inconclusive; steady ones are told."""
-    spread = {**NOISY, "compute_free": [0.4, 0.9, 0.6]}
+    """Steady ones are told; a single cause where it gains anything, and nothing else is made up."""
+    spread = {**NOISY, "compute_free": [0.4, 0.9, 0.6]}  # overlaps with the first cause's rounds
     assert made(spread).verdict["kind"] == "inconclusive"
     assert made({**NOISY, "compute_free": [0.9, 1.0, 0.8]}).verdict["kind"] == "input-bound"
-
-
-def test_only_one_trial_went_well() -> None:
-    """The cause that is left is told where it gains anything, and nothing else is made up."""
     alone = {trial: NOISY[trial] for trial in ("as_it_is", "loading_free")}
     assert made(alone).verdict["kind"] == "input-bound"
     none = made({**alone, "loading_free": NOISY["as_it_is"]}).verdict

@@ -120,19 +120,14 @@ def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
     assert max(found.by_name) == 8
 
 
-def test_one_round_tells_nothing_for_sure() -> None:
-    """It says so."""
+def test_what_is_not_sure_is_told() -> None:
+    """One round alone; and where the rounds differ by a quarter and more."""
     found = found_by(measuring(sleeping, 0.002, 0.02), rounds=1)
     assert "one round is too few to tell a difference from chance" in found.sentences(now=0)
     assert "one round" in found.lines("workers")[-1]
-
-
-def test_a_busy_machine_is_told() -> None:
-    """Where the rounds differ by a quarter and more."""
-    quiet = found_by(measuring(sleeping, 0.002, 0.02)).sentences(now=4)
-    busy = found_by(measuring(sleeping, 0.002, 0.6)).sentences(now=4)
-    assert not any("other work on this machine" in sentence for sentence in quiet)
-    assert any("other work on this machine" in sentence for sentence in busy)
+    for noise, is_busy in ((0.02, False), (0.6, True)):
+        sentences = found_by(measuring(sleeping, 0.002, noise)).sentences(now=4)
+        assert ("other work on this machine" in " ".join(sentences)) == is_busy
 
 
 def test_the_table_marks_the_fastest() -> None:

@@ -22,8 +22,7 @@ def on_device(cfg: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
     A data module of the user's own gets none of the keys that are about ours. Raises UserError
     where `device` asks for an accelerator that is not there. Imports torch.
     """
-    kind = device_type(cfg)
-    cfg = cfg.copy()
+    kind, cfg = device_type(cfg), cfg.copy()
     if cfg.data.get("pipeline") == AUTO and not str(cfg.data._target_).startswith("hpml."):
         with open_dict(cfg.data):
             del cfg.data["pipeline"]
@@ -46,29 +45,26 @@ def _mode(cfg: DictConfig, kind: str) -> str | bool:
     if kind not in ("cpu", "cuda"):
         return False
     if kind == "cuda" and not importlib.import_module("torch.utils._triton").has_triton():
-        log.warning("compile=auto: Triton, which compiles for GPUs, is not here")
-        return False
-    if not _has_cpp_compiler():
-        log.warning("compile=auto: no C++ compiler is here: install g++, or give CXX")
-        return False
-    if kind == "cuda":
+        missing = "Triton, which compiles for GPUs, is not here"
+    elif not _has_cpp_compiler():
+        missing = "no C++ compiler is here: install g++, or give CXX"
+    else:
         known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
-        graphs = known and cfg.trainer.accumulate_grad_batches == 1
+        graphs = kind == "cuda" and known and cfg.trainer.accumulate_grad_batches == 1
         return "reduce-overhead" if graphs else "default"
-    return "default"
+    log.warning(f"compile=auto: {missing}")
+    return False
 
 
 def _precision(cfg: DictConfig, kind: str) -> str | None:
     """The reduced one where the hardware has it: a CPU that emulates it is many times slower."""
     import torch
 
-    if kind == "cuda":
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif kind == "cpu":
-        has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        has = False
-    return "bf16-mixed" if has else None
+    has = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+    }
+    return "bf16-mixed" if kind in has and has[kind]() else None
 
 
 def _pipeline(cfg: DictConfig, kind: str) -> str:

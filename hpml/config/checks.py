@@ -1,5 +1,6 @@
 """The configuration: where `conf/` lies, and whether a run can go by it."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -47,10 +48,8 @@ def check(cfg: DictConfig) -> None:
     milestones = _select(cfg, "scheduler.milestones")
     if "scheduler" not in theirs and milestones is not _ABSENT:
         numbers = list(milestones) if isinstance(milestones, ListConfig) else []
-        if not numbers or any(
-            not COUNT.admits(number) or number <= before
-            for before, number in zip([0, *numbers], numbers, strict=False)
-        ):
+        counts = numbers and all(map(COUNT.admits, numbers))
+        if not counts or any(now <= before for before, now in itertools.pairwise(numbers)):
             raise UserError(
                 f"scheduler.milestones={spelled(milestones)}: give increasing integers of at "
                 "least 1, such as [3, 4]"
@@ -88,11 +87,9 @@ def check(cfg: DictConfig) -> None:
 def check_keys(cfg: DictConfig) -> None:
     """Raises UserError where a key that runs read is missing, or a group of keys is none."""
     for group in (*REQUIRED, *OPTIONAL):
-        chosen = _select(cfg, group)
-        if chosen is _ABSENT and group in OPTIONAL:
-            raise UserError(f"{group}: nothing is chosen; give {group}=none")
+        chosen, option = _select(cfg, group), "OPTION" if group in REQUIRED else "none"
         if chosen is _ABSENT or (group in REQUIRED and not chosen):
-            raise UserError(f"{group}: nothing is chosen; give {group}=OPTION")
+            raise UserError(f"{group}: nothing is chosen; give {group}={option}")
         if not isinstance(chosen, DictConfig | None):
             raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
     there = set(dotted_keys(cfg))
@@ -135,14 +132,11 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(map(str, cfg.keys() - groups - ours.keys() - set(PROGRAMS))):
         if f"${{{key}" not in text:
             yield f"{key}={spelled(cfg[key])} has no effect: nothing in hpml reads it"
-    data = cfg.data
-    workers = data.get("num_workers")
-    pipeline = data.get("pipeline")
-    if pipeline == "device":
-        if workers:
-            yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
-        workers = 0
-    if workers == 0:
+    data, workers = cfg.data, cfg.data.get("num_workers")
+    on_device = data.get("pipeline") == "device"
+    if on_device and workers:
+        yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
+    if on_device or workers == 0:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
@@ -153,10 +147,9 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     in_epochs = scheduler.get("interval", "epoch") == "epoch"
     if in_epochs and milestones and milestones[0] >= (cfg.trainer.max_epochs or math.inf) > 0:
         yield f"scheduler.milestones={milestones} has no effect in {cfg.trainer.max_epochs} epochs"
-    if cfg.timing.sync and cfg.device == "cpu":
-        yield "timing.sync=true has no effect on the CPU"
-    if data.get("pin_memory") and cfg.device == "cpu":
-        yield "data.pin_memory=true has no effect on the CPU"
+    for key in ("timing.sync", "data.pin_memory"):
+        if cfg.device == "cpu" and OmegaConf.select(cfg, key):
+            yield f"{key}=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
         yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
 
@@ -166,13 +159,11 @@ _ABSENT = object()
 
 def _select(cfg: DictConfig, key: str) -> Any:
     try:
-        value = OmegaConf.select(cfg, key, default=_ABSENT, throw_on_missing=True)
+        value = OmegaConf.select(cfg, key, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{key}: {first_line(error)}") from error
-    # `select` gives the default for an explicit null too
-    if value is _ABSENT:
+    if value is None:  # of an explicit null `in` alone, of a DictConfig, would be false too
         group, _, name = key.rpartition(".")
         parent = OmegaConf.select(cfg, group) if group else cfg
-        if isinstance(parent, DictConfig) and name in parent.keys():  # noqa: SIM118 - `in` is false for null
-            return None
+        return None if isinstance(parent, DictConfig) and name in list(parent) else _ABSENT
     return value

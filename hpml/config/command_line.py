@@ -5,8 +5,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,14 +21,8 @@ from hpml.system.signals import JOB
 OF_A_JOB = ("hydra.run.dir", "hydra.job.num", "sweep.name")
 # Hydra's options that take a value
 WITH_VALUE = (
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--package",
-    "-p",
+    *("--config-dir", "-cd", "--config-path", "-cp"),
+    *("--config-name", "-cn", "--package", "-p"),
 )
 
 
@@ -37,10 +32,11 @@ def arranged(words: Sequence[str]) -> list[str]:
     `-m` and what is in WITH_VALUE go first: Hydra's parser gives up where they stand between
     overrides. A value with a `=` in it, a path of a sweep's job say, is put into quotes.
     """
-    sweeps = not {"-m", "--multirun"}.isdisjoint(words)
-    given, others = _split(words)
-    first = [*(["-m"] if sweeps else []), *given]
-    return first + [quoted(word, sweeps) for word in others if word not in ("-m", "--multirun")]
+    others = [word for word, is_option in _marked(words) if not is_option]
+    overrides = [word for word in others if word not in ("-m", "--multirun")]
+    sweeps = len(overrides) < len(others)
+    first = [*(["-m"] if sweeps else []), *options(words)]
+    return first + [quoted(word, sweeps) for word in overrides]
 
 
 def quoted(word: str, sweeps: bool = False) -> str:
@@ -75,25 +71,18 @@ def overrides() -> list[str]:
     if not HydraConfig.initialized():
         return []
     # what they interpolate is not in Hydra's own part of the configuration
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(override) for override in typed]
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return list(map(str, typed))
 
 
 def options(words: Sequence[str]) -> list[str]:
     """Those of WITH_VALUE among the words, with their values: `--config-dir mine`."""
-    return _split(words)[0]
+    return [word for word, is_option in _marked(words) if is_option]
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    given: list[str] = []
-    others: list[str] = []
-    before = ""
-    for word in words:
-        is_option = word.partition("=")[0] in WITH_VALUE
-        (given if is_option or before in WITH_VALUE else others).append(word)
-        before = word
-    return given, others
+def _marked(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    for before, word in zip(["", *words], words, strict=False):
+        yield word, before in WITH_VALUE or word.partition("=")[0] in WITH_VALUE
 
 
 def program() -> list[str]:

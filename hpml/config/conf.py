@@ -26,21 +26,16 @@ def has_curves(cfg: DictConfig) -> bool:
     """Whether a TensorBoard logger is chosen, and used."""
     if cfg.trainer.get("fast_dev_run"):
         return False
-    loggers = (cfg.get("logger") or {}).values()
-    return any(
-        str(logger.get("_target_")).endswith("TensorBoardLogger")
-        for logger in loggers
-        if logger is not None
-    )
+    targets = (str((each or {}).get("_target_")) for each in (cfg.get("logger") or {}).values())
+    return any(target.endswith("TensorBoardLogger") for target in targets)
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain dictionaries, its interpolations resolved."""
     try:
-        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key!s}: {first_line(error)}") from error
-    assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,10 @@ from hpml.config.aliases import EARLIER
 PACKAGE = Path(__file__).parents[1]
 # Keys that say where a run's own files go, or how it is watched: not what it computes.
 NOT_IN_FINGERPRINT = (
-    "run_dir",
-    "output_dir",
-    "sweep",
-    "resume",
-    "checkpoint",
-    "logger",
-    "callbacks.progress_bar",
-    "callbacks.forecast",
-    "data.download",
-    "data.verify",
-    "data.timeout_s",
-    "timing.every_n_steps",
-    "trainer.default_root_dir",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
+    *("run_dir", "output_dir", "sweep", "resume", "checkpoint", "logger"),
+    *("callbacks.progress_bar", "callbacks.forecast", "timing.every_n_steps"),
+    *("data.download", "data.verify", "data.timeout_s", "trainer.default_root_dir"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
 RUN_DIR = "<run_dir>"
 SHOWN = 3
@@ -65,9 +54,9 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
-def is_left_out(key: str) -> bool:
-    """Whether a dotted key says nothing about what is computed."""
-    return any(key == left or key.startswith(f"{left}.") for left in NOT_IN_FINGERPRINT)
+def is_left_out(key: str, left_out: Sequence[str] = NOT_IN_FINGERPRINT) -> bool:
+    """Whether a dotted key, by default, says nothing about what is computed."""
+    return any(key == left or key.startswith(f"{left}.") for left in left_out)
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -86,9 +75,8 @@ def code_fingerprint(config: dict[str, Any]) -> str:
         if source.relative_to(PACKAGE).parts[0] not in NOT_IN_A_RUN:
             digest.update(source.read_bytes())
     for target in sorted(set(_targets(config))):
-        if target.partition(".")[0] not in INSTALLED:
-            source_of = _source_of(target)
-            digest.update(source_of.read_bytes() if source_of else b"")
+        if target.partition(".")[0] not in INSTALLED and (file := _source_of(target)):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

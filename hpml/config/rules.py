@@ -1,28 +1,29 @@
 """The type and range of each key of the configuration."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import ge, gt, lt
 from typing import Any
 
 from omegaconf import ListConfig
 
+from hpml.config.conf import spelled
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+BOUNDS = {"at_least": ("of at least", ge), "above": ("above", gt), "below": ("below", lt)}
+
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of a key may be.
+    """What the value of a key may be."""
 
-    `kind` is int, float, bool or str, unless there are `choices`. The bounds hold for numbers; a
-    `part` above 1 is a count, and whole. With `length` it is a list of that many. `nullable`
-    admits null.
-    """
-
-    kind: type
-    length: int | None = None
+    kind: type  # int, float, bool or str, unless there are choices
+    length: int | None = None  # of a list, each item of which is so
     at_least: float | None = None
     above: float | None = None
-    at_most: float | None = None
     below: float | None = None
-    part: bool = False
+    part: bool = False  # above 1 it is a count, and whole
     choices: tuple[str | bool, ...] = ()
     nullable: bool = False
 
@@ -41,44 +42,28 @@ class Rule:
             return any(value == choice and type(value) is type(choice) for choice in self.choices)
         if self.kind is str:
             return isinstance(value, str | int | float)  # a folder may be called 2026
-        if self.kind is float:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return False
-        elif type(value) is not self.kind:
+        if type(value) not in ((float, int) if self.kind is float else (self.kind,)):
             return False
-        if self.kind is bool:
-            return True
         return (
             abs(value) <= sys.float_info.max
             and not (self.part and value > 1 and value != int(value))
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
+            and all(holds(value, bound) for _, holds, bound in self._bounds)
         )
+
+    @property
+    def _bounds(self) -> list[tuple[str, Callable[[Any, Any], bool], int | float]]:
+        every = ((*BOUNDS[name], getattr(self, name)) for name in BOUNDS)
+        return [bound for bound in every if bound[2] is not None]
 
     def __str__(self) -> str:
         """What is allowed, in words: `an integer of at least 1`."""
         if self.choices:
-            words = "one of " + ", ".join(
-                choice if isinstance(choice, str) else str(choice).lower()
-                for choice in self.choices
-            )
+            words = f"one of {', '.join(map(spelled, self.choices))}"
         else:
-            words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[
-                self.kind
-            ]
             bounds = [
-                f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}"
-                for name, bound in (
-                    ("of at least", self.at_least),
-                    ("above", self.above),
-                    ("at most", self.at_most),
-                    ("below", self.below),
-                )
-                if bound is not None
+                f"{name} {n if isinstance(n, int) else f'{n:g}'}" for name, _, n in self._bounds
             ]
-            words = " ".join([words, " and ".join(bounds)]).strip()
+            words = f"{KINDS[self.kind]} {' and '.join(bounds)}".strip()
             words += ", above 1 a whole one" if self.part else ""
         if self.length is not None:
             words = f"a list of {self.length}, each {words}"

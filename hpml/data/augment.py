@@ -5,6 +5,7 @@ crop back to the original size, then flip.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -60,16 +61,8 @@ def crop_flip_image(image: Image.Image, top: int, left: int, flip: bool) -> Imag
 
 def crop_flip_batch(images: np.ndarray, draws: Draws) -> np.ndarray:
     """A whole uint8 batch of shape (B, 3, H, W) at once."""
-    return crop_flip_padded(pad(images), np.arange(len(images)), draws)
-
-
-def pad(images: np.ndarray) -> np.ndarray:
-    """Images with PADDING zeros on each side: shape (N, 3, H + 2·PADDING, W + 2·PADDING)."""
-    size, channels, height, width = images.shape
-    shape = (size, channels, height + 2 * PADDING, width + 2 * PADDING)
-    padded = np.zeros(shape, images.dtype)
-    padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images
-    return padded
+    margins = ((0, 0), (0, 0), (PADDING, PADDING), (PADDING, PADDING))
+    return crop_flip_padded(np.pad(images, margins), np.arange(len(images)), draws)
 
 
 def crop_flip_padded(padded: np.ndarray, indices: np.ndarray, draws: Draws) -> np.ndarray:
@@ -105,15 +98,14 @@ def crop_flip_gather(
     `padded` is uint8 of shape (N, 3, H + 2·PADDING, W + 2·PADDING); `indices`, `top`, `left` are
     int64 and `flip` is bool, of shape (B,). Gives uint8 of shape (B, 3, H, W).
     """
-    channels, height, width = padded.shape[1], padded.shape[2], padded.shape[3]
-    height, width = height - 2 * PADDING, width - 2 * PADDING
-    device = padded.device
-    rows = top[:, None] + torch.arange(height, device=device)
-    columns = torch.arange(width, device=device)
+    _, channels, height, width = padded.shape
+    count = partial(torch.arange, device=padded.device)
+    rows = top[:, None] + count(height - 2 * PADDING)
+    columns = count(width - 2 * PADDING)
     columns = left[:, None] + torch.where(flip[:, None], columns.flip(0), columns)
     return padded[
         indices[:, None, None, None],
-        torch.arange(channels, device=device)[None, :, None, None],
+        count(channels)[None, :, None, None],
         rows[:, None, :, None],
         columns[:, None, None, :],
     ]

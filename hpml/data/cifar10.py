@@ -2,6 +2,8 @@
 
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,46 +12,42 @@ from filelock import FileLock
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import download_url
 
-from hpml.data.image_data_module import ImageDataModule
+from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.sources import ImageSet, Pixels
 from hpml.errors import DataError
 
 
+@dataclass(eq=False, repr=False)
 class Cifar10(ImageDataModule):
     """50,000 training and 10,000 test images of 32×32 pixels in 10 classes.
-
-    Args:
-        root: the folder that holds, or will hold, `cifar-10-batches-py`.
-        download: fetch the archive (170 MB) where it is missing.
-        loading: see ImageDataModule.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
     holds_pixels: ClassVar = True
 
-    def __init__(self, root: str, download: bool = True, **loading: Any) -> None:
-        super().__init__(**loading)
-        self.root = Path(str(root)).expanduser()
-        self.download = download
+    root: Path  # or a text: the folder that holds, or will hold, `cifar-10-batches-py`
+    download: bool = True  # fetch the archive (170 MB) where it is missing
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root = Path(str(self.root)).expanduser()
 
     @classmethod
-    def shape_without_loading(
-        cls, settings: Mapping[str, Any]
-    ) -> tuple[int | None, int | None] | None:
+    def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
         return 32, 10
 
     def load(self) -> ImageSet:
         if not self.download and not self.root.is_dir():
             raise DataError(f"data.root={self.root}: there is no such folder")
         try:
-            train, test = self._fetched() or self._fetch()
+            train, test = self._read()
         except RuntimeError as error:  # torchvision's word for a failed md5 sum
             archive = self.root / CIFAR10.filename
             raise DataError(
                 f"{self.root}: no intact CIFAR-10 there"
-                + (f"; remove {archive} and try again" if archive.exists() else "")
-                + ("" if self.download else "; give data.download=true to fetch it")
+                f"{f'; remove {archive} and try again' if archive.exists() else ''}"
+                f"{'' if self.download else '; give data.download=true to fetch it'}"
             ) from error
         except EOFError as error:  # a truncated archive while it is unpacked
             raise DataError(f"{self.root}: the archive is truncated; remove it") from error
@@ -59,31 +57,21 @@ class Cifar10(ImageDataModule):
                 "On a machine without network, run `python -m hpml.data` where there is one, "
                 "and copy the folder"
             ) from error
-        return ImageSet(
-            train=_pixels(train),
-            test=_pixels(test),
-            classes=tuple(train.classes),
-            where=str(self.root / CIFAR10.base_folder),
-        )
+        where = str(self.root / CIFAR10.base_folder)
+        return ImageSet(_pixels(train), _pixels(test), tuple(train.classes), where)
 
-    def _fetched(self) -> tuple[CIFAR10, CIFAR10] | None:
-        """Both sets if they are there and intact; a folder that cannot be written is as good."""
+    def _read(self) -> list[CIFAR10]:
+        """Both sets; fetches them unless they are there, and be it in a folder to read alone."""
+        sets = [partial(CIFAR10, self.root, train=train) for train in (True, False)]
         try:
-            return self._read(train=True), self._read(train=False)
+            return [read() for read in sets]
         except RuntimeError:
             if not self.download:
                 raise
-            return None
-
-    def _fetch(self) -> tuple[CIFAR10, CIFAR10]:
-        """Fetches them; of runs that start at once, one does and the others wait."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / ".cifar10.lock"):
-            train = _Unpacked(str(self.root), train=True, download=True)
-        return train, self._read(train=False)
-
-    def _read(self, train: bool) -> CIFAR10:
-        return CIFAR10(str(self.root), train=train)
+        with FileLock(self.root / ".cifar10.lock"):  # of runs that start at once, the others wait
+            _Unpacked(self.root, download=True)
+        return [read() for read in sets]
 
 
 class _Unpacked(CIFAR10):

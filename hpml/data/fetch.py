@@ -31,16 +31,11 @@ def fetch(cfg: DictConfig) -> None:
     log.info(f"{data.loaded.where}: {data.num_classes} classes: {', '.join(data.loaded.classes)}")
     broken: list[str] = []
     for name, source in (("train", data.loaded.train), ("test", data.loaded.test)):
-        if source is None:
-            continue
-        sums, failures = _decode_all(source)
-        broken += failures
-        if sums is not None:
-            mean, std, size = sums
+        if source and (statistics := _decode_all(source, broken)):
+            size, keys = statistics
             line = f"{name}: {len(source):,} images of {size}"
-            if name == "train":  # the test set has no say in how it is normalised
-                line += f"; data.mean=[{','.join(mean)}] data.std=[{','.join(std)}]"
-            log.info(line)
+            # the test set has no say in how it is normalised
+            log.info(f"{line}; {keys}" if name == "train" else line)
     if broken:
         more = f"\n… and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         listed = "\n".join(broken[:SHOWN])
@@ -48,15 +43,14 @@ def fetch(cfg: DictConfig) -> None:
     log.info("all images can be decoded")
 
 
-def _decode_all(source: Source) -> tuple[tuple[list[str], list[str], str] | None, list[str]]:
-    """Mean and standard deviation a channel, size; and what could not be decoded."""
+def _decode_all(source: Source, broken: list[str]) -> tuple[str, str] | None:
+    """The size, and mean and deviation of each channel as keys; adds what cannot be decoded."""
     total, squares, count = np.zeros(3), np.zeros(3), 0
-    size, failures = "", []
     for index in range(len(source)):
         try:
             image = source.fetch(np.array([index]))[0]
         except DataError as error:
-            failures.append(str(error))
+            broken.append(str(error))
             continue
         flat = image.reshape(3, -1).astype(np.float64) / 255
         total += flat.sum(axis=1)
@@ -64,7 +58,8 @@ def _decode_all(source: Source) -> tuple[tuple[list[str], list[str], str] | None
         count += flat.shape[1]
         size = f"{image.shape[2]}×{image.shape[1]}"
     if not count:
-        return None, failures
+        return None
     mean = total / count
     std = np.sqrt(squares / count - mean**2)
-    return ([f"{x:.4f}" for x in mean], [f"{x:.4f}" for x in std], size), failures
+    texts = (",".join(f"{x:.4f}" for x in numbers) for numbers in (mean, std))
+    return size, "data.mean=[{}] data.std=[{}]".format(*texts)

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,16 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hpml.data.augment import Flip, draw, normalize
-from hpml.data.pipelines import (
-    Batched,
-    DeviceBatch,
-    OnDevice,
-    PerSample,
-    Pipeline,
-    ResidentSet,
-    Split,
-    as_is,
-)
+from hpml.data.pipelines import Batched, DeviceBatch, OnDevice, PerSample, ResidentSet, Split, as_is
 from hpml.data.sampling import EpochSampler, permutation
 from hpml.data.sources import ImageSet
 from hpml.errors import DataError
@@ -42,78 +34,46 @@ GUESSES = (
 )
 
 PipelineName = Literal["per_sample", "batched", "device"]
+# Pixels of an image's side, and number of classes, where there are any.
+Shape = tuple[int | None, int | None] | None
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImageDataModule(L.LightningDataModule):
     """What all sources of images share; a source derives from it and says how to `load`.
 
     After `setup` there are `num_classes`, `train`, `val` (None without `val_split`) and `test`
     (None where the data has no test set). Validation runs on `val`, or on `test` without it.
-
-    Args:
-        seed: decides the order of the samples and their augmentation.
-        batch_size: samples a step, on each device.
-        num_workers: processes that load; 0 loads in the training process.
-        pipeline: see `hpml.data.pipelines`.
-        eval_batch_size: samples a step of validation and test; None for batch_size.
-        augment: random crop and flip of the training samples.
-        flip: see `hpml.data.augment.draw`.
-        val_split: fraction of the training set that is kept for validation.
-        train_samples, test_samples: how many samples to use, drawn evenly; None for all.
-        drop_last: leave out an epoch's last batch where it is short.
-        persistent_workers: keep workers between epochs; None for yes where there are any.
-        prefetch_factor: batches that each worker loads ahead; None for torch's default.
-        timeout_s: a wait for a batch of the workers that `ended_if_hung` ends; None for no end.
-        pin_memory: None for yes where the Trainer's device is CUDA.
-        mean, std: of the channels, in fractions of full intensity.
     """
 
     # What may be kept on a GPU as a whole, for it is in the host's memory anyway.
     holds_pixels: ClassVar = False
 
-    def __init__(
-        self,
-        *,
-        seed: int = 0,
-        batch_size: int = 128,
-        num_workers: int = 0,
-        pipeline: PipelineName = "batched",
-        eval_batch_size: int | None = None,
-        augment: bool = True,
-        flip: Flip = "random",
-        val_split: float = 0.0,
-        train_samples: int | None = None,
-        test_samples: int | None = None,
-        drop_last: bool = False,
-        persistent_workers: bool | None = None,
-        prefetch_factor: int | None = None,
-        timeout_s: float | None = 300.0,
-        pin_memory: bool | None = None,
-        mean: list[float],
-        std: list[float],
-    ) -> None:
+    seed: int = 0  # decides the order of the samples and their augmentation
+    batch_size: int = 128  # samples a step, on each device
+    num_workers: int = 0  # processes that load; 0 loads in the training process
+    pipeline: PipelineName = "batched"  # see `hpml.data.pipelines`
+    eval_batch_size: int | None = None  # samples a step of validation and test; None for batch_size
+    augment: bool = True  # random crop and flip of the training samples
+    flip: Flip = "random"  # see `hpml.data.augment.draw`
+    val_split: float = 0.0  # fraction of the training set that is kept for validation
+    train_samples: int | None = None  # how many to use, drawn evenly; None for all
+    test_samples: int | None = None  # the same
+    drop_last: bool = False  # leave out an epoch's last batch where it is short
+    persistent_workers: bool | None = None  # keep them between epochs; None for yes where any are
+    prefetch_factor: int | None = None  # batches that each loads ahead; None for torch's default
+    timeout_s: float | None = 300.0  # a wait for workers that `ended_if_hung` ends; None for no end
+    pin_memory: bool | None = None  # None for yes where the Trainer's device is CUDA
+    mean: list[float]  # of the channels, in fractions of full intensity
+    std: list[float]  # the same
+
+    def __post_init__(self) -> None:
         super().__init__()
         names = get_args(PipelineName)
-        if pipeline not in names:
-            raise ValueError(f"pipeline={pipeline!r}: give one of {', '.join(names)}")
-        self.seed = seed
-        self.batch_size = batch_size
-        self.num_workers = 0 if pipeline == "device" else num_workers
-        self.eval_batch_size = eval_batch_size or batch_size
-        self.pipeline = pipeline
-        self.augment = augment
-        self.flip = flip
-        self.val_split = val_split
-        self.train_samples = train_samples
-        self.test_samples = test_samples
-        self.drop_last = drop_last
-        self.persistent_workers = persistent_workers
-        self.prefetch_factor = prefetch_factor
-        self.timeout_s = timeout_s
-        self.pin_memory = pin_memory
-        self.mean = list(mean)
-        self.std = list(std)
-
+        if self.pipeline not in names:
+            raise ValueError(f"pipeline={self.pipeline!r}: give one of {', '.join(names)}")
+        if self.pipeline == "device":
+            self.num_workers = 0
         self.loaded: ImageSet | None = None
         self.train: Split | None = None
         self.val: Split | None = None
@@ -123,13 +83,8 @@ class ImageDataModule(L.LightningDataModule):
         self._begins_at: tuple[int, int] | None = None  # epoch and batches of it that are done
 
     @classmethod
-    def shape_without_loading(
-        cls, settings: Mapping[str, Any]
-    ) -> tuple[int | None, int | None] | None:
-        """Pixels of an image's side, and number of classes, as far as `data`'s keys tell.
-
-        None where the data has to be looked at; a number is None where there is none to look at.
-        """
+    def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
+        """As far as `data`'s keys tell; None where the data has to be looked at."""
         return None
 
     def load(self) -> ImageSet:
@@ -138,14 +93,17 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        assert self.loaded is not None, "setup comes first"
-        return len(self.loaded.classes)
+        return len(self._set_up.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        assert self.loaded is not None, "setup comes first"
-        _, channels, height, width = self.loaded.train.fetch(np.arange(1)).shape
+        channels, height, width = self._set_up.train.fetch(np.arange(1))[0].shape
         return channels, height, width
+
+    @property
+    def _set_up(self) -> ImageSet:
+        assert self.loaded is not None, "setup comes first"
+        return self.loaded
 
     def setup(self, stage: str | None = None) -> None:
         """Loads and splits the data, once. Raises DataError."""
@@ -181,13 +139,14 @@ class ImageDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """The shuffled, augmented training batches of the epoch where the Trainer stands."""
         assert self.train is not None, "setup comes first"
-        loader = self._loader(self.train, shuffle=True, is_test=False)
+        loader = self._loader(self.train)
         if self.trainer is not None:
             # Workers ask the sampler for its order before Lightning tells it the epoch.
             sampler = loader.sampler
             assert isinstance(sampler, EpochSampler)
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            epoch, batches = progress.current.processed, self._batches_done()
+            loop: Any = self.trainer.fit_loop
+            epoch = loop.epoch_progress.current.processed
+            batches = loop.epoch_loop.batch_progress.current.processed if loop.restarting else 0
             if self._begins_at is not None:  # Lightning may not have restored its progress yet
                 epoch, batches = self._begins_at
                 self._begins_at = None
@@ -199,66 +158,50 @@ class ImageDataModule(L.LightningDataModule):
         """Has the next training loader begin in the middle of an epoch, after so many batches."""
         self._begins_at = epoch, batches
 
-    def _batches_done(self) -> int:
-        """Of the epoch in whose middle a fit with a checkpoint goes on."""
-        loop: Any = self.trainer.fit_loop if self.trainer is not None else None
-        restarts = loop is not None and loop.restarting
-        return int(loop.epoch_loop.batch_progress.current.processed) if restarts else 0
-
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, or of the test set where there is none."""
-        return self._loader(self.val, shuffle=False, is_test=False) if self.val else self._test()
+        return self._loader(self.val) if self.val else self.test_dataloader()
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._test()
-
-    def _test(self) -> DataLoader[Any]:
         if self.test is None:
-            assert self.loaded is not None, "setup comes first"
-            raise DataError(f"{self.loaded.where}: has no test set")
-        return self._loader(self.test, shuffle=False, is_test=True)
+            raise DataError(f"{self._set_up.where}: has no test set")
+        return self._loader(self.test)
 
-    def _loader(self, split: Split, shuffle: bool, is_test: bool) -> DataLoader[Any]:
-        on_cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def _loader(self, split: Split) -> DataLoader[Any]:
         for guess in GUESSES:
             warnings.filterwarnings("ignore", message=guess)
-        sampler = EpochSampler(
-            len(split),
-            seed=self.seed,
-            shuffle=shuffle,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-        )
+        shuffle, is_test, trainer = split is self.train, split is self.test, self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        place = {"rank": trainer.global_rank, "world_size": trainer.world_size} if trainer else {}
+        sampler = EpochSampler(len(split), seed=self.seed, shuffle=shuffle, **place)
         if shuffle and len(sampler) < self.batch_size:
             raise DataError(
                 f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
                 f"has only {len(sampler)} training samples"
             )
-        if self.pipeline == "device" and self.trainer is not None:  # now, not in the first batch
-            self._resident_set(is_test, self.trainer.strategy.root_device)
+        if self.pipeline == "device" and trainer:  # now, not in the first batch
+            self._resident_set(is_test, device)
+        pipelines: dict[str, Any] = {
+            "per_sample": partial(PerSample, mean=self.mean, std=self.std),
+            "batched": Batched,
+            "device": partial(OnDevice, is_test=is_test),
+        }
         loader: DataLoader[Any] = DataLoader(
-            self._dataset(split, is_test),
-            batch_size=self.batch_size if shuffle else self.eval_batch_size,
+            pipelines[self.pipeline](split),
+            batch_size=self.batch_size if shuffle else self.eval_batch_size or self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
             drop_last=shuffle and self.drop_last,
             persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,
             prefetch_factor=self.prefetch_factor if self.num_workers else None,
-            pin_memory=on_cuda if self.pin_memory is None else self.pin_memory and on_cuda,
+            pin_memory=device.type == "cuda" and self.pin_memory is not False,
             # without one of its own, a loader draws from the global generator at each epoch
             generator=torch.Generator().manual_seed(self.seed),
         )
-        if self.num_workers > usable_cores() and shuffle:
-            log.warning(f"data.num_workers={self.num_workers} on {usable_cores()} usable cores")
+        if self.num_workers > (cores := usable_cores()) and shuffle:
+            log.warning(f"data.num_workers={self.num_workers} on {cores} usable cores")
         return loader
-
-    def _dataset(self, split: Split, is_test: bool) -> Pipeline:
-        if self.pipeline == "per_sample":
-            return PerSample(split, self.mean, self.std)
-        if self.pipeline == "batched":
-            return Batched(split)
-        return OnDevice(split, is_test)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Raises the DataError that a loader met, here in the training process."""
@@ -283,8 +226,7 @@ class ImageDataModule(L.LightningDataModule):
     def _resident_set(self, is_test: bool, device: torch.device) -> ResidentSet:
         key = is_test, device
         if key not in self._resident:
-            assert self.loaded is not None
-            source = self.loaded.test if is_test else self.loaded.train
+            source = self._set_up.test if is_test else self._set_up.train
             assert source is not None
             splits = [self.test] if is_test else [self.train, self.val]
             used = np.concatenate([split.indices for split in splits if split is not None])
@@ -293,8 +235,8 @@ class ImageDataModule(L.LightningDataModule):
 
     def _mean_and_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._constants:
-            mean = torch.tensor(self.mean, device=device).view(3, 1, 1)
-            std = torch.tensor(self.std, device=device).view(3, 1, 1)
+            numbers = torch.tensor([self.mean, self.std], device=device)
+            mean, std = numbers.view(2, 3, 1, 1)
             self._constants[device] = mean, std
         return self._constants[device]
 

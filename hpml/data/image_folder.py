@@ -3,13 +3,15 @@
 import io
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from hpml.data.image_data_module import ImageDataModule
+from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.sources import Files, ImageSet, Pixels, Source
 from hpml.errors import DataError
 
@@ -18,63 +20,44 @@ log = logging.getLogger("hpml")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
 
 
+@dataclass(eq=False, repr=False)
 class ImageFolder(ImageDataModule):
-    """Images of one's own. Grayscale and transparent ones are converted to RGB.
+    """Images of one's own. Grayscale and transparent ones are converted to RGB."""
 
-    Args:
-        root: the folder that holds `train` and `test` (or `val`).
-        image_size: resize to this many pixels square; None where all images have one size.
-        in_memory: decode everything once, instead of in every epoch.
-        verify: look at the start and the end of every file before training.
-        loading: see ImageDataModule.
-    """
+    root: Path  # or a text: the folder that holds `train` and `test` (or `val`)
+    image_size: int | None = None  # pixels square to resize to; None where all have one size
+    in_memory: bool = False  # decode everything once, instead of in every epoch
+    verify: bool = True  # look at the start and the end of every file before training
 
-    def __init__(
-        self,
-        root: str,
-        image_size: int | None = None,
-        in_memory: bool = False,
-        verify: bool = True,
-        **loading: Any,
-    ) -> None:
-        super().__init__(**loading)
-        self.root = Path(str(root)).expanduser()
-        self.image_size = image_size
-        self.in_memory = in_memory
-        self.verify = verify
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root = Path(str(self.root)).expanduser()
 
     @classmethod
-    def shape_without_loading(
-        cls, settings: Mapping[str, Any]
-    ) -> tuple[int | None, int | None] | None:
+    def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
         root = Path(str(settings.get("root"))).expanduser()
         return None if (root / "train").is_dir() else (settings.get("image_size"), None)
 
     def load(self) -> ImageSet:
         train = self.root / "train"
+        if not self.root.is_dir():
+            raise DataError(f"data.root={self.root}: there is no such folder")
         if not train.is_dir():
             raise DataError(
-                f"data.root={self.root}: "
-                + (
-                    "has no folder `train`; images lie in <root>/train/<class>/*"
-                    if self.root.is_dir()
-                    else "there is no such folder"
-                )
+                f"data.root={self.root}: has no folder `train`; images lie in "
+                "<root>/train/<class>/*"
             )
-        classes = tuple(sorted(folder.name for folder in _folders(train)))
+        classes = _classes(train)
         if len(classes) < 2:
             raise DataError(f"{train}: give a folder for each class, at least two")
-        test = next(
-            (self.root / name for name in ("test", "val") if (self.root / name).is_dir()), None
-        )
-        if test:
-            unknown = sorted({folder.name for folder in _folders(test)} - set(classes))
-            if unknown:
-                raise DataError(f"{test / unknown[0]}: a class that {train} does not have")
+        test = next(filter(Path.is_dir, (self.root / "test", self.root / "val")), None)
+        if test and (unknown := sorted(set(_classes(test)) - set(classes))):
+            raise DataError(f"{test / unknown[0]}: a class that {train} does not have")
         train_files = _listed(train, classes, may_be_empty=False)
         test_files = _listed(test, classes, may_be_empty=True) if test else []
-        for name in classes if test_files else ():
-            if classes.index(name) not in {label for _, label in test_files}:
+        tested = {label for _, label in test_files}
+        for label, name in enumerate(classes):
+            if tested and label not in tested:
                 log.warning(f"{test}: has no images of {name}")
         size = (self.image_size,) * 2 if self.image_size else _size_of(train_files)
         if self.verify:
@@ -85,16 +68,14 @@ class ImageFolder(ImageDataModule):
                         f"{path}: {found[1]}×{found[0]} pixels where the first image "
                         f"has {size[1]}×{size[0]}; give data.image_size to resize all"
                     )
-        return ImageSet(
-            train=self._source(train_files, size),
-            test=self._source(test_files, size) if test_files else None,
-            classes=classes,
-            where=str(self.root),
-        )
+        train_set = self._source(train_files, size)
+        test_set = self._source(test_files, size) if test_files else None
+        return ImageSet(train_set, test_set, classes, str(self.root))
 
     def _source(self, files: list[tuple[Path, int]], size: tuple[int, int]) -> Source:
         labels = torch.tensor([label for _, label in files])
-        source = Files([path for path, _ in files], labels, size, resize=bool(self.image_size))
+        paths = np.array([str(path) for path, _ in files])
+        source = Files(paths, labels, size, resize=bool(self.image_size))
         return Pixels.decoded(source) if self.in_memory else source
 
 
@@ -143,8 +124,9 @@ def _unreadable(path: Path) -> DataError:
     return DataError(f"{path}: not an image that can be read ({size} bytes)")
 
 
-def _folders(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+def _classes(folder: Path) -> tuple[str, ...]:
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return tuple(sorted(name for name in names if not name.startswith(".")))
 
 
 def _listed(folder: Path, classes: tuple[str, ...], may_be_empty: bool) -> list[tuple[Path, int]]:
@@ -154,16 +136,12 @@ def _listed(folder: Path, classes: tuple[str, ...], may_be_empty: bool) -> list[
     for label, name in enumerate(classes):
         here = folder / name
         entries = sorted(here.iterdir()) if here.is_dir() else []
-        before = len(images)
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "Thumbs.db":
-                continue
-            if entry.suffix.lower() in EXTENSIONS and entry.is_file():
-                images.append((entry, label))
-            else:
-                stray.append(entry)
-        if len(images) == before and not may_be_empty:
+        entries = [e for e in entries if not e.name.startswith(".") and e.name != "Thumbs.db"]
+        found = [e for e in entries if e.suffix.lower() in EXTENSIONS and e.is_file()]
+        if not found and not may_be_empty:
             raise DataError(f"{here}: a class without images")
+        images += [(entry, label) for entry in found]
+        stray += sorted({*entries} - {*found})
     if stray:
         more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
         log.warning(f"{stray[0]}{more}: no image, left out")

@@ -6,6 +6,7 @@ all three.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,16 +25,13 @@ from hpml.errors import DataError
 Drawing = Callable[[np.ndarray, np.ndarray], Draws] | None
 
 
+@dataclass(eq=False)
 class Split:
-    """A part of a source: which of its samples, and how they are augmented.
+    """A part of a source: which of its samples, and how they are augmented."""
 
-    `indices` is int64 of shape (n,), into the source.
-    """
-
-    def __init__(self, source: Source, indices: np.ndarray, drawing: Drawing) -> None:
-        self.source = source
-        self.indices = indices
-        self.drawing = drawing
+    source: Source
+    indices: np.ndarray  # int64 of shape (n,), into the source
+    drawing: Drawing
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -45,6 +43,7 @@ class Split:
         return indices, self.drawing(epochs, indices) if self.drawing else None
 
 
+@dataclass(eq=False)
 class Pipeline(Dataset[Any]):
     """What the loader's processes do. A DataError comes back in place of a batch.
 
@@ -52,8 +51,7 @@ class Pipeline(Dataset[Any]):
     and raised in the training process.
     """
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+    split: Split
 
     def __len__(self) -> int:
         return len(self.split)
@@ -73,31 +71,25 @@ class Pipeline(Dataset[Any]):
         raise NotImplementedError
 
 
+@dataclass(eq=False)
 class PerSample(Pipeline):
     """One sample after the other through torchvision's operations on PIL images, as the lab does.
 
     Batches are float32 images of shape (B, 3, H, W), normalised, and int64 labels of shape (B,).
     """
 
-    def __init__(self, split: Split, mean: list[float], std: list[float]) -> None:
-        super().__init__(split)
-        self.mean = mean
-        self.std = std
+    mean: list[float]
+    std: list[float]
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
         samples = []
         for position, pixels in enumerate(self.split.source.fetch(indices)):
             image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
             if draws:
-                image = crop_flip_image(
-                    image,
-                    int(draws.top[position]),
-                    int(draws.left[position]),
-                    bool(draws.flip[position]),
-                )
-            samples.append(
-                functional.normalize(functional.to_tensor(image), self.mean, self.std, inplace=True)
-            )
+                drawn = (draws.top, draws.left, draws.flip)
+                image = crop_flip_image(image, *(each[position].item() for each in drawn))
+            tensor = functional.to_tensor(image)
+            samples.append(functional.normalize(tensor, self.mean, self.std, inplace=True))
         return default_collate(samples), self.split.source.labels[torch.from_numpy(indices)]
 
 
@@ -110,7 +102,7 @@ class Batched(Pipeline):
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
         source = self.split.source
         images = source.fetch_augmented(indices, draws) if draws else source.fetch(indices)
-        return torch.from_numpy(images), self.split.source.labels[torch.from_numpy(indices)]
+        return torch.from_numpy(images), source.labels[torch.from_numpy(indices)]
 
 
 class DeviceBatch(NamedTuple):
@@ -123,34 +115,26 @@ class DeviceBatch(NamedTuple):
     is_test: bool
 
 
+@dataclass(eq=False)
 class OnDevice(Pipeline):
     """Indices and draws alone; the pixels lie on the device, in a ResidentSet."""
 
-    def __init__(self, split: Split, is_test: bool) -> None:
-        super().__init__(split)
-        self.is_test = is_test
+    is_test: bool
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> DeviceBatch:
         """Nothing is loaded: a few hundred bytes say what to take."""
         if draws is None:
             centre = np.full(len(indices), PADDING)
             draws = Draws(top=centre, left=centre, flip=np.zeros(len(indices), bool))
-        return DeviceBatch(
-            indices=torch.from_numpy(indices),
-            top=torch.from_numpy(draws.top),
-            left=torch.from_numpy(draws.left),
-            flip=torch.from_numpy(draws.flip),
-            is_test=self.is_test,
-        )
+        arrays = (indices, draws.top, draws.left, draws.flip)
+        taken, top, left, flip = map(torch.from_numpy, arrays)
+        return DeviceBatch(taken, top, left, flip, self.is_test)
 
 
 class ResidentSet:
     """A source on a device: uint8 pixels with their padding around them, and labels.
 
-    Args:
-        source: of whose images those that are used are decoded, where it does not hold pixels.
-        used: their indices, in order.
-        device: where to.
+    Of a source that does not hold pixels, images are decoded whose indices are `used`, in order.
     """
 
     def __init__(self, source: Source, used: np.ndarray, device: torch.device) -> None:

@@ -70,13 +70,7 @@ class EpochSampler(DistributedSampler[int]):
     def __init__(
         self, size: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1
     ) -> None:
-        super().__init__(
-            range(size),  # type: ignore[arg-type]  # only its length is asked for
-            num_replicas=world_size,
-            rank=rank,
-            shuffle=shuffle,
-            seed=seed,
-        )
+        super().__init__(range(size), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size - size % world_size if shuffle else size
         self.total_size = self.size
         self.num_samples = (self.size - rank + world_size - 1) // world_size

@@ -9,7 +9,6 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,12 +22,9 @@ PART = 1024  # images that are made or decoded at a time, which bounds the memor
 
 
 class Source(ABC):
-    """Images of one size and their labels.
+    """Images of one size and their labels."""
 
-    `labels` is an int64 tensor of shape (N,).
-    """
-
-    labels: Tensor
+    labels: Tensor  # int64 of shape (N,)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,30 +85,20 @@ class EncodedBytes(Source):
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         data, ends = self.bytes.numpy(), self.ends.numpy()
-        starts = [int(ends[index - 1]) if index else 0 for index in indices]
-        return np.stack(
-            [
-                pixels(Image.open(io.BytesIO(data[start : ends[index]].tobytes())))
-                for start, index in zip(starts, indices, strict=True)
-            ]
-        )
+        encoded = (data[ends[index - 1] if index else 0 : ends[index]] for index in indices)
+        return np.stack([pixels(Image.open(io.BytesIO(each.tobytes()))) for each in encoded])
 
 
+@dataclass(eq=False)
 class Files(Source):
-    """Image files, read and decoded at each fetch.
+    """Image files, read and decoded at each fetch."""
 
-    `image_size` is (height, width); with `resize`, images of another size are resized to it.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], labels: Tensor, image_size: tuple[int, int], resize: bool
-    ) -> None:
-        # NumPy strings, not a list of Path: an object a file would be copied page by page into
-        # every forked worker, as their reference counts change.
-        self.paths = np.array([str(path) for path in paths])
-        self.labels = labels
-        self.image_size = image_size
-        self.resize = resize
+    # NumPy strings, not a list of Path: an object a file would be copied page by page into every
+    # forked worker, as their reference counts change.
+    paths: np.ndarray
+    labels: Tensor
+    image_size: tuple[int, int]  # height and width
+    resize: bool  # images of another size to this one
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([self._read(str(self.paths[index])) for index in indices])
@@ -146,12 +132,9 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """What a data module loads: two sources and the names of their classes.
-
-    `test` is None where the data has no test set.
-    """
+    """What a data module loads: two sources and the names of their classes."""
 
     train: Source
-    test: Source | None
+    test: Source | None  # where the data has no test set
     classes: tuple[str, ...]
     where: str  # for messages: the folder, or a description

@@ -2,13 +2,15 @@
 
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from hpml.data.image_data_module import ImageDataModule
+from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.sources import PART, EncodedBytes, ImageSet, Pixels, Source
 from hpml.errors import DataError
 
@@ -17,6 +19,7 @@ CYCLES = (2.0, 4.0)  # coarse and fine: waves over the width of the image
 CLASSES = tuple(f"{size} {name}" for name in PATTERNS for size in ("coarse", "fine"))
 
 
+@dataclass(eq=False, repr=False)
 class Synthetic(ImageDataModule):
     """Patterns in two sizes, each image with phases, contrast, colours and noise of its own.
 
@@ -24,52 +27,37 @@ class Synthetic(ImageDataModule):
     linear model finds little, and all patterns look alike in a mirror, so the horizontal flip
     changes no label.
 
-    Args:
-        train_samples, test_samples: how many to generate.
-        image_size: pixels square, at least 8.
-        encoded: "jpeg" keeps the samples as JPEG bytes and decodes them at each fetch.
-        loading: see ImageDataModule.
+    `encoded="jpeg"` keeps the samples as JPEG bytes and decodes them at each fetch.
     """
 
     holds_pixels: ClassVar = True
 
-    def __init__(
-        self,
-        train_samples: int = 10_000,
-        test_samples: int = 2_000,
-        image_size: int = 32,
-        encoded: Literal["none", "jpeg"] = "none",
-        **loading: Any,
-    ) -> None:
-        super().__init__(**loading)
-        for key, value in (
-            ("train_samples", train_samples),
-            ("test_samples", test_samples),
-            ("image_size", image_size),
-        ):
-            if value is None:
+    train_samples: int = 10_000  # that are made
+    test_samples: int = 2_000
+    image_size: int = 32  # pixels square, at least 8
+    encoded: Literal["none", "jpeg"] = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("train_samples", "test_samples", "image_size"):
+            if getattr(self, key) is None:
                 raise DataError(f"data.{key}=null: data=synthetic needs a number")
-        self.sizes = train_samples, test_samples
-        self.image_size = image_size
-        self.encoded = encoded
 
     @classmethod
-    def shape_without_loading(
-        cls, settings: Mapping[str, Any]
-    ) -> tuple[int | None, int | None] | None:
+    def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
         return settings.get("image_size") or 32, len(CLASSES)
 
     def load(self) -> ImageSet:
         """Generates both sets; the test set from a stream of its own."""
-        train, test = (self._source(size, stream) for stream, size in enumerate(self.sizes))
+        sizes = self.train_samples, self.test_samples
+        train, test = (self._source(size, stream) for stream, size in enumerate(sizes))
         return ImageSet(train, test, CLASSES, where="data=synthetic")
 
     def _source(self, samples: int, stream: int) -> Source:
         labels, parts = _labels(samples), _parts(samples, self.image_size, stream)
         if self.encoded == "jpeg":
-            encoded = [_jpeg(image) for part in parts for image in part]
-            return EncodedBytes(encoded, torch.from_numpy(labels))
-        return Pixels(parts, torch.from_numpy(labels))
+            return EncodedBytes([_jpeg(image) for part in parts for image in part], labels)
+        return Pixels(parts, labels)
 
 
 def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,16 +67,16 @@ def generate(samples: int, image_size: int, stream: int) -> tuple[np.ndarray, np
     """
     none = np.empty((0, 3, image_size, image_size), np.uint8)
     images = np.concatenate([none, *_parts(samples, image_size, stream)])
-    return images, _labels(samples)
+    return images, _labels(samples).numpy()
 
 
-def _labels(samples: int) -> np.ndarray:
-    return np.arange(samples) % len(CLASSES)
+def _labels(samples: int) -> Tensor:
+    return torch.arange(samples) % len(CLASSES)
 
 
 def _parts(samples: int, image_size: int, stream: int) -> Iterator[np.ndarray]:
     """The images of `generate` in parts: as floats all of them would take four times the memory."""
-    labels = _labels(samples)
+    labels = _labels(samples).numpy()
     random = np.random.Generator(np.random.PCG64([stream, image_size]))
     for start in range(0, samples, PART):
         yield _patterns(labels[start : start + PART], image_size, random)
@@ -118,9 +106,8 @@ def _patterns(labels: np.ndarray, image_size: int, random: np.random.Generator) 
             np.sin(4 * np.pi * cycles * radius + phase_x),
         ],
     )
-    contrast = each(0.04, 0.16, channels=3) * random.choice(
-        np.array([-1, 1], np.float32), (batch, 3, 1, 1)
-    )
+    signs = np.array([-1, 1], np.float32)
+    contrast = each(0.04, 0.16, channels=3) * random.choice(signs, (batch, 3, 1, 1))
     noise = random.standard_normal((batch, 3, image_size, image_size), np.float32) * 0.2
     images = each(0.35, 0.65, channels=3) + contrast * waves + noise
     clipped: np.ndarray = (images.clip(0, 1) * 255).astype(np.uint8)

@@ -25,52 +25,45 @@ def ended_if_hung(timeout_s: float | None) -> Iterator[None]:
     if timeout_s is None:
         yield
         return
-    watchdog = _Watchdog(timeout_s)
-    watchdog.start()
+    ended, barked = threading.Event(), threading.Event()
+    watching = (threading.get_ident(), timeout_s, ended, barked)
+    threading.Thread(target=_watch, args=watching, name="watchdog", daemon=True).start()
     try:
         yield
     except Exception as error:
-        if watchdog.barked:
+        if barked.is_set():
             raise RunFailedError(
                 f"no batch came for data.timeout_s={timeout_s:g}: a worker hangs, or needs longer; "
                 "data.num_workers=0 shows where"
             ) from error
         raise
     finally:
-        watchdog.ended.set()
+        ended.set()
 
 
-class _Watchdog(threading.Thread):
-    """Looks at the stack of the thread that made it now and then, which costs that one nothing.
+def _watch(thread: int, timeout_s: float, ended: threading.Event, barked: threading.Event) -> None:
+    """Looks at the stack of a thread now and then, which costs that one nothing.
 
     Where it has waited too long, the workers are killed, which torch tells it.
     """
+    waiting_for, since_s = None, time.monotonic()
+    while not ended.wait(min(LOOK_S, timeout_s / 4)):
+        now_for = _waits_for(thread)
+        if now_for is None or now_for != waiting_for:
+            waiting_for, since_s = now_for, time.monotonic()
+        elif time.monotonic() - since_s >= timeout_s:
+            barked.set()
+            for child in multiprocessing.active_children():
+                child.kill()
+            return
 
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(name="watchdog", daemon=True)
-        self.ended = threading.Event()
-        self.barked = False
-        self._timeout_s = timeout_s
-        self._watched = threading.get_ident()
 
-    def run(self) -> None:
-        waiting_for, since_s = None, time.monotonic()
-        while not self.ended.wait(min(LOOK_S, self._timeout_s / 4)):
-            now_for = self._waits_for()
-            if now_for is None or now_for != waiting_for:
-                waiting_for, since_s = now_for, time.monotonic()
-            elif time.monotonic() - since_s >= self._timeout_s:
-                self.barked = True
-                for child in multiprocessing.active_children():
-                    child.kill()
-                return
-
-    def _waits_for(self) -> tuple[int, int] | None:
-        """The loader and the number of its batch; None where none is waited for."""
-        frame = sys._current_frames().get(self._watched)
-        while frame is not None:
-            if frame.f_code is _MultiProcessingDataLoaderIter._get_data.__code__:
-                loader = frame.f_locals["self"]
-                return id(loader), loader._rcvd_idx
-            frame = frame.f_back
-        return None
+def _waits_for(thread: int) -> tuple[int, int] | None:
+    """The loader and the number of its batch; None where none is waited for."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code is _MultiProcessingDataLoaderIter._get_data.__code__:
+            loader = frame.f_locals["self"]
+            return id(loader), loader._rcvd_idx
+        frame = frame.f_back
+    return None

@@ -1,11 +1,11 @@
 """How fast this machine can compute at most, and how much a training step computes."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpml.trials.intervention import Intervention
@@ -26,12 +26,15 @@ def flops_per_step(subject: Subject) -> float | None:
     """
     before = 0  # what compiling the network has run, say
 
-    def begins() -> None:
+    def begins(*_: Any) -> None:
         nonlocal before
         before = counter.get_total_flops()
 
+    def adapt(trainer: Any, module: Any) -> None:
+        trainer.callbacks.append(LambdaCallback(on_train_start=begins))
+
     with suppress(Exception), FlopCounterMode(display=False) as counter:
-        subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, begins=begins)
+        subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, adapt=adapt)
         return (counter.get_total_flops() - before) / (COUNTED_STEPS + 1) or None
     return None
 
@@ -47,20 +50,14 @@ def ceiling_flops_per_s(device: torch.device, precision: str) -> float:
     out = torch.empty_like(left)
     wait: Any = getattr(torch, device.type).synchronize
     fastest_s, until = float("inf"), time.perf_counter() + LASTS_S
-    with _rounding_as_convolutions():
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
         while time.perf_counter() < until or fastest_s == float("inf"):
             begun = time.perf_counter()
             torch.mm(left, right, out=out)
             wait()
             fastest_s = min(fastest_s, time.perf_counter() - begun)
-    return float(2 * size**3 / fastest_s)
-
-
-@contextmanager
-def _rounding_as_convolutions() -> Iterator[None]:
-    products = torch.backends.cuda.matmul
-    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        yield
     finally:
         products.allow_tf32 = before
+    return float(2 * size**3 / fastest_s)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
-from hpml.config.conf import resolve
+from hpml.config.conf import resolve, spelled
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError, first_line
 from hpml.system import environment
@@ -63,15 +63,18 @@ def job(cfg: DictConfig) -> None:
             sentences = wording.compare(first, second, (a, b))
             log.info("\n".join(["", *sentences]))
         subject = next(iter(experiments.values())).subject
-        _keep(
-            Path(cfg.run_dir),
-            {
-                "command": command_line.typed(),
-                "environment": environment.describe(subject.device.type),
-                "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
-                "comparison": sentences,
-            },
-        )
+        content = {
+            "command": command_line.typed(),
+            "environment": environment.describe(subject.device.type),
+            "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
+            "comparison": sentences,
+        }
+        file = Path(cfg.run_dir) / FILE_NAME
+        try:
+            write_whole(file, json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+        log.info(f"kept: {shlex.quote(str(file))}")
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
@@ -92,19 +95,8 @@ def _identity(cfg: DictConfig) -> dict[str, Any]:
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:
     """What this job has where the other one has the overrides."""
-    choices, words = HydraConfig.get().runtime.choices, []
+    choices = HydraConfig.get().runtime.choices
     typed = dict(word.partition("=")[::2] for word in command_line.overrides())
-    for key in map(key_of, against):
-        value = choices[key] if key in choices else OmegaConf.select(cfg, key)
-        value = typed.get(key, value)
-        words.append(f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}")
-    return " ".join(words)
-
-
-def _keep(directory: Path, content: dict[str, Any]) -> None:
-    file = directory / FILE_NAME
-    try:
-        write_whole(file, json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
-    log.info(f"kept: {shlex.quote(str(file))}")
+    keys = list(map(key_of, against))
+    values = (typed.get(key, choices.get(key, OmegaConf.select(cfg, key))) for key in keys)
+    return " ".join(f"{key}={spelled(value)}" for key, value in zip(keys, values, strict=True))

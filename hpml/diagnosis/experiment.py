@@ -19,8 +19,7 @@ from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
-from hpml.trials.pace import Pace
-from hpml.trials.pilot import FEWEST_STEPS, Pilot
+from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
 from hpml.trials.rounds import Candidate, StoppingRule, run_rounds, within
 from hpml.trials.subject import Subject, subject_of
 
@@ -51,31 +50,20 @@ MOST_CALLBACKS = 8
 
 @dataclass(eq=False)
 class Experiment:
-    """The trials of one job.
-
-    Args:
-        subject: the job.
-        facts: what the advice has to know of it; None for what Trainer and loader have of it.
-        budget_s: how long all trials may take; a slow job takes longer, for it needs a few steps.
-        report: called with a line on what is going on.
-
-    Attributes:
-        paces: of each trial, one a round.
-        rounds: how many there is time for, once it is prepared.
-    """
+    """The trials of one job."""
 
     subject: Subject
-    facts: JobFacts | None
-    budget_s: float
-    report: Callable[[str], None]
+    facts: JobFacts | None  # for the advice; None for what Trainer and loader have of them
+    budget_s: float  # for all trials; a slow job takes longer, for it needs a few steps
+    report: Callable[[str], None]  # called with a line on what is going on
 
     def __post_init__(self) -> None:
-        self.paces: dict[str, list[Pace]] = {}
-        self.rounds = ROUNDS[-1]
+        self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round
+        self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
         self._notes: list[str] = []
         self._dropped: set[str] = set()
         self._warm_up = self._steps = FEWEST_STEPS
-        self._ahead = 0
+        self._ahead = 0  # batches
 
     def prepare(self) -> None:
         """Looks how fast the job is, and decides on the length of a trial."""
@@ -101,29 +89,24 @@ class Experiment:
         # optimizers step once in a while, and workers finish in bursts
         whole = subject.trainer.accumulate_grad_batches
         if pilot.waits:
-            whole = math.lcm(whole, subject.num_workers)
-        self.rounds, steps = self._chosen_rounds(pilot.step_s, around_s)
+            whole = math.lcm(whole, subject.data.num_workers)
+        trials = len(self._interventions) + 1
+        for rounds in ROUNDS:  # the most whose trials have enough steps in the budget
+            trial_s = self.rounds_budget_s / (rounds * trials) - around_s
+            steps = int(trial_s / pilot.step_s) - self._warm_up if pilot.step_s else MOST_STEPS
+            if steps >= ENOUGH_STEPS:
+                break
+        self.rounds = rounds
         self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
         if self._steps > PILOT_BATCHES:
             subject.keep_batches(self._steps, seed=0)
-        trials = self._in_a_round
         trial_s = around_s + (self._warm_up + self._steps + 1) * pilot.step_s
         seconds = duration_in_words(self.rounds * trials * trial_s)
         self.report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
 
-    def _chosen_rounds(self, step_s: float, around_s: float) -> tuple[int, int]:
-        """The most rounds whose trials have enough steps in the budget; else the fewest."""
-        steps = 0
-        for rounds in ROUNDS:
-            trial_s = self.rounds_budget_s / (rounds * self._in_a_round) - around_s
-            steps = int(trial_s / step_s) - self._warm_up if step_s else MOST_STEPS
-            if steps >= ENOUGH_STEPS:
-                return rounds, steps
-        return ROUNDS[-1], steps
-
     def candidates(self) -> dict["Key", Candidate[Pace]]:
         """The trials of a round, once it is prepared."""
-        fits = self._fits(self._interventions())
+        fits = self._fits(self._interventions)
         # else the first batches, which the workers had ready, would tell how fast they are
         warm_up, steps = max(self._warm_up, self._ahead), max(self._steps, self._ahead)
         fits[self, LOADER_ALONE] = lambda number: self.subject.load(warm_up, steps, number)
@@ -140,7 +123,7 @@ class Experiment:
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
-        names = self._callbacks()
+        names = self._callbacks
         diagnosis = self.diagnosis()
         saved = diagnosis.saved_s("hooks_free")
         if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
@@ -166,24 +149,22 @@ class Experiment:
         """What all trials show, with the machine's ceiling beside it."""
         diagnosis, subject = self.diagnosis(), self.subject
         diagnosis.flops_per_step = flops_per_step(subject)
-        if diagnosis.flops_per_step is not None:
-            precision = str(subject.trainer.precision)
-            with suppress(RuntimeError):  # a GPU that is full
+        with suppress(RuntimeError):  # a GPU that is full
+            if diagnosis.flops_per_step is not None:
+                precision = str(subject.trainer.precision)
                 diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
         return diagnosis
 
     @property
     def rounds_budget_s(self) -> float:
         """The part of the budget that is not for the callbacks' trials."""
-        return self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks() else 1)
+        return self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks else 1)
 
     @property
-    def _in_a_round(self) -> int:
-        return len(self._interventions()) + 1
-
     def _callbacks(self) -> list[str]:
         return [] if "hooks_free" in self._dropped else self.subject.callback_names[:MOST_CALLBACKS]
 
+    @property
     def _interventions(self) -> dict[str, Intervention]:
         """Those that can show something of this job."""
         shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
@@ -201,13 +182,10 @@ def measure(candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule) -> No
     """Runs trials of some jobs in rounds; each experiment keeps its own."""
     optional = [key for key in candidates if key[1] not in ESSENTIAL]
     measured = run_rounds(candidates, stop, optional=optional)
-    for experiment in {experiment for experiment, _ in candidates}:
-        for (owner, name), rounds in measured.by_name.items():
-            if owner is experiment:
-                experiment.paces[name] = list(rounds.values())
-        for (owner, name), reason in measured.failures.items():
-            if owner is experiment:
-                experiment.drop(name, reason)
+    for (owner, name), rounds in measured.by_name.items():
+        owner.paces[name] = list(rounds.values())
+    for (owner, name), reason in measured.failures.items():
+        owner.drop(name, reason)
 
 
 def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:

@@ -1,14 +1,13 @@
 """What the trials of a job prove, in figures: what an epoch would take without each cost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 from hpml.statistics import Estimate
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.verdict import LEAST_MARGIN
-from hpml.trials.pace import Pace
-from hpml.trials.pilot import STEPS_SHOWN
+from hpml.trials.pace import STEPS_SHOWN, Pace
 from hpml.trials.rounds import estimate_of
 
 AS_IT_IS = "as_it_is"
@@ -27,25 +26,15 @@ HOST_LIMITS = 0.9
 
 @dataclass
 class Inference:
-    """Figures of a job's trials. All times are of training alone, without validation.
+    """Figures of a job's trials. All times are of training alone, without validation."""
 
-    Attributes:
-        paces: of each trial, one a round; with callbacks, of `with_all` and `without_NAME` too.
-        epoch_steps: training batches an epoch; None where only the loader knows.
-        facts: what the advice has to know.
-        notes: what could not be done, in sentences.
-        flops_per_step: forward and backward; None where it was not counted.
-        ceiling_flops_per_s: what a matrix product reaches on this machine.
-        trial_steps: that were measured in each trial.
-    """
-
-    paces: Mapping[str, Sequence[Pace]]
-    epoch_steps: int | None
+    paces: Mapping[str, Sequence[Pace]]  # one a round, of `with_all` and `without_NAME` too
+    epoch_steps: int | None  # training batches an epoch; None where only the loader knows
     facts: JobFacts = UNKNOWN
-    notes: list[str] = field(default_factory=list)
-    flops_per_step: float | None = None
-    ceiling_flops_per_s: float | None = None
-    trial_steps: int = 0
+    notes: list[str] = field(default_factory=list)  # what could not be done, in sentences
+    flops_per_step: float | None = None  # forward and backward; None where it was not counted
+    ceiling_flops_per_s: float | None = None  # what a matrix product reaches on this machine
+    trial_steps: int = 0  # that were measured in each trial
 
     @property
     def steps(self) -> int:
@@ -71,11 +60,9 @@ class Inference:
         pairs = zip(self.paces[trial], starts, strict=False)
         return [self.steps * pace.step_s + start_s for pace, start_s in pairs]
 
-    def steady_epochs(
-        self, trial: str, seconds: Callable[[Pace], float] = lambda pace: pace.step_s
-    ) -> list[float]:
-        """Seconds of an epoch with the mean start in each; or of another part of its steps."""
-        return [self.start_s + self.steps * seconds(pace) for pace in self.paces[trial]]
+    def steady_epochs(self, trial: str, figure: str = "step_s") -> list[float]:
+        """Seconds of an epoch with the mean start in each; or of another figure of its steps."""
+        return [self.start_s + self.steps * getattr(pace, figure) for pace in self.paces[trial]]
 
     def epoch_s(self, trial: str) -> Estimate:
         return estimate_of(self.epochs(trial))
@@ -87,7 +74,7 @@ class Inference:
     @property
     def waited_s(self) -> Estimate:
         """Seconds of an epoch, as it is, in which the loop waits for data."""
-        return estimate_of(self.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s))
+        return estimate_of(self.steady_epochs(AS_IT_IS, "wait_s"))
 
     @property
     def overlap(self) -> Estimate | None:
@@ -118,13 +105,12 @@ class Inference:
     @property
     def callbacks(self) -> dict[str, Estimate]:
         """Seconds of an epoch that each callback costs, the dearest first; only if tried."""
-        with_all = [pace.step_s for pace in self.paces.get("with_all", ())]
         costs = {
             trial.removeprefix("without_"): estimate_of(
-                [self.steps * (s - pace.step_s) for s, pace in zip(with_all, paces, strict=False)]
+                differences(self.steady_epochs("with_all"), self.steady_epochs(trial))
             )
-            for trial, paces in self.paces.items()
-            if trial.startswith("without_") and paces
+            for trial in self.paces
+            if trial.startswith("without_")
         }
         return _largest_first(costs)
 
@@ -136,18 +122,15 @@ class Inference:
     @property
     def gains_by_round(self) -> dict[str, list[float]]:
         """The same, with one value a round."""
-        gains = {
-            cause: self._saved(trial) for cause, trial in CAUSES.items() if trial in self.paces
-        }
+        tried = {cause: trial for cause, trial in CAUSES.items() if trial in self.paces}
+        gains = {cause: self._saved(trial) for cause, trial in tried.items()}
         if "loop_alone" in self.paces and self.host_counts:
-            hooks = gains.get("overhead", [0.0] * self.rounds)
-            rounds = zip(
-                hooks,
-                self.epochs("loop_alone"),
-                self.epochs(AS_IT_IS),
-                self._behind_workers,
-                strict=False,
-            )
+            none = [0.0] * self.rounds
+            # the least that an epoch takes however fast the rest is: where workers load, loading
+            behind_workers = self.facts.num_workers and LOADER_ALONE in self.paces
+            hidden_s = self.epochs(LOADER_ALONE) if behind_workers else none
+            hooks, loops = gains.get("overhead", none), self.epochs("loop_alone")
+            rounds = zip(hooks, loops, self.epochs(AS_IT_IS), hidden_s, strict=False)
             gains["overhead"] = [
                 gain + max(0.0, min(loop, whole - gain - hidden))
                 for gain, loop, whole, hidden in rounds
@@ -195,43 +178,25 @@ class Inference:
         """What the loader's start adds to an epoch, in each round."""
         if not self.epoch_steps:
             return [0.0] * self.rounds
-        alone = [pace.start_s for pace in self.paces.get(LOADER_ALONE, ())[: self.rounds]]
-        alone += [None] * (self.rounds - len(alone))
-        return [self.start_s if start_s is None else start_s for start_s in alone]
-
-    @property
-    def _behind_workers(self) -> list[float]:
-        """The least that an epoch takes however fast the rest is: where workers load, loading."""
-        if self.facts.num_workers and LOADER_ALONE in self.paces:
-            return self.epochs(LOADER_ALONE)
-        return [0.0] * self.rounds
+        alone = [pace.start_s for pace in self.paces.get(LOADER_ALONE, ())] + [None] * self.rounds
+        return [self.start_s if start_s is None else start_s for start_s in alone[: self.rounds]]
 
     def _saved(self, trial: str) -> list[float]:
         return differences(self.epochs(AS_IT_IS), self.epochs(trial))
 
 
-@dataclass(frozen=True)
-class Difference:
+def difference(first: Inference, second: Inference) -> list[Estimate]:
     """By how much a first job's epochs exceed a second one's; the part of it that waits for data,
     and the rest; by how much those of the loader alone do.
+
+    Differences within the rounds, which both jobs have had side by side.
     """
-
-    whole: Estimate
-    waited: Estimate
-    rest: Estimate
-    loading: Estimate
-
-
-def difference(first: Inference, second: Inference) -> Difference:
-    """Differences within the rounds, which both jobs have had side by side."""
-    waits = [each.steady_epochs(AS_IT_IS, lambda pace: pace.wait_s) for each in (first, second)]
-    epochs, loading = (
-        [each.steady_epochs(trial) for each in (first, second)]
-        for trial in (AS_IT_IS, LOADER_ALONE)
-    )
+    jobs = (first, second)
+    waits = [job.steady_epochs(AS_IT_IS, "wait_s") for job in jobs]
+    epochs = [job.steady_epochs(AS_IT_IS) for job in jobs]
+    loading = [job.steady_epochs(LOADER_ALONE) for job in jobs]
     rests = [differences(*pair) for pair in zip(epochs, waits, strict=True)]
-    pairs = (epochs, waits, rests, loading)
-    return Difference(*(estimate_of(differences(*pair)) for pair in pairs))
+    return [estimate_of(differences(*pair)) for pair in (epochs, waits, rests, loading)]
 
 
 def is_sure(difference: Estimate) -> bool:

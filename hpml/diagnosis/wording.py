@@ -3,19 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from hpml.diagnosis.inference import (
-    AS_IT_IS,
-    CAUSES,
-    LOADER_ALONE,
-    Inference,
-    difference,
-    is_sure,
-)
+from hpml.diagnosis.inference import AS_IT_IS, CAUSES, LOADER_ALONE, Inference, difference, is_sure
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise
 from hpml.timing.verdict import LEAST_MARGIN
-from hpml.trials.pilot import STEPS_SHOWN
+from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 
 TITLES = {
@@ -138,23 +131,23 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     The two ran in the same rounds, so differences are taken within each.
     """
     a, b = names
-    by = difference(first, second)
+    whole, waited, rest, loading_differs = difference(first, second)
     times = {a: in_s(first.epoch_s(AS_IT_IS)), b: in_s(second.epoch_s(AS_IT_IS))}
-    if is_sure(by.whole):
-        fast, slow = (b, a) if by.whole.mean > 0 else (a, b)
+    if is_sure(whole):
+        fast, slow = (b, a) if whole.mean > 0 else (a, b)
         sentence = f"{fast} is faster: an epoch takes {times[fast]} instead of "
-        sentence += f"{times[slow]} with {slow}, a difference of {_size(by.whole)}"
+        sentence += f"{times[slow]} with {slow}, a difference of {_size(whole)}"
     else:
         sentence = f"{a} and {b} cannot be told apart: an epoch takes {times[a]} and {times[b]}"
     sentences = [sentence]
-    if is_sure(by.waited):
-        sentences.append(f"{b} waits {_size(by.waited)} {_less(by.waited)} for data than {a}")
-    if is_sure(by.rest):
-        sentences.append(f"apart from that {b} takes {_size(by.rest)} {_less(by.rest)} than {a}")
+    if is_sure(waited):
+        sentences.append(f"{b} waits {_size(waited)} {_less(waited)} for data than {a}")
+    if is_sure(rest):
+        sentences.append(f"apart from that {b} takes {_size(rest)} {_less(rest)} than {a}")
     workers = first.facts.num_workers, second.facts.num_workers
     cores = first.facts.cores
     place = "" if first.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
-    opposed = is_sure(by.rest) and is_sure(by.waited) and by.rest.mean * by.waited.mean < 0
+    opposed = is_sure(rest) and is_sure(waited) and rest.mean * waited.mean < 0
     if opposed and workers[0] != workers[1] and any(workers) and place:
         sentences.append(
             "what one of them saves by waiting less, the other saves in the rest: loading in "
@@ -163,7 +156,7 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     loading = [estimate_of(each.steady_epochs(LOADER_ALONE)) for each in (first, second)]
     if min(each.mean for each in loading) <= 0:
         return sentences
-    if not is_sure(by.loading):
+    if not is_sure(loading_differs):
         both = f"{in_s(loading[0])} and {in_s(loading[1])}"
         return [*sentences, f"the loader alone cannot be told apart: {both}"]
     ratio = loading[0].mean / loading[1].mean

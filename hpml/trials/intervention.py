@@ -1,31 +1,17 @@
-"""What a trial takes out of a job, and the module without it."""
+"""What a trial takes out of a job, the module without it, and what stands in for it."""
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import (
-    Checkpoint,
-    EarlyStopping,
-    LearningRateFinder,
-    ModelSummary,
-    Timer,
-)
-from lightning.pytorch.callbacks.batch_size_finder import BatchSizeFinder
+from lightning.pytorch import callbacks
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from hpml.trials.copies import alter, as_in_the_base, nothing
-from hpml.trials.stubs import (
-    LOGGED,
-    WEIGHT,
-    Logged,
-    batch_as_it_is,
-    fetching_step,
-    manual_step,
-    tiny_step,
-)
+from hpml.trials.copies import alter
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 # The module's hooks in each step, and what would take gradients and optimizer somewhere else.
@@ -36,33 +22,26 @@ STEP_HOOKS = (
 OF_THE_STEP = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 # Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
 NOT_IN_A_TRIAL = (
-    *(Checkpoint, ModelSummary, LearningRateFinder, BatchSizeFinder),
-    *(EarlyStopping, Timer),
+    *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.Checkpoint),
+    *(callbacks.EarlyStopping, callbacks.ModelSummary, callbacks.Timer),
 )
+WEIGHT = "weight_of_the_trial"
+# What a step logs: arguments of `log` by name.
+Logged = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """What a trial takes out of the job.
+    """What a trial takes out of the job."""
 
-    Attributes:
-        loading: the batches come from memory.
-        transfer: and as the training step gets them, without the hooks of the transfer.
-        compute: the training step has one parameter and no input.
-        hooks: no callbacks, no loggers, no hooks of the module within a step.
-        without: the callback of this name; `logging` for the loggers.
-    """
-
-    loading: bool = False
-    transfer: bool = False
-    compute: bool = False
-    hooks: bool = False
-    without: str | None = None
+    loading: bool = False  # the batches come from memory
+    transfer: bool = False  # and as the training step gets them, without the hooks of the transfer
+    compute: bool = False  # the training step has one parameter and no input
+    hooks: bool = False  # no callbacks, no loggers, no hooks of the module within a step
+    without: str | None = None  # the callback of this name; `logging` for the loggers
 
 
-def altered(
-    original: Any, intervention: Intervention, fetches: bool, logged: dict[str, Logged]
-) -> Any:
+def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
     """The module without what a trial does without: a copy that shares all of its parts.
 
     `fetches` tells whether the training step fetches its batches itself; what it has `logged`, it
@@ -76,25 +55,96 @@ def altered(
     own = type(module).configure_callbacks
     alter(module, configure_callbacks=lambda module: _kept(own(module), intervention.hooks))
     if intervention.transfer:
-        alter(module, **dict.fromkeys(TRANSFER_HOOKS, batch_as_it_is))
+        alter(module, **dict.fromkeys(TRANSFER_HOOKS, _batch_as_it_is))
     if intervention.hooks:
-        alter(module, **as_in_the_base(module, STEP_HOOKS))
-        alter(module, lr_scheduler_step=nothing)
+        alter(module, **_as_in_the_base(module, STEP_HOOKS), lr_scheduler_step=nothing)
     if intervention.compute:
-        manual = not module.automatic_optimization
         module.register_parameter(WEIGHT, torch.nn.Parameter(torch.zeros(())))
-        vars(module)[LOGGED] = dict(logged)
-        alter(
-            module,
-            **as_in_the_base(module, OF_THE_STEP),
-            training_step=fetching_step if fetches else manual_step if manual else tiny_step,
-        )
+        step = _tiny_step(dict(logged), fetches)
+        alter(module, **_as_in_the_base(module, OF_THE_STEP), training_step=step)
     return module
 
 
-def _kept(callbacks: Any, leaves_out_all: bool) -> list[L.Callback]:
+def _kept(own: Any, leaves_out_all: bool) -> list[L.Callback]:
     """Those of the module's own callbacks that a trial has."""
-    if leaves_out_all:
-        return []
-    every = callbacks if isinstance(callbacks, Sequence) else [callbacks]
-    return [callback for callback in every if not isinstance(callback, NOT_IN_A_TRIAL)]
+    every = own if isinstance(own, Sequence) else [own]
+    return [each for each in every if not (leaves_out_all or isinstance(each, NOT_IN_A_TRIAL))]
+
+
+def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
+    """Lightning's own methods in place of those that the module has overridden."""
+    overridden = (hook for hook in hooks if is_overridden(hook, module, L.LightningModule))
+    return {hook: getattr(L.LightningModule, hook) for hook in overridden}
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Stub of a hook."""
+
+
+def _batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
+    return batch
+
+
+def _tiny_step(logged: Logged, fetches: bool) -> Callable[..., Any]:
+    """Stub of a training step; one by hand has no loss, for its optimizers step no more."""
+
+    def training_step(module: Any, *_: Any, **__: Any) -> Any:
+        for name, settings in logged.items():
+            module.log(name, **settings, on_step=True)
+        return module.get_parameter(WEIGHT).square() if module.automatic_optimization else None
+
+    def fetching_step(module: Any, dataloader_iter: Any) -> Any:
+        next(dataloader_iter)
+        return training_step(module)
+
+    return fetching_step if fetches else training_step
+
+
+def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
+    """A module's training step that keeps its batches."""
+
+    def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
+        batches.append(batch)
+        return step(module, batch, *arguments, **keywords)
+
+    # Lightning looks which arguments a step takes
+    training_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
+    return training_step
+
+
+@dataclass(eq=False)
+class Prepared(L.Callback):
+    """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
+
+    Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
+    the first step of the job's own logs is kept in `logged`, for loggers and bars to have where
+    computing is free.
+    """
+
+    stilled: bool
+    logged: Logged
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for config in trainer.lr_scheduler_configs:
+            config.strict = False
+        if self.stilled:
+            weight = pl_module.get_parameter(WEIGHT)
+            trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.stilled or trainer.fit_loop.total_batch_idx > 0:
+            return
+        to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics
+        for name, value in trainer.callback_metrics.items():
+            where = {"logger": name in to_logger, "prog_bar": name in in_bar}
+            self.logged[name] = {"value": value.clone(), **where}
+
+
+def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:
+    """Stub of the user's optimizer, which the module may keep for the trials to come."""
+    still: Any = torch.optim.SGD([weight], lr=0.0)
+    groups = [{**group, "params": []} for group in optimizer.param_groups]
+    still.param_groups = groups or still.param_groups
+    still.param_groups[0]["params"] = [weight]
+    still.step = lambda closure=None, **_: closure and closure()
+    return still

@@ -1,74 +1,71 @@
 """A job's training data, whichever way it is given: by a data module, as loaders, by the module."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
-from hpml.trials.copies import alter, nothing
-from hpml.trials.intervention import TRANSFER_HOOKS, Intervention
-from hpml.trials.loaders import end_workers, one_loader, with_workers_of_its_own
+from hpml.trials.copies import alter
+from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 
 
 class JobData:
     """Gives each trial a loader of its own, made as Lightning would.
 
-    Args:
-        data: a LightningDataModule, a loader, several; None where the module has its own.
-        limit: the Trainer's `limit_train_batches`.
-
-    Attributes:
-        epoch_steps: training batches; None where only the loader knows, or none was made.
-        loader: the last one that was made for itself.
-
-    Raises UserError for an iterator.
+    `data` is a LightningDataModule, a loader, several, or None where the module has its own;
+    `limit` the Trainer's `limit_train_batches`. Raises UserError for an iterator.
     """
 
     def __init__(self, data: Any, limit: int | float) -> None:
         if hasattr(data, "__next__"):
             raise UserError("the data is an iterator, which gives its batches once; give a loader")
-        self.given: Any = copy.copy(data) if isinstance(data, L.LightningDataModule) else data
+        self.is_module = isinstance(data, L.LightningDataModule)
+        self.given: Any = copy.copy(data) if self.is_module else data
         self._limit = limit
         self._is_set_up = False
-        self.epoch_steps: int | None = None
-        self.loader: Any = None
+        self.epoch_steps: int | None = None  # where only the loader knows, or none was made
+        self.loader: Any = None  # the last one that was made for itself
 
     def new_loader(self, trainer: L.Trainer, module: Any) -> Any:
         """The training loader by itself; the epoch's steps are known from then."""
-        if isinstance(self.given, L.LightningDataModule):
+        loader = self.given
+        if self.is_module:
             loader = self._data_module(trainer).train_dataloader()
-        elif self.given is None:
+        elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
-        else:
-            loader = self.given
-        self.loader = one_loader(with_workers_of_its_own(loader))
+        self.loader = one_loader(_with_workers_of_its_own(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         return self.loader
 
     def for_fit(
-        self,
-        trainer: L.Trainer,
-        module: Any,
-        intervention: Intervention,
-        paced: Callable[[Any], Any],
+        self, trainer: L.Trainer, module: Any, transfer: bool, paced: Callable[[Any], Any]
     ) -> dict[str, Any]:
-        """What `fit` is given besides the module, with its loader paced."""
-        if self.given is not None and not isinstance(self.given, L.LightningDataModule):
-            return {"train_dataloaders": paced(with_workers_of_its_own(self.given))}
-        owner = module if self.given is None else self._data_module(trainer)
+        """What `fit` is given besides the module, with its loader paced; or without `transfer`."""
+        if self.given is not None and not self.is_module:
+            return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
+        owner = self._data_module(trainer) if self.is_module else module
         own = type(owner).train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(with_workers_of_its_own(own(owner))))
-        if self.given is None:
+        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own(owner))))
+        if not self.is_module:
             return {}
-        if intervention.transfer:
-            hooks = {hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS}
-            alter(owner, **hooks)
+        if not transfer:
+            alter(owner, **{hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS})
         return {"datamodule": owner}
+
+    @property
+    def num_workers(self) -> int:
+        return sum(loader.num_workers for loader in _data_loaders(self.loader))
 
     def close(self) -> None:
         end_workers(self.loader)
@@ -87,17 +84,75 @@ class JobData:
         return data
 
     def _steps_in(self, loader: Any) -> int | None:
-        limit = self._limit
-        steps = sized_len(loader)
-        if steps is None:
-            return limit if isinstance(limit, int) else None
+        limit, steps = self._limit, sized_len(loader)
         if steps == 0:
             raise UserError("the training loader gives no batch")
         if isinstance(limit, int):
-            return min(steps, limit)
+            return limit if steps is None else min(steps, limit)
+        if steps is None:
+            return None
         if steps * limit < 1:
             raise UserError(
                 f"trainer.limit_train_batches={limit}: is less than one of the {steps} batches; "
                 "give more"
             )
         return int(steps * limit)
+
+
+def _with_workers_of_its_own(data: Any) -> Any:
+    """Loaders that share all but the processes that persist in the user's."""
+    if isinstance(data, CombinedLoader):
+        return CombinedLoader(_with_workers_of_its_own(data.iterables), data._mode)
+
+    def copied(loader: DataLoader[Any]) -> DataLoader[Any]:
+        loader = copy.copy(loader)
+        loader._iterator = None
+        return loader
+
+    return tree_map_only(DataLoader, copied, data)
+
+
+def _data_loaders(loader: Any) -> list[DataLoader[Any]]:
+    """torch's loaders among those of `one_loader`."""
+    every = loader.loader.flattened if isinstance(loader, _Combined) else [loader]
+    return [each for each in every if isinstance(each, DataLoader)]
+
+
+def batches_ahead(loader: Any) -> int:
+    """Batches that the workers keep ready."""
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in _data_loaders(loader))
+
+
+def end_workers(loader: Any) -> None:
+    """Those that persist would still load when the next trial has begun."""
+    for each in _data_loaders(loader):
+        iterator: Any = each._iterator
+        each._iterator = None
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+
+def one_loader(data: Any) -> Any:
+    """A loader as it is; several as Lightning combines them, without its numbers beside a batch."""
+    if isinstance(data, Mapping | list | tuple):
+        data = CombinedLoader(data, "max_size_cycle")
+    return _Combined(data) if isinstance(data, CombinedLoader) else data
+
+
+@dataclass(eq=False)
+class _Combined:
+    loader: CombinedLoader
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch for batch, _, _ in iter(self.loader))
+
+    def __len__(self) -> int:
+        iter(self.loader)  # it has no length before
+        return len(self.loader)
+
+
+def tensors_in(batch: Any) -> list[torch.Tensor]:
+    """All tensors of a batch, in whichever of Lightning's collections they are."""
+    tensors: list[torch.Tensor] = []
+    apply_to_collection(batch, torch.Tensor, tensors.append, allow_frozen=True)
+    return tensors

@@ -1,9 +1,10 @@
 """The pace of a loop over batches: when each was asked for, and when it was given."""
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -12,20 +13,46 @@ from lightning.fabric.utilities.data import sized_len
 from hpml.errors import UserError
 from hpml.timing.epoch_times import NS_PER_S
 
+FEWEST_STEPS = 2
+# Where no end of an epoch is known, the time of so many steps is given.
+STEPS_SHOWN = 1000
+
 
 @dataclass(frozen=True)
 class Pace:
-    """Mean seconds of a loop's steps.
+    """Mean seconds of a loop's steps."""
 
-    Attributes:
-        step_s: from a batch's fetch to the next one's, without what an epoch's start costs.
-        wait_s: the part of it until the batch was there.
-        start_s: what an epoch's first batch makes it wait longer; None where no epoch began.
-    """
+    step_s: float  # from a batch's fetch to the next one's, without what an epoch's start costs
+    wait_s: float  # the part of it until the batch was there
+    start_s: float | None  # what an epoch's first batch makes it wait longer; None where none began
 
-    step_s: float
-    wait_s: float
-    start_s: float | None
+
+@dataclass(frozen=True)
+class Pilot:
+    """The pace of a job's first steps, by which the length of its trials is chosen."""
+
+    fit: Pace  # of the job as it is
+    loading: Pace | None  # of its loader alone; None where no workers load ahead
+    ahead: int  # batches that the loader's workers keep ready
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of the slower one: a fit's first steps do not show what its loading takes."""
+        return max(self.fit.step_s, self.loading.step_s if self.loading else 0.0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a fit waits for its workers in the end.
+
+        A step twice as long as loading finds its batch ready from the beginning.
+        """
+        if self.loading is None or not self.ahead:
+            return False
+        return self.loading.step_s > (self.fit.step_s - self.fit.wait_s) / 2
+
+    def warm_up(self, least: int) -> int:
+        """Steps before those that are measured, past the batches that are ready at first."""
+        return least + self.ahead if self.waits else least
 
 
 @dataclass(eq=False, repr=False)
@@ -33,27 +60,20 @@ class PacedLoader:
     """Gives a loader's batches for a number of steps, through as many epochs as that takes.
 
     The steps after the warm-up are measured, up to the fetch of the last one.
-
-    Args:
-        loader: any iterable of batches.
-        warm_up: steps before those that are measured.
-        measured: steps.
-        epoch_steps: after so many an epoch ends; None where only the loader knows.
-        instead: batches that are given, again and again, in place of the loaded ones.
-        loads: whether the loader is asked for batches all the same.
-        synchronize: waits for the device, at both ends of what is measured.
     """
 
-    loader: Any
-    warm_up: int
-    measured: int
-    epoch_steps: int | None = None
-    instead: Sequence[Callable[[], Any]] | None = None
-    loads: bool = True
+    loader: Any  # any iterable of batches
+    warm_up: int  # steps before those that are measured
+    measured: int  # steps
+    epoch_steps: int | None = None  # after so many an epoch ends; None where only the loader knows
+    instead: Sequence[Any] | None = None  # batches to give again and again, and not the loaded ones
+    copies: bool = False  # whether it is copies of these
+    loads: bool = True  # whether the loader is asked for batches all the same
+    # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
-        self.sized = sized_len(self.loader) is not None
+        self._is_sized = self.epoch_steps is not None or sized_len(self.loader) is not None
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
@@ -72,7 +92,7 @@ class PacedLoader:
         return self.fetched == self.steps
 
     def __len__(self) -> int:
-        if not self.sized:
+        if not self._is_sized:
             raise TypeError("the loader has no length")
         return self.steps
 
@@ -91,7 +111,8 @@ class PacedLoader:
             self._asked_ns.append(time.perf_counter_ns())
             begins, batch = next(loaded)
             if self.instead is not None:
-                batch = self.instead[step % len(self.instead)]()
+                batch = self.instead[step % len(self.instead)]
+                batch = copy.deepcopy(batch) if self.copies else batch
             self._given_ns.append(time.perf_counter_ns())
             self._begins.append(begins)
             yield batch
@@ -133,8 +154,7 @@ def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
         pass
     pace = loader.pace
     begun_ns = time.perf_counter_ns()
-    batches = iter(loader.loader)
+    batches = iter(loader.loader)  # whose workers end after the clock is read
     next(batches)
     took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
-    start_s = max(0.0, took_s - pace.wait_s - ahead * pace.step_s)
-    return Pace(pace.step_s, pace.wait_s, start_s)
+    return replace(pace, start_s=max(0.0, took_s - pace.wait_s - ahead * pace.step_s))

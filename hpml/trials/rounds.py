@@ -7,7 +7,8 @@ grows busy slows all of them alike, and what one saves is the difference within 
 
 import math
 import time
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
@@ -22,24 +23,16 @@ Quantity = Callable[[M], float]
 Report = Callable[[Name, int, M], object]
 
 
+@dataclass(eq=False)
 class Measurements(Generic[Name, M]):
-    """What was measured of some candidates.
+    """What was measured of some candidates."""
 
-    Attributes:
-        by_name: of each candidate, in the order in which they were first tried, by round.
-        failures: why a candidate was dropped, by its name.
-    """
-
-    def __init__(self) -> None:
-        self.by_name: dict[Name, dict[int, M]] = {}
-        self.failures: dict[Name, str] = {}
+    # of each candidate, in the order in which they were first tried, by round
+    by_name: dict[Name, dict[int, M]] = field(default_factory=dict)
+    failures: dict[Name, str] = field(default_factory=dict)  # why a candidate was dropped
 
     def add(self, name: Name, number: int, measurement: M) -> None:
         self.by_name.setdefault(name, {})[number] = measurement
-
-    def drop(self, name: Name, error: Exception) -> None:
-        self.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        self.by_name.pop(name, None)
 
     @property
     def next_round(self) -> int:
@@ -52,10 +45,6 @@ class Measurements(Generic[Name, M]):
 
     def estimate(self, name: Name, quantity: Quantity[M]) -> Estimate:
         return estimate_of([quantity(each) for each in self.by_name[name].values()])
-
-    def mean(self, name: Name, quantity: Quantity[M]) -> float:
-        """Mean of all rounds, with those that stick out."""
-        return fmean(quantity(each) for each in self.by_name[name].values())
 
     def saved(self, over: Name, name: Name, quantity: Quantity[M]) -> Estimate:
         """Mean of how much a candidate is below another one, in rounds that both have."""
@@ -99,19 +88,20 @@ def within(seconds: float, least: int, most: int) -> StoppingRule:
 
 
 def without_gain(
-    quantities: Iterable[Quantity[Any]], least_gain: float, in_a_row: int
+    quantities: Sequence[Quantity[Any]], least_gain: float, in_a_row: int
 ) -> StoppingRule:
     """Stops once so many candidates in a row are in no figure below all before them."""
     fruitless = 0
 
     def stop(measured: Measurements[Any, Any]) -> bool:
         nonlocal fruitless
-        *before, last = measured.by_name
-        gains = not before or any(
-            measured.mean(last, quantity)
-            < (1 - least_gain) * min(measured.mean(other, quantity) for other in before)
-            for quantity in quantities
+        # means of all rounds, with those that stick out
+        *before, last = (
+            [fmean(map(quantity, rounds.values())) for quantity in quantities]
+            for rounds in measured.by_name.values()
         )
+        fastest = [(1 - least_gain) * min(figures) for figures in zip(*before, strict=True)]
+        gains = not before or any(now < then for now, then in zip(last, fastest, strict=True))
         fruitless = 0 if gains else fruitless + 1
         return fruitless >= in_a_row
 
@@ -125,14 +115,10 @@ def run_rounds(
     optional: Container[Name] = (),
     measured: Measurements[Name, M] | None = None,
 ) -> Measurements[Name, M]:
-    """Measures candidates in interleaved rounds until a rule is satisfied.
+    """Measures candidates, in the order given, in interleaved rounds until a rule is satisfied.
 
-    Args:
-        candidates: in the order of each round.
-        stop: asked before each round.
-        report: called with each measurement.
-        optional: candidates that are dropped where they fail; of others the error is raised.
-        measured: what there is already, to which this adds further rounds.
+    `optional` candidates are dropped where they fail; of others the error is raised. To what is
+    `measured` already this adds further rounds.
     """
     measured = Measurements() if measured is None else measured
     while not (stop(measured) or candidates.keys() <= measured.failures.keys()):
@@ -158,7 +144,8 @@ def run_round(
         except Exception as error:
             if name not in optional:
                 raise
-            measured.drop(name, error)
+            measured.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            measured.by_name.pop(name, None)
             continue
         measured.add(name, number, measurement)
         tried.append(name)

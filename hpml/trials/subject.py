@@ -1,6 +1,5 @@
 """The job under trial: copies of a Trainer's parts, which short fits may wear out."""
 
-import copy
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,17 @@ from hpml.errors import UserError
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.copies import alter, copied, preserve_global_state
-from hpml.trials.intervention import STEP_HOOKS, TRANSFER_HOOKS, Intervention, altered
-from hpml.trials.job_data import JobData
-from hpml.trials.loaders import batches_ahead, data_loaders, end_workers, one_loader, tensors_in
+from hpml.trials.intervention import (
+    STEP_HOOKS,
+    TRANSFER_HOOKS,
+    Intervention,
+    Logged,
+    Prepared,
+    altered,
+    keeping_step,
+)
+from hpml.trials.job_data import JobData, batches_ahead, end_workers, one_loader, tensors_in
 from hpml.trials.pace import Pace, PacedLoader, loading_pace
-from hpml.trials.stubs import Logged, Prepared, keeping_step
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -37,28 +42,19 @@ KEPT_BYTES = 256 * 2**20
 class Subject:
     """A Trainer, its module and its data; trials on copies leave all three as they are.
 
-    Args:
-        trainer: fitted or not.
-        module: any.
-        data: a LightningDataModule, a loader, several; None where the module has its own.
-
-    Attributes:
-        notes: what the trials do without, and the like, in sentences.
-
-    Raises UserError for a Trainer of several devices, or one that would train nothing.
+    The Trainer may be fitted or not; `data` as for JobData. Raises UserError for a Trainer of
+    several devices, or one that would train nothing.
     """
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
-        if trainer.world_size > 1:
-            raise UserError(
-                f"{trainer.world_size} devices: diagnose one of them; give trainer.devices=1"
-            )
+        if (devices := trainer.world_size) > 1:
+            raise UserError(f"{devices} devices: diagnose one of them; give trainer.devices=1")
         for key in ("max_epochs", "max_steps", "limit_train_batches"):
             if getattr(trainer, key) == 0:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
-        self.notes = left_out(trainer, module)
+        self.notes = left_out(trainer, module)  # what the trials do without, and the like
         self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):
             memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}
@@ -74,7 +70,9 @@ class Subject:
         self._batches_of = 0  # the round whose first batches they are
         self._changes_batches = False
         self._schedules = False  # whether a scheduler steps
-        self._logged: dict[str, Logged] = {}  # in a step
+        self._logged: Logged = {}  # in a step
+        # Whether the training step fetches its batches itself.
+        self._fetches = "dataloader_iter" in inspect.signature(module.training_step).parameters
 
     @property
     def epoch_steps(self) -> int | None:
@@ -84,8 +82,7 @@ class Subject:
     @property
     def callback_names(self) -> list[str]:
         """Of the callbacks that can be left out, and `logging` where something is logged."""
-        names = list(self.callbacks)
-        return [*names, "logging"] if self.trainer.loggers else names
+        return [*self.callbacks, *(["logging"] if self.trainer.loggers else [])]
 
     @property
     def has_hooks(self) -> bool:
@@ -98,19 +95,10 @@ class Subject:
     def has_transfer(self) -> bool:
         """Whether a batch's way to the device can cost anything."""
         owners: list[tuple[Any, type]] = [(self._module, L.LightningModule)]
-        if isinstance(self.data.given, L.LightningDataModule):
+        if self.data.is_module:
             owners.append((self.data.given, L.LightningDataModule))
         own = any(is_overridden(hook, *owner) for hook in TRANSFER_HOOKS for owner in owners)
         return (own or self.device.type != "cpu") and bool(self._moved)
-
-    @property
-    def takes_iterator(self) -> bool:
-        """Whether the training step fetches its batches itself."""
-        return "dataloader_iter" in inspect.signature(self._module.training_step).parameters
-
-    @property
-    def num_workers(self) -> int:
-        return sum(loader.num_workers for loader in data_loaders(self.data.loader))
 
     @property
     def batches_vary(self) -> bool:
@@ -120,23 +108,17 @@ class Subject:
     def close(self) -> None:
         """Lets go of copies, batches and workers, which may hold much of a device's memory."""
         self.data.close()
-        self._raw, self._moved = [], []
-        self._module = None
-        self.callbacks = {}
+        self._raw, self._moved, self._module, self.callbacks = [], [], None, {}
 
     def batches_ahead(self) -> int:
         """How many batches the loader's workers keep ready."""
-        with self._trial(0) as folder:
-            return batches_ahead(self._new_loader(folder))
+        with self._loader(0) as loader:
+            return batches_ahead(loader)
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
-        with self._trial(seed) as folder:
-            loader = self._new_loader(folder)
-            try:
-                paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
-                return loading_pace(paced, batches_ahead(loader))
-            finally:
-                end_workers(loader)
+        with self._loader(seed) as loader:
+            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
+            return loading_pace(paced, batches_ahead(loader))
 
     def candidates(
         self, interventions: Mapping[str, Intervention], warm_up: int, measured: int
@@ -160,127 +142,92 @@ class Subject:
         warm_up: int,
         measured: int,
         seed: int,
-        begins: Callable[[], object] | None = None,
+        adapt: Callable[[Any, Any], object] = lambda trainer, module: None,
     ) -> Pace:
         """A short fit without validation and checkpoints. Raises what the job raises.
 
-        Args:
-            intervention: what it does without.
-            warm_up: steps before those that are measured.
-            measured: steps.
-            seed: of the random states.
-            begins: called before the first step, after what the job does once.
+        Measured are the steps after the warm-up; `adapt` changes the trial's Trainer and module
+        before.
         """
-        before = self._versions()
-        with self._trial(seed) as folder:
-            pace = self._fit(intervention, warm_up, measured, folder, begins=begins)
-        if self._versions() != before and not self._changes_batches:
-            self._changes_batches = True
-            self.notes.append("the module changes its batches: from memory they come as copies")
-            self.keep_batches(len(self._raw), seed)
-        return pace
-
-    def profile(self, name: str, folder: Path) -> list[Path]:
-        """The files of one of Lightning's profilers, on a few steps of the job as it is."""
-        profiler = PROFILERS[name](dirpath=folder, filename=name)
-        with self._trial(0) as elsewhere:
-            self._fit(
-                Intervention(),
-                1,
-                PROFILED_STEPS,
-                elsewhere,
-                adapt=lambda trainer, module: setattr(trainer, "profiler", profiler),
-            )
-        return sorted(folder.glob(f"*{name}*"))
-
-    def keep_batches(self, count: int, seed: int) -> None:
-        """Keeps batches for the trials that do without loading or transfer."""
-        self._raw, self._moved, self._batches_of = [], [], seed
-        with self._trial(seed) as folder:
-            loader = self._new_loader(folder)
-            room = KEPT_BYTES
-            for batch in PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps):
-                self._raw.append(batch)
-                room -= sum(t.numel() * t.element_size() for t in tensors_in(batch))
-                if room < 0:
-                    break
-            end_workers(loader)
-        if self.takes_iterator:
-            return
-
-        def keep(trainer: Any, module: Any) -> None:
-            alter(module, training_step=keeping_step(self._moved, type(module).training_step))
-
-        with self._trial(seed) as folder:
-            self._fit(Intervention(loading=True), 0, len(self._raw), folder, adapt=keep)
-
-    def _fit(
-        self,
-        intervention: Intervention,
-        warm_up: int,
-        measured: int,
-        folder: Path,
-        begins: Callable[[], object] | None = None,
-        adapt: Callable[[Any, Any], object] = lambda trainer, module: None,
-    ) -> Pace:
-        """One trial, whose Trainer and module `adapt` may change before."""
         self._forget_training()
-        module = altered(self._module, intervention, self.takes_iterator, self._logged)
+        before = self._versions()
+        module = altered(self._module, intervention, self._fetches, self._logged)
+        batches = self._raw if intervention.loading else None
+        if intervention.transfer and self._moved:
+            batches = self._moved
         loaders: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
-            batches = self._raw if intervention.loading else None
-            if intervention.transfer and self._moved:
-                batches = self._moved
             paced = PacedLoader(
                 one_loader(loader),
                 warm_up,
                 measured,
                 self.epoch_steps,
-                None if batches is None else [self._giving(batch) for batch in batches],
-                not intervention.loading,
-                self._synchronize,
+                instead=batches,
+                copies=self._changes_batches,
+                loads=not intervention.loading,
+                synchronize=getattr(torch, self.device.type).synchronize,
             )
-            paced.sized = self._is_sized
             loaders.append(paced)
             return loaders[0]  # which one fit has, however often it asks
 
-        trainer: Any = self._trainer(intervention, folder, begins)
-        adapt(trainer, module)
-        try:
-            trainer.fit(module, **self.data.for_fit(trainer, module, intervention, paced))
-        except Exception:
-            # at the end of the epoch, say for want of validation
-            if not (loaders and loaders[0].is_over):
-                raise
-        finally:
-            end_workers(loaders[0].loader if loaders else None)
+        with self._trial(seed) as folder:
+            callbacks = [
+                copied(callback, {id(self.trainer): self.trainer})
+                for name, callback in self.callbacks.items()
+                if not intervention.hooks and name != intervention.without
+            ]
+            callbacks.append(Prepared(intervention.compute, self._logged))
+            is_sized = self.epoch_steps is not None
+            trainer: Any = trial_trainer(self.trainer, folder, is_sized, intervention, callbacks)
+            adapt(trainer, module)
+            data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
+            try:
+                trainer.fit(module, **data)
+            except Exception:
+                # at the end of the epoch, say for want of validation
+                if not (loaders and loaders[0].is_over):
+                    raise
+            finally:
+                end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
         if not loaders[0].is_over:
             raise UserError(
                 f"the training ends by itself after {loaders[0].fetched} steps; a trial needs "
                 f"{loaders[0].steps}"
             )
+        if self._versions()[: len(before)] != before and not self._changes_batches:
+            self._changes_batches = True
+            self.notes.append("the module changes its batches: from memory they come as copies")
+            self.keep_batches(len(self._raw), seed)
         return loaders[0].pace
 
-    def _new_loader(self, folder: Path) -> Any:
-        trainer = trial_trainer(self.trainer, Intervention(), [], folder, self._is_sized)
-        return self.data.new_loader(trainer, self._module)
+    def profile(self, name: str, folder: Path) -> list[Path]:
+        """The files of one of Lightning's profilers, on a few steps of the job as it is."""
+        profiler = PROFILERS[name](dirpath=folder, filename=name)
 
-    def _trainer(
-        self, intervention: Intervention, folder: Path, begins: Callable[[], object] | None
-    ) -> L.Trainer:
-        callbacks = [
-            copied(callback, {id(self.trainer): self.trainer})
-            for name, callback in self.callbacks.items()
-            if not intervention.hooks and name != intervention.without
-        ]
-        callbacks.append(Prepared(intervention.compute, self._logged, begins))
-        return trial_trainer(self.trainer, intervention, callbacks, folder, self._is_sized)
+        def attach(trainer: Any, module: Any) -> None:
+            trainer.profiler = profiler
 
-    @property
-    def _is_sized(self) -> bool:
-        return self.epoch_steps is not None
+        self.fit(Intervention(), 1, PROFILED_STEPS, seed=0, adapt=attach)
+        return sorted(folder.glob(f"*{name}*"))
+
+    def keep_batches(self, count: int, seed: int) -> None:
+        """Keeps batches for the trials that do without loading or transfer."""
+        self._raw, self._moved, self._batches_of = [], [], seed
+        room = KEPT_BYTES
+        with self._loader(seed) as loader:
+            for batch in PacedLoader(loader, 0, min(count, KEPT_BATCHES), self.epoch_steps):
+                self._raw.append(batch)
+                room -= sum(t.numel() * t.element_size() for t in tensors_in(batch))
+                if room < 0:
+                    break
+
+        def keep(trainer: Any, module: Any) -> None:
+            alter(module, training_step=keeping_step(self._moved, type(module).training_step))
+
+        if not self._fetches:
+            self.fit(Intervention(loading=True), 0, len(self._raw), seed, keep)
 
     def _forget_training(self) -> None:
         """What one trial has learnt, and lost, is not the next one's."""
@@ -293,22 +240,20 @@ class Subject:
         """Torch counts how often a tensor was written to."""
         return [tensor._version for tensor in tensors_in([*self._raw, *self._moved])]
 
-    def _giving(self, batch: Any) -> Callable[[], Any]:
-        return (lambda: copy.deepcopy(batch)) if self._changes_batches else (lambda: batch)
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+    @contextmanager
+    def _loader(self, seed: int) -> Iterator[Any]:
+        with self._trial(seed) as folder:
+            trainer = trial_trainer(self.trainer, folder, self.epoch_steps is not None)
+            loader = self.data.new_loader(trainer, self._module)
+            try:
+                yield loader
+            finally:
+                end_workers(loader)
 
     @contextmanager
     def _trial(self, seed: int) -> Iterator[Path]:
         """A folder for what a trial writes, which is lost like what it prints."""
-        with (
-            TemporaryDirectory(prefix="hpml-") as folder,
-            preserve_global_state(self.data.given),
-        ):
+        with TemporaryDirectory(prefix="hpml-") as folder, preserve_global_state(self.data.given):
             random.seed(seed)
             np.random.seed(seed)
             torch.manual_seed(seed)

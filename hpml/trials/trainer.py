@@ -13,7 +13,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from hpml.timing.profiler import PhaseProfiler
-from hpml.trials.copies import copied, has_compiled
+from hpml.trials.copies import copied, is_compiled
 from hpml.trials.intervention import NOT_IN_A_TRIAL, Intervention
 
 # The loggers that can write elsewhere; what others log goes to a server.
@@ -23,24 +23,28 @@ NEVER = 10**9  # steps
 
 def trial_trainer(
     user_trainer: Any,
-    intervention: Intervention,
-    callbacks: Sequence[L.Callback],
     folder: Path,
     is_sized: bool,
+    intervention: Intervention = Intervention(),  # noqa: B008 - it is frozen
+    callbacks: Sequence[L.Callback] = (),
 ) -> L.Trainer:
     """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
     device: torch.device = user_trainer.strategy.root_device
     silent = intervention.hooks or intervention.without == "logging"
+    loggers = [  # as many as the user's, for modules and callbacks that ask for theirs
+        type(logger)(folder / f"logger-{number}")
+        if type(logger) in LOCAL_LOGGERS and not silent
+        else DummyLogger()
+        for number, logger in enumerate(user_trainer.loggers)
+    ]
+    has_end = not is_sized and user_trainer.max_steps > 0  # schedulers ask how many steps it has
     return L.Trainer(
-        accelerator=device.type if device.type != "cuda" else "gpu",
+        accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         plugins=[copy.deepcopy(user_trainer.precision_plugin)],
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
-        # schedulers ask how many steps there will be
-        max_steps=-1
-        if is_sized or user_trainer.max_steps <= 0
-        else max(user_trainer.max_steps, NEVER),
+        max_steps=max(user_trainer.max_steps, NEVER) if has_end else -1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         log_every_n_steps=NEVER if silent else user_trainer.log_every_n_steps,
@@ -54,7 +58,7 @@ def trial_trainer(
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         default_root_dir=folder,
         callbacks=list(callbacks),
-        logger=_loggers(user_trainer, folder, silent),
+        logger=loggers,
     )
 
 
@@ -77,19 +81,8 @@ def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
     if not isinstance(trainer.profiler, PhaseProfiler | PassThroughProfiler):
         name = type(trainer.profiler).__name__
         notes.append(f"the trials run without {name}: its cost is left out")
-    if has_compiled(module):
+    if any(map(is_compiled, module.modules())):
         notes.append("what is compiled is compiled anew, in torch's default mode")
     kinds = dict.fromkeys(map(type, trainer.loggers))
     remote = [kind.__name__ for kind in kinds if kind not in LOCAL_LOGGERS]
-    notes += [f"nothing was sent to {name}: its cost is left out" for name in remote]
-    return notes
-
-
-def _loggers(user_trainer: Any, folder: Path, silent: bool) -> list[Any]:
-    """As many as the user's, for modules and callbacks that ask for theirs."""
-    return [
-        type(logger)(folder / f"logger-{number}")
-        if type(logger) in LOCAL_LOGGERS and not silent
-        else DummyLogger()
-        for number, logger in enumerate(user_trainer.loggers)
-    ]
+    return notes + [f"nothing was sent to {name}: its cost is left out" for name in remote]

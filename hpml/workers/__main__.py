@@ -13,7 +13,7 @@ from hpml.config import command_line
 from hpml.config.auto import AUTO, device_type, on_device
 from hpml.config.checks import check
 from hpml.config.conf import resolve
-from hpml.config.fingerprint import identifying
+from hpml.config.fingerprint import identifying, is_left_out
 from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import read_json, write_whole
@@ -47,7 +47,7 @@ def main() -> None:
 def job(cfg: DictConfig) -> None:
     """Searches, reports both answers, and keeps `workers.json` and a picture."""
     check(cfg)
-    _refuse(cfg)
+    also = _also(cfg)
     if busy := environment.warning_of_others():
         log.warning(busy)
     with signals_held():
@@ -57,7 +57,6 @@ def job(cfg: DictConfig) -> None:
     sentences = found.sentences(int(cfg.data.num_workers))
     for line in [*found.lines("workers"), *sentences]:
         log.info(line)
-    also = {name: ALSO[name] for name in _also(cfg)}
     content = found.as_dict() | {
         "also": measure.try_also(cfg, found.recommended, also) if also else {},
         "sentences": sentences,
@@ -78,38 +77,33 @@ def job(cfg: DictConfig) -> None:
 
 def searched(job: Mapping[str, Any]) -> dict[str, Any]:
     """The part of what identifies a job that a search for its workers depends on."""
-    return {
-        key: value
-        for key, value in job.items()
-        if not any(key == left or key.startswith(f"{left}.") for left in NOT_SEARCHED)
-    }
+    return {key: value for key, value in job.items() if not is_left_out(key, NOT_SEARCHED)}
 
 
 def found_before(
     output_dir: Path, job: Mapping[str, Any], machine: Mapping[str, Any]
 ) -> Path | None:
-    """The last whole search that was made for a job on a machine like this, by its file.
+    """The file of the last whole search, below `output_dir`, for a job on a machine like this.
 
-    Args:
-        output_dir: below which `hpml.workers` keeps its results.
-        job: what identifies it, as dotted keys.
-        machine: as `environment.describe` has it.
+    The job is what identifies it, as dotted keys; the machine as `environment.describe` has it.
     """
     wanted = json.loads(json.dumps(searched(job), default=str))  # as it comes back
     files = output_dir.glob(f"workers/*/*/{FILE_NAME}")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         earlier = read_json(file, "job", "environment", "search")
-        if earlier is None or earlier["job"] != wanted:
-            continue
-        if earlier["search"]["most"] is not None or earlier["search"]["rounds"] < ENOUGH_ROUNDS:
-            continue
-        if all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE):
+        if (
+            earlier is not None
+            and earlier["job"] == wanted
+            and earlier["search"]["most"] is None
+            and earlier["search"]["rounds"] >= ENOUGH_ROUNDS
+            and all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE)
+        ):
             return file
     return None
 
 
-def _refuse(cfg: DictConfig) -> None:
-    """Raises UserError where no number of workers could be tried."""
+def _also(cfg: DictConfig) -> dict[str, tuple[Any, ...]]:
+    """What is tried also. Raises UserError where that, or no number of workers could be tried."""
     if "num_workers" not in cfg.data:
         raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
     pipeline = cfg.data.get("pipeline")
@@ -120,16 +114,13 @@ def _refuse(cfg: DictConfig) -> None:
             f"data.pipeline={cfg.data.pipeline}: loads nothing in workers; give per_sample or "
             "batched"
         )
-    also = _also(cfg)
+    also = cfg.workers.also or []
+    also = [also] if isinstance(also, str) else list(also)
     unknown = [name for name in also if name not in ALSO]
     unknown += [f"{name}: data has no such key" for name in also if name not in cfg.data]
     if unknown:
         raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
-
-
-def _also(cfg: DictConfig) -> list[str]:
-    also = cfg.workers.also or []
-    return [also] if isinstance(also, str) else list(also)
+    return {name: ALSO[name] for name in also}
 
 
 if __name__ == "__main__":

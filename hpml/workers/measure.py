@@ -9,10 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.config.conf import resolve
 from hpml.errors import UserError
-from hpml.system import environment, fresh_process
+from hpml.system.environment import usable_cores
+from hpml.system.fresh_process import run_in_fresh_process
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
-from hpml.trials.pilot import FEWEST_STEPS, STEPS_SHOWN, Pilot
+from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Pilot
 from hpml.trials.rounds import after_rounds, run_rounds
 from hpml.trials.subject import Subject, subject_of
 from hpml.workers.search import KEY, Found, Measured, Timed, counts_to_try, search
@@ -25,9 +26,9 @@ BURSTS = 3
 
 
 def search_counts(cfg: DictConfig) -> Found:
-    wanted = cfg.workers
-    counts = counts_to_try(environment.usable_cores(), wanted.step, wanted.most)
-    return search(lambda count: _measured(cfg, {KEY: count}), counts, wanted.rounds, log.info)
+    step, most, rounds = cfg.workers.step, cfg.workers.most, cfg.workers.rounds
+    counts = counts_to_try(usable_cores(), step, most)
+    return search(lambda count: _measured(cfg, {KEY: count}), counts, rounds, log.info)
 
 
 def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -38,13 +39,12 @@ def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -
     if not workers:
         log.info("workers.also: has no effect without workers")
         return {}
-    settings = {
-        f"data.{name}={json.dumps(value)}": {KEY: workers, f"data.{name}": value}
-        for name, values in also.items()
-        for value in values
-    }
+    settings = [(f"data.{name}", value) for name, values in also.items() for value in values]
     candidates = {
-        name: lambda number, keys=keys: _measured(cfg, keys) for name, keys in settings.items()
+        f"{key}={json.dumps(value)}": lambda number, keys={KEY: workers, key: value}: _measured(
+            cfg, keys
+        )
+        for key, value in settings
     }
     timed = Timed()
     run_rounds(candidates, after_rounds(cfg.workers.rounds), measured=timed)
@@ -54,20 +54,17 @@ def try_also(cfg: DictConfig, workers: int, also: Mapping[str, Sequence[Any]]) -
 
 
 def _measured(cfg: DictConfig, keys: Mapping[str, Any]) -> Measured:
-    config = OmegaConf.create(resolve(cfg))
+    config = DictConfig(resolve(cfg))
     for key, value in keys.items():
         OmegaConf.update(config, key, value)
-    measured: Measured = fresh_process.run_in_fresh_process(
-        measure, OmegaConf.to_container(config), cfg.workers.seconds
-    )
+    settings = OmegaConf.to_container(config)
+    measured: Measured = run_in_fresh_process(measure, settings, cfg.workers.seconds)
     return measured
 
 
 def measure(config: dict[str, Any], seconds: float) -> Measured:
     """Measures a configuration's job: see `measure_subject`. Raises whatever the job raises."""
-    cfg = OmegaConf.create(config)
-    assert isinstance(cfg, DictConfig)
-    return measure_subject(subject_of(prepare(cfg)), seconds)
+    return measure_subject(subject_of(prepare(DictConfig(config))), seconds)
 
 
 def measure_subject(subject: Subject, seconds: float) -> Measured:

@@ -30,7 +30,8 @@ def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") 
         panels = zip(figure.subplots(1, 2), CURVES.items(), looks(), strict=False)
         for axes, (curve, (title, answer)), look in panels:
             size, unit = time_unit(max(times[curve]["mean"] for times in settings.values()))
-            points = [(float(n), _scaled(times[curve], size)) for n, times in settings.items()]
+            estimates = {n: Estimate(**times[curve]) for n, times in settings.items()}
+            points = [(float(n), each.in_units(size)) for n, each in estimates.items()]
             line(axes, points, title, look)
             spread_ticks(axes, [float(count) for count in settings])
             axes.set_ylim(bottom=0)
@@ -40,14 +41,9 @@ def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") 
             axes.set_ylabel(f"time of an epoch ({unit})")
         rounds = min(times["epoch_s"]["n"] for times in settings.values())
         bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
-        caption = "Time of an epoch over the number of workers, without validation; error bars are "
-        caption += (
+        caption = (
+            "Time of an epoch over the number of workers, without validation; error bars are "
             f"{bars}; dotted: the fastest by loading alone, and the fewest tied with the fastest "
+            "end to end"
         )
-        caption += "end to end"
         return save(Picture(name, caption, figure), folder)
-
-
-def _scaled(estimate: Mapping[str, Any], size: float) -> Estimate:
-    half = estimate["half_width"]
-    return Estimate(estimate["mean"] / size, None if half is None else half / size, estimate["n"])

@@ -2,19 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
-from hpml.trials.rounds import (
-    Candidate,
-    Measurements,
-    StoppingRule,
-    after_rounds,
-    run_round,
-    run_rounds,
-    without_gain,
-)
+from hpml.trials.rounds import Measurements, after_rounds, run_round, run_rounds, without_gain
 
 KEY = "data.num_workers"
 # Up to so many usable cores every count is tried.
@@ -30,36 +23,20 @@ NOISY = 0.25
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that an epoch takes: to load alone, and to train, end to end.
-
-    Attributes:
-        holds_epoch: the workers load a whole epoch ahead; more of them would have nothing to do.
-    """
+    """Seconds that an epoch takes: to load alone, and to train, end to end."""
 
     loading_s: float
     epoch_s: float
-    holds_epoch: bool = False
+    holds_epoch: bool = False  # the workers load all of it ahead: more would have nothing to do
 
 
 Measure = Callable[[int], Measured]
-
-
-def loading(measured: Measured) -> float:
-    return measured.loading_s
-
-
-def epoch(measured: Measured) -> float:
-    return measured.epoch_s
+# In these figures counts are compared.
+QUANTITIES = loading, epoch = attrgetter("loading_s"), attrgetter("epoch_s")
 
 
 class Timed(Measurements[Any, Measured]):
     """What was measured of several settings, in rounds."""
-
-    def loading_s(self, setting: Any) -> Estimate:
-        return self.estimate(setting, loading)
-
-    def epoch_s(self, setting: Any) -> Estimate:
-        return self.estimate(setting, epoch)
 
     @property
     def tied_loading(self) -> list[Any]:
@@ -78,12 +55,12 @@ class Timed(Measurements[Any, Measured]):
 
     def lines(self, heading: str) -> list[str]:
         """A table; an asterisk marks the fastest, and what is tied with it."""
-        tied_loading, tied = self.tied_loading, self.tied
-        rows = [(heading, "loading alone", "end to end")]
-        for setting in sorted(self.by_name):
-            loading, epoch = in_s(self.loading_s(setting)), in_s(self.epoch_s(setting))
-            marks = ["* " if setting in best else "  " for best in (tied_loading, tied)]
-            rows.append((str(setting), loading + marks[0], epoch + marks[1]))
+        columns = tuple(zip(QUANTITIES, (self.tied_loading, self.tied), strict=True))
+        rows = [[heading, "loading alone", "end to end"]]
+        for name in sorted(self.by_name):
+            marked = ((each, "* " if name in tied else "  ") for each, tied in columns)
+            times = [in_s(self.estimate(name, each)) + mark for each, mark in marked]
+            rows.append([str(name), *times])
         caption = "  seconds of an epoch, without validation"
         caption += "; * fastest, or tied with it" if self.rounds > 1 else "; one round"
         return [*table(rows, ">>>"), caption]
@@ -95,8 +72,8 @@ class Timed(Measurements[Any, Measured]):
             "tied_loading": self.tied_loading,
             "settings": {
                 str(setting): {
-                    "loading_s": asdict(self.loading_s(setting)),
-                    "epoch_s": asdict(self.epoch_s(setting)),
+                    "loading_s": asdict(self.estimate(setting, loading)),
+                    "epoch_s": asdict(self.estimate(setting, epoch)),
                     "rounds": {n: asdict(each) for n, each in self.by_name[setting].items()},
                 }
                 for setting in sorted(self.by_name)
@@ -110,19 +87,15 @@ class Found(Timed):
         """The fewest workers that are tied with the fastest, end to end."""
         return int(min(self.tied))
 
-    def gain_s(self, over: int) -> Estimate:
-        """Seconds of an epoch that the recommended count saves over another one."""
-        return self.saved(over, self.recommended, epoch)
-
     def sentences(self, now: int) -> list[str]:
         """Both answers, and what the recommended count saves beside the one that is set now."""
         best, fewest, fastest = self.best_loading, self.recommended, self.fastest_in(epoch)
-        epoch_s = self.epoch_s(fewest)
+        loading_s, epoch_s = self.estimate(best, loading), self.estimate(fewest, epoch)
         as_fast = [count for count in self.tied_loading if count != best]
         tied = [count for count in self.tied if count not in (fewest, fastest)]
         enough = "fastest" if fewest == fastest else f"enough: tied with {fastest}"
         sentences = [
-            f"by loading alone {_workers(best)} fastest, {in_s(self.loading_s(best))} an epoch"
+            f"by loading alone {_workers(best)} fastest, {in_s(loading_s)} an epoch"
             f"{_tied_with(as_fast)}",
             f"end to end {_workers(fewest)} {enough}, {in_s(epoch_s)} an epoch of training"
             f"{_tied_with(tied)}",
@@ -136,7 +109,8 @@ class Found(Timed):
         if self.rounds == 1:
             sentences.append("one round is too few to tell a difference from chance")
         if now != fewest and now in self.by_name:
-            gain, share = self.gain_s(now), self.gain_s(now).mean / self.epoch_s(now).mean
+            gain = self.saved(now, fewest, epoch)
+            share = gain.mean / self.estimate(now, epoch).mean
             sure = gain.half_width is not None and gain.mean > gain.half_width
             doubt = "" if sure else ", which may be chance"
             saves = "saves" if gain.mean >= 0 else "costs"
@@ -159,13 +133,9 @@ def counts_to_try(cores: int, step: int, most: int | None = None) -> Iterator[in
     every = range(2, cores + 1) if cores <= SMALL_MACHINE else ()
     if most is None:
         most = max(MOST, 2 * cores)
-    yield from (count for count in (0, 1, *every) if count <= most)
-    count = max([1, *every])
-    while True:
-        count = step * (count // step + 1)
-        if count > most:
-            return
-        yield count
+    first = (0, 1, *every)
+    yield from (count for count in first if count <= most)
+    yield from range(step * (first[-1] // step + 1), most + 1, step)
 
 
 def search(
@@ -182,7 +152,7 @@ def search(
     """
     found = Found()
 
-    def candidate(count: int) -> tuple[int, Candidate[Measured]]:
+    def candidate(count: int) -> tuple[int, Measure]:
         return count, lambda number: measure(count)
 
     def tell(count: int, number: int, measured: Measured) -> None:
@@ -201,24 +171,20 @@ def search(
         run_round(map(candidate, best), found, begun, tell)
         again = dict(map(candidate, [*best, *tried]))
         run_rounds(again, after_rounds(begun + rounds), tell, measured=found)
-        last = tried[-FRUITLESS:]
-        if len(tried) < FRUITLESS or _holds_epoch(found) or not _still_gains(found, last):
+        last = set(tried[-FRUITLESS:])
+        ahead = last.issuperset(found.tied_loading) or last.issuperset(found.tied)  # after all
+        if len(tried) < FRUITLESS or _holds_epoch(found) or not ahead:
             return found
 
 
-def _no_more_use() -> StoppingRule:
-    fruitless = without_gain((loading, epoch), LEAST_GAIN, FRUITLESS)
+def _no_more_use() -> Callable[[Measurements[Any, Any]], bool]:
+    fruitless = without_gain(QUANTITIES, LEAST_GAIN, FRUITLESS)
     return lambda measured: fruitless(measured) or _holds_epoch(measured)
 
 
 def _holds_epoch(found: Measurements[int, Measured]) -> bool:
     """Whether the last count that was tried loads a whole epoch ahead."""
     return any(each.holds_epoch for each in list(found.by_name.values())[-1].values())
-
-
-def _still_gains(found: Found, last: list[int]) -> bool:
-    """Whether the last counts are ahead of all others after all."""
-    return any(set(tied) <= set(last) for tied in (found.tied_loading, found.tied))
 
 
 def _workers(count: int) -> str:

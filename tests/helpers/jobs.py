@@ -1,6 +1,7 @@
 """Jobs of other people's kinds, which know nothing of hpml: Trainer, module and data of each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,10 @@ Job = tuple[L.Trainer, L.LightningModule, Any]
 
 def trainer(folder: Path, **settings: Any) -> L.Trainer:
     """A Trainer that is quiet, on the CPU."""
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "max_epochs": 1,
-        "logger": False,
-        "limit_val_batches": 0,
-        "enable_progress_bar": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "default_root_dir": folder,
-    }
-    return L.Trainer(**defaults | settings)
+    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
+    defaults = {"accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 0}
+    folders: dict[str, Any] = {"default_root_dir": folder}
+    return L.Trainer(**dict.fromkeys(off, False) | folders | defaults | settings)
 
 
 class Autoencoder(L.LightningModule):
@@ -66,11 +60,8 @@ class Transformer(L.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Adversarial(L.LightningModule):
@@ -120,11 +111,12 @@ class Convolutional(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
 
 
+@dataclass(eq=False)
 class Images(Dataset[Any]):
     """Each sample is made when it is asked for: sines, `terms` of them."""
 
-    def __init__(self, size: int, terms: int = 4) -> None:
-        self.size, self.terms = size, terms
+    size: int
+    terms: int = 4
 
     def __len__(self) -> int:
         return self.size
@@ -136,46 +128,45 @@ class Images(Dataset[Any]):
         return image[None], index % 10
 
 
+@dataclass(eq=False)
 class Stream(IterableDataset[Any]):
     """No length."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    size: int
 
     def __iter__(self) -> Iterator[Any]:
         samples = Images(self.size)
         return (samples[index] for index in range(self.size))
 
 
-def autoencoder(folder: Path, batches: int = 100) -> Job:
-    images = TensorDataset(torch.rand(64 * batches, 784))
-    return trainer(folder), Autoencoder(), DataLoader(images, batch_size=64, shuffle=True)
+def vectors(size: int) -> Any:
+    return TensorDataset(torch.rand(size, 784))
 
 
-def transformer(folder: Path, batches: int = 100) -> Job:
-    samples: Any = [{"input_ids": torch.arange(i, i + 33) % 256} for i in range(16 * batches)]
-    return trainer(folder), Transformer(), DataLoader(samples, batch_size=16)
+def sentences(size: int) -> Any:
+    return [{"input_ids": torch.arange(start, start + 33) % 256} for start in range(size)]
 
 
-def adversarial(folder: Path, batches: int = 100) -> Job:
-    images = TensorDataset(torch.rand(64 * batches, 784))
-    return trainer(folder), Adversarial(), DataLoader(images, batch_size=64)
+def job(
+    module: Callable[[], L.LightningModule],
+    samples: Callable[[int], Any],
+    batch_size: int,
+    shuffle: bool = False,
+    **settings: Any,
+) -> Callable[..., Job]:
+    def made(folder: Path, batches: int = 100) -> Job:
+        loader: Any = DataLoader(samples(batch_size * batches), batch_size, shuffle)
+        return trainer(folder, **settings), module(), loader
+
+    return made
 
 
-def accumulating(folder: Path, batches: int = 100) -> Job:
-    loader: Any = DataLoader(Images(32 * batches), batch_size=32, shuffle=True)
-    return trainer(folder, accumulate_grad_batches=4), Convolutional(), loader
-
-
-def streaming(folder: Path, batches: int = 100) -> Job:
-    loader: Any = DataLoader(Stream(32 * batches), batch_size=32)
-    return trainer(folder), Convolutional(), loader
-
-
+autoencoder = job(Autoencoder, vectors, 64, shuffle=True)
+accumulating = job(Convolutional, Images, 32, shuffle=True, accumulate_grad_batches=4)
 JOBS = {
     "autoencoder": autoencoder,
-    "transformer": transformer,
-    "two optimizers by hand": adversarial,
+    "transformer": job(Transformer, sentences, 16),
+    "two optimizers by hand": job(Adversarial, vectors, 64),
     "gradient accumulation": accumulating,
-    "IterableDataset": streaming,
+    "IterableDataset": job(Convolutional, Stream, 32),
 }

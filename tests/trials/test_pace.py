@@ -1,24 +1,28 @@
 """The pace of a loop over batches, on a virtual clock."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from helpers.delays import VirtualClock
 
 from hpml.errors import UserError
-from hpml.trials.pace import PacedLoader, loading_pace
+from hpml.trials.pace import Pace, PacedLoader, loading_pace
 
 MS = 1_000_000
 
 
+@dataclass
 class Batches:
     """So many batches an epoch; the start, each batch, and the end take their time."""
 
-    def __init__(self, clock: VirtualClock, count: int, batch_ms: int, start_ms: int = 0) -> None:
-        self.clock, self.count = clock, count
-        self.batch_ms, self.start_ms = batch_ms, start_ms
-        self.epochs = self.given = 0
+    clock: VirtualClock
+    count: int
+    batch_ms: int
+    start_ms: int = 0
+    epochs: int = 0
+    given: int = 0
 
     def __iter__(self) -> Iterator[int]:
         self.epochs += 1
@@ -43,21 +47,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
 
 def trained(loader: PacedLoader, clock: VirtualClock, step_ms: int) -> list[Any]:
     """A loop whose steps take their time; the batches that it got."""
-    batches = []
-    for batch in loader:
-        batches.append(batch)
-        clock.spend(step_ms * MS)
-    return batches
+    return [(batch, clock.spend(step_ms * MS))[0] for batch in loader]
+
+
+def seconds(count: float) -> Any:
+    return pytest.approx(count, abs=1e-12)
 
 
 def test_epochs_starts_are_told_apart(clock: VirtualClock) -> None:
     """A step is a usual batch and the rest of the step; the start is what is more than that."""
     paced = PacedLoader(Sized(clock, 4, batch_ms=5, start_ms=100), 1, 8)
-    batches = trained(paced, clock, step_ms=20)
-    assert batches == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
-    assert paced.pace.step_s == pytest.approx(0.025, abs=1e-12)
-    assert paced.pace.wait_s == pytest.approx(0.005, abs=1e-12)
-    assert paced.pace.start_s == pytest.approx(0.100, abs=1e-12)
+    assert trained(paced, clock, step_ms=20) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert paced.pace == Pace(seconds(0.025), seconds(0.005), seconds(0.100))
 
 
 def test_no_start_is_made_up(clock: VirtualClock) -> None:
@@ -65,14 +66,14 @@ def test_no_start_is_made_up(clock: VirtualClock) -> None:
     paced = PacedLoader(Sized(clock, 9, batch_ms=5, start_ms=100), 2, 4)
     trained(paced, clock, step_ms=20)
     assert paced.pace.start_s is None
-    assert paced.pace.step_s == pytest.approx(0.025, abs=1e-12)
+    assert paced.pace.step_s == seconds(0.025)
 
 
 def test_epochs_of_one_batch(clock: VirtualClock) -> None:
     """Each step begins an epoch: nothing tells the start from the batch, nothing is lost."""
     paced = PacedLoader(Sized(clock, 1, batch_ms=5, start_ms=10), 1, 4)
     trained(paced, clock, step_ms=20)
-    assert paced.pace.step_s + (paced.pace.start_s or 0) == pytest.approx(0.035, abs=1e-12)
+    assert paced.pace.step_s + (paced.pace.start_s or 0) == seconds(0.035)
 
 
 def test_warming_up_is_left_out(clock: VirtualClock) -> None:
@@ -80,7 +81,7 @@ def test_warming_up_is_left_out(clock: VirtualClock) -> None:
     paced = PacedLoader(Sized(clock, 9, batch_ms=1), 3, 4)
     for number, _ in enumerate(paced):
         clock.spend((1000 if number < 3 else 2) * MS)
-    assert paced.pace.step_s == pytest.approx(0.003, abs=1e-12)
+    assert paced.pace.step_s == seconds(0.003)
 
 
 def test_a_loader_without_a_length(clock: VirtualClock) -> None:
@@ -91,7 +92,7 @@ def test_a_loader_without_a_length(clock: VirtualClock) -> None:
         len(paced)
     trained(paced, clock, step_ms=1)
     assert loader.epochs == 3
-    assert paced.pace.start_s == pytest.approx(0.007, abs=1e-12)
+    assert paced.pace.start_s == seconds(0.007)
 
 
 def test_an_epoch_ends_where_the_trainer_ends_it(clock: VirtualClock) -> None:
@@ -102,12 +103,11 @@ def test_an_epoch_ends_where_the_trainer_ends_it(clock: VirtualClock) -> None:
 
 def test_batches_from_memory(clock: VirtualClock) -> None:
     """They come in turn, in place of the loaded ones, whose loading still counts."""
-    instead = [lambda: "a", lambda: "b"]
     loader = Sized(clock, 9, batch_ms=5)
-    paced = PacedLoader(loader, 0, 3, instead=instead)
+    paced = PacedLoader(loader, 0, 3, instead="ab")
     assert trained(paced, clock, step_ms=1) == ["a", "b", "a", "b"]
-    assert paced.pace.wait_s == pytest.approx(0.005, abs=1e-12)
-    free = PacedLoader(loader, 0, 3, instead=instead, loads=False)
+    assert paced.pace.wait_s == seconds(0.005)
+    free = PacedLoader(loader, 0, 3, instead="ab", loads=False)
     assert len(free) == 4
     trained(free, clock, step_ms=1)
     assert (free.pace.wait_s, free.pace.start_s) == (0.0, None)
@@ -121,33 +121,21 @@ def test_the_device_is_waited_for_at_both_ends(clock: VirtualClock) -> None:
     assert at == [2, 5]
 
 
-def test_too_few_steps(clock: VirtualClock) -> None:
-    """A loop that ended before has no pace."""
+def test_what_a_loader_has_not(clock: VirtualClock) -> None:
+    """A loop that ended before has no pace; none is waited for; what else it has is there."""
     paced = PacedLoader(Sized(clock, 9, batch_ms=5), 1, 4)
-    iterator = iter(paced)
-    for _ in range(3):
-        next(iterator)
+    assert len(list(zip(range(3), paced, strict=False))) == 3
     assert not paced.is_over
     with pytest.raises(ValueError, match="only 3 of 6 steps"):
         _ = paced.pace
-
-
-def test_a_loader_without_batches(clock: VirtualClock) -> None:
-    """It is told, not waited for."""
-    with pytest.raises(UserError, match="gives no batch"):
-        list(PacedLoader(Sized(clock, 0, batch_ms=5), 1, 4))
-
-
-def test_what_else_the_loader_has(clock: VirtualClock) -> None:
-    """A module finds it as if it were the loader's own."""
-    paced = PacedLoader(Sized(clock, 9, batch_ms=5), 1, 4)
     assert paced.name == "of the loader's own"
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = paced.nothing_like_it
+    with pytest.raises(UserError, match="gives no batch"):
+        list(PacedLoader(Sized(clock, 0, batch_ms=5), 1, 4))
 
 
 def test_the_loader_alone(clock: VirtualClock) -> None:
     """Its own time, and that of an epoch's start even where none began."""
     pace = loading_pace(PacedLoader(Sized(clock, 50, batch_ms=5, start_ms=30), 2, 8))
-    assert pace.step_s == pace.wait_s == pytest.approx(0.005, abs=1e-12)
-    assert pace.start_s == pytest.approx(0.030, abs=1e-12)
+    assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030))

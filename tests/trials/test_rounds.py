@@ -1,6 +1,7 @@
 """The engine of short fits: candidates in interleaved rounds, until a rule is satisfied."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,14 +19,11 @@ def itself(measurement: float) -> float:
 def candidates(calls: list[Any], **seconds: float) -> dict[str, Callable[[int], float]]:
     """Each measures its seconds, and a hundredth more in each round."""
 
-    def of(name: str) -> Callable[[int], float]:
-        def measure(number: int) -> float:
-            calls.append((name, number))
-            return seconds[name] + number / 100
+    def measure(name: str, number: int) -> float:
+        calls.append((name, number))
+        return seconds[name] + number / 100
 
-        return measure
-
-    return {name: of(name) for name in seconds}
+    return {name: partial(measure, name) for name in seconds}
 
 
 def test_each_once_a_round_and_further_rounds_of_some() -> None:
@@ -35,10 +33,8 @@ def test_each_once_a_round_and_further_rounds_of_some() -> None:
     measured = run_rounds(every, after_rounds(2), lambda *each: calls.append(each))
     assert calls[:4] == [("a", 0), ("a", 0, 1.0), ("b", 0), ("b", 0, 2.0)]
     run_rounds({"b": every["b"]}, after_rounds(3), measured=measured)
-    assert {name: list(rounds) for name, rounds in measured.by_name.items()} == {
-        "a": [0, 1],
-        "b": [0, 1, 2],
-    }
+    numbers = {name: list(rounds) for name, rounds in measured.by_name.items()}
+    assert numbers == {"a": [0, 1], "b": [0, 1, 2]}
     assert (measured.rounds, measured.next_round) == (2, 3)
 
 

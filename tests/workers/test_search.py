@@ -4,6 +4,8 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,8 +21,7 @@ def measuring(
     draws = random.Random(seed)
 
     def measure(workers: int) -> Measured:
-        load = load_s(workers) * draws.gauss(1, noise)
-        step = step_s * draws.gauss(1, noise)
+        load, step = load_s(workers) * draws.gauss(1, noise), step_s * draws.gauss(1, noise)
         whole = load + step if workers == 0 else max(load, step)
         return Measured(STEPS * load, STEPS * whole)
 
@@ -42,7 +43,7 @@ def crowded(workers: int) -> float:
     return 0.004 * (1 + 0.5 * workers)
 
 
-def found_by(measure: Callable[[int], Measured], cores: int, step: int, rounds: int = 5) -> Found:
+def found_by(measure: Any, cores: int = 2, step: int = 4, rounds: int = 5) -> Found:
     return search(measure, counts_to_try(cores, step), rounds, lambda line: None)
 
 
@@ -50,20 +51,16 @@ def found_by(measure: Callable[[int], Measured], cores: int, step: int, rounds: 
     ("load_s", "step_s", "step", "answer"),
     [(sleeping, 0.002, 4, 4), (sleeping, 0.0025, 1, 4), (in_memory, 0.002, 4, 0)],
 )
-def test_it_finds_the_known_answer(
-    load_s: Callable[[int], float], step_s: float, step: int, answer: int
-) -> None:
+def test_it_finds_the_known_answer(load_s: Any, step_s: float, step: int, answer: int) -> None:
     """In at least 19 of 20 searches, with figures that vary by 2 %."""
-    answers = Counter(
-        found_by(measuring(load_s, step_s, 0.02, seed), 2, step).recommended for seed in range(20)
-    )
-    assert answers[answer] >= 19
+    searches = [measuring(load_s, step_s, 0.02, seed) for seed in range(20)]
+    assert [found_by(each, step=step).recommended for each in searches].count(answer) >= 19
 
 
 def test_none_win_where_each_worker_makes_it_slower() -> None:
     """By loading alone in all of 20 searches; end to end one worker may hide the loading."""
     for seed in range(20):
-        found = found_by(measuring(crowded, 0.0002, 0.02, seed), 2, 4)
+        found = found_by(measuring(crowded, 0.0002, 0.02, seed))
         assert found.best_loading == found.recommended == 0
 
 
@@ -98,15 +95,9 @@ def test_which_counts_are_tried(cores: int, step: int, most: int | None, counts:
 
 def test_it_stops_after_two_counts_that_bring_nothing() -> None:
     """And measures each count once a round, all of them before any again."""
-    calls: list[int] = []
-    measure = measuring(in_memory, 0.002, 0)
-
-    def counted(workers: int) -> Measured:
-        calls.append(workers)
-        return measure(workers)
-
-    search(counted, counts_to_try(2, 4), 3, lambda line: None)
-    assert calls == [0, 1, 2] * 3
+    measure = Mock(side_effect=measuring(in_memory, 0.002, 0))
+    found_by(measure, rounds=3)
+    assert [workers for ((workers,), _) in measure.call_args_list] == [0, 1, 2] * 3
 
 
 def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
@@ -125,26 +116,18 @@ def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
 def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
     """More of them would have nothing to load, however much faster a little more looks."""
 
-    def measure(workers: int) -> Measured:
-        return Measured(10.0 / (workers + 1), 10.0, holds_epoch=workers >= 8)
-
-    found = search(measure, counts_to_try(2, 4), 3, lambda line: None)
+    found = found_by(lambda workers: Measured(10.0 / (workers + 1), 10.0, workers >= 8), rounds=3)
     assert max(found.by_name) == 8
 
 
-def test_one_round_tells_nothing_for_sure() -> None:
-    """It says so."""
-    found = found_by(measuring(sleeping, 0.002, 0.02), 2, 4, rounds=1)
+def test_what_is_not_sure_is_told() -> None:
+    """One round alone; and where the rounds differ by a quarter and more."""
+    found = found_by(measuring(sleeping, 0.002, 0.02), rounds=1)
     assert "one round is too few to tell a difference from chance" in found.sentences(now=0)
     assert "one round" in found.lines("workers")[-1]
-
-
-def test_a_busy_machine_is_told() -> None:
-    """Where the rounds differ by a quarter and more."""
-    quiet = found_by(measuring(sleeping, 0.002, 0.02), 2, 4).sentences(now=4)
-    busy = found_by(measuring(sleeping, 0.002, 0.6), 2, 4).sentences(now=4)
-    assert not any("other work on this machine" in sentence for sentence in quiet)
-    assert any("other work on this machine" in sentence for sentence in busy)
+    for noise, is_busy in ((0.02, False), (0.6, True)):
+        sentences = found_by(measuring(sleeping, 0.002, noise)).sentences(now=4)
+        assert ("other work on this machine" in " ".join(sentences)) == is_busy
 
 
 def test_the_table_marks_the_fastest() -> None:
@@ -164,7 +147,7 @@ def test_the_table_marks_the_fastest() -> None:
 
 def test_what_it_keeps() -> None:
     """The recommendation as an override, and every round of every count."""
-    kept = found_by(measuring(sleeping, 0.002, 0.02), 2, 4).as_dict()
+    kept = found_by(measuring(sleeping, 0.002, 0.02)).as_dict()
     assert kept["override"] == f"data.num_workers={kept['recommended']}"
     assert {"0", "1", "2", "4"} <= kept["settings"].keys()
     assert len(kept["settings"]["4"]["rounds"]) == 5

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,8 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     """Each count in its processes; both answers, the override, a file and a picture."""
-    done = run(
-        tmp_path,
-        *TINY,
-        *("workers.rounds=1", "workers.seconds=0.1", "workers.most=1"),
-        *("hydra.run.dir=found", "workers.also=[persistent_workers]"),
-    )
+    short = ("workers.rounds=1", "workers.seconds=0.1", "workers.most=1", "hydra.run.dir=found")
+    done = run(tmp_path, *TINY, *short, "workers.also=[persistent_workers]")
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "found" / "workers.json").read_text())
     assert kept["settings"].keys() == {"0", "1"}
@@ -42,39 +39,39 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     assert "end to end" in done.stdout
     assert (tmp_path / "found" / "workers.png").stat().st_size > 1000
     if kept["recommended"]:
-        assert kept["also"]["settings"].keys() == {
-            "data.persistent_workers=true",
-            "data.persistent_workers=false",
-        }
+        also = {f"data.persistent_workers={value}" for value in ("true", "false")}
+        assert kept["also"]["settings"].keys() == also
     else:
         assert "workers.also: has no effect without workers" in done.stdout
 
 
+@pytest.fixture
+def configured() -> Iterator[Any]:
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        yield lambda *words: compose("workers", [*TINY, *words])
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("word", "message"),
     [
-        (["workers.rounds=0"], "workers.rounds=0: give an integer of at least 1"),
-        (["data.pipeline=device"], "data.pipeline=device: loads nothing in workers"),
-        (["workers.also=nope"], "workers.also=nope: give some of persistent_workers"),
-        (["workers.also=[nope]"], "workers.also=nope: give some of persistent_workers"),
-        (["~data.num_workers"], "data.num_workers: the data module of data._target_ has no such"),
+        ("workers.rounds=0", "workers.rounds=0: give an integer of at least 1"),
+        ("data.pipeline=device", "data.pipeline=device: loads nothing in workers"),
+        ("workers.also=nope", "workers.also=nope: give some of persistent_workers"),
+        ("workers.also=[nope]", "workers.also=nope: give some of persistent_workers"),
+        ("~data.num_workers", "data.num_workers: the data module of data._target_ has no such"),
     ],
 )
-def test_wrong_input_is_one_line(words: list[str], message: str) -> None:
+def test_wrong_input_is_one_line(word: str, message: str, configured: Any) -> None:
     """Before anything is measured."""
-    with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        cfg = compose("workers", [*TINY, *words])
-        with pytest.raises(UserError, match=re.escape(message)):
-            job(cfg)
+    with pytest.raises(UserError, match=re.escape(message)):
+        job(configured(word))
 
 
-def test_an_epoch_of_one_batch_is_refused(tmp_path: Path) -> None:
+def test_an_epoch_of_one_batch_is_refused(tmp_path: Path, configured: Any) -> None:
     """There is nothing that a worker could load ahead."""
-    words = ["data.train_samples=32", "data.test_samples=32", f"run_dir={tmp_path}"]
-    with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        config = resolve(compose("workers", [*TINY, *words]))
+    cfg = configured("data.train_samples=32", "data.test_samples=32", f"run_dir={tmp_path}")
     with pytest.raises(UserError, match="an epoch is a single batch: nothing is loaded ahead"):
-        measure(config, 0.1)
+        measure(resolve(cfg), 0.1)
 
 
 def test_it_does_not_sweep(tmp_path: Path) -> None:

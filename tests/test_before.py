@@ -73,11 +73,8 @@ def test_a_sweep_asks_what_to_do_with_its_jobs(folder: Path) -> None:
     typed = [*TRAIN, "-m", *own, "optimizer=sgd,adam", "seed=0,1", "sweep.name=grid"]
     done = run_program(typed, folder)
     assert done.returncode == 2
-    assert re.fullmatch(
-        "error: 4 of 4 completed jobs ran other code than there is now: give "
-        "sweep.on_code_change=keep to keep them, .*\n",
-        done.stderr,
-    )
+    told = "4 of 4 completed jobs ran other code than there is now: give sweep.on_code_change=keep"
+    assert re.fullmatch(f"error: {told} to keep them, .*\n", done.stderr)
     done = run_program([*typed, "sweep.on_code_change=keep"], folder)
     assert done.returncode == 0, done.stderr
     assert "4 jobs, 4 of them complete" in done.stdout

@@ -5,12 +5,11 @@ import re
 import runpy
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
 import pytest
-from helpers.configurations import ROOT
+from helpers.configurations import ROOT, stress
 from helpers.jobs import autoencoder
 from helpers.programs import run_program
 from helpers.records import make_run
@@ -30,7 +29,7 @@ TOP = [ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")
 PAGES = [README, *DOCS, *TOP, SLURM, ROOT / "benchmarks" / "README.md"]
 
 Block = tuple[Path, list[str]]
-HANDS_ON = re.compile(r".*-m hpml\.(?P<name>\w+)(?P<words>.*)")
+HANDS_ON = re.compile(r"(.*-m hpml\.|hpml )(?P<name>\w+)(?P<words>.*)")
 # What the tests do not start: downloads, clusters, servers, and what others test by themselves
 ELSEWHERE = re.compile(
     r"git clone|pip install|python3 -m venv|\. \.venv/|pytest|tensorboard|torchrun|export|"
@@ -38,20 +37,23 @@ ELSEWHERE = re.compile(
 )
 
 
-def blocks(pages: list[Path], languages: str) -> Iterator[tuple[Path, str]]:
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        for block in re.findall(rf"```(?:{languages})\n(.*?)```", text, re.DOTALL):
-            yield page, block
+def blocks(pages: list[Path], languages: str) -> list[tuple[Path, str]]:
+    pattern = re.compile(rf"```(?:{languages})\n(.*?)```", re.DOTALL)
+    return [(page, block) for page in pages for block in pattern.findall(text_of(page))]
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands_of(block: str) -> list[str]:
+    """One line each, without their remarks."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 
 
 def shell_blocks(pages: list[Path]) -> list[Block]:
-    """The commands of each block, in one line each, without their remarks."""
-    found = []
-    for page, block in blocks(pages, "bash|sh"):
-        lines = block.replace("\\\n", " ").splitlines()
-        found.append((page, [line.partition("  #")[0].strip() for line in lines if line.strip()]))
-    return found
+    return [(page, commands_of(block)) for page, block in blocks(pages, "bash|sh")]
 
 
 def names(given: list[Block]) -> list[str]:
@@ -60,14 +62,14 @@ def names(given: list[Block]) -> list[str]:
 
 def anchors(page: Path) -> set[str]:
     """Of the headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     """To a file of the repository, and to a heading of it."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in target:
             continue
@@ -79,7 +81,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_readme_is_two_pages_and_begins_with_what_counts() -> None:
     """The claim, the two commands and the timers stand in the first thirty lines."""
-    text = README.read_text(encoding="utf-8")
+    text = text_of(README)
     lines = text.splitlines()
     assert len(lines) <= 250
     assert len(text.encode()) <= 12_000
@@ -92,17 +94,17 @@ def test_the_readme_is_two_pages_and_begins_with_what_counts() -> None:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_each_page_begins_with_its_purpose_and_a_command(page: Path) -> None:
     """A heading, a sentence, a command; and the README links it."""
-    heading, _, sentence, *rest = page.read_text(encoding="utf-8").splitlines()
+    heading, _, sentence, *rest = text_of(page).splitlines()
     assert heading.startswith("# ")
     assert sentence[0].isupper()
     assert any(line in ("```bash", "```python") for line in rest[:8])
-    assert f"(docs/{page.name})" in README.read_text(encoding="utf-8")
+    assert f"(docs/{page.name})" in text_of(README)
 
 
 def test_the_page_of_keys_is_what_the_configuration_holds() -> None:
     """`python scripts/keys_page.py` writes it."""
     made = runpy.run_path(str(ROOT / "scripts" / "keys_page.py"))
-    assert made["PAGE"].read_text(encoding="utf-8") == made["keys_page"]()
+    assert text_of(made["PAGE"]) == made["keys_page"]()
 
 
 def test_there_are_commands() -> None:
@@ -123,9 +125,7 @@ def test_every_command_is_allowed(
     for command in commands:
         if command.startswith(("mkdir ", "echo ")):
             subprocess.run(["bash", "-c", command], check=True)
-        elif ours := HANDS_ON.match(command) or re.match(
-            r"hpml (?P<name>\w+)(?P<words>.*)", command
-        ):
+        elif ours := HANDS_ON.match(command):
             assert ours["name"] in COMMANDS
             if ours["name"] != "report" and "-sc" not in ours["words"]:
                 is_allowed(ours["name"], shlex.split(os.path.expandvars(ours["words"])))
@@ -158,17 +158,16 @@ NOT_HERE = re.compile(
 
 def as_small(command: str) -> list[str]:
     """What makes a command quick: few samples, one epoch, a small network where none is named."""
-    small = []
-    if "data=" not in command:
-        small.append("data=synthetic")
-    if "image_folder" not in command:
-        small.append("data.image_size=8")
-    small += ["data.train_samples=16", "data.test_samples=4", "data.batch_size=4"]
+    small = ["data.train_samples=16", "data.test_samples=4", "data.batch_size=4"]
     small += ["trainer.max_epochs=1"]
+    without = {
+        "data=": "data=synthetic",
+        "image_folder": "data.image_size=8",
+        "device": "device=cpu",
+    }
+    small += [override for word, override in without.items() if word not in command]
     if "model=" not in command and "no_norm" not in command:
         small.append("model=small")
-    if "device" not in command:
-        small.append("device=cpu")
     if "fast" in command:
         small.append("compile=false")
     return small
@@ -188,9 +187,7 @@ def run_here(command: str, folder: Path, sweeps: bool) -> None:
             "summary": ["summary.seeds=1"],
             "lab": ["lab.dry_run=true"],
         }.get(ours["name"], [])
-        if not sweeps and re.search(
-            r" -m |experiment=(optimizers|no_norm|devices)", f" {command} "
-        ):
+        if not sweeps and re.search(r" -m |experiment=(optimizers|no_norm|devices)", ours["words"]):
             words.append("sweep.dry_run=true")
     images = str(folder / "images")
     done = run_program(["-m", f"hpml.{ours['name']}", *words], folder, HPML_DATA=images)
@@ -233,15 +230,12 @@ def test_the_commands_of_docs_run(commands: list[str], tmp_path: Path, image_fol
         run_here(command, tmp_path, sweeps=True)
 
 
-PYTHON = list(blocks([README, *DOCS], "python"))
+PYTHON = blocks([README, *DOCS], "python")
 
 
 @pytest.mark.parametrize(
     ("page", "code"),
-    [
-        pytest.param(page, code, marks=[pytest.mark.stress] if "print(" in code else [])
-        for page, code in PYTHON
-    ],
+    [stress(page, code) if "print(" in code else (page, code) for page, code in PYTHON],
 )
 def test_every_line_of_python_runs(
     page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,10 +14,9 @@ from hpml.cli.help import comments, key_values, options_of, read_meanings
 from hpml.config.conf import find_conf
 
 COMMANDS = ("train", "data", "diagnose", "workers", "lab", "summary")
-CONFIGURATIONS = ("train", "fetch", "diagnose", "workers", "lab", "summary")
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["fetch" if name == "data" else name for name in COMMANDS])
 def test_every_key_of_every_option_has_a_meaning(name: str) -> None:
     """Also those that another option than the one in use has, and that an experiment adds."""
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
@@ -88,9 +87,8 @@ def test_options_of_ones_own_explain_themselves(tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     own = "_target_: own.network\nnum_classes: null\nprice: $5  # what it costs\n"
     (tmp_path / "mine" / "model" / "mine.yaml").write_text(own)
-    done = run_program(
-        ["-m", "hpml.train", "--help", "--config-dir", "mine", "model=mine"], tmp_path
-    )
+    words = ["-m", "hpml.train", "--help", "--config-dir", "mine", "model=mine"]
+    done = run_program(words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "model=mine, or resnet18, resnet18_no_norm, small" in done.stdout
     assert "  model.num_classes  null  outputs; null: as many as the data has" in done.stdout
@@ -100,9 +98,8 @@ def test_options_of_ones_own_explain_themselves(tmp_path: Path) -> None:
 def test_comments_of_a_file_belong_to_dotted_keys(tmp_path: Path) -> None:
     """A comment above keys, a sign within a value and a key without a comment mean nothing."""
     file = tmp_path / "a.yaml"
-    file.write_text(
-        "# above\na:\n  b: 1  # one\n  c: x#y\n  d:  # four\n    e: 2 # two\nf: [1] # six\n"
-    )
+    lines = ("# above", "a:", "  b: 1  # one", "  c: x#y", "  d:  # four", "    e: 2 # two")
+    file.write_text("\n".join((*lines, "f: [1] # six")))
     assert comments(file) == {"a.b": "one", "a.d": "four", "a.d.e": "two", "f": "six"}
 
 

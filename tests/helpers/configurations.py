@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -31,6 +32,11 @@ OWN_MODULE: dict[str, Any] = {
     "size": 8,  # that of `data.image_size`
 }
 OWN_DATA = {"_target_": "helpers.own.OwnData"}
+
+
+def stress(*values: Any) -> Any:
+    """A case of a parametrised test that only the long suite runs."""
+    return pytest.param(*values, marks=pytest.mark.stress)
 
 
 def composed(

@@ -32,16 +32,12 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
     for number in range(cfg.trainer.max_epochs):
         time.sleep(cfg.get("nap", 0.0))
         times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}
-        metrics: dict[str, float | None] = {"val/accuracy": 0.5 + number / 100}
-        record.epochs.append(EpochRecord(number, 1, 1, dict(times), 1.0, metrics))
+        metrics = {"val/accuracy": 0.5 + number / 100}
+        record.epochs.append(EpochRecord(number, 1, 1, dict(times), 1.0, dict(metrics)))
         record.write(directory)
         print(f"epoch {number} of {directory.name}", flush=True)
         if number == 0:
             FAULTS[cfg.get("planted", cfg).get("fault", "none")]()
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def broken() -> None:
@@ -74,7 +70,7 @@ FAULTS: dict[str, Any] = {
     "exception": broken,
     "exit": lambda: sys.exit(3),
     "exit_0": lambda: os._exit(0),
-    "kill": kill,
+    "kill": lambda: signal.raise_signal(signal.SIGKILL),
     "segfault": lambda: ctypes.string_at(0),
     "memory": lambda: bytearray(2**60),
     "hang": hang,
@@ -85,7 +81,6 @@ FAULTS: dict[str, Any] = {
 
 
 def job(cfg: DictConfig) -> float | None:
-    """hpml.train's, which sleeps instead of training."""
     return hpml.train.job(cfg, fit)
 
 

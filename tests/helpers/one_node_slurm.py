@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 # More processors than there are: several jobs fit on the node, as on a cluster's.
@@ -56,29 +57,23 @@ def running(folder: Path) -> Iterator[None]:
     configuration = folder / "slurm.conf"
     configuration.write_text(CONFIGURATION.format(folder=folder))
     (folder / "state").mkdir()
-    before = os.environ.get("SLURM_CONF")
-    os.environ["SLURM_CONF"] = str(configuration)
     if subprocess.run(["pgrep", "-x", "munged"], capture_output=True, check=False).returncode:
         Path("/run/munge").mkdir(exist_ok=True)
         shutil.chown("/run/munge", "munge")
         subprocess.run(["runuser", "-u", "munge", "--", "munged"], check=True)
     try:
-        subprocess.run(["slurmctld", "-f", configuration], check=True)
-        subprocess.run(["slurmd", "-f", configuration], check=True)
-        until = time.monotonic() + 60
-        while not _answers():
-            assert time.monotonic() < until, (folder / "slurmctld.log").read_text()
-            time.sleep(0.5)
-        yield
+        with patch.dict(os.environ, SLURM_CONF=str(configuration)):
+            for program in ("slurmctld", "slurmd"):
+                subprocess.run([program, "-f", configuration], check=True)
+            until = time.monotonic() + 60
+            while not _answers():
+                assert time.monotonic() < until, (folder / "slurmctld.log").read_text()
+                time.sleep(0.5)
+            yield
     finally:
-        for name in ("slurmd", "slurmctld"):
-            file = folder / f"{name}.pid"
+        for file in (folder / "slurmd.pid", folder / "slurmctld.pid"):
             if file.exists():
                 subprocess.run(["kill", file.read_text().strip()], check=False)
-        if before is None:
-            del os.environ["SLURM_CONF"]
-        else:
-            os.environ["SLURM_CONF"] = before
 
 
 def _answers() -> bool:

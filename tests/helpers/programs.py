@@ -1,8 +1,8 @@
 """Runs hpml's programs as a user would, each in a process of its own.
 
-To import torch and Lightning takes seconds of each. So one process a test session imports them,
-and nothing of hpml, and forks for each program: own working directory, environment, streams, exit
-code, signals. Where a test is about what is imported, it starts Python itself.
+Importing torch and Lightning takes seconds. So one process a test session imports them, and nothing
+of hpml, and forks for each program: own working directory, environment, streams, exit code,
+signals. A test about what is imported starts Python itself.
 """
 
 import atexit
@@ -31,16 +31,9 @@ _server: subprocess.Popen[str] | None = None
 class Program:
     """A program that runs, as `python WORDS` in a folder; much like a Popen.
 
-    Args:
-        words: such as `-m hpml.train seed=1`.
-        folder: where it works.
-        environment: variables besides ours.
-        terminal: the path of the pseudo-terminal that it prints to; None to keep what it prints.
-        limits: of the system's, such as `{"RLIMIT_FSIZE": 100_000}`.
-
-    Attributes:
-        pid: of its process, which leads a group of its own.
-        args: as they would be typed.
+    Its process, `pid`, leads a group of its own. `environment` comes on top of ours; `limits` are
+    the system's, as `{"RLIMIT_FSIZE": 100_000}`; what it prints goes to a pseudo-terminal, or is
+    kept.
     """
 
     def __init__(
@@ -70,7 +63,6 @@ class Program:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """To the program's own process alone."""
         os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -78,7 +70,6 @@ class Program:
         os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float = 280) -> int:
-        """Its exit code, once it has ended. Raises TimeoutExpired."""
         until = time.monotonic() + timeout
         while (exit_code := self.poll()) is None:
             if time.monotonic() > until:
@@ -87,7 +78,7 @@ class Program:
         return exit_code
 
     def communicate(self, timeout: float = 280) -> tuple[str, str]:
-        """Waits for its end, and kills it if it takes longer; its stdout and stderr."""
+        """Its stdout and stderr, once it has ended; it is killed if that takes longer."""
         try:
             self.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -97,7 +88,7 @@ class Program:
         return stdout, stderr
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 120) -> None:
-        """Returns when something is so, which has to come while the program runs."""
+        """Returns once the condition holds, which has to come while the program runs."""
         until = time.monotonic() + timeout
         while not condition():
             assert self.poll() is None, self.communicate()
@@ -108,7 +99,6 @@ class Program:
 def run_program(
     words: Sequence[str], folder: Path, *, limits: Mapping[str, int] | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python WORDS` in a folder to its end, with some variables in its environment."""
     program = Program(words, folder, variables, limits=limits)
     stdout, stderr = program.communicate()
     return subprocess.CompletedProcess(program.args, program.wait(), stdout, stderr)
@@ -118,13 +108,11 @@ def run_on_terminal(
     words: Sequence[str], folder: Path, columns: int, **variables: str
 ) -> tuple[int, str]:
     """Runs `python WORDS` on a terminal of so many columns; its exit code and what it prints."""
-    import fcntl
     import pty
-    import struct
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    termios.tcsetwinsize(theirs, (40, columns))
     program = Program(words, folder, variables, terminal=os.ttyname(theirs))
     os.close(theirs)
     output = b""
@@ -143,15 +131,11 @@ def _ask(**request: Any) -> Any:
         tests = str(Path(__file__).parents[1])
         command = f"import sys; sys.path.insert(0, {tests!r}); import {IMPORTS}; "
         command += "from helpers.programs import serve; serve()"
-        _server = subprocess.Popen(
-            [sys.executable, "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        _server = subprocess.Popen([sys.executable, "-c", command], text=True, **pipes)
         atexit.register(_server.terminate)
-    assert _server.stdin is not None
-    assert _server.stdout is not None
+    assert _server.stdin
+    assert _server.stdout
     _server.stdin.write(json.dumps(request) + "\n")
     _server.stdin.flush()
     return json.loads(_server.stdout.readline())
@@ -201,13 +185,12 @@ def _become(
         os.environ.update(environment)
         os.chdir(folder)
         more = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-        if words[0] == "-m":
-            sys.path[:2] = [folder, *more]
-            sys.argv = words[1:]
+        is_module = words[0] == "-m"
+        sys.argv = words[is_module:]
+        sys.path[:2] = [folder if is_module else str(Path(words[0]).parent), *more]
+        if is_module:
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
-            sys.path[:2] = [str(Path(words[0]).parent), *more]
-            sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
         exit_code = 0
     except SystemExit as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from helpers.programs import Program
+from helpers.programs import Program, run_program
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import cost_key
 from hpml.sweep.jobs import Job
@@ -23,20 +23,8 @@ def make_job(
     config: dict[str, Any], epochs: int = 3, setting: tuple[str, ...] = (), **changes: Any
 ) -> Job:
     """A job that nobody runs, with the cost key of its configuration."""
-    job = Job(
-        number=0,
-        name="a",
-        overrides=(),
-        setting=setting,
-        directory=Path(),
-        fingerprint="",
-        code_fingerprint="",
-        cost_key=cost_key(config),
-        device="cpu",
-        processes=1,
-        epochs=epochs,
-        monitor="val/accuracy",
-    )
+    key = cost_key(config)
+    job = Job(0, "a", (), setting, Path(), "", "", key, "cpu", 1, epochs, "val/accuracy")
     return replace(job, **changes)
 
 
@@ -45,9 +33,7 @@ def start(folder: Path, *overrides: str, **variables: str) -> Program:
 
 
 def sweep(folder: Path, *overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    program = start(folder, *overrides, **variables)
-    stdout, stderr = program.communicate()
-    return subprocess.CompletedProcess(program.args, program.wait(), stdout, stderr)
+    return run_program([PROGRAM, "-m", *QUICK, *overrides], folder, **variables)
 
 
 def records(folder: Path) -> dict[str, RunRecord]:

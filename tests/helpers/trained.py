@@ -53,6 +53,12 @@ class Trained:
         return state
 
 
+def last_weights(run: Path) -> dict[str, bytes]:
+    """Those of the last checkpoint of a run, bit for bit."""
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return {name: value.numpy().tobytes() for name, value in state.items()}
+
+
 def trained(run_dir: Path, *overrides: str, **groups: dict[str, Any]) -> Trained:
     """Trains as configured, with a callback that only looks on."""
 

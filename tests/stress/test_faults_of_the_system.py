@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from helpers.disks import fill, mounted
 from helpers.programs import Program, run_program
 
 from hpml.checkpointing.resume import resume_checkpoints
@@ -19,90 +17,70 @@ pytestmark = pytest.mark.stress
 
 JOB = ["data=synthetic", "model=small", "device=cpu", "data.train_samples=1600", "callbacks=none"]
 JOB += ["data.test_samples=200", "data.batch_size=40", "logger=none", "checkpoint.every_s=0.2"]
-Mount = Callable[..., Path]
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Makes a file system in memory, of a size."""
-    if os.geteuid():
-        pytest.skip("only root may mount")
-    mounted = []
-
-    def make(options: str) -> Path:
-        folder = tmp_path / f"mounted-{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
-        subprocess.run(command, check=True)
-        mounted.append(folder)
-        return folder
-
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+RUN = "hydra.run.dir=run"
 
 
 def start(folder: Path, *words: str, limits: dict[str, int] | None = None) -> Program:
     return Program(["-m", "hpml.train", *JOB, *words], folder, limits=limits)
 
 
+def start_until_checkpoint(folder: Path, *words: str) -> Program:
+    run = start(folder, RUN, *words)
+    run.wait_for(lambda: resume_checkpoints(folder / "run"))
+    return run
+
+
 def ended(program: Program) -> tuple[int, str]:
-    """Its exit code and what it said of an error."""
+    """Its exit code and its line about an error."""
     _, stderr = program.communicate(timeout=120)
     assert "Traceback" not in stderr
     return program.wait(), stderr
 
 
 def workers(process: Program) -> list[psutil.Process]:
-    """Of the loader; they are asked for while it trains."""
+    """Of the loader, while it trains."""
     return [child for child in psutil.Process(process.pid).children() if child.is_running()]
 
 
-def test_a_full_disk(mount: Mount) -> None:
-    """The run fails with a line; its record says so; on a disk with room it goes on."""
-    folder = mount("size=7m")
-    words = ["trainer.max_epochs=200", "hydra.run.dir=run", "resume=auto", "logger=tensorboard"]
-    full = start(folder, *words)
-    full.wait_for(lambda: resume_checkpoints(folder / "run"))
-    with suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
-        while other.write(b"0" * 4096):
-            pass
-    code, told = ended(full)
-    assert code == 1
-    assert told.startswith("failed: ")
-    assert told.endswith("No space left on device\n")
-    assert RunRecord.read(folder / "run").status == "failed"
-    whole = resume_checkpoints(folder / "run")
-    assert whole
-    (folder / "other").unlink()
-    goes_on = start(folder, *words)
-    goes_on.wait_for(lambda: set(resume_checkpoints(folder / "run")) - set(whole))
-    goes_on.send_signal(signal.SIGINT)
-    assert ended(goes_on)[0] == 130
-    assert len(RunRecord.read(folder / "run").resumed) == 1
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The run fails with a line; its record says so; on a disk with room it resumes."""
+    with mounted(tmp_path / "disk", "size=7m") as folder:
+        words = ["trainer.max_epochs=200", "resume=auto", "logger=tensorboard"]
+        full = start_until_checkpoint(folder, *words)
+        fill(folder / "other")
+        code, line = ended(full)
+        assert code == 1
+        assert line.startswith("failed: ")
+        assert line.endswith("No space left on device\n")
+        assert RunRecord.read(folder / "run").status == "failed"
+        whole = resume_checkpoints(folder / "run")
+        assert whole
+        (folder / "other").unlink()
+        resumed = start(folder, RUN, *words)
+        resumed.wait_for(lambda: set(resume_checkpoints(folder / "run")) - set(whole))
+        resumed.send_signal(signal.SIGINT)
+        assert ended(resumed)[0] == 130
+        assert len(RunRecord.read(folder / "run").resumed) == 1
 
 
-def test_a_directory_that_cannot_be_written(mount: Mount) -> None:
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     """Two kinds of it, each named in the line; exit code 2."""
-    folder = mount("size=1m,ro")
-    for word in (f"output_dir={folder}/out", f"hydra.run.dir={folder}/run"):
-        code, told = ended(start(folder.parent, word))
-        assert code == 2
-        assert told.startswith("error: ")
-        assert str(folder) in told
-        assert told.endswith("Read-only file system\n")
+    with mounted(tmp_path / "disk", "size=1m,ro") as folder:
+        for word in (f"output_dir={folder}/out", f"hydra.run.dir={folder}/run"):
+            code, line = ended(start(tmp_path, word))
+            assert code == 2
+            assert line.startswith("error: ")
+            assert str(folder) in line
+            assert line.endswith("Read-only file system\n")
 
 
 def test_two_runs_on_one_directory(tmp_path: Path) -> None:
     """The second is refused, and the first completes as if nothing had been."""
-    words = ["hydra.run.dir=run", "trainer.max_epochs=6", "resume=auto"]
-    first = start(tmp_path, *words)
-    first.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
+    words = ["trainer.max_epochs=6", "resume=auto"]
+    first = start_until_checkpoint(tmp_path, *words)
     log = (tmp_path / "run" / "train.log").read_bytes()
-    assert ended(start(tmp_path, *words)) == (
-        2,
-        "error: hydra.run.dir=run: another run is at work there\n",
-    )
+    refused = "error: hydra.run.dir=run: another run is at work there\n"
+    assert ended(start(tmp_path, RUN, *words)) == (2, refused)
     assert (tmp_path / "run" / "train.log").read_bytes().startswith(log)
     assert ended(first) == (0, "")
     assert RunRecord.read(tmp_path / "run").status == "completed"
@@ -110,14 +88,13 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     """As Linux does where memory ends; the run has resume checkpoints."""
-    run = start(tmp_path, "data.num_workers=2", "trainer.max_epochs=500", "hydra.run.dir=run")
-    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
+    run = start_until_checkpoint(tmp_path, "data.num_workers=2", "trainer.max_epochs=500")
     workers(run)[0].kill()
-    code, told = ended(run)
+    code, line = ended(run)
     assert code == 1
-    assert told.startswith("failed: data worker ")
-    assert "was killed (Killed); for want of memory?" in told
-    assert told.count("\n") == 1
+    assert line.startswith("failed: data worker ")
+    assert "was killed (Killed); for want of memory?" in line
+    assert line.count("\n") == 1
     assert RunRecord.read(tmp_path / "run").status == "failed"
     assert resume_checkpoints(tmp_path / "run")
 
@@ -125,22 +102,20 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
 def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """The run ends after `data.timeout_s`, its workers with it."""
     words = ["data.num_workers=1", "trainer.max_epochs=500", "data.timeout_s=3"]
-    run = start(tmp_path, *words, "hydra.run.dir=run")
-    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
+    run = start_until_checkpoint(tmp_path, *words)
     for worker in workers(run):
         worker.suspend()
-    code, told = ended(run)
-    assert (code, told.partition(":")[0]) == (1, "failed")
-    assert "no batch came for data.timeout_s=3: a worker hangs" in told
+    code, line = ended(run)
+    assert (code, line.partition(":")[0]) == (1, "failed")
+    assert "no batch came for data.timeout_s=3: a worker hangs" in line
     assert resume_checkpoints(tmp_path / "run")
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
 
 
 def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
-    """It waits for no point that cannot come."""
-    run = start(tmp_path, "data.num_workers=1", "trainer.max_epochs=500", "hydra.run.dir=run")
-    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
+    """It waits for no checkpoint that cannot come."""
+    run = start_until_checkpoint(tmp_path, "data.num_workers=1", "trainer.max_epochs=500")
     for worker in workers(run):
         worker.suspend()
     time.sleep(0.5)
@@ -154,35 +129,33 @@ def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
 def test_too_little_memory(tmp_path: Path) -> None:
     """A line with the peak, the batch size and what to give; an address space of 6 GiB."""
     words = ["data.train_samples=4096", "data.batch_size=4096", "model.width=512"]
-    run = start(tmp_path, *words, "hydra.run.dir=run", limits={"RLIMIT_AS": 6 * 2**30})
-    code, told = ended(run)
+    run = start(tmp_path, *words, RUN, limits={"RLIMIT_AS": 6 * 2**30})
+    code, line = ended(run)
     assert code == 1
-    assert told.startswith("failed: out of memory on the host; ")
-    assert "MiB in this process at its peak with data.batch_size=4096: give a smaller one" in told
+    assert line.startswith("failed: out of memory on the host; ")
+    assert "MiB in this process at its peak with data.batch_size=4096: give a smaller one" in line
     record = RunRecord.read(tmp_path / "run")
     assert record.status == "failed"
-    assert record.cause in told
+    assert record.cause in line
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     """A line that names the epoch, and what was there before stays."""
-    run = start(tmp_path, "optimizer.lr=1e30", "hydra.run.dir=run")
-    code, told = ended(run)
+    code, line = ended(start(tmp_path, "optimizer.lr=1e30", RUN))
     assert code == 1
-    assert told.startswith("failed: train/loss is not finite in epoch 0")
+    assert line.startswith("failed: train/loss is not finite in epoch 0")
     assert RunRecord.read(tmp_path / "run").status == "failed"
 
 
 def test_a_run_that_is_killed_outright(tmp_path: Path) -> None:
-    """It can say nothing; the report does, and the same command goes on."""
-    words = ["trainer.max_epochs=8", "hydra.run.dir=run", "resume=auto"]
-    run = start(tmp_path, *words)
-    run.wait_for(lambda: resume_checkpoints(tmp_path / "run"))
-    os.killpg(run.pid, signal.SIGKILL)
+    """It can say nothing; the report does, and the same command resumes."""
+    words = ["trainer.max_epochs=8", "resume=auto"]
+    run = start_until_checkpoint(tmp_path, *words)
+    run.kill()
     run.communicate()
     assert RunRecord.read(tmp_path / "run").status == "running"
     report = run_program(["-m", "hpml.report", "run", "--output", "report"], tmp_path)
     assert "running: run" in report.stdout + report.stderr
-    assert ended(start(tmp_path, *words)) == (0, "")
+    assert ended(start(tmp_path, RUN, *words)) == (0, "")
     record = RunRecord.read(tmp_path / "run")
     assert (record.status, len(record.resumed), len(record.epochs)) == ("completed", 1, 8)

@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.configurations import TINY
+from helpers.programs import run_program
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -135,8 +135,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     home.mkdir(parents=True)
     monkeypatch.chdir(home)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(hpml.train, "_fit", lambda *given: None)
-    monkeypatch.setattr(hpml.train, "evaluate", lambda *given: None)
+    monkeypatch.setattr("hpml.training.run.run", lambda *given: None)
     monkeypatch.setattr(SweepLauncher, "_run", lambda *given: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -299,10 +298,7 @@ ONE_STEP = [*TINY, "trainer.max_epochs=1", "data.train_samples=32", "logger=none
 def program(*words: str) -> Answer:
     """The program as a process."""
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "hpml.train", *ONE_STEP, *words]
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="surrogateescape", timeout=120
-    )
+    done = run_program(["-m", "hpml.train", *ONE_STEP, *words], Path.cwd())
     return Answer(done.returncode, done.stdout, done.stderr, time.perf_counter() - begun)
 
 

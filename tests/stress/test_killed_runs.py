@@ -1,17 +1,14 @@
 """Runs killed at random moments resume, and end with the weights of one that never was."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.configurations import TESTS
 from helpers.own import noted
+from helpers.programs import Program
+from helpers.trained import last_weights
 
 from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
@@ -31,74 +28,57 @@ SETTINGS = {
 }
 
 
-class Run:
-    """One run's directory, and what its batches held."""
+def start(folder: Path, *words: str) -> Program:
+    noting = "+callbacks.noting={_target_: helpers.own.Noting, file: batches.txt}"
+    program = ["-m", "hpml.train", *JOB, noting, *words]
+    return Program(program, folder, {"PYTHONPATH": str(TESTS)})
 
-    def __init__(self, folder: Path, *words: str) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.words = words
 
-    def start(self) -> subprocess.Popen[bytes]:
-        own = "+callbacks.noting={_target_: helpers.own.Noting, file: batches.txt}"
-        with (self.folder / "output.txt").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "hpml.train", *JOB, own, *self.words],
-                cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+def complete(folder: Path, *words: str) -> tuple[dict[str, bytes], dict[int, str]]:
+    """Runs to the end; the last weights, and what the batches held."""
+    program = start(folder, *words)
+    output = program.communicate(timeout=120)
+    assert program.wait() == 0, output
+    return last_weights(folder / "run"), noted(folder / "batches.txt")
 
-    def complete(self) -> None:
-        assert self.start().wait(timeout=120) == 0, (self.folder / "output.txt").read_text()
 
-    def kill(self, after_s: float) -> bool:
-        """Ends it so long after its first checkpoint; whether it was still at work."""
-        process = self.start()
-        until = time.monotonic() + 60
-        while not resume_checkpoints(self.folder / "run") and process.poll() is None:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        time.sleep(after_s)
-        at_work = process.poll() is None
-        os.killpg(process.pid, signal.SIGKILL) if at_work else None
-        process.wait()
-        return at_work
-
-    @property
-    def batches(self) -> dict[int, str]:
-        return noted(self.folder / "batches.txt")
-
-    @property
-    def weights(self) -> dict[str, bytes]:
-        file = self.folder / "run" / "checkpoints" / "last.ckpt"
-        state = torch.load(file, weights_only=True)["state_dict"]
-        return {name: value.numpy().tobytes() for name, value in state.items()}
+def kill(folder: Path, after_s: float, *words: str) -> bool:
+    """Ends a run so long after its first checkpoint; whether it was still at work."""
+    program = start(folder, *words)
+    until = time.monotonic() + 60
+    while not resume_checkpoints(folder / "run") and program.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    time.sleep(after_s)
+    at_work = program.poll() is None
+    if at_work:
+        program.kill()
+    program.wait()
+    return at_work
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_killed_run_ends_with_the_same_weights(name: str, tmp_path: Path) -> None:
     """Its samples are those of the run that was left alone: none twice, none left out."""
-    whole = Run(tmp_path / "whole", *SETTINGS[name])
-    whole.complete()
-    record = RunRecord.read(whole.folder / "run")
+    words = SETTINGS[name]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = complete(whole, *words)
+    record = RunRecord.read(whole / "run")
     draws = random.Random(name)
     kills = 0
     for number in range(4 * KILLS):
-        run = Run(tmp_path / str(number), *SETTINGS[name])
-        killed = run.kill(draws.uniform(0, 1.0))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        killed = kill(folder, draws.uniform(0, 1.0), *words)
         if killed and draws.random() < 0.3:
-            killed = run.kill(draws.uniform(0, 0.5)) or killed
+            killed = kill(folder, draws.uniform(0, 0.5), *words) or killed
         kills += killed
-        run.complete()
-        assert run.weights == whole.weights
-        assert run.batches == whole.batches
-        resumed = RunRecord.read(run.folder / "run")
+        assert complete(folder, *words) == expected
+        resumed = RunRecord.read(folder / "run")
         assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
         assert bool(resumed.resumed) or not killed
-        assert resume_checkpoints(run.folder / "run") == []
+        assert resume_checkpoints(folder / "run") == []
         if kills == KILLS:
             break
     assert kills == KILLS

@@ -17,9 +17,15 @@ def config(**changes: Any) -> dict[str, Any]:
     return {"data": {"batch_size": 8}, "model": {"x": 1}, "optimizer": {"lr": 1}} | changes
 
 
-def seconds(cost_model: CostModel, job: Job) -> float | None:
-    known = cost_model.of([job])
-    return None if known is None else known[0]
+def seconds(cost_model: CostModel, job: Job) -> float:
+    return (cost_model.of([job]) or ())[0]
+
+
+def learned(folder: Path) -> CostModel:
+    """What the runs below a folder tell."""
+    cost_model = CostModel()
+    cost_model.learn_from_earlier(folder)
+    return cost_model
 
 
 def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
@@ -28,8 +34,7 @@ def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
     make_run(folder, "x", config=config(), environment=HERE, epochs=2, epoch_s=2.0, wall_s=9.0)
     elsewhere = {"host": "elsewhere"}
     make_run(folder, "y", config=config(), environment=elsewhere, epoch_s=100.0, wall_s=1000.0)
-    cost_model = CostModel()
-    cost_model.learn_from_earlier(tmp_path)
+    cost_model = learned(tmp_path)
     job = make_job(config(optimizer={"lr": 2}), epochs=4)
     # epochs of 3 and 2 seconds, 4 seconds around them
     assert seconds(cost_model, job) == pytest.approx(4 + 4 * 2.5)
@@ -41,19 +46,15 @@ def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
 def test_runs_that_are_not_alike_tell_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Another network, other batches: then nothing is claimed."""
     make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE)
-    cost_model = CostModel()
-    cost_model.learn_from_earlier(tmp_path)
-    assert cost_model.of([make_job(config(**changes))]) is None
-    assert cost_model.in_words([make_job(config(**changes))]) is None
+    job = make_job(config(**changes))
+    assert learned(tmp_path).of([job]) is learned(tmp_path).in_words([job]) is None
 
 
 def test_the_sweeps_own_jobs_tell_best(tmp_path: Path) -> None:
     """A repeat of a setting takes as long as the setting did; others about as long as any."""
     cost_model = CostModel()
-    slow, fast = (
-        make_job(config(), setting=("a",)),
-        make_job(config(model={"x": 9}), setting=("b",)),
-    )
+    slow = make_job(config(), setting=("a",))
+    fast = make_job(config(model={"x": 9}), setting=("b",))
     make_run(tmp_path, "x", config=config(), epochs=2, epoch_s=2.0, wall_s=9.0)
     record = RunRecord.read(tmp_path / "x")
     cost_model.learn(tmp_path / "x", record, slow, took_s=12.0)
@@ -67,8 +68,7 @@ def test_a_run_that_did_not_complete_teaches_nothing(
 ) -> None:
     """How long it would have taken is not known."""
     make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE, **changes)
-    (tmp_path / "runs" / "day" / "broken").mkdir()
-    (tmp_path / "runs" / "day" / "broken" / "record.json").write_text("{")
-    cost_model = CostModel()
-    cost_model.learn_from_earlier(tmp_path)
-    assert cost_model.of([make_job(config())]) is None
+    broken = tmp_path / "runs" / "day" / "broken" / "record.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    assert learned(tmp_path).of([make_job(config())]) is None

@@ -1,6 +1,7 @@
 import pytest
+from helpers.sweeps import make_job
 
-from hpml.sweep.jobs import interleaved, job_names, setting
+from hpml.sweep.jobs import in_order, job_names, setting
 
 
 @pytest.mark.parametrize(
@@ -10,10 +11,7 @@ from hpml.sweep.jobs import interleaved, job_names, setting
             [["experiment=demo", "optimizer=sgd"], ["experiment=demo", "optimizer=adam"]],
             ["optimizer=sgd", "optimizer=adam"],
         ),
-        (
-            [["seed=0", "data.root=/a/b"], ["seed=1", "data.root=/a/b"]],
-            ["seed=0", "seed=1"],
-        ),
+        ([["seed=0", "data.root=/a"], ["seed=1", "data.root=/a"]], ["seed=0", "seed=1"]),
         (
             [["optimizer=sgd", "seed=0"], ["optimizer=adam", "seed=1"]],
             ["optimizer=sgd,seed=0", "optimizer=adam,seed=1"],
@@ -31,7 +29,12 @@ def test_a_jobs_folder_is_named_by_what_varies(jobs: list[list[str]], names: lis
 
 
 def test_settings_take_turns() -> None:
-    """All of them once before any again, in the order given; what has more repeats goes on."""
-    jobs = [["optimizer=a", "seed=0"], ["optimizer=a", "seed=1"], ["optimizer=b", "seed=0"]]
-    jobs += [["optimizer=a", "seed=2"], ["optimizer=b", "seed=1"]]
-    assert interleaved([setting(job) for job in jobs]) == [0, 2, 1, 4, 3]
+    """All of them once before any again, in the order given; `auto` does so where any repeats."""
+    jobs = [
+        make_job({}, setting=setting([f"optimizer={word[0]}", f"seed={word[1]}"]), number=number)
+        for number, word in enumerate(("a0", "a1", "b0", "a2", "b1"))
+    ]
+    turns = [jobs[index] for index in (0, 2, 1, 4, 3)]
+    assert in_order(jobs, "interleaved") == in_order(jobs, "auto") == turns
+    assert in_order(jobs, "given") == jobs
+    assert in_order(turns[:2], "auto") == turns[:2]

@@ -9,16 +9,12 @@ from hpml.sweep.ledger import Ledger, check_directory, clear_directory
 
 
 def test_a_job_keeps_its_folder_whatever_its_name(tmp_path: Path) -> None:
-    """With more values swept it has another one; new jobs never take a folder that is another's."""
+    """Its name changes with the values that are swept; new jobs take no folder of another."""
     make_run(tmp_path, "0", fingerprint="a")
     make_run(tmp_path, "seed=1", fingerprint="b", status="failed")
+    names = {"a": "0", "b": "seed=1", "c": "0-2", "d": "seed=1-2"}
     found = Ledger(tmp_path).directories({"a": "1", "b": "2", "c": "0", "d": "seed=1"})
-    assert {identity: path.name for identity, path in found.items()} == {
-        "a": "0",
-        "b": "seed=1",
-        "c": "0-2",
-        "d": "seed=1-2",
-    }
+    assert found == {identity: tmp_path / name for identity, name in names.items()}
 
 
 def test_what_is_swept_belongs_to_a_jobs_identity(tmp_path: Path) -> None:
@@ -59,56 +55,50 @@ def test_a_completed_job_goes_before_one_that_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", ["record.json", "output.log", ".hydra/config.yaml"])
 def test_what_an_unfinished_job_left_goes(tmp_path: Path, left: str) -> None:
     """Whatever else was in its folder; links are not followed."""
-    folder = tmp_path / "job"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "last.ckpt").touch()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "precious").touch()
-    (folder / "link").symlink_to(tmp_path / "mine")
-    (folder / left).parent.mkdir(exist_ok=True)
-    (folder / left).touch()
+    folder, precious = tmp_path / "job", tmp_path / "mine" / "precious"
+    for file in (folder / "checkpoints" / "last.ckpt", folder / left, precious):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (folder / "link").symlink_to(precious.parent)
     clear_directory(folder)
     assert list(folder.iterdir()) == []
-    assert (tmp_path / "mine" / "precious").exists()
+    assert precious.exists()
 
 
 def test_what_marks_a_job_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the record first: a clearing that is cut short leaves no job that looks complete."""
-    folder = tmp_path / "job"
-    folder.mkdir()
     for name in ("a", "record.json", "z"):
-        (folder / name).touch()
+        (tmp_path / name).touch()
     unlinked = []
     monkeypatch.setattr(Path, "unlink", lambda path, **_: unlinked.append(path.name))
-    clear_directory(folder)
+    clear_directory(tmp_path)
     assert (unlinked[0], unlinked[-1]) == ("record.json", "output.log")
-    check_directory(folder)
+    check_directory(tmp_path)
 
 
 def test_what_is_nobodys_job_stays(tmp_path: Path) -> None:
     """A folder with something else in it, and a file; an empty folder is free."""
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "mine").touch()
-    (tmp_path / "file").touch()
-    for name in ("folder", "file"):
+    folder, empty = tmp_path / "folder", tmp_path / "empty"
+    for made in (folder, empty):
+        made.mkdir()
+    file = folder / "mine"
+    file.touch()
+    for taken in (folder, file):
         with pytest.raises(UserError, match=r"give another sweep\.name"):
-            check_directory(tmp_path / name)
-    (tmp_path / "empty").mkdir()
-    check_directory(tmp_path / "empty")
+            check_directory(taken)
+    check_directory(empty)
     check_directory(tmp_path / "nothing")
 
 
 def test_what_a_job_may_go_on_from_stays(tmp_path: Path) -> None:
-    """Its points and curves, but not its record; with `resume=never` nothing does."""
-    folder = tmp_path / "job"
-    point = folder / "checkpoints" / f"resume-0000000003-{'0' * 16}.ckpt"
-    point.parent.mkdir(parents=True)
-    for file in (point, folder / "record.json", folder / "events.out.tfevents.1"):
+    """Its checkpoints and curves, but not its record; with `resume=never` nothing does."""
+    checkpoint = tmp_path / "checkpoints" / f"resume-0000000003-{'0' * 16}.ckpt"
+    checkpoint.parent.mkdir()
+    record, curves = tmp_path / "record.json", tmp_path / "events.out.tfevents.1"
+    for file in (checkpoint, record, curves):
         file.write_text("{}")
-    clear_directory(folder, resume=None)
-    assert point.exists()
-    assert (folder / "events.out.tfevents.1").exists()
-    assert not (folder / "record.json").exists()
-    (folder / "record.json").write_text("{}")
-    clear_directory(folder, resume="never")
-    assert list(folder.iterdir()) == []
+    clear_directory(tmp_path, resume=None)
+    assert (checkpoint.exists(), curves.exists(), record.exists()) == (True, True, False)
+    record.write_text("{}")
+    clear_directory(tmp_path, resume="never")
+    assert list(tmp_path.iterdir()) == []

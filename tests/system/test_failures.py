@@ -35,18 +35,18 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
         (OSError(errno.ENOENT, "No such file", "/run/record.json"), "/run/record.json: No such"),
     ],
 )
-def test_what_is_known_is_told_in_a_line(error: Exception, words: str) -> None:
+def test_what_is_known_is_explained_in_a_line(error: Exception, words: str) -> None:
     """With what to give instead."""
-    told = explain(error, Path("/run"), 8)
-    assert words in str(told)
-    assert "\n" not in str(told)
+    line = str(explain(error, Path("/run"), 8))
+    assert words in line
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("theirs"), UserError("ours"), KeyboardInterrupt(), OSError(2, "no", "/x")]
 )
 def test_what_is_not_known_keeps_its_traceback(error: BaseException) -> None:
-    """And what is told already is not told again."""
+    """And what is explained already is not explained again."""
     assert explain(error, Path("/run")) is None
 
 
@@ -65,15 +65,11 @@ class Hangs(Dataset[int]):
 def test_a_worker_that_hangs_ends_the_wait() -> None:
     """After the time that it has; the batches before it are there."""
     taken = []
-
-    def take() -> None:
-        with ended_if_hung(1.0):
-            for batch in DataLoader(Hangs(), batch_size=1, num_workers=1):
-                time.sleep(0.8)  # no wait for the loader
-                taken.extend(batch.tolist())
-
-    with pytest.raises(RunFailedError, match=r"no batch came for data\.timeout_s=1: a worker"):
-        take()
+    no_batch = pytest.raises(RunFailedError, match=r"no batch came for data\.timeout_s=1: a worker")
+    with no_batch, ended_if_hung(1.0):
+        for batch in DataLoader(Hangs(), batch_size=1, num_workers=1):
+            time.sleep(0.8)  # no wait for the loader
+            taken.extend(batch.tolist())
     assert taken == [0, 1]
 
 

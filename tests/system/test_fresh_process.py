@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +34,7 @@ def fail() -> None:
 
 
 def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    signal.raise_signal(signal.SIGKILL)
 
 
 def leave_pid_and_wait(file: Path) -> None:
@@ -46,33 +47,27 @@ def call_and_wait(file: Path) -> None:
 
 
 def test_each_call_has_a_process_of_its_own() -> None:
-    """Nothing of one call is there in the next, and nothing of either here."""
+    """With nothing of another call, or of here; and processes start in it as they do here."""
     first, second = call(remember, 1), call(remember, 2)
     assert len({first[0], second[0], os.getpid()}) == 3
     assert (first[1], second[1], STATE) == ([1], [2], [])
+    assert first[2] == multiprocessing.get_start_method()
 
 
-def test_processes_inside_start_as_they_do_here() -> None:
-    """A loader's workers are started as a training would start them, not as the call was."""
-    assert call(remember, 1)[2] == multiprocessing.get_start_method()
-
-
-def test_wrong_input_comes_back_as_such() -> None:
-    """In its one line."""
-    with pytest.raises(UserError, match=r"^data.root=/nowhere: is not there$"):
-        call(refuse)
-
-
-def test_a_failure_comes_with_its_traceback() -> None:
-    """It happened in another process, whose stack is gone."""
-    with pytest.raises(RunFailedError, match=r"(?s)in fail\n.*ValueError: a bug"):
-        call(fail)
-
-
-def test_a_death_is_told() -> None:
-    """With the exit code."""
-    with pytest.raises(RunFailedError, match=r"died .*-9"):
-        call(die)
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (refuse, UserError, r"^data.root=/nowhere: is not there$"),
+        (fail, RunFailedError, r"(?s)in fail\n.*ValueError: a bug"),
+        (die, RunFailedError, r"died .*-9"),
+    ],
+)
+def test_what_went_wrong_comes_back(
+    function: Callable[[], None], error: type[Exception], message: str
+) -> None:
+    """Wrong input in its one line, a failure with its traceback, a death with its exit code."""
+    with pytest.raises(error, match=message):
+        call(function)
 
 
 def leave_a_file_and_die() -> None:

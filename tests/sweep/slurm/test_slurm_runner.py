@@ -4,15 +4,16 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.programs import run_program
 from helpers.records import make_run
+from helpers.sweeps import make_job
 
 from hpml.errors import UserError
-from hpml.sweep.jobs import Job
 from hpml.sweep.runner import HowToRun
 from hpml.sweep.slurm import queue, runner
 from hpml.sweep.slurm.queue import check_parameters, queued
@@ -24,19 +25,13 @@ PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_paralle
 PARAMETERS |= {"max_num_timeout": 3, "signal_delay_s": 120}
 
 
-def job(folder: Path, name: str) -> Job:
-    nothing: tuple[str, ...] = ()
-    return Job(0, name, (name,), nothing, folder / name, name, "", "", "cpu", 1, 1, "val/accuracy")
-
-
+@dataclass
 class Queue:
     """Answers for SLURM: each asking is a step of `states`."""
 
-    def __init__(self, folder: Path, states: Sequence[str]) -> None:
-        self.folder = folder
-        self.states = list(states)
-        self.submitted: list[str] = []
-        self.cancelled: list[str] = []
+    states: list[str]
+    submitted: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
 
     def submit(self, calls: Sequence[OnNode]) -> list[str]:
         self.submitted += [call.job.name for call in calls]
@@ -55,14 +50,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs jobs of these names while the queue goes through these states."""
 
     def go(names: Sequence[str], *states: str, fail_fast: bool = False) -> Any:
-        cluster_queue = Queue(tmp_path, states)
+        cluster_queue = Queue(list(states))
         for module in (runner, queue):
             monkeypatch.setattr(module, "answer_of", cluster_queue.answer)
             monkeypatch.setattr(module, "POLL_S", 0.0)
         monkeypatch.setattr(runner, "SETTLE_S", 0.0)
         how = HowToRun(lambda job: ["train", job.name], lambda job: {}, [{}], None, fail_fast)
         made = ClusterRunner(how, cluster_queue.submit, tmp_path)
-        made.run([job(tmp_path, name) for name in names])
+        made.run(
+            [make_job({}, name=name, directory=tmp_path / name, fingerprint=name) for name in names]
+        )
         return made, cluster_queue
 
     return go
@@ -84,12 +81,8 @@ def test_a_job_that_left_without_a_word_has_failed(
     runner, queue = run(["seed=0", "seed=1", "seed=2"], all_there, "7_0 RUNNING None\n", "")
     assert queue.submitted == ["seed=0", "seed=1", "seed=2"]
     causes = {job.name: (record.status, record.cause) for job, record in runner.records.items()}
-    told = "ended by SLURM, or with its node (node_fail)"
-    assert causes == {
-        "seed=0": ("completed", ""),
-        "seed=1": ("failed", told),
-        "seed=2": ("failed", told),
-    }
+    failed = ("failed", "ended by SLURM, or with its node (node_fail)")
+    assert causes == {"seed=0": ("completed", ""), "seed=1": failed, "seed=2": failed}
     assert sorted(job.name for job in runner.failed) == ["seed=1", "seed=2"]
     assert json.loads((tmp_path / "seed=1" / "record.json").read_text())["status"] == "failed"
 
@@ -103,20 +96,23 @@ def test_an_old_record_is_not_taken_for_the_new_one(
     assert [job.name for job in runner.failed] == ["seed=0"]
 
 
+def note(folder: Path, submitted: dict[str, str]) -> None:
+    """Keeps numbers of jobs as an earlier command has."""
+    (folder / ".slurm").mkdir()
+    (folder / ".slurm" / "jobs.json").write_text(json.dumps(submitted))
+
+
 def test_what_is_in_the_queue_is_not_submitted_again(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Nor is it forgotten where another command of the same sweep submits others."""
     make_run(tmp_path, "seed=0")
-    folder = tmp_path / ".slurm"
-    folder.mkdir()
-    known = {"5_0": "seed=0", "5_1": "seed=1", "4_0": "gone"}
-    (folder / "jobs.json").write_text(json.dumps(known))
-    there = "5_0 RUNNING None\n5_1 RUNNING None\n"
-    _, queue = run(["seed=0", "seed=2"], there, "")
+    there = {"5_0": "seed=0", "5_1": "seed=1"}
+    note(tmp_path, there | {"4_0": "gone"})
+    _, queue = run(["seed=0", "seed=2"], "5_0 RUNNING None\n5_1 RUNNING None\n", "")
     assert queue.submitted == ["seed=2"]
-    kept = json.loads((folder / "jobs.json").read_text())
-    assert kept == {"5_0": "seed=0", "5_1": "seed=1", "7_0": "seed=2"}
+    kept = json.loads((tmp_path / ".slurm" / "jobs.json").read_text())
+    assert kept == there | {"7_0": "seed=2"}
 
 
 def test_what_has_completed_meanwhile_is_not_submitted_again(
@@ -124,8 +120,7 @@ def test_what_has_completed_meanwhile_is_not_submitted_again(
 ) -> None:
     """It left the queue after the ledger was read, and before the queue was."""
     make_run(tmp_path, "seed=0")
-    (tmp_path / ".slurm").mkdir()
-    (tmp_path / ".slurm" / "jobs.json").write_text('{"6_0": "seed=0"}')
+    note(tmp_path, {"6_0": "seed=0"})
     runner, queue = run(["seed=0", "seed=1"], "7_0 RUNNING None\n", "")
     assert queue.submitted == ["seed=1"]
     assert [job.name for job in runner.records] == ["seed=0", "seed=1"]
@@ -134,10 +129,9 @@ def test_what_has_completed_meanwhile_is_not_submitted_again(
 
 def test_the_first_failure_may_cancel_the_others(run: Callable[..., Any]) -> None:
     """They are waited for nevertheless, and concluded."""
-    there = "7_0 RUNNING None\n7_1 RUNNING None\n"
-    runner, queue = run(
-        ["seed=0", "seed=1"], there, "7_1 RUNNING None\n", "7_1 RUNNING None\n", "", fail_fast=True
-    )
+    first, second = "7_0 RUNNING None\n", "7_1 RUNNING None\n"
+    states = (first + second, second, second, "")
+    runner, queue = run(["seed=0", "seed=1"], *states, fail_fast=True)
     assert queue.cancelled == ["7_1"]
     assert len(runner.failed) == 2
 
@@ -151,15 +145,14 @@ def test_a_reason_that_needs_help_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"nodes": 2}, {"timeout_min": 0}, {"signal_delay_s": 3600}, {"array_parallelism": 0}],
+    ("key", "value"),
+    [("nodes", 2), ("timeout_min", 0), ("signal_delay_s", 3600), ("array_parallelism", 0)],
 )
-def test_parameters_that_no_sweep_can_have(change: dict[str, int]) -> None:
+def test_parameters_that_no_sweep_can_have(key: str, value: int) -> None:
     """The line names the key and the value."""
     check_parameters(PARAMETERS)
-    ((key, value),) = change.items()
     with pytest.raises(UserError, match=rf"hydra\.launcher\.{key}={value}: "):
-        check_parameters(PARAMETERS | change)
+        check_parameters(PARAMETERS | {key: value})
 
 
 def test_without_slurm_it_says_so(tmp_path: Path) -> None:
@@ -183,6 +176,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     for name in ("HPML_JOB", "SUBMITIT_EXECUTOR", "RANK", "LOCAL_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
+    (tmp_path / "given").touch()
     return tmp_path / "given"
 
 
@@ -197,18 +191,13 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_who_puts_a_job_back_into_the_queue(
-    scontrol: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
-    requeued: bool,
+    scontrol: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], requeued: bool
 ) -> None:
     """The first process of a job that no launcher has started."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     slurm.requeue()
-    assert scontrol.exists() == requeued
-    if requeued:
-        assert scontrol.read_text() == "requeue 9\n"
+    assert scontrol.read_text() == ("requeue 9\n" if requeued else "")
 
 
 def test_a_warning_after_another_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:

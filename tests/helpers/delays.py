@@ -3,17 +3,21 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
-from hpml.callbacks import EpochTimer
+from hpml.callbacks import EpochTimer, phase_timers
+from hpml.records.run_record import RunRecord
 from hpml.timing.device_clock import DeviceClock
 
 STARTUP = "startup"
@@ -61,10 +65,7 @@ class Delays:
     """
 
     def __init__(
-        self,
-        places: tuple[str, ...],
-        spend: Callable[[int], None],
-        begins_with: str = "sampler",
+        self, places: tuple[str, ...], spend: Callable[[int], None], begins_with: str = "sampler"
     ) -> None:
         self.ns = {place: 1_000_003 * (3 + index) for index, place in enumerate(places)}
         self.spend = spend
@@ -89,7 +90,6 @@ class VirtualClock:
         self.ns = 0
 
     def spend(self, ns: int) -> None:
-        """Lets time pass."""
         self.ns += ns
 
     def install(self, monkeypatch: Any) -> "VirtualClock":
@@ -99,22 +99,19 @@ class VirtualClock:
 
 
 class FakeDevice:
-    """A queue of work. The host hands over work and goes on; an event passes when all before it
-    is done. It stands in for its stream too.
+    """A queue of work that the host hands over before it goes on; it stands in for its stream too.
+
+    An event passes when all before it is done. The clock is the host's.
     """
 
     def __init__(self) -> None:
-        self.host_ns = 0  # the host's time
+        self.host = VirtualClock()
         self.free_at_ns = 0  # when the device will have done all that it was given
         self.events = 0  # that were made
 
     def work(self, ns: int) -> None:
         """Hands work over; costs the host nothing."""
-        self.free_at_ns = max(self.free_at_ns, self.host_ns) + ns
-
-    def wait(self, ns: int) -> None:
-        """The host does something else."""
-        self.host_ns += ns
+        self.free_at_ns = max(self.free_at_ns, self.host.ns) + ns
 
     def new_event(self) -> "FakeEvent":
         self.events += 1
@@ -127,25 +124,24 @@ class FakeDevice:
 class FakeEvent:
     """With what DeviceClock asks of a `torch.cuda.Event`."""
 
-    device: FakeDevice
-    at_ns: int
-
     def record(self, stream: FakeDevice) -> None:
-        self.device, self.at_ns = stream, max(stream.free_at_ns, stream.host_ns)
+        self.host, self.at_ns = stream.host, max(stream.free_at_ns, stream.host.ns)
 
     def query(self) -> bool:
-        return self.at_ns <= self.device.host_ns
+        return self.at_ns <= self.host.ns
 
     def synchronize(self) -> None:
-        self.device.host_ns = max(self.device.host_ns, self.at_ns)
+        self.host.ns = max(self.host.ns, self.at_ns)
 
     def elapsed_time(self, end: "FakeEvent") -> float:
         return (end.at_ns - self.at_ns) / 1e6
 
 
+@dataclass(eq=False)
 class Samples(Dataset[Tensor]):
-    def __init__(self, delays: Delays, place: str, size: int) -> None:
-        self.delays, self.place, self.size = delays, place, size
+    delays: Delays
+    place: str
+    size: int
 
     def __len__(self) -> int:
         return self.size
@@ -156,33 +152,20 @@ class Samples(Dataset[Tensor]):
 
 
 class InOrder(SequentialSampler):
-    delays: Delays
+    data_source: Samples
 
     def __iter__(self) -> Iterator[int]:
         for index in super().__iter__():
-            self.delays.at("sampler")
+            self.data_source.delays.at("sampler")
             yield index
 
 
 class Loader(DataLoader[Tensor]):
-    delays: Delays
+    dataset: Samples
 
     def __iter__(self) -> Any:
-        self.delays.at("loader_iter")
+        self.dataset.delays.at("loader_iter")
         return super().__iter__()
-
-
-class SlowBackward(torch.autograd.Function):
-    delays: Delays
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        SlowBackward.delays.at("backward")
-        return gradient
 
 
 class SlowOptimizer(torch.optim.SGD):
@@ -203,47 +186,37 @@ class SlowScheduler(torch.optim.lr_scheduler.LambdaLR):
         super().step(epoch)
 
 
-class Network(torch.nn.Module):
-    def __init__(self, delays: Delays) -> None:
-        super().__init__()
-        self.delays = delays
-        self.layer = torch.nn.Linear(4, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.delays.at("forward")
-        y: Tensor = SlowBackward.apply(self.layer(x))
-        return y
-
-
 class Module(L.LightningModule):
     """Knows nothing of hpml."""
 
     def __init__(self, delays: Delays) -> None:
         super().__init__()
         self.delays = delays
-        self.network = Network(delays)
-        SlowBackward.delays = delays
+        self.network = torch.nn.Linear(4, 1)
 
-    def _in_validation(self) -> bool:
-        return bool(self.trainer.validating or self.trainer.sanity_checking)
+    def _at_transfer(self, place: str) -> None:
+        if not (self.trainer.validating or self.trainer.sanity_checking):
+            self.delays.at(place)
+        elif place == "before_transfer":
+            self.delays.at("val_transfer")
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        self.delays.at("val_transfer" if self._in_validation() else "before_transfer")
+        self._at_transfer("before_transfer")
         return batch
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        if not self._in_validation():
-            self.delays.at("transfer")
+        self._at_transfer("transfer")
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if not self._in_validation():
-            self.delays.at("after_transfer")
+        self._at_transfer("after_transfer")
         return batch
 
     def loss(self, batch: Tensor) -> Tensor:
-        return self.network(batch).square().mean() * 1e-6
+        self.delays.at("forward")
+        y: Tensor = self.network(batch)
+        y.register_hook(lambda gradient: self.delays.at("backward"))
+        return y.square().mean() * 1e-6
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.delays.at("training_step")
@@ -274,9 +247,7 @@ class Module(L.LightningModule):
 class ManualModule(Module):
     """The same with manual optimization."""
 
-    def __init__(self, delays: Delays) -> None:
-        super().__init__(delays)
-        self.automatic_optimization = False
+    automatic_optimization = False
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         optimizer: Any = self.optimizers()
@@ -287,11 +258,11 @@ class ManualModule(Module):
         return loss
 
 
+@dataclass(eq=False)
 class Planted(L.Callback):
     """Has a hook for each place that is a callback's."""
 
-    def __init__(self, delays: Delays) -> None:
-        self.delays = delays
+    delays: Delays
 
 
 def _planted(place: str) -> Callable[..., None]:
@@ -322,38 +293,29 @@ def loaders(delays: Delays, batches: int = 4, workers: int = 0) -> tuple[Any, An
         delays.at("collate")
         return torch.stack(samples)
 
-    size = 2 * batches
-    Loader.delays = delays
+    data = Samples(delays, "dataset", 2 * batches)
     settings: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-    order = InOrder(data := Samples(delays, "dataset", size))
-    order.delays = delays
-    train = Loader(data, batch_size=2, sampler=order, collate_fn=collate, **settings)
+    train = Loader(data, batch_size=2, sampler=InOrder(data), collate_fn=collate, **settings)
     return train, DataLoader(Samples(delays, "val_dataset", 4), batch_size=2)
 
 
 def trainer(
     delays: Delays, folder: Path, callbacks: list[L.Callback], **settings: Any
 ) -> L.Trainer:
-    """A Trainer with callbacks, a checkpoint each epoch, and a logger for each step."""
+    """A Trainer of two epochs, with a checkpoint each epoch, and a logger for each step."""
     logger = SlowLogger(folder)
     logger.delays = delays
     saving = ModelCheckpoint(folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True)
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "max_epochs": 2,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    made = L.Trainer(**defaults | settings, callbacks=[*callbacks, saving], logger=logger)
+    settings = {"max_epochs": 2, "num_sanity_val_steps": 0, "log_every_n_steps": 1} | settings
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    made = L.Trainer(**quiet, **settings, callbacks=[*callbacks, saving], logger=logger)
     save = made.strategy.checkpoint_io.save_checkpoint
 
     def save_slowly(*args: Any, **keywords: Any) -> None:
         delays.at("checkpoint")
         save(*args, **keywords)
 
-    made.strategy.checkpoint_io.save_checkpoint = save_slowly  # type: ignore[method-assign]
+    made.strategy.checkpoint_io.save_checkpoint = save_slowly
     return made
 
 
@@ -378,6 +340,15 @@ def fit(
     fitting = trainer(delays, folder, [*callbacks], **settings)
     fitting.fit(module(delays), *(data or loaders(delays, batches)))
     return fitting
+
+
+def recorded(
+    folder: Path, *callbacks: L.Callback, raises: type[BaseException] | None = None, **settings: Any
+) -> RunRecord:
+    """Trains as `fit` behind all timers, to the end or to an error; the record."""
+    with pytest.raises(raises) if raises else nullcontext():
+        fit(folder, *phase_timers(record=folder / "record"), *callbacks, **settings)
+    return RunRecord.read(folder / "record")
 
 
 def lengths(timer: EpochTimer) -> list[tuple[int, bool]]:

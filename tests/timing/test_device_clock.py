@@ -21,14 +21,14 @@ def clock(device: FakeDevice) -> DeviceClock:
 def train(device: FakeDevice, clock: DeviceClock, steps: int, load: int, hooks: int) -> None:
     for _ in range(steps):
         clock.mark("idle")
-        device.wait(load)
+        device.host.spend(load)
         clock.mark("wait_data")
         device.work(1)
         clock.mark("copy")
         clock.mark("idle")
         device.work(20)
         clock.mark("busy")
-        device.wait(hooks)
+        device.host.spend(hooks)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_nothing_waits_inside_the_loop(device: FakeDevice, clock: DeviceClock) -
     """Events are read once they have passed; with sync each mark waits."""
     device.work(1000)
     clock.mark("busy")
-    assert device.host_ns == 0
+    assert device.host.ns == 0
     assert clock.times()["busy"] == 0
-    device.wait(1000)
+    device.host.spend(1000)
     assert clock.times()["busy"] == pytest.approx(1000)
     device.work(7)
     device.clock(sync=True).mark("busy")
-    assert device.host_ns == 1007
+    assert device.host.ns == 1007
 
 
 def test_events_are_used_again(device: FakeDevice, clock: DeviceClock) -> None:

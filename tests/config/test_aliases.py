@@ -10,19 +10,18 @@ from hpml.config.fingerprint import fingerprint
 from hpml.config.instantiate import instantiate_target
 from hpml.models import resnet18, small
 
+NOW = "hpml.callbacks.RuntimeEstimator"
+
 
 @pytest.mark.parametrize(
     ("key", "earlier", "now", "expected"),
     [
         ("model", "hpml.model.small", "hpml.models.small", small(10)),
         ("model", "hpml.model.resnet18", "hpml.models.resnet18", resnet18(10)),
-        (
-            *("callbacks.mine", "hpml.callbacks.Forecast", "hpml.callbacks.RuntimeEstimator"),
-            RuntimeEstimator(),
-        ),
+        ("callbacks.mine", "hpml.callbacks.Forecast", NOW, RuntimeEstimator()),
     ],
 )
-def test_an_earlier_name_makes_the_same(
+def test_earlier_names(
     compose: Compose, key: str, earlier: str, now: str, expected: object
 ) -> None:
     """And the run is still the same one, whichever of the names it was given."""

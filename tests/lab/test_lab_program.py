@@ -137,6 +137,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
 
 
 Capture = pytest.CaptureFixture[str]
+RESUMES = "interrupted; the same command resumes from here"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ Capture = pytest.CaptureFixture[str]
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1"),
     ],
 )
-def test_wrong_input_is_one_line(
+def test_refused(
     parts: Parts, capfd: Capture, tmp_path: Path, words: list[str], message: str
 ) -> None:
     """Exit code 2, no part was started, nothing is left behind."""
@@ -300,30 +301,25 @@ def test_a_part_that_fails_does_not_stop_the_others(parts: Parts, capfd: Capture
     parts.ends.clear()
     assert parts.start() == 0
     assert parts.started == ["summary-sgd", "diagnosis"]
-
-
-def test_nothing_trains_without_the_number_of_workers(parts: Parts, capfd: Capture) -> None:
-    """That was asked for."""
-    parts.ends = {"workers": False}
-    assert parts.start("lab.parts=[c1,c3,c4]") == 1
+    parts.ends = {"workers": False}  # without which nothing trains, where it was asked for
+    words = ("lab.parts=[c1,c3,c4]", "lab.name=m")
+    assert parts.start(*words) == 1
     assert parts.started == ["pilot cpu", "workers"]
     assert "failed: workers, so no training" in capfd.readouterr().err
     parts.ends.clear()
-    assert parts.start("lab.parts=[c1,c3,c4]") == 0
+    assert parts.start(*words) == 0
     assert parts.trained == ["sgd on cpu, 2, None"]
 
 
 @pytest.mark.parametrize(
     ("end", "code", "printed"),
     [
-        (RunInterrupted(signal.SIGINT), 130, "interrupted; the same command resumes from here"),
-        (RunInterrupted(signal.SIGTERM), 143, "interrupted; the same command resumes from here"),
+        (RunInterrupted(signal.SIGINT), 130, RESUMES),
+        (RunInterrupted(signal.SIGTERM), 143, RESUMES),
         (UserError("c4 could not begin: no"), 2, "error: c4 could not begin: no"),
     ],
 )
-def test_a_lab_that_ends_early_has_a_report(
-    parts: Parts, capfd: Capture, end: Exception, code: int, printed: str
-) -> None:
+def test_ended_early(parts: Parts, capfd: Capture, end: Exception, code: int, printed: str) -> None:
     """On what there is; the same command resumes where it was."""
     parts.ends = {"diagnosis": end}
     assert parts.start("lab.parts=[c3,c4,c1]") == code
@@ -364,9 +360,7 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert parts.start("lab.parts=[c3]") == 0
 
 
-def test_a_full_disk_is_one_line(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
+def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     """Whatever could not be written."""
     full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr("hpml.lab.state.write_whole", full)
@@ -391,29 +385,23 @@ def test_a_command_that_ends(tmp_path: Path, code: str, expected: bool) -> None:
     assert not expected or file.read_text() == "1\n"
 
 
-def test_a_command_that_is_refused(tmp_path: Path) -> None:
-    """Its last line is the lab's."""
+def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
+    """Refused, its last line is the lab's; killed by a signal of ours, it is as if the lab was."""
     code = "import sys; print('much'); print('error: it is so', file=sys.stderr); sys.exit(2)"
     with pytest.raises(UserError, match=r"^c1, c2 could not begin: it is so$"):
         run_task(command(code), tmp_path)
+    code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
+    with pytest.raises(RunInterrupted):
+        run_task(command(code), tmp_path)
 
 
-def test_a_command_has_the_users_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     code, file = "import os; print(os.environ['HYDRA_FULL_ERROR'])", tmp_path / "printed"
     assert run_task(command(code), tmp_path)
     assert run_task(command(code, file), tmp_path)
     assert (tmp_path / "logs" / "t" / "output.log").read_text() == file.read_text() == "0\n"
-
-
-def test_a_command_that_was_killed_by_a_signal_of_ours(tmp_path: Path) -> None:
-    """Is as if the signal had come to the lab."""
-    code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
-    with pytest.raises(RunInterrupted):
-        run_task(command(code), tmp_path)
 
 
 def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> None:

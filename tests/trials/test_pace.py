@@ -61,19 +61,12 @@ def test_epochs_starts_are_told_apart(clock: VirtualClock) -> None:
     assert paced.pace == Pace(seconds(0.025), seconds(0.005), seconds(0.100))
 
 
-def test_no_start_is_made_up(clock: VirtualClock) -> None:
-    """Within one epoch there is none that could be measured."""
-    paced = PacedLoader(Sized(clock, 9, batch_ms=5, start_ms=100), 2, 4)
+@pytest.mark.parametrize(("count", "start_s", "step_s"), [(9, None, 0.025), (1, 0, 0.035)])
+def test_no_start_is_made_up(clock: VirtualClock, count: int, start_s: Any, step_s: float) -> None:
+    """Within one epoch there is none that could be measured; of one batch it is in the step."""
+    paced = PacedLoader(Sized(clock, count, batch_ms=5, start_ms=10), 2, 4)
     trained(paced, clock, step_ms=20)
-    assert paced.pace.start_s is None
-    assert paced.pace.step_s == seconds(0.025)
-
-
-def test_epochs_of_one_batch(clock: VirtualClock) -> None:
-    """Each step begins an epoch: nothing tells the start from the batch, nothing is lost."""
-    paced = PacedLoader(Sized(clock, 1, batch_ms=5, start_ms=10), 1, 4)
-    trained(paced, clock, step_ms=20)
-    assert paced.pace.step_s + (paced.pace.start_s or 0) == seconds(0.035)
+    assert (paced.pace.start_s, paced.pace.step_s) == (start_s, seconds(step_s))
 
 
 def test_warming_up_is_left_out(clock: VirtualClock) -> None:

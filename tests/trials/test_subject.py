@@ -198,11 +198,10 @@ class Scheduled(Convolutional):
         return [optimizer], [{"scheduler": made, "interval": "step"}]
 
 
-class Plateau(Convolutional):
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        made = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-        return [optimizer], [{"scheduler": made, "monitor": "val_loss"}]
+def plateau(module: Convolutional) -> Any:
+    optimizer = Convolutional.configure_optimizers(module)
+    made = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    return [optimizer], [{"scheduler": made, "monitor": "val_loss"}]
 
 
 class OwnOptimizer(Convolutional):
@@ -317,23 +316,16 @@ class Numbers(IterableDataset[Any]):
             yield torch.rand(1, 28, 28, generator=self.of_torch) * x, 1
 
 
-def numbered() -> Job:
-    return trainer(Path("unused")), Convolutional(4), DataLoader(Numbers(), batch_size=8)
-
-
 def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], Job]:
     def job(folder: Path) -> Job:
-        logger: Any = CSVLogger(folder / "logs")
-        given = {"logger": logger, "log_every_n_steps": 1} | settings
+        given = {"logger": CSVLogger(folder / "logs"), "log_every_n_steps": 1} | settings
         return trainer(folder, callbacks=list(callbacks), **given), Measuring(), images()
 
     return job
 
 
 def a_job(
-    module: Callable[[], L.LightningModule] = Convolutional,
-    data: Callable[[], Any] = images,
-    **settings: Any,
+    module: Any = Convolutional, data: Any = images, **settings: Any
 ) -> Callable[[Path], Job]:
     return lambda folder: (trainer(folder, **settings), module(), data())
 
@@ -342,26 +334,11 @@ def pairs(workers: int = 0) -> Any:
     return {"a": images(num_workers=workers), "b": images(2, num_workers=workers)}
 
 
-def lbfgs(module: L.LightningModule) -> Any:
-    return torch.optim.LBFGS(module.parameters(), max_iter=2)
-
-
-def endless() -> Any:
-    return DataLoader(jobs.Stream(24), batch_size=8)
-
-
-def doubles() -> Any:
-    return DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
-
-
 def shuffled() -> Any:
     return images(shuffle=True, generator=torch.Generator().manual_seed(5))
 
 
-def drawing(folder: Path) -> Job:
-    return trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()
-
-
+DOUBLES: Any = DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
 JOBS: dict[str, Callable[[Path], Job]] = {
     **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
     "shuffled by its own generator": a_job(data=shuffled),
@@ -375,11 +352,15 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "fetches by itself": a_job(Fetching),
     "one cycle": a_job(Scheduled),
     "one cycle of accumulated steps": a_job(Scheduled, accumulate_grad_batches=2),
-    "one cycle without a length": a_job(Scheduled, endless, max_steps=7, max_epochs=-1),
-    "plateau of a metric that is not there": a_job(Plateau),
+    "one cycle without a length": a_job(
+        Scheduled, lambda: DataLoader(jobs.Stream(24), batch_size=8), max_steps=7, max_epochs=-1
+    ),
+    "plateau of a metric that is not there": a_job(kind(configure_optimizers=plateau)),
     "own optimizer": a_job(OwnOptimizer),
     "no optimizer": a_job(kind(configure_optimizers=lambda module: None)),
-    "L-BFGS": a_job(kind(configure_optimizers=lbfgs)),
+    "L-BFGS": a_job(
+        kind(configure_optimizers=lambda own: torch.optim.LBFGS(own.parameters(), max_iter=2))
+    ),
     "early stopping": with_callbacks(EarlyStopping("val_loss")),
     "learning rate monitor": with_callbacks(LearningRateMonitor()),
     "learning rate monitor, remote logger": with_callbacks(LearningRateMonitor(), logger=Remote()),
@@ -395,14 +376,16 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
     "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
     "bf16": a_job(precision="bf16-mixed"),
-    "fp64": a_job(lambda: jobs.Autoencoder(8), doubles, precision="64-true"),
+    "fp64": a_job(lambda: jobs.Autoencoder(8), lambda: DOUBLES, precision="64-true"),
     "first two batches": a_job(limit_train_batches=2),
     "a third of the batches": a_job(limit_train_batches=0.34),
     "fast_dev_run": a_job(fast_dev_run=True),
     "overfit_batches": a_job(overfit_batches=1),
     "max_time": a_job(max_time={"seconds": 0}, max_epochs=None),
     "max_steps": a_job(max_steps=2, max_epochs=-1),
-    "draws with its logger": drawing,
+    "draws with its logger": lambda folder: (
+        *(trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()),
+    ),
 }
 
 
@@ -419,23 +402,24 @@ SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
 def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     """It is diagnosed with all its trials, and nothing of it changes."""
     found = assert_left_alone(JOBS[name](tmp_path), tmp_path)
-    assert found.notes == NOTES.get(name, [])
-    assert "compute_free" in found.paces
+    assert (found.notes, "compute_free" in found.paces) == (NOTES.get(name, []), True)
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_a_job_already_fitted(accumulated: int, tmp_path: Path) -> None:
-    """Its optimizer's state, gradients, callbacks and progress are as the fit left them."""
+    """All is as the fit left it, also where another Trainer is to train the module."""
     module = Convolutional()
     callbacks = [Referring(), EarlyStopping("loss", strict=False), ModelCheckpoint(tmp_path)]
-    settings = {"enable_checkpointing": True, "accumulate_grad_batches": accumulated}
-    logger = CSVLogger(tmp_path)
-    fitted = trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=logger, **settings)
+    settings: Any = {"enable_checkpointing": True, "accumulate_grad_batches": accumulated}
+    settings |= {"max_epochs": 2, "callbacks": callbacks, "logger": CSVLogger(tmp_path)}
+    fitted = trainer(tmp_path, **settings)
     loader = images(shuffle=True)
     fitted.fit(module, loader)
     assert fitted.optimizers[0].state_dict()["state"]
     module.network[1].eval()
     assert_left_alone((fitted, module, loader), tmp_path)
+    assert_left_alone((trainer(tmp_path), module, loader), tmp_path)
+    assert module.trainer is fitted
 
 
 def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
@@ -452,9 +436,7 @@ def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
     assert trained[0] == trained[1]
 
 
-def test_persistent_workers_are_the_users_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_persistent_workers_are_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that run go on, those of the trials end, none are left in a data module's loader."""
     few = {name: experiment.INTERVENTIONS[name] for name in ("as_it_is", "loading_free")}
     monkeypatch.setattr(experiment, "INTERVENTIONS", few)  # each trial starts processes
@@ -472,36 +454,21 @@ def test_persistent_workers_are_the_users_own(
 
 def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
     """One sentence, rather than figures of too few steps."""
-
     ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
     with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
         diagnosed((trainer(tmp_path), ending(), images()))
 
 
-def test_random_states_of_the_data_set_itself(tmp_path: Path) -> None:
-    """Whichever library's: the next batch is the one that would have come."""
-    (_, _, once), job = numbered(), numbered()
-    found = assert_left_alone(job, tmp_path)
+def test_random_states_of_the_data_itself(tmp_path: Path) -> None:
+    """Whichever library's, or a data module's: what comes next is what would have come."""
+    once, data = (DataLoader(Numbers(), batch_size=8) for _ in range(2))
+    found = assert_left_alone((trainer(tmp_path), Convolutional(4), data), tmp_path)
     assert (found.notes, "compute_free" in found.paces) == ([], True)
-    assert frozen(next(iter(job[2]))) == frozen(next(iter(once)))
-
-
-def test_a_generator_inside_a_data_module(tmp_path: Path) -> None:
-    """The loader that it keeps gives the order that it would have given."""
-    L.seed_everything(1, verbose=False)
-    untouched, data = Counting(), Counting()
-    assert_left_alone((trainer(tmp_path), Convolutional(), data), tmp_path)
-    assert data.setups == 0
-    orders = [list(one.kept.sampler) for one in (untouched, data)]
-    assert orders[0] == orders[1]
-
-
-def test_a_module_that_belongs_to_another_trainer(tmp_path: Path) -> None:
-    """It goes on belonging to it."""
-    module, first = Convolutional(4), trainer(tmp_path)
-    first.fit(module, images())
-    assert_left_alone((trainer(tmp_path), module, images()), tmp_path)
-    assert module.trainer is first
+    assert frozen(next(iter(data))) == frozen(next(iter(once)))
+    untouched, module = Counting(), Counting()  # which keep a loader with a generator
+    assert_left_alone((trainer(tmp_path), Convolutional(), module), tmp_path)
+    assert module.setups == 0
+    assert [*untouched.kept.sampler] == [*module.kept.sampler]
 
 
 def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
@@ -515,9 +482,7 @@ def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 1e9])
-def test_a_trial_that_fails_is_told(
-    slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A callback that needs the gradients: the rest is diagnosed all the same."""
     monkeypatch.setattr(experiment, "SLOW_S", slow_s)
     found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)

@@ -12,7 +12,6 @@ import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -63,14 +62,10 @@ def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "server"
     folder.mkdir()
     random = np.random.default_rng(0)
-    names = [f"data_batch_{k}" for k in range(1, 6)]
-    members: dict[str, Any] = {
-        name: {
-            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
-            "labels": random.integers(0, 10, count).tolist(),
-        }
-        for name, count in [*((name, 4) for name in names), ("test_batch", 10)]
-    }
+    members = {}
+    for name, count in [(f"data_batch_{k}", 4) for k in range(1, 6)] + [("test_batch", 10)]:
+        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        members[name] = {"data": pixels, "labels": random.integers(0, 10, count).tolist()}
     members["batches.meta"] = {"label_names": [f"class{k}" for k in range(10)]}
     sums = {}
     archive = folder / "cifar-10-python.tar.gz"
@@ -81,11 +76,9 @@ def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             info.size = len(raw)
             tar.addfile(info, io.BytesIO(raw))
             sums[name] = hashlib.md5(raw).hexdigest()
-    for key, value in {
-        "train_list": [[name, sums[name]] for name in names],
-        "test_list": [["test_batch", sums["test_batch"]]],
-        "meta": CIFAR10.meta | {"md5": sums["batches.meta"]},
-        "tgz_md5": hashlib.md5(archive.read_bytes()).hexdigest(),
-    }.items():
-        monkeypatch.setattr(CIFAR10, key, value)
+    train = [[f"data_batch_{k}", sums[f"data_batch_{k}"]] for k in range(1, 6)]
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     return archive

@@ -266,18 +266,14 @@ def test_what_is_no_configuration(refused: Run, change: dict[str, Any]) -> None:
     refused(lambda checkpoint: checkpoint.update(change), "no checkpoint of hpml")
 
 
-def test_an_honest_checkpoint_is_evaluated(evaluated: Run, tmp_path: Path) -> None:
-    """Of others, callbacks, loggers and the rest are not taken: they are the command line's."""
+def test_an_honest_checkpoint_is_evaluated(evaluated: Run, tmp_path: Path, refused: Run) -> None:
+    """Callbacks and such are not taken from it; a target of one's own is, if that was chosen."""
     assert evaluated(lambda checkpoint: None).evaluation
     marker = tmp_path / "touched"
     more = {"callbacks": {"x": target(marker)}, "logger": {"x": target(marker)}}
     more |= {"trainer": target(marker), "optimizer": target(marker)}
     assert evaluated(lambda checkpoint: checkpoint["hpml_config"].update(more)).evaluation
     assert not marker.exists()
-
-
-def test_a_target_of_ones_own_is_called(evaluated: Run, refused: Run) -> None:
-    """Where the configuration that was chosen names it for the same group, and not for another."""
     own = {"_target_": "helpers.own.network", "num_classes": None}
 
     def change(checkpoint: dict[str, Any]) -> None:

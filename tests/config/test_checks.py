@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from hpml.cli.run_directory import fresh_dir
 from hpml.config.checks import PROGRAMS, check, unused_keys
-from hpml.config.command_line import arranged, as_override, options, quoted, typed
+from hpml.config.command_line import arranged, as_override, options, typed
 from hpml.config.conf import closest_key, dotted_keys, find_conf, resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.config.rules import RULES, Rule
@@ -41,11 +41,14 @@ def test_every_option_is_allowed_and_every_rule_about_a_key_that_exists(compose:
     assert set(RULES) <= known
 
 
-def test_the_trainer_lists_every_argument_of_lightning() -> None:
-    """conf/trainer/default.yaml has all of the Trainer's arguments but those that are groups."""
+def test_the_trainer_lists_every_argument_of_lightning(compose: Compose) -> None:
+    """But those that are groups; an experiment changes what it is about and nothing else."""
     listed = set(OmegaConf.load(find_conf() / "trainer" / "default.yaml"))
     arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
     assert listed == arguments - {"callbacks", "logger"}
+    plain, demo = compose(), compose("experiment=demo")
+    assert demo.optimizer == plain.optimizer
+    assert demo.data._target_ == "hpml.data.Synthetic"
 
 
 GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
@@ -127,16 +130,6 @@ def test_values_of_several_kinds() -> None:
     assert not any(map(flag.admits, ("maybe", 1, 0)))
     assert all(map(part.admits, (0, 0.5, 1.0, 1, 3, 3.0, None)))
     assert not any(map(part.admits, (1.5, -1, True)))
-
-
-def test_a_value_with_an_equals_sign_is_quoted() -> None:
-    """The folders of a sweep's jobs have them."""
-    for path in ("a/seed=1/c.ckpt", "a/optimizer=adam,seed=1/b", "a/optimizer.betas=[0.8,0.9]/b"):
-        assert quoted(f"evaluate={path}") == f"evaluate='{path}'"
-    for word in ("evaluate='a/seed=1'", "seed=range(start=0,stop=3)", "optimizer.lr=0.1"):
-        assert quoted(word) == word
-    for word in ("--config-dir=a=b", "+logger={a:b}", r"evaluate=a/seed\=1/b"):
-        assert quoted(word) == word
 
 
 def test_a_command_line_as_people_type_it() -> None:
@@ -229,13 +222,6 @@ def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None
         fresh_dir("/dev/null/runs/now")
     with pytest.raises(UserError, match=r"hydra.run.dir=\.: is there already"):
         fresh_dir(".")
-
-
-def test_experiments_hold_deltas_only(compose: Compose) -> None:
-    """An experiment changes what it is about and leaves the rest to the defaults."""
-    plain, demo = compose(), compose("experiment=demo")
-    assert demo.optimizer == plain.optimizer
-    assert demo.data._target_ == "hpml.data.Synthetic"
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20))

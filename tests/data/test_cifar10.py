@@ -104,13 +104,6 @@ Cifar10({str(tmp_path / "others")!r}, **{SETTINGS!r}).setup()
     assert server.downloads == one
 
 
-def test_a_damaged_download(server: Server, cifar10_archive: Path, tmp_path: Path) -> None:
-    """Another md5 sum than the original's: a line that names the file to remove."""
-    cifar10_archive.write_bytes(cifar10_archive.read_bytes()[:-7])
-    with refused("no intact CIFAR-10 there; remove .*tar.gz"):
-        make_data(tmp_path / "data")
-
-
 @pytest.mark.parametrize(
     ("kind", "name", "target"),
     [
@@ -144,8 +137,10 @@ def test_an_archive_that_leaves_its_folder_is_refused(
     assert {path.name for path in folder.iterdir()} <= {CIFAR10.filename, ".cifar10.lock"}
 
 
-def test_a_damaged_folder_is_fetched_again(server: Server, tmp_path: Path) -> None:
-    """A file that lost its last bytes fails its sum, and the archive is unpacked anew."""
+def test_a_damaged_folder_is_fetched_again(
+    server: Server, tmp_path: Path, cifar10_archive: Path
+) -> None:
+    """It is unpacked anew; an archive with another md5 sum than the original is refused."""
     cost_of_a_download(server, tmp_path)
     file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     whole = file.read_bytes()
@@ -153,21 +148,22 @@ def test_a_damaged_folder_is_fetched_again(server: Server, tmp_path: Path) -> No
     make_data(tmp_path)
     assert file.read_bytes() == whole
     assert server.downloads == 0  # the archive was there still
-
-
-def test_offline(cifar10_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line that names the folder and the way around."""
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    with refused("data.root=.*python -m hpml.data"):
+    cifar10_archive.write_bytes(cifar10_archive.read_bytes()[:-7])
+    with refused("no intact CIFAR-10 there; remove .*tar.gz"):
         make_data(tmp_path / "data")
 
 
-def test_nothing_is_fetched_unasked(tmp_path: Path) -> None:
-    """`data.download=false` uses what is there, or says that it is not."""
+def test_nothing_is_fetched_unasked(
+    tmp_path: Path, cifar10_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`data.download=false` uses what is there, or says it is not; offline, what to do."""
     with pytest.raises(DataError, match="there is no such folder"):
         make_data(tmp_path / "data", download=False)
     with pytest.raises(DataError, match=r"give data.download=true"):
         make_data(tmp_path, download=False)
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    with refused("data.root=.*python -m hpml.data"):
+        make_data(tmp_path / "data")
 
 
 def test_a_readonly_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

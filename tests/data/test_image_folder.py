@@ -47,10 +47,14 @@ def test_any_format_mode_and_size(image_folder: Path) -> None:
     assert images[names.index("deep.png")].mean() == pytest.approx(32768 // 257, abs=1)
 
 
-def test_val_serves_as_test(image_folder: Path) -> None:
-    """`<root>/val` is taken where there is no `test`."""
+def test_what_serves_as_well(image_folder: Path) -> None:
+    """`<root>/val` in place of `test`; a JPEG with bytes behind its end, as some cameras write."""
     (image_folder / "test").rename(image_folder / "val")
     assert len(make_data(image_folder).test) == 4
+    path = jpeg(image_folder / "train" / "cat", keep=1)
+    path.write_bytes(path.read_bytes() + b"maker's notes")
+    assert verify(path) == (8, 8)
+    assert len(make_data(image_folder).loaded.train) == 17
 
 
 def jpeg(folder: Path, keep: float) -> Path:
@@ -124,14 +128,6 @@ def test_what_is_not_used_is_reported(image_folder: Path, caplog: pytest.LogCapt
         f"warning: {image_folder / 'test'}: has no images of cat",
         f"warning: {cats / 'more.csv'} and 1 more: no image, left out",
     ]
-
-
-def test_a_jpeg_with_bytes_behind_its_end_is_an_image(image_folder: Path) -> None:
-    """Some cameras write on behind the image; it decodes all the same."""
-    path = jpeg(image_folder / "train" / "cat", keep=1)
-    path.write_bytes(path.read_bytes() + b"maker's notes")
-    assert verify(path) == (8, 8)
-    assert len(make_data(image_folder).loaded.train) == 17
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -66,12 +66,15 @@ def test_a_network_learns_it_and_a_linear_model_does_not() -> None:
     assert accuracies[0] < 0.4 < 0.6 < accuracies[1], accuracies
 
 
-def test_encoded_samples_are_nearly_the_same() -> None:
-    """JPEG bytes in memory decode to what was put in, up to the loss of the encoding."""
+def test_encodings_and_pipelines() -> None:
+    """JPEG bytes decode to what was put in, nearly; a pipeline that does not exist is told."""
     both = (made(train_samples=20, encoded=kind, batch_size=4) for kind in ("none", "jpeg"))
     one, other = (d.loaded.train.fetch(np.array([3, 0, 19])).astype(int) for d in both)
     assert one.shape == other.shape
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.7
+    for name in ("bached", "auto"):
+        with pytest.raises(ValueError, match="give one of per_sample, batched, device"):
+            made(pipeline=name, train_samples=20, batch_size=4)
 
 
 def test_it_is_in_memory_once() -> None:
@@ -82,10 +85,3 @@ def test_it_is_in_memory_once() -> None:
     tracemalloc.stop()
     assert isinstance(data.loaded.train, Pixels)
     assert peak < 1.4 * data.loaded.train.padded.nbytes
-
-
-def test_a_pipeline_that_does_not_exist_is_told() -> None:
-    """From Python too, where no configuration is checked."""
-    for name in ("bached", "auto"):
-        with pytest.raises(ValueError, match="give one of per_sample, batched, device"):
-            made(pipeline=name, train_samples=20, batch_size=4)

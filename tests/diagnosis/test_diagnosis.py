@@ -183,8 +183,8 @@ def test_a_lead_within_the_noise_is_none() -> None:
     assert "computing" not in none["evidence"]
 
 
-def test_full_overlap_and_disturbance() -> None:
-    """1 where both together take as long as the longer one; below 0 where they take longer."""
+def test_overlap_and_utilisation() -> None:
+    """1 where both take as long as the longer one, below 0 where longer; a share of the ceiling."""
     both = made({"as_it_is": [0.6], "loading_free": [0.6], "loader_alone": [0.4]}).overlap
     assert both is not None
     assert both.mean == pytest.approx(1)
@@ -194,10 +194,6 @@ def test_full_overlap_and_disturbance() -> None:
     assert any("disturb each other" in sentence for sentence in worse.sentences)
     little = made({"as_it_is": [1.0], "loading_free": [1.0], "loader_alone": [0.01]})
     assert little.overlap is None  # a hundredth of the epoch tells nothing
-
-
-def test_utilisation() -> None:
-    """The step's operations, by its time with loading free, of what the machine reaches."""
     found = made(NOISY)
     assert found.utilisation is None
     found.flops_per_step, found.ceiling_flops_per_s = 1e9, 4e9
@@ -222,7 +218,7 @@ def of(step_s: float, wait_s: float, alone_s: float, **settings: Any) -> Diagnos
 
 
 def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
-    """The same two jobs, in either order."""
+    """The same two jobs, in either order; differences within the noise are none."""
     slow, fast = of(1.0, 0.5, 0.5), of(0.4, 0.1, 0.1)
     forth, back = compare(slow, fast, ("A", "B")), compare(fast, slow, ("B", "A"))
     assert "B waits 4.00 ± 0.00 s less for data than A" in forth
@@ -230,10 +226,6 @@ def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
     for told in (forth, back):
         assert told[0].startswith("B is faster: an epoch takes 4.0")
         assert re.search(r"the loader alone is 5[.0]* times as fast with B as with A", told[-1])
-
-
-def test_what_cannot_be_told_apart() -> None:
-    """Differences within the noise are no differences."""
     one, other = of(1.0, 0.5, 0.5), made({"as_it_is": [1.01, 0.9, 1.1], "loader_alone": [0.5] * 3})
     told = compare(one, other, ("A", "B"))
     assert told[0].startswith("A and B cannot be told apart: an epoch takes 10.0")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -37,22 +38,22 @@ RESULTS = {
 }
 
 
+@dataclass
 class Parts:
     """Stands for what the lab starts: each part writes what the real one would."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lab = folder / "outputs" / "labs" / "l"
-        self.started: list[str] = []  # the keys of the tasks
-        self.trained: list[str] = []  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
-        self.commands: dict[str, dict[str, str]] = {}
-        self.ends: dict[str, Any] = {}  # by key an exception to raise, or False for a failure
-        self.environment = HERE
-        self.step_s = 0.01
-        self._monkeypatch = monkeypatch
+    lab: Path
+    monkeypatch: pytest.MonkeyPatch
+    started: list[str] = field(default_factory=list)  # the keys of the tasks
+    trained: list[str] = field(default_factory=list)  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
+    commands: dict[str, dict[str, str]] = field(default_factory=dict)
+    ends: dict[str, Any] = field(default_factory=dict)  # by key an exception, or False for failure
+    environment: dict[str, Any] = field(default_factory=lambda: HERE)
+    step_s: float = 0.01
 
     def run_program(self, *words: str) -> int:
         """The program within this process; its exit code."""
-        self._monkeypatch.setattr("sys.argv", ["lab", *words])
+        self.monkeypatch.setattr("sys.argv", ["lab", *words])
         self.started.clear()
         self.trained.clear()
         try:
@@ -122,7 +123,7 @@ composed = functools.cache(lab._composed)  # which takes most of a start's time
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    made = Parts(tmp_path, monkeypatch)
+    made = Parts(tmp_path / "outputs" / "labs" / "l", monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPML_OUTPUTS", raising=False)
     monkeypatch.setattr(fresh_process, "run_in_fresh_process", made.call)
@@ -231,16 +232,6 @@ def test_what_is_there_is_joined(parts: Parts) -> None:
     assert parts.started == []
 
 
-def test_other_settings_need_another_name(parts: Parts, capfd: Capture) -> None:
-    """The key is named, before anything is measured."""
-    assert parts.start("lab.parts=[c3]") == 0
-    capfd.readouterr()
-    assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
-    begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
-    assert capfd.readouterr().err == f"error: {begun}; give another name\n"
-    assert parts.started == []
-
-
 def test_another_machine_joins(parts: Parts) -> None:
     """It searches for itself, and stands in the same report."""
     assert parts.start("lab.parts=[c3,c5]") == 0
@@ -330,17 +321,13 @@ def test_ended_early(parts: Parts, capfd: Capture, end: Exception, code: int, pr
     assert parts.started == ["diagnosis", "training"]
 
 
-def test_half_a_result_is_none(parts: Parts) -> None:
-    """Whoever wrote it was killed meanwhile."""
+def test_half_a_result_is_none(parts: Parts, capfd: Capture) -> None:
+    """Whoever wrote it was killed; a damaged state is refused: it knows how long trainings are."""
     assert parts.start("lab.parts=[c3,c4,q1]") == 0
     for name in ("workers/workers.json", "diagnosis/diagnosis.json", "summary/sgd.json"):
         parts.file(name).write_text(parts.file(name).read_text()[:-2])
     assert parts.start("lab.parts=[c3,c4,q1]") == 0
     assert parts.started == ["summary-sgd", "workers", "diagnosis"]
-
-
-def test_a_damaged_state_is_refused(parts: Parts, capfd: Capture) -> None:
-    """Without it nobody knows how long the trainings are; the lab itself writes it whole."""
     assert parts.start("lab.parts=[c1]") == 0
     parts.file("lab.json").write_text(parts.file("lab.json").read_text()[:100])
     capfd.readouterr()
@@ -350,7 +337,7 @@ def test_a_damaged_state_is_refused(parts: Parts, capfd: Capture) -> None:
 
 
 def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
-    """Refused before it measures, which would disturb the other one."""
+    """Refused before it measures; as are other settings under the same name, with the key."""
     folder = parts.lab / "amd-epyc-2-cores"
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
@@ -358,6 +345,12 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert "error: lab.name=l: another lab is at work in " in capfd.readouterr().err
     assert parts.started == []
     assert parts.start("lab.parts=[c3]") == 0
+    assert parts.start("lab.parts=[c3]") == 0
+    capfd.readouterr()
+    assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
+    begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
+    assert capfd.readouterr().err == f"error: {begun}; give another name\n"
+    assert parts.started == []
 
 
 def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:

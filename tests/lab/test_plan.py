@@ -28,7 +28,7 @@ def made_plan(**changes: Any) -> Plan:
 
 
 def test_all_tasks_add_up() -> None:
-    """Each by itself, and nothing twice."""
+    """Each by itself, nothing twice; as uncertain as the pilot's steps; a training has its disk."""
     plan = made_plan()
     assert plan.of("training") == pytest.approx(6 * (8 + COMMAND_S + 5 * 391 * 0.1))
     assert plan.of("summary") == 3 * SUMMARY_S
@@ -41,6 +41,10 @@ def test_all_tasks_add_up() -> None:
     slow = made_plan(pilots={"cpu": made_pilot(step_s=5.0)})
     assert slow.of("workers") == pytest.approx(COMMAND_S + 20 * (COMMAND_S + 1 + 4 + 4 * 5))
     assert slow.of("diagnosis") == COMMAND_S + 2 * (lab_plan.DIAGNOSIS_STEPS * 5.0 + 1)
+    uneven = made_plan(pilots={"cpu": dataclasses.replace(made_pilot(), spread=0.2)})
+    assert [*uneven.lines()][-1] == "about 26 min in all (21 min to 31 min), 3.9 MB of disk"
+    short = made_plan(done=TASKS - {"summary"}, trainings=[])
+    assert [*short.lines()][-1] == "about 45 s in all (40 s to 50 s), 3 MB of disk"
 
 
 def test_each_device_takes_its_own_time() -> None:
@@ -167,11 +171,3 @@ def test_trainings_are_fitted_again() -> None:
         plan.fit(6)
         plan.fit_trainings(1)
         assert (plan.limit, plan.rounds) == (limit, 2)
-
-
-def test_uncertainty_and_disk_are_reported() -> None:
-    """As far to both sides as the pilot's steps vary; a record and its curves for each training."""
-    uneven = made_plan(pilots={"cpu": dataclasses.replace(made_pilot(), spread=0.2)})
-    assert [*uneven.lines()][-1] == "about 26 min in all (21 min to 31 min), 3.9 MB of disk"
-    short = made_plan(done=TASKS - {"summary"}, trainings=[])
-    assert [*short.lines()][-1] == "about 45 s in all (40 s to 50 s), 3 MB of disk"

@@ -86,7 +86,7 @@ def test_what_is_given_reaches_every_part_once(make: Make) -> None:
 
 
 def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
-    """Its keys, its seeds and its directory are for the lab alone."""
+    """The lab's keys, seeds and directory are its alone; `+workers.rounds=2` is no training's."""
     given = ("lab.name=x", "lab.seeds=3", "seed=7", "output_dir=y", "data.num_workers=9")
     tasks = by_name(make(*given, "lab.budget_min=5", "lab.parts=null"))
     for task in tasks.values():
@@ -96,10 +96,6 @@ def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
         assert seeds == expected.get(task.name, [])
     assert value(tasks["training"], "data.num_workers") == "9"  # for nothing was found yet
     assert "data.num_workers=9" not in tasks["workers"].words
-
-
-def test_a_programs_own_keys_reach_it_alone(make: Make) -> None:
-    """`+workers.rounds=2` is no key of a training."""
     of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
     for task in by_name(of_lab).values():
         own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.", "+"))]
@@ -183,9 +179,12 @@ def test_a_part_alone_runs_what_it_needs(make: Make, part: str, expected: str) -
 
 
 def test_parts_as_they_are_typed(make: Make) -> None:
-    """One without brackets, capitals, one twice."""
+    """One without brackets, capitals, one twice; what adds a part later is all but which part."""
     chosen = {"c3": ["c3"], "[C6,c3,c6]": ["c6", "c3"], "[]": [], "3": ["3"], "null": [*PARTS]}
     assert {typed: make(f"lab.parts={typed}").chosen for typed in chosen} == chosen
+    given = ("output_dir=x", "lab.seeds=2", "seed=3", "data.batch_size=4", "+workers.rounds=1")
+    others = ("lab.name=n", "lab.parts=[c1]", "lab.budget_min=9", "lab.dry_run=true")
+    assert make(*given, *others).typed == list(given)
 
 
 @pytest.mark.parametrize("model", ["model=small", "model=resnet18_no_norm"])
@@ -221,13 +220,6 @@ def test_options_go_along(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path:
         assert task.words[2:4] == ("--config-dir", "mine")
     assert value(by_name(tasks)["workers"], "hydra.run.dir") == "m/workers"
     assert tasks.typed[:2] == ["--config-dir", "mine"]
-
-
-def test_what_adds_a_part_later_is_typed_again(make: Make) -> None:
-    """All but what says which part of which lab, in how much time."""
-    given = ("output_dir=x", "lab.seeds=2", "seed=3", "data.batch_size=4", "+workers.rounds=1")
-    others = ("lab.name=n", "lab.parts=[c1]", "lab.budget_min=9", "lab.dry_run=true")
-    assert make(*given, *others).typed == list(given)
 
 
 def test_files_are_looked_at_once(make: Make) -> None:

@@ -7,17 +7,13 @@ from hpml.models.counts import flops_per_sample
 from hpml.models.networks import resnet18, small
 
 
-def test_resnet18_keeps_the_resolution_of_small_images() -> None:
-    """The stem neither strides nor pools: 32×32 pixels come to the last stage as 4×4."""
+def test_resnet18_as_for_small_images() -> None:
+    """The stem neither strides nor pools; without normalisation nothing of it is left."""
     network = resnet18(10)
     seen = []
     network.layer4.register_forward_hook(lambda _, __, output: seen.append(output.shape))
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert seen == [(2, 512, 4, 4)]
-
-
-def test_without_normalisation_nothing_is_normalised() -> None:
-    """No normalisation layer remains, and no buffer of one."""
     network = resnet18(10, norm=False)
     assert not [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
     assert not list(network.buffers())

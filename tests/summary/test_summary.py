@@ -191,7 +191,7 @@ def test_random_numbers_of_the_caller_go_on_as_before(compose: Compose) -> None:
 
 
 def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: Path) -> None:
-    """A folder of images gives shape and classes; one that is not there is assumed, and said."""
+    """Where none are, it is assumed, and said; a class derived from ours is asked itself."""
     there = summarize(compose("data=image_folder", f"data.root={image_folder}", "model=small"))
     assert "images of 3×8×8, random labels of 2 classes" in there["batch"]
     assert there["notes"] == []
@@ -199,6 +199,9 @@ def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: P
     absent = summarize(compose(*override))
     assert "images of 3×32×32, random labels of 7 classes" in absent["batch"]
     assert absent["notes"][0].startswith("assumed, since nowhere/train is not there: 32×32 pixels")
+    cfg = compose("data=synthetic", "model=small", "data.train_samples=8", "data.test_samples=8")
+    cfg.data._target_ = f"{__name__}.OfTwoClasses"
+    assert summarize(cfg)["batch"].endswith("random labels of 2 classes")
 
 
 LOUD = """import logging
@@ -251,10 +254,3 @@ def test_refusals(
 class OfTwoClasses(Synthetic):
     def load(self) -> ImageSet:
         return replace(super().load(), classes=("a", "b"))
-
-
-def test_a_class_derived_from_ours_is_loaded(compose: Compose) -> None:
-    """What the class above it holds says nothing of its own classes."""
-    cfg = compose("data=synthetic", "model=small", "data.train_samples=8", "data.test_samples=8")
-    cfg.data._target_ = f"{__name__}.OfTwoClasses"
-    assert summarize(cfg)["batch"].endswith("random labels of 2 classes")

@@ -76,16 +76,12 @@ def test_losses_of_the_plain_path(
 
 
 def test_compiling_comes_before_the_first_epoch(runs: Runs, plain: Trained) -> None:
-    """The record says how long it took; before, for it takes a while, and after, a line does."""
+    """Recorded, and announced; nothing is compiled for a short last batch or a validation."""
     compiled = runs("compile=true")
     assert 0 < compiled.record.compile_s < compiled.record.startup_s
     assert plain.record.compile_s is None
     assert "compiling the network" in compiled.messages
     assert "compiled in " in compiled.messages
-
-
-def test_one_graph_is_compiled(runs: Runs) -> None:
-    """Neither an epoch's short last batch nor a validation is compiled for."""
     run = runs("compile=true", *SHORT)
     assert [(epoch.steps, epoch.samples) for epoch in run.record.epochs] == [(3, 40)] * 2
     assert run.graphs == 1
@@ -155,17 +151,13 @@ def test_auto_on_a_gpu(
     assert on_device(cfg)[1]["compile"] is False
 
 
-def test_data_of_ones_own_gets_no_keys_of_ours(compose: Compose) -> None:
-    """`experiment=fast` asks for a pipeline, which a data module of the user's own lacks."""
+def test_data_of_ones_own_has_no_auto(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`experiment=fast` has a pipeline, which it lacks; a plain run looks for no compiler."""
     cfg = compose("data=synthetic", "experiment=fast", "compile=false")
     cfg.data._target_ = "mine.Data"
     found, chosen = on_device(cfg)
     assert list(chosen) == ["trainer.precision"]
     assert not {"pipeline", "eval_batch_size"} & set(found.data)
-
-
-def test_only_what_is_auto_is_asked_for(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain run looks for no compiler: that takes longer than its other checks."""
     asked = "torch._inductor.cpp_builder.get_cpp_compiler"
     monkeypatch.setattr(asked, lambda: pytest.fail("was asked"))
     assert on_device(compose(*QUICK)) == (compose(*QUICK), {})
@@ -179,15 +171,11 @@ def test_clipping_in_float16_is_not_fused(compose: Compose) -> None:
 
 
 def test_averages_lie_where_the_module_does(compose: Compose) -> None:
-    """Lightning makes them before it moves the module."""
+    """Lightning makes them earlier; after n updates the decay is at most (1 + n) / (10 + n)."""
     average, module = EMAWeightAveraging(), prepare(compose(*QUICK)).module
     average.setup(None, module, "fit")
     average.on_fit_start(None, module.to("meta"))
     assert {p.device.type for p in average._average_model.parameters()} == {"meta"}
-
-
-def test_an_average_of_few_steps_has_left_the_first_weights() -> None:
-    """After n updates the decay is at most (1 + n) / (10 + n)."""
     averaged = EMAWeightAveraging(decay=0.98)._kwargs["avg_fn"]
     for updates, kept in ((1, 2 / 11), (90, 0.91), (10_000, 0.98)):
         found = averaged(torch.ones(3), torch.zeros(3), torch.tensor(updates))

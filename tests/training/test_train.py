@@ -86,13 +86,6 @@ def test_the_figures_reach_tensorboard_and_the_trainer(tiny: Trained) -> None:
     assert tiny.metrics["throughput/samples_per_s"] == pytest.approx(last.samples_per_s)
 
 
-def test_epochs_without_validation_have_no_validation_metrics(compose: Compose) -> None:
-    """What the last validation left in `callback_metrics` is not taken for new."""
-    record = train(compose(*QUICK, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
-    assert [("val/loss" in epoch.metrics) for epoch in record.epochs] == [False, True, False]
-    assert all("train/loss" in epoch.metrics for epoch in record.epochs)
-
-
 def test_a_run_repeats_bit_for_bit(tmp_path: Path, tiny: Trained) -> None:
     """The same configuration gives the same weights, whatever the number of workers."""
     first = tiny.weights
@@ -140,15 +133,11 @@ def test_what_a_module_of_ones_own_lacks_is_reported(compose: Compose, tmp_path:
 
 
 def test_a_run_announces_what_it_trains(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """And shows in the end where its curves are, and what the Trainer's own profiler measured."""
+    """With curves and profile at its end; of a module of one's own nothing that has no effect."""
     caplog.set_level("INFO")
     run = trained(tmp_path, *QUICK, "trainer.profiler=simple", "trainer.max_epochs=1")
     assert "run_training_epoch" in caplog.text
     assert re.search("(?s)optimizer=sgd.*curves: tensorboard", run.messages)
-
-
-def test_a_module_of_ones_own_trains_like_ours(tmp_path: Path) -> None:
-    """It gets a record and its own metrics; what has no effect on it is not announced."""
     own = ["data.image_size=8", "monitor=my_loss", "logger=csv"]
     run = trained(tmp_path, *QUICK, *own, model=OWN_MODULE)
     assert run.record.status == "completed"
@@ -190,11 +179,14 @@ def test_resnet18_on_real_images_equals_a_plain_loop(tmp_path: Path, real_images
 
 
 def test_best_is_kept_of_validation_alone(compose: Compose, tiny: Trained, tmp_path: Path) -> None:
-    """Nothing selects on the test set; with a split apart, `best` is chosen on it."""
+    """Nothing selects on the test set; what an earlier validation left is not taken for new."""
     assert [file.name for file in tiny.last.parent.iterdir()] == ["last.ckpt"]
     train(compose(*QUICK, "data.val_split=0.25"))
     kept = (tmp_path / "run" / "checkpoints").iterdir()
     assert sorted(file.name for file in kept) == ["best.ckpt", "last.ckpt"]
+    record = train(compose(*QUICK, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    assert [("val/loss" in epoch.metrics) for epoch in record.epochs] == [False, True, False]
+    assert all("train/loss" in epoch.metrics for epoch in record.epochs)
 
 
 def test_evaluate_gives_the_metrics_of_the_last_epoch(compose: Compose, tiny: Trained) -> None:
@@ -328,16 +320,14 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
-def test_a_directory_that_is_deleted_is_reported(compose: Compose, tmp_path: Path) -> None:
-    """Which file could not be written, and nothing of what followed from it."""
+def test_a_directory_that_takes_no_record(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the file that could not be written; on a full disk the old record is written over."""
     folder = tmp_path / "run"
     deletes = hooked(on_train_epoch_end=lambda *_: shutil.rmtree(folder, ignore_errors=True))
     with pytest.raises(RunFailedError, match=r"record.json.*: No such file or directory"):
         train(compose(*QUICK, deletes, "trainer.enable_checkpointing=false", "logger=none"))
-
-
-def test_a_full_disk(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no room for a new record, the old one is written over."""
     write = RunRecord.write
 
     def until_full(record: RunRecord, directory: Path) -> None:
@@ -407,14 +397,6 @@ def test_what_would_mislead_is_refused(compose: Compose, overrides: str, message
         train(compose(*QUICK, *overrides.split()))
 
 
-def test_what_is_ones_own_is_not_judged(compose: Compose) -> None:
-    """Keys may have our names, and an error in its code needs the traceback."""
-    check(compose(*QUICK, model=OWN_MODULE | {"num_classes": "ten", "norm": "group"}))
-    with pytest.raises(TypeError) as caught:
-        train(compose(*QUICK, model={"_target_": "helpers.own.broken"}))
-    assert "torch.nn.Linear(0.5, 3)" in str(caught.getrepr(style="long"))
-
-
 @pytest.mark.parametrize("scheduler", ["cosine", "multistep", "one_cycle"])
 def test_schedulers_reach_their_end(compose: Compose, scheduler: str) -> None:
     """Each steps by its own interval over the whole run."""
@@ -435,12 +417,16 @@ def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
 
 
 def test_data_and_networks_of_ones_own_train_like_ours(compose: Compose) -> None:
-    """A LightningDataModule by `_target_`, and any torch.nn.Module, which our module wraps."""
+    """Any torch.nn.Module is wrapped; its keys may have our names, its errors show."""
     record = train(compose(*QUICK, data=OWN_DATA))
     assert (record.epochs[0].samples, record.model["name"]) == (12, "small")
     assert record.epochs[0].metrics["train/accuracy"] is not None
     squeezenet = {"_target_": "torchvision.models.squeezenet1_1", "num_classes": None}
     assert train(compose(*QUICK, model=squeezenet)).status == "completed"
+    check(compose(*QUICK, model=OWN_MODULE | {"num_classes": "ten", "norm": "group"}))
+    with pytest.raises(TypeError) as caught:
+        train(compose(*QUICK, model={"_target_": "helpers.own.broken"}))
+    assert "torch.nn.Linear(0.5, 3)" in str(caught.getrepr(style="long"))
 
 
 def test_only_what_is_not_ours_is_tried_before_training(compose: Compose) -> None:

@@ -8,6 +8,7 @@ import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,8 @@ import torch
 from helpers import jobs
 from helpers.jobs import Convolutional, Images, Job, trainer
 from lightning.fabric.utilities.seed import _collect_rng_states
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    LambdaCallback,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-    TQDMProgressBar,
-)
+from lightning.pytorch import callbacks as theirs
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
@@ -38,7 +32,6 @@ from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.progress_bar import ProgressBar
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
-from hpml.diagnosis.experiment import Experiment, measure
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.trials.copies import alter
@@ -137,10 +130,9 @@ class Uncopyable(Convolutional):
             return super().training_step(batch, batch_idx) * self.scale.detach()
 
 
-class InPlace(Convolutional):
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch[0].mul_(0.5)
-        return super().training_step(batch, batch_idx)
+def in_place(module: Convolutional, batch: Any, batch_idx: int) -> Tensor:
+    batch[0].mul_(0.5)
+    return Convolutional.training_step(module, batch, batch_idx)
 
 
 class Counting(L.LightningDataModule):
@@ -241,12 +233,9 @@ class Measuring(Convolutional):
         self.log("best", self.trainer.callback_metrics["val_loss"])  # nothing was validated
 
 
-class Drawing(Convolutional):
-    """Uses its logger's own experiment in each step."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.logger.experiment.add_scalar("x", 1.0, batch_idx)  # type: ignore[union-attr]
-        return super().training_step(batch, batch_idx)
+def draw(module: Any, batch: Any, batch_idx: int) -> Tensor:
+    module.logger.experiment.add_scalar("x", 1.0, batch_idx)
+    return Convolutional.training_step(module, batch, batch_idx)
 
 
 class Remote(DummyLogger):
@@ -256,13 +245,13 @@ class Remote(DummyLogger):
         raise AssertionError("sent")
 
 
+@dataclass(eq=False)
 class Referring(L.Callback):
     """Keeps its Trainer and the module's batches."""
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.trainer: Any = None
-        self.batches: list[Any] = []
+    steps: int = 0
+    trainer: Any = None
+    batches: list[Any] = field(default_factory=list)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
         assert self.trainer is None or self.steps or self.trainer is not trainer
@@ -278,11 +267,11 @@ def bringing(folder: Path) -> Job:
     return trainer(folder), kind(configure_callbacks=lambda module: own)(), images()
 
 
+@dataclass(eq=False)
 class Holding(L.Callback):
     """Changes a module that it was given when it was made."""
 
-    def __init__(self, module: L.LightningModule) -> None:
-        self.module = module
+    module: L.LightningModule
 
     def on_train_batch_end(self, *_: Any) -> None:
         with torch.no_grad():
@@ -295,19 +284,15 @@ def holding(folder: Path) -> Job:
     return trainer(folder, callbacks=[Holding(module)]), module, images()
 
 
-class NeedsTraining(L.Callback):
-    """Fails where computing is taken out."""
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        assert next(pl_module.network.parameters()).grad is not None
+def need_gradients(trainer: Any, pl_module: Any) -> None:
+    assert next(pl_module.network.parameters()).grad is not None
 
 
 class Numbers(IterableDataset[Any]):
     """Has random states of its own: numpy's, Python's and torch's."""
 
     def __init__(self) -> None:
-        self.of_numpy = np.random.default_rng(3)
-        self.of_python = random.Random(3)
+        self.of_numpy, self.of_python = np.random.default_rng(3), random.Random(3)
         self.of_torch = torch.Generator().manual_seed(3)
 
     def __iter__(self) -> Iterator[Any]:
@@ -344,7 +329,7 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "shuffled by its own generator": a_job(data=shuffled),
     "one batch an epoch": a_job(data=lambda: images(1)),
     "uncopyable parts": a_job(Uncopyable),
-    "changes its batches": a_job(InPlace),
+    "changes its batches": a_job(kind(training_step=in_place)),
     "own data": a_job(WithOwnData, lambda: None),
     "data module": a_job(Asking, Counting),
     "dictionary of loaders": a_job(OfPairs, pairs),
@@ -369,12 +354,12 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
     "callbacks of the module's own": bringing,
     "a callback that stops": with_callbacks(
-        LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", True))
+        theirs.LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", True))
     ),
     "a callback that holds the module": holding,
-    "moving average": with_callbacks(EMAWeightAveraging()),
-    "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
-    "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
+    "moving average": with_callbacks(theirs.EMAWeightAveraging()),
+    "rich bar": with_callbacks(theirs.RichProgressBar(), enable_progress_bar=True),
+    "tqdm bar": with_callbacks(theirs.TQDMProgressBar(), enable_progress_bar=True),
     "bf16": a_job(precision="bf16-mixed"),
     "fp64": a_job(lambda: jobs.Autoencoder(8), lambda: DOUBLES, precision="64-true"),
     "first two batches": a_job(limit_train_batches=2),
@@ -383,9 +368,9 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "overfit_batches": a_job(overfit_batches=1),
     "max_time": a_job(max_time={"seconds": 0}, max_epochs=None),
     "max_steps": a_job(max_steps=2, max_epochs=-1),
-    "draws with its logger": lambda folder: (
-        *(trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()),
-    ),
+    "draws with its logger": lambda folder: a_job(
+        kind(training_step=draw), logger=TensorBoardLogger(folder / "logs")
+    )(folder),
 }
 
 
@@ -452,13 +437,6 @@ def test_persistent_workers_are_the_users(tmp_path: Path, monkeypatch: pytest.Mo
     assert data.kept._iterator is None
 
 
-def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
-    """One sentence, rather than figures of too few steps."""
-    ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
-    with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
-        diagnosed((trainer(tmp_path), ending(), images()))
-
-
 def test_random_states_of_the_data_itself(tmp_path: Path) -> None:
     """Whichever library's, or a data module's: what comes next is what would have come."""
     once, data = (DataLoader(Numbers(), batch_size=8) for _ in range(2))
@@ -472,20 +450,25 @@ def test_random_states_of_the_data_itself(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
-    """As the fit itself would raise it, with everything as it was."""
+    """As the fit itself would raise it, with all as it was; an early end is one sentence."""
     broken = kind(training_step=lambda module, batch, batch_idx: 1 / 0)
     job = trainer(tmp_path), broken(), images()
     before = everything(job, tmp_path)
     with pytest.raises(ZeroDivisionError):
         diagnosed(job)
     assert everything(job, tmp_path) == before
+    ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
+    with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
+        diagnosed((trainer(tmp_path), ending(), images()))
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 1e9])
 def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A callback that needs the gradients: the rest is diagnosed all the same."""
     monkeypatch.setattr(experiment, "SLOW_S", slow_s)
-    found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)
+    found = assert_left_alone(
+        with_callbacks(theirs.LambdaCallback(on_after_backward=need_gradients))(tmp_path), tmp_path
+    )
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
     assert note.startswith("compute free could not be tried (AssertionError: ")
@@ -501,9 +484,11 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "what is compiled is compiled anew, in torch's default mode",
     ]
     many = [Referring() for _ in range(experiment.MOST_CALLBACKS + 1)]
-    found = Experiment(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    found = experiment.Experiment(
+        Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None
+    )
     found.prepare()
-    measure(found.candidates(), after_rounds(1))
+    experiment.measure(found.candidates(), after_rounds(1))
     found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
     found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
     found.try_callbacks()
@@ -553,7 +538,7 @@ def test_an_altered_module_is_pickled_as_what_it_was() -> None:
 
 
 def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
-    """A trial of the job as it is moves the copy's weights just as the job's own steps would."""
+    """As the job's own steps move the weights; with computing free they stay as they are."""
     fitting, module, loader = trainer(tmp_path), Convolutional(4), images()
     subject = Subject(fitting, module, loader)
     subject.keep_batches(2, seed=0)
@@ -562,10 +547,6 @@ def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
     torch.manual_seed(3)
     fitting.fit(module, loader)
     assert frozen(subject._module.state_dict()) == frozen(module.state_dict())
-
-
-def test_computing_free_leaves_the_weights(tmp_path: Path) -> None:
-    """The step has a parameter of its own, and no part of the module's computes."""
     fitting, module, loader = trainer(tmp_path), Scheduled(), images()
     subject = Subject(fitting, module, loader)
     subject.keep_batches(2, seed=0)

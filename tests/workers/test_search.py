@@ -86,10 +86,12 @@ def test_which_counts_are_tried() -> None:
 
 
 def test_it_stops_after_two_counts_that_bring_nothing() -> None:
-    """And measures each count once a round, all of them before any again."""
+    """Each is measured once a round, all before any again; it ends where workers hold an epoch."""
     measure = Mock(side_effect=measuring(in_memory, 0.002, 0))
     found_by(measure, rounds=3)
     assert [workers for ((workers,), _) in measure.call_args_list] == [0, 1, 2] * 3
+    found = found_by(lambda workers: Measured(10.0 / (workers + 1), 10.0, workers >= 8), rounds=3)
+    assert max(found.by_name) == 8
 
 
 def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
@@ -103,12 +105,6 @@ def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
 
     found = search(measure, iter((0, 1, 2, 3, 4, 5)), 8, lambda line: None)
     assert {4, 5} <= set(found.by_name)
-
-
-def test_it_ends_where_the_workers_hold_a_whole_epoch() -> None:
-    """More of them would have nothing to load, however much faster a little more looks."""
-    found = found_by(lambda workers: Measured(10.0 / (workers + 1), 10.0, workers >= 8), rounds=3)
-    assert max(found.by_name) == 8
 
 
 def test_what_is_not_sure_is_told() -> None:

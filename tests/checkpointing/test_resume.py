@@ -60,9 +60,7 @@ class Runs:
     folder: Path
     sums: list[float] = field(default_factory=list)
 
-    def __call__(
-        self, *overrides: str, stop_after: int | None = None, **hooks: Any
-    ) -> tuple[list[float], RunRecord]:
+    def __call__(self, *overrides: str, stop_after: int = 0, **hooks: Any) -> Any:
         """Trains, to the end or for some batches; its sums and its record."""
         self.sums = sums = []
 

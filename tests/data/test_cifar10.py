@@ -89,8 +89,8 @@ def test_it_downloads_once(server: Server, tmp_path: Path) -> None:
         list(pool.map(make_data, [tmp_path / "data"] * 4))
     assert server.downloads == one
     server.downloads, program = 0, tmp_path / "program.py"
-    facts = {name: getattr(CIFAR10, name) for name in ("url", "tgz_md5", "meta")}
-    facts |= {"train_list": CIFAR10.train_list, "test_list": CIFAR10.test_list}
+    names = ("url", "tgz_md5", "meta", "train_list", "test_list")
+    facts = {name: getattr(CIFAR10, name) for name in names}
     program.write_text(f"""
 from torchvision.datasets import CIFAR10
 for name, value in {facts!r}.items():

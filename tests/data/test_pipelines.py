@@ -59,7 +59,7 @@ def test_what_seeds_change() -> None:
 
 
 def test_validation_is_not_augmented() -> None:
-    """The split from the training set comes in its own order, without crop or flip."""
+    """It has its own order, without crop or flip; `augment=False` shuffles and nothing else."""
     for pipeline in ("per_sample", "batched", "device"):
         data = make_data(val_split=0.25, pipeline=pipeline)
         assert (len(data.train), len(data.val)) == (60, 20)
@@ -68,10 +68,6 @@ def test_validation_is_not_augmented() -> None:
         pixels = data.val.source.fetch(data.val.indices)
         expected = (torch.from_numpy(pixels).float() / 255 - 0.5) / 0.25
         assert torch.equal(images, expected)
-
-
-def test_without_augmentation_the_images_come_as_they_are() -> None:
-    """`augment=False` shuffles and nothing else."""
     data = make_data(augment=False)
     seen = torch.cat([images for images, _ in batches(data, epochs=1)])
     pixels = torch.from_numpy(data.train.source.fetch(data.train.indices)).float()

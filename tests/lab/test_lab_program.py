@@ -345,7 +345,6 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert "error: lab.name=l: another lab is at work in " in capfd.readouterr().err
     assert parts.started == []
     assert parts.start("lab.parts=[c3]") == 0
-    assert parts.start("lab.parts=[c3]") == 0
     capfd.readouterr()
     assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
     begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"

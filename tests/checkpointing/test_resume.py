@@ -246,7 +246,7 @@ RESUMABLE = {"resume_state": dict, "load_resume_state": lambda *_: None}
     ],
 )
 def test_why_it_cannot_resume(
-    module: dict[str, Any], callbacks: list[L.Callback], why: str, tmp_path: Path
+    module: Any, callbacks: list[L.Callback], why: str, tmp_path: Path
 ) -> None:
     """A module, a loader or a callback whose state would be lost."""
     trainer = trainer_in(tmp_path, callbacks=callbacks, limit_val_batches=None)
@@ -321,9 +321,7 @@ def test_a_damaged_one_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixtur
     assert (len(rest), record.resumed) == (STEPS * EPOCHS, [])
 
 
-def test_what_cannot_resume(
-    run: Runs, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_resume(run: Runs, tmp_path: Path, caplog: Any, monkeypatch: Any) -> None:
     """And nothing is lost of it; in a sweep it begins at its start, and says so."""
     run(OFTEN, stop_after=5)
     (tmp_path / "kept").mkdir()

@@ -236,8 +236,8 @@ def test_what_belongs_there_is_ours(refused: Run, group: str, key: str, value: A
     ],
 )
 @pytest.mark.parametrize("place", ["value", "in a list", "key"])
-def test_text_of_a_strangers_is_only_read(
-    refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: str
+def test_their_text_is_read(
+    refused: Run, tmp_path: Path, monkeypatch: Any, text: str, place: str
 ) -> None:
     """No interpolation is resolved, and nothing reaches the terminal that would control it."""
     monkeypatch.setenv("HPML_SECRET", "secret words")
@@ -310,9 +310,7 @@ def test_what_is_typed_goes_first(evaluated: Run, refused: Run, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("leaves_out", [True, False])
-def test_a_strangers_folder_stays_empty(
-    refused: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves_out: bool
-) -> None:
+def test_an_empty_folder(refused: Run, tmp_path: Path, monkeypatch: Any, leaves_out: bool) -> None:
     """It is read where it is there; the folder of the command line is another matter."""
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     folder = tmp_path / "theirs"

@@ -137,9 +137,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(
     assert {path.name for path in folder.iterdir()} <= {CIFAR10.filename, ".cifar10.lock"}
 
 
-def test_a_damaged_folder_is_fetched_again(
-    server: Server, tmp_path: Path, cifar10_archive: Path
-) -> None:
+def test_a_damaged_folder_or_archive(server: Server, tmp_path: Path, cifar10_archive: Path) -> None:
     """It is unpacked anew; an archive with another md5 sum than the original is refused."""
     cost_of_a_download(server, tmp_path)
     file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
@@ -153,7 +151,7 @@ def test_a_damaged_folder_is_fetched_again(
         make_data(tmp_path / "data")
 
 
-def test_nothing_is_fetched_unasked(
+def test_no_fetching(
     tmp_path: Path, cifar10_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`data.download=false` uses what is there, or says it is not; offline, what to do."""

@@ -63,21 +63,17 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("events.out*")]
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("diagnose.budget_s=0", "give a number above 0.*"),
-        ("diagnose.budget_s=soon", "give a number above 0.*"),
-        ("diagnose.against=nope", ".*"),
-        ("diagnose.against=optimizer=nope", ".*"),
-        ("trainer.max_epochs=0", ".*"),
-    ],
-)
-def test_wrong_input_is_told(tmp_path: Path, argument: str, message: str) -> None:
+WRONG = "diagnose.budget_s=0 diagnose.budget_s=soon diagnose.against=nope"
+WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0"
+
+
+@pytest.mark.parametrize("argument", WRONG.split())
+def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
     """One line, exit code 2, and no half of a diagnosis."""
     done = run(*DEMO, argument, folder=tmp_path)
     assert done.returncode == 2
-    assert re.fullmatch(f"error: {re.escape(argument)}: {message}\n", done.stderr)
+    allowed = "give a number above 0" if "budget_s" in argument else ""
+    assert re.fullmatch(f"error: {re.escape(argument)}: {allowed}.*\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     assert not list(tmp_path.rglob("diagnosis.json"))
 

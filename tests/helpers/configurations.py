@@ -15,21 +15,12 @@ TESTS = ROOT / "tests"
 Compose = Callable[..., DictConfig]
 
 TINY = (
-    "data=synthetic",
-    "model=small",
-    "device=cpu",
-    "data.train_samples=96",
-    "data.test_samples=32",
-    "data.batch_size=32",
-    "trainer.max_epochs=2",
-    "callbacks=none",
+    *("data=synthetic", "model=small", "device=cpu", "callbacks=none", "trainer.max_epochs=2"),
+    *("data.train_samples=96", "data.test_samples=32", "data.batch_size=32"),
 )
 QUICK = (*TINY, "model.width=4")
-OWN_MODULE: dict[str, Any] = {
-    "_target_": "helpers.own.OwnModule",
-    "num_classes": None,
-    "size": 8,  # that of `data.image_size`
-}
+OWN_MODULE: dict[str, Any] = {"_target_": "helpers.own.OwnModule", "num_classes": None}
+OWN_MODULE |= {"size": 8}  # that of `data.image_size`
 OWN_DATA = {"_target_": "helpers.own.OwnData"}
 
 

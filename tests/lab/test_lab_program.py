@@ -162,9 +162,7 @@ RESUMES = "interrupted; the same command resumes from here"
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1"),
     ],
 )
-def test_refused(
-    parts: Parts, capfd: Capture, tmp_path: Path, words: list[str], message: str
-) -> None:
+def test_refused(parts: Parts, capfd: Capture, tmp_path: Path, words: Any, message: str) -> None:
     """Exit code 2, no part was started, nothing is left behind."""
     assert parts.run_program(*words) == 2
     assert re.fullmatch(f"error: {message}\n", capfd.readouterr().err)

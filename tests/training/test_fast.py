@@ -58,16 +58,12 @@ def plain(runs: Runs) -> Trained:
 @pytest.mark.parametrize(
     ("override", "tolerance"),
     [
-        ("channels_last=true", FLOAT32),
-        ("data.pipeline=device", FLOAT32),
-        ("trainer.precision=bf16-mixed", BFLOAT16),
-        ("compile=true", FLOAT32),
+        *(("channels_last=true", FLOAT32), ("data.pipeline=device", FLOAT32)),
+        *(("trainer.precision=bf16-mixed", BFLOAT16), ("compile=true", FLOAT32)),
         ("experiment=fast", BFLOAT16),
     ],
 )
-def test_losses_of_the_plain_path(
-    runs: Runs, plain: Trained, override: str, tolerance: float
-) -> None:
+def test_losses_of_plain_path(runs: Runs, plain: Trained, override: str, tolerance: float) -> None:
     """Fifty steps on a fast path lose what they do on the plain one, as far as it rounds."""
     expected, losses = plain.losses, runs(override).losses
     assert len(expected) == len(losses) == STEPS
@@ -138,7 +134,7 @@ def test_what_cannot_be_compiled_is_reported(
     ],
 )
 def test_auto_on_a_gpu(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: Any
+    compose: Compose, monkeypatch: Any, overrides: list[str], expected: Any
 ) -> None:
     """CUDA graphs where nothing outlives a step; on the device what is in memory anyway."""
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: "g++")

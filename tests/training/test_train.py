@@ -237,7 +237,7 @@ def fail(*_: Any) -> None:
     ],
 )
 def test_a_run_fails(
-    compose: Compose, tmp_path: Path, words: list[str], hooks: Any, error: Any, message: str
+    compose: Compose, tmp_path: Path, words: Any, hooks: Any, error: Any, message: str
 ) -> None:
     """The record says how, the message says where, and no checkpoint holds the weights."""
     with pytest.raises(error, match=message) as caught:
@@ -320,7 +320,7 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
-def test_a_directory_that_takes_no_record(
+def test_records_not_written(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the file that could not be written; on a full disk the old record is written over."""

@@ -84,9 +84,7 @@ def test_comparisons_in_the_sentences_hold(data: Any) -> None:
     [
         ({"0": 8_900_000, "1": 9_000_000}, [" by 4.5%: chance, not the optimizer."]),
         ({"0": 8_900_000, "1": 8_900_001}, [" by 0.0%: give more summary.seeds."]),
-        ({"0": 8_900_000}, []),
-        ({"0": None, "1": None}, []),
-        (None, []),
+        *(({"0": 8_900_000}, []), ({"0": None, "1": None}, []), (None, [])),
     ],
 )
 def test_their_gradients_differ_by_chance(by_seed: dict[str, int] | None, ends: list[str]) -> None:

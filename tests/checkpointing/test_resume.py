@@ -245,9 +245,7 @@ RESUMABLE = {"resume_state": dict, "load_resume_state": lambda *_: None}
         (RESUMABLE, [StochasticWeightAveraging(0.1)], f"StochasticWeightAveraging {LOST}"),
     ],
 )
-def test_why_it_cannot_resume(
-    module: Any, callbacks: list[L.Callback], why: str, tmp_path: Path
-) -> None:
+def test_why_it_cannot_resume(module: Any, callbacks: list[Any], why: str, tmp_path: Path) -> None:
     """A module, a loader or a callback whose state would be lost."""
     trainer = trainer_in(tmp_path, callbacks=callbacks, limit_val_batches=None)
     assert why in str(why_not(trainer, type("Own", (BoringModel,), module)()))

@@ -128,9 +128,7 @@ def test_a_malicious_pickle(compose: Compose, tmp_path: Path, key: str, zipped: 
 @pytest.mark.parametrize(
     "where", ["hyper_parameters", "datamodule_hyper_parameters", "callbacks", "deep"]
 )
-def test_an_instantiator(
-    compose: Compose, honest: Honest, tmp_path: Path, key: str, where: str
-) -> None:
+def test_instantiators(compose: Compose, honest: Any, tmp_path: Path, key: str, where: str) -> None:
     """By its name, in one line, wherever it stands; in a run's own directory too."""
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
@@ -236,7 +234,7 @@ def test_what_belongs_there_is_ours(refused: Run, group: str, key: str, value: A
     ],
 )
 @pytest.mark.parametrize("place", ["value", "in a list", "key"])
-def test_their_text_is_read(
+def test_text_of_a_strangers_is_only_read(
     refused: Run, tmp_path: Path, monkeypatch: Any, text: str, place: str
 ) -> None:
     """No interpolation is resolved, and nothing reaches the terminal that would control it."""

@@ -151,9 +151,7 @@ def test_a_damaged_folder_or_archive(server: Server, tmp_path: Path, cifar10_arc
         make_data(tmp_path / "data")
 
 
-def test_no_fetching(
-    tmp_path: Path, cifar10_archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_fetch(tmp_path: Path, cifar10_archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`data.download=false` uses what is there, or says it is not; offline, what to do."""
     with pytest.raises(DataError, match="there is no such folder"):
         make_data(tmp_path / "data", download=False)

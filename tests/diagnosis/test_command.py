@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,6 @@ DEMO = (
 )
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_program(["-m", "hpml.diagnose", *arguments], folder, OMP_NUM_THREADS="1")
-
-
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Any]:
     """Runs the program's job in this process."""
@@ -43,7 +38,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     """Two settings side by side: tables, a comparison, a trace, and `diagnosis.json`."""
     against = "diagnose.against=data.batch_size=32"
     plain = ["callbacks=none", "logger=none", "trainer.profiler=pytorch"]
-    done = run(*DEMO, against, *plain, folder=tmp_path)
+    done = run_program(["-m", "hpml.diagnose", *DEMO, against, *plain], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("as it is") == 2
@@ -70,7 +65,7 @@ WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0"
 @pytest.mark.parametrize("argument", WRONG.split())
 def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
     """One line, exit code 2, and no half of a diagnosis."""
-    done = run(*DEMO, argument, folder=tmp_path)
+    done = run_program(["-m", "hpml.diagnose", *DEMO, argument], tmp_path)
     assert done.returncode == 2
     allowed = "give a number above 0" if "budget_s" in argument else ""
     assert re.fullmatch(f"error: {re.escape(argument)}: {allowed}.*\n", done.stderr)

@@ -138,7 +138,7 @@ def test_the_best_number_of_workers_feeds_the_others(make: Make, tmp_path: Path)
         *(({0: 3, 1: 1, 2: 2, 4: 4}, 2), ({0: 1, 1: 2}, 2), ({}, 2)),
     ],
 )
-def test_one_or_the_be(make: Make, tmp_path: Path, times: dict[int, float], expected: int) -> None:
+def test_one_or_more(make: Make, tmp_path: Path, times: dict[int, float], expected: int) -> None:
     """Where 0 or 1 is the best, with the best number above it."""
     if times:
         keep(tmp_path / SEARCH, search_result(times))

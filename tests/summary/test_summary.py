@@ -238,9 +238,7 @@ def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
         (["--json", "model.num_classes=1"], "model.num_classes=1: give an integer of at least 2"),
     ],
 )
-def test_refused(
-    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
+def test_refused(words: Any, message: str, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """The key, the value and what to do, on stderr, with exit code 2."""
     monkeypatch.setattr(sys, "argv", ["summary", *words])
     with pytest.raises(SystemExit) as ended:

@@ -133,9 +133,7 @@ def test_what_cannot_be_compiled_is_reported(
         (["data=image_folder", "data.in_memory=true"], ("reduce-overhead", "bf16-mixed", "device")),
     ],
 )
-def test_auto_on_a_gpu(
-    compose: Compose, monkeypatch: Any, overrides: list[str], expected: Any
-) -> None:
+def test_auto_gpu(compose: Compose, monkeypatch: Any, overrides: list[str], expected: Any) -> None:
     """CUDA graphs where nothing outlives a step; on the device what is in memory anyway."""
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: "g++")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

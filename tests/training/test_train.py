@@ -320,8 +320,8 @@ def test_a_signal_is_in_the_record(compose: Compose, tmp_path: Path, number: int
     assert signal.getsignal(number) is handler
 
 
-def test_records_not_written(
-    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_directory_that_takes_no_record(
+    compose: Compose, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """By the file that could not be written; on a full disk the old record is written over."""
     folder = tmp_path / "run"

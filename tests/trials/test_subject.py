@@ -309,10 +309,8 @@ def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], 
     return job
 
 
-def a_job(
-    module: Any = Convolutional, data: Any = images, **settings: Any
-) -> Callable[[Path], Job]:
-    return lambda folder: (trainer(folder, **settings), module(), data())
+def a_job(module: Any = Convolutional, data: Any = images, **given: Any) -> Callable[[Path], Job]:
+    return lambda folder: (trainer(folder, **given), module(), data())
 
 
 def pairs(workers: int = 0) -> Any:

@@ -53,17 +53,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def trained(
-    folder: Path, name: str, losses: Any = (2, 1), device: str = "cpu", **more: Any
-) -> None:
+def trained(folder: Path, name: str, loss: Any = (2, 1), device: str = "cpu", **more: Any) -> None:
     """A run whose loss goes from one to the other, and whose accuracy is half of what it lacks."""
     environment = ENVIRONMENT | {"device": device, "host": folder.parent.name}
     record = make_run(folder, name, epochs=5, environment=environment, **more)
     record.config |= {"device": {"cuda": "gpu"}.get(device, device), "monitor": "train/accuracy"}
     record.choices |= {"model": "resnet18", "data": "cifar10"}
     for epoch in record.epochs:
-        loss = losses[0] + (losses[1] - losses[0]) * epoch.epoch / 4
-        epoch.metrics = {"train/loss": loss, "train/accuracy": 0.5 - loss / 8}
+        reached = loss[0] + (loss[1] - loss[0]) * epoch.epoch / 4
+        epoch.metrics = {"train/loss": reached, "train/accuracy": 0.5 - reached / 8}
     record.write(folder / name)
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from hpml.cli.run_directory import fresh_dir
 from hpml.config.checks import PROGRAMS, check, unused_keys
-from hpml.config.command_line import arranged, as_override, options, typed
+from hpml.config.command_line import arranged, as_override, options, quoted, typed
 from hpml.config.conf import closest_key, dotted_keys, find_conf, resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.config.rules import RULES, Rule
@@ -141,6 +141,13 @@ def test_a_command_line_as_people_type_it() -> None:
         "-m evaluate=a/s=1,b/s=2": "-m evaluate=a/s=1,b/s=2",
     }
     assert {words: " ".join(arranged(words.split())) for words in meant} == meant
+    # the folders of a sweep's jobs have equals signs
+    for path in ("a/seed=1/c.ckpt", "a/optimizer=adam,seed=1/b", "a/optimizer.betas=[0.8,0.9]/b"):
+        assert quoted(f"evaluate={path}") == f"evaluate='{path}'"
+    for word in ("evaluate='a/seed=1'", "seed=range(start=0,stop=3)", "optimizer.lr=0.1"):
+        assert quoted(word) == word
+    for word in ("--config-dir=a=b", "+logger={a:b}", r"evaluate=a/seed\=1/b"):
+        assert quoted(word) == word
 
 
 def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ def test_compiling_comes_before_the_first_epoch(runs: Runs, plain: Trained) -> N
 def test_no_name_changes(runs: Runs, override: str) -> None:
     """A fast network's checkpoint loads into the plain one, and it learned the same."""
     plain, fast = runs(*SHORT).weights, runs(override, *SHORT).weights
+    assert list(plain) == list(fast)
     torch.testing.assert_close(fast, plain, rtol=0.05, atol=0.01)
 
 

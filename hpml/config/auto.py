@@ -1,4 +1,4 @@
-"""The device of a run, and what it offers: what `auto` stands for in a configuration."""
+"""What `auto` stands for in a configuration, on the device of the run."""
 
 from __future__ import annotations
 
@@ -68,9 +68,13 @@ def _precision(cfg: DictConfig, kind: str) -> str | None:
 
 
 def _pipeline(cfg: DictConfig, kind: str) -> str:
-    holds_pixels = getattr(get_class(cfg.data._target_), "holds_pixels", False)
-    in_memory = holds_pixels or cfg.data.get("in_memory")
-    return "device" if kind == "cuda" and in_memory else "batched"
+    if kind != "cuda":
+        return "batched"
+    try:
+        holds_pixels = getattr(get_class(cfg.data._target_), "holds_pixels", False)
+    except Exception:  # to make it says what is wrong
+        holds_pixels = False
+    return "device" if holds_pixels or cfg.data.get("in_memory") else "batched"
 
 
 def device_type(cfg: DictConfig) -> str:

@@ -1,4 +1,4 @@
-"""The configuration: where `conf/` lies, and whether a run can go by it."""
+"""Whether a run can go by its configuration: keys, values, and what they say together."""
 
 import itertools
 import math

@@ -40,9 +40,11 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     here = str(config.get("run_dir") or RUN_DIR)
     leaves = {key: value for key, value in _leaves(config) if not is_left_out(key)}
     for key, value in leaves.items():
-        if key.endswith("._target_"):  # a name is none of what is computed
+        if not isinstance(value, str):
+            continue
+        if key.endswith("._target_"):  # what a thing is called has no part in what is computed
             leaves[key] = EARLIER.get(value, value)
-        elif isinstance(value, str) and (value == here or value.startswith(f"{here}/")):
+        elif value == here or value.startswith(f"{here}/"):
             leaves[key] = RUN_DIR + value.removeprefix(here)
     return leaves
 
@@ -50,8 +52,8 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first keys in which two identifying parts differ, with both values."""
     keys = [key for key in before | now if before.get(key) != now.get(key)]
-    told = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys[:SHOWN]]
-    return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    both = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys[:SHOWN]]
+    return ", ".join(both) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def is_left_out(key: str, left_out: Sequence[str] = NOT_IN_FINGERPRINT) -> bool:

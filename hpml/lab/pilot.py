@@ -31,10 +31,7 @@ class Pilot:
 
 
 def look_at_data(config: dict[str, Any]) -> None:
-    """Downloads what is not there, and looks at every file, once for all parts.
-
-    Raises UserError for wrong data.
-    """
+    """Downloads what is not there, and looks at every file. Raises UserError for wrong data."""
     from hpml.data.build import build_data
 
     build_data(DictConfig(config))
@@ -63,8 +60,8 @@ def pilot(config: dict[str, Any]) -> Pilot:
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
     build_s = time.perf_counter() - begun
-    fits = (subject.fit(Intervention(), 1, PILOT_STEPS, number) for number in range(PILOT_FITS))
-    steps = [fit.step_s for fit in fits]
+    fits = range(PILOT_FITS)
+    steps = [subject.fit(Intervention(), 1, PILOT_STEPS, number).step_s for number in fits]
     steps_s, step_s = (PILOT_STEPS + 2) * sum(steps), median(steps)
     return Pilot(
         step_s=step_s,

@@ -1,6 +1,7 @@
 """From a configuration to what is counted of its model."""
 
 import inspect
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,7 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         notes.append(f"trainer.precision={cfg.trainer.precision} has no effect here")
     summary = cfg.get("summary") or OmegaConf.load(find_conf() / "summary.yaml").summary
     cfg, _ = on_device(OmegaConf.create(resolve(cfg) | {"device": "cpu", "compile": False}))
-    data, batch = _data(cfg, notes)
-    drawn = DrawnSteps(cfg, data)
+    drawn = DrawnSteps(cfg, _data(cfg, notes))
     size, seeds = summary.batch_size, range(cfg.seed, cfg.seed + summary.seeds)
     module, facts = drawn.module, dict[str, Any]()
     try:
@@ -57,10 +57,8 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         steps = [drawn.step(seed, size) for seed in seeds]
         module = steps[0].module  # whose lazy layers are made
         facts = _facts_of_steps(steps[0], half, cfg.data.get("batch_size") or drawn.real_size)
-        facts["batch"] = f"{steps[0].samples} samples: {batch}"
-        facts["nonzero_by_seed"] = dict(
-            zip(map(str, seeds), (s.nonzero for s in steps), strict=True)
-        )
+        facts["batch"] = f"{steps[0].samples} samples: {_batch_in_words(drawn.data)}"
+        facts["nonzero_by_seed"] = {str(n): s.nonzero for n, s in zip(seeds, steps, strict=True)}
         facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
         if facts["gradients"] is None:
             notes.append(
@@ -87,31 +85,26 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def _data(cfg: DictConfig, notes: list[str]) -> tuple[L.LightningDataModule, str]:
-    """The data module, or the shape of our own data in its stead; and what a batch holds."""
-    data = _shape_alone(cfg, notes) or build_data(cfg)
+def _batch_in_words(data: L.LightningDataModule) -> str:
     if not isinstance(data, ImageDataModule):
-        return data, "the data module's first"
+        return "the data module's first"
     shape = "×".join(map(str, data.image_shape))
-    return data, f"random normal images of {shape}, random labels of {data.num_classes} classes"
+    return f"random normal images of {shape}, random labels of {data.num_classes} classes"
 
 
-def _shape_alone(cfg: DictConfig, notes: list[str]) -> ImageDataModule | None:
-    """Stands for images whose shape and classes are known without loading them all."""
-    try:
+def _data(cfg: DictConfig, notes: list[str]) -> L.LightningDataModule:
+    """The data module; in its stead the shape of our own data, where it need not be loaded."""
+    source: type | None = None
+    with suppress(Exception):  # to build it says what is wrong
         source = get_class(cfg.data._target_)
-    except Exception:  # to build it says what is wrong
-        return None
-    if not issubclass(source, ImageDataModule):
-        return None
+    if source is None or not issubclass(source, ImageDataModule):
+        return build_data(cfg)
     # what a class derived from one of ours holds is known to that class alone
     is_known = "shape_without_loading" in vars(source)
     shape = source.shape_without_loading(cfg.data) if is_known else None
     if shape is None:
         quick = {key: value for key, value in QUICK.items() if key in cfg.data}
-        data = build_data(OmegaConf.create({"data": {**cfg.data, **quick}}))
-        assert isinstance(data, ImageDataModule)
-        return data
+        return build_data(OmegaConf.create({"data": {**cfg.data, **quick}}))
     size, classes = shape[0], shape[1] or cfg.model.get("num_classes")
     assumed = [] if size else [f"{ASSUMED_SIZE}×{ASSUMED_SIZE} pixels (data.image_size)"]
     assumed += [] if classes else [f"{ASSUMED_CLASSES} classes (model.num_classes)"]

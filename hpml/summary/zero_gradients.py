@@ -43,7 +43,7 @@ class ZeroGradients:
         products: dict[nn.Parameter, Tensor] = {}
         for layer, given, arriving in self._masks:
             own = [p for p in layer.parameters(recurse=False) if p.grad is not None]
-            if all(p.grad is not None and bool(p.grad.all()) for p in own):
+            if all(bool(p.grad.all()) for p in own if p.grad is not None):
                 continue
             with torch.enable_grad():
                 output = layer.forward(given.to(own[0].dtype))

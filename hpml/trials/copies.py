@@ -61,7 +61,7 @@ def _as_its_own_class(thing: Any, protocol: int) -> Any:
     own: Any = object.__new__(kind)
     vars(own).update(vars(thing))
     make, arguments, *state = own.__reduce_ex__(protocol)
-    return partial(make, *arguments), (), *state  # pickle lets `make` alone make no other class
+    return partial(make, *arguments), (), *state  # pickle checks a bare `make` for the class
 
 
 def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:

@@ -32,7 +32,7 @@ class JobData:
         self.given: Any = copy.copy(data) if self.is_module else data
         self._limit = limit
         self._is_set_up = False
-        self.epoch_steps: int | None = None  # where only the loader knows, or none was made
+        self.epoch_steps: int | None = None  # None where only the loader knows
         self.loader: Any = None  # the last one that was made for itself
 
     def new_loader(self, trainer: L.Trainer, module: Any) -> Any:
@@ -51,7 +51,7 @@ class JobData:
     def for_fit(
         self, trainer: L.Trainer, module: Any, transfer: bool, paced: Callable[[Any], Any]
     ) -> dict[str, Any]:
-        """What `fit` is given besides the module, with its loader paced; or without `transfer`."""
+        """What `fit` is given besides the module, its loader paced; `transfer` keeps its hooks."""
         if self.given is not None and not self.is_module:
             return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
         owner = self._data_module(trainer) if self.is_module else module

@@ -66,7 +66,9 @@ def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[st
     """Copies of the user's callbacks; those that a trial cannot have are left out."""
     callbacks: dict[str, L.Callback] = {}
     for callback in trainer.callbacks:
-        if isinstance(callback, NOT_IN_A_TRIAL) or not getattr(callback, "in_trials", True):
+        is_ours = type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
+        left_out = is_ours and not getattr(callback, "in_trials", True)
+        if isinstance(callback, NOT_IN_A_TRIAL) or left_out:
             continue
         name = type(callback).__name__
         if name in callbacks:

@@ -3,12 +3,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hpml.models.counts import flops_per_sample
+from hpml.models.counts import count_trainable, flops_per_sample
 from hpml.models.networks import resnet18, small
 
 
 def test_resnet18_as_for_small_images() -> None:
     """The stem neither strides nor pools; without normalisation nothing of it is left."""
+    assert count_trainable(resnet18(10)) == 11_173_962
+    assert count_trainable(resnet18(10, norm=False)) == 11_164_362
     network = resnet18(10)
     seen = []
     network.layer4.register_forward_hook(lambda _, __, output: seen.append(output.shape))
@@ -33,7 +35,7 @@ def test_the_two_initialisations(init: str, least: float, most: float) -> None:
 def test_small_is_small_and_takes_any_size(size: int) -> None:
     """A few hundred thousand parameters, any image of at least 8×8."""
     network = small(7)
-    assert 200_000 < sum(each.numel() for each in network.parameters()) < 300_000
+    assert 200_000 < count_trainable(network) < 300_000
     assert network(torch.zeros(3, 3, size, size)).shape == (3, 7)
 
 

@@ -266,8 +266,8 @@ def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
 
 def _last(ranks: Sequence[Ranked], called: str) -> str:
     """Which is last, and whether that may be chance."""
-    last = ranks[-1]
-    if ranks[0].known is None or last.known is None or ranks[0].known.mean == last.known.mean:
+    first, *_, last = ranks
+    if not first.known or not last.known or first.known.mean == last.known.mean:
         return ""
     certainty = {
         "worse": "told from the best at 95 %",
@@ -301,6 +301,6 @@ def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:
     means = {name: mean(epoch.time[name] for epoch in epochs) for name in TIMES}
     texts = shown_times(means)
     whole = estimate([t for epoch in epochs if (t := epoch.time["epoch_s"]) is not None])
-    if interval and whole is not None and whole.half_width is not None:
+    if interval and whole and whole.half_width is not None:
         texts[0] += f" ± {whole.half_width:.{decimals(whole.mean)}f}"
     return [Cell(text, means[name]) for name, text in zip(TIMES, texts, strict=True)]

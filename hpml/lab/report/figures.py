@@ -45,10 +45,7 @@ def figures_of(part: str, machines: Sequence[Machine]) -> list[tuple[Machine, Fi
 def draw_for(
     part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Draws pictures of some runs, those with the names in `only`, as files that begin with a part.
-
-    Returns them as `page.save` does.
-    """
+    """Saves pictures of some runs, those named in `only`, as files that begin with a part."""
     return [
         save(replace(picture, name=f"{part}_{picture.name}"), folder)
         for picture in draw(Comparison([run.directory for run in runs]))

@@ -104,12 +104,13 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     by_itself = there if part != "c5" else []  # which has one table of all machines
     tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
     shortened = [(m, m.shortened_search if part == "c3" else m.shortened) for m in there]
-    trains = asked.task in (WORKERS, TRAINING, DEVICES, NO_NORM)
+    if asked.task not in (WORKERS, TRAINING, DEVICES, NO_NORM):
+        shortened = []
     return Section(
         *head,
         commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
         hardware=[machine.name for machine in there],
-        shortened="; ".join(m.in_front(text, there) for m, text in shortened if text and trains),
+        shortened="; ".join(m.in_front(text, there) for m, text in shortened if text),
         tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
         pictures=[picture for _, figures in of_all for picture in figures.pictures],
         code=of_all[0][1].code,

@@ -65,10 +65,9 @@ def own_figures(machines: Sequence[Machine]) -> dict[str, Any]:
 
 
 def against_published(facts: Mapping[str, Any]) -> list[str]:
-    """Whether B's counts with SGD and Adam differ by more than these seeds do, for B's network.
+    """Whether B's counts with SGD and Adam differ by more than several seeds, for B's network.
 
-    Relative to the zeros, of which a larger batch has fewer. No sentence of another network, or of
-    one seed.
+    Relative to the zeros, of which a larger batch has fewer.
     """
     b, by_seed = _read()["B"]["rows"], facts.get("nonzero_by_seed") or {}
     is_theirs = facts["trainable_parameters"] == b["parameters_no_norm"]
@@ -87,7 +86,6 @@ def against_published(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _spread(zeros: Sequence[int]) -> float:
-    """By how much numbers of zeros differ at most, as a fraction of their mean."""
     return (max(zeros) - min(zeros)) / fmean(zeros) if sum(zeros) else 0.0
 
 

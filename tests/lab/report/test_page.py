@@ -32,14 +32,13 @@ Whole = tuple[Path, dict[str, str]]
 PICTURE = r"\]\((\S+\.png)\)"
 COUNTED: dict[str, Any] = FACTS | {
     "gradients": 11_173_962,
-    "optimizer": {"name": "SGD", "state_elements": 11_173_962, "state_bytes": 44_695_848},
-    "layers": [{"name": "a", "type": "Conv2d", "parameters": 1728, "shape": [64, 32, 32]}],
+    "optimizer": {"name": "SGD", "state_elements": 11_173_962},
+    "layers": [{"name": "a", "type": "Conv2d", "parameters": 1728}],
     "batch": "8 samples: random",
     "nonzero_by_seed": {"0": 11_000_000, "1": 11_000_100},
     "nonzero_by_optimizer": {"SGD": 11_000_000, "Adam": 11_000_000},
     "code": "import re\n\n\ndef count_convolutions(network):\n    return 1\n\n\n"
     "def count_trainable(network):\n    return 2\n",
-    "notes": [],
 }
 
 
@@ -264,17 +263,16 @@ def test_a_missing_part_says_how_to_run_it(tmp_path: Path) -> None:
 
 def test_what_was_shortened_is_said_where_it_counts(tmp_path: Path) -> None:
     """Above, at trainings, at the search; not at what is as long as ever."""
-    changes = {"limit": 40, "budget_min": 12, "rounds": [2, 5]}
-    complete(tmp_path / "lab", **changes)
+    complete(tmp_path / "lab", limit=40, budget_min=12, rounds=[2, 5])
     sections = sections_of(tmp_path / "lab")
     epochs, rounds = "epochs of 40 of 391 batches", "2 of 5 rounds of the search for workers"
     for text in ("".join(sections.values()), read(tmp_path / "lab").text):
         assert len(re.findall(r"shortened\W*: ", text)) == 8  # above, and beside those published
         assert text.count(f": {epochs}; {rounds}\n") == 2
         assert text.count("Fitted into 12 minutes.") == 1
-    for part in PARTS:
-        shortened = re.findall(r"\*\*shortened\*\*: (.*)\n", sections[part.upper()])
-        expected = {"c3": [rounds]} | {part: [epochs] for part in ("c1", "c2", "c5", "c6", "c7")}
+    expected = {"C3": [rounds]} | {part: [epochs] for part in ("C1", "C2", "C5", "C6", "C7")}
+    for part in map(str.upper, PARTS):
+        shortened = re.findall(r"\*\*shortened\*\*: (.*)\n", sections[part])
         assert shortened == expected.get(part, []), part
 
 
@@ -308,14 +306,14 @@ def test_what_failed_is_named(tmp_path: Path) -> None:
     """And does not count; also a job that never came to its device."""
     folder = tmp_path / "lab" / "m"
     state_of(folder)
-    error = {"type": "RunFailedError", "message": "train/loss is not finite in epoch 1"}
-    trained(folder / "training", "optimizer=sgd", status="failed", error=error)
+    failed = {"status": "failed", "error": {"type": "RunFailedError", "message": "not finite"}}
+    trained(folder / "training", "optimizer=sgd", **failed)
     trained(folder / "training", "optimizer=adam")
-    bare = {"epochs": 0, "status": "failed", "error": error, "environment": {"host": "h"}}
-    make_run(folder / "devices", "device=gpu", config={"device": "gpu"}, **bare)
+    bare = {"epochs": 0, "environment": {"host": "h"}, "config": {"device": "gpu"}}
+    make_run(folder / "devices", "device=gpu", **bare, **failed)
     sections = sections_of(tmp_path / "lab")
     for part in ("C1", "C2", "C6"):
-        assert "Not counted: optimizer=sgd (failed: train/loss is not finite" in sections[part]
+        assert "Not counted: optimizer=sgd (failed: not finite" in sections[part]
     assert "gpu. Means over the runs" not in sections["C5"]
     assert "No epoch was timed on any device." in sections["C5"]
 
@@ -388,12 +386,11 @@ def test_text_is_never_markup(tmp_path: Path) -> None:
 
 def test_each_section_is_linked_from_the_contents(tmp_path: Path) -> None:
     """By an address of its own, in Markdown by that of its heading."""
-    parts = ["C3", "C4", "Q1"]
-    written(tmp_path, [Section(part, "Workers, and: more", "?") for part in parts])
-    addresses = [part.lower() for part in parts]
+    addresses = ["c3", "c4", "q1"]
+    sections = [Section(part.upper(), "Workers, and: more", "?") for part in addresses]
+    _, markdown = written(tmp_path, sections)
     assert re.findall('<a href="#(.*?)">', (tmp_path / "report.html").read_text()) == addresses
     assert [name for name in read(tmp_path).ids if name in addresses] == addresses
-    markdown = (tmp_path / "report.md").read_text()
     assert "- [C3: Workers, and: more](#c3-workers-and-more)\n" in markdown
     assert "\n## C3: Workers, and: more\n" in markdown
 

@@ -64,10 +64,8 @@ def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     random = np.random.default_rng(0)
     members = {}
     for name, count in [(f"data_batch_{k}", 4) for k in range(1, 6)] + [("test_batch", 10)]:
-        members[name] = {
-            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
-            "labels": [int(label) for label in random.integers(0, 10, count)],
-        }
+        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        members[name] = {"data": pixels, "labels": random.integers(0, 10, count).tolist()}
     members["batches.meta"] = {"label_names": [f"class{k}" for k in range(10)]}
     sums = {}
     archive = folder / "cifar-10-python.tar.gz"

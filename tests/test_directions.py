@@ -65,18 +65,15 @@ def strings(file: Path) -> Iterator[str]:
 
 
 def test_no_string_names_a_module() -> None:
-    """It would break in silence when the file moves: classes say of themselves what they are.
-
-    Names of earlier versions, programs that are started, and the logger `hpml` are none of these.
-    """
+    """It would break in silence when the file moves: classes say of themselves what they are."""
     files = sorted(PACKAGE.rglob("*.py"))
     paths = (file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files)
     modules = {".".join(parts).removesuffix(".__init__") for parts in paths}
-    modules -= {"hpml", *(f"hpml.{command}" for command in COMMANDS)}
+    modules -= {"hpml", *(f"hpml.{command}" for command in COMMANDS)}  # a logger, and programs
     named = [
         f"{file.relative_to(PACKAGE)} names {text}"
         for file in files
-        if file.relative_to(PACKAGE) != Path("config", "aliases.py")
+        if file.relative_to(PACKAGE) != Path("config", "aliases.py")  # names of earlier versions
         for text in strings(file)
         if text in modules
     ]

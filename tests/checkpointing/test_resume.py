@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,15 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
+@dataclass
 class Runs:
-    """Runs in one directory.
+    """Runs in one directory; `sums` of the images of each batch that the last one has trained."""
 
-    Attributes:
-        sums: of the images of each batch that the last one has trained.
-    """
+    compose: Compose
+    folder: Path
+    sums: list[float] = field(default_factory=list)
 
-    def __init__(self, compose: Compose, folder: Path) -> None:
-        self.compose, self.folder = compose, folder
-        self.sums: list[float] = []
-
-    def __call__(
-        self, *overrides: str, stop_after: int | None = None, **hooks: Any
-    ) -> tuple[list[float], RunRecord]:
+    def __call__(self, *overrides: str, stop_after: int = 0, **hooks: Any) -> Any:
         """Trains, to the end or for some batches; its sums and its record."""
         self.sums = sums = []
 
@@ -105,6 +101,10 @@ class Runs:
         return {name: torch.as_tensor(value).numpy().tobytes() for name, value in named.items()}
 
 
+def of_epochs(record: RunRecord) -> list[Any]:
+    return [(epoch.metrics, epoch.steps, epoch.samples) for epoch in record.epochs]
+
+
 @pytest.fixture
 def run(compose: Compose, tmp_path: Path) -> Runs:
     return Runs(compose, tmp_path / "run")
@@ -112,29 +112,21 @@ def run(compose: Compose, tmp_path: Path) -> Runs:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_ends_as_if_it_had_not_been_stopped(name: str, run: Runs) -> None:
-    """The same batches, none twice or left out; weights, optimizer, metrics bit for bit.
-
-    An epoch's times have both of its parts, and add up; what was lost is apart.
-    """
+    """None twice or left out, all bit for bit; times have both parts, what was lost is apart."""
     more = (OFTEN, *SETTINGS[name])
     whole, record = run(*more)
     expected = run.weights
     assert run.kept == []  # what is complete needs none
     (run.folder / "record.json").unlink()
-    before, _ = run(*more, stop_after=5)
+    assert run(*more, stop_after=5)[0] == whole[:5]
     done = run.batches[0]
     assert 0 < done <= 5
-    middle, _ = run(*more, stop_after=6)
-    assert middle == whole[done : done + 6]
+    assert run(*more, stop_after=6)[0] == whole[done : done + 6]
     done = run.batches[0]
     rest, resumed = run(*more)
-    assert before == whole[:5]
     assert rest == whole[done:]
     assert run.weights == expected
-    assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
-    assert [(e.steps, e.samples) for e in resumed.epochs] == [
-        (e.steps, e.samples) for e in record.epochs
-    ]
+    assert of_epochs(resumed) == of_epochs(record)
     assert any(epoch.resumed for epoch in resumed.epochs)
     assert not any(epoch.partial for epoch in resumed.epochs)
     for epoch in resumed.epochs:
@@ -146,9 +138,7 @@ def test_it_ends_as_if_it_had_not_been_stopped(name: str, run: Runs) -> None:
     assert all(part["lost_s"] >= 0 for part in resumed.resumed)
 
 
-def test_the_last_one_shows_until_when_the_run_was_at_work(
-    run: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_one_shows_until_when_it_ran(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its file's time, from which the work that is lost is known."""
     touched: list[Path] = []
     clock = time.monotonic
@@ -171,16 +161,12 @@ def test_a_signal_waits_for_the_next_one(run: Runs) -> None:
         run(*accumulated, on_train_batch_start=send)
     assert interrupted.value.signal_number == signal.SIGTERM
     assert len(run.sums) == 6  # all that others do after a batch is done
-    assert run.record.status == "interrupted"
-    assert run.batches == [6]
+    assert (run.record.status, run.batches) == ("interrupted", [6])
     rest, record = run(*accumulated)
-    assert len(rest) == STEPS * EPOCHS - 6
-    assert record.status == "completed"
+    assert (len(rest), record.status) == (STEPS * EPOCHS - 6, "completed")
 
 
-def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
-    run: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_to_the_loaders_loses_nothing(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster sends it to all of a job: the next batch does not come, but all is at rest."""
     whole, record = run(ON_SIGNALS)
     expected = run.weights
@@ -201,7 +187,7 @@ def test_a_signal_that_ends_the_loaders_processes_loses_nothing(
     rest, resumed = run(ON_SIGNALS)
     assert rest == whole[5:]
     assert run.weights == expected
-    assert [e.metrics for e in resumed.epochs] == [e.metrics for e in record.epochs]
+    assert of_epochs(resumed) == of_epochs(record)
     assert [(e.steps, e.partial) for e in resumed.epochs] == [(STEPS, False)] * EPOCHS
 
 
@@ -259,9 +245,7 @@ RESUMABLE = {"resume_state": dict, "load_resume_state": lambda *_: None}
         (RESUMABLE, [StochasticWeightAveraging(0.1)], f"StochasticWeightAveraging {LOST}"),
     ],
 )
-def test_why_a_run_cannot_resume_is_reported(
-    module: dict[str, Any], callbacks: list[L.Callback], why: str, tmp_path: Path
-) -> None:
+def test_why_it_cannot_resume(module: Any, callbacks: list[Any], why: str, tmp_path: Path) -> None:
     """A module, a loader or a callback whose state would be lost."""
     trainer = trainer_in(tmp_path, callbacks=callbacks, limit_val_batches=None)
     assert why in str(why_not(trainer, type("Own", (BoringModel,), module)()))
@@ -279,9 +263,7 @@ def test_two_ends_in_one_epoch_lose_no_epoch_of_the_record(run: Runs) -> None:
     assert all(0 <= one["lost_s"] < 20 for one in record.resumed)
 
 
-def test_one_that_cannot_be_written_ends_nothing(
-    run: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_is_not_written(run: Runs, monkeypatch: Any, caplog: Any) -> None:
     """A warning says why, and the training continues."""
     save = torch.save
 
@@ -292,8 +274,7 @@ def test_one_that_cannot_be_written_ends_nothing(
 
     monkeypatch.setattr(torch, "save", until_full)
     rest, record = run(OFTEN)
-    assert len(rest) == STEPS * EPOCHS
-    assert record.status == "completed"
+    assert (len(rest), record.status) == (STEPS * EPOCHS, "completed")
     assert "no resume checkpoint was written: [Errno 28] No space left" in caplog.text
 
 
@@ -303,18 +284,12 @@ def test_a_complete_run_is_neither_trained_again_nor_over(run: Runs) -> None:
     checkpoint, file = run.folder / "checkpoints" / "last.ckpt", run.folder / "record.json"
     before = checkpoint.read_bytes(), file.read_bytes()
     assert run() == ([], record)
-    for words in (
-        ["seed=1"],
-        ["seed=1", "resume=null"],
-        ["resume=null"],
-        [f"evaluate={checkpoint}"],
-        ["resume=null", "trainer.fast_dev_run=true"],
-    ):
+    others = "seed=1|seed=1 resume=null|resume=null|resume=null trainer.fast_dev_run=true"
+    for words in (*others.split("|"), f"evaluate={checkpoint}"):
         with pytest.raises(UserError, match=r"holds a completed run: give another hydra\.run\.dir"):
-            run(*words)
+            run(*words.split())
     assert before == (checkpoint.read_bytes(), file.read_bytes())
-    rest, _ = run("resume=never")
-    assert len(rest) == STEPS * EPOCHS
+    assert len(run("resume=never")[0]) == STEPS * EPOCHS
 
 
 def test_an_evaluation_leaves_an_unfinished_run_alone(run: Runs) -> None:
@@ -333,22 +308,18 @@ def test_a_damaged_one_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixtur
     run(OFTEN, stop_after=5)
     last, before = run.kept
     last.write_bytes(last.read_bytes()[:-100])
-    rest, _ = run(OFTEN, stop_after=2)
+    assert len(run(OFTEN, stop_after=2)[0]) == 2
     assert f"{last} is damaged; resuming from {before}" in caplog.text
-    assert len(rest) == 2
     for path in run.kept:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     rest, record = run(OFTEN)
     assert "are damaged; the run begins at its start" in caplog.text
-    assert len(rest) == STEPS * EPOCHS
-    assert record.resumed == []
+    assert (len(rest), record.resumed) == (STEPS * EPOCHS, [])
 
 
-def test_what_cannot_resume_exactly_is_refused(
-    run: Runs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_resume(run: Runs, tmp_path: Path, caplog: Any, monkeypatch: Any) -> None:
     """And nothing is lost of it; in a sweep it begins at its start, and says so."""
     run(OFTEN, stop_after=5)
     (tmp_path / "kept").mkdir()
@@ -362,8 +333,7 @@ def test_what_cannot_resume_exactly_is_refused(
     ):
         with pytest.raises(UserError, match=message):
             run(f"resume={value}", "data.batch_size=4")
-    rest, _ = run(f"resume={kept}")
-    assert len(rest) == STEPS * EPOCHS - done
+    assert len(run(f"resume={kept}")[0]) == STEPS * EPOCHS - done
     run(OFTEN, "resume=never", stop_after=5)
     before = run.kept
     with pytest.raises(UserError, match="resume=never begins at the start, in their place"):
@@ -376,9 +346,8 @@ def test_what_cannot_resume_exactly_is_refused(
         choose(run.folder, "auto", facts | {"device": "cuda"})
     assert run.kept == before
     monkeypatch.setenv("HPML_SWEPT", "seed")
-    rest, _ = run(OFTEN, "seed=1")
+    assert len(run(OFTEN, "seed=1")[0]) == STEPS * EPOCHS
     assert "was made with data.seed=0 (now 1), seed=0 (now 1); the run begins at" in caplog.text
-    assert len(rest) == STEPS * EPOCHS
 
 
 def test_one_of_another_code_is_refused(tmp_path: Path) -> None:
@@ -400,21 +369,16 @@ def test_one_of_another_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "given", "what"),
+    ("name", "given", "what"),
     [
-        ({}, None, "never"),
-        ({"HPML_SWEPT": ""}, None, "auto"),
-        ({"SLURM_JOB_ID": "1"}, None, "auto"),
-        ({"SLURM_JOB_ID": "1"}, "never", "never"),
-        ({}, "auto", "auto"),
+        *((None, None, "never"), ("HPML_SWEPT", None, "auto"), ("SLURM_JOB_ID", None, "auto")),
+        *(("SLURM_JOB_ID", "never", "never"), (None, "auto", "auto")),
     ],
 )
-def test_when_a_run_resumes(
-    environment: dict[str, str], given: str | None, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_it_resumes(name: str | None, given: str | None, what: str, monkeypatch: Any) -> None:
     """By itself in sweeps and under SLURM."""
-    for name in ("HPML_SWEPT", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    for each in ("HPML_SWEPT", "SLURM_JOB_ID"):
+        monkeypatch.delenv(each, raising=False)
+    if name is not None:
+        monkeypatch.setenv(name, "")
     assert mode(given) == what

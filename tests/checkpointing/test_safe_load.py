@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,26 @@ from hpml.train import train
 
 JOB = (*QUICK, "trainer.max_epochs=1", "logger=none", "checkpoint.every_s=1e-9")
 Change = Callable[[dict[str, Any]], None]
+Honest = dict[str, dict[str, Any]]
+Run = Callable[..., Any]
 
 
 class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
+@dataclass
 class Touches:
     """A pickle of it touches a file when it is loaded."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    file: Path
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.file,)
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Honest:
     """What a run's checkpoints hold: the last, for `evaluate`, and one to `resume` from."""
 
     def stop(trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -54,9 +57,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
 
 
 @pytest.fixture
-def evaluated(
-    compose: Compose, honest: dict[str, dict[str, Any]], tmp_path: Path
-) -> Callable[..., Any]:
+def evaluated(compose: Compose, honest: Honest, tmp_path: Path) -> Run:
     """Evaluates the honest checkpoint after a change to it."""
 
     def run(change: Change, *overrides: str, **settings: Any) -> Any:
@@ -79,7 +80,7 @@ def refusal(message: str, run: Callable[[], object]) -> str:
 
 
 @pytest.fixture
-def refused(evaluated: Callable[..., Any]) -> Callable[..., str]:
+def refused(evaluated: Run) -> Run:
     """Expects that the honest checkpoint is refused after a change to it; the message."""
     return lambda change, message, *overrides, **settings: refusal(
         message, lambda: evaluated(change, *overrides, **settings)
@@ -101,9 +102,7 @@ def target(file: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", ["evaluate", "resume"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_malicious_pickle_calls_nothing(
-    compose: Compose, tmp_path: Path, key: str, zipped: bool
-) -> None:
+def test_a_malicious_pickle(compose: Compose, tmp_path: Path, key: str, zipped: bool) -> None:
     """It is no checkpoint of ours, in one line; loaded otherwise, it would have touched a file."""
     marker = tmp_path / "touched"
     content = {"state_dict": {}, "hpml_config": Touches(marker), "hpml_resume": Touches(marker)}
@@ -129,9 +128,7 @@ def test_a_malicious_pickle_calls_nothing(
 @pytest.mark.parametrize(
     "where", ["hyper_parameters", "datamodule_hyper_parameters", "callbacks", "deep"]
 )
-def test_an_instantiator_is_refused(
-    compose: Compose, honest: dict[str, dict[str, Any]], tmp_path: Path, key: str, where: str
-) -> None:
+def test_instantiators(compose: Compose, honest: Any, tmp_path: Path, key: str, where: str) -> None:
     """By its name, in one line, wherever it stands; in a run's own directory too."""
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
@@ -157,26 +154,18 @@ def test_what_contains_itself_is_read(tmp_path: Path) -> None:
     refusal(r"evaluate=.*file: refused", lambda: safe_load.read(tmp_path / "file", "evaluate"))
 
 
-def test_a_resume_checkpoint_names_no_file_to_delete(
-    compose: Compose, honest: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_no_file_to_delete_is_named(compose: Compose, honest: Honest, tmp_path: Path) -> None:
     """Lightning would delete what the state of a checkpoint's callback calls the one before."""
     victim = tmp_path / "victim"
     victim.touch()
     folder = tmp_path / "run" / "checkpoints"
     there = f"{folder}/../../victim"
     strange = copy.deepcopy(honest["resume"])
-    strange["callbacks"]["Checkpoint:last"] = {
-        "monitor": None,
-        "best_model_score": None,
-        "best_model_path": there,
-        "current_score": None,
-        "dirpath": str(folder),
-        "best_k_models": {there: torch.tensor(0.0)},
-        "kth_best_model_path": there,
-        "kth_value": torch.tensor(0.0),
-        "last_model_path": there,
-    }
+    paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), there)
+    nothing = dict.fromkeys(("monitor", "best_model_score", "current_score"))
+    kept = {"best_k_models": {there: torch.tensor(0.0)}, "kth_value": torch.tensor(0.0)}
+    state = {"dirpath": str(folder), **paths, **nothing, **kept}
+    strange["callbacks"]["Checkpoint:last"] = state
     file = file_for("resume", tmp_path, lambda path: torch.save(strange, path))
     record = train(compose(*JOB, hooked(resumable=True), f"resume={file}"))
     assert record.status == "completed"
@@ -196,9 +185,7 @@ STRANGE: dict[str, Callable[[dict[str, Any], Any], Any]] = {
 
 
 @pytest.mark.parametrize("key", STRANGE)
-def test_a_target_of_a_strangers_is_not_called(
-    refused: Callable[..., str], tmp_path: Path, key: str
-) -> None:
+def test_a_target_of_a_strangers_is_not_called(refused: Run, tmp_path: Path, key: str) -> None:
     """However deep, in lists too; Hydra itself would have called this one."""
     marker = tmp_path / "touched"
     message = rf"refused: it sets {key}=pathlib.Path.*give {key.partition('.')[0]}=… yourself"
@@ -208,6 +195,11 @@ def test_a_target_of_a_strangers_is_not_called(
     assert marker.exists()
 
 
+NOT_OURS = [
+    *("hpml.data.sources.Path.touch", "hpml.data.DataError", "hpml.data.Synthetic"),
+    *("hpml.models.torch.hub.load", "hpml.models.counts.describe", "hpml.models.small.__call__"),
+    *(" hpml.models.small", "torchvision.models.squeezenet1_1", ["hpml.models.small"], None),
+]
 INNER = {"_target_": "hpml.models.small", "num_classes": 2}
 
 
@@ -215,16 +207,7 @@ INNER = {"_target_": "hpml.models.small", "num_classes": 2}
     ("group", "key", "value"),
     [
         # no module's own imports, no other function of hpml's, no other group's or package's
-        ("model", "_target_", "hpml.data.sources.Path.touch"),
-        ("model", "_target_", "hpml.data.DataError"),
-        ("model", "_target_", "hpml.data.Synthetic"),
-        ("model", "_target_", "hpml.models.torch.hub.load"),
-        ("model", "_target_", "hpml.models.counts.describe"),
-        ("model", "_target_", "hpml.models.small.__call__"),
-        ("model", "_target_", " hpml.models.small"),
-        ("model", "_target_", "torchvision.models.squeezenet1_1"),
-        ("model", "_target_", ["hpml.models.small"]),
-        ("model", "_target_", None),
+        *[("model", "_target_", target) for target in NOT_OURS],
         # what else Hydra reads in a node would go around the rules for our keys
         ("data", "_args_", [1]),
         ("data", "_partial_", True),
@@ -234,9 +217,7 @@ INNER = {"_target_": "hpml.models.small", "num_classes": 2}
         pytest.param("model", "width", INNER, id="inside"),
     ],
 )
-def test_only_what_belongs_there_is_ours(
-    refused: Callable[..., str], group: str, key: str, value: Any
-) -> None:
+def test_what_belongs_there_is_ours(refused: Run, group: str, key: str, value: Any) -> None:
     """What is called, and how, is not the checkpoint's to say."""
     set_key = f"{group}.{key}._target_" if key == "width" else f"{group}.{key}"
     refused(
@@ -248,22 +229,13 @@ def test_only_what_belongs_there_is_ours(
 @pytest.mark.parametrize(
     "text",
     [
-        "${oc.env:HPML_SECRET}",
-        "a${oc.env:HPML_SECRET}b",
-        "${hydra:runtime.cwd}",
-        "${oc.decode:'[1]'}",
-        "${seed}",
-        "\x1b]0;title\x07",
-        "a\nb",
+        *("${oc.env:HPML_SECRET}", "a${oc.env:HPML_SECRET}b", "${hydra:runtime.cwd}"),
+        *("${oc.decode:'[1]'}", "${seed}", "\x1b]0;title\x07", "a\nb"),
     ],
 )
 @pytest.mark.parametrize("place", ["value", "in a list", "key"])
 def test_text_of_a_strangers_is_only_read(
-    refused: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    place: str,
+    refused: Run, tmp_path: Path, monkeypatch: Any, text: str, place: str
 ) -> None:
     """No interpolation is resolved, and nothing reaches the terminal that would control it."""
     monkeypatch.setenv("HPML_SECRET", "secret words")
@@ -276,55 +248,43 @@ def test_text_of_a_strangers_is_only_read(
     assert "secret words" not in (tmp_path / "run" / "record.json").read_text()
 
 
+NO_CONFIGURATIONS: list[Any] = [[], "model", None, {"data": 1, "model": 2}]
+NO_CONFIGURATIONS += [{"data": {}}, {"model": {"_target_": 1}}]
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        *(
-            {"hpml_config": config}
-            for config in (
-                *([], "model", None, {"data": 1, "model": 2}),
-                *({"data": {}}, {"model": {"_target_": 1}}),
-            )
-        ),
+        *({"hpml_config": config} for config in NO_CONFIGURATIONS),
         {"hpml_names": {"model": "\x1b[2J"}},  # which is printed
     ],
 )
-def test_what_is_no_configuration_is_no_checkpoint(
-    refused: Callable[..., str], change: dict[str, Any]
-) -> None:
+def test_what_is_no_configuration(refused: Run, change: dict[str, Any]) -> None:
     """In one line, without a traceback."""
     refused(lambda checkpoint: checkpoint.update(change), "no checkpoint of hpml")
 
 
-def test_an_honest_checkpoint_is_evaluated(evaluated: Callable[..., Any], tmp_path: Path) -> None:
-    """Of others, callbacks, loggers and the rest are not taken: they are the command line's."""
+def test_an_honest_checkpoint_is_evaluated(evaluated: Run, tmp_path: Path, refused: Run) -> None:
+    """Callbacks and such are not taken from it; a target of one's own is, if that was chosen."""
     assert evaluated(lambda checkpoint: None).evaluation
     marker = tmp_path / "touched"
     more = {"callbacks": {"x": target(marker)}, "logger": {"x": target(marker)}}
     more |= {"trainer": target(marker), "optimizer": target(marker)}
     assert evaluated(lambda checkpoint: checkpoint["hpml_config"].update(more)).evaluation
     assert not marker.exists()
-
-
-def test_a_target_of_ones_own_is_called(
-    evaluated: Callable[..., Any], refused: Callable[..., str]
-) -> None:
-    """Where the configuration that was chosen names it for the same group, and not for another."""
     own = {"_target_": "helpers.own.network", "num_classes": None}
 
     def change(checkpoint: dict[str, Any]) -> None:
         checkpoint["hpml_config"]["model"] = own | {"num_classes": 10}
 
-    refused(change, r"model._target_=helpers.own.network")
-    refused(change, r"model._target_=helpers.own.network", data=own)
+    for chosen in ({}, {"data": own}):
+        refused(change, r"model._target_=helpers.own.network", **chosen)
     record = evaluated(change, model=own)
     assert record.evaluation
     assert record.config["model"] == own | {"num_classes": 10}
 
 
-def test_what_is_typed_goes_before_the_checkpoint(
-    evaluated: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
-) -> None:
+def test_what_is_typed_goes_first(evaluated: Run, refused: Run, tmp_path: Path) -> None:
     """`model=…` leaves the checkpoint's unread, and a key of it takes a strange one's place."""
     marker = tmp_path / "touched"
 
@@ -348,9 +308,7 @@ def test_what_is_typed_goes_before_the_checkpoint(
 
 
 @pytest.mark.parametrize("leaves_out", [True, False])
-def test_nothing_is_fetched_into_a_strangers_folder(
-    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves_out: bool
-) -> None:
+def test_an_empty_folder(refused: Run, tmp_path: Path, monkeypatch: Any, leaves_out: bool) -> None:
     """It is read where it is there; the folder of the command line is another matter."""
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     folder = tmp_path / "theirs"

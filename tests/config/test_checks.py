@@ -41,40 +41,43 @@ def test_every_option_is_allowed_and_every_rule_about_a_key_that_exists(compose:
     assert set(RULES) <= known
 
 
-def test_the_trainer_lists_every_argument_of_lightning() -> None:
-    """conf/trainer/default.yaml has all of the Trainer's arguments but those that are groups."""
+def test_the_trainer_lists_every_argument_of_lightning(compose: Compose) -> None:
+    """But those that are groups; an experiment changes what it is about and nothing else."""
     listed = set(OmegaConf.load(find_conf() / "trainer" / "default.yaml"))
     arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
     assert listed == arguments - {"callbacks", "logger"}
+    plain, demo = compose(), compose("experiment=demo")
+    assert demo.optimizer == plain.optimizer
+    assert demo.data._target_ == "hpml.data.Synthetic"
+
+
+ALLOWED = {
+    "an integer of at least 1": "data.batch_size=0 data.batch_size=1.5",
+    "an integer of at least 0": " ".join(
+        f"data.num_workers={value}" for value in (-1, "two", "true", "null")
+    ),
+    "a number of at least 0 and below 1": "data.val_split=1 label_smoothing=1",
+    "one of per_sample, batched, device, auto": "data.pipeline=fast",
+    "one of random, alternating": "data.flip=often",
+    "an integer of at least 1 or null": "data.eval_batch_size=0",
+    "one of true, false, auto, default": "compile=fastest",
+    "true or false or null": "optimizer.fused=yes",
+    "one of auto, cpu, gpu, mps": "device=tpu",
+    "a number above 0 and below 3e+38": "optimizer.lr=abc",
+    "an integer of at least -1 or null": "trainer.max_epochs=-5",
+    "an integer of at least 0 and below 4294967296": "seed=-1",
+    "one of 32-true, ": "trainer.precision=17",
+}
+GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("data.batch_size=0", "data.batch_size=0: give an integer of at least 1"),
-        ("data.batch_size=1.5", "data.batch_size=1.5: give an integer of at least 1"),
-        ("data.num_workers=-1", "data.num_workers=-1: give an integer of at least 0"),
-        ("data.num_workers=two", "data.num_workers=two: give an integer of at least 0"),
-        ("data.num_workers=true", "data.num_workers=true: give an integer of at least 0"),
-        ("data.num_workers=null", "data.num_workers=null: give an integer of at least 0"),
-        ("data.val_split=1", "data.val_split=1: give a number of at least 0 and below 1"),
-        ("data.pipeline=fast", "data.pipeline=fast: give one of per_sample, batched, device, auto"),
-        ("data.flip=often", "data.flip=often: give one of random, alternating"),
-        ("data.eval_batch_size=0", "data.eval_batch_size=0: give an integer of at least 1 or null"),
-        ("compile=fastest", "compile=fastest: give one of true, false, auto, default"),
-        (
-            "compile=reduce-overhead trainer.accumulate_grad_batches=2",
-            "compile=reduce-overhead: its CUDA graphs overwrite the gradients",
-        ),
-        ("label_smoothing=1", "label_smoothing=1: give a number of at least 0 and below 1"),
-        ("optimizer.fused=yes", "optimizer.fused=yes: give true or false or null"),
-        ("device=tpu", "device=tpu: give one of auto, cpu, gpu, mps"),
-        ("optimizer.lr=abc", "optimizer.lr=abc: give a number above 0 and below 3e+38"),
+        *((word, f"{word}: give {what}") for what, of in ALLOWED.items() for word in of.split()),
+        ("compile=reduce-overhead trainer.accumulate_grad_batches=2", GRAPHS),
         ("optimizer.lr=inf", "optimizer.lr=Infinity: give a number above 0 and below 3e+38"),
         ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0 and below 3e+38"),
-        ("trainer.max_epochs=-5", "trainer.max_epochs=-5: give an integer of at least -1 or null"),
-        ("seed=-1", "seed=-1: give an integer of at least 0 and below 4294967296"),
-        ("trainer.precision=17", "trainer.precision=17: give one of 32-true, "),
         (f"trainer.max_steps={'9' * 400}", "trainer.max_steps=999"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be"),
@@ -110,8 +113,7 @@ def test_milestones_are_increasing_integers(compose: Compose, value: str) -> Non
 @given(st.integers() | st.floats() | st.booleans() | st.text() | st.none())
 def test_a_rule_never_fails_on_a_value(value: object) -> None:
     """Any value is admitted or not; none breaks the check itself."""
-    for rule in RULES.values():
-        assert rule.admits(value) in (True, False)
+    assert {rule.admits(value) for rule in RULES.values()} <= {True, False}
 
 
 @given(st.floats())
@@ -121,50 +123,31 @@ def test_numbers_are_admitted_within_their_bounds(value: float) -> None:
     assert Rule(float, at_least=0, below=1).admits(value) == inside
 
 
-@pytest.mark.parametrize(
-    ("key", "good", "bad"),
-    [
-        ("trainer.deterministic", [True, False, "warn", None], ["maybe", 1, 0]),
-        ("trainer.limit_val_batches", [0, 0.5, 1.0, 1, 3, 3.0, None], [1.5, -1, True]),
-    ],
-)
-def test_values_of_several_kinds(key: str, good: list[object], bad: list[object]) -> None:
+def test_values_of_several_kinds() -> None:
     """A flag with a third value; a part of the batches, or how many."""
-    assert all(RULES[key].admits(value) for value in good)
-    assert not any(RULES[key].admits(value) for value in bad)
+    flag, part = RULES["trainer.deterministic"], RULES["trainer.limit_val_batches"]
+    assert all(map(flag.admits, (True, False, "warn", None)))
+    assert not any(map(flag.admits, ("maybe", 1, 0)))
+    assert all(map(part.admits, (0, 0.5, 1.0, 1, 3, 3.0, None)))
+    assert not any(map(part.admits, (1.5, -1, True)))
 
 
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("evaluate=a/seed=1/last.ckpt", "evaluate='a/seed=1/last.ckpt'"),
-        ("evaluate=a/optimizer=adam,seed=1/b", "evaluate='a/optimizer=adam,seed=1/b'"),
-        ("evaluate='a/seed=1'", "evaluate='a/seed=1'"),
-        ("seed=range(start=0,stop=3)", "seed=range(start=0,stop=3)"),
-        ("optimizer.lr=0.1", "optimizer.lr=0.1"),
-        ("--config-dir=a=b", "--config-dir=a=b"),
-        ("+logger={a:b}", "+logger={a:b}"),
-        (r"evaluate=a/seed\=1/b", r"evaluate=a/seed\=1/b"),
-        ("evaluate=a/optimizer.betas=[0.8,0.9]/b", "evaluate='a/optimizer.betas=[0.8,0.9]/b'"),
-    ],
-)
-def test_a_value_with_an_equals_sign_is_quoted(word: str, expected: str) -> None:
-    """The folders of a sweep's jobs have them."""
-    assert quoted(word) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("seed=0,1 -m model=small", "-m seed=0,1 model=small"),
-        ("--config-dir c/x=1 evaluate=a=b", "--config-dir c/x=1 evaluate='a=b'"),
-        ("seed=0,1 -cd mine -m model=a", "-m -cd mine seed=0,1 model=a"),
-        ("-m evaluate=a/s=1,b/s=2", "-m evaluate=a/s=1,b/s=2"),
-    ],
-)
-def test_a_command_line_as_people_type_it(words: str, expected: str) -> None:
+def test_a_command_line_as_people_type_it() -> None:
     """-m anywhere; what belongs to an option, or may be two values of a sweep, is left alone."""
-    assert arranged(words.split()) == expected.split()
+    meant = {
+        "seed=0,1 -m model=small": "-m seed=0,1 model=small",
+        "--config-dir c/x=1 evaluate=a=b": "--config-dir c/x=1 evaluate='a=b'",
+        "seed=0,1 -cd mine -m model=a": "-m -cd mine seed=0,1 model=a",
+        "-m evaluate=a/s=1,b/s=2": "-m evaluate=a/s=1,b/s=2",
+    }
+    assert {words: " ".join(arranged(words.split())) for words in meant} == meant
+    # the folders of a sweep's jobs have equals signs
+    for path in ("a/seed=1/c.ckpt", "a/optimizer=adam,seed=1/b", "a/optimizer.betas=[0.8,0.9]/b"):
+        assert quoted(f"evaluate={path}") == f"evaluate='{path}'"
+    for word in ("evaluate='a/seed=1'", "seed=range(start=0,stop=3)", "optimizer.lr=0.1"):
+        assert quoted(word) == word
+    for word in ("--config-dir=a=b", "+logger={a:b}", r"evaluate=a/seed\=1/b"):
+        assert quoted(word) == word
 
 
 def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,29 +160,24 @@ def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch
     assert typed("x=1").endswith(" --config-dir mine seed=1 x=1")
 
 
+LATE = "scheduler.milestones=[3, 4] has no effect in 2 epochs"
+USELESS = [
+    *("data.prefetch_factor=4", "data.persistent_workers=true", "device=cpu data.pin_memory=true"),
+    *("data.pipeline=device data.num_workers=2", "data.augment=false data.flip=alternating"),
+]
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentences"),
     [
         ("seed=1", []),  # nobody is warned of what they did not set
         ("+own=foo", ["own=foo has no effect: nothing in hpml reads it"]),
-        (
-            "scheduler=multistep trainer.max_epochs=2",
-            ["scheduler.milestones=[3, 4] has no effect in 2 epochs"],
-        ),
-        ("data.prefetch_factor=4", ["data.prefetch_factor=4 has no effect"]),
-        ("data.persistent_workers=true", ["data.persistent_workers=true has no effect"]),
-        ("data.pipeline=device data.num_workers=2", ["data.num_workers=2 has no effect"]),
-        ("data.augment=false data.flip=alternating", ["data.flip=alternating has no effect"]),
-        ("data.pin_memory=true device=cpu", ["data.pin_memory=true has no effect"]),
-        (
-            "trainer.gradient_clip_algorithm=norm",
-            ["trainer.gradient_clip_algorithm has no effect"],
-        ),
+        ("scheduler=multistep trainer.max_epochs=2", [LATE]),
+        *((useless, [f"{useless.split()[-1]} has no effect"]) for useless in USELESS),
+        ("trainer.gradient_clip_algorithm=norm", ["trainer.gradient_clip_algorithm has no effect"]),
     ],
 )
-def test_an_option_without_effect_is_named(
-    compose: Compose, overrides: str, sentences: list[str]
-) -> None:
+def test_a_useless_option_is_named(compose: Compose, overrides: str, sentences: list[str]) -> None:
     """What a user sets in vain."""
     unused = unused_keys(compose(*overrides.split()))
     for sentence, expected in zip(unused, sentences, strict=True):
@@ -218,9 +196,7 @@ def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
     assert of("run_dir=a", "+own=${run_dir}/x") == of("run_dir=/b/c", "+own=${run_dir}/x")
 
 
-def test_the_code_is_identified_without_importing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_is_identified_unimported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of the user's own counts, wherever it lies; torch does not."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "package" / "inner").mkdir(parents=True)
@@ -237,42 +213,22 @@ def test_the_code_is_identified_without_importing_it(
     assert code_fingerprint({"model": theirs}) not in (before, plain)
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("data.batchsize", "data.batch_size"),
-        ("batch_size", "data.batch_size"),
-        ("optimzer.lr", "optimizer.lr"),
-        ("qwerty", None),
-    ],
-)
-def test_a_mistyped_key_finds_its_neighbour(
-    compose: Compose, typed: str, meant: str | None
-) -> None:
+def test_a_mistyped_key_has_a_neighbour(compose: Compose) -> None:
     """The hint names the key that was probably meant, or none."""
-    assert closest_key(compose(), typed) == meant
+    meant = {"data.batchsize": "data.batch_size", "batch_size": "data.batch_size"}
+    meant |= {"optimzer.lr": "optimizer.lr", "qwerty": None}
+    assert {typed: closest_key(compose(), typed) for typed in meant} == meant
 
 
 def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None:
-    """However many ask at once for the same directory, each gets another."""
+    """However many ask at once for the same one, each gets another; one that cannot be is named."""
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(fresh_dir, [f"{tmp_path}/a/b"] * 64))
     assert set(made) == {f"{tmp_path}/a/b", *(f"{tmp_path}/a/b-{k}" for k in range(2, 65))}
-
-
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: object) -> None:
-    """An unwritable place is wrong input, told with its path."""
     with pytest.raises(UserError, match="cannot be made"):
         fresh_dir("/dev/null/runs/now")
     with pytest.raises(UserError, match=r"hydra.run.dir=\.: is there already"):
         fresh_dir(".")
-
-
-def test_experiments_hold_deltas_only(compose: Compose) -> None:
-    """An experiment changes what it is about and leaves the rest to the defaults."""
-    plain, demo = compose(), compose("experiment=demo")
-    assert demo.optimizer == plain.optimizer
-    assert demo.data._target_ == "hpml.data.Synthetic"
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20))

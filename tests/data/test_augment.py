@@ -4,15 +4,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from hpml.data.augment import (
-    PADDING,
-    Draws,
-    crop_flip_batch,
-    crop_flip_gather,
-    crop_flip_image,
-    draw,
-    normalize,
-)
+from hpml.data import augment
+from hpml.data.augment import PADDING, Draws, crop_flip_batch, draw, normalize
 
 
 def test_draws_are_a_function_of_seed_epoch_and_index() -> None:
@@ -20,9 +13,8 @@ def test_draws_are_a_function_of_seed_epoch_and_index() -> None:
     epochs, indices = np.full(64, 3), np.arange(64)
     together = draw(0, epochs, indices)
     alone = draw(0, epochs[10:11], indices[10:11])
-    assert together.top[10] == alone.top[0]
-    assert together.left[10] == alone.left[0]
-    assert together.flip[10] == alone.flip[0]
+    for name in ("top", "left", "flip"):
+        assert getattr(together, name)[10] == getattr(alone, name)[0]
     other = draw(0, epochs + 1, indices)
     assert (together.top != other.top).any()
 
@@ -47,14 +39,13 @@ def test_three_ways_give_the_same_pixels(height: int, width: int) -> None:
 
     padded = torch.from_numpy(np.pad(images, ((0, 0), (0, 0), (PADDING,) * 2, (PADDING,) * 2)))
     arrays = (np.arange(64), draws.top, draws.left, draws.flip)
-    gathered = crop_flip_gather(padded, *(torch.from_numpy(array) for array in arrays))
+    gathered = augment.crop_flip_gather(padded, *(torch.from_numpy(array) for array in arrays))
     assert torch.equal(gathered, torch.from_numpy(batched))
 
     for position in range(64):
         image = Image.fromarray(images[position].transpose(1, 2, 0))
-        alone = crop_flip_image(
-            image, draws.top[position], draws.left[position], draws.flip[position]
-        )
+        of_one = (each[position] for each in (draws.top, draws.left, draws.flip))
+        alone = augment.crop_flip_image(image, *of_one)
         assert (np.asarray(alone).transpose(2, 0, 1) == batched[position]).all()
 
 

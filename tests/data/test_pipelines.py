@@ -25,10 +25,8 @@ def test_workers_change_nothing(pipeline: str, persistent_workers: bool) -> None
     """0, 1, 2 and 4 workers give the same batches over epochs, whether or not they live on."""
     reference = batches(make_data(pipeline=pipeline))
     for num_workers in (1, 2, 4):
-        data = make_data(
-            pipeline=pipeline, num_workers=num_workers, persistent_workers=persistent_workers
-        )
-        assert same(reference, batches(data)), num_workers
+        lives_on = {"num_workers": num_workers, "persistent_workers": persistent_workers}
+        assert same(reference, batches(make_data(pipeline=pipeline, **lives_on))), num_workers
 
 
 def test_spawned_workers_give_the_same_batches(tmp_path: Path) -> None:
@@ -47,23 +45,21 @@ if __name__ == "__main__":
     assert done.stdout.strip() == "the same", done.stderr
 
 
-def test_the_global_generator_is_left_alone() -> None:
-    """Loading draws nothing from torch's global stream, so models do not depend on it."""
+def test_what_seeds_change() -> None:
+    """Other order and crops of the same samples; nothing is drawn from torch's global stream."""
+    data = batches(make_data())
+    assert not same(data[:5], data[5:])
+    assert not same(data, batches(make_data(seed=1)))
+    one, other = (make_data(seed=seed, val_split=0.5) for seed in (0, 1))
+    assert (one.train.indices == other.train.indices).all()
     torch.manual_seed(0)
     before = torch.get_rng_state()
     batches(make_data(num_workers=1))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_epochs_and_seeds_differ() -> None:
-    """Another epoch or seed gives another order and other crops."""
-    data = batches(make_data())
-    assert not same(data[:5], data[5:])
-    assert not same(data, batches(make_data(seed=1)))
-
-
 def test_validation_is_not_augmented() -> None:
-    """The split from the training set comes in its own order, without crop or flip."""
+    """It has its own order, without crop or flip; `augment=False` shuffles and nothing else."""
     for pipeline in ("per_sample", "batched", "device"):
         data = make_data(val_split=0.25, pipeline=pipeline)
         assert (len(data.train), len(data.val)) == (60, 20)
@@ -72,21 +68,11 @@ def test_validation_is_not_augmented() -> None:
         pixels = data.val.source.fetch(data.val.indices)
         expected = (torch.from_numpy(pixels).float() / 255 - 0.5) / 0.25
         assert torch.equal(images, expected)
-
-
-def test_without_augmentation_the_images_come_as_they_are() -> None:
-    """`augment=False` shuffles and nothing else."""
     data = make_data(augment=False)
     seen = torch.cat([images for images, _ in batches(data, epochs=1)])
     pixels = torch.from_numpy(data.train.source.fetch(data.train.indices)).float()
     expected = (pixels / 255 - 0.5) / 0.25
     assert torch.equal(seen.flatten(1).sort(dim=0).values, expected.flatten(1).sort(dim=0).values)
-
-
-def test_a_subset_is_the_same_for_every_seed() -> None:
-    """Repeats over seeds train on the same samples."""
-    one, other = (make_data(seed=seed, val_split=0.5) for seed in (0, 1))
-    assert (one.train.indices == other.train.indices).all()
 
 
 def test_too_many_workers_are_one_line(tmp_path: Path) -> None:

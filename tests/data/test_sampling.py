@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,25 +8,14 @@ from hypothesis import strategies as st
 from hpml.data.sampling import EpochSampler, hash64, pack, permutation, unpack
 
 
-def test_the_hash_is_the_same_everywhere() -> None:
-    """Golden values: a change of them would change every run's batches."""
-    assert hash64(1, 2, np.arange(3)).tolist() == [
-        16613338946343043936,
-        937349279089814987,
-        10071245268460305800,
-    ]
-
-
-def test_one_word_is_splitmix64() -> None:
-    """The first output of SplitMix64 with seed 1234567, as its reference implementation prints."""
+def test_the_hash() -> None:
+    """Golden values, which every run's batches rest on; each bit is set in half of the cases."""
+    golden = [16613338946343043936, 937349279089814987, 10071245268460305800]
+    assert hash64(1, 2, np.arange(3)).tolist() == golden
+    # as its reference implementation prints with seed 1234567
     assert hash64(1234567).tolist() == [6457827717110365317]
-
-
-def test_the_hash_looks_random() -> None:
-    """Each of the 64 bits is set in half of the cases, for neighbouring seeds, epochs, indices."""
-    hashes = np.concatenate(
-        [hash64(seed, epoch, np.arange(512)) for seed in range(8) for epoch in range(8)]
-    )
+    keys = itertools.product(range(8), range(8))
+    hashes = np.concatenate([hash64(seed, epoch, np.arange(512)) for seed, epoch in keys])
     bits = (hashes[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     # 32,768 draws: the standard deviation of a mean is 0.0028
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.015
@@ -43,6 +34,11 @@ def indices_of(sampler: EpochSampler) -> list[int]:
     return unpack(np.array(list(sampler), np.int64))[1].tolist()
 
 
+def of_ranks(size: int, world_size: int, shuffle: bool) -> list[EpochSampler]:
+    settings = {"seed": 7, "shuffle": shuffle, "world_size": world_size}
+    return [EpochSampler(size, rank=rank, **settings) for rank in range(world_size)]
+
+
 def test_an_epoch_is_a_permutation() -> None:
     """Every sample once, in another order for another epoch or seed, in the same for the same."""
     assert sorted(permutation(0, 0, 100).tolist()) == list(range(100))
@@ -54,10 +50,7 @@ def test_an_epoch_is_a_permutation() -> None:
 @given(st.integers(1, 50), st.integers(1, 5), st.integers(0, 3))
 def test_ranks_share_an_epoch_exactly(size: int, world_size: int, epoch: int) -> None:
     """The shards interleave to the single rank's order; only the tail is left out."""
-    samplers = [
-        EpochSampler(size, seed=7, shuffle=True, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
+    samplers = of_ranks(size, world_size, shuffle=True)
     for sampler in samplers:
         sampler.set_epoch(epoch)
     shards = [indices_of(sampler) for sampler in samplers]
@@ -69,10 +62,7 @@ def test_ranks_share_an_epoch_exactly(size: int, world_size: int, epoch: int) ->
 @given(st.integers(0, 50), st.integers(1, 5))
 def test_evaluation_sees_every_sample_once(size: int, world_size: int) -> None:
     """Without shuffling no sample is left out and none is repeated over the ranks."""
-    samplers = [
-        EpochSampler(size, seed=0, shuffle=False, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
+    samplers = of_ranks(size, world_size, shuffle=False)
     shards = [index for sampler in samplers for index in indices_of(sampler)]
     assert sorted(shards) == list(range(size))
     assert [len(sampler) for sampler in samplers] == [len(indices_of(s)) for s in samplers]

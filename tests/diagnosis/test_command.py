@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,6 @@ DEMO = (
 )
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_program(["-m", "hpml.diagnose", *arguments], folder, OMP_NUM_THREADS="1")
-
-
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Any]:
     """Runs the program's job in this process."""
@@ -43,7 +38,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     """Two settings side by side: tables, a comparison, a trace, and `diagnosis.json`."""
     against = "diagnose.against=data.batch_size=32"
     plain = ["callbacks=none", "logger=none", "trainer.profiler=pytorch"]
-    done = run(*DEMO, against, *plain, folder=tmp_path)
+    done = run_program(["-m", "hpml.diagnose", *DEMO, against, *plain], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("as it is") == 2
@@ -63,21 +58,17 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("events.out*")]
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("diagnose.budget_s=0", "give a number above 0.*"),
-        ("diagnose.budget_s=soon", "give a number above 0.*"),
-        ("diagnose.against=nope", ".*"),
-        ("diagnose.against=optimizer=nope", ".*"),
-        ("trainer.max_epochs=0", ".*"),
-    ],
-)
-def test_wrong_input_is_told(tmp_path: Path, argument: str, message: str) -> None:
+WRONG = "diagnose.budget_s=0 diagnose.budget_s=soon diagnose.against=nope"
+WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0"
+
+
+@pytest.mark.parametrize("argument", WRONG.split())
+def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
     """One line, exit code 2, and no half of a diagnosis."""
-    done = run(*DEMO, argument, folder=tmp_path)
+    done = run_program(["-m", "hpml.diagnose", *DEMO, argument], tmp_path)
     assert done.returncode == 2
-    assert re.fullmatch(f"error: {re.escape(argument)}: {message}\n", done.stderr)
+    allowed = "give a number above 0" if "budget_s" in argument else ""
+    assert re.fullmatch(f"error: {re.escape(argument)}: {allowed}.*\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     assert not list(tmp_path.rglob("diagnosis.json"))
 
@@ -87,7 +78,6 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str, message: str) -> Non
     [
         ("trainer.devices=2", "2 devices: diagnose one of them; give trainer.devices=1"),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
-        ("trainer.limit_train_batches=0", "limit_train_batches=0: nothing would be trained"),
         ("run_dir=/dev/null", "/dev/null/diagnosis.json: cannot be written"),
     ],
 )

@@ -87,8 +87,8 @@ def test_one_delay(place: str, diagnose: Any, monkeypatch: pytest.MonkeyPatch) -
     gains = {cause: gain.mean for cause, gain in found.gains.items()}
     assert gains == dict.fromkeys(CAUSES, pytest.approx(0, abs=1e-12)) | {CLEAR[place]: planted_s}
     assert found.epoch_s("as_it_is").mean == planted_s
-    assert found.verdict["kind"] == f"{CLEAR[place]}-bound"
-    assert found.verdict["basis"] == "intervention"
+    kind = (found.verdict["kind"], found.verdict["basis"])
+    assert kind == (f"{CLEAR[place]}-bound", "intervention")
 
 
 def test_each_prediction_is_the_sum_of_the_other_delays(diagnose: Callable[..., Diagnosis]) -> None:
@@ -158,9 +158,7 @@ def test_an_epochs_start_counts_once(diagnose: Callable[..., Diagnosis]) -> None
     assert found.gains["compute"].mean == seconds(1)
 
 
-def made(
-    steps_s: dict[str, list[float]], wait_s: float = 0.0, steps: int | None = 10, **settings: Any
-) -> Diagnosis:
+def made(steps_s: Any, wait_s: float = 0.0, steps: int | None = 10, **settings: Any) -> Diagnosis:
     """A diagnosis of made-up steps, one a round."""
     paces = {
         trial: [Pace(step_s, wait_s if trial == "as_it_is" else 0.0, None) for step_s in values]
@@ -169,12 +167,8 @@ def made(
     return Diagnosis(paces, steps, JobFacts(**settings))
 
 
-NOISY = {
-    "as_it_is": [1.0, 1.1, 0.9],
-    "loading_free": [0.5, 0.6, 0.4],
-    "compute_free": [0.7, 0.6, 0.8],
-    "loader_alone": [0.5, 0.5, 0.5],
-}
+NOISY = {"as_it_is": [1.0, 1.1, 0.9], "loading_free": [0.5, 0.6, 0.4]}
+NOISY |= {"compute_free": [0.7, 0.6, 0.8], "loader_alone": [0.5, 0.5, 0.5]}
 
 
 def test_a_lead_within_the_noise_is_none() -> None:
@@ -189,8 +183,8 @@ def test_a_lead_within_the_noise_is_none() -> None:
     assert "computing" not in none["evidence"]
 
 
-def test_full_overlap_and_disturbance() -> None:
-    """1 where both together take as long as the longer one; below 0 where they take longer."""
+def test_overlap_and_utilisation() -> None:
+    """1 where both take as long as the longer one, below 0 where longer; a share of the ceiling."""
     both = made({"as_it_is": [0.6], "loading_free": [0.6], "loader_alone": [0.4]}).overlap
     assert both is not None
     assert both.mean == pytest.approx(1)
@@ -200,23 +194,11 @@ def test_full_overlap_and_disturbance() -> None:
     assert any("disturb each other" in sentence for sentence in worse.sentences)
     little = made({"as_it_is": [1.0], "loading_free": [1.0], "loader_alone": [0.01]})
     assert little.overlap is None  # a hundredth of the epoch tells nothing
-
-
-def test_utilisation() -> None:
-    """The step's operations, by its time with loading free, of what the machine reaches."""
     found = made(NOISY)
     assert found.utilisation is None
     found.flops_per_step, found.ceiling_flops_per_s = 1e9, 4e9
     assert found.utilisation == pytest.approx(0.5)
     assert any("50.00% of what a matrix product" in sentence for sentence in found.sentences)
-
-
-def test_without_a_length_a_thousand_steps_are_told() -> None:
-    """In place of an epoch."""
-    found = made(NOISY, steps=None)
-    assert found.epoch_s("as_it_is").mean == pytest.approx(1000)
-    assert "1,000 steps" in found.lines[0]
-    assert "1,000 steps take" in found.verdict["evidence"]
 
 
 def test_a_loop_hidden_behind_the_device_is_no_overhead() -> None:
@@ -236,7 +218,7 @@ def of(step_s: float, wait_s: float, alone_s: float, **settings: Any) -> Diagnos
 
 
 def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
-    """The same two jobs, in either order."""
+    """The same two jobs, in either order; differences within the noise are none."""
     slow, fast = of(1.0, 0.5, 0.5), of(0.4, 0.1, 0.1)
     forth, back = compare(slow, fast, ("A", "B")), compare(fast, slow, ("B", "A"))
     assert "B waits 4.00 ± 0.00 s less for data than A" in forth
@@ -244,10 +226,6 @@ def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
     for told in (forth, back):
         assert told[0].startswith("B is faster: an epoch takes 4.0")
         assert re.search(r"the loader alone is 5[.0]* times as fast with B as with A", told[-1])
-
-
-def test_what_cannot_be_told_apart() -> None:
-    """Differences within the noise are no differences."""
     one, other = of(1.0, 0.5, 0.5), made({"as_it_is": [1.01, 0.9, 1.1], "loader_alone": [0.5] * 3})
     told = compare(one, other, ("A", "B"))
     assert told[0].startswith("A and B cannot be told apart: an epoch takes 10.0")
@@ -276,7 +254,7 @@ class Endless(torch.utils.data.IterableDataset[torch.Tensor]):
 
 
 def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pace is told by the thousand steps."""
+    """Its pace is that of a thousand steps, in place of an epoch."""
     clock = VirtualClock().install(monkeypatch)
     slow = Kept(("dataset",), clock.spend)
     fitting = delays.trainer(slow, tmp_path, [], max_steps=50, max_epochs=-1)
@@ -285,3 +263,5 @@ def test_data_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.epoch_steps is None
     assert found.epoch_s("as_it_is").mean == pytest.approx(1000 * 2 * slow.ns["dataset"] / 1e9)
     assert found.verdict["kind"] == "input-bound"
+    assert "1,000 steps" in found.lines[0]
+    assert "1,000 steps take" in found.verdict["evidence"]

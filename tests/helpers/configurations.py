@@ -16,21 +16,12 @@ TESTS = ROOT / "tests"
 Compose = Callable[..., DictConfig]
 
 TINY = (
-    "data=synthetic",
-    "model=small",
-    "device=cpu",
-    "data.train_samples=96",
-    "data.test_samples=32",
-    "data.batch_size=32",
-    "trainer.max_epochs=2",
-    "callbacks=none",
+    *("data=synthetic", "model=small", "device=cpu", "callbacks=none", "trainer.max_epochs=2"),
+    *("data.train_samples=96", "data.test_samples=32", "data.batch_size=32"),
 )
 QUICK = (*TINY, "model.width=4")
-OWN_MODULE: dict[str, Any] = {
-    "_target_": "helpers.own.OwnModule",
-    "num_classes": None,
-    "size": 8,  # that of `data.image_size`
-}
+OWN_MODULE: dict[str, Any] = {"_target_": "helpers.own.OwnModule", "num_classes": None}
+OWN_MODULE |= {"size": 8}  # that of `data.image_size`
 OWN_DATA = {"_target_": "helpers.own.OwnData"}
 
 
@@ -42,10 +33,7 @@ def stress(*values: Any) -> Any:
 def composed(
     run_dir: Path, *overrides: str, typed: bool = False, **groups: dict[str, Any]
 ) -> DictConfig:
-    """A run's configuration, into a directory; `groups` take the place of what was chosen.
-
-    If `typed`, the overrides are those of the command line until the test ends.
-    """
+    """A run's configuration; `groups` replace what was chosen, `typed` makes it Hydra's own."""
     words = [f"run_dir={run_dir}", "resume=never", *overrides]
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
         cfg = compose("train", overrides=words, return_hydra_config=typed)

@@ -1,6 +1,6 @@
 """Jobs of other people's kinds, which know nothing of hpml: Trainer, module and data of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,13 +147,7 @@ def sentences(size: int) -> Any:
     return [{"input_ids": torch.arange(start, start + 33) % 256} for start in range(size)]
 
 
-def job(
-    module: Callable[[], L.LightningModule],
-    samples: Callable[[int], Any],
-    batch_size: int,
-    shuffle: bool = False,
-    **settings: Any,
-) -> Callable[..., Job]:
+def job(module: Any, samples: Any, batch_size: int, shuffle: bool = False, **settings: Any) -> Any:
     def made(folder: Path, batches: int = 100) -> Job:
         loader: Any = DataLoader(samples(batch_size * batches), batch_size, shuffle)
         return trainer(folder, **settings), module(), loader

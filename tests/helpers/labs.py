@@ -8,14 +8,9 @@ from typing import Any
 
 from hpml.workers.search import Found, Measured
 
-FACTS: dict[str, Any] = {
-    "name": "resnet18",
-    "conv_layers": 20,
-    "conv_layers_main_path": 17,
-    "conv_layers_shortcuts": 3,
-    "linear_in_features": 512,
-    "trainable_parameters": 11_173_962,
-}
+FACTS: dict[str, Any] = {"name": "resnet18", "trainable_parameters": 11_173_962}
+FACTS |= {"conv_layers": 20, "conv_layers_main_path": 17, "conv_layers_shortcuts": 3}
+FACTS |= {"linear_in_features": 512}
 
 
 def search_result(epoch_s: Mapping[int, float]) -> dict[str, Any]:

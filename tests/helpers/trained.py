@@ -19,24 +19,16 @@ from hpml.train import train
 
 @dataclass
 class Trained:
-    """A run that has completed.
-
-    Attributes:
-        first_weights: copies of those that the fit began with.
-        batches: as they reached the module.
-        metrics: the Trainer's, at the end.
-        messages: all that it has printed.
-        graphs: how many were compiled, where somebody has counted.
-    """
+    """A run that has completed."""
 
     cfg: DictConfig
     record: RunRecord = field(init=False)
-    first_weights: dict[str, Tensor] = field(default_factory=dict)
-    batches: list[list[Tensor]] = field(default_factory=list)
+    first_weights: dict[str, Tensor] = field(default_factory=dict)  # copies
+    batches: list[list[Tensor]] = field(default_factory=list)  # as they reached the module
     losses: list[float] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    messages: str = ""
-    graphs: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)  # the Trainer's, at the end
+    messages: str = ""  # all that it has printed
+    graphs: int | None = None  # how many were compiled, where somebody has counted
 
     @property
     def folder(self) -> Path:
@@ -49,8 +41,7 @@ class Trained:
     @property
     def weights(self) -> dict[str, Tensor]:
         """Those of its last checkpoint."""
-        state: dict[str, Tensor] = torch.load(self.last, weights_only=True)["state_dict"]
-        return state
+        return torch.load(self.last, weights_only=True)["state_dict"]
 
 
 def last_weights(run: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -37,22 +38,22 @@ RESULTS = {
 }
 
 
+@dataclass
 class Parts:
     """Stands for what the lab starts: each part writes what the real one would."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lab = folder / "outputs" / "labs" / "l"
-        self.started: list[str] = []  # the keys of the tasks
-        self.trained: list[str] = []  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
-        self.commands: dict[str, dict[str, str]] = {}
-        self.ends: dict[str, Any] = {}  # by key an exception to raise, or False for a failure
-        self.environment = HERE
-        self.step_s = 0.01
-        self._monkeypatch = monkeypatch
+    lab: Path
+    monkeypatch: pytest.MonkeyPatch
+    started: list[str] = field(default_factory=list)  # the keys of the tasks
+    trained: list[str] = field(default_factory=list)  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
+    commands: dict[str, dict[str, str]] = field(default_factory=dict)
+    ends: dict[str, Any] = field(default_factory=dict)  # by key an exception, or False for failure
+    environment: dict[str, Any] = field(default_factory=lambda: HERE)
+    step_s: float = 0.01
 
     def run_program(self, *words: str) -> int:
         """The program within this process; its exit code."""
-        self._monkeypatch.setattr("sys.argv", ["lab", *words])
+        self.monkeypatch.setattr("sys.argv", ["lab", *words])
         self.started.clear()
         self.trained.clear()
         try:
@@ -122,7 +123,7 @@ composed = functools.cache(lab._composed)  # which takes most of a start's time
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    made = Parts(tmp_path, monkeypatch)
+    made = Parts(tmp_path / "outputs" / "labs" / "l", monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPML_OUTPUTS", raising=False)
     monkeypatch.setattr(fresh_process, "run_in_fresh_process", made.call)
@@ -137,6 +138,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
 
 
 Capture = pytest.CaptureFixture[str]
+RESUMES = "interrupted; the same command resumes from here"
 
 
 @pytest.mark.parametrize(
@@ -160,9 +162,7 @@ Capture = pytest.CaptureFixture[str]
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1"),
     ],
 )
-def test_wrong_input_is_one_line(
-    parts: Parts, capfd: Capture, tmp_path: Path, words: list[str], message: str
-) -> None:
+def test_refused(parts: Parts, capfd: Capture, tmp_path: Path, words: Any, message: str) -> None:
     """Exit code 2, no part was started, nothing is left behind."""
     assert parts.run_program(*words) == 2
     assert re.fullmatch(f"error: {message}\n", capfd.readouterr().err)
@@ -228,16 +228,6 @@ def test_what_is_there_is_joined(parts: Parts) -> None:
     assert parts.started == []
 
 
-def test_other_settings_need_another_name(parts: Parts, capfd: Capture) -> None:
-    """The key is named, before anything is measured."""
-    assert parts.start("lab.parts=[c3]") == 0
-    capfd.readouterr()
-    assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
-    begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
-    assert capfd.readouterr().err == f"error: {begun}; give another name\n"
-    assert parts.started == []
-
-
 def test_another_machine_joins(parts: Parts) -> None:
     """It searches for itself, and stands in the same report."""
     assert parts.start("lab.parts=[c3,c5]") == 0
@@ -297,30 +287,25 @@ def test_a_part_that_fails_does_not_stop_the_others(parts: Parts, capfd: Capture
     parts.ends.clear()
     assert parts.start() == 0
     assert parts.started == ["summary-sgd", "diagnosis"]
-
-
-def test_nothing_trains_without_the_number_of_workers(parts: Parts, capfd: Capture) -> None:
-    """That was asked for."""
-    parts.ends = {"workers": False}
-    assert parts.start("lab.parts=[c1,c3,c4]") == 1
+    parts.ends = {"workers": False}  # without which nothing trains, where it was asked for
+    words = ("lab.parts=[c1,c3,c4]", "lab.name=m")
+    assert parts.start(*words) == 1
     assert parts.started == ["pilot cpu", "workers"]
     assert "failed: workers, so no training" in capfd.readouterr().err
     parts.ends.clear()
-    assert parts.start("lab.parts=[c1,c3,c4]") == 0
+    assert parts.start(*words) == 0
     assert parts.trained == ["sgd on cpu, 2, None"]
 
 
 @pytest.mark.parametrize(
     ("end", "code", "printed"),
     [
-        (RunInterrupted(signal.SIGINT), 130, "interrupted; the same command resumes from here"),
-        (RunInterrupted(signal.SIGTERM), 143, "interrupted; the same command resumes from here"),
+        (RunInterrupted(signal.SIGINT), 130, RESUMES),
+        (RunInterrupted(signal.SIGTERM), 143, RESUMES),
         (UserError("c4 could not begin: no"), 2, "error: c4 could not begin: no"),
     ],
 )
-def test_a_lab_that_ends_early_has_a_report(
-    parts: Parts, capfd: Capture, end: Exception, code: int, printed: str
-) -> None:
+def test_ended_early(parts: Parts, capfd: Capture, end: Exception, code: int, printed: str) -> None:
     """On what there is; the same command resumes where it was."""
     parts.ends = {"diagnosis": end}
     assert parts.start("lab.parts=[c3,c4,c1]") == code
@@ -331,17 +316,13 @@ def test_a_lab_that_ends_early_has_a_report(
     assert parts.started == ["diagnosis", "training"]
 
 
-def test_half_a_result_is_none(parts: Parts) -> None:
-    """Whoever wrote it was killed meanwhile."""
+def test_half_a_result_is_none(parts: Parts, capfd: Capture) -> None:
+    """Whoever wrote it was killed; a damaged state is refused: it knows how long trainings are."""
     assert parts.start("lab.parts=[c3,c4,q1]") == 0
     for name in ("workers/workers.json", "diagnosis/diagnosis.json", "summary/sgd.json"):
         parts.file(name).write_text(parts.file(name).read_text()[:-2])
     assert parts.start("lab.parts=[c3,c4,q1]") == 0
     assert parts.started == ["summary-sgd", "workers", "diagnosis"]
-
-
-def test_a_damaged_state_is_refused(parts: Parts, capfd: Capture) -> None:
-    """Without it nobody knows how long the trainings are; the lab itself writes it whole."""
     assert parts.start("lab.parts=[c1]") == 0
     parts.file("lab.json").write_text(parts.file("lab.json").read_text()[:100])
     capfd.readouterr()
@@ -351,7 +332,7 @@ def test_a_damaged_state_is_refused(parts: Parts, capfd: Capture) -> None:
 
 
 def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
-    """Refused before it measures, which would disturb the other one."""
+    """Refused before it measures; as are other settings under the same name, with the key."""
     folder = parts.lab / "amd-epyc-2-cores"
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
@@ -359,11 +340,14 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert "error: lab.name=l: another lab is at work in " in capfd.readouterr().err
     assert parts.started == []
     assert parts.start("lab.parts=[c3]") == 0
+    capfd.readouterr()
+    assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
+    begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
+    assert capfd.readouterr().err == f"error: {begun}; give another name\n"
+    assert parts.started == []
 
 
-def test_a_full_disk_is_one_line(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
+def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     """Whatever could not be written."""
     full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr("hpml.lab.state.write_whole", full)
@@ -388,29 +372,23 @@ def test_a_command_that_ends(tmp_path: Path, code: str, expected: bool) -> None:
     assert not expected or file.read_text() == "1\n"
 
 
-def test_a_command_that_is_refused(tmp_path: Path) -> None:
-    """Its last line is the lab's."""
+def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
+    """Refused, its last line is the lab's; killed by a signal of ours, it is as if the lab was."""
     code = "import sys; print('much'); print('error: it is so', file=sys.stderr); sys.exit(2)"
     with pytest.raises(UserError, match=r"^c1, c2 could not begin: it is so$"):
         run_task(command(code), tmp_path)
+    code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
+    with pytest.raises(RunInterrupted):
+        run_task(command(code), tmp_path)
 
 
-def test_a_command_has_the_users_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     code, file = "import os; print(os.environ['HYDRA_FULL_ERROR'])", tmp_path / "printed"
     assert run_task(command(code), tmp_path)
     assert run_task(command(code, file), tmp_path)
     assert (tmp_path / "logs" / "t" / "output.log").read_text() == file.read_text() == "0\n"
-
-
-def test_a_command_that_was_killed_by_a_signal_of_ours(tmp_path: Path) -> None:
-    """Is as if the signal had come to the lab."""
-    code = "import os, signal; signal.signal(15, signal.SIG_DFL); os.kill(os.getpid(), 15)"
-    with pytest.raises(RunInterrupted):
-        run_task(command(code), tmp_path)
 
 
 def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> None:

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpml.errors import UserError
+from hpml.lab import plan as lab_plan
 from hpml.lab.pilot import Pilot
-from hpml.lab.plan import (
-    COMMAND_S,
-    DIAGNOSIS_STEPS,
-    FEWEST_BATCHES,
-    RESERVE,
-    SUMMARY_S,
-    WORKERS_SHARE,
-    Plan,
-    usable_s,
-)
+from hpml.lab.plan import COMMAND_S, FEWEST_BATCHES, SUMMARY_S, Plan, usable_s
 
 TASKS = {"summary", "workers", "diagnosis", "training"}
 
@@ -36,7 +28,7 @@ def made_plan(**changes: Any) -> Plan:
 
 
 def test_all_tasks_add_up() -> None:
-    """Each by itself, and nothing twice."""
+    """Each by itself, nothing twice; as uncertain as the pilot's steps; a training has its disk."""
     plan = made_plan()
     assert plan.of("training") == pytest.approx(6 * (8 + COMMAND_S + 5 * 391 * 0.1))
     assert plan.of("summary") == 3 * SUMMARY_S
@@ -45,13 +37,14 @@ def test_all_tasks_add_up() -> None:
     assert plan.of("workers") == pytest.approx(COMMAND_S + 4 * 5 * measurement_s)
     assert plan.seconds_in_all == pytest.approx(sum(map(plan.of, TASKS)))
     assert plan.jobs == 6
-
-
-def test_slow_steps_make_search_and_diagnosis_longer() -> None:
-    """Of steps longer than a measurement a few are waited for."""
+    # of steps longer than a measurement a few are waited for
     slow = made_plan(pilots={"cpu": made_pilot(step_s=5.0)})
     assert slow.of("workers") == pytest.approx(COMMAND_S + 20 * (COMMAND_S + 1 + 4 + 4 * 5))
-    assert slow.of("diagnosis") == COMMAND_S + 2 * (DIAGNOSIS_STEPS * 5.0 + 1)
+    assert slow.of("diagnosis") == COMMAND_S + 2 * (lab_plan.DIAGNOSIS_STEPS * 5.0 + 1)
+    uneven = made_plan(pilots={"cpu": dataclasses.replace(made_pilot(), spread=0.2)})
+    assert [*uneven.lines()][-1] == "about 26 min in all (21 min to 31 min), 3.9 MB of disk"
+    short = made_plan(done=TASKS - {"summary"}, trainings=[])
+    assert [*short.lines()][-1] == "about 45 s in all (40 s to 50 s), 3 MB of disk"
 
 
 def test_each_device_takes_its_own_time() -> None:
@@ -63,7 +56,7 @@ def test_each_device_takes_its_own_time() -> None:
     assert plan.of("diagnosis") == made_plan(pilots={"gpu": pilots["gpu"]}).of("diagnosis")
     plan.fit(20)
     assert plan.limit is not None
-    assert plan.seconds_in_all <= usable_s(20) == pytest.approx(20 * 60 * (1 - RESERVE))
+    assert plan.seconds_in_all <= usable_s(20) == pytest.approx(20 * 60 * (1 - lab_plan.RESERVE))
 
 
 def test_what_is_done_or_not_asked_for_takes_nothing() -> None:
@@ -80,8 +73,11 @@ def test_what_is_done_or_not_asked_for_takes_nothing() -> None:
 
 
 def test_epochs_are_shortened_until_all_fits() -> None:
-    """By no more than has to be: one batch more would be too long."""
+    """By no more than has to be, and by nothing in a large budget."""
     plan = made_plan()
+    plan.fit(60)
+    assert plan == made_plan()
+    assert "shortened" not in "".join(plan.lines())
     plan.fit(15)
     assert plan.limit is not None
     assert plan.seconds_in_all <= usable_s(15)
@@ -92,14 +88,6 @@ def test_epochs_are_shortened_until_all_fits() -> None:
     assert f"; shortened: epochs of {length}" in [*plan.lines()][-1]
 
 
-def test_a_large_budget_shortens_nothing() -> None:
-    """And says nothing of it."""
-    plan = made_plan()
-    plan.fit(60)
-    assert plan == made_plan()
-    assert "shortened" not in "".join(plan.lines())
-
-
 def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
     """Three, then two; never one, which tells nothing."""
     rounds = {}
@@ -108,7 +96,7 @@ def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
         plan.fit(budget_min)
         rounds[budget_min] = plan.rounds
         if plan.rounds > 2:
-            assert plan.of("workers") <= WORKERS_SHARE * usable_s(budget_min)
+            assert plan.of("workers") <= lab_plan.WORKERS_SHARE * usable_s(budget_min)
     assert rounds == {60: 5, 10: 3, 7: 2, 6: 2}
     assert "2 of 5 rounds" in [*plan.lines()][1]
     few = made_plan(rounds=1)
@@ -169,28 +157,15 @@ def test_any_plan_fits_its_budget_or_names_one_that_it_fits(
     assert all("\n" not in line for line in plan.lines())
 
 
-def test_what_is_left_is_shared_again() -> None:
-    """Once search and diagnosis are done; trainings keep two batches, however late it is."""
+def test_trainings_are_fitted_again() -> None:
+    """To what search and diagnosis leave, with two batches at least; a decided length stays."""
     plan = made_plan(done={"summary", "workers", "diagnosis"})
     for left_s, limits in ((300, range(3, 391)), (-5, [FEWEST_BATCHES]), (10_000, [None])):
         plan.fit_trainings(left_s)
         assert plan.limit in limits
         assert plan.of("training") <= left_s or left_s < 0
-
-
-def test_a_length_that_is_decided_stays() -> None:
-    """Whatever the budget is: trainings of one report are compared."""
     for limit in (7, None):
         plan = made_plan(limit=limit, is_fixed=True)
         plan.fit(6)
         plan.fit_trainings(1)
         assert (plan.limit, plan.rounds) == (limit, 2)
-
-
-def test_uncertainty_and_disk_are_reported() -> None:
-    """As far to both sides as the pilot's steps vary; a record and its curves for each training."""
-    uneven = {"cpu": dataclasses.replace(made_pilot(), spread=0.2)}
-    *_, total = made_plan(pilots=uneven).lines()
-    assert total == "about 26 min in all (21 min to 31 min), 3.9 MB of disk"
-    *_, total = made_plan(done=TASKS - {"summary"}, trainings=[]).lines()
-    assert total == "about 45 s in all (40 s to 50 s), 3 MB of disk"

@@ -21,8 +21,7 @@ from hpml.lab.tasks import Task, Tasks
 
 Make = Callable[..., Tasks]
 # What a user may give, one of each kind.
-GIVEN = ["data.batch_size=64", "optimizer.lr=0.05", "trainer.max_epochs=2"]
-GIVEN += ["model.init=torchvision"]
+GIVEN = ["data.batch_size=64", "optimizer.lr=.05", "trainer.max_epochs=2", "model.init=torchvision"]
 SEARCH = "m/workers/workers.json"
 SUMMARIES = "summary-sgd summary-no_norm_sgd summary-no_norm_adam"
 BOTH = ("gpu", "cpu")
@@ -87,7 +86,7 @@ def test_what_is_given_reaches_every_part_once(make: Make) -> None:
 
 
 def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
-    """Its keys, its seeds and its directory are for the lab alone."""
+    """The lab's keys, seeds and directory are its alone; `+workers.rounds=2` is no training's."""
     given = ("lab.name=x", "lab.seeds=3", "seed=7", "output_dir=y", "data.num_workers=9")
     tasks = by_name(make(*given, "lab.budget_min=5", "lab.parts=null"))
     for task in tasks.values():
@@ -97,10 +96,6 @@ def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
         assert seeds == expected.get(task.name, [])
     assert value(tasks["training"], "data.num_workers") == "9"  # for nothing was found yet
     assert "data.num_workers=9" not in tasks["workers"].words
-
-
-def test_a_programs_own_keys_reach_it_alone(make: Make) -> None:
-    """`+workers.rounds=2` is no key of a training."""
     of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
     for task in by_name(of_lab).values():
         own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.", "+"))]
@@ -139,16 +134,11 @@ def test_the_best_number_of_workers_feeds_the_others(make: Make, tmp_path: Path)
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        ({0: 9, 1: 8, 2: 5, 3: 4, 4: 3, 8: 3.5}, 4),
-        ({0: 1, 1: 3, 2: 5, 4: 4}, 4),
-        ({0: 3, 1: 1, 2: 2, 4: 4}, 2),
-        ({0: 1, 1: 2}, 2),
-        ({}, 2),
+        *(({0: 9, 1: 8, 2: 5, 3: 4, 4: 3, 8: 3.5}, 4), ({0: 1, 1: 3, 2: 5, 4: 4}, 4)),
+        *(({0: 3, 1: 1, 2: 2, 4: 4}, 2), ({0: 1, 1: 2}, 2), ({}, 2)),
     ],
 )
-def test_one_worker_is_compared_with_the_best(
-    make: Make, tmp_path: Path, times: dict[int, float], expected: int
-) -> None:
+def test_one_or_more(make: Make, tmp_path: Path, times: dict[int, float], expected: int) -> None:
     """Where 0 or 1 is the best, with the best number above it."""
     if times:
         keep(tmp_path / SEARCH, search_result(times))
@@ -186,13 +176,13 @@ def test_a_part_alone_runs_what_it_needs(make: Make, part: str, expected: str) -
         assert value(tasks["training"], "optimizer") == "sgd"
 
 
-@pytest.mark.parametrize(
-    ("typed", "chosen"),
-    [("c3", ["c3"]), ("[C6,c3,c6]", ["c6", "c3"]), ("[]", []), ("3", ["3"]), ("null", [*PARTS])],
-)
-def test_parts_as_they_are_typed(make: Make, typed: str, chosen: list[str]) -> None:
-    """One without brackets, capitals, one twice."""
-    assert make(f"lab.parts={typed}").chosen == chosen
+def test_parts_as_they_are_typed(make: Make) -> None:
+    """One without brackets, capitals, one twice; what adds a part later is all but which part."""
+    chosen = {"c3": ["c3"], "[C6,c3,c6]": ["c6", "c3"], "[]": [], "3": ["3"], "null": [*PARTS]}
+    assert {typed: make(f"lab.parts={typed}").chosen for typed in chosen} == chosen
+    given = ("output_dir=x", "lab.seeds=2", "seed=3", "data.batch_size=4", "+workers.rounds=1")
+    others = ("lab.name=n", "lab.parts=[c1]", "lab.budget_min=9", "lab.dry_run=true")
+    assert make(*given, *others).typed == list(given)
 
 
 @pytest.mark.parametrize("model", ["model=small", "model=resnet18_no_norm"])
@@ -219,9 +209,7 @@ def test_any_folder_is_a_value_for_hydra(make: Make, tmp_path: Path, name: str) 
                 assert parsed[key].value() == str(tmp_path / name / task.name)
 
 
-def test_options_of_the_command_line_go_along(
-    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_options_go_along(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where the user's own options lie; and the folder is shown relative to where one is."""
     monkeypatch.setattr("sys.argv", ["lab", "--config-dir", "mine", "data.batch_size=4"])
     monkeypatch.chdir(tmp_path)
@@ -232,21 +220,12 @@ def test_options_of_the_command_line_go_along(
     assert tasks.typed[:2] == ["--config-dir", "mine"]
 
 
-def test_what_adds_a_part_later_is_typed_again(make: Make) -> None:
-    """All but what says which part of which lab, in how much time."""
-    given = ("output_dir=x", "lab.seeds=2", "seed=3", "data.batch_size=4", "+workers.rounds=1")
-    others = ("lab.name=n", "lab.parts=[c1]", "lab.budget_min=9", "lab.dry_run=true")
-    assert make(*given, *others).typed == list(given)
-
-
 def test_files_are_looked_at_once(make: Make) -> None:
     """By the lab, not by each part; unless the user wants that."""
-    tasks = make("data=image_folder")
-    assert tasks.to_verify == ["data.verify=true"]
+    tasks, asked = make("data=image_folder"), make("data=image_folder", "data.verify=true")
+    assert (tasks.to_verify, asked.to_verify) == (["data.verify=true"], [])
     assert "data.verify=false" in by_name(tasks)["training"].words
     assert "data.verify=false" not in by_name(tasks)["summary-sgd"].words
-    asked = make("data=image_folder", "data.verify=true")
-    assert asked.to_verify == []
     assert "data.verify=true" in by_name(asked)["training"].words
     assert not [word for word in by_name(make())["training"].words if "verify" in word]
 
@@ -262,9 +241,7 @@ def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
     whole = file.read_text()
     for text in (whole[: len(whole) // 2], "", "[]", '{"recommended": 1}', "\xff"):
         file.write_text(text, encoding="latin-1")
-        assert tasks.done == set()
-        assert tasks.search is None
-        assert tasks.best == 0
+        assert (tasks.done, tasks.search, tasks.best) == (set(), None, 0)
     for name in ("sgd", "no_norm_sgd", "no_norm_adam"):
         assert "summary" not in tasks.done
         keep(tmp_path / "m" / "summary" / f"{name}.json", FACTS)
@@ -277,18 +254,18 @@ def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> No
     folder = tmp_path / "m"
     tasks = make("lab.seeds=2", devices=BOTH)
     assert tasks.trainings == [("gpu", 10), ("gpu", 2), ("cpu", 2)]
-    for optimizer, seed, status in (
-        ("sgd", 0, "completed"),
-        ("adam", 1, "completed"),
-        ("sgd", 1, "failed"),
-    ):
-        name, config = f"optimizer={optimizer},seed={seed}", {"seed": seed, "device": "gpu"}
-        make_run(folder / "training", name, config=config, status=status)
+
+    def make_one(part: str, name: str, seed: int, device: str, status: str = "completed") -> None:
+        config = {"seed": seed, "device": device}
+        make_run(folder / part, f"optimizer={name},seed={seed}", config=config, status=status)
+
+    make_one("training", "sgd", 0, "gpu")
+    make_one("training", "adam", 1, "gpu")
+    make_one("training", "sgd", 1, "gpu", "failed")
     keep(folder / "training" / "broken" / "record.json", "no record")
     assert tasks.trainings == [("gpu", 8), ("gpu", 2), ("cpu", 2)]
-    for seed in (0, 1):
-        name, config = f"optimizer=sgd,seed={seed}", {"seed": seed, "device": "cpu"}
-        make_run(folder / "devices", name, config=config)
+    make_one("devices", "sgd", 0, "cpu")
+    make_one("devices", "sgd", 1, "cpu")
     assert tasks.trainings == [("gpu", 8), ("gpu", 2)]
     assert "training" not in tasks.done
     alone = make("lab.parts=[c1]", devices=BOTH)

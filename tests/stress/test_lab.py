@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,25 +26,23 @@ LAB += ["+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1", "+diagno
 RESULTS = ("*/summary/*.json", "*/workers/workers.json", "*/diagnosis/diagnosis.json")
 
 
+@dataclass
 class Killed:
-    """A lab's folder on this machine, and what is finished in it.
+    """A lab's folder on this machine, and what was finished when the process before ended."""
 
-    Attributes:
-        finished_before: as it was when the process before ended.
-    """
+    folder: Path
+    parts: str
+    finished_before: dict[Path, tuple[int, bytes]] = field(default_factory=dict)
 
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.folder = folder
-        self.lab = folder / "outputs" / "labs" / "l"
-        self.words = words
-        self.finished_before: dict[Path, tuple[int, bytes]] = {}
+    @property
+    def lab(self) -> Path:
+        return self.folder / "outputs" / "labs" / "l"
 
     def start(self, until: Callable[[], object] | None = None) -> subprocess.Popen[bytes]:
         """Starts it, and waits for a moment or for its completion."""
         with (self.folder / "output.txt").open("wb") as output:
-            process = subprocess.Popen(
-                [*LAB, *self.words], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
-            )
+            to_file: Any = {"stdout": output, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen([*LAB, self.parts], cwd=self.folder, **to_file)
         if until is None:
             assert process.wait(timeout=280) == 0, self.output
             return process
@@ -114,28 +114,16 @@ def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
-    [
-        ("diagnose", ["diagnose.budget_s=60", "data.num_workers=2"]),
-        ("workers", ["workers.seconds=1"]),
-    ],
+    "words", ["diagnose diagnose.budget_s=60 data.num_workers=2", "workers workers.seconds=1"]
 )
 @pytest.mark.parametrize("after_s", [1.0, 6.0, 12.0])
-def test_ctrl_c_while_it_measures(
-    program: str, words: list[str], after_s: float, tmp_path: Path
-) -> None:
+def test_ctrl_c_while_it_measures(words: str, after_s: float, tmp_path: Path) -> None:
     """One line, exit code 130; no process and nothing temporary is left."""
     (tmp_path / "temporary").mkdir()
-    command = [sys.executable, "-m", f"hpml.{program}", "experiment=slow_loading", *words]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", *f"hpml.{words} experiment=slow_loading".split()]
+    streams: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    env = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True, **streams)
     time.sleep(after_s)
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all

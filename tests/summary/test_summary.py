@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from hpml.data.sources import ImageSet
 from hpml.data.synthetic import Synthetic
-from hpml.errors import UserError
 from hpml.models.counts import flops_per_sample
 from hpml.models.networks import resnet18
 from hpml.summary.__main__ import main
@@ -168,18 +167,13 @@ def own(compose: Compose, **settings: Any) -> dict[str, Any]:
 
 
 def test_a_module_and_data_of_ones_own(compose: Compose) -> None:
-    """Its training_step runs as it is, with a real batch that is not of our form."""
+    """Its training_step runs as it is, on a batch not of our form; a note says where it cannot."""
     facts = own(compose)
     assert facts["trainable_parameters"] == facts["gradients"] == 192 * 2 + 2
     assert facts["optimizer"]["name"] == "Adam"
     assert facts["optimizer"]["state_elements"] == 2 * 386
-    assert facts["activation_bytes_per_sample"] == 2 * 4
-    assert facts["memory_batch_size"] == 12
+    assert (facts["activation_bytes_per_sample"], facts["memory_batch_size"]) == (2 * 4, 12)
     assert (facts["linear_in_features"], facts["notes"]) == (192, [])
-
-
-def test_what_cannot_be_counted_is_said(compose: Compose) -> None:
-    """Layers and parameters remain where a module optimizes by hand, or its step fails."""
     by_hand, broken = own(compose, manual=True), own(compose, breaks=True)
     assert by_hand["gradients"] is by_hand["flops_per_sample"] is broken["gradients"] is None
     assert by_hand["trainable_parameters"] == 386
@@ -197,7 +191,7 @@ def test_random_numbers_of_the_caller_go_on_as_before(compose: Compose) -> None:
 
 
 def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: Path) -> None:
-    """A folder of images gives shape and classes; one that is not there is assumed, and said."""
+    """Where none are, it is assumed, and said; a class derived from ours is asked itself."""
     there = summarize(compose("data=image_folder", f"data.root={image_folder}", "model=small"))
     assert "images of 3×8×8, random labels of 2 classes" in there["batch"]
     assert there["notes"] == []
@@ -205,17 +199,23 @@ def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: P
     absent = summarize(compose(*override))
     assert "images of 3×32×32, random labels of 7 classes" in absent["batch"]
     assert absent["notes"][0].startswith("assumed, since nowhere/train is not there: 32×32 pixels")
+    cfg = compose("data=synthetic", "model=small", "data.train_samples=8", "data.test_samples=8")
+    cfg.data._target_ = f"{__name__}.OfTwoClasses"
+    assert summarize(cfg)["batch"].endswith("random labels of 2 classes")
+
+
+LOUD = """import logging
+from hpml.models.networks import small
+def network(num_classes):
+    print("printed"); logging.getLogger("hpml").error("logged")
+    logging.getLogger("mine").warning("told")
+    return small(num_classes)
+"""
 
 
 def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
     """Whatever prints besides goes to stderr; no file is left."""
-    (tmp_path / "loud.py").write_text(
-        "import logging\nfrom hpml.models.networks import small\n"
-        "def network(num_classes):\n"
-        "    print('printed'); logging.getLogger('hpml').error('logged')\n"
-        "    logging.getLogger('mine').warning('told')\n"
-        "    return small(num_classes)\n"
-    )
+    (tmp_path / "loud.py").write_text(LOUD)
     words = ["model=small", "model._target_=loud.network", "~model.width", "seed=5"]
     done = run_program(["-m", "hpml.summary", "--json", *words, "summary.seeds=2"], tmp_path)
     assert done.returncode == 0, done.stderr
@@ -234,12 +234,11 @@ def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
         (["summary.seed=1"], "summary.seed: there is no such key; did you mean summary.seeds?"),
         (["model=nope"], "model=nope: there is no such option; give one of resnet18, "),
         (["-m", "model=small,resnet18"], "-m: this program does not sweep; leave it out"),
+        (["model._target_=nowhere.network"], "model._target_=nowhere.network: cannot"),
         (["--json", "model.num_classes=1"], "model.num_classes=1: give an integer of at least 2"),
     ],
 )
-def test_wrong_input_is_one_line(
-    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
+def test_refused(words: Any, message: str, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """The key, the value and what to do, on stderr, with exit code 2."""
     monkeypatch.setattr(sys, "argv", ["summary", *words])
     with pytest.raises(SystemExit) as ended:
@@ -253,18 +252,3 @@ def test_wrong_input_is_one_line(
 class OfTwoClasses(Synthetic):
     def load(self) -> ImageSet:
         return replace(super().load(), classes=("a", "b"))
-
-
-def test_a_class_derived_from_ours_is_loaded(compose: Compose) -> None:
-    """What the class above it holds says nothing of its own classes."""
-    cfg = compose("data=synthetic", "model=small", "data.train_samples=8", "data.test_samples=8")
-    cfg.data._target_ = f"{__name__}.OfTwoClasses"
-    assert summarize(cfg)["batch"].endswith("random labels of 2 classes")
-
-
-def test_a_target_that_does_not_exist_is_named(compose: Compose) -> None:
-    """The message names the key and the module that is missing."""
-    cfg = compose()
-    cfg.model._target_ = "nowhere.network"
-    with pytest.raises(UserError, match=r"model._target_=nowhere.network: cannot"):
-        summarize(cfg)

@@ -55,37 +55,36 @@ def seconds(count: float) -> Any:
 
 
 def test_epochs_starts_are_told_apart(clock: VirtualClock) -> None:
-    """A step is a usual batch and the rest of the step; the start is what is more than that."""
+    """A step is a usual batch and its rest, the start what is more; also of loading alone."""
     paced = PacedLoader(Sized(clock, 4, batch_ms=5, start_ms=100), 1, 8)
     assert trained(paced, clock, step_ms=20) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert paced.pace == Pace(seconds(0.025), seconds(0.005), seconds(0.100))
+    pace = loading_pace(PacedLoader(Sized(clock, 50, batch_ms=5, start_ms=30), 2, 8))
+    assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030))
 
 
-def test_no_start_is_made_up(clock: VirtualClock) -> None:
-    """Within one epoch there is none that could be measured."""
-    paced = PacedLoader(Sized(clock, 9, batch_ms=5, start_ms=100), 2, 4)
+@pytest.mark.parametrize(("count", "start_s", "step_s"), [(9, None, 0.025), (1, 0, 0.035)])
+def test_no_start_is_made_up(clock: VirtualClock, count: int, start_s: Any, step_s: float) -> None:
+    """Within one epoch there is none that could be measured; of one batch it is in the step."""
+    paced = PacedLoader(Sized(clock, count, batch_ms=5, start_ms=10), 2, 4)
     trained(paced, clock, step_ms=20)
-    assert paced.pace.start_s is None
-    assert paced.pace.step_s == seconds(0.025)
-
-
-def test_epochs_of_one_batch(clock: VirtualClock) -> None:
-    """Each step begins an epoch: nothing tells the start from the batch, nothing is lost."""
-    paced = PacedLoader(Sized(clock, 1, batch_ms=5, start_ms=10), 1, 4)
-    trained(paced, clock, step_ms=20)
-    assert paced.pace.step_s + (paced.pace.start_s or 0) == seconds(0.035)
+    assert (paced.pace.start_s, paced.pace.step_s) == (start_s, seconds(step_s))
 
 
 def test_warming_up_is_left_out(clock: VirtualClock) -> None:
-    """What the first steps take is not measured."""
+    """What the first steps take is not measured; the device is waited for before and after."""
     paced = PacedLoader(Sized(clock, 9, batch_ms=1), 3, 4)
     for number, _ in enumerate(paced):
         clock.spend((1000 if number < 3 else 2) * MS)
     assert paced.pace.step_s == seconds(0.003)
+    at: list[int] = []
+    loader = Sized(clock, 9, batch_ms=5)
+    trained(PacedLoader(loader, 2, 3, synchronize=lambda: at.append(loader.given)), clock, 1)
+    assert at == [2, 5]
 
 
 def test_a_loader_without_a_length(clock: VirtualClock) -> None:
-    """It stays without one, and begins anew when it is exhausted."""
+    """It stays without one, and begins anew at its end; another ends after `epoch_steps`."""
     loader = Batches(clock, 3, batch_ms=5, start_ms=7)
     paced = PacedLoader(loader, 0, 6)
     with pytest.raises(TypeError, match="no length"):
@@ -93,10 +92,6 @@ def test_a_loader_without_a_length(clock: VirtualClock) -> None:
     trained(paced, clock, step_ms=1)
     assert loader.epochs == 3
     assert paced.pace.start_s == seconds(0.007)
-
-
-def test_an_epoch_ends_where_the_trainer_ends_it(clock: VirtualClock) -> None:
-    """After `epoch_steps` of a longer loader."""
     loader = Sized(clock, 100, batch_ms=5)
     assert trained(PacedLoader(loader, 0, 5, epoch_steps=2), clock, 1) == [0, 1, 0, 1, 0, 1]
 
@@ -113,14 +108,6 @@ def test_batches_from_memory(clock: VirtualClock) -> None:
     assert (free.pace.wait_s, free.pace.start_s) == (0.0, None)
 
 
-def test_the_device_is_waited_for_at_both_ends(clock: VirtualClock) -> None:
-    """Of what is measured, and nowhere between."""
-    at: list[int] = []
-    loader = Sized(clock, 9, batch_ms=5)
-    trained(PacedLoader(loader, 2, 3, synchronize=lambda: at.append(loader.given)), clock, 1)
-    assert at == [2, 5]
-
-
 def test_what_a_loader_has_not(clock: VirtualClock) -> None:
     """A loop that ended before has no pace; none is waited for; what else it has is there."""
     paced = PacedLoader(Sized(clock, 9, batch_ms=5), 1, 4)
@@ -133,9 +120,3 @@ def test_what_a_loader_has_not(clock: VirtualClock) -> None:
         _ = paced.nothing_like_it
     with pytest.raises(UserError, match="gives no batch"):
         list(PacedLoader(Sized(clock, 0, batch_ms=5), 1, 4))
-
-
-def test_the_loader_alone(clock: VirtualClock) -> None:
-    """Its own time, and that of an epoch's start even where none began."""
-    pace = loading_pace(PacedLoader(Sized(clock, 50, batch_ms=5, start_ms=30), 2, 8))
-    assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030))

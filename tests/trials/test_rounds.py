@@ -12,10 +12,6 @@ from hpml.trials.rounds import Measurements, after_rounds, run_round, run_rounds
 S = 1_000_000_000
 
 
-def itself(measurement: float) -> float:
-    return measurement
-
-
 def candidates(calls: list[Any], **seconds: float) -> dict[str, Callable[[int], float]]:
     """Each measures its seconds, and a hundredth more in each round."""
 
@@ -41,11 +37,11 @@ def test_each_once_a_round_and_further_rounds_of_some() -> None:
 def test_differences_are_taken_within_rounds() -> None:
     """Which all candidates share, however much the rounds differ."""
     measured = run_rounds(candidates([], a=1.0, b=3.0), after_rounds(5))
-    saved = measured.saved("b", "a", itself)
+    saved = measured.saved("b", "a", float)
     assert (saved.mean, saved.half_width) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-9))
-    assert measured.fastest_in(itself) == "a"
-    assert measured.tied_in(itself, least_gain=0.02) == ["a"]
-    assert measured.tied_in(itself, least_gain=9.0) == ["a", "b"]
+    assert measured.fastest_in(float) == "a"
+    assert measured.tied_in(float, least_gain=0.02) == ["a"]
+    assert measured.tied_in(float, least_gain=9.0) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("budget_s", "rounds"), [(0.5, 2), (2.5, 3), (99.0, 5)])
@@ -67,8 +63,7 @@ def test_a_candidate_that_fails() -> None:
     every = {**candidates([], a=1.0), "b": fails}
     measured = run_rounds(every, after_rounds(3), optional=["b"])
     assert measured.failures == {"b": "ValueError: needs it"}
-    assert measured.by_name.keys() == {"a"}
-    assert measured.rounds == 3
+    assert (measured.by_name.keys(), measured.rounds) == ({"a"}, 3)
     with pytest.raises(ValueError, match="needs it"):
         run_rounds(every, after_rounds(3))
 

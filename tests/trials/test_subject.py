@@ -8,6 +8,7 @@ import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,8 @@ import torch
 from helpers import jobs
 from helpers.jobs import Convolutional, Images, Job, trainer
 from lightning.fabric.utilities.seed import _collect_rng_states
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    LambdaCallback,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-    TQDMProgressBar,
-)
+from lightning.pytorch import callbacks as theirs
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
@@ -38,7 +32,6 @@ from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.progress_bar import ProgressBar
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
-from hpml.diagnosis.experiment import Experiment, measure
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.trials.copies import alter
@@ -137,10 +130,9 @@ class Uncopyable(Convolutional):
             return super().training_step(batch, batch_idx) * self.scale.detach()
 
 
-class InPlace(Convolutional):
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch[0].mul_(0.5)
-        return super().training_step(batch, batch_idx)
+def in_place(module: Convolutional, batch: Any, batch_idx: int) -> Tensor:
+    batch[0].mul_(0.5)
+    return Convolutional.training_step(module, batch, batch_idx)
 
 
 class Counting(L.LightningDataModule):
@@ -198,11 +190,10 @@ class Scheduled(Convolutional):
         return [optimizer], [{"scheduler": made, "interval": "step"}]
 
 
-class Plateau(Convolutional):
-    def configure_optimizers(self) -> Any:
-        optimizer = super().configure_optimizers()
-        made = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-        return [optimizer], [{"scheduler": made, "monitor": "val_loss"}]
+def plateau(module: Convolutional) -> Any:
+    optimizer = Convolutional.configure_optimizers(module)
+    made = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    return [optimizer], [{"scheduler": made, "monitor": "val_loss"}]
 
 
 class OwnOptimizer(Convolutional):
@@ -242,12 +233,9 @@ class Measuring(Convolutional):
         self.log("best", self.trainer.callback_metrics["val_loss"])  # nothing was validated
 
 
-class Drawing(Convolutional):
-    """Uses its logger's own experiment in each step."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.logger.experiment.add_scalar("x", 1.0, batch_idx)  # type: ignore[union-attr]
-        return super().training_step(batch, batch_idx)
+def draw(module: Any, batch: Any, batch_idx: int) -> Tensor:
+    module.logger.experiment.add_scalar("x", 1.0, batch_idx)
+    return Convolutional.training_step(module, batch, batch_idx)
 
 
 class Remote(DummyLogger):
@@ -257,13 +245,13 @@ class Remote(DummyLogger):
         raise AssertionError("sent")
 
 
+@dataclass(eq=False)
 class Referring(L.Callback):
     """Keeps its Trainer and the module's batches."""
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.trainer: Any = None
-        self.batches: list[Any] = []
+    steps: int = 0
+    trainer: Any = None
+    batches: list[Any] = field(default_factory=list)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
         assert self.trainer is None or self.steps or self.trainer is not trainer
@@ -279,11 +267,11 @@ def bringing(folder: Path) -> Job:
     return trainer(folder), kind(configure_callbacks=lambda module: own)(), images()
 
 
+@dataclass(eq=False)
 class Holding(L.Callback):
     """Changes a module that it was given when it was made."""
 
-    def __init__(self, module: L.LightningModule) -> None:
-        self.module = module
+    module: L.LightningModule
 
     def on_train_batch_end(self, *_: Any) -> None:
         with torch.no_grad():
@@ -296,19 +284,15 @@ def holding(folder: Path) -> Job:
     return trainer(folder, callbacks=[Holding(module)]), module, images()
 
 
-class NeedsTraining(L.Callback):
-    """Fails where computing is taken out."""
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        assert next(pl_module.network.parameters()).grad is not None
+def need_gradients(trainer: Any, pl_module: Any) -> None:
+    assert next(pl_module.network.parameters()).grad is not None
 
 
 class Numbers(IterableDataset[Any]):
     """Has random states of its own: numpy's, Python's and torch's."""
 
     def __init__(self) -> None:
-        self.of_numpy = np.random.default_rng(3)
-        self.of_python = random.Random(3)
+        self.of_numpy, self.of_python = np.random.default_rng(3), random.Random(3)
         self.of_torch = torch.Generator().manual_seed(3)
 
     def __iter__(self) -> Iterator[Any]:
@@ -317,57 +301,33 @@ class Numbers(IterableDataset[Any]):
             yield torch.rand(1, 28, 28, generator=self.of_torch) * x, 1
 
 
-def numbered() -> Job:
-    return trainer(Path("unused")), Convolutional(4), DataLoader(Numbers(), batch_size=8)
-
-
 def with_callbacks(*callbacks: L.Callback, **settings: Any) -> Callable[[Path], Job]:
     def job(folder: Path) -> Job:
-        logger: Any = CSVLogger(folder / "logs")
-        given = {"logger": logger, "log_every_n_steps": 1} | settings
+        given = {"logger": CSVLogger(folder / "logs"), "log_every_n_steps": 1} | settings
         return trainer(folder, callbacks=list(callbacks), **given), Measuring(), images()
 
     return job
 
 
-def a_job(
-    module: Callable[[], L.LightningModule] = Convolutional,
-    data: Callable[[], Any] = images,
-    **settings: Any,
-) -> Callable[[Path], Job]:
-    return lambda folder: (trainer(folder, **settings), module(), data())
+def a_job(module: Any = Convolutional, data: Any = images, **given: Any) -> Callable[[Path], Job]:
+    return lambda folder: (trainer(folder, **given), module(), data())
 
 
 def pairs(workers: int = 0) -> Any:
     return {"a": images(num_workers=workers), "b": images(2, num_workers=workers)}
 
 
-def lbfgs(module: L.LightningModule) -> Any:
-    return torch.optim.LBFGS(module.parameters(), max_iter=2)
-
-
-def endless() -> Any:
-    return DataLoader(jobs.Stream(24), batch_size=8)
-
-
-def doubles() -> Any:
-    return DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
-
-
 def shuffled() -> Any:
     return images(shuffle=True, generator=torch.Generator().manual_seed(5))
 
 
-def drawing(folder: Path) -> Job:
-    return trainer(folder, logger=TensorBoardLogger(folder / "logs")), Drawing(), images()
-
-
+DOUBLES: Any = DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
 JOBS: dict[str, Callable[[Path], Job]] = {
     **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
     "shuffled by its own generator": a_job(data=shuffled),
     "one batch an epoch": a_job(data=lambda: images(1)),
     "uncopyable parts": a_job(Uncopyable),
-    "changes its batches": a_job(InPlace),
+    "changes its batches": a_job(kind(training_step=in_place)),
     "own data": a_job(WithOwnData, lambda: None),
     "data module": a_job(Asking, Counting),
     "dictionary of loaders": a_job(OfPairs, pairs),
@@ -375,11 +335,15 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "fetches by itself": a_job(Fetching),
     "one cycle": a_job(Scheduled),
     "one cycle of accumulated steps": a_job(Scheduled, accumulate_grad_batches=2),
-    "one cycle without a length": a_job(Scheduled, endless, max_steps=7, max_epochs=-1),
-    "plateau of a metric that is not there": a_job(Plateau),
+    "one cycle without a length": a_job(
+        Scheduled, lambda: DataLoader(jobs.Stream(24), batch_size=8), max_steps=7, max_epochs=-1
+    ),
+    "plateau of a metric that is not there": a_job(kind(configure_optimizers=plateau)),
     "own optimizer": a_job(OwnOptimizer),
     "no optimizer": a_job(kind(configure_optimizers=lambda module: None)),
-    "L-BFGS": a_job(kind(configure_optimizers=lbfgs)),
+    "L-BFGS": a_job(
+        kind(configure_optimizers=lambda own: torch.optim.LBFGS(own.parameters(), max_iter=2))
+    ),
     "early stopping": with_callbacks(EarlyStopping("val_loss")),
     "learning rate monitor": with_callbacks(LearningRateMonitor()),
     "learning rate monitor, remote logger": with_callbacks(LearningRateMonitor(), logger=Remote()),
@@ -388,21 +352,23 @@ JOBS: dict[str, Callable[[Path], Job]] = {
     "two callbacks of one kind": with_callbacks(Referring(), Referring()),
     "callbacks of the module's own": bringing,
     "a callback that stops": with_callbacks(
-        LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", True))
+        theirs.LambdaCallback(on_train_batch_end=lambda fit, *_: setattr(fit, "should_stop", True))
     ),
     "a callback that holds the module": holding,
-    "moving average": with_callbacks(EMAWeightAveraging()),
-    "rich bar": with_callbacks(RichProgressBar(), enable_progress_bar=True),
-    "tqdm bar": with_callbacks(TQDMProgressBar(), enable_progress_bar=True),
+    "moving average": with_callbacks(theirs.EMAWeightAveraging()),
+    "rich bar": with_callbacks(theirs.RichProgressBar(), enable_progress_bar=True),
+    "tqdm bar": with_callbacks(theirs.TQDMProgressBar(), enable_progress_bar=True),
     "bf16": a_job(precision="bf16-mixed"),
-    "fp64": a_job(lambda: jobs.Autoencoder(8), doubles, precision="64-true"),
+    "fp64": a_job(lambda: jobs.Autoencoder(8), lambda: DOUBLES, precision="64-true"),
     "first two batches": a_job(limit_train_batches=2),
     "a third of the batches": a_job(limit_train_batches=0.34),
     "fast_dev_run": a_job(fast_dev_run=True),
     "overfit_batches": a_job(overfit_batches=1),
     "max_time": a_job(max_time={"seconds": 0}, max_epochs=None),
     "max_steps": a_job(max_steps=2, max_epochs=-1),
-    "draws with its logger": drawing,
+    "draws with its logger": lambda folder: a_job(
+        kind(training_step=draw), logger=TensorBoardLogger(folder / "logs")
+    )(folder),
 }
 
 
@@ -419,23 +385,24 @@ SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
 def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     """It is diagnosed with all its trials, and nothing of it changes."""
     found = assert_left_alone(JOBS[name](tmp_path), tmp_path)
-    assert found.notes == NOTES.get(name, [])
-    assert "compute_free" in found.paces
+    assert (found.notes, "compute_free" in found.paces) == (NOTES.get(name, []), True)
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_a_job_already_fitted(accumulated: int, tmp_path: Path) -> None:
-    """Its optimizer's state, gradients, callbacks and progress are as the fit left them."""
+    """All is as the fit left it, also where another Trainer is to train the module."""
     module = Convolutional()
     callbacks = [Referring(), EarlyStopping("loss", strict=False), ModelCheckpoint(tmp_path)]
-    settings = {"enable_checkpointing": True, "accumulate_grad_batches": accumulated}
-    logger = CSVLogger(tmp_path)
-    fitted = trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=logger, **settings)
+    settings: Any = {"enable_checkpointing": True, "accumulate_grad_batches": accumulated}
+    settings |= {"max_epochs": 2, "callbacks": callbacks, "logger": CSVLogger(tmp_path)}
+    fitted = trainer(tmp_path, **settings)
     loader = images(shuffle=True)
     fitted.fit(module, loader)
     assert fitted.optimizers[0].state_dict()["state"]
     module.network[1].eval()
     assert_left_alone((fitted, module, loader), tmp_path)
+    assert_left_alone((trainer(tmp_path), module, loader), tmp_path)
+    assert module.trainer is fitted
 
 
 def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
@@ -452,9 +419,7 @@ def test_a_fit_after_a_diagnosis_is_the_same(tmp_path: Path) -> None:
     assert trained[0] == trained[1]
 
 
-def test_persistent_workers_are_the_users_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_persistent_workers_are_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that run go on, those of the trials end, none are left in a data module's loader."""
     few = {name: experiment.INTERVENTIONS[name] for name in ("as_it_is", "loading_free")}
     monkeypatch.setattr(experiment, "INTERVENTIONS", few)  # each trial starts processes
@@ -470,57 +435,38 @@ def test_persistent_workers_are_the_users_own(
     assert data.kept._iterator is None
 
 
-def test_a_training_that_ends_by_itself(tmp_path: Path) -> None:
-    """One sentence, rather than figures of too few steps."""
-
-    ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
-    with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
-        diagnosed((trainer(tmp_path), ending(), images()))
-
-
-def test_random_states_of_the_data_set_itself(tmp_path: Path) -> None:
-    """Whichever library's: the next batch is the one that would have come."""
-    (_, _, once), job = numbered(), numbered()
-    found = assert_left_alone(job, tmp_path)
+def test_random_states_of_the_data_itself(tmp_path: Path) -> None:
+    """Whichever library's, or a data module's: what comes next is what would have come."""
+    once, data = (DataLoader(Numbers(), batch_size=8) for _ in range(2))
+    found = assert_left_alone((trainer(tmp_path), Convolutional(4), data), tmp_path)
     assert (found.notes, "compute_free" in found.paces) == ([], True)
-    assert frozen(next(iter(job[2]))) == frozen(next(iter(once)))
-
-
-def test_a_generator_inside_a_data_module(tmp_path: Path) -> None:
-    """The loader that it keeps gives the order that it would have given."""
-    L.seed_everything(1, verbose=False)
-    untouched, data = Counting(), Counting()
-    assert_left_alone((trainer(tmp_path), Convolutional(), data), tmp_path)
-    assert data.setups == 0
-    orders = [list(one.kept.sampler) for one in (untouched, data)]
-    assert orders[0] == orders[1]
-
-
-def test_a_module_that_belongs_to_another_trainer(tmp_path: Path) -> None:
-    """It goes on belonging to it."""
-    module, first = Convolutional(4), trainer(tmp_path)
-    first.fit(module, images())
-    assert_left_alone((trainer(tmp_path), module, images()), tmp_path)
-    assert module.trainer is first
+    assert frozen(next(iter(data))) == frozen(next(iter(once)))
+    untouched, module = Counting(), Counting()  # which keep a loader with a generator
+    assert_left_alone((trainer(tmp_path), Convolutional(), module), tmp_path)
+    assert module.setups == 0
+    assert [*untouched.kept.sampler] == [*module.kept.sampler]
 
 
 def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
-    """As the fit itself would raise it, with everything as it was."""
+    """As the fit itself would raise it, with all as it was; an early end is one sentence."""
     broken = kind(training_step=lambda module, batch, batch_idx: 1 / 0)
     job = trainer(tmp_path), broken(), images()
     before = everything(job, tmp_path)
     with pytest.raises(ZeroDivisionError):
         diagnosed(job)
     assert everything(job, tmp_path) == before
+    ending = kind(on_train_batch_start=lambda module, batch, index: -1 if index == 2 else None)
+    with pytest.raises(UserError, match="ends by itself after 3 steps; a trial needs"):
+        diagnosed((trainer(tmp_path), ending(), images()))
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 1e9])
-def test_a_trial_that_fails_is_told(
-    slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A callback that needs the gradients: the rest is diagnosed all the same."""
     monkeypatch.setattr(experiment, "SLOW_S", slow_s)
-    found = assert_left_alone(with_callbacks(NeedsTraining())(tmp_path), tmp_path)
+    found = assert_left_alone(
+        with_callbacks(theirs.LambdaCallback(on_after_backward=need_gradients))(tmp_path), tmp_path
+    )
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
     assert note.startswith("compute free could not be tried (AssertionError: ")
@@ -536,9 +482,11 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "what is compiled is compiled anew, in torch's default mode",
     ]
     many = [Referring() for _ in range(experiment.MOST_CALLBACKS + 1)]
-    found = Experiment(Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None)
+    found = experiment.Experiment(
+        Subject(*with_callbacks(*many)(tmp_path)), None, 0.0, lambda line: None
+    )
     found.prepare()
-    measure(found.candidates(), after_rounds(1))
+    experiment.measure(found.candidates(), after_rounds(1))
     found.paces["hooks_free"] = [Pace(0.0, 0.0, None)]  # so that they cost anything
     found.paces["as_it_is"] = [Pace(1.0, 0.0, None)]
     found.try_callbacks()
@@ -588,7 +536,7 @@ def test_an_altered_module_is_pickled_as_what_it_was() -> None:
 
 
 def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
-    """A trial of the job as it is moves the copy's weights just as the job's own steps would."""
+    """As the job's own steps move the weights; with computing free they stay as they are."""
     fitting, module, loader = trainer(tmp_path), Convolutional(4), images()
     subject = Subject(fitting, module, loader)
     subject.keep_batches(2, seed=0)
@@ -597,10 +545,6 @@ def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
     torch.manual_seed(3)
     fitting.fit(module, loader)
     assert frozen(subject._module.state_dict()) == frozen(module.state_dict())
-
-
-def test_computing_free_leaves_the_weights(tmp_path: Path) -> None:
-    """The step has a parameter of its own, and no part of the module's computes."""
     fitting, module, loader = trainer(tmp_path), Scheduled(), images()
     subject = Subject(fitting, module, loader)
     subject.keep_batches(2, seed=0)

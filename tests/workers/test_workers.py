@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.labs import keep
 from helpers.programs import run_program
 from hydra import compose, initialize_config_dir
 
@@ -22,14 +22,11 @@ TINY = (
 )
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run_program(["-m", "hpml.workers", *words], folder)
-
-
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     """Each count in its processes; both answers, the override, a file and a picture."""
     short = ("workers.rounds=1", "workers.seconds=0.1", "workers.most=1", "hydra.run.dir=found")
-    done = run(tmp_path, *TINY, *short, "workers.also=[persistent_workers]")
+    also = "workers.also=[persistent_workers]"
+    done = run_program(["-m", "hpml.workers", *TINY, *short, also], tmp_path)
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "found" / "workers.json").read_text())
     assert kept["settings"].keys() == {"0", "1"}
@@ -39,8 +36,8 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     assert "end to end" in done.stdout
     assert (tmp_path / "found" / "workers.png").stat().st_size > 1000
     if kept["recommended"]:
-        also = {f"data.persistent_workers={value}" for value in ("true", "false")}
-        assert kept["also"]["settings"].keys() == also
+        both = {f"data.persistent_workers={value}" for value in ("true", "false")}
+        assert kept["also"]["settings"].keys() == both
     else:
         assert "workers.also: has no effect without workers" in done.stdout
 
@@ -76,7 +73,7 @@ def test_an_epoch_of_one_batch_is_refused(tmp_path: Path, configured: Any) -> No
 
 def test_it_does_not_sweep(tmp_path: Path) -> None:
     """Nor do the other programs that measure by themselves."""
-    done = run(tmp_path, "-m", "optimizer=sgd,adam")
+    done = run_program(["-m", "hpml.workers", "-m", "optimizer=sgd,adam"], tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
 
@@ -88,10 +85,8 @@ def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
 
     def kept(name: str, environment: dict[str, Any], **changes: Any) -> Path:
         file = tmp_path / "workers" / "2026-01-01" / name / "workers.json"
-        file.parent.mkdir(parents=True)
         search = {"rounds": 5, "most": None}
-        found = {"job": searched(asked | changes), "environment": environment, "search": search}
-        file.write_text(json.dumps(found))
+        keep(file, {"job": searched(asked | changes), "environment": environment, "search": search})
         return file
 
     assert found_before(tmp_path, asked, here) is None

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from hpml.statistics import Estimate  # which imports scipy
 
-PIPED_WIDTH = 100
-
 
 def counted(count: int, noun: str) -> str:
     """`1 run`, `1,000 runs`."""
@@ -56,9 +54,8 @@ def console(at_most: int | None = None) -> Console:
     from rich.console import Console
 
     made = Console(highlight=False)
-    if not made.is_terminal:
-        made.width = max(made.width, PIPED_WIDTH)
-    made.width = min(made.width, at_most or made.width)
+    width = made.width if made.is_terminal else max(made.width, 100)
+    made.width = min(width, at_most or width)
     return made
 
 
@@ -67,19 +64,14 @@ def decimals(seconds: float) -> int:
     return 6 if seconds < 0.01 else 3 if seconds < 1 else 2 if seconds < 100 else 1
 
 
-def in_s(known: Estimate) -> str:
+def in_s(estimate: Estimate) -> str:
     """`7.12 ± 0.10 s`."""
-    spec = f",.{decimals(max(abs(known.mean), known.half_width or 0.0))}f"
-    half = "" if known.half_width is None else f" ± {known.half_width:{spec}}"
-    return f"{known.mean:{spec}}{half} s"
+    spec = f",.{decimals(max(abs(estimate.mean), estimate.half_width or 0.0))}f"
+    half = "" if estimate.half_width is None else f" ± {estimate.half_width:{spec}}"
+    return f"{estimate.mean:{spec}}{half} s"
 
 
 def table(rows: Sequence[Sequence[str]], align: str) -> list[str]:
     """Lines of columns two spaces apart; `align` has `<` or `>` for each column."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:{side}{w}}" for cell, side, w in zip(row, align, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    specs = [f"{side}{max(map(len, col))}" for side, *col in zip(align, *rows, strict=True)]
+    return ["  ".join(map(format, row, specs)).rstrip() for row in rows]

@@ -1,7 +1,7 @@
 """Means with intervals, and which settings are tied with the best."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -42,11 +42,9 @@ def students_quantile(freedom: float) -> float:
 
 def estimate(values: Sequence[float]) -> Estimate | None:
     """The mean and Student's interval; None where there are no values."""
-    if not values:
-        return None
     n = len(values)
-    if n == 1:
-        return Estimate(values[0], None, 1)
+    if n < 2:
+        return Estimate(values[0], None, 1) if n else None
     return Estimate(fmean(values), students_quantile(n - 1) * stdev(values) / math.sqrt(n), n)
 
 
@@ -80,14 +78,9 @@ def standings(
     of freedom too. The level is divided by the number of pairs of settings (Bonferroni): the best
     was picked after looking.
 
-    Args:
-        by_seed: for each setting a value for each seed.
-        every: for each setting the values of all its runs.
-        higher_is_better: which mean is the best.
-
-    Returns:
-        A standing for each setting; None for one without values. What ran once is untested: it is
-        not the best either where others are repeated.
+    `by_seed` has for each setting a value for each seed, `every` the values of all its runs. A
+    setting without values stands at None. What ran once is untested: it is not the best either
+    where others are repeated.
 
     Source: Welch (1947), "The generalization of Student's problem when several different population
     variances are involved".
@@ -121,12 +114,7 @@ def may_be_best(
     The one that is best in truth is among them in 19 of 20 cases, however many there are. Each is
     compared with every other one in the rounds that both have, by a one-sided test with the error
     of `standings`; the level is divided by the number of the others (Bonferroni). Of fewer than two
-    such rounds nothing is proven.
-
-    Args:
-        by_round: for each setting its value in each round.
-        higher_is_better: which mean is the best.
-        margin: what a lead has to exceed, in the values' unit.
+    such rounds nothing is proven. The margin is in the values' unit.
 
     Source: Hsu (1984), "Constrained simultaneous confidence intervals for multiple comparisons with
     the best".
@@ -182,20 +170,15 @@ def _residual_variance(samples: Sequence[BySeed]) -> tuple[float, int] | None:
     if len(rows) < 2 or freedom < 1:
         return None
     of_seed = dict.fromkeys(seeds, 0.0)
-    of_row = [0.0] * len(rows)
     for _ in range(20):  # exact after one where all settings have all seeds
-        of_row = [fmean([value - of_seed[s] for s, value in row.items()]) for row in rows]
-        gathered: dict[object, list[float]] = {seed: [] for seed in seeds}
-        for effect, row in zip(of_row, rows, strict=True):
+        effects = [fmean([value - of_seed[s] for s, value in row.items()]) for row in rows]
+        gathered = defaultdict(list)
+        for effect, row in zip(effects, rows, strict=True):
             for seed, value in row.items():
                 gathered[seed].append(value - effect)
-        of_seed = {seed: fmean(values) for seed, values in gathered.items() if values}
-    squares = sum(
-        (value - effect - of_seed[seed]) ** 2
-        for effect, row in zip(of_row, rows, strict=True)
-        for seed, value in row.items()
-    )
-    return squares / freedom, freedom
+        of_seed = {seed: fmean(values) for seed, values in gathered.items()}
+    squares = ((value - of_seed[seed]) ** 2 for seed in seeds for value in gathered[seed])
+    return sum(squares) / freedom, freedom
 
 
 def _p_value(difference: float, variance: float, freedom: float, n: int) -> float:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any, ClassVar
 
 import lightning as L
@@ -40,9 +41,7 @@ class EpochTimer(PhaseTimer):
     A batch's samples are the length of the first tensor in it; throughput is left out where a
     batch holds none.
 
-    Attributes:
-        epochs: an EpochRecord for each.
-        startup_s: of the fit before its first epoch.
+    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch.
 
     Args:
         every_n_steps: length of a window; None for no windows.
@@ -96,10 +95,9 @@ class EpochTimer(PhaseTimer):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            assert self.profiler is not None
-            self.begun_ns = self.profiler.clock.begun_ns
-            if self.profiler.clock.device is not None:
-                self.profiler.clock.device.sync |= self.sync
+            self.begun_ns = self.clock.begun_ns
+            if self.clock.device is not None:
+                self.clock.device.sync |= self.sync
             if trainer.is_global_zero:
                 self._lay_out(trainer)
 
@@ -138,18 +136,17 @@ class EpochTimer(PhaseTimer):
 
     def open_epoch(self) -> dict[str, Any] | None:
         """The open epoch so far, in plain types, for `carry_over` in another process."""
-        times = self.profiler.clock.open_epoch() if self.profiler is not None else None
+        times = self.clock.open_epoch() if self.profiler is not None else None
         return None if times is None else {"times": times.as_dict(), **self._counts.as_dict()}
 
     def carry_over(self, epoch: dict[str, Any] | None) -> None:
         """Continues an epoch that another process has begun; after `on_train_start`."""
         if epoch is not None and self.profiler is not None:
-            self.profiler.clock.carry_over(EpochTimes.from_dict(epoch["times"]))
+            self.clock.carry_over(EpochTimes.from_dict(epoch["times"]))
             self._counts.resume(epoch)
 
     def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
-        assert self.profiler is not None
-        self.startup_s = (self.profiler.clock.startup_ns or 0) / NS_PER_S
+        self.startup_s = (self.clock.startup_ns or 0) / NS_PER_S
         if times.unmeasured and not self._warned:
             self._warned = True
             missing = ", ".join(sorted(f"time/{phase}_s" for phase in times.unmeasured))
@@ -170,36 +167,29 @@ class EpochTimer(PhaseTimer):
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Puts into the epoch's record what its times are on all ranks."""
         epoch = self.epochs[-1]
-        own = [epoch.time[name] for name in TIMES]
-        every = of_all_ranks(trainer, [math.nan if s is None else s for s in own])
+        own = [math.nan if epoch.time[name] is None else epoch.time[name] for name in TIMES]
+        every = of_all_ranks(trainer, own)
         epoch.ranks = {
-            name: {
-                "mean": float(s.mean()),
-                "worst": float(s.max()),
-                "skew": float(s.max() - s.min()),
-            }
-            for name, s in zip(TIMES, every.T.cpu(), strict=True)
-            if not s.isnan().any()
+            name: {"mean": fmean(s), "worst": max(s), "skew": max(s) - min(s)}
+            for name, s in zip(TIMES, every.T.tolist(), strict=True)
+            if not any(map(math.isnan, s))
         }
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:
         """TensorBoard's chart of the phases; a layout that the module makes later replaces it."""
         names = [f"time/{phase.key}" for phase in PHASES]
-        for logger in trainer.loggers:
-            experiment = getattr(logger, "experiment", None)  # not every logger has one
-            lay_out = getattr(experiment, "add_custom_scalars", None)
+        for logger in trainer.loggers:  # not all have an experiment
+            lay_out = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
             if lay_out is not None and logger.log_dir not in self._laid_out:
                 self._laid_out.add(logger.log_dir)
                 lay_out({"Time": {"Where the epoch goes": ["Multiline", names]}})
 
     def _look(self, trainer: L.Trainer) -> None:
-        assert self.profiler is not None
-        clock = self.profiler.clock
-        if not clock.in_epoch:
+        if not self.clock.in_epoch:
             return
-        device_times = clock.device.times() if clock.device is not None else None
-        window = self._live.look(clock.times(), device_times)
+        device = self.clock.device
+        window = self._live.look(self.clock.times(), device and device.times())
         if window is not None:
             share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
@@ -229,10 +219,9 @@ class EpochTimer(PhaseTimer):
 def _audit(epochs: list[EpochRecord]) -> str:
     """How far the host's clock, which waited at every border, is from the device's own."""
     pairs = []
-    for phase in PHASES:
-        if phase.device_kind and phase is not OTHER:
-            on_device = f"{phase.device_kind}_s"
-            host_s = sum(epoch.time[phase.key] or 0.0 for epoch in epochs)
+    for key, on_device in ((p.key, f"{p.device_kind}_s") for p in PHASES if p.device_kind):
+        if key != OTHER.key:
+            host_s = sum(epoch.time[key] or 0.0 for epoch in epochs)
             device_s = sum((epoch.device_time or {}).get(on_device, 0.0) for epoch in epochs)
-            pairs.append(f"{phase.key} {host_s:.2f} beside {on_device} {device_s:.2f}")
+            pairs.append(f"{key} {host_s:.2f} beside {on_device} {device_s:.2f}")
     return f"timing.sync: host and device, in seconds: {', '.join(pairs)}"

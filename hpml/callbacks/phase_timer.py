@@ -10,6 +10,7 @@ from hpml.callbacks.observer import Observer
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.timing.actions import RANKS
 from hpml.timing.epoch_times import EpochTimes
+from hpml.timing.fit_clock import FitClock
 from hpml.timing.profiler import PhaseProfiler
 
 
@@ -32,6 +33,12 @@ class PhaseTimer(Observer):
     def logs(self) -> list[str]:
         """The names of what it logs of an epoch."""
         return [f"time/{key}" for key in self.times]
+
+    @property
+    def clock(self) -> FitClock:
+        """Of the fit under way."""
+        assert self.profiler is not None
+        return self.profiler.clock
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -85,8 +92,7 @@ class PhaseTimer(Observer):
         """Keeps what has ended since; the figures of the last epoch, None where none has ended."""
         figures = None
         if self.profiler is not None:
-            done = len(self.epochs) if self.begun else 0
-            for times in self.profiler.clock.epochs[done:]:
+            for times in self.clock.epochs[len(self.epochs) if self.begun else 0 :]:
                 times.unmeasured = self.profiler.unmeasured()
                 figures = self.keep(trainer, times)
         return figures
@@ -96,15 +102,13 @@ class PhaseTimer(Observer):
         figures = self._keep(trainer)
         if figures is None:
             return
-        assert self.profiler is not None
-        clock = self.profiler.clock
         if trainer.world_size > 1:
-            depth = clock.enter(RANKS)
+            depth = self.clock.enter(RANKS)
             figures = self._over_ranks(trainer, figures)
-            clock.leave(depth)
+            self.clock.leave(depth)
         trainer.callback_metrics.update({k: torch.tensor(value) for k, value in figures.items()})
         # as Lightning logs the metrics of an epoch whose last step is over: with its number
-        figures["epoch"] = float(clock.epochs[-1].epoch)
+        figures["epoch"] = float(self.clock.epochs[-1].epoch)
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=max(0, logging_step(trainer) - 1))
 
@@ -123,7 +127,6 @@ class PhaseTimer(Observer):
 
 def of_all_ranks(trainer: L.Trainer, own: list[float]) -> torch.Tensor:
     """Figures of each rank, of shape (ranks, figures); each gives as many."""
-    every: torch.Tensor = trainer.strategy.all_gather(
-        torch.tensor(own, device=trainer.strategy.root_device)
-    )
+    figures = torch.tensor(own, device=trainer.strategy.root_device)
+    every: torch.Tensor = trainer.strategy.all_gather(figures)
     return every

@@ -54,14 +54,16 @@ class RunRecorder(Observer):
         """Starts the clock of `startup_s`; without it, it starts at the callbacks' `setup`."""
         self._called_ns = time.perf_counter_ns()
 
+    @property
+    def _fit_s(self) -> float:
+        return (time.perf_counter_ns() - (self._called_ns or 0)) / NS_PER_S
+
     def fit_returned(self) -> None:
         """Ends the clock of `finish_s`; without it, it ends at the callbacks' `teardown`."""
         record = self.record
         if record is None or record.startup_s is None or self._called_ns is None:
             return
-        fit_s = (time.perf_counter_ns() - self._called_ns) / NS_PER_S
-        epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
-        record.finish_s = fit_s - record.startup_s - (epochs_s - self._carried_s)
+        record.finish_s = self._fit_s - record.startup_s - (_epochs_s(record) - self._carried_s)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forgets the run before. Raises ValueError where its timer is not in front."""
@@ -128,17 +130,13 @@ class RunRecorder(Observer):
         record = self.record
         if record is None:
             return {}
-        times = self.timer.profiler.clock.open_epoch() if self.timer.profiler else None
-        fit_s = (time.perf_counter_ns() - (self._called_ns or 0)) / NS_PER_S
+        times = self.timer.clock.open_epoch() if self.timer.profiler else None
         open_s = (times.in_s()["epoch_s"] or 0.0) if times is not None else 0.0
-        epochs_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
         return {
-            "started_at": record.started_at,
-            "saved_at": time.time(),
-            "resumed": record.resumed,
+            **{"started_at": record.started_at, "saved_at": time.time(), "resumed": record.resumed},
             "epochs": [dataclasses.asdict(epoch) for epoch in record.epochs],
-            "carried_s": epochs_s + open_s,
-            "earlier_s": self._earlier_s + fit_s,
+            "carried_s": _epochs_s(record) + open_s,
+            "earlier_s": self._earlier_s + self._fit_s,
         }
 
     def carry_over(self, trainer: L.Trainer, earlier: dict[str, Any]) -> None:
@@ -166,7 +164,7 @@ class RunRecorder(Observer):
         if record is None or not self._is_ours:
             return
         record.status = status
-        record.wall_s = (time.perf_counter_ns() - (self._called_ns or 0)) / NS_PER_S
+        record.wall_s = self._fit_s
         self.fit_returned()
         self._write(trainer)
         self.record = None
@@ -190,6 +188,10 @@ class RunRecorder(Observer):
     def _give_up(self, directory: Path, error: OSError) -> None:
         self._writes = False
         log.warning(f"{directory / FILE_NAME}: not written ({error.strerror})")
+
+
+def _epochs_s(record: RunRecord) -> float:
+    return sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs)
 
 
 def _program() -> Path:

@@ -8,25 +8,20 @@ import torch
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import LEAST_MARGIN, Share, in_words
+from hpml.timing.verdict import LEAST_MARGIN, Share, in_words, judge
 
 
 class Verdicts:
-    """Judges the shares of a fit's time.
-
-    Attributes:
-        latest: the record's `verdict`; None before the first.
-    """
+    """Judges the shares of a fit's time."""
 
     def __init__(self, live: LiveShares, facts: JobFacts | None) -> None:
-        self.latest: dict[str, str] | None = None
+        self.latest: dict[str, str] | None = None  # the record's `verdict`
         self._live = live
         self._facts = facts
 
     def news(self, trainer: L.Trainer) -> list[str]:
         """Lines to print where a verdict is the first or another one; else none."""
-        shares = self._live.news()
-        if shares is None:
+        if (shares := self._live.news()) is None:
             return []
         verdict = self._judge(trainer, shares)
         if self.latest and verdict["kind"] in (self.latest["kind"], "inconclusive"):
@@ -48,8 +43,8 @@ class Verdicts:
         return [] if verdict is None else self._lines(verdict)
 
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
-        facts = self._facts or facts_of_trainer(trainer, trainer.train_dataloader)
-        return self._live.judge(shares, facts)
+        facts, live = self._facts or facts_of_trainer(trainer, trainer.train_dataloader), self._live
+        return judge(shares, facts, live.largest_other, live.validation_share, live.start_share)
 
     def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:
         self.latest = verdict

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,17 +112,16 @@ class RunRecord:
         """
         try:
             self.write(directory)
-        except OSError as error:
-            try:
-                self.overwrite(directory)
-            except OSError:
-                raise error from None
+        except OSError:
+            with suppress(OSError):
+                return self._overwrite(directory)
+            raise
 
-    def overwrite(self, directory: Path) -> None:
+    def _overwrite(self, directory: Path) -> None:
         """Writes over the `record.json` of a directory, in no more space than it takes.
 
         For a full disk, which has no room for another file. The last epochs are left out where
-        they do not fit. Raises OSError where nothing does.
+        they do not fit.
         """
         shorter = dataclasses.replace(self, epochs=list(self.epochs))
         with (directory / FILE_NAME).open("r+b") as file:
@@ -155,8 +155,7 @@ class RunRecord:
             epochs = [_without_unknown_keys(EpochRecord, epoch) for epoch in data.pop("epochs")]
             record = _without_unknown_keys(cls, data)
             record.epochs = epochs
-            if wrong := next(_misshapen(record), None):
-                raise ValueError(wrong)
+            _check_types(record)
         except RecordError:
             raise
         except (*NOT_A_RECORD, OSError) as error:
@@ -198,41 +197,35 @@ def _without_unknown_keys(kind: type[_T], data: dict[str, Any]) -> _T:
     return kind(**{name: value for name, value in data.items() if name in names})
 
 
-def _misshapen(record: RunRecord) -> Iterator[str]:
-    """The names of what is not of the type that its readers expect."""
+def _check_types(record: RunRecord) -> None:
+    """Raises an error where something is not of the type that its readers expect."""
     if record.status not in get_args(Status):
-        yield f"unknown status {record.status!r}"
-    try:
-        datetime.fromisoformat(record.started_at)
-    except (TypeError, ValueError):
-        yield "started_at"
+        raise ValueError(f"unknown status {record.status!r}")
+    datetime.fromisoformat(record.started_at)
     for name, kind in (
         *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
         *(("command", str), ("fingerprint", str), ("code_fingerprint", str), ("resumed", list)),
         *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
     ):
         if not isinstance(getattr(record, name), kind):
-            yield name
+            raise TypeError(name)
     texts = [*(record.error or {}).values(), *record.overrides, *record.choices.values()]
     if not all(isinstance(text, str) for text in texts):
-        yield "error, overrides or choices"
+        raise ValueError("error, overrides or choices")
     if record.error is not None and not {"type", "message"} <= record.error.keys():
-        yield "error"
+        raise ValueError("error")
     numbers: list[Any] = [record.wall_s]
-    try:
-        for resumption in record.resumed:
-            datetime.fromisoformat(resumption["at"])
-            numbers += [resumption.get("earlier_s"), resumption.get("lost_s")]
-    except (TypeError, ValueError, KeyError, AttributeError):
-        yield "resumed"
+    for resumption in record.resumed:
+        datetime.fromisoformat(resumption["at"])
+        numbers += [resumption.get("earlier_s"), resumption.get("lost_s")]
     for epoch in record.epochs:
         if not isinstance(epoch.epoch, int):
-            yield "the number of an epoch"
+            raise TypeError("the number of an epoch")
         numbers += [epoch.samples, epoch.samples_per_s, *epoch.metrics.values()]
         numbers += [epoch.time[name] for name in TIMES]
     for number in numbers:
         if number is not None and not (isinstance(number, int | float) and abs(number) < LARGEST):
-            yield f"{number!r} for a number"
+            raise ValueError(f"{number!r} for a number")
 
 
 def _refuse(word: str) -> None:

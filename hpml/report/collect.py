@@ -46,8 +46,7 @@ class Run:
     @cached_property
     def epochs(self) -> list[EpochRecord]:
         """The whole epochs; those that were cut short if there are no others."""
-        whole = [epoch for epoch in self.record.epochs if not epoch.partial]
-        return whole or self.record.epochs
+        return [e for e in self.record.epochs if not e.partial] or self.record.epochs
 
     @cached_property
     def measures(self) -> dict[str, float | None]:
@@ -56,14 +55,16 @@ class Run:
         Those called steady leave out the first epoch, which pays for what happens only once; None
         where there is no other.
         """
-        times = {name: mean(epoch.time[name] for epoch in self.epochs) for name in TIMES}
-        samples, epoch_s = mean(epoch.samples for epoch in self.epochs), times["epoch_s"]
         later = [epoch for epoch in self.epochs if epoch.epoch > 0]
-        return times | {
-            "steady_epoch_s": mean(epoch.time["epoch_s"] for epoch in later),
-            "steady_data_s": mean(epoch.time["data_s"] for epoch in later),
-            "samples_per_s": samples / epoch_s if samples and epoch_s else None,
-        }
+        means = {name: mean(epoch.time[name] for epoch in self.epochs) for name in TIMES}
+        for name in ("epoch_s", "data_s"):
+            means[f"steady_{name}"] = mean(epoch.time[name] for epoch in later)
+        samples, epoch_s = mean(epoch.samples for epoch in self.epochs), means["epoch_s"]
+        return means | {"samples_per_s": samples / epoch_s if samples and epoch_s else None}
+
+    def figure(self, name: str) -> float | None:
+        """A measure, or a metric of the last epoch that has it."""
+        return self.measures[name] if name in MEASURES else self.record.last_metric(name)
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -87,16 +88,10 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             epoch.train_split = epoch.other_split = epoch.step_ms = None
         runs.append(Run(directory, record))
     runs.sort(key=lambda run: datetime.fromisoformat(run.record.started_at).timestamp())
-    _name(runs)
-    return runs, left_out
-
-
-def _name(runs: Sequence[Run]) -> None:
-    """Names the runs by the end of their directories' paths in which they differ."""
-    parents = {run.directory.parent for run in runs}
-    common = Path(os.path.commonpath(parents)) if parents else Path()
-    for run in runs:
+    common = os.path.commonpath([run.directory.parent for run in runs] or [Path()])
+    for run in runs:  # by the end of their directories' paths, in which they differ
         run.name = clean(str(run.directory.relative_to(common)))
+    return runs, left_out
 
 
 def clean(text: str) -> str:

@@ -11,21 +11,13 @@ from hpml.formatting import counted
 from hpml.report.collect import ACCURACY, Run, clean, collect
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting, find_settings, number
-from hpml.statistics import standings
+from hpml.statistics import estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
-    "cpu": "processor",
-    "cpu_cores": "usable cores",
-    "accelerators": "accelerators",
-    "device": "device",
-    "python": "Python",
-    "torch": "torch",
-    "cuda": "CUDA",
-    "lightning": "Lightning",
-    "hpml": "hpml",
-    "git_commit": "commit",
-    "code": "code",
+    **{"cpu": "processor", "cpu_cores": "usable cores", "accelerators": "accelerators"},
+    **{"device": "device", "python": "Python", "torch": "torch", "cuda": "CUDA"},
+    **{"lightning": "Lightning", "hpml": "hpml", "git_commit": "commit", "code": "code"},
     "jobs_at_once": "jobs at once on the machine",
 }
 RATE = "optimizer.lr"
@@ -54,9 +46,9 @@ class Comparison:
         """The epoch's time: without the first epoch where most completed runs have another."""
         completed = [run for run in self.runs if run.completed]
         steady = sum(run.measures["steady_epoch_s"] is not None for run in completed)
-        name = "steady_epoch_s" if 2 * steady > len(completed) else "epoch_s"
-        title = "time of an epoch" + (" after the first" if name == "steady_epoch_s" else "")
-        return Measure(name, title, "fastest", higher_is_better=False, unit="s")
+        if 2 * steady > len(completed):
+            return Measure("steady_epoch_s", "time of an epoch after the first", "fastest")
+        return Measure("epoch_s", "time of an epoch", "fastest")
 
     @cached_property
     def quality(self) -> Measure:
@@ -67,24 +59,17 @@ class Comparison:
         mode = modes.pop() if len(modes) == 1 else "auto"
         lower = mode == "min" or (mode != "max" and ("loss" in name or "error" in name))
         unsplit = all(run.leaves.get("data.val_split") == 0 for run in self.runs)
-        title = f"last {name}" + (
-            ", on the test set" if name.startswith("val/") and unsplit else ""
-        )
+        title = f"last {name}" + ", on the test set" * (unsplit and name.startswith("val/"))
         return Measure(name, title, "best", not lower, "%" if name.endswith("accuracy") else "")
 
     def ranked(self, measure: Measure) -> list[Ranked]:
         """The settings, the best first; those without the measure last."""
-        in_order = standings(
-            [setting.by_seed(measure.name) for setting in self.settings],
-            [setting.all_of(measure.name) for setting in self.settings],
-            measure.higher_is_better,
-        )
-        ranks = [
-            Ranked(setting, setting.estimate(measure.name), standing)
-            for setting, standing in zip(self.settings, in_order, strict=True)
-        ]
+        by_seed = [setting.by_seed(measure.name) for setting in self.settings]
+        every = [setting.all_of(measure.name) for setting in self.settings]
+        outcome = standings(by_seed, every, measure.higher_is_better)
+        ranks = map(Ranked, self.settings, map(estimate, every), outcome)
         sign = -1 if measure.higher_is_better else 1
-        return sorted(ranks, key=lambda rank: sign * rank.known.mean if rank.known else math.inf)
+        return sorted(ranks, key=lambda r: sign * r.estimate.mean if r.estimate else math.inf)
 
     @cached_property
     def by_time(self) -> list[Ranked]:
@@ -116,12 +101,11 @@ class Comparison:
         numbers = [number(setting, key) for setting in self.settings for key in self.keys]
         return len(self.keys) == 1 and None not in numbers
 
-    @cached_property
+    @property
     def order(self) -> str:
         """By what `in_order` is sorted, in words."""
-        if self.is_by_number:
-            return self.keys[0]
-        return (self.quality if about_learning(self.keys) else self.time).title
+        measure = self.quality if about_learning(self.keys) else self.time
+        return self.keys[0] if self.is_by_number else measure.title
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -145,19 +129,16 @@ class Comparison:
             for key, title in SAME.items()
             if key not in ("device", "accelerators") or "device" not in self.keys
         }
-        differing = {title: values for title, values in by_title.items() if len(values) > 1}
-        lengths = Counter(
+        by_title["epochs of one setting"] = Counter(
             str(len(run.epochs))
             for setting in self.settings
             if len({len(run.epochs) for run in setting.completed}) > 1
             for run in setting.completed
         )
-        if lengths:
-            differing["epochs of one setting"] = lengths
         return [
-            f"{title}: "
-            + ", ".join(f"{value} ({counted(n, 'run')})" for value, n in values.items())
-            for title, values in differing.items()
+            f"{title}: " + ", ".join(f"{v} ({counted(n, 'run')})" for v, n in values.items())
+            for title, values in by_title.items()
+            if len(values) > 1
         ]
 
     @cached_property
@@ -169,9 +150,8 @@ class Comparison:
             for at_once, runs in jobs.items()
             if at_once != "1"
         ]
-        if overlapping := _overlapping(self.runs):
-            runs = counted(overlapping, "run")
-            lines.append(f"{runs} at the same time as another one on the machine")
+        if count := _overlapping(self.runs):
+            lines.append(f"{counted(count, 'run')} at the same time as another one on the machine")
         return lines
 
     @cached_property
@@ -184,7 +164,7 @@ class Comparison:
             return []
         of_each: dict[tuple[str, ...], list[Ranked]] = {}
         for rank in self.by_quality:
-            if rank.known is not None and number(rank.setting, RATE) is not None:
+            if rank.estimate is not None and number(rank.setting, RATE) is not None:
                 others = tuple(v for key, v in rank.setting.values.items() if key != RATE)
                 of_each.setdefault(others, []).append(rank)
         return [(ranks[0], len(ranks)) for ranks in of_each.values() if len(ranks) > 1]
@@ -196,12 +176,11 @@ def _overlapping(runs: Sequence[Run]) -> int:
     for index, run in enumerate(runs):
         host, wall_s = run.record.environment.get("host"), run.record.wall_s
         if host and wall_s:
-            started_at = run.record.started_at
-            if run.record.resumed:  # what an earlier process did was at other times
-                resumed = run.record.resumed[-1]
-                started_at, wall_s = resumed["at"], wall_s - (resumed.get("earlier_s") or 0.0)
-            begun = datetime.fromisoformat(started_at).timestamp()
-            of_host.setdefault(in_words(host), []).append((begun, begun + wall_s, index))
+            # what an earlier process did was at other times
+            here = [{"at": run.record.started_at}, *run.record.resumed][-1]
+            begun = datetime.fromisoformat(here["at"]).timestamp()
+            ended = begun + wall_s - (here.get("earlier_s") or 0.0)
+            of_host.setdefault(in_words(host), []).append((begun, ended, index))
     shared: set[int] = set()
     for times in of_host.values():
         until, last = 0.0, -1

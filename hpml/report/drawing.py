@@ -1,29 +1,26 @@
 """How the report's pictures look. They read without colour too: by hatches, dashes and markers."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hpml.formatting import decimals
 from hpml.statistics import Estimate
 
 # In the page, what is drawn in it takes the colour of the text.
 INK = "#1b1b1a"
 PAPER = "#ffffff"
 STYLE = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
+    **dict.fromkeys(("font.size", "axes.titlesize"), 10),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), PAPER),
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
     "svg.fonttype": "none",  # text stays text
@@ -42,21 +39,26 @@ CROWDED = 20  # how many times as large the largest value is: then they stand on
 
 def bars(
     names: Sequence[str],
-    estimates: Sequence[Estimate | None],
-    texts: Sequence[str],
-    label: str,
+    times: Sequence[Estimate | None],
+    title: str,
+    notes: Sequence[str] = (),
     parts: Sequence[tuple[Sequence[float], dict[str, Any]]] = (),
 ) -> Figure:
-    """Horizontal bars with names, error bars and texts behind them, over a labelled axis.
+    """Horizontal bars of times in seconds, with error bars, their figures and notes behind them.
 
-    Error bars of what cannot be negative begin at 0. `parts` are the widths and looks of what the
-    bars are made of; without them they have one colour.
+    Error bars do not go below 0. `parts` are the seconds and looks of what the bars are made of;
+    without them they have one colour.
     """
     figure = Figure(figsize=(8, 1.4 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
-    ends = [estimate.mean if estimate else 0.0 for estimate in estimates]
-    for place, (end, estimate, text) in enumerate(zip(ends, estimates, texts, strict=True)):
-        half_width = (estimate.half_width if estimate else None) or 0.0
+    size, unit = time_unit(max(time.mean for time in times if time))
+    scaled = [time.in_units(size) if time else Estimate(0.0, None, 0) for time in times]
+    texts = [
+        f"{time.mean:.{decimals(time.mean)}f} {unit}{note}" if time.n else note
+        for time, note in zip(scaled, notes or [""] * len(names), strict=True)
+    ]
+    for place, (time, text) in enumerate(zip(scaled, texts, strict=True)):
+        end, half_width = time.mean, time.half_width or 0.0
         if half_width:
             reach = [[min(half_width, end)], [half_width]]
             axes.errorbar(end, place, xerr=reach, fmt="none", ecolor=INK, capsize=3, linewidth=1)
@@ -66,25 +68,23 @@ def bars(
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    left = [0.0] * len(names)
-    for widths, look in parts or [(ends, {"color": BAR})]:
+    left = np.zeros(len(names))
+    whole = [time.mean if time else 0.0 for time in times]
+    for lengths_s, look in parts or [(whole, {"color": BAR})]:
+        widths = np.divide(lengths_s, size)
         axes.barh(range(len(names)), widths, left=left, edgecolor=INK, linewidth=0.5, **look)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
+        left = left + widths
     room = 1.02 + 0.016 * max(map(len, texts))
     axes.set_xlim(0, axes.dataLim.x1 * room or 1.0)
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{title} ({unit})")
     return figure
 
 
 def looks() -> Iterator[dict[str, Any]]:
     """How lines look: no two alike in colour, dashes and marker."""
-    for index in itertools.count():
-        yield {
-            "color": COLOURS[index % len(COLOURS)],
-            "linestyle": DASHES[index % len(DASHES)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "markersize": 5,
-        }
+    alike = zip(*map(itertools.cycle, (COLOURS, DASHES, MARKERS)), strict=True)
+    for color, dashes, marker in alike:
+        yield {"color": color, "linestyle": dashes, "marker": marker, "markersize": 5}
 
 
 def line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, look: Any) -> None:
@@ -98,10 +98,10 @@ def line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, look:
 
 def spread_ticks(axes: Axes, values: Sequence[float]) -> None:
     """The axis of a swept number: its values as ticks, far ones on a logarithmic scale."""
-    positive = [value for value in values if value > 0]
-    if positive and values[0] >= 0 and values[-1] > CROWDED * positive[0]:
+    least = next((value for value in values if value > 0), math.inf)
+    if values[0] >= 0 and values[-1] > CROWDED * least:
         if values[0] == 0:
-            axes.set_xscale("symlog", linthresh=positive[0])
+            axes.set_xscale("symlog", linthresh=least)
         else:
             axes.set_xscale("log")
         axes.minorticks_off()
@@ -116,10 +116,8 @@ def in_percent(axes: Axes) -> None:
 
 def time_unit(longest_s: float) -> tuple[float, str]:
     """Seconds in a unit that keeps an axis's figures short, and its name."""
-    for size, name in ((3600.0, "h"), (60.0, "min")):
-        if longest_s > 3 * size:
-            return size, name
-    return 1.0, "s"
+    units = ((3600.0, "h"), (60.0, "min"))
+    return next((unit for unit in units if longest_s > 3 * unit[0]), (1.0, "s"))
 
 
 def legend_above(figure: Figure, names: Sequence[str]) -> None:
@@ -133,7 +131,5 @@ def legend_above(figure: Figure, names: Sequence[str]) -> None:
 
 def shortened(name: str) -> str:
     """A name that fits: where it is too long its middle goes, since the ends tell more."""
-    if len(name) <= LONGEST_NAME:
-        return name
     half = LONGEST_NAME // 2
-    return f"{name[: half - 1]}…{name[-half:]}"
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"

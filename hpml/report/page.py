@@ -17,9 +17,9 @@ from hpml.report.comparison import Comparison, in_words
 from hpml.report.drawing import INK, PAPER
 from hpml.report.pictures import Picture
 from hpml.report.ranking import Measure
-from hpml.report.tables import NOTHING, Cell, Table, chosen_table, setting_table
+from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
 from hpml.report.terminal import evaluation
-from hpml.statistics import Estimate
+from hpml.statistics import estimate
 
 PNG_DPI = 200
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,9 +31,7 @@ def write_pages(
 ) -> None:
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
-        "title": title,
-        "comparison": comparison,
-        "summary": _summary(comparison),
+        **{"title": title, "comparison": comparison, "summary": _summary(comparison)},
         "failures": [_failure(run, folder) for run in comparison.unfinished],
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
         "settings": setting_table(comparison),
@@ -43,8 +41,9 @@ def write_pages(
         "than it would on other images.",
         "runs": _run_table(comparison, folder),
         "method": _method(comparison.time, comparison.quality),
+        "pictures": pictures,
     }
-    render("page", values | {"pictures": pictures}, folder)
+    render("page", values, folder)
 
 
 def render(
@@ -56,17 +55,16 @@ def render(
 
     All text among the values is cleaned and escaped but the SVG of pictures, which `save` has made.
     """
-    loader = FileSystemLoader([templates, TEMPLATES])
-    for form in ("html", "md"):
+    environment = Environment(
+        loader=FileSystemLoader([templates, TEMPLATES]),
         # no HTML in Markdown: what is escaped there is Markdown's own
-        environment = Environment(
-            loader=loader,
-            autoescape=form == "html",
-            finalize=_cleaned,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {"md": _escaped, "fenced": _fenced}
+        autoescape=lambda name: name is not None and ".html." in name,
+        finalize=_cleaned,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"md": _escaped, "fenced": _fenced}
+    for form in ("html", "md"):
         text = environment.get_template(f"{template}.{form}.j2").render(values)
         (folder / f"report.{form}").write_text(text, encoding="utf-8")
 
@@ -102,18 +100,14 @@ def _summary(comparison: Comparison) -> str:
     gpus = sorted({in_words(machine.get("accelerators") or None) for machine in machines})
     machine = ", ".join([*processors[:3], *(gpu for gpu in gpus[:3] if gpu != "none")])
     when = sorted(run.record.started_at[:10] for run in completed)
-    dates = " to ".join(dict.fromkeys((when[0], when[-1]))) if when else ""
-    return "; ".join(part for part in (counts, machine, dates) if part)
+    dates = " to ".join(dict.fromkeys(when[:1] + when[-1:]))
+    return "; ".join(filter(None, (counts, machine, dates)))
 
 
 def _failure(run: Run, folder: Path) -> dict[str, str]:
-    return {
-        "name": run.name,
-        "status": run.record.status,
-        "cause": run.cause,
-        "log": _log_of(run, folder),
-        "log_end": clean((run.record.error or {}).get("log_end", "")),
-    }
+    log_end = clean((run.record.error or {}).get("log_end", ""))
+    facts = {"name": run.name, "status": run.record.status, "cause": run.cause}
+    return facts | {"log": _log_of(run, folder), "log_end": log_end}
 
 
 def _run_table(comparison: Comparison, folder: Path) -> Table:
@@ -121,31 +115,22 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     rows = []
     for run in comparison.runs:
         record, log = run.record, _log_of(run, folder)
-        epoch_s, final = run.measures["epoch_s"], record.last_metric(quality.name)
-        commit = in_words(record.environment.get("git_commit"))
-        dirty = "-dirty" if commit.endswith("-dirty") else ""
-        host = in_words(record.environment.get("host"))
+        figures = (comparison.time, run.figure("epoch_s")), (quality, run.figure(quality.name))
+        host, commit = (in_words(record.environment.get(key)) for key in ("host", "git_commit"))
         rows.append(
             [
                 Cell(run.name, run.name, command=clean(record.command)),
                 Cell(record.status, record.status),
                 Cell(record.started_at.replace("T", " ")[:16], record.started_at),
                 Cell(str(len(run.epochs)), len(run.epochs)),
-                _figure(epoch_s, comparison.time),
-                _figure(final, quality),
+                *(figure(m, estimate([] if v is None else [v])) for m, v in figures),
                 Cell(host, host),
-                Cell(commit[:10] + dirty, commit),
+                Cell(commit[:10] + "-dirty" * commit.endswith("-dirty"), commit),
                 Cell("log" if log else NOTHING, log, link=log),
             ]
         )
     headings = ["run", "status", "started (UTC)", "epochs", "epoch s", quality.name]
     return Table([*headings, "host", "commit", "log"], rows, 2)
-
-
-def _figure(value: float | None, measure: Measure) -> Cell:
-    if value is None:
-        return Cell(NOTHING)
-    return Cell(measure.shown(Estimate(value, None, 1), measure.unit != "s"), value)
 
 
 def _log_of(run: Run, folder: Path) -> str:
@@ -188,8 +173,7 @@ def _cleaned(value: object) -> object:
 
 def _escaped(text: object) -> str:
     """Text that Markdown shows as it is, in a line or in a table's cell."""
-    escaped = re.sub(r"([\\`*_{}\[\]<>#|&$~])", r"\\\1", str(text))
-    return escaped.replace("\n", " ")
+    return re.sub(r"([\\`*_{}\[\]<>#|&$~])", r"\\\1", str(text)).replace("\n", " ")
 
 
 def _fenced(text: str) -> str:

@@ -5,13 +5,14 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
-from hpml.formatting import counted, decimals
+from hpml.formatting import counted
 from hpml.records.phases import PHASES
-from hpml.records.run_record import EpochRecord
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
 from hpml.report.drawing import (
@@ -43,15 +44,12 @@ class Picture:
 
 def draw(comparison: Comparison) -> Iterator[Picture]:
     """Each picture for which there is something to show, one at a time."""
-    timed = [s for s in comparison.in_order if s.all_of(comparison.time.name)]
     learned = [s for s in comparison.in_order if s.all_of(comparison.quality.name)]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        drawn: list[Picture | None] = [_phases(comparison.in_order)]
+        drawn = [_phases(comparison.in_order)]
         for key in comparison.keys:
-            if key in DEVICES:
-                drawn.append(_speed_up(comparison, timed, key))
-            else:
-                drawn.append(_over_number(comparison, comparison.in_order, key))
+            picture = _speed_up if key in DEVICES else _over_number
+            drawn.append(picture(comparison, key))
         drawn += [_learning(comparison, learned), _time_to_reach(learned)]
         yield from (picture for picture in drawn if picture is not None)
 
@@ -60,34 +58,29 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
     shown = [setting for setting in settings if setting.all_of("epoch_s")][:MOST_BARS]
     if not shown:
         return None
-    wholes = [whole for setting in shown if (whole := setting.estimate("epoch_s"))]
-    size, unit = time_unit(max(whole.mean for whole in wholes))
-    wholes = [whole.in_units(size) for whole in wholes]
     parts = [
         (
-            [(mean(setting.all_of(phase.key)) or 0.0) / size for setting in shown],
+            [mean(setting.all_of(phase.key)) or 0.0 for setting in shown],
             {"label": phase.title, "color": phase.colour, "hatch": phase.hatch},
         )
         for phase in PHASES
     ]
-    texts = [f"{whole.mean:.{decimals(whole.mean)}f}" for whole in wholes]
-    names = [setting.name for setting in shown]
-    figure = bars(names, wholes, texts, f"time of an epoch ({unit})", parts)
+    times = [setting.estimate("epoch_s") for setting in shown]
+    figure = bars([setting.name for setting in shown], times, "time of an epoch", parts=parts)
     legend_above(figure, [phase.title for phase in PHASES])
     caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
 
 
-def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture | None:
+def _over_number(comparison: Comparison, key: str) -> Picture | None:
     """A measure against a numeric key: time, with that of waiting for data in it, or quality."""
     learning = about_learning([key])
     measure = comparison.quality if learning else comparison.time
     lines: dict[str, dict[float, Setting]] = {}
-    for setting in settings:
+    for setting in comparison.in_order:
         x = number(setting, key)
         if x is not None and setting.all_of(measure.name):
-            items = setting.values.items()
-            others = [f"{name}={value}" for name, value in items if name != key]
+            others = [f"{name}={value}" for name, value in setting.values.items() if name != key]
             lines.setdefault(" ".join(others), {})[x] = setting
     lines = {name: places for name, places in lines.items() if len(places) > 1}
     if not lines:
@@ -118,29 +111,24 @@ def _over_number(comparison: Comparison, settings: Sequence[Setting], key: str) 
     return Picture(_file_name(key), _cut(caption, len(lines), MOST_LINES), figure)
 
 
-def _speed_up(comparison: Comparison, settings: Sequence[Setting], key: str) -> Picture | None:
+def _speed_up(comparison: Comparison, key: str) -> Picture | None:
     """Bars of the epoch's time; how many times as fast as the slowest that differs in the key."""
-    settings = [setting for setting in settings if setting.values[key] != ABSENT]
-    shown = settings[:MOST_BARS]
-    times = [time for setting in shown if (time := setting.estimate(comparison.time.name))]
-    if len({s.values[key] for s in shown}) < 2 or min(time.mean for time in times) <= 0:
+    there = [setting for setting in comparison.in_order if setting.values[key] != ABSENT]
+    timed = [(s, time) for s in there if (time := s.estimate(comparison.time.name))]
+    shown = timed[:MOST_BARS]
+    if len({s.values[key] for s, _ in shown}) < 2 or min(time.mean for _, time in shown) <= 0:
         return None
-    others = [tuple(v for k, v in s.values.items() if k != key) for s in shown]
-    slowest: dict[tuple[str, ...], tuple[float, str]] = {}
-    for setting, other, time in zip(shown, others, times, strict=True):
-        slowest[other] = max(slowest.get(other, (0.0, "")), (time.mean, setting.values[key]))
-    size, unit = time_unit(max(time.mean for time in times))
-    texts = []
-    for other, time in zip(others, times, strict=True):
-        worst, name = slowest[other]
-        text = f"{time.mean / size:.{decimals(time.mean / size)}f} {unit}"
-        is_faster = time.mean < worst
-        texts.append(text + f", {worst / time.mean:.3g} times as fast as {name}" * is_faster)
-    names = [setting.name for setting in shown]
-    label = f"{comparison.time.title} ({unit})"
-    figure = bars(names, [time.in_units(size) for time in times], texts, label)
-    caption = f"Speed by {key}{_what_bars_are(shown)}"
-    return Picture(_file_name(key), _cut(caption, len(settings), MOST_BARS), figure)
+    others = [[value for k, value in s.values.items() if k != key] for s, _ in shown]
+    notes = []
+    for other, (_, time) in zip(others, shown, strict=True):
+        peers = [pair for pair, theirs in zip(shown, others, strict=True) if theirs == other]
+        slowest_s, name = max((t.mean, s.values[key]) for s, t in peers)
+        note = f", {slowest_s / time.mean:.3g} times as fast as {name}"
+        notes.append(note * (time.mean < slowest_s))
+    names, times = [s.name for s, _ in shown], [time for _, time in shown]
+    figure = bars(names, times, comparison.time.title, notes)
+    caption = f"Speed by {key}{_what_bars_are([s for s, _ in shown])}"
+    return Picture(_file_name(key), _cut(caption, len(timed), MOST_BARS), figure)
 
 
 def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | None:
@@ -153,13 +141,11 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     for row, metric in enumerate(("train/loss", comparison.quality.name)):
         for setting, look in zip(shown, looks(), strict=False):
-            points = _mean_curve(setting.completed, metric, size)
-            for column, axes in enumerate(panels[row]):
-                label = setting.name if row == column == 0 else None
-                xs = [point[column] for point in points]
-                axes.plot(xs, [point[2] for point in points], label=label, **look)
+            *both, means, lowest, highest = _mean_curve(setting.completed, metric, size)
+            for xs, axes in zip(both, panels[row], strict=True):
+                label = setting.name if axes is panels[0][0] else None
+                axes.plot(xs, means, label=label, **look)
                 if len(setting.completed) > 1:
-                    lowest, highest = ([point[end] for point in points] for end in (3, 4))
                     axes.fill_between(xs, lowest, highest, color=look["color"], alpha=0.15, lw=0)
         panels[row][0].set_ylabel(metric)
         if metric.endswith("accuracy"):
@@ -188,19 +174,14 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
     always = {n: time for n, time in times.items() if time and time.n == len(reached[n])}
     if not target or len(settings) < 2 or not always:
         return None
-    size, unit = time_unit(max(time.mean for time in always.values()))
-    always = {name: time.in_units(size) for name, time in always.items()}
-    shown = sorted(times, key=lambda name: always[name].mean if name in always else math.inf)
-    shown = shown[:MOST_BARS]
-    texts = []
-    for name in shown:
+    names = sorted(times, key=lambda name: always[name].mean if name in always else math.inf)
+    shown = {name: always.get(name) for name in names[:MOST_BARS]}
+    notes = []
+    for name, time in shown.items():
         some, of_all = times[name], counted(len(reached[name]), "run")
-        if name in always:
-            texts.append(f"{always[name].mean:.{decimals(always[name].mean)}f} {unit}")
-        else:
-            texts.append(f"reached by {some.n} of {of_all}" if some else "not reached")
-    label = f"time until {ACCURACY} is {target:.0%} ({unit})"
-    figure = bars(shown, [always.get(name) for name in shown], texts, label)
+        note = f"reached by {some.n} of {of_all}" if some else "not reached"
+        notes.append("" if time else note)
+    figure = bars([*shown], [*shown.values()], f"time until {ACCURACY} is {target:.0%}", notes)
     caption = f"Time to reach {ACCURACY} of {target:.0%}, from the first step to the end of the "
     caption += f"epoch that reached it{_what_bars_are(settings)}"
     return Picture("time_to_accuracy", _cut(caption, len(times), MOST_BARS), figure)
@@ -208,14 +189,11 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
 
 def accuracy_to_reach(settings: Sequence[Setting]) -> float:
     """In whole per cent: what the runs of all settings reach where they are alike, else of half."""
-    worst = sorted(
-        min(
-            max((epoch.metrics.get(ACCURACY) or 0.0 for epoch in run.record.epochs), default=0.0)
-            for run in setting.completed
-        )
-        for setting in settings
-        if setting.completed
-    )
+
+    def best(run: Run) -> float:
+        return max((e.metrics.get(ACCURACY) or 0.0 for e in run.record.epochs), default=0.0)
+
+    worst = sorted(min(map(best, setting.completed)) for setting in settings if setting.completed)
     if not worst:
         return 0.0
     alike = worst[0] >= 0.8 * worst[-1]
@@ -232,18 +210,16 @@ def time_to_reach(run: Run, target: float) -> float | None:
     return None
 
 
-def _mean_curve(runs: Sequence[Run], metric: str, unit_s: float) -> list[tuple[float, ...]]:
+def _mean_curve(runs: Sequence[Run], metric: str, unit_s: float) -> np.ndarray:
     """Epoch counted from 1, mean time since the first step, the metric's mean, lowest, highest."""
-    points: list[tuple[float, ...]] = []
-    elapsed = [0.0] * len(runs)
-    for index in range(min((len(run.record.epochs) for run in runs), default=0)):
-        epochs: list[EpochRecord] = [run.record.epochs[index] for run in runs]
-        elapsed = [t + (e.time["epoch_s"] or 0.0) for t, e in zip(elapsed, epochs, strict=True)]
+    points = []
+    elapsed = 0.0
+    for count, epochs in enumerate(zip(*(run.record.epochs for run in runs), strict=False), 1):
+        elapsed += fmean(epoch.time["epoch_s"] or 0.0 for epoch in epochs) / unit_s
         values = [v for epoch in epochs if (v := epoch.metrics.get(metric)) is not None]
         if values:
-            x = index + 1.0, (mean(elapsed) or 0.0) / unit_s
-            points.append((*x, mean(values) or 0.0, min(values), max(values)))
-    return points
+            points.append((count, elapsed, fmean(values), min(values), max(values)))
+    return np.array(points).reshape(-1, 5).T
 
 
 def _points(places: dict[float, Setting], measure: str) -> list[tuple[float, Estimate]]:

@@ -10,21 +10,13 @@ from hpml.statistics import Estimate, Standing
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure by which settings are ranked.
+    """A figure by which settings are ranked."""
 
-    Attributes:
-        name: in the record.
-        title: in words.
-        best: what the best setting is called.
-        higher_is_better: which one is the best.
-        unit: `s`, `%` or nothing.
-    """
-
-    name: str
+    name: str  # in the record
     title: str
-    best: str
-    higher_is_better: bool
-    unit: str
+    best: str  # what the best setting is called
+    higher_is_better: bool = False
+    unit: str = "s"  # or `%`, or nothing
 
     def shown(self, estimate: Estimate, with_unit: bool = True) -> str:
         """`2.31 ± 0.05 s`, `84.1 ± 0.4%`; a single run has no interval."""
@@ -33,7 +25,7 @@ class Measure:
         text = f"{scale * estimate.mean:{spec}}"
         if estimate.half_width is not None:
             text += f" ± {scale * estimate.half_width:{spec if self.unit else '.2g'}}"
-        return text + {"s": " s", "%": "%", "": ""}[self.unit] * with_unit
+        return text + {"s": " s"}.get(self.unit, self.unit) * with_unit
 
 
 @dataclass(frozen=True)
@@ -41,13 +33,13 @@ class Ranked:
     """A setting's place in a ranking."""
 
     setting: Setting
-    known: Estimate | None
+    estimate: Estimate | None
     standing: Standing | None
 
 
 def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     """`fastest: adam, 2.31 ± 0.05 s …; tied with it: sgd`; nothing where there is no choice."""
-    ranked = [(rank, rank.known) for rank in ranks if rank.known is not None]
+    ranked = [(rank, rank.estimate) for rank in ranks if rank.estimate is not None]
     if len(ranked) < 2:
         return ""
     first, figure = ranked[0]
@@ -56,10 +48,10 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     text = f"{measure.best}: {first.setting.name}, {measure.shown(figure)} ({measure.title})"
     if first.standing == "untested":
         text += ", in one run, which is too few to tell it from chance: sweep seed=0,1,2"
-        best = [(rank, estimate) for rank, estimate in ranked if rank.standing == "best"]
-        if not best:
+        best = next((pair for pair in ranked if pair[0].standing == "best"), None)
+        if best is None:
             return text
-        text += f"; of what ran again: {best[0][0].setting.name}, {measure.shown(best[0][1])}"
+        text += f"; of what ran again: {best[0].setting.name}, {measure.shown(best[1])}"
     tied, worse, untested = (
         [rank.setting.name for rank, _ in ranked if rank.standing == standing]
         for standing in ("tied", "worse", "untested")
@@ -69,7 +61,7 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     elif tied:
         text += "; no other can be told from it"
     elif worse:
-        text += "; ahead of all others" + (" that ran again" if untested else "")
+        text += "; ahead of all others" + " that ran again" * bool(untested)
     untested = [name for name in untested if name != first.setting.name]
     if untested:
         text += f"; not compared, for want of a second run: {_listed(untested)}"

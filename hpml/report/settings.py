@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from hpml.config.fingerprint import key_of
+from hpml.config.fingerprint import is_left_out, key_of
 from hpml.report.collect import MEASURES, Run, clean
 from hpml.statistics import Estimate, estimate
 
@@ -19,12 +19,9 @@ ABSENT = "–"
 
 @dataclass
 class Setting:
-    """Runs that differ in their seed alone.
+    """Runs that differ in their seed alone."""
 
-    `values` holds each varying key's value as it is written on the command line.
-    """
-
-    values: dict[str, str]
+    values: dict[str, str]  # of each varying key, as it is written on the command line
     runs: list[Run]
 
     @property
@@ -41,9 +38,7 @@ class Setting:
         """A measure or a final metric of the completed runs: the mean for each seed."""
         of_seed: dict[object, list[float]] = {}
         for run in self.completed:
-            is_ours = measure in run.measures
-            value = run.measures[measure] if is_ours else run.record.last_metric(measure)
-            if value is not None:
+            if (value := run.figure(measure)) is not None:
                 of_seed.setdefault(run.seed, []).append(value)
         return {seed: fmean(values) for seed, values in of_seed.items()}
 
@@ -54,8 +49,7 @@ class Setting:
         """
         if measure not in MEASURES:
             return list(self.by_seed(measure).values())
-        values = (run.measures[measure] for run in self.completed)
-        return [value for value in values if value is not None]
+        return [v for run in self.completed if (v := run.figure(measure)) is not None]
 
     def estimate(self, measure: str) -> Estimate | None:
         """The mean of `all_of` with its interval; None where there is nothing."""
@@ -69,11 +63,11 @@ def find_settings(runs: Sequence[Run]) -> list[Setting]:
     configuration that differ for another reason, an edited file say, are found too.
     """
     given = (key_of(override) for run in runs for override in run.record.overrides)
-    named = sorted({key for key in given if not _begins(key, NOT_COMPARED)})
+    named = sorted({key for key in given if not is_left_out(key.replace("/", "."), NOT_COMPARED)})
     ours = [run for run in runs if run.record.config]
     keys = [key for key in named if len({_value(run, key) for run in ours}) > 1]
     keys += _unexplained(ours, keys)
-    keys = sorted((key for key in keys if key != "seed"), key=lambda key: ("." in key, key))
+    keys = sorted({*keys} - {"seed"}, key=lambda key: ("." in key, key))
     theirs = ["run"] if len(ours) < len(runs) else []
     settings: dict[tuple[str, ...], Setting] = {}
     for run in runs:
@@ -100,17 +94,13 @@ def _unexplained(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     differing: dict[str, None] = {}
     for run in runs:
         other = first.setdefault(tuple(_value(run, key) for key in keys), run)
-        if other is not run and other.leaves != run.leaves:
+        if other.leaves != run.leaves:
             for key in other.leaves | run.leaves:
-                values = other.leaves.get(key), run.leaves.get(key)
-                follows_the_seed = values == (other.leaves.get("seed"), run.leaves.get("seed"))
-                if values[0] != values[1] and not follows_the_seed:
+                before, now = (each.leaves.get(key) for each in (other, run))
+                follows_the_seed = [before, now] == [r.leaves.get("seed") for r in (other, run)]
+                if before != now and not follows_the_seed:
                     differing[key] = None
     return [key for key in differing if key not in keys]
-
-
-def _begins(key: str, beginnings: Sequence[str]) -> bool:
-    return any(key == left or key.startswith((f"{left}.", f"{left}/")) for left in beginnings)
 
 
 def _value(run: Run, key: str) -> str:

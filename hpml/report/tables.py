@@ -1,7 +1,6 @@
 """The tables of a report, as cells that any of its forms can show, and as CSV files."""
 
 import csv
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
-from hpml.report.ranking import Measure, Ranked
-from hpml.report.settings import Setting, number
+from hpml.report.ranking import Measure
+from hpml.report.settings import number
+from hpml.statistics import Estimate, Standing
 
 NOTHING = "–"
 
@@ -46,7 +46,8 @@ def setting_table(comparison: Comparison) -> Table:
     headings = [*keys, "runs", "steady s", "epoch s", *PHASE_HEADINGS, "samples/s", quality.name]
     rows = []
     for setting in comparison.in_order:
-        rank = of_time[id(setting)]
+        place = of_time[id(setting)].standing
+        rank = of_quality[id(setting)]
         values = setting.values or {"run": setting.name}
         means = {name: mean(run.measures[name] for run in setting.completed) for name in MEASURES}
         rate = means["samples_per_s"]
@@ -55,15 +56,12 @@ def setting_table(comparison: Comparison) -> Table:
                 *(Cell(values.get(key, NOTHING), _sorted_as(values.get(key))) for key in keys),
                 Cell(f"{len(setting.completed)}", len(setting.completed)),
                 *(
-                    _estimated(setting, name, time, rank if name == time.name else None)
+                    figure(time, setting.estimate(name), place if name == time.name else None)
                     for name in ("steady_epoch_s", "epoch_s")
                 ),
-                *(
-                    Cell(text, means[name])
-                    for name, text in zip(TIMES[1:], shown_times(means)[1:], strict=True)
-                ),
+                *map(Cell, shown_times(means)[1:], [means[name] for name in TIMES[1:]]),
                 Cell(NOTHING if rate is None else f"{rate:,.0f}", rate),
-                _estimated(setting, quality.name, quality, of_quality[id(setting)]),
+                figure(quality, rank.estimate, rank.standing),
             ]
         )
     return Table(headings, rows, len(keys))
@@ -78,7 +76,7 @@ def chosen_table(comparison: Comparison) -> Table:
             *(Cell(rank.setting.values[key], rank.setting.values[key]) for key in others),
             Cell(rank.setting.values[RATE], number(rank.setting, RATE)),
             Cell(str(out_of), out_of),
-            _estimated(rank.setting, quality.name, quality, None),
+            figure(quality, rank.estimate),
         ]
         for rank, out_of in comparison.chosen
     ]
@@ -106,13 +104,9 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
 def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
     record = run.record
     return {
-        "directory": clean(str(run.directory)),
-        "status": record.status,
-        "cause": run.cause,
+        **{"directory": clean(str(run.directory)), "status": record.status, "cause": run.cause},
         **named,
-        "started_at": record.started_at,
-        "wall_s": record.wall_s,
-        "epochs": len(run.epochs),
+        **{"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)},
         **{name: run.measures[name] for name in MEASURES},
         **{name: record.last_metric(name) for name in metrics},
         **{name: record.environment.get(name) for name in ("host", "device", "git_commit")},
@@ -131,21 +125,21 @@ def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """Rows that all have the keys of the first one."""
-    first: dict[str, Any] = next(rows, {})
     # half characters: a record may hold them, and no file can
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, list(first))
-        writer.writeheader()
-        writer.writerows(itertools.chain([first] if first else [], rows))
+        writer = csv.writer(file)
+        for number, row in enumerate(rows):
+            if number == 0:
+                writer.writerow(row)
+            writer.writerow(row.values())
 
 
-def _estimated(setting: Setting, name: str, measure: Measure, rank: Ranked | None) -> Cell:
-    estimate = setting.estimate(name)
+def figure(measure: Measure, estimate: Estimate | None, standing: Standing | None = None) -> Cell:
+    """A cell without the unit of seconds, which stand in the heading; `*` marks the best."""
     if estimate is None:
         return Cell(NOTHING)
-    leads = rank is not None and rank.standing in ("best", "tied") and estimate.n > 1
-    text = measure.shown(estimate, with_unit=measure.unit != "s")
-    return Cell(text + "*" * leads, estimate.mean)
+    leads = standing in ("best", "tied") and estimate.n > 1
+    return Cell(measure.shown(estimate, measure.unit != "s") + "*" * leads, estimate.mean)
 
 
 def _sorted_as(text: str | None) -> float | str | None:

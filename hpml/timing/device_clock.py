@@ -7,16 +7,17 @@ next; the time between two events is the device's.
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from hpml.records.phases import PHASES
 
-NS_PER_MS = 1e6
 KINDS = tuple(phase.device_kind for phase in PHASES if phase.device_kind)
 
 
+@dataclass
 class DeviceClock:
     """Time of a device by what it did.
 
@@ -27,33 +28,24 @@ class DeviceClock:
     | `copy` | a batch came to the device |
     | `idle` | its queue was empty for another reason: hooks, loggers, checkpoints |
 
-    Validation belongs to none of them.
-
-    Args:
-        new_event: makes an event that can be timed, with the methods of `torch.cuda.Event`.
-        stream: gives the stream whose queue counts.
-        sync: waits for the device at every mark, so that the host's clock agrees with this one:
-            an audit, which slows training.
+    Validation belongs to none of them. With `sync` it waits for the device at every mark, so that
+    the host's clock agrees with this one: an audit, which slows training.
     """
 
-    def __init__(
-        self, new_event: Callable[[], Any], stream: Callable[[], Any], sync: bool = False
-    ) -> None:
-        self.sync = sync
-        self._new_event = new_event
-        self._stream = stream
+    new_event: Callable[[], Any]  # that can be timed, with the methods of `torch.cuda.Event`
+    stream: Callable[[], Any]  # whose queue counts
+    sync: bool = False
+
+    def __post_init__(self) -> None:
         self._pool: list[Any] = []  # events to use again
         self._marks: deque[tuple[str | None, Any]] = deque()
         self._last: Any = None
         self._ns: defaultdict[str, float] = defaultdict(float)
 
     def mark(self, kind: str | None) -> None:
-        """What the device does between the last mark and this one is of this kind.
-
-        None for nothing that counts.
-        """
-        event = self._pool.pop() if self._pool else self._new_event()
-        event.record(self._stream())
+        """What the device does between the last mark and this one is of this kind, if of any."""
+        event = self._pool.pop() if self._pool else self.new_event()
+        event.record(self.stream())
         if self.sync:
             event.synchronize()
         self._marks.append((kind, event))
@@ -79,7 +71,7 @@ class DeviceClock:
             if self._last is not None:
                 if kind is not None:
                     # to half a microsecond; one of another stream may lie before the last one
-                    self._ns[kind] += max(0.0, self._last.elapsed_time(event) * NS_PER_MS)
+                    self._ns[kind] += max(0.0, self._last.elapsed_time(event) * 1e6)
                 self._pool.append(self._last)
             self._last = event
 

@@ -23,11 +23,8 @@ class StepTimes:
     _BASE = (1 + _ACCURACY) / (1 - _ACCURACY)
     _LOG_BASE = math.log(_BASE)
 
-    def __init__(
-        self, count: int = 0, max_ns: int = 0, buckets: Mapping[int, int] | None = None
-    ) -> None:
-        self.count = count
-        self.max_ns = max_ns
+    def __init__(self, count: int = 0, max_ns: int = 0, buckets: Mapping[int, int] = {}) -> None:
+        self.count, self.max_ns = count, max_ns
         self._buckets = Counter(buckets)
 
     def add(self, ns: int) -> None:
@@ -95,13 +92,9 @@ class EpochTimes:
 
     def as_dict(self) -> dict[str, Any]:
         """What `add` needs of it, in plain types."""
-        return {
-            "epoch": self.epoch,
-            "ns": dict(self.ns),
-            "first_step_ns": self.first_step_ns,
-            "later_steps": self.later_steps.as_dict(),
-            "split_known": self.split_known,
-        }
+        names = ("epoch", "ns", "first_step_ns", "split_known")
+        values = {name: getattr(self, name) for name in names}
+        return values | {"later_steps": self.later_steps.as_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochTimes":
@@ -137,9 +130,9 @@ class EpochTimes:
         self.earlier_ns = dict(earlier.ns)
         for key, ns in earlier.ns.items():
             self.ns[key] = self.ns.get(key, 0) + ns
-        if self.first_step_ns is not None and earlier.first_step_ns is not None:
-            self.later_steps.add(self.first_step_ns)
         if earlier.first_step_ns is not None:
+            if self.first_step_ns is not None:
+                self.later_steps.add(self.first_step_ns)
             self.first_step_ns = earlier.first_step_ns
         self.later_steps.merge(earlier.later_steps)
         self.split_known &= earlier.split_known

@@ -16,36 +16,20 @@ class FitClock(PhaseClock):
     What comes before it is `armed` is start-up, whatever it is: a sanity check, or a search for a
     learning rate that trains on its own.
 
-    Attributes:
-        armed: whether epochs count: the training that was asked for has begun.
-        epochs: those that have ended.
-        begun_ns: when this clock was made.
-        startup_ns: from then to the first epoch; None until then.
-        logging: the part that takes the loop's time after a batch; `other/loop` without loggers.
-        manual: whether the module optimizes by itself.
-
-    Args:
-        current_epoch: gives the number of an epoch that begins.
-        device: the accelerator's own clock; None on the CPU.
+    `current_epoch` gives the number of an epoch that begins, `device` is the accelerator's own
+    clock.
     """
-
-    __slots__ = (
-        *("armed", "begun_ns", "device", "epochs", "logging", "manual", "startup_ns"),
-        *("_backward_depth", "_carried", "_current_epoch", "_epoch", "_fetched"),
-        *("_loop_depth", "_loop_ended", "_started", "_step_begun_ns", "_timed_backwards"),
-        *("_trained", "_validated_ns", "_validation_depth"),
-    )
 
     def __init__(self, current_epoch: Callable[[], int], device: DeviceClock | None) -> None:
         super().__init__("startup", time.perf_counter_ns)
         self.begun_ns = self._since
-        self.startup_ns: int | None = None
-        self.epochs: list[EpochTimes] = []
+        self.startup_ns: int | None = None  # from then to the first epoch
+        self.epochs: list[EpochTimes] = []  # that have ended
         self.device = device
-        self.logging = LOGGING
-        self.manual = False
+        self.logging = LOGGING  # takes the loop's time after a batch; without loggers it is LOOP
+        self.manual = False  # whether the module optimizes by itself
+        self.armed = False  # whether the training that was asked for has begun
         self._current_epoch = current_epoch
-        self.armed = False
         self._epoch: EpochTimes | None = None
         self._carried: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
@@ -134,7 +118,7 @@ class FitClock(PhaseClock):
         """A batch is asked for; that ends the step before it."""
         if self._validation_depth:
             self.end_validation()  # of no batches, which announces itself and does not end
-        if len(self._stack) == self._loop_depth:
+        if self.in_loop:
             self._end_step()
             # Until an epoch's first batch is asked for, the loader makes its iterator.
             self.mark("idle" if self._fetched else "wait_data")

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
-from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
-from hpml.timing.verdict import Share, ShareMeter, by_cause, judge
+from hpml.timing.verdict import Share, ShareMeter, by_cause
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
 STEPS_AT_FIRST = 5  # … shorter ones at first, so that a short run has some …
@@ -22,13 +21,10 @@ class LiveShares:
     """Cuts the time into pieces as it passes, and adds them up by window and by cause.
 
     The first batch of all is left out: it pays for what happens only once.
-
-    Attributes:
-        of_all: the shares since the second batch.
     """
 
     def __init__(self, every_n_steps: int | None) -> None:
-        self.of_all = ShareMeter()
+        self.of_all = ShareMeter()  # since the second batch
         self._every_n_steps = every_n_steps
         self._recent = ShareMeter()  # since the last news
         self._recent_steps = 0
@@ -82,8 +78,7 @@ class LiveShares:
         """Takes the rest of an epoch; its last window goes on in the next one."""
         if self._steps is not None:
             # of an epoch that was cut short the device's times are not known
-            unknown = epoch.device_ns is None and self._device_base
-            self._cut(epoch.here_ns, self._device_base if unknown else epoch.device_ns)
+            self._cut(epoch.here_ns, epoch.device_ns or self._device_base or None)
         self._base, self._device_base = {}, {}
 
     @property
@@ -100,10 +95,9 @@ class LiveShares:
     def largest_other(self) -> tuple[str, float] | None:
         """What took most of `other`, and its part of it; None where nothing did."""
         others = {key: ns for key, ns in self._ns.items() if key.startswith("other/")}
-        if not others:
-            return None
-        largest = max(others, key=others.__getitem__)
-        return largest.partition("/")[2], _part(others[largest], sum(others.values()))
+        largest = max(others, key=others.__getitem__, default="")
+        name, share = largest.partition("/")[2], _part(self._ns[largest], sum(others.values()))
+        return (name, share) if others else None
 
     @property
     def most_waited_share(self) -> float:
@@ -112,14 +106,9 @@ class LiveShares:
         They meet where gradients are exchanged, in the middle of training a batch, and where
         Lightning's loop asks before each batch whether to stop.
         """
-        waited_ns = by_phase(self._ns)["train"]
-        waited_ns += sum(self._ns[key] for key in (BROADCAST, LOOP, LOGGING))
+        asked_ns = sum(self._ns[key] for key in (BROADCAST, LOOP, LOGGING))
+        waited_ns = by_phase(self._ns)["train"] + asked_ns
         return _part(waited_ns, self._ns.total()) if self._ns else 1.0
-
-    def judge(self, shares: Mapping[str, Share], facts: JobFacts) -> dict[str, str]:
-        """The record's `verdict` on shares of this fit."""
-        about = self.largest_other, self.validation_share, self.start_share
-        return judge(shares, facts, *about)
 
     def news(self) -> dict[str, Share] | None:
         """The shares of the last 100 steps, or of the last minute, each once."""
@@ -143,11 +132,9 @@ class LiveShares:
             self._device_base = dict(device_times)
         for meter in (self.of_all, self._recent):
             meter.add(by_cause(piece))
-        steps = self._steps or 0
-        self._recent_steps += steps
-        self._window_steps += steps
-        self._steps = 0
-        self._base = dict(times)
+        self._recent_steps += self._steps or 0
+        self._window_steps += self._steps or 0
+        self._steps, self._base = 0, dict(times)
         self._looked_at_ns = time.perf_counter_ns()
 
 

@@ -13,14 +13,8 @@ class PhaseClock:
     """Self-time of nested phases.
 
     It starts when it is made, in the phase `outermost`, which is never left. At any moment the
-    times of all phases sum to the time since the last `take`.
-
-    Args:
-        outermost: the phase around all others.
-        time_ns: the time source; nanoseconds that never go back.
+    times of all phases sum to the time since the last `take`. `time_ns` never goes back.
     """
-
-    __slots__ = ("_since", "_stack", "_time_ns", "_times")
 
     def __init__(self, outermost: str, time_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._time_ns = time_ns
@@ -38,21 +32,12 @@ class PhaseClock:
         return self._stack[-1]
 
     def enter(self, phase: str | None) -> int:
-        """Opens a phase inside the one that is open; None for the same one again.
-
-        Returns the depth to leave to.
-        """
-        stack = self._stack
-        depth = len(stack)
-        around = stack[-1]
-        if phase is None or phase == around:
-            stack.append(around)
-        else:
-            now = self._time_ns()
-            self._times[around] += now - self._since
-            self._since = now
-            stack.append(phase)
-        return depth
+        """Opens a phase, None for the one around it again; returns the depth to leave to."""
+        around = self._stack[-1]
+        if phase is not None and phase != around:
+            self.claim(around)
+        self._stack.append(phase or around)
+        return len(self._stack) - 1
 
     def leave(self, depth: int | None = None) -> None:
         """Closes the innermost phase; with `depth`, all that were opened since it was that.
@@ -67,9 +52,7 @@ class PhaseClock:
         phase = stack[-1]
         del stack[depth:]
         if stack[-1] != phase:
-            now = self._time_ns()
-            self._times[phase] += now - self._since
-            self._since = now
+            self.claim(phase)
 
     def relabel(self, phase: str) -> None:
         """From now on the innermost open phase is another one."""
@@ -88,12 +71,8 @@ class PhaseClock:
         return dict(self._times)
 
     def take(self, outermost: str | None = None) -> dict[str, int]:
-        """As `times`, and begins again from nothing; what is open stays open.
-
-        With `outermost`, the phase around all others is that one from now on.
-        """
+        """As `times`, and begins again from nothing; what is open stays open, in `outermost`."""
         taken = self.times()
         self._times.clear()
-        if outermost is not None:
-            self._stack[0] = outermost
+        self._stack[0] = outermost or self._stack[0]
         return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -19,11 +20,7 @@ BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
 
 
 class PhaseProfiler(Profiler):
-    """Moves the clock of a fit by Lightning's actions; passes all on to the user's profiler.
-
-    Attributes:
-        clock: what it moves.
-    """
+    """Moves the clock of a fit by Lightning's actions; passes all on to the user's profiler."""
 
     def __init__(self, trainer: Any) -> None:
         super().__init__()
@@ -149,10 +146,9 @@ class PhaseProfiler(Profiler):
     # What an action does to the clock.
 
     def _context(self, name: str) -> _Context | None:
-        try:
-            context = self._contexts[name]
-        except KeyError:
-            context = self._contexts[name] = self._make_context(Action.parse(name))
+        if name not in self._contexts:
+            self._contexts[name] = self._make_context(Action.parse(name))
+        context = self._contexts[name]
         if context is not None and self.clock.validating and not context.in_validation:
             return None  # all of it is validation
         return context
@@ -161,10 +157,8 @@ class PhaseProfiler(Profiler):
         self._seen.add(action.kind)
         clock = self.clock
         phase = None if self._does_nothing(action) else action.phase
-        context = _Context(self, phase)
-        context.in_validation = action.kind == "save_checkpoint" or (
-            action.owner == "[Callback]" and action.name in self._saving
-        )
+        saves = action.owner == "[Callback]" and action.name in self._saving
+        context = _Context(clock, self._open, phase, saves or action.kind == "save_checkpoint")
         match action.kind:
             case "run_training_epoch":
                 context.before, context.after = clock.begin_loop, clock.end_loop
@@ -199,7 +193,8 @@ class PhaseProfiler(Profiler):
                 context.before = clock.next_epoch
             case "on_train_end":
                 context.before = clock.last_epoch_ends
-        return context if context.matters else None
+        matters = (phase or context.before or context.ending or context.after) is not None
+        return context if matters else None
 
     def _does_nothing(self, action: Action) -> bool:
         """Whether a hook is the base class's, which is empty: not worth two looks at a clock."""
@@ -224,6 +219,7 @@ class PhaseProfiler(Profiler):
         return None if clock.device is None else lambda: clock.mark_phase(kind)
 
 
+@dataclass(eq=False)
 class _Context(AbstractContextManager[None]):
     """What one action does: moves the clock into its phase and back, and on its way in the loop.
 
@@ -232,43 +228,32 @@ class _Context(AbstractContextManager[None]):
     to its end: only what has to is called then.
     """
 
-    __slots__ = (
-        *("_clock", "_open", "_phase"),
-        *("after", "after_exceptions", "before", "ending", "in_validation"),
-    )
-
-    def __init__(self, profiler: PhaseProfiler, phase: str | None) -> None:
-        self._clock = profiler.clock
-        self._open = profiler._open
-        self._phase = phase
-        self.in_validation = False  # else there it belongs to the validation around it
-        self.after_exceptions = False
-        self.before: Callable[[], None] | None = None
-        self.ending: Callable[[], None] | None = None
-        self.after: Callable[[], None] | None = None
-
-    @property
-    def matters(self) -> bool:
-        return (self._phase or self.before or self.ending or self.after) is not None
+    clock: FitClock
+    opened: list[tuple[_Context, int]]
+    phase: str | None
+    in_validation: bool  # else there it belongs to the validation around it
+    after_exceptions: bool = False
+    before: Callable[[], None] | None = None
+    ending: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
 
     def __enter__(self) -> None:
         if self.before is not None:
             self.before()
-        self._open.append((self, self._clock.enter(self._phase)))
+        self.opened.append((self, self.clock.enter(self.phase)))
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         """Closes with it whatever began inside and missed its end."""
-        opened = self._open
+        opened = self.opened
         is_innermost = bool(opened) and opened[-1][0] is self
         if not is_innermost and all(context is not self for context, _ in opened):
             return  # it was closed with what is around it
         whole = exc_type is None
         if self.ending is not None and whole:
             self.ending()
-        while True:
+        context, depth = opened.pop()
+        while context is not self:
             context, depth = opened.pop()
-            if context is self:
-                break
-        self._clock.leave(depth)
+        self.clock.leave(depth)
         if self.after is not None and (whole or self.after_exceptions):
             self.after()

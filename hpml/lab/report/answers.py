@@ -100,15 +100,15 @@ def about_optimizers(comparison: Comparison) -> list[str]:
     """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
     sentences = []
     for measure in (LOSS, ACCURACY):
-        if len(ranks := [rank for rank in comparison.ranked(measure) if rank.known]) > 1:
+        if len(ranks := [rank for rank in comparison.ranked(measure) if rank.estimate]) > 1:
             order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
             sentences.append(f"By {measure.title}: {order}.")
             sentences.append(f"{capital(in_a_sentence(measure, ranks))}.")
             sentences.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
-    ranks = [rank for rank in comparison.by_time if rank.known]
+    ranks = [rank for rank in comparison.by_time if rank.estimate]
     if len(ranks) > 1:
         sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
-        fastest, *_, slowest = (rank.known.mean for rank in ranks if rank.known)
+        fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
         if fastest > 0:
             apart = slowest / fastest - 1
             sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
@@ -266,8 +266,8 @@ def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
 
 def _last(ranks: Sequence[Ranked], called: str) -> str:
     """Which is last, and whether that may be chance."""
-    first, *_, last = ranks
-    if not first.known or not last.known or first.known.mean == last.known.mean:
+    best, last = ranks[0].estimate, ranks[-1]
+    if not (best and last.estimate) or best.mean == last.estimate.mean:
         return ""
     certainty = {
         "worse": "told from the best at 95 %",

@@ -56,7 +56,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         recorder: whose epochs it keeps.
         every_s: seconds between two; None for none in time.
         warns: where there cannot be any.
-        found: the checkpoint to resume from, and our part of it, as `resume.choose` gives them.
+        found: the checkpoint to resume from.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         recorder: RunRecorder,
         every_s: float | None,
         warns: bool,
-        found: tuple[Path, dict[str, Any]] | None = None,
+        found: resume.Found | None = None,
     ) -> None:
         self.folder = directory.resolve() / resume.FOLDER
         self.facts = dict(facts)
@@ -75,8 +75,8 @@ class ResumeCheckpoints(Checkpoint, Observer):
         self.recorder = recorder
         self.every_s = every_s
         self.warns = warns
-        self._own = [found[0]] if found else []  # those that are kept
-        self._state = found[1] if found else None
+        self._own = [found.path] if found else []  # those that are kept
+        self._state = found.state if found else None
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = self._sign_s = 0.0

@@ -38,27 +38,26 @@ def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
-    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
-    varying = _varying(jobs)
-    names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
+    varying, names = varying_keys(job_overrides), []
+    for job in (_by_key(tuple(overrides)) for overrides in job_overrides):
+        name = ",".join(job[key] for key in varying if key in job)
+        # nothing that a folder's name cannot hold on some system, nor too long
+        names.append(re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200])
     if "" in names or len(set(names)) < len(names):
-        return [str(number) for number in range(len(jobs))]
+        return [str(number) for number in range(len(names))]
     return names
 
 
 def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    return _varying([_by_key(tuple(overrides)) for overrides in job_overrides])
+    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
+    keys = dict.fromkeys(key for job in jobs for key in job)
+    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 
 
 @cache  # a millisecond a job, and a sweeper that comes in batches has all its jobs named at each
 def _by_key(overrides: tuple[str, ...]) -> Mapping[str, str]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return {override.key_or_group: override.input_line or "" for override in parsed}
-
-
-def _varying(jobs: Sequence[Mapping[str, str]]) -> list[str]:
-    keys = list(dict.fromkeys(key for job in jobs for key in job))
-    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 
 
 def setting(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -86,8 +85,3 @@ def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
         turns.append((seen[of_job], index))
         seen[of_job] += 1
     return [index for _, index in sorted(turns)]
-
-
-def _as_folder(name: str) -> str:
-    """A name with nothing in it that a folder's name cannot hold on some system, nor too long."""
-    return re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200]

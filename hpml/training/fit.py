@@ -36,11 +36,8 @@ log = logging.getLogger("hpml")
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float | None) -> None:
     """Trains as `cfg` says; resumes from a checkpoint in `directory` where it has one.
 
-    Args:
-        cfg: checked.
-        record: kept up to date in `directory`.
-        directory: of the run.
-        last_sign_s: when an earlier process last wrote there, as `time.time` counts.
+    `record` is kept up to date in `directory`; `last_sign_s` is when an earlier process last wrote
+    there, as `time.time` counts.
     """
     record.environment = environment.describe()
 
@@ -64,15 +61,8 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     recorder = RunRecorder(directory, timer, record)
     facts = _facts_to_resume(job, record)
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
-    resume_checkpoints = ResumeCheckpoints(
-        directory,
-        facts,
-        timer,
-        recorder,
-        every_s=cfg.checkpoint.every_s,
-        warns=resume.mode(cfg.resume) != resume.NEVER,
-        found=found,
-    )
+    every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
+    resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
     trainer = build_trainer(
         cfg,
         [
@@ -80,11 +70,11 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
             *build_checkpoints(cfg, job.names, directory),
             resume_checkpoints,
         ],
-        purge_step=found[1]["logging_step"] if found else None,
+        purge_step=found.state["logging_step"] if found else None,
     )
     if found:
-        own = found[0].is_relative_to(directory.resolve())
-        _resume_data(trainer, job.data, record, *found, last_sign_s if own else None)
+        own = found.path.is_relative_to(directory.resolve())
+        _resume_data(trainer, job.data, record, found, last_sign_s if own else None)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
         log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
@@ -93,16 +83,15 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         record.write(directory)
         announce(job, record)
     process_signals.raise_if_arrived()
-    _call_fit(trainer, job, found[0] if found else None, recorder)
+    _call_fit(trainer, job, found.path if found else None, recorder)
     if trainer.is_global_zero:
         print_result_paths(cfg, directory)
 
 
 def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
     """What a run has in common with a checkpoint from which it resumes."""
-    configuration = json.dumps(identifying(resolve(job.cfg)), default=str)
     return {
-        resume.CONFIGURATION: json.loads(configuration),
+        resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(job.cfg)), default=str)),
         "code": record.code_fingerprint,
         "torch": str(torch.__version__),
         "device": job.device,
@@ -113,11 +102,11 @@ def _resume_data(
     trainer: L.Trainer,
     data: L.LightningDataModule,
     record: RunRecord,
-    checkpoint: Path,
-    state: dict[str, Any],
+    found: resume.Found,
     last_sign_s: float | None,
 ) -> None:
     """Has the data begin where a checkpoint was made; says so, and keeps it in the record."""
+    checkpoint, state = found
     if len(state["ranks"]) != trainer.world_size:
         raise UserError(
             f"{checkpoint}: was made by {len(state['ranks'])} processes, this run has "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.formatting import counted
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
+from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG, TAIL_LINES
@@ -69,10 +69,7 @@ class ClusterRunner(JobRunner):
     records how they ended. Jobs that an earlier launcher of this sweep has submitted, and that are
     in the queue still, are waited for and not submitted again.
 
-    Args:
-        how: the jobs run.
-        submit: puts calls into the queue, and returns SLURM's number for each.
-        directory: of the sweep.
+    `submit` puts calls into the queue, and returns SLURM's number for each.
     """
 
     def __init__(
@@ -148,10 +145,7 @@ class ClusterRunner(JobRunner):
 
     def _record(self, job: Job) -> RunRecord | None:
         """What the job has written; not what was there before it."""
-        try:
-            record = RunRecord.read(job.directory)
-        except RecordError:
-            return None
+        record = RunRecord.read_if_any(job.directory)
         return record if _written_ns(job) != self._earlier.get(job) else None
 
     def _conclude(self, job: Job, number: str) -> None:
@@ -176,20 +170,17 @@ class ClusterRunner(JobRunner):
 
 def _completed(job: Job) -> RunRecord | None:
     """The record of just this job, if it has completed."""
-    try:
-        record = RunRecord.read(job.directory)
-    except RecordError:
+    record = RunRecord.read_if_any(job.directory)
+    if record is None or record.status != "completed":
         return None
-    ours = job.fingerprint, job.code_fingerprint
-    same = ours == (record.fingerprint, record.code_fingerprint)
-    return record if same and record.status == "completed" else None
+    same = record.fingerprint == job.fingerprint
+    return record if same and record.code_fingerprint == job.code_fingerprint else None
 
 
 def _written_ns(job: Job) -> int | None:
-    try:
+    with suppress(OSError):
         return (job.directory / FILE_NAME).stat().st_mtime_ns
-    except OSError:
-        return None
+    return None
 
 
 def _log_end(directory: Path) -> str:

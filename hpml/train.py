@@ -61,11 +61,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
 
     Raises UserError for wrong input, RunFailedError where the loss is not finite, RunInterrupted on
     SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
-    record on the disk says which.
-
-    Args:
-        cfg: composed.
-        work: what is done instead of training or evaluating.
+    record on the disk says which. `work` is done instead of training or evaluating.
     """
     check(cfg)
     resume.check(cfg.resume)

@@ -62,9 +62,8 @@ def last_sign_s(directory: Path) -> float | None:
     """When a run last wrote to its record, curves or checkpoints, as `time.time` counts."""
     if not resume_checkpoints(directory):
         return None
-    signs = [directory / FILE_NAME, *directory.glob("events.out.*")]
-    signs += [file for file in (directory / FOLDER).iterdir() if file.is_file()]
-    return max((file.stat().st_mtime for file in signs if file.exists()), default=None)
+    signs = [directory / FILE_NAME, *directory.glob("events.out.*"), *directory.glob(f"{FOLDER}/*")]
+    return max((file.stat().st_mtime for file in signs if file.is_file()), default=None)
 
 
 def resume_checkpoints(directory: Path) -> list[Path]:

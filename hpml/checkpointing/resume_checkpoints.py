@@ -125,13 +125,11 @@ class ResumeCheckpoints(Checkpoint, Observer):
             process_signals.raise_if_arrived(at_checkpoint=True)
             raise RunInterrupted(signal.SIGTERM)  # which another rank was asked by
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, *arguments: Any) -> None:
         """Signals end the run at once again. The files go when the record says `completed`."""
         process_signals.wait_no_longer()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *arguments: Any) -> None:
         process_signals.wait_no_longer()
 
     def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -229,11 +227,10 @@ def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any
 
 def _random_states(device: torch.device) -> dict[str, Any]:
     """In plain types: what is kept with weights_only has to be."""
-    version, words, gauss = random.getstate()
     of_numpy: Any = np.random.get_state()
     kind, keys, *rest = of_numpy
     return {
-        "python": [version, list(words), gauss],
+        "python": random.getstate(),
         "numpy": [kind, keys.tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -241,8 +238,7 @@ def _random_states(device: torch.device) -> dict[str, Any]:
 
 
 def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(states["torch"])

@@ -1,8 +1,9 @@
 """The jobs of a sweep: their names, and the order in which they run."""
 
+import itertools
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,24 +13,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One job, before it runs.
+    """One job, before it runs."""
 
-    `number` counts as Hydra does, `setting` is what it has in common with its repeats, `cost_key`
-    identifies what takes about as long. The fingerprint is that of its configuration, the
-    `code_fingerprint` that of its sources. `epochs` is None where no end is known.
-    """
-
-    number: int
+    number: int  # as Hydra counts
     name: str
     overrides: tuple[str, ...]
-    setting: tuple[str, ...]
+    setting: tuple[str, ...]  # what it has in common with its repeats
     directory: Path
     fingerprint: str
     code_fingerprint: str
-    cost_key: str
+    cost_key: str  # of all that take about as long
     device: str
     processes: object
-    epochs: int | None
+    epochs: int | None  # None where no end is known
     monitor: str
 
 
@@ -79,9 +75,6 @@ def in_order(jobs: Sequence[Job], order: str) -> list[Job]:
 
 def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
     """Indices of jobs: all settings once before any comes again."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    turns = []
-    for index, of_job in enumerate(settings):
-        turns.append((seen[of_job], index))
-        seen[of_job] += 1
-    return [index for _, index in sorted(turns)]
+    counts: dict[tuple[str, ...], Iterator[int]] = defaultdict(itertools.count)
+    turns = [next(counts[each]) for each in settings]
+    return sorted(range(len(turns)), key=turns.__getitem__)

@@ -14,6 +14,7 @@ from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, RunRecorder, Trai
 from hpml.checkpointing import resume
 from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
+from hpml.config.auto import on_device
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.config.instantiate import is_about_values
@@ -27,7 +28,7 @@ from hpml.system import environment
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
 from hpml.training.console import announce, from_here, print_result_paths
-from hpml.training.job_facts import hparams_of
+from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare
 
 log = logging.getLogger("hpml")
@@ -40,11 +41,8 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     there, as `time.time` counts.
     """
     record.environment = environment.describe()
-
-    def keep(cfg: DictConfig, chosen: dict[str, Any]) -> None:
-        record.chosen = chosen
-
-    job = prepare(cfg, keep)
+    cfg, record.chosen = on_device(cfg)  # kept also where data or module fail
+    job = prepare(cfg)
     cfg = job.cfg
     if job.is_ours and cfg.trainer.num_sanity_val_steps is None:
         # Lightning's two tell whether a validation works; on a CPU they are half of the start-up

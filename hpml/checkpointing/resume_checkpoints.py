@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,14 @@ from hpml.system.signals import RunInterrupted, process_signals
 
 log = logging.getLogger("hpml")
 
-# Of the time, for writing them.
-MOST_SHARE = 0.02
-# Batches, where there are several ranks: to agree costs time.
-RANKS_AGREE_EVERY = 10
+MOST_SHARE = 0.02  # of the time, for writing them
+RANKS_AGREE_EVERY = 10  # batches, where there are several ranks: to agree costs time
 # So often the last checkpoint is touched: what was done after it, and lost, is known to that.
 SIGN_EVERY_S = 2.0
-# For a signal that has ended a loader's process to reach this one too.
-TO_ARRIVE_S = 0.05
+TO_ARRIVE_S = 0.05  # for a signal that has ended a loader's process to reach this one too
 
 
+@dataclass(eq=False)
 class ResumeCheckpoints(Checkpoint, Observer):
     """Keeps the last two resume checkpoints in `checkpoints/`, each written whole or not at all.
 
@@ -48,35 +46,19 @@ class ResumeCheckpoints(Checkpoint, Observer):
 
     It stands last in the Trainer's callbacks: what the others do after a batch is in it.
     Logs nothing.
-
-    Args:
-        directory: of the run.
-        facts: what a run has to have in common with a checkpoint to resume from it.
-        timer: whose open epoch a checkpoint keeps.
-        recorder: whose epochs it keeps.
-        every_s: seconds between two; None for none in time.
-        warns: where there cannot be any.
-        found: the checkpoint to resume from.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        facts: Mapping[str, Any],
-        timer: EpochTimer,
-        recorder: RunRecorder,
-        every_s: float | None,
-        warns: bool,
-        found: resume.Found | None = None,
-    ) -> None:
-        self.folder = directory.resolve() / resume.FOLDER
-        self.facts = dict(facts)
-        self.timer = timer
-        self.recorder = recorder
-        self.every_s = every_s
-        self.warns = warns
-        self._own = [found.path] if found else []  # those that are kept
-        self._state = found.state if found else None
+    directory: Path  # of the run
+    facts: dict[str, Any]  # what a run has to have in common with a checkpoint to resume from it
+    timer: EpochTimer  # whose open epoch a checkpoint keeps
+    recorder: RunRecorder  # whose epochs it keeps
+    every_s: float | None  # seconds between two; None for none in time
+    warns: bool  # where there cannot be any
+    found: resume.Found | None = None  # the one to resume from
+
+    def __post_init__(self) -> None:
+        self.folder = self.directory.resolve() / resume.FOLDER
+        self._own = [self.found.path] if self.found else []  # those that are kept
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = self._sign_s = 0.0
@@ -91,14 +73,14 @@ class ResumeCheckpoints(Checkpoint, Observer):
             log.warning(f"this run cannot be resumed: {reason}")
         self._last_s, self._took_s = time.monotonic(), 0.0
         self._epoch = trainer.current_epoch
-        if self._state is not None:
+        if self.found is not None:
             module: Any = pl_module
-            own = self._state["ranks"][trainer.global_rank]
+            own = self.found.state["ranks"][trainer.global_rank]
             _set_random_states(own["random"], trainer.strategy.root_device)
             module.load_resume_state(own["module"])
             self.timer.carry_over(own["timer"])
-            self.recorder.carry_over(trainer, self._state["record"])
-            self._state = None
+            self.recorder.carry_over(trainer, self.found.state["record"])
+            self.found = None
         if self._is_exact:
             process_signals.wait_for_checkpoint()
 

@@ -58,10 +58,8 @@ class SweepLauncher:
         """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
 
         A failed job returns NaN: with its failure, Hydra's sweeper would raise its error and keep
-        silent about the others.
-
-        Raises UserError before the first job if any of them has a value that is not allowed, and
-        RunInterrupted after a signal, when the running job has ended in order.
+        silent about the others. Raises UserError before the first job, and RunInterrupted after a
+        signal, when the running job has ended in order.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

@@ -61,18 +61,12 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
     every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
     resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
-    trainer = build_trainer(
-        cfg,
-        [
-            *(DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))),
-            *build_checkpoints(cfg, job.names, directory),
-            resume_checkpoints,
-        ],
-        purge_step=found.state["logging_step"] if found else None,
-    )
+    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
+    callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
+    trainer = build_trainer(cfg, callbacks, found.state["logging_step"] if found else None)
     if found:
         own = found.path.is_relative_to(directory.resolve())
-        _resume_data(trainer, job.data, record, found, last_sign_s if own else None)
+        _resume_data(trainer, job, record, found, last_sign_s if own else None)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
         log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
@@ -97,11 +91,7 @@ def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
 
 
 def _resume_data(
-    trainer: L.Trainer,
-    data: L.LightningDataModule,
-    record: RunRecord,
-    found: resume.Found,
-    last_sign_s: float | None,
+    trainer: L.Trainer, job: Job, record: RunRecord, found: resume.Found, last_sign_s: float | None
 ) -> None:
     """Has the data begin where a checkpoint was made; says so, and keeps it in the record."""
     checkpoint, state = found
@@ -110,10 +100,9 @@ def _resume_data(
             f"{checkpoint}: was made by {len(state['ranks'])} processes, this run has "
             f"{trainer.world_size}: it cannot resume exactly; give resume=never"
         )
-    if isinstance(data, ImageDataModule):
-        data.begin_at(*state["begins_at"])
-    saved_at = state["record"]["saved_at"]
-    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - saved_at)
+    if isinstance(job.data, ImageDataModule):
+        job.data.begin_at(*state["begins_at"])
+    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - state["record"]["saved_at"])
     record.resumed = [{"at": record.started_at, "batches": state["batches"], "lost_s": lost_s}]
     lost = f"; {lost_s:.0f} s of work after it are lost" if lost_s and lost_s >= 1 else ""
     if environment.rank() == 0:

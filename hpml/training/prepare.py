@@ -58,10 +58,8 @@ class Job:
     def facts(self, overrides: Sequence[str] | None = None) -> JobFacts:
         """What the advice has to know; `overrides` are the command line's if not given."""
         cfg, own = self.cfg, command_line.overrides() if overrides is None else overrides
-        experiments = [word.partition("=")[2] for word in own if key_of(word) == "experiment"]
-        chosen = (
-            experiments[-1].strip("[]").split(",") if experiments else []
-        )  # the last override goes
+        chosen = [word.partition("=")[2] for word in own if key_of(word) == "experiment"]
+        last = chosen[-1].strip("[]") if chosen else ""  # which goes before the others
         return JobFacts(
             keys=True,
             on_gpu=self.device != "cpu",
@@ -75,7 +73,7 @@ class Job:
             reduced_precision="16" in str(cfg.trainer.precision),
             channels_last=cfg.channels_last,
             compiled=bool(cfg.compile),
-            experiments=tuple(filter(None, chosen)),
+            experiments=tuple(name for name in last.split(",") if name),
         )
 
 

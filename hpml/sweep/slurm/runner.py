@@ -68,8 +68,6 @@ class ClusterRunner(JobRunner):
     SLURM's queue shows which jobs have ended, so that none is waited for that was killed, and their
     records how they ended. Jobs that an earlier launcher of this sweep has submitted, and that are
     in the queue still, are waited for and not submitted again.
-
-    `submit` puts calls into the queue, and returns SLURM's number for each.
     """
 
     def __init__(
@@ -81,10 +79,7 @@ class ClusterRunner(JobRunner):
         self._earlier: dict[Job, int | None] = {}  # when each job's record was last written before
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Returns when none of the jobs is in the queue any more.
-
-        Raises RunInterrupted after a signal to this process; the jobs then stay in the queue.
-        """
+        """Returns when none is in the queue any more; after RunInterrupted they stay there."""
         if not jobs:
             return
         submitted = read_json(self._submitted) or {}
@@ -161,11 +156,10 @@ class ClusterRunner(JobRunner):
         self.records[job] = record
         if record.status == "completed":
             log.info(f"completed: {job.name}")
-        else:
-            self.failed.append(job)
-            file = job.directory / LOG
-            see = f"; see {file}" if file.exists() else ""
-            log.error(f"{record.status}: {job.name}: {record.cause}{see}")
+            return
+        self.failed.append(job)
+        see = f"; see {job.directory / LOG}" if (job.directory / LOG).exists() else ""
+        log.error(f"{record.status}: {job.name}: {record.cause}{see}")
 
 
 def _completed(job: Job) -> RunRecord | None:

@@ -19,7 +19,7 @@ from hpml.config.choices import choices
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.errors import RunFailedError, UserError
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
+from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.system import environment, failures
 from hpml.system.garbage_collection import gc_paused
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
@@ -61,11 +61,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
 
     Raises UserError for wrong input, RunFailedError where the loss is not finite, RunInterrupted on
     SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
-    record on the disk says which.
-
-    Args:
-        cfg: composed.
-        work: what is done instead of training or evaluating.
+    record on the disk says which. `work` is done instead of training or evaluating.
     """
     check(cfg)
     resume.check(cfg.resume)
@@ -104,11 +100,9 @@ def _new_record(cfg: DictConfig) -> RunRecord:
 
 def _completed(directory: Path) -> RunRecord | None:
     """The record of the training that has completed in a directory."""
-    try:
-        record = RunRecord.read(directory)
-    except RecordError:
-        return None
-    return record if record.status == "completed" and record.evaluation is None else None
+    record = RunRecord.read_if_any(directory)
+    is_one = record and record.status == "completed" and record.evaluation is None
+    return record if is_one else None
 
 
 def _is_what_is_asked(completed: RunRecord, record: RunRecord, cfg: DictConfig) -> bool:

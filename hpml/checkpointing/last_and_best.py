@@ -92,7 +92,5 @@ def build_checkpoints(cfg: DictConfig, names: dict[str, str], directory: Path) -
     mode = cfg.monitor_mode
     if mode == "auto":
         mode = "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
-    return [
-        last,
-        Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode),
-    ]
+    best = Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode)
+    return [last, best]

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpml.checkpointing import safe_load
 from hpml.config.fingerprint import difference
@@ -28,6 +28,13 @@ CONFIGURATION = "configuration"  # among the facts, as `identifying` gives it
 KEPT = 2
 PATTERN = "resume-*.ckpt"
 _NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.ckpt")
+
+
+class Found(NamedTuple):
+    """The checkpoint that a run resumes from, and our own part of it."""
+
+    path: Path
+    state: dict[str, Any]
 
 
 def mode(resume: str | None) -> str:
@@ -55,9 +62,8 @@ def last_sign_s(directory: Path) -> float | None:
     """When a run last wrote to its record, curves or checkpoints, as `time.time` counts."""
     if not resume_checkpoints(directory):
         return None
-    signs = [directory / FILE_NAME, *directory.glob("events.out.*")]
-    signs += [file for file in (directory / FOLDER).iterdir() if file.is_file()]
-    return max((file.stat().st_mtime for file in signs if file.exists()), default=None)
+    signs = [directory / FILE_NAME, *directory.glob("events.out.*"), *directory.glob(f"{FOLDER}/*")]
+    return max((file.stat().st_mtime for file in signs if file.is_file()), default=None)
 
 
 def resume_checkpoints(directory: Path) -> list[Path]:
@@ -82,19 +88,15 @@ def file_name(batches: int, file: Path) -> str:
 
 def choose(
     directory: Path, resume: str | None, facts: dict[str, Any], rank: int = 0
-) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint to resume from, with our part of it; None where the run begins at its start.
+) -> Found | None:
+    """The checkpoint to resume from; None where the run begins at its start.
 
     A damaged one is passed over for the one before it, with a warning that names both. Raises
     UserError where this run cannot resume exactly from the last one; in a sweep that is a warning,
     and the run begins at its start.
 
-    Args:
-        directory: of the run.
-        resume: as configured.
-        facts: what has to be the same, by name, as a checkpoint keeps it for each rank: if one
-            resumed and another did not, they would wait for each other without end.
-        rank: of this process.
+    `facts` are what has to be the same, by name, as a checkpoint keeps it for each rank: if one
+    resumed and another did not, they would wait for each other without end.
     """
     how = mode(resume)
     if how == NEVER:
@@ -113,11 +115,11 @@ def choose(
             if named is not None:
                 raise UserError(f"resume={how}: {why}; it cannot resume exactly")
             if SWEPT not in os.environ:
-                begins = "resume=never begins at the start, in their place"
-                raise UserError(f"{checkpoint}: {why}; {begins}")
+                hint = "resume=never begins at the start, in their place"
+                raise UserError(f"{checkpoint}: {why}; {hint}")
             log.warning(f"{checkpoint}: {why}; the run begins at its start")
             return None
-        return checkpoint, state
+        return Found(checkpoint, state)
     if damaged and named is not None:
         raise UserError(f"resume={how}: is no resume checkpoint of hpml ({PATTERN}), or damaged")
     if damaged:
@@ -146,13 +148,12 @@ def _read(checkpoint: Path) -> dict[str, Any] | None:
 def _differences(ranks: list[dict[str, Any]], facts: dict[str, Any], rank: int) -> str:
     """What is not as it was when a checkpoint was made, in words; empty where all is."""
     theirs = ranks[min(rank, len(ranks) - 1)]["facts"]  # how many there are is another question
-    names = [name for name, value in facts.items() if theirs.get(name) != value]
-    if not names:
-        return ""
-    words = {name: f"another {name}" for name in names}
-    if CONFIGURATION in names:
-        words[CONFIGURATION] = difference(theirs[CONFIGURATION], facts[CONFIGURATION])
-    return f"was made with {', '.join(words.values())}"
+    words = [
+        difference(theirs[name], value) if name == CONFIGURATION else f"another {name}"
+        for name, value in facts.items()
+        if theirs.get(name) != value
+    ]
+    return f"was made with {', '.join(words)}" if words else ""
 
 
 def _checksum(file: Path) -> str:

@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,14 @@ from hpml.system.signals import RunInterrupted, process_signals
 
 log = logging.getLogger("hpml")
 
-# Of the time, for writing them.
-MOST_SHARE = 0.02
-# Batches, where there are several ranks: to agree costs time.
-RANKS_AGREE_EVERY = 10
+MOST_SHARE = 0.02  # of the time, for writing them
+RANKS_AGREE_EVERY = 10  # batches, where there are several ranks: to agree costs time
 # So often the last checkpoint is touched: what was done after it, and lost, is known to that.
 SIGN_EVERY_S = 2.0
-# For a signal that has ended a loader's process to reach this one too.
-TO_ARRIVE_S = 0.05
+TO_ARRIVE_S = 0.05  # for a signal that has ended a loader's process to reach this one too
 
 
+@dataclass(eq=False)
 class ResumeCheckpoints(Checkpoint, Observer):
     """Keeps the last two resume checkpoints in `checkpoints/`, each written whole or not at all.
 
@@ -48,35 +46,19 @@ class ResumeCheckpoints(Checkpoint, Observer):
 
     It stands last in the Trainer's callbacks: what the others do after a batch is in it.
     Logs nothing.
-
-    Args:
-        directory: of the run.
-        facts: what a run has to have in common with a checkpoint to resume from it.
-        timer: whose open epoch a checkpoint keeps.
-        recorder: whose epochs it keeps.
-        every_s: seconds between two; None for none in time.
-        warns: where there cannot be any.
-        found: the checkpoint to resume from, and our part of it, as `resume.choose` gives them.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        facts: Mapping[str, Any],
-        timer: EpochTimer,
-        recorder: RunRecorder,
-        every_s: float | None,
-        warns: bool,
-        found: tuple[Path, dict[str, Any]] | None = None,
-    ) -> None:
-        self.folder = directory.resolve() / resume.FOLDER
-        self.facts = dict(facts)
-        self.timer = timer
-        self.recorder = recorder
-        self.every_s = every_s
-        self.warns = warns
-        self._own = [found[0]] if found else []  # those that are kept
-        self._state = found[1] if found else None
+    directory: Path  # of the run
+    facts: dict[str, Any]  # what a run has to have in common with a checkpoint to resume from it
+    timer: EpochTimer  # whose open epoch a checkpoint keeps
+    recorder: RunRecorder  # whose epochs it keeps
+    every_s: float | None  # seconds between two; None for none in time
+    warns: bool  # where there cannot be any
+    found: resume.Found | None = None  # the one to resume from
+
+    def __post_init__(self) -> None:
+        self.folder = self.directory.resolve() / resume.FOLDER
+        self._own = [self.found.path] if self.found else []  # those that are kept
         self._writing: dict[str, Any] | None = None
         self._is_exact = False
         self._last_s = self._took_s = self._sign_s = 0.0
@@ -91,14 +73,14 @@ class ResumeCheckpoints(Checkpoint, Observer):
             log.warning(f"this run cannot be resumed: {reason}")
         self._last_s, self._took_s = time.monotonic(), 0.0
         self._epoch = trainer.current_epoch
-        if self._state is not None:
+        if self.found is not None:
             module: Any = pl_module
-            own = self._state["ranks"][trainer.global_rank]
+            own = self.found.state["ranks"][trainer.global_rank]
             _set_random_states(own["random"], trainer.strategy.root_device)
             module.load_resume_state(own["module"])
             self.timer.carry_over(own["timer"])
-            self.recorder.carry_over(trainer, self._state["record"])
-            self._state = None
+            self.recorder.carry_over(trainer, self.found.state["record"])
+            self.found = None
         if self._is_exact:
             process_signals.wait_for_checkpoint()
 
@@ -125,13 +107,11 @@ class ResumeCheckpoints(Checkpoint, Observer):
             process_signals.raise_if_arrived(at_checkpoint=True)
             raise RunInterrupted(signal.SIGTERM)  # which another rank was asked by
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, *arguments: Any) -> None:
         """Signals end the run at once again. The files go when the record says `completed`."""
         process_signals.wait_no_longer()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *arguments: Any) -> None:
         process_signals.wait_no_longer()
 
     def write_between_batches(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -229,11 +209,10 @@ def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any
 
 def _random_states(device: torch.device) -> dict[str, Any]:
     """In plain types: what is kept with weights_only has to be."""
-    version, words, gauss = random.getstate()
     of_numpy: Any = np.random.get_state()
     kind, keys, *rest = of_numpy
     return {
-        "python": [version, list(words), gauss],
+        "python": random.getstate(),
         "numpy": [kind, keys.tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -241,8 +220,7 @@ def _random_states(device: torch.device) -> dict[str, Any]:
 
 
 def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate(states["python"])
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(states["torch"])

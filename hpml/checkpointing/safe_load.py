@@ -16,11 +16,8 @@ def read(path: Path, key: str) -> dict[str, Any]:
 
     Raises UserError where INSTANTIATOR is among its keys, at whatever depth: nothing here would
     call it, but no checkpoint of ours has it. What torch raises for another kind of file, or for
-    one that holds more than `weights_only` admits, comes through.
-
-    Args:
-        path: of the file.
-        key: that names it, for the message: `evaluate`, or `resume`.
+    one that holds more than `weights_only` admits, comes through. `key` is the one that names the
+    file, for the message: `evaluate`, or `resume`.
     """
     import torch
 

@@ -14,17 +14,12 @@ class StopOnSignal(Observer):
 
     It stands first in the Trainer's callbacks: when training fails, a resume checkpoint is written
     before the timers end. Logs nothing.
-
-    Args:
-        resume_checkpoints: writes one when a signal has arrived between two batches.
     """
 
     def __init__(self, resume_checkpoints: ResumeCheckpoints | None = None) -> None:
         self.resume_checkpoints = resume_checkpoints
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *arguments: Any) -> None:
         process_signals.raise_if_arrived()
 
     def on_exception(

@@ -6,6 +6,7 @@ is the comment behind it in `conf/`, or in a folder that `--config-dir` adds.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,13 @@ def keys_page(cfg: DictConfig) -> str:
 
     Raises UserError for a value that is not allowed.
     """
+    check(cfg)
     from rich.table import Table
     from rich.text import Text
 
-    check(cfg)
-    folders = [
-        Path(source.path) for source in cfg.hydra.runtime.config_sources if source.schema == "file"
-    ]
-    chosen = {
-        str(group): str(option) for group, option in cfg.hydra.runtime.choices.items() if option
-    }
+    runtime = cfg.hydra.runtime
+    folders = [Path(each.path) for each in runtime.config_sources if each.schema == "file"]
+    chosen = {str(group): str(option) for group, option in runtime.choices.items() if option}
     meanings = read_meanings(folders, chosen)
     page = console(WIDEST)
     with page.capture() as text:
@@ -102,10 +100,9 @@ def key_values(
             inner = [str(key) for key in child if key not in NOT_LISTED]
             yield from key_values(child, inner, f"{prefix}{name}.")
         else:
-            try:
+            value = None
+            with suppress(OmegaConfBaseException):
                 value = node[name]
-            except OmegaConfBaseException:
-                value = None
             # what Hydra sets when a run begins is not there yet
             is_unset = value is None and OmegaConf.is_interpolation(node, name)
             yield prefix + name, UNSET if is_unset else spelled(value).replace(", ", ",") or '""'
@@ -118,14 +115,11 @@ def read_meanings(folders: Sequence[Path], chosen: dict[str, str]) -> dict[str, 
     on each other, and do not repeat what stands there.
     """
     ranked = [(1, "", file) for folder in folders for file in sorted(folder.glob("*.yaml"))]
-    for folder in folders:
-        for file in sorted(folder.glob("*/*.yaml")):
-            group = file.parent.name
-            if group == "experiment":  # sets keys of any group
-                ranked.append((0, "", file))
-            else:
-                rank = 4 if chosen.get(group) == file.stem else 2 + file.stem.startswith(BASE)
-                ranked.append((rank, f"{group}.", file))
+    for file in (file for folder in folders for file in sorted(folder.glob("*/*.yaml"))):
+        group = file.parent.name
+        rank = 4 if chosen.get(group) == file.stem else 2 + file.stem.startswith(BASE)
+        # an experiment sets keys of any group
+        ranked.append((0, "", file) if group == "experiment" else (rank, f"{group}.", file))
     meanings: dict[str, str] = {}
     for _, prefix, file in sorted(ranked, key=itemgetter(0)):
         meanings |= {prefix + key: meaning for key, meaning in comments(file).items()}

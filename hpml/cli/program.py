@@ -26,12 +26,7 @@ from hpml.config.conf import find_conf
 from hpml.errors import UserError
 from hpml.system import failures, slurm
 from hpml.system.environment import rank
-from hpml.system.signals import (
-    RunInterrupted,
-    end_with_launcher,
-    ended_by_signals,
-    process_signals,
-)
+from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, process_signals
 
 log = logging.getLogger("hpml")
 
@@ -47,9 +42,7 @@ class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool = True) -> None:
-    """Runs `task` on the configuration that the command line asks for, then exits.
-
-    `sweeps` is whether -m may ask for more than one.
+    """Runs `task` on the configuration that the command line asks for; `sweeps` allows -m.
 
     Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
     terminated; after SLURM's warnings 138 (SIGUSR1) and 140 (SIGUSR2) on Linux, and the job is put
@@ -80,16 +73,14 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         return
     help.register()
     job.__module__ = task.__module__  # where Hydra looks for the program's name
-    program = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)(
-        job
-    )
+    main = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)
     logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
     threading.excepthook = _thread_failed
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
         with ended_by_signals(), _hydra_raises():
-            program()
+            main(job)()
     except JobFailed as error:
         sys.exit(error.args[0])
     except RunInterrupted as stopped:

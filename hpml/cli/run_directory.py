@@ -34,21 +34,13 @@ class RunDirectory(Callback):
             refuse_run_dir(config)
             refuse_lists(_overrides(config))
             if is_given(config, "hydra.run.dir"):
-                self._lock(Path(str(config.hydra.run.dir)).expanduser())
+                if not rank():  # for this run's other ranks too, as long as Hydra keeps us
+                    directory = Path(str(config.hydra.run.dir)).expanduser()
+                    in_use = f"hydra.run.dir={directory}: another run is at work there"
+                    self.lock = files.locked(directory, "hydra.run.dir", in_use)
             elif self.fresh_dir:
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
-
-    def _lock(self, directory: Path) -> None:
-        """Takes the directory for this run and its other ranks, as long as Hydra keeps us."""
-        if rank():
-            return
-        try:
-            self.lock = files.lock(directory)
-        except OSError as error:
-            raise UserError(f"hydra.run.dir: {error.filename}: {error.strerror}") from error
-        if self.lock is None:
-            raise UserError(f"hydra.run.dir={directory}: another run is at work there")
 
 
 def is_given(config: DictConfig, key: str) -> bool:

@@ -27,22 +27,19 @@ class BelowError(logging.Filter):
 def explain(error: BaseException, config_name: str) -> str:
     """An error of Hydra's, OmegaConf's or ours, for the person at the keyboard."""
     chain = list(causes(error))
-    for cause in chain:
-        if isinstance(cause, UserError):
-            return str(cause)
+    if ours := next((cause for cause in chain if isinstance(cause, UserError)), None):
+        return str(ours)
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
             defaults = _defaults(config_name, without=key)
             close = closest_key(defaults, key)
+            group, hint = key.partition(".")[0], f"+{key}=… adds a key of your own"
             if close:
                 hint = f"did you mean {close}?"
-            else:
-                hint = f"+{key}=… adds a key of your own"
-                group = key.partition(".")[0]
-                if isinstance(defaults.get(group), DictConfig):
-                    names = [name for name in defaults[group] if not name.startswith("_")]
-                    hint = f"{group} has {', '.join(names)}; {hint}"
+            elif isinstance(defaults.get(group), DictConfig):
+                names = [name for name in defaults[group] if not name.startswith("_")]
+                hint = f"{group} has {', '.join(names)}; {hint}"
             return f"{key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")

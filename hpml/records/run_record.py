@@ -162,6 +162,14 @@ class RunRecord:
             raise RecordError(f"{file}: no readable record ({error})") from error
         return record
 
+    @classmethod
+    def read_if_any(cls, path: Path) -> "RunRecord | None":
+        """As `read`; None where it raises RecordError."""
+        try:
+            return cls.read(path)
+        except RecordError:
+            return None
+
 
 def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | RecordError"]]:
     """The records in and under some paths, each with the directory of its run, one at a time.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.formatting import duration_in_words, size_in_words
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord
+from hpml.records.run_record import FILE_NAME, RunRecord
 from hpml.sweep.jobs import Job
 from hpml.system.files import size_of
 
@@ -58,10 +58,9 @@ class CostModel:
                 with suppress(OSError):  # another sweep clears its folders
                     dated.append((file.stat().st_mtime, file))
         for _, file in sorted(dated, reverse=True)[:MOST_RECORDS]:
-            with suppress(RecordError):
-                record = RunRecord.read(file)
-                if record.environment.get("host") == socket.gethostname():
-                    self.learn(file.parent, record)
+            record = RunRecord.read_if_any(file)
+            if record is not None and record.environment.get("host") == socket.gethostname():
+                self.learn(file.parent, record)
 
     def learn(
         self, directory: Path, record: RunRecord, job: Job | None = None, took_s: float = 0.0
@@ -79,15 +78,11 @@ class CostModel:
 
     def of(self, jobs: Sequence[Job], at_once: int = 1) -> tuple[float, float] | None:
         """Seconds and bytes for some jobs; None where nothing like any of them is known."""
-        each = Means()
-        for job in jobs:
-            cost = self._of_job(job)
-            if cost is not None:
-                each.add(*cost)
-        if not each.count:
+        costs = [cost for job in jobs if (cost := self._of_job(job)) is not None]
+        if not costs:
             return None
-        seconds, size = each.means()
-        return seconds * len(jobs) / at_once, size * len(jobs)
+        seconds, size = (len(jobs) * sum(each) / len(costs) for each in zip(*costs, strict=True))
+        return seconds / at_once, size
 
     def in_words(self, jobs: Sequence[Job], at_once: int = 1) -> str | None:
         """Time and disk: `about 7 min and 31 MB`; None where nothing is known."""

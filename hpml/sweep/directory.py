@@ -14,16 +14,15 @@ from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, 
 from hpml.config.checks import check_keys
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
+from hpml.sweep.finish import conclude
 from hpml.system import files
 
 log = logging.getLogger("hpml")
 
 HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
-OF_OUR_LAUNCHER = (
-    *("sweep.order", "sweep.timeout_s", "sweep.fail_fast", "sweep.on_code_change"),
-    *("sweep.parallel", "sweep.skip_missing_devices"),
-)
+# Keys of `sweep` that need our launcher.
+OURS = ("order", "timeout_s", "fail_fast", "on_code_change", "parallel", "skip_missing_devices")
 
 
 def check_name(name: str, key: str = "sweep.name") -> None:
@@ -37,13 +36,10 @@ class SweepDirectory(Callback):
 
     It works with any launcher. When all jobs are done it makes the report; Hydra's own launchers
     do not come to that after a failure.
-
-    Attributes:
-        failed_jobs: names of those that our launcher has seen fail. A sweeper may call it several
-            times, and each time it adds to them.
     """
 
     def __init__(self) -> None:
+        # names; a sweeper may call our launcher several times, and each time it adds to them
         self.failed_jobs: list[str] = []
         self._before: tuple[Path, bool, bytes | None] | None = None
 
@@ -73,11 +69,12 @@ class SweepDirectory(Callback):
             if "hpml" not in str((config.hydra.launcher or {}).get("_target_")):
                 _refuse_what_needs_our_launcher(config, directory)
             if not config.sweep.dry_run:
-                self._lock(directory)
+                at_work = f"another sweep is at work in {directory}"
+                hint = "wait for its end, or give another name"
+                in_use = f"sweep.name={directory.name}: {at_work}; {hint}"
+                self.lock = files.locked(directory, "hydra.sweep.dir", in_use)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from hpml.sweep.finish import conclude
-
         with errors_end_the_program():
             if not config.sweep.dry_run:
                 sys.exit(conclude(Path(config.hydra.sweep.dir), self.failed_jobs))
@@ -86,26 +83,15 @@ class SweepDirectory(Callback):
         """Takes back what was written for a sweep that starts no job."""
         if self._before is None:
             return
-        directory, was_used, hydras = self._before
+        directory, was_used, content = self._before
         with suppress(OSError):  # gone, or something else lies there by now
-            if hydras is not None:
-                (directory / HYDRAS_FILE).write_bytes(hydras)
+            if content is not None:
+                (directory / HYDRAS_FILE).write_bytes(content)
             else:
                 (directory / HYDRAS_FILE).unlink(missing_ok=True)
             if not was_used:
                 (directory / files.LOCK).unlink(missing_ok=True)
                 directory.rmdir()
-
-    def _lock(self, directory: Path) -> None:
-        try:
-            self.lock = files.lock(directory)
-        except OSError as error:
-            raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
-        if self.lock is None:
-            raise UserError(
-                f"sweep.name={directory.name}: another sweep is at work in {directory}; "
-                "wait for its end, or give another name"
-            )
 
 
 def _refuse_what_needs_our_launcher(config: DictConfig, directory: Path) -> None:
@@ -114,6 +100,6 @@ def _refuse_what_needs_our_launcher(config: DictConfig, directory: Path) -> None
         raise UserError("sweep.dry_run=true: needs hydra/launcher=hpml, the default")
     if next(directory.rglob(FILE_NAME), None) is not None:
         raise UserError(f"sweep.name={directory.name}: {directory} holds runs; give another name")
-    for key in OF_OUR_LAUNCHER:
-        if is_given(config, key):
-            log.warning(f"{key} has no effect with this hydra/launcher")
+    for key in OURS:
+        if is_given(config, f"sweep.{key}"):
+            log.warning(f"sweep.{key} has no effect with this hydra/launcher")

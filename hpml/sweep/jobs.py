@@ -1,8 +1,9 @@
 """The jobs of a sweep: their names, and the order in which they run."""
 
+import itertools
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,24 +13,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One job, before it runs.
+    """One job, before it runs."""
 
-    `number` counts as Hydra does, `setting` is what it has in common with its repeats, `cost_key`
-    identifies what takes about as long. The fingerprint is that of its configuration, the
-    `code_fingerprint` that of its sources. `epochs` is None where no end is known.
-    """
-
-    number: int
+    number: int  # as Hydra counts
     name: str
     overrides: tuple[str, ...]
-    setting: tuple[str, ...]
+    setting: tuple[str, ...]  # what it has in common with its repeats
     directory: Path
     fingerprint: str
     code_fingerprint: str
-    cost_key: str
+    cost_key: str  # of all that take about as long
     device: str
     processes: object
-    epochs: int | None
+    epochs: int | None  # None where no end is known
     monitor: str
 
 
@@ -38,27 +34,26 @@ def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
-    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
-    varying = _varying(jobs)
-    names = [_as_folder(",".join(job[key] for key in varying if key in job)) for job in jobs]
+    varying, names = varying_keys(job_overrides), []
+    for job in (_by_key(tuple(overrides)) for overrides in job_overrides):
+        name = ",".join(job[key] for key in varying if key in job)
+        # nothing that a folder's name cannot hold on some system, nor too long
+        names.append(re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200])
     if "" in names or len(set(names)) < len(names):
-        return [str(number) for number in range(len(jobs))]
+        return [str(number) for number in range(len(names))]
     return names
 
 
 def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    return _varying([_by_key(tuple(overrides)) for overrides in job_overrides])
+    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
+    keys = dict.fromkeys(key for job in jobs for key in job)
+    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 
 
 @cache  # a millisecond a job, and a sweeper that comes in batches has all its jobs named at each
 def _by_key(overrides: tuple[str, ...]) -> Mapping[str, str]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return {override.key_or_group: override.input_line or "" for override in parsed}
-
-
-def _varying(jobs: Sequence[Mapping[str, str]]) -> list[str]:
-    keys = list(dict.fromkeys(key for job in jobs for key in job))
-    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
 
 
 def setting(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -80,14 +75,6 @@ def in_order(jobs: Sequence[Job], order: str) -> list[Job]:
 
 def interleaved(settings: Sequence[tuple[str, ...]]) -> list[int]:
     """Indices of jobs: all settings once before any comes again."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    turns = []
-    for index, of_job in enumerate(settings):
-        turns.append((seen[of_job], index))
-        seen[of_job] += 1
-    return [index for _, index in sorted(turns)]
-
-
-def _as_folder(name: str) -> str:
-    """A name with nothing in it that a folder's name cannot hold on some system, nor too long."""
-    return re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200]
+    counts: dict[tuple[str, ...], Iterator[int]] = defaultdict(itertools.count)
+    turns = [next(counts[each]) for each in settings]
+    return sorted(range(len(turns)), key=turns.__getitem__)

@@ -45,10 +45,6 @@ class SweepLauncher:
 
     The directory of the sweep is its ledger: a job whose record is complete there does not run
     again. However a job dies, its record says so, and the others run.
-
-    Args:
-        config: of the sweep, with Hydra's part.
-        hydra_context: with what composes the jobs' configurations, and the sweep's callbacks.
     """
 
     def __init__(self, config: DictConfig, hydra_context: HydraContext) -> None:
@@ -62,10 +58,8 @@ class SweepLauncher:
         """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
 
         A failed job returns NaN: with its failure, Hydra's sweeper would raise its error and keep
-        silent about the others.
-
-        Raises UserError before the first job if any of them has a value that is not allowed, and
-        RunInterrupted after a signal, when the running job has ended in order.
+        silent about the others. Raises UserError before the first job, and RunInterrupted after a
+        signal, when the running job has ended in order.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -85,9 +79,8 @@ class SweepLauncher:
             record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
             completed = record is not None and record.status == "completed"
             value = record.last_metric(job.monitor) if record and completed else float("nan")
-            returns.append(
-                JobReturn(job.overrides, _return_value=value, status=JobStatus.COMPLETED)
-            )
+            status = JobStatus.COMPLETED
+            returns.append(JobReturn(job.overrides, _return_value=value, status=status))
         return returns
 
     def _plan(
@@ -107,15 +100,10 @@ class SweepLauncher:
         cost_model = CostModel()
         cost_model.learn_from_earlier(Path(str(self.config.output_dir)).expanduser())
         for_all = {SWEPT: ",".join(swept), **users_environment()}
-        how = HowToRun(
-            command=self._command,
-            config=self._config_of,
-            slots=[{**slot, **for_all} for slot in self._slots(waiting)],
-            timeout_s=sweep.timeout_s,
-            fail_fast=sweep.fail_fast,
-        )
+        slots = [{**slot, **for_all} for slot in self._slots(waiting)]
+        how = HowToRun(self._command, self._config_of, slots, sweep.timeout_s, sweep.fail_fast)
         complete = f", {len(done)} of them complete" if done else ""
-        expected = self._expected(waiting, cost_model, len(how.slots))
+        expected = self._expected(waiting, cost_model, len(slots))
         log.info(f"sweep {self.directory}: {counted(len(jobs), 'job')}{complete}{expected}")
         if sweep.dry_run:
             for job in waiting[:SHOWN]:
@@ -162,7 +150,7 @@ class SweepLauncher:
                 config = resolve(cfg)
             except UserError as error:
                 raise UserError(f"{error} (job {name}; no job was started)") from error
-            max_epochs = config["trainer"]["max_epochs"]
+            max_epochs = config["trainer"]["max_epochs"] or 0
             jobs.append(
                 Job(
                     number=first_number + offset,
@@ -175,19 +163,15 @@ class SweepLauncher:
                     cost_key=cost_key(config),
                     device=config["device"],
                     processes=config["trainer"]["devices"],
-                    epochs=max_epochs if max_epochs and max_epochs > 0 else None,
+                    epochs=max_epochs if max_epochs > 0 else None,
                     monitor=config["monitor"],
                 )
             )
-        identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
-        by_identity = {i: job.name for i, job in zip(identities, jobs, strict=True)}
+        by_identity = {ledger.identity(job.fingerprint, job.overrides): job for job in jobs}
         if len(by_identity) < len(jobs):
             raise UserError("two jobs of the sweep are the same; give each value once")
-        directories = ledger.directories(by_identity)
-        return [
-            replace(job, directory=directories[identity])
-            for identity, job in zip(identities, jobs, strict=True)
-        ]
+        directories = ledger.directories({i: job.name for i, job in by_identity.items()})
+        return [replace(job, directory=directories[i]) for i, job in by_identity.items()]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """A job's configuration, as the job itself will compose it."""
@@ -211,28 +195,25 @@ class SweepLauncher:
         for job in jobs:
             if job.device not in there:
                 log.info(f"skipped: {job.name}: PyTorch sees no such device here")
-        present = [job for job in jobs if job.device in there]
-        if not present:
-            raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
-        return present
+        if present := [job for job in jobs if job.device in there]:
+            return present
+        raise UserError("sweep.skip_missing_devices=true: none of the devices is here")
 
     def _slots(self, jobs: Sequence[Job]) -> list[Mapping[str, str]]:
         """The environment of each job that runs at a time: one, or one on each GPU."""
         if self.config.sweep.parallel is None:
             return [{}]
-        on_cpu = next((job for job in jobs if job.device in ("cpu", "mps")), None)
-        if on_cpu is not None:
-            raise UserError(f"sweep.parallel=gpus: {on_cpu.name} has device={on_cpu.device}")
-        several = next((job for job in jobs if job.processes not in (1, "1")), None)
-        if several is not None:
-            raise UserError(
-                f"sweep.parallel=gpus: a job has one GPU, but {several.name} asks for "
-                f"trainer.devices={several.processes}"
-            )
-        gpus = visible_gpus()
+        for job in jobs:
+            if job.device in ("cpu", "mps"):
+                raise UserError(f"sweep.parallel=gpus: {job.name} has device={job.device}")
+            if job.processes not in (1, "1"):
+                raise UserError(
+                    f"sweep.parallel=gpus: a job has one GPU, but {job.name} asks for "
+                    f"trainer.devices={job.processes}"
+                )
+        gpus = visible_gpus()[: max(1, len(jobs))]
         if not gpus:
             raise UserError("sweep.parallel=gpus: PyTorch sees no GPU here")
-        gpus = gpus[: max(1, len(jobs))]
         return [{"CUDA_VISIBLE_DEVICES": gpu, JOBS_AT_ONCE: str(len(gpus))} for gpu in gpus]
 
     def _expected(self, waiting: Sequence[Job], cost_model: CostModel, at_once: int) -> str:
@@ -244,11 +225,8 @@ class SweepLauncher:
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""
-        of_hydra = [
-            override
-            for override in self.config.hydra.overrides.hydra
-            if not key_of(override).startswith(NOT_FOR_JOBS)
-        ]
+        of_hydra = self.config.hydra.overrides.hydra
+        of_hydra = [word for word in of_hydra if not key_of(word).startswith(NOT_FOR_JOBS)]
         mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
         return [
             *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine),

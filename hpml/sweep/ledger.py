@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hpml.checkpointing.resume import NEVER, resume_checkpoints
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.errors import UserError
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord
+from hpml.records.run_record import FILE_NAME, RunRecord
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG
 
@@ -31,12 +31,8 @@ class Entry:
 class Ledger:
     """The jobs that a sweep's directory holds, by their identity.
 
-    That is the fingerprint of the configuration, with the values of those swept keys that are not
-    in it.
-
-    Args:
-        directory: of the sweep; its jobs' are directly below.
-        swept: the keys that vary between its jobs.
+    That is the fingerprint of the configuration, with the values of those keys, of `swept`, that
+    are not in it.
     """
 
     def __init__(self, directory: Path, swept: Iterable[str] = ()) -> None:
@@ -44,13 +40,10 @@ class Ledger:
         self._watched = [key for key in swept if is_left_out(key) or key in GROUPS]
         self._entries: dict[str, Entry] = {}
         for file in sorted(directory.glob(f"*/{FILE_NAME}")):
-            try:
-                record = RunRecord.read(file)
-            except RecordError:
+            if (record := RunRecord.read_if_any(file)) is None:
                 continue
             identity = self.identity(record.fingerprint, record.overrides)
-            earlier = self._entries.get(identity)
-            if earlier is None or not earlier.is_completed:
+            if identity not in self._entries or not self._entries[identity].is_completed:
                 is_completed = record.status == "completed"
                 self._entries[identity] = Entry(file.parent, is_completed, record.code_fingerprint)
 
@@ -70,10 +63,11 @@ class Ledger:
         taken = set(directories.values())
         for identity, name in identities.items():
             if identity not in directories:
-                names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-                paths = (self.directory / each for each in names)
-                directories[identity] = next(path for path in paths if path not in taken)
-                taken.add(directories[identity])
+                path, numbers = self.directory / name, itertools.count(2)
+                while path in taken:
+                    path = self.directory / f"{name}-{next(numbers)}"
+                directories[identity] = path
+                taken.add(path)
         return directories
 
     def completed(
@@ -106,12 +100,11 @@ class Ledger:
         return done
 
     def _refuse_other(self, job: Job, config_of: Callable[[Job], dict[str, Any]]) -> None:
-        try:
-            other = RunRecord.read(job.directory)
-        except RecordError:
+        other = RunRecord.read_if_any(job.directory)
+        if other is None or other.status != "completed":
             return
-        its = self.identity(other.fingerprint, other.overrides)
-        if other.status == "completed" and its != self.identity(job.fingerprint, job.overrides):
+        own = self.identity(job.fingerprint, job.overrides)
+        if self.identity(other.fingerprint, other.overrides) != own:
             settings = difference(identifying(other.config), identifying(config_of(job)))
             differs = f" with {settings}" if settings else ""
             raise UserError(
@@ -122,7 +115,7 @@ class Ledger:
 def check_directory(directory: Path) -> None:
     """Raises UserError where a job's directory cannot be, for something else is there."""
     if directory.is_dir():
-        if _marker(directory) is None and any(directory.iterdir()):
+        if not _is_a_jobs(directory) and any(directory.iterdir()):
             raise UserError(f"{directory}: exists, and is no job's; give another sweep.name")
     elif directory.exists():
         raise UserError(f"{directory}: is a file; give another sweep.name")
@@ -138,7 +131,7 @@ def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
     """
     check_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    if _marker(directory) is None:
+    if not _is_a_jobs(directory):
         return
     (directory / LOG).touch()
     (directory / FILE_NAME).unlink(missing_ok=True)
@@ -154,6 +147,5 @@ def clear_directory(directory: Path, resume: str | None = NEVER) -> None:
     (directory / LOG).unlink()
 
 
-def _marker(directory: Path) -> Path | None:
-    files = (directory / name for name in (FILE_NAME, LOG, ".hydra"))
-    return next((file for file in files if file.exists()), None)
+def _is_a_jobs(directory: Path) -> bool:
+    return any((directory / name).exists() for name in (FILE_NAME, LOG, ".hydra"))

@@ -38,12 +38,7 @@ class JobProcess:
     The command's standard input is a pipe that closes when this process ends, whatever ends it.
     `end_with_launcher` waits for that in the job, and ends all of its processes.
 
-    Args:
-        command: the program and its arguments.
-        directory: of the job; it exists.
-        shown: the job's output goes to this process's terminal too, with a moving progress bar
-            where it is one.
-        environment: variables for the job, besides ours.
+    Where `shown`, the output goes to this process's terminal too, with a moving progress bar.
     """
 
     def __init__(

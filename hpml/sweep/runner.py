@@ -15,7 +15,7 @@ from typing import Any
 
 from hpml.errors import UserError
 from hpml.formatting import counted
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, Status, now
+from hpml.records.run_record import FILE_NAME, RunRecord, Status, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
@@ -37,8 +37,8 @@ class HowToRun:
     command: Callable[[Job], list[str]]
     config: Callable[[Job], dict[str, Any]]  # resolved
     slots: Sequence[Mapping[str, str]]  # the environment of each job that runs at a time
-    timeout_s: float | None  # for one job
-    fail_fast: bool  # start no other job after one has failed
+    timeout_s: float | None
+    fail_fast: bool
 
 
 @dataclass
@@ -51,7 +51,7 @@ class _Running:
 
 
 class JobRunner(ABC):
-    """What runs jobs; `records` holds how each has ended, `failed` those that did not complete."""
+    """Runs jobs; `records` holds how each has ended, `failed` those that did not complete."""
 
     def __init__(self, how: HowToRun) -> None:
         self.records: dict[Job, RunRecord] = {}
@@ -64,10 +64,7 @@ class JobRunner(ABC):
 
 
 class Runner(JobRunner):
-    """Runs jobs on this machine, in their order.
-
-    The cost model learns from each; `done` of the sweep's jobs need not run.
-    """
+    """Runs jobs on this machine, in their order; `done` of the sweep's jobs need not run."""
 
     def __init__(self, how: HowToRun, cost_model: CostModel, done: int) -> None:
         super().__init__(how)
@@ -148,14 +145,12 @@ class Runner(JobRunner):
         self, running: _Running, cause: dict[str, str], status: Status = "failed"
     ) -> None:
         """Clears up after a job, and completes its record where the job could not."""
-        job, process = running.job, running.process
-        seconds = process.seconds
+        job, process, seconds = running.job, running.process, running.process.seconds
         process.clear()
         self._running.remove(running)
         self._free.append(running.slot)
-        try:
-            record = RunRecord.read(job.directory)
-        except RecordError:
+        record = RunRecord.read_if_any(job.directory)
+        if record is None:
             record = record_of(job, self._how, running.started_at, socket.gethostname())
         self.records[job] = record
         if record.status == "completed":
@@ -199,11 +194,9 @@ def _cause(exit_code: int, oom_kills_before: int) -> dict[str, str]:
     """What is known of a death from the outside; nothing of an end in order."""
     memory = "; the system was out of memory" if _oom_kills() > oom_kills_before else ""
     if exit_code < 0:
-        try:
-            name = signal.Signals(-exit_code).name
-        except ValueError:  # a real-time signal
-            name = f"SIG{-exit_code}"
-        words = {"SIGSEGV": "segmentation fault (SIGSEGV)"}.get(name, f"killed by {name}")
+        names = {number.value: number.name for number in signal.Signals}
+        name = names.get(-exit_code, f"SIG{-exit_code}")  # a real-time signal has none
+        words = "segmentation fault (SIGSEGV)" if name == "SIGSEGV" else f"killed by {name}"
         return {"type": name, "message": words + memory}
     if exit_code == 0:
         return {}

@@ -32,15 +32,10 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:  # macOS and Windows
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota_cores() or cores))
-
-
-def _quota_cores() -> int | None:
-    try:  # a Linux control group's
+    with suppress(OSError, ValueError):  # of `max`, or no Linux control group
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
+        cores = min(cores, int(quota) // int(period))
+    return max(1, cores)
 
 
 def visible_gpus() -> list[str]:
@@ -57,10 +52,9 @@ def probe_devices() -> dict[str, int]:
 
     CUDA would hold memory on each GPU for as long as this process lives.
     """
-    program = (
-        "import torch; print(torch.cuda.device_count(), int(torch.backends.mps.is_available()))"
-    )
-    output = _output_of([sys.executable, "-c", program], timeout_s=120) or "0 0"
+    has = "torch.cuda.device_count(), int(torch.backends.mps.is_available())"
+    command = [sys.executable, "-c", f"import torch; print({has})"]
+    output = _output_of(command, timeout_s=120) or "0 0"
     counts = zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True)
     return {name: count for name, count in counts if count}
 
@@ -92,9 +86,8 @@ def peak_memory_mib(device: torch.device) -> float:
     """Allocated on a CUDA device; elsewhere resident in this process so far, workers apart."""
     import torch
 
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / MIB
-    return resident_peak_mib()
+    on_gpu = device.type == "cuda"
+    return torch.cuda.max_memory_allocated(device) / MIB if on_gpu else resident_peak_mib()
 
 
 def resident_peak_mib() -> float:
@@ -161,10 +154,7 @@ def describe(device: str | None = None, sources: Path | None = None) -> dict[str
 
 
 def _output_of(command: list[str], timeout_s: float = 10) -> str | None:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    with suppress(OSError, subprocess.SubprocessError):
+        run = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=True)
+        return run.stdout.strip() or None
+    return None

@@ -38,13 +38,11 @@ def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
     if type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error):
         import torch
 
-        peak = (
-            f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB "
-            if torch.cuda.is_available()
-            else ""
-        )
+        peak = "at its peak"
+        if torch.cuda.is_available():
+            peak = f"{torch.cuda.max_memory_allocated() / MIB:,.0f} MiB at its peak"
         return (
-            f"out of memory on the device; {peak}at its peak{at}: give a smaller one (or "
+            f"out of memory on the device; {peak}{at}: give a smaller one (or "
             "data.eval_batch_size), model.width below what it is, or trainer.precision=bf16-mixed"
         )
     no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
@@ -67,13 +65,12 @@ def _of_the_loader(error: BaseException) -> str | None:
 
 def _of_the_disk(chain: list[BaseException], directory: Path) -> RunFailedError | None:
     gone: RunFailedError | None = None
-    for cause in reversed(chain):
-        if isinstance(cause, OSError):
-            path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
-            ours = path.is_relative_to(directory)
-            failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
-            if cause.errno in NO_ROOM:
-                return failure
-            if ours and gone is None:
-                gone = failure
+    for cause in (cause for cause in reversed(chain) if isinstance(cause, OSError)):
+        path = Path(os.fsdecode(cause.filename2 or cause.filename or ""))
+        ours = path.is_relative_to(directory)
+        failure = RunFailedError(f"{path if ours else directory}: {cause.strerror}")
+        if cause.errno in NO_ROOM:
+            return failure
+        if ours:
+            gone = gone or failure
     return gone

@@ -1,11 +1,14 @@
-"""Files that are there whole or not at all."""
+"""Files written whole, JSON read, directories locked, sized and freshly made."""
 
 import itertools
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hpml.errors import UserError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -49,13 +52,23 @@ def lock(directory: Path) -> "BaseFileLock | None":
 
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    except NotImplementedError:
-        pass
+    with suppress(NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
     return lock
+
+
+def locked(directory: Path, key: str, in_use: str) -> "BaseFileLock":
+    """A directory's lock. Raises UserError with `in_use` where another process has it."""
+    try:
+        taken = lock(directory)
+    except OSError as error:
+        raise UserError(f"{key}: {error.filename}: {error.strerror}") from error
+    if taken is None:
+        raise UserError(in_use)
+    return taken
 
 
 def sync_directory(directory: Path) -> None:
@@ -74,11 +87,9 @@ def size_of(directory: Path) -> int:
     """Bytes of a file, or of the files in and below a directory."""
     size = 0
     for file in [directory] if directory.is_file() else directory.rglob("*"):
-        try:
+        with suppress(OSError):
             status = file.lstat()
             size += status.st_size if stat.S_ISREG(status.st_mode) else 0
-        except OSError:
-            continue
     return size
 
 
@@ -89,11 +100,11 @@ def fresh_directory(wanted: Path) -> Path:
     first. Raises OSError where none can be made.
     """
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        candidate = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+    candidate, numbers = wanted, itertools.count(2)
+    while True:
         try:
             candidate.mkdir()
         except FileExistsError:
-            continue
-        return candidate
-    raise AssertionError("the numbers do not end")
+            candidate = wanted.with_name(f"{wanted.name}-{next(numbers)}")
+        else:
+            return candidate

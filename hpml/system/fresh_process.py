@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,8 +48,7 @@ def run_in_fresh_process(
     usual = multiprocessing.get_start_method()
     # its temporary files, which it cannot clear away if it is ended
     with TemporaryDirectory(prefix="hpml-", ignore_cleanup_errors=True) as folder:
-        work = (usual, folder, theirs, function, arguments)
-        process = context.Process(target=_work, args=work)
+        process = context.Process(target=_work, args=(usual, folder, theirs, function, arguments))
         process.start()
         theirs.close()
         try:
@@ -56,8 +56,8 @@ def run_in_fresh_process(
             process.join(TO_CLEAR_UP_S)
         except EOFError:
             process.join()
-            code = process.exitcode
-            raise RunFailedError(f"a measuring process died (exit code {code})") from None
+            died = f"a measuring process died (exit code {process.exitcode})"
+            raise RunFailedError(died) from None
         finally:
             process.kill()
             process.join()
@@ -71,8 +71,6 @@ def run_in_fresh_process(
 
 def _start_server() -> None:
     """Has it hear nothing of Ctrl-C, which a terminal sends to all: the caller ends it."""
-    from multiprocessing import forkserver, resource_tracker
-
     resource_tracker.ensure_running()  # which lets the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -84,17 +82,11 @@ def _start_server() -> None:
 def _end_server() -> None:
     """Waits for the server's end: else both take away its socket, and one finds it gone."""
     with suppress(Exception):
-        from multiprocessing import forkserver
-
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def _work(
-    start_method: str,
-    folder: str,
-    connection: Connection,
-    function: Callable[..., Any],
-    arguments: Any,
+    start_method: str, folder: str, connection: Connection, function: Callable[..., Any], args: Any
 ) -> None:
     tempfile.tempdir = folder
     # else a loader's workers would be started as this process was, which is another measurement
@@ -102,7 +94,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the caller ends us
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     try:
-        answer = "result", function(*arguments)
+        answer = "result", function(*args)
     except UserError as error:
         answer = "wrong input", str(error)
     except BaseException:

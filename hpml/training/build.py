@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.config.choices import name_of
+from hpml.config.conf import resolve
 from hpml.config.instantiate import instantiate_target, probe
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError
@@ -69,7 +70,7 @@ def _image_classifier(
         cfg.optimizer, "optimizer", **({"fused": False} if no_fused else {})
     )
     optimizer = probe("optimizer", lambda: make_optimizer(network.parameters()))
-    settings = _plain(cfg.scheduler)
+    settings = resolve(cfg.scheduler) if cfg.scheduler else {}
     interval = settings.pop("interval", "epoch")
     make_scheduler = None
     if settings:
@@ -107,7 +108,7 @@ def build_trainer(
         for name, logger in (cfg.logger or {}).items()
         if logger is not None
     ]
-    arguments = _plain(cfg.trainer)
+    arguments = resolve(cfg.trainer)
     if arguments.get("enable_checkpointing") is False:
         callbacks = [one for one in callbacks if not isinstance(one, AnyCheckpoint)]
     if arguments.get("enable_progress_bar") is False:
@@ -117,10 +118,6 @@ def build_trainer(
     resume_checkpoints = next((c for c in callbacks if isinstance(c, ResumeCheckpoints)), None)
     every = [StopOnSignal(resume_checkpoints), *callbacks, *own]
     return probe("trainer", lambda: L.Trainer(**arguments, callbacks=every, logger=loggers))
-
-
-def _plain(node: DictConfig | None) -> dict[str, Any]:
-    return dict(OmegaConf.to_container(node, resolve=True)) if node else {}  # type: ignore[arg-type]
 
 
 def _purging(logger: DictConfig, purge_step: int | None) -> dict[str, int]:

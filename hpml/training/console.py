@@ -54,10 +54,7 @@ def print_result_paths(cfg: DictConfig, directory: Path) -> None:
 
 def print_resume_hint(directory: Path) -> None:
     """Prints what an interrupted run leaves, and the command that resumes it."""
-    paths = {
-        "record": directory / FILE_NAME,
-        "checkpoint": directory / "checkpoints" / "last.ckpt",
-    }
+    paths = {"record": directory / FILE_NAME, "checkpoint": directory / "checkpoints" / "last.ckpt"}
     left = [f"{name} {from_here(path)}" for name, path in paths.items() if path.exists()]
     # a sweep says how all of it resumes
     if resume.resume_checkpoints(directory) and JOB not in os.environ:

@@ -14,6 +14,7 @@ import hpml.data
 import hpml.models
 from hpml.checkpointing import safe_load
 from hpml.config.aliases import with_names_of_today
+from hpml.config.auto import on_device
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import key_of
@@ -57,12 +58,9 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     if "data" in taken and "data.download" not in given:
         _fetch_only_where_asked(cfg, record.config["data"])
     check(cfg)
-
-    def keep(cfg: DictConfig, chosen: dict[str, Any]) -> None:
-        record.chosen = chosen
-        record.config = resolve(cfg)  # the fingerprint remains that of what was asked
-
-    job = prepare(cfg, keep)
+    cfg, record.chosen = on_device(cfg)
+    record.config = resolve(cfg)  # the fingerprint remains that of what was asked
+    job = prepare(cfg)
     cfg, module = job.cfg, job.module
     try:
         module.load_state_dict(weights)
@@ -127,11 +125,7 @@ def _refuse_odd_text(trained_with: dict[str, DictConfig], name: str, path: Path)
 def _refuse_calls(config: Any, chosen: Any, group: str, path: Path) -> None:
     """Raises UserError for a key of Hydra's that is neither ours nor as the command line has it.
 
-    Args:
-        config: the group as it is to be instantiated.
-        chosen: the group as it was without the checkpoint.
-        group: its name.
-        path: of the checkpoint, for the message.
+    `config` is a group as it is to be instantiated, `chosen` as it was without the checkpoint.
     """
     known = {
         (key.rpartition(".")[2], repr(value))

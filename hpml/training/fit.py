@@ -14,6 +14,7 @@ from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, RunRecorder, Trai
 from hpml.checkpointing import resume
 from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
+from hpml.config.auto import on_device
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.config.instantiate import is_about_values
@@ -27,7 +28,7 @@ from hpml.system import environment
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
 from hpml.training.console import announce, from_here, print_result_paths
-from hpml.training.job_facts import hparams_of
+from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare
 
 log = logging.getLogger("hpml")
@@ -36,18 +37,12 @@ log = logging.getLogger("hpml")
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float | None) -> None:
     """Trains as `cfg` says; resumes from a checkpoint in `directory` where it has one.
 
-    Args:
-        cfg: checked.
-        record: kept up to date in `directory`.
-        directory: of the run.
-        last_sign_s: when an earlier process last wrote there, as `time.time` counts.
+    `record` is kept up to date in `directory`; `last_sign_s` is when an earlier process last wrote
+    there, as `time.time` counts.
     """
     record.environment = environment.describe()
-
-    def keep(cfg: DictConfig, chosen: dict[str, Any]) -> None:
-        record.chosen = chosen
-
-    job = prepare(cfg, keep)
+    cfg, record.chosen = on_device(cfg)  # kept also where data or module fail
+    job = prepare(cfg)
     cfg = job.cfg
     if job.is_ours and cfg.trainer.num_sanity_val_steps is None:
         # Lightning's two tell whether a validation works; on a CPU they are half of the start-up
@@ -64,27 +59,14 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     recorder = RunRecorder(directory, timer, record)
     facts = _facts_to_resume(job, record)
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
-    resume_checkpoints = ResumeCheckpoints(
-        directory,
-        facts,
-        timer,
-        recorder,
-        every_s=cfg.checkpoint.every_s,
-        warns=resume.mode(cfg.resume) != resume.NEVER,
-        found=found,
-    )
-    trainer = build_trainer(
-        cfg,
-        [
-            *(DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))),
-            *build_checkpoints(cfg, job.names, directory),
-            resume_checkpoints,
-        ],
-        purge_step=found[1]["logging_step"] if found else None,
-    )
+    every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
+    resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
+    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
+    callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
+    trainer = build_trainer(cfg, callbacks, found.state["logging_step"] if found else None)
     if found:
-        own = found[0].is_relative_to(directory.resolve())
-        _resume_data(trainer, job.data, record, *found, last_sign_s if own else None)
+        own = found.path.is_relative_to(directory.resolve())
+        _resume_data(trainer, job, record, found, last_sign_s if own else None)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
         log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
@@ -93,16 +75,15 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         record.write(directory)
         announce(job, record)
     process_signals.raise_if_arrived()
-    _call_fit(trainer, job, found[0] if found else None, recorder)
+    _call_fit(trainer, job, found.path if found else None, recorder)
     if trainer.is_global_zero:
         print_result_paths(cfg, directory)
 
 
 def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
     """What a run has in common with a checkpoint from which it resumes."""
-    configuration = json.dumps(identifying(resolve(job.cfg)), default=str)
     return {
-        resume.CONFIGURATION: json.loads(configuration),
+        resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(job.cfg)), default=str)),
         "code": record.code_fingerprint,
         "torch": str(torch.__version__),
         "device": job.device,
@@ -110,23 +91,18 @@ def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
 
 
 def _resume_data(
-    trainer: L.Trainer,
-    data: L.LightningDataModule,
-    record: RunRecord,
-    checkpoint: Path,
-    state: dict[str, Any],
-    last_sign_s: float | None,
+    trainer: L.Trainer, job: Job, record: RunRecord, found: resume.Found, last_sign_s: float | None
 ) -> None:
     """Has the data begin where a checkpoint was made; says so, and keeps it in the record."""
+    checkpoint, state = found
     if len(state["ranks"]) != trainer.world_size:
         raise UserError(
             f"{checkpoint}: was made by {len(state['ranks'])} processes, this run has "
             f"{trainer.world_size}: it cannot resume exactly; give resume=never"
         )
-    if isinstance(data, ImageDataModule):
-        data.begin_at(*state["begins_at"])
-    saved_at = state["record"]["saved_at"]
-    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - saved_at)
+    if isinstance(job.data, ImageDataModule):
+        job.data.begin_at(*state["begins_at"])
+    lost_s = None if last_sign_s is None else max(0.0, last_sign_s - state["record"]["saved_at"])
     record.resumed = [{"at": record.started_at, "batches": state["batches"], "lost_s": lost_s}]
     lost = f"; {lost_s:.0f} s of work after it are lost" if lost_s and lost_s >= 1 else ""
     if environment.rank() == 0:

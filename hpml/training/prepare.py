@@ -2,43 +2,37 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig
 
+from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.choices import name_of
+from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.models.image_classifier import ImageClassifier
+from hpml.system.environment import usable_cores
 from hpml.timing.advice import JobFacts
 from hpml.training.build import build_module
-from hpml.training.job_facts import facts_of_config
 
 log = logging.getLogger("hpml")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a configuration asks for, ready to be trained.
+    """What a configuration asks for, ready to be trained."""
 
-    Attributes:
-        cfg: the configuration, with a value for each `auto`.
-        chosen: these values, by key.
-        device: as torch calls it: cpu, cuda or mps.
-        data: loaded.
-        module: with fresh weights, drawn from `seed`.
-    """
-
-    cfg: DictConfig
-    chosen: dict[str, Any]
-    device: str
-    data: L.LightningDataModule
-    module: L.LightningModule
+    cfg: DictConfig  # with a value for each `auto`
+    chosen: dict[str, Any]  # these values, by key
+    device: str  # as torch calls it: cpu, cuda or mps
+    data: L.LightningDataModule  # loaded
+    module: L.LightningModule  # with fresh weights, drawn from `seed`
 
     @property
     def is_ours(self) -> bool:
@@ -63,25 +57,34 @@ class Job:
 
     def facts(self, overrides: Sequence[str] | None = None) -> JobFacts:
         """What the advice has to know; `overrides` are the command line's if not given."""
-        return facts_of_config(self.cfg, self.device, overrides)
+        cfg, own = self.cfg, command_line.overrides() if overrides is None else overrides
+        chosen = [word.partition("=")[2] for word in own if key_of(word) == "experiment"]
+        last = chosen[-1].strip("[]") if chosen else ""  # which goes before the others
+        return JobFacts(
+            keys=True,
+            on_gpu=self.device != "cpu",
+            data_keys="pipeline" in cfg.data,
+            cores=usable_cores(),
+            num_workers=cfg.data.get("num_workers"),
+            persistent_workers=cfg.data.get("persistent_workers", False) is not False,
+            pin_memory=cfg.data.get("pin_memory", False) is not False,
+            pipeline=cfg.data.get("pipeline"),
+            in_memory=cfg.data.get("in_memory"),
+            reduced_precision="16" in str(cfg.trainer.precision),
+            channels_last=cfg.channels_last,
+            compiled=bool(cfg.compile),
+            experiments=tuple(name for name in last.split(",") if name),
+        )
 
 
-def prepare(
-    cfg: DictConfig, keep: Callable[[DictConfig, dict[str, Any]], object] | None = None
-) -> Job:
+def prepare(cfg: DictConfig) -> Job:
     """Fills in `auto` in a configuration that is checked, seeds, and makes data and module.
 
     Commands check it themselves, before they import torch. Warns of what has no effect. Raises
     UserError for wrong input, and whatever classes of the user's own raise.
-
-    Args:
-        cfg: as composed.
-        keep: called with what `auto` has become, before data and module are made and may fail.
     """
     quiet_lightning()
     cfg, chosen = on_device(cfg)
-    if keep is not None:
-        keep(cfg, chosen)
     for sentence in unused_keys(cfg):
         log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -6,16 +6,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 
 class HpmlLauncher(Launcher):
     """SweepLauncher; Hydra looks for plugins in this package alone."""
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, config: DictConfig, **others: Any) -> None:
         """Makes the launcher for a sweep; the task is started by its command line."""
         from hpml.sweep.launcher import SweepLauncher
 
@@ -34,10 +32,7 @@ class HpmlSlurmLauncher(HpmlLauncher):
     def __init__(self, **parameters: Any) -> None:
         self._parameters = parameters
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Makes the launcher for a sweep on a cluster."""
+    def setup(self, *, hydra_context: HydraContext, config: DictConfig, **others: Any) -> None:
         from hpml.sweep.slurm.launcher import SlurmLauncher
 
         self._launcher = SlurmLauncher(config, hydra_context, self._parameters)

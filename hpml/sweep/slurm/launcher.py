@@ -18,10 +18,7 @@ from hpml.sweep.slurm.runner import ClusterRunner
 class SlurmLauncher(SweepLauncher):
     """Checks all jobs, then submits those that are not complete, and waits for them.
 
-    Args:
-        config: of the sweep.
-        hydra_context: of Hydra.
-        parameters: of hydra-submitit-launcher, as `conf/hydra/launcher/slurm.yaml` has them.
+    `parameters` are those of hydra-submitit-launcher, as `conf/hydra/launcher/slurm.yaml` has them.
     """
 
     def __init__(

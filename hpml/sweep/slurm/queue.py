@@ -4,6 +4,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hpml.errors import UserError, first_line
@@ -23,16 +24,11 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
                 f"hydra.launcher.{key}={parameters[key]}: a job of a sweep is one task, which "
                 "starts the processes of trainer.devices itself"
             )
-    most_s = 60 * parameters["timeout_min"]
-    for key, least, most in (
-        ("timeout_min", 1, None),
-        ("array_parallelism", 1, None),
-        ("max_num_timeout", 0, None),
-        ("signal_delay_s", 1, most_s - 1),
-    ):
-        value = parameters[key]
-        if value < least or (most is not None and value > most):
-            end = "" if most is None else f" and at most {most}, the job's time"
+    leasts = {"timeout_min": 1, "array_parallelism": 1, "max_num_timeout": 0, "signal_delay_s": 1}
+    for key, least in leasts.items():
+        value, most_s = parameters[key], 60 * parameters["timeout_min"] - 1
+        if value < least or (key == "signal_delay_s" and value > most_s):
+            end = f" and at most {most_s}, the job's time" if key == "signal_delay_s" else ""
             raise UserError(f"hydra.launcher.{key}={value}: must be at least {least}{end}")
 
 
@@ -47,18 +43,14 @@ def submitting(parameters: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[
     except ImportError as error:
         raise UserError("hydra/launcher=slurm: pip install 'hpml[slurm]'") from error
     general = BaseQueueConf.__dataclass_fields__.keys()
-    of_executor = ("submitit_folder", "max_num_timeout")
     settings = {
         key if key in general else f"slurm_{key}": value
         for key, value in parameters.items()
-        if value is not None and key not in of_executor
+        if value is not None and key not in ("submitit_folder", "max_num_timeout")
     }
+    folder, timeouts = parameters["submitit_folder"], parameters["max_num_timeout"]
     try:
-        executor = submitit.AutoExecutor(
-            folder=parameters["submitit_folder"],
-            cluster="slurm",
-            slurm_max_num_timeout=parameters["max_num_timeout"],
-        )
+        executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
         executor.update_parameters(**settings)
     except (RuntimeError, ValueError, NameError) as error:
         raise UserError(f"hydra/launcher=slurm: {error}") from error
@@ -84,21 +76,17 @@ def queued(numbers: Mapping[str, Any], insists: bool = True) -> dict[str, str]:
         return {}
     joined = ",".join({number.partition("_")[0] for number in numbers})
     command = ["squeue", "--noheader", "--array", "--format=%i %T %r", f"--jobs={joined}"]
-    while True:
-        answer = answer_of(command)
-        if answer is not None:
-            states = dict(_state_of(line) for line in answer.splitlines())
-            return {number: states[number] for number in numbers if number in states}
+    while (answer := answer_of(command)) is None:
         if not insists:
             return {}
         log.warning(f"squeue does not answer; asked again in {POLL_S:g} s")
         time.sleep(POLL_S)
-
-
-def _state_of(line: str) -> tuple[str, str]:
-    """Number and state of a line of squeue's; with the reason where that needs somebody's help."""
-    number, state, reason = line.split(maxsplit=2)
-    return number, state.lower() if reason in ORDINARY else f"{state.lower()} ({reason})"
+    states = {}
+    for line in answer.splitlines():
+        number, word, reason = line.split(maxsplit=2)
+        # with the reason where that needs somebody's help
+        states[number] = word.lower() + ("" if reason in ORDINARY else f" ({reason})")
+    return {number: states[number] for number in numbers if number in states}
 
 
 def state(number: str) -> str:
@@ -110,13 +98,11 @@ def state(number: str) -> str:
 
 def answer_of(command: Sequence[str]) -> str | None:
     """What a command of SLURM's prints: nothing about jobs that have left; None where it fails."""
-    try:
+    with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode and "Invalid job id" not in done.stderr:
-        return None
-    return done.stdout
+        if not done.returncode or "Invalid job id" in done.stderr:
+            return done.stdout
+    return None
 
 
 def arrays(numbers: Sequence[str] | Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.formatting import counted
-from hpml.records.run_record import FILE_NAME, RecordError, RunRecord, now
+from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG, TAIL_LINES
@@ -68,11 +68,6 @@ class ClusterRunner(JobRunner):
     SLURM's queue shows which jobs have ended, so that none is waited for that was killed, and their
     records how they ended. Jobs that an earlier launcher of this sweep has submitted, and that are
     in the queue still, are waited for and not submitted again.
-
-    Args:
-        how: the jobs run.
-        submit: puts calls into the queue, and returns SLURM's number for each.
-        directory: of the sweep.
     """
 
     def __init__(
@@ -84,10 +79,7 @@ class ClusterRunner(JobRunner):
         self._earlier: dict[Job, int | None] = {}  # when each job's record was last written before
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Returns when none of the jobs is in the queue any more.
-
-        Raises RunInterrupted after a signal to this process; the jobs then stay in the queue.
-        """
+        """Returns when none is in the queue any more; after RunInterrupted they stay there."""
         if not jobs:
             return
         submitted = read_json(self._submitted) or {}
@@ -148,10 +140,7 @@ class ClusterRunner(JobRunner):
 
     def _record(self, job: Job) -> RunRecord | None:
         """What the job has written; not what was there before it."""
-        try:
-            record = RunRecord.read(job.directory)
-        except RecordError:
-            return None
+        record = RunRecord.read_if_any(job.directory)
         return record if _written_ns(job) != self._earlier.get(job) else None
 
     def _conclude(self, job: Job, number: str) -> None:
@@ -167,29 +156,25 @@ class ClusterRunner(JobRunner):
         self.records[job] = record
         if record.status == "completed":
             log.info(f"completed: {job.name}")
-        else:
-            self.failed.append(job)
-            file = job.directory / LOG
-            see = f"; see {file}" if file.exists() else ""
-            log.error(f"{record.status}: {job.name}: {record.cause}{see}")
+            return
+        self.failed.append(job)
+        see = f"; see {job.directory / LOG}" if (job.directory / LOG).exists() else ""
+        log.error(f"{record.status}: {job.name}: {record.cause}{see}")
 
 
 def _completed(job: Job) -> RunRecord | None:
     """The record of just this job, if it has completed."""
-    try:
-        record = RunRecord.read(job.directory)
-    except RecordError:
+    record = RunRecord.read_if_any(job.directory)
+    if record is None or record.status != "completed":
         return None
-    ours = job.fingerprint, job.code_fingerprint
-    same = ours == (record.fingerprint, record.code_fingerprint)
-    return record if same and record.status == "completed" else None
+    same = record.fingerprint == job.fingerprint
+    return record if same and record.code_fingerprint == job.code_fingerprint else None
 
 
 def _written_ns(job: Job) -> int | None:
-    try:
+    with suppress(OSError):
         return (job.directory / FILE_NAME).stat().st_mtime_ns
-    except OSError:
-        return None
+    return None
 
 
 def _log_end(directory: Path) -> str:

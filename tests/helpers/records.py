@@ -28,17 +28,15 @@ def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
     seed = int(values.get("seed", 0))
     settings = {"epochs": 3, "epoch_s": 2.0, "accuracy": 0.5, "noise": 0.0} | changes
     generator = random.Random(name)
-    count, mean_s, accuracy, noise = (
-        settings.pop(key) for key in ("epochs", "epoch_s", "accuracy", "noise")
-    )
+    count, mean_s, accuracy, noise = map(settings.pop, ("epochs", "epoch_s", "accuracy", "noise"))
     epochs = []
     for number in range(count):
         epoch_s = mean_s * (1 + noise * generator.gauss(0, 1)) + (number == 0)
         reached = accuracy * (number + 1) / count
         metrics = {"train/loss": 2 - reached, "val/accuracy": reached}
         rate = 1000 / epoch_s if epoch_s else None
-        times: dict[str, float | None] = {name: SHARES.get(name, 0.0) * epoch_s for name in TIMES}
-        epochs.append(EpochRecord(number, 10, 1000, times, rate, dict(metrics)))
+        times = {name: SHARES.get(name, 0.0) * epoch_s for name in TIMES}
+        epochs.append(EpochRecord(number, 10, 1000, times, rate, metrics))
     leaves: dict[str, Any] = {"seed": seed, "data": {"val_split": 0}, "monitor": "val/accuracy"}
     choices = {key: values.pop(key) for key in ("optimizer", "model") if key in values}
     for key, value in values.items() if "config" not in changes else ():

@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,14 @@ from hpml.timing.actions import NEEDED, Action
 from hpml.timing.profiler import PhaseProfiler
 
 
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a Lightning that keeps an action to itself."""
+def without(monkeypatch: pytest.MonkeyPatch, silenced: str) -> None:
+    """A Lightning that keeps an action to itself."""
     sent = PhaseProfiler._context
 
-    def silence(silenced: str) -> None:
-        monkeypatch.setattr(
-            *(PhaseProfiler, "_context"),
-            lambda self, name: None if Action.parse(name).kind == silenced else sent(self, name),
-        )
+    def context(self: PhaseProfiler, name: str) -> Any:
+        return None if Action.parse(name).kind == silenced else sent(self, name)
 
-    return silence
+    monkeypatch.setattr(PhaseProfiler, "_context", context)
 
 
 def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
@@ -72,10 +67,10 @@ def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
     ("phase", "silenced"), [(phase, kind) for phase in NEEDED for kind in sorted(NEEDED[phase])]
 )
 def test_a_missing_action_is_a_warning_and_no_number(
-    phase: str, silenced: str, tmp_path: Path, without: Any, timer: EpochTimer, caplog: Any
+    phase: str, silenced: str, tmp_path: Path, monkeypatch: Any, timer: EpochTimer, caplog: Any
 ) -> None:
     """A Lightning that keeps an action to itself leaves its phase, and `other`, unknown."""
-    without(silenced)
+    without(monkeypatch, silenced)
     fitting = fit(tmp_path, timer)
     assert caplog.text.count(f"time/{phase}_s") == 1
     assert len(timer.epochs) == 2
@@ -88,10 +83,10 @@ def test_a_missing_action_is_a_warning_and_no_number(
 
 
 def test_a_lightning_without_epochs_is_a_warning(
-    tmp_path: Path, without: Any, timer: EpochTimer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: Any, timer: EpochTimer, caplog: Any
 ) -> None:
     """No epoch is made up."""
-    without("run_training_epoch")
+    without(monkeypatch, "run_training_epoch")
     fit(tmp_path, timer)
     assert not timer.epochs
     assert "does not tell where epochs begin" in caplog.text
@@ -238,9 +233,7 @@ def on_two_ranks(folder: Path, *, place: str, delay_s: float, base: int, batches
         # what the timers wait for the other ranks is nobody's fault
         ("callback_batch_end", 0.06, "advice", "`other` is Planted.on_train_batch_end"),
         # four samples an epoch
-        pytest.param(
-            *("val_dataset", 0.2, "advice", "Validate less often"), marks=pytest.mark.stress
-        ),
+        pytest.param("val_dataset", 0.2, "advice", "Validate less", marks=pytest.mark.stress),
     ],
 )
 def test_the_verdict_is_of_the_rank_that_the_others_wait_for(
@@ -254,9 +247,8 @@ def test_the_verdict_is_of_the_rank_that_the_others_wait_for(
 
 def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> None:
     """Two processes, one slower in a callback: the mean, and the worst rank's."""
-    (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(
-        tmp_path, place="callback_batch_end", delay_s=0.02, base=1, batches=4
-    )
+    settings = {"place": "callback_batch_end", "delay_s": 0.02, "base": 1, "batches": 4}
+    (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(tmp_path, **settings)
     for name in ("other_s", "epoch_s", "data_s", "train_s"):
         assert metrics[f"time/{name}"] == other_metrics[f"time/{name}"]
     both = own[0], other_own[0]
@@ -286,15 +278,13 @@ def test_on_the_real_clock_the_parts_are_the_whole(workers: int, tmp_path: Path)
     timers = phase_timers(record=tmp_path / "record")
     # shares no code with ours: when hooks fire, on another clock
     seen: defaultdict[str, list[float]] = defaultdict(list)
-    witness = LambdaCallback(
-        **{
-            hook: lambda *_, hook=hook, **__: seen[hook].append(time.monotonic())
-            for hook in ("setup", "on_train_epoch_start", "on_train_end", "teardown")
-        }
-    )
+    hooks = {
+        hook: lambda *_, hook=hook, **__: seen[hook].append(time.monotonic())
+        for hook in ("setup", "on_train_epoch_start", "on_train_end", "teardown")
+    }
     data = loaders(delays, batches=6, workers=workers)
     settings = {"max_epochs": 4, "limit_val_batches": 0}
-    fit(tmp_path, witness, *timers, delays=delays, data=data, **settings)
+    fit(tmp_path, LambdaCallback(**hooks), *timers, delays=delays, data=data, **settings)
     record = RunRecord.read(tmp_path / "record")
     borders = seen["on_train_epoch_start"] + seen["on_train_end"]
     parts = [epoch.time["epoch_s"] for epoch in record.epochs]

@@ -41,10 +41,10 @@ def test_a_single_run_that_leads_is_named_and_not_crowned(tmp_path: Path) -> Non
     """The rest of its sweep failed, say; those that were repeated are compared."""
     for name, accuracy in (("sgd,seed=0", 0.4), ("sgd,seed=1", 0.41), ("adam,seed=0", 0.8)):
         make_run(tmp_path, f"optimizer={name}", accuracy=accuracy)
-    comparison = Comparison([tmp_path])
-    assert comparison.sentences[1].startswith("best: optimizer=adam, 80.00% (last val/accuracy")
-    assert "in one run, which is too few" in comparison.sentences[1]
-    assert "of what ran again: optimizer=sgd, 40.50 ± 6.35%" in comparison.sentences[1]
+    sentence = Comparison([tmp_path]).sentences[1]
+    assert sentence.startswith("best: optimizer=adam, 80.00% (last val/accuracy")
+    assert "in one run, which is too few" in sentence
+    assert "of what ran again: optimizer=sgd, 40.50 ± 6.35%" in sentence
 
 
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -106,12 +106,9 @@ def test_runs_that_shared_a_machine_are_told(tmp_path: Path) -> None:
 
 def test_the_monitor_says_which_way_is_better(tmp_path: Path) -> None:
     """By its mode, or else by its name."""
-    for monitor, mode, best in (
-        ("val/perplexity", "min", "a"),
-        ("val/perplexity", "auto", "b"),
-        ("val/loss", "auto", "a"),
-        ("val/loss", "max", "b"),
-    ):
+    cases = ["perplexity min a", "perplexity auto b", "loss auto a", "loss max b"]
+    for case in cases:
+        monitor, mode, best = f"val/{case}".split()
         folder = tmp_path / f"{monitor}-{mode}"
         for name, value in (("a", 10.0), ("b", 20.0)):
             config = {"seed": 0, "x": name, "monitor": monitor, "monitor_mode": mode}

@@ -15,7 +15,6 @@ from helpers.delays import (
     Planted,
     VirtualClock,
     fit,
-    lengths,
     loaders,
     recorded,
     silent,
@@ -128,9 +127,8 @@ def test_resuming_inside_an_epoch(tmp_path: Path, timer: EpochTimer) -> None:
     saved = str(next((tmp_path / "checkpoints").glob("*.ckpt")))
     resuming = trainer(NOTHING, tmp_path, [timer])
     resuming.fit(Module(NOTHING), *loaders(NOTHING, batches=8), ckpt_path=saved)
-    assert all(epoch.samples == 2 * epoch.steps for epoch in timer.epochs)
+    assert all(epoch.samples == 2 * epoch.steps > 0 for epoch in timer.epochs)
     assert sum(epoch.steps for epoch in timer.epochs) <= 16
-    assert all(epoch.steps for epoch in timer.epochs)
 
 
 def test_a_fit_with_nothing_to_do_forgets_nothing(tmp_path: Path) -> None:
@@ -197,8 +195,8 @@ def test_epochs_are_whole_or_partial(
 ) -> None:
     """A partial one counts in no mean over epochs, but what it logged is kept."""
     fit(tmp_path, timer, *callbacks, **settings)
-    assert lengths(timer) == expected
-    assert [epoch.epoch for epoch in timer.epochs] == list(range(len(expected)))
+    found = [(epoch.epoch, epoch.steps, epoch.partial) for epoch in timer.epochs]
+    assert found == [(number, *length) for number, length in enumerate(expected)]
     assert all(epoch.metrics for epoch in timer.epochs)
 
 

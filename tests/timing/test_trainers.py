@@ -47,18 +47,11 @@ def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
     listening = SimpleProfiler()
     fit(tmp_path, silent(), profiler=listening)
     sent = {Action.parse(name).kind for name in listening.recorded_durations}
-    others = {
-        "run_training_epoch",
-        "save_checkpoint",
-        "[LightningModule].on_train_epoch_start",
-        "[LightningModule].on_train_batch_end",
-        "[LightningModule].on_train_end",
-        "[LightningModule].on_validation_model_zero_grad",
-        "[LightningModule].optimizer_step",
-        "[LightningModule].lr_scheduler_step",
-        "[Strategy].backward",
-        "[_EvaluationLoop].val_next",
-    }
+    hooks = "on_train_epoch_start on_train_batch_end on_train_end on_validation_model_zero_grad"
+    others = {f"[LightningModule].{hook}" for hook in hooks.split()}
+    others |= {f"[LightningModule].{name}" for name in ("optimizer_step", "lr_scheduler_step")}
+    others |= {"run_training_epoch", "save_checkpoint"}
+    others |= {"[Strategy].backward", "[_EvaluationLoop].val_next"}
     missing = set.union(others, *NEEDED.values()) - sent
     assert not missing, f"Lightning {L.__version__} no longer sends {sorted(missing)}"
 
@@ -196,9 +189,9 @@ place, delay_s, base, batches = sys.argv[1], *map(float, sys.argv[2:])
 rank = int(os.environ["LOCAL_RANK"])
 delays = Delays((place,), lambda ns: time.sleep(delay_s * (base + rank)))
 timer = silent()
-trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, logger=False,
-                    use_distributed_sampler=False, enable_checkpointing=False,
-                    enable_progress_bar=False, enable_model_summary=False,
+off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
+trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2,
+                    **dict.fromkeys(off.split(), False),
                     callbacks=[DataLoadTimer(), TrainTimer(), timer, Planted(delays)])
 trainer.fit(Module(delays), *loaders(delays, batches=int(batches)))
 metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -249,8 +242,8 @@ def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> No
     """Two processes, one slower in a callback: the mean, and the worst rank's."""
     settings = {"place": "callback_batch_end", "delay_s": 0.02, "base": 1, "batches": 4}
     (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(tmp_path, **settings)
-    for name in ("other_s", "epoch_s", "data_s", "train_s"):
-        assert metrics[f"time/{name}"] == other_metrics[f"time/{name}"]
+    for name in ("time/other_s", "time/epoch_s", "time/data_s", "time/train_s"):
+        assert metrics[name] == other_metrics[name]
     both = own[0], other_own[0]
     assert metrics["time/other_s"] == pytest.approx(sum(both) / 2, rel=1e-3)
     assert metrics["time/worst_rank/other_s"] == pytest.approx(max(both), rel=1e-3)
@@ -306,9 +299,8 @@ def test_torch_profilers_own_ranges_agree(tmp_path: Path, timer: EpochTimer) -> 
     ranges = {event.key: event.cpu_time_total / 1e6 for event in traced.key_averages()}
     loading = sum(s for key, s in ranges.items() if key.startswith("enumerate(DataLoader)"))
     stepping = sum(s for key, s in ranges.items() if key.startswith("Optimizer.step#"))
-    epoch = timer.epochs[0]
+    (epoch,) = timer.epochs
     assert epoch.time["data_s"] == pytest.approx(loading, rel=0.05)
     # torch's range holds the closure too: forward, zeroing and backward
-    split = epoch.train_split
-    ours = split["forward_s"] + split["backward_s"] + split["optimizer_s"]
+    ours = sum(epoch.train_split[name] for name in ("forward_s", "backward_s", "optimizer_s"))
     assert ours == pytest.approx(stepping, rel=0.05)

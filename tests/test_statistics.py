@@ -16,13 +16,9 @@ from hpml.statistics import standings as _standings
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_the_interval_is_scipys(values: list[float]) -> None:
     """Student's, at 95 %."""
-    known = estimate(values)
-    assert known is not None
-    assert known.half_width is not None
-    error = scipy.stats.sem(values)
-    half = error * scipy.stats.t.ppf(0.975, len(values) - 1)
-    assert known.mean == pytest.approx(fmean(values))
-    assert known.half_width == pytest.approx(half, abs=1e-9)
+    half = scipy.stats.sem(values) * scipy.stats.t.ppf(0.975, len(values) - 1)
+    expected = Estimate(pytest.approx(fmean(values)), pytest.approx(half, abs=1e-9), len(values))
+    assert estimate(values) == expected
 
 
 def test_one_value_has_no_interval() -> None:
@@ -74,21 +70,17 @@ def test_the_pooled_error_is_that_of_a_block_design() -> None:
     rows = [[generator.gauss(0, 1) + seed for seed in range(5)] for _ in range(4)]
     table = np.array(rows)
     residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    variance, freedom = _residual_variance([by_seed(row) for row in rows]) or (0.0, 0)
-    assert freedom == 12
-    assert variance == pytest.approx((residual**2).sum() / 12)
+    expected = (residual**2).sum() / 12, 12
+    assert _residual_variance([by_seed(row) for row in rows]) == pytest.approx(expected)
     fewer = [by_seed(rows[0][:4]), *map(by_seed, rows[1:])]
-    unfinished = _residual_variance(fewer)
-    assert unfinished is not None
-    assert unfinished[1] == 11
     # least squares on indicators of settings and seeds
     cells = [(i, s, value) for i, row in enumerate(fewer) for s, value in row.items()]
     design = np.zeros((len(cells), 9))
     for line, (i, s, _) in enumerate(cells):
         design[line, i] = design[line, 4 + int(str(s))] = 1
-    solution = np.linalg.lstsq(design, np.array([c[2] for c in cells]), rcond=None)[0]
-    rest = np.array([c[2] for c in cells]) - design @ solution
-    assert unfinished[0] == pytest.approx((rest**2).sum() / 11, rel=1e-6)
+    values = np.array([value for *_, value in cells])
+    rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    assert _residual_variance(fewer) == pytest.approx(((rest**2).sum() / 11, 11), rel=1e-6)
 
 
 def simulated(
@@ -131,13 +123,12 @@ def test_noise_is_hardly_ever_crowned(
 def test_noise_of_other_seeds_is_hardly_ever_crowned(sizes: tuple[int, ...]) -> None:
     """Settings without shared seeds, of unequal numbers, the last of which varies most."""
     generator = random.Random(sum(sizes))
-    crowned = 0
+    spreads, crowned = [1.0] * (len(sizes) - 1) + [5.0], 0
     for _ in range(400):
-        samples = []
-        for index, size in enumerate(sizes):
-            spread = 5.0 if index == len(sizes) - 1 else 1.0
-            values = [generator.gauss(0, spread) for _ in range(size)]
-            samples.append(by_seed(values, first=100 * index))
+        samples = [
+            by_seed([generator.gauss(0, spread) for _ in range(size)], first=100 * index)
+            for index, (size, spread) in enumerate(zip(sizes, spreads, strict=True))
+        ]
         crowned += "worse" in standings(samples, higher_is_better=True)
     # Welch's test of two values is known to be a little liberal
     assert crowned <= by_chance(400, 0.06)
@@ -217,20 +208,18 @@ def test_equal_figures_are_tied_and_the_best_may_be_the_lowest() -> None:
     assert standings([slow, fast], higher_is_better=False) == ["worse", "best"]
 
 
-def made_rounds(means: Sequence[float], rounds: int, noise: float, seed: int) -> list[BySeed]:
-    """A value a round for each setting, with a share that all have of a round."""
+def made_rounds(means: Sequence[float], seed: int) -> list[BySeed]:
+    """A value of each setting in five rounds, with a share that all have of a round."""
     draws = random.Random(seed)
-    of_round = [draws.gauss(0, 3 * noise) for _ in range(rounds)]
-    return [
-        {n: mean + of_round[n] + draws.gauss(0, noise) for n in range(rounds)} for mean in means
-    ]
+    of_round = [draws.gauss(0, 0.15) for _ in range(5)]
+    return [by_seed([mean + one + draws.gauss(0, 0.05) for one in of_round]) for mean in means]
 
 
 @pytest.mark.parametrize("settings", [2, 4, 8])
 def test_the_best_in_truth_may_be_the_best(settings: int) -> None:
     """In 19 of 20 cases, also where all are alike and any of them can look so."""
     missed = sum(
-        not may_be_best(made_rounds([1.0] * settings, 5, 0.05, seed), higher_is_better=False)[0]
+        not may_be_best(made_rounds([1.0] * settings, seed), higher_is_better=False)[0]
         for seed in range(400)
     )
     assert missed <= 0.05 * 400
@@ -238,11 +227,9 @@ def test_the_best_in_truth_may_be_the_best(settings: int) -> None:
 
 def test_what_others_are_better_than_is_told() -> None:
     """Six standard errors of a difference suffice for nine in ten, of eight settings."""
-    noise, rounds = 0.05, 5
-    error = noise * math.sqrt(2 / rounds)
-    told = 0
+    error, told = 0.05 * math.sqrt(2 / 5), 0
     for seed in range(200):
-        values = made_rounds([0.0] * 7 + [6 * error], rounds, noise, seed)
+        values = made_rounds([0.0] * 7 + [6 * error], seed)
         found = may_be_best(values, higher_is_better=True)
         told += found[7] and not any(found[:7])
         assert may_be_best([{n: -v for n, v in of.items()} for of in values], False) == found

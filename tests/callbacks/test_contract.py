@@ -55,16 +55,10 @@ def weights_after_two_fits(with_callbacks: list[L.Callback], folder: Path) -> to
     module = Foreign()
     loader = DataLoader(TensorDataset(torch.randn(16, 4)), batch_size=4)
     saves = any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in with_callbacks)
+    settings = {"max_epochs": 2, "accelerator": "cpu", "default_root_dir": folder, "logger": False}
+    settings |= {"enable_checkpointing": saves, "enable_model_summary": False}
     for _ in range(2):
-        L.Trainer(
-            max_epochs=2,
-            accelerator="cpu",
-            callbacks=with_callbacks,
-            logger=False,
-            enable_checkpointing=saves,
-            enable_model_summary=False,
-            default_root_dir=folder,
-        ).fit(module, loader, loader)
+        L.Trainer(**settings, callbacks=with_callbacks).fit(module, loader, loader)
     return module.layer.weight.detach()
 
 

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
+NO_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+NEEDS_CHROMIUM = [pytest.mark.stress, NO_CHROMIUM]
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+QUIET += ["--disable-sync", "--disable-background-networking", "--disable-component-update"]
 
 
 def browse(

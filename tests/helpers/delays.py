@@ -349,8 +349,3 @@ def recorded(
     with pytest.raises(raises) if raises else nullcontext():
         fit(folder, *phase_timers(record=folder / "record"), *callbacks, **settings)
     return RunRecord.read(folder / "record")
-
-
-def lengths(timer: EpochTimer) -> list[tuple[int, bool]]:
-    """Of each epoch the number of steps, and whether it is partial."""
-    return [(epoch.steps, epoch.partial) for epoch in timer.epochs]

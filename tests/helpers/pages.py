@@ -11,11 +11,7 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.fetched: list[str] = []
-        self.runs: list[str] = []
-        self.text = ""
+        self.tags, self.ids, self.fetched, self.runs, self.text = [], [], [], [], ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)

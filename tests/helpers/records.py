@@ -18,27 +18,27 @@ def make_epoch(number: int = 0, **metrics: float) -> EpochRecord:
     return EpochRecord(number, 4, 128, time, 64.0, metrics)
 
 
-def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
-    """Writes a completed run of `epochs` epochs of `epoch_s` seconds with an `accuracy`.
-
-    The name is that of its directory, and its overrides: `optimizer=adam,seed=1`.
-    """
+def make_run(
+    folder: Path,
+    name: str,
+    epochs: int = 3,
+    epoch_s: float = 2.0,
+    accuracy: float = 0.5,
+    noise: float = 0.0,
+    **changes: Any,
+) -> RunRecord:
+    """Writes a completed run whose name is its directory and its overrides: `model=mlp,seed=1`."""
     overrides = name.split(",") if "=" in name else []
     values = dict(override.lstrip("+").split("=", 1) for override in overrides)
     seed = int(values.get("seed", 0))
-    settings = {"epochs": 3, "epoch_s": 2.0, "accuracy": 0.5, "noise": 0.0} | changes
-    generator = random.Random(name)
-    count, mean_s, accuracy, noise = (
-        settings.pop(key) for key in ("epochs", "epoch_s", "accuracy", "noise")
-    )
-    epochs = []
-    for number in range(count):
-        epoch_s = mean_s * (1 + noise * generator.gauss(0, 1)) + (number == 0)
-        reached = accuracy * (number + 1) / count
+    generator, made = random.Random(name), []
+    for number in range(epochs):
+        took_s = epoch_s * (1 + noise * generator.gauss(0, 1)) + (number == 0)
+        reached = accuracy * (number + 1) / epochs
         metrics = {"train/loss": 2 - reached, "val/accuracy": reached}
-        rate = 1000 / epoch_s if epoch_s else None
-        times: dict[str, float | None] = {name: SHARES.get(name, 0.0) * epoch_s for name in TIMES}
-        epochs.append(EpochRecord(number, 10, 1000, times, rate, dict(metrics)))
+        times = {key: SHARES.get(key, 0.0) * took_s for key in TIMES}
+        rate = 1000 / took_s if took_s else None
+        made.append(EpochRecord(number, 10, 1000, times, rate, metrics))
     leaves: dict[str, Any] = {"seed": seed, "data": {"val_split": 0}, "monitor": "val/accuracy"}
     choices = {key: values.pop(key) for key in ("optimizer", "model") if key in values}
     for key, value in values.items() if "config" not in changes else ():
@@ -47,19 +47,11 @@ def make_run(folder: Path, name: str, **changes: Any) -> RunRecord:
         for group in groups:
             node = node.setdefault(group, {})
         node[leaf] = int(value) if value.isdigit() else value
-    fields: dict[str, Any] = {
-        "started_at": "2026-01-01T00:00:00+00:00",
-        "fingerprint": name,
-        "command": f"python -m hpml.train {' '.join(overrides)}".strip(),
-        "overrides": overrides,
-        "choices": choices,
-        "config": leaves,
-        "environment": MACHINE,
-        "status": "completed",
-        "epochs": epochs,
-        "wall_s": 10.0,
-    }
-    record = RunRecord(**(fields | settings))
+    command = f"python -m hpml.train {' '.join(overrides)}".strip()
+    fields = {"fingerprint": name, "overrides": overrides, "choices": choices, "config": leaves}
+    fields |= {"started_at": "2026-01-01T00:00:00+00:00", "command": command, "epochs": made}
+    fields |= {"environment": MACHINE, "status": "completed", "wall_s": 10.0}
+    record = RunRecord(**fields | changes)
     directory = folder / name
     directory.mkdir(parents=True)
     record.write(directory)

@@ -68,12 +68,7 @@ def test_no_other_file_lists_the_phases() -> None:
     lists = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict):
-                items = node.keys
-            elif isinstance(node, ast.List | ast.Set | ast.Tuple):
-                items = node.elts
-            else:
-                continue
+            items = getattr(node, "keys", getattr(node, "elts", ()))
             texts = {item.value for item in items if isinstance(item, ast.Constant)}
             if any(len(texts & of_phases) > 2 for of_phases in words):
                 lists.add(file.relative_to(PACKAGE).as_posix())

@@ -14,12 +14,8 @@ def test_the_fastest_and_the_best_are_told(tmp_path: Path) -> None:
     means = {"sgd": (2.0, 0.5), "adam": (2.001, 0.80), "adagrad": (9.0, 0.801)}
     for name, (epoch_s, accuracy) in means.items():
         for seed, noise in enumerate(chance[name]):
-            make_run(
-                tmp_path,
-                f"optimizer={name},seed={seed}",
-                epoch_s=epoch_s + 0.01 * noise,
-                accuracy=accuracy + 0.01 * noise,
-            )
+            measured = {"epoch_s": epoch_s + 0.01 * noise, "accuracy": accuracy + 0.01 * noise}
+            make_run(tmp_path, f"optimizer={name},seed={seed}", **measured)
     assert Comparison([tmp_path]).sentences == [
         "fastest: optimizer=sgd, 2.01 ± 0.02 s (time of an epoch after the first); "
         "tied with it: optimizer=adam",
@@ -45,10 +41,10 @@ def test_a_single_run_that_leads_is_named_and_not_crowned(tmp_path: Path) -> Non
     """The rest of its sweep failed, say; those that were repeated are compared."""
     for name, accuracy in (("sgd,seed=0", 0.4), ("sgd,seed=1", 0.41), ("adam,seed=0", 0.8)):
         make_run(tmp_path, f"optimizer={name}", accuracy=accuracy)
-    comparison = Comparison([tmp_path])
-    assert comparison.sentences[1].startswith("best: optimizer=adam, 80.00% (last val/accuracy")
-    assert "in one run, which is too few" in comparison.sentences[1]
-    assert "of what ran again: optimizer=sgd, 40.50 ± 6.35%" in comparison.sentences[1]
+    sentence = Comparison([tmp_path]).sentences[1]
+    assert sentence.startswith("best: optimizer=adam, 80.00% (last val/accuracy")
+    assert "in one run, which is too few" in sentence
+    assert "of what ran again: optimizer=sgd, 40.50 ± 6.35%" in sentence
 
 
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -59,42 +55,37 @@ def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
     assert len(setting_table(comparison).rows) == 1
 
 
+DEVICES = [{"environment": MACHINE | {"device": device}} for device in ("cpu", "cuda")]
+VERSIONS = [MACHINE | {"torch": torch, "git_commit": None} for torch in ("2.14.1", "2.11.0")]
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "line"),
+    ("key", "changes", "lines"),
     [
         (
-            {"environment": MACHINE | {"torch": "2.14.1", "git_commit": None}},
-            {"environment": MACHINE | {"torch": "2.11.0", "git_commit": None}},
-            "torch: 2.14.1 (1 run), 2.11.0 (2 runs)",
+            "seed",
+            [{"environment": VERSIONS[other]} for other in (0, 1, 1)],
+            ["torch: 2.14.1 (1 run), 2.11.0 (2 runs)"],
         ),
         # the commit does not say it where the sources were edited
         (
-            {"code_fingerprint": "aaaaaaaaaa"},
-            {"code_fingerprint": "bbbbbbbbbb"},
-            "code: aaaaaaaa (1 run), bbbbbbbb (2 runs)",
+            "seed",
+            [{"code_fingerprint": 10 * letter} for letter in "abb"],
+            ["code: aaaaaaaa (1 run), bbbbbbbb (2 runs)"],
         ),
+        # only a comparison of devices may differ in the device
+        ("device", DEVICES, []),
+        ("optimizer", DEVICES, ["device: cpu (1 run), cuda (1 run)"]),
     ],
-    ids=["versions", "code"],
+    ids=["versions", "code", "devices", "another device"],
 )
 def test_other_hardware_and_code_is_reported(
-    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], line: str
+    tmp_path: Path, key: str, changes: list[dict[str, Any]], lines: list[str]
 ) -> None:
     """With how many runs had which."""
-    for seed, changes in enumerate((first, second, second)):
-        make_run(tmp_path, f"seed={seed}", started_at=f"2026-01-0{seed + 1}", **changes)
-    assert Comparison([tmp_path]).differences == [line]
-
-
-@pytest.mark.parametrize(("overrides", "told"), [("device={}", 0), ("optimizer={}", 1)])
-def test_a_comparison_of_devices_may_differ_in_the_device(
-    tmp_path: Path, overrides: str, told: int
-) -> None:
-    """Any other may not."""
-    for day, device in enumerate(("cpu", "cuda"), start=1):
-        machine = MACHINE | {"device": device}
-        name = overrides.format(device)
-        make_run(tmp_path, name, environment=machine, started_at=f"2026-01-0{day}")
-    assert len(Comparison([tmp_path]).differences) == told
+    for day, change in enumerate(changes, start=1):
+        make_run(tmp_path, f"{key}={day}", started_at=f"2026-01-0{day}", **change)
+    assert Comparison([tmp_path]).differences == lines
 
 
 def test_runs_that_shared_a_machine_are_told(tmp_path: Path) -> None:
@@ -108,19 +99,16 @@ def test_runs_that_shared_a_machine_are_told(tmp_path: Path) -> None:
     assert comparison.sharing == ["2 runs at the same time as another one on the machine"]
     make_run(tmp_path / "y", "d", environment=MACHINE | {"jobs_at_once": 4})
     assert Comparison([tmp_path / "y"]).sharing == ["1 run of a sweep of 4 jobs at once"]
-    make_run(tmp_path / "z", "e", environment={})
-    make_run(tmp_path / "z", "f", environment={})
+    for name in "ef":
+        make_run(tmp_path / "z", name, environment={})
     assert Comparison([tmp_path / "z"]).sharing == []  # who knows where
 
 
 def test_the_monitor_says_which_way_is_better(tmp_path: Path) -> None:
     """By its mode, or else by its name."""
-    for monitor, mode, best in (
-        ("val/perplexity", "min", "a"),
-        ("val/perplexity", "auto", "b"),
-        ("val/loss", "auto", "a"),
-        ("val/loss", "max", "b"),
-    ):
+    cases = ["perplexity min a", "perplexity auto b", "loss auto a", "loss max b"]
+    for case in cases:
+        monitor, mode, best = f"val/{case}".split()
         folder = tmp_path / f"{monitor}-{mode}"
         for name, value in (("a", 10.0), ("b", 20.0)):
             config = {"seed": 0, "x": name, "monitor": monitor, "monitor_mode": mode}
@@ -142,14 +130,9 @@ def test_the_monitor_says_which_way_is_better(tmp_path: Path) -> None:
         (["sgd,{}=1", "adam,{}=2"], []),
         # workers are not chosen with them
         (
-            [f"sgd,data.num_workers={n},{{}}={rate}" for n in (0, 2) for rate in (1, 2)]
-            + [f"adam,data.num_workers={n},{{}}={rate}" for n in (0, 2) for rate in (1, 2)],
-            [
-                ["adam", "0", "2", "2", "65.00%"],
-                ["adam", "2", "2", "2", "65.00%"],
-                ["sgd", "0", "2", "2", "60.00%"],
-                ["sgd", "2", "2", "2", "60.00%"],
-            ],
+            [f"{o},x={n},{{}}={rate}" for o in ("sgd", "adam") for n in "02" for rate in "12"],
+            [["adam", n, "2", "2", "65.00%"] for n in "02"]
+            + [["sgd", n, "2", "2", "60.00%"] for n in "02"],
         ),
     ],
     ids=["chosen", "not swept", "of each combination"],

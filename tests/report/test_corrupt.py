@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from helpers.pages import read
 from helpers.programs import run_program
-from helpers.records import make_run
+from helpers.records import MACHINE, make_run
 
 from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
@@ -25,35 +25,26 @@ GOOD = [f"optimizer={name},seed={seed}" for name in ("sgd", "adam") for seed in 
 ODD: list[Any] = [
     *(None, True, 0, -1, 1.5, 1e99, 1e308, -1e308, 10**400, float("nan"), float("inf")),
     *("", "text", EVIL, "\ud800", "\x00\x1b[2J\r\n\u2028\u202e", "x" * 10_000, "0", "-1"),
-    *(
-        [],
-        [None],
-        [EVIL],
-        [[[1]]],
-        {},
-        {EVIL: EVIL},
-        {"": {"a": [{}]}},
-        {"\ud800": 1.0},
-        {"type": 1, "message": []},
-    ),
+    *([], [None], [EVIL], [[[1]]], {}, {EVIL: EVIL}, {"": {"a": [{}]}}, {"\ud800": 1.0}),
+    {"type": 1, "message": []},
 ]
 
 
-def a_record(folder: Path) -> dict[str, Any]:
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
     """A record with something in each of its parts."""
     make_run(
-        folder,
+        tmp_path,
         "optimizer=sgd,optimizer.lr=0.1,seed=2",
-        environment={"host": "a", "cpu": "CPU", "cpu_cores": 2, "accelerators": ["G"]},
+        environment=MACHINE | {"accelerators": ["G"]},
         error={"type": "SIGKILL", "message": "killed", "log_end": "the end"},
         verdict={"kind": "compute-bound", "sentence": "likely"},
         model={"name": "small", "trainable_parameters": 5},
         resumed=[{"at": "2026-01-01T00:00:00+00:00", "batches": 5, "lost_s": 1.0, "earlier_s": 2}],
         startup_s=1.0,
     )
-    (file,) = folder.rglob("record.json")
-    data: dict[str, Any] = json.loads(file.read_text())
-    return data
+    (file,) = tmp_path.glob("optimizer=*/record.json")
+    return json.loads(file.read_text())
 
 
 def key_paths(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -84,9 +75,9 @@ def everywhere(data: dict[str, Any], value: Any) -> list[bytes]:
 
 def evil_in_every_string(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: evil_in_every_string(value) for key, value in node.items()}
+        return dict(zip(node, map(evil_in_every_string, node.values()), strict=True))
     if isinstance(node, list):
-        return [evil_in_every_string(value) for value in node]
+        return list(map(evil_in_every_string, node))
     kept = ("completed", "failed", "2026-01-01T00:00:00+00:00")
     return node + EVIL if isinstance(node, str) and node not in kept else node
 
@@ -111,40 +102,29 @@ def sweep(tmp_path: Path) -> Path:
     return make_good(tmp_path / "sweep")
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def measured(folder: Path) -> dict[str, dict[str, str]]:
+def measured(folder: Path) -> list[list[str]]:
     """What a report's table says of each of the good runs."""
-    names = ("status", "seed", "started_at", "wall_s", "epochs", "epoch_s", "steady_epoch_s")
-    names += ("samples_per_s", "train/loss", "val/accuracy", "command")
-    found = {Path(row["directory"]).name: row for row in rows(folder)}
-    return {name: {key: found[name][key] for key in names} for name in GOOD}
+    names = "status seed started_at wall_s epochs epoch_s steady_epoch_s samples_per_s train/loss"
+    names += " val/accuracy command"
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = {Path(row["directory"]).name: row for row in csv.DictReader(file)}
+    return [[rows[name][key] for key in names.split()] for name in GOOD]
 
 
 @pytest.fixture(scope="module")
-def undamaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], set[str]]:
+def undamaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[str]], set[str]]:
     """What a report measures of the good runs alone, and the tags of its page."""
     folder = tmp_path_factory.mktemp("undamaged")
     make_report([make_good(folder / "sweep")], folder)
     # the last four: of what has failed
-    tags = {*read(folder).tags, "details", "summary", "pre", "strong"}
-    return measured(folder), tags
+    return measured(folder), {*read(folder).tags, "details", "summary", "pre", "strong"}
 
 
 Report = Callable[[list[bytes]], str]
 
 
 @pytest.fixture
-def report(
-    sweep: Path,
-    tmp_path: Path,
-    undamaged: tuple[dict[str, Any], set[str]],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Report:
+def report(sweep: Path, tmp_path: Path, undamaged: Any, capsys: Any, monkeypatch: Any) -> Report:
     """Makes a report over the good runs and records of some contents, and looks at all of it."""
     monkeypatch.setenv("COLUMNS", "100000")
     before, tags = undamaged
@@ -170,13 +150,13 @@ def report(
     return report
 
 
-def test_a_record_cut_short_anywhere_is_left_out(report: Report, tmp_path: Path) -> None:
+def test_a_record_cut_short_anywhere_is_left_out(report: Report, data: Any) -> None:
     """Each is told with its path; also what is empty, no JSON, or of another schema."""
-    raw = json.dumps(a_record(tmp_path / "one")).encode()
+    raw = json.dumps(data).encode()
     cut = [raw[:end] for end in range(0, len(raw) - 1, len(raw) // 100)]
     others = [b"\x00" * 100, b"\xff\xfe", b"[]", b"null", b'"a"', b"[" * 100_000, b"1" * 5000]
     others += [b"", b"{", b'{"a":' * 100_000, json.dumps({"schema_version": 2}).encode()]
-    others += everywhere(a_record(tmp_path / "two"), float("nan"))
+    others += everywhere(data, float("nan"))
     printed = report([*cut, *others])
     assert printed.count("left out: ") == len(cut) + len(others)
     for number in range(len(cut) + len(others)):
@@ -193,10 +173,10 @@ MORE = [pytest.param(odd, marks=pytest.mark.stress) for odd in ("x", float("nan"
     ids=lambda value: repr(value)[:20],
 )
 def test_a_value_of_another_type_anywhere_breaks_no_report(
-    report: Report, tmp_path: Path, value: Any
+    report: Report, data: Any, tmp_path: Path, value: Any
 ) -> None:
     """In the place of each key: the run is left out, or shown as it says, alone and with others."""
-    damaged = everywhere(a_record(tmp_path / "one"), value)
+    damaged = everywhere(data, value)
     report(damaged)
     beside = tmp_path / "beside"
     make_run(beside, "device=b", epochs=2)
@@ -209,9 +189,8 @@ def test_a_value_of_another_type_anywhere_breaks_no_report(
         write_csv(comparison, beside)
 
 
-def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, tmp_path: Path) -> None:
+def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, data: Any) -> None:
     """In all of them at once, and in the keys of what may have any."""
-    data = a_record(tmp_path / "one")
     evil = [evil_in_every_string(data)]
     for path in (("config",), ("environment",), ("choices",), ("epochs", 0, "metrics")):
         evil.append(json.loads(changed(data, path, {EVIL: EVIL if len(path) == 1 else 0.5})))
@@ -222,7 +201,8 @@ def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, tmp_pat
 @pytest.mark.timeout(60)
 def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: Path) -> None:
     """A folder, dangling and circular links, a FIFO; event files, logs and tables in their way."""
-    for name in ("folder", "dangling", "circle", "fifo"):
+    odd = ("folder", "dangling", "circle", "fifo")
+    for name in odd:
         (sweep / name).mkdir()
     (sweep / "folder" / "record.json").mkdir()
     (sweep / "dangling" / "record.json").symlink_to("nowhere")
@@ -238,8 +218,8 @@ def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: 
     words = ["-m", "hpml.report", str(sweep), "--output", str(tmp_path / "out")]
     done = run_program(words, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [row["status"] for row in rows(tmp_path / "out")] == ["completed"] * 4
-    for name in ("folder", "fifo", "dangling", "circle"):
+    assert [row[0] for row in measured(tmp_path / "out")] == ["completed"] * 4
+    for name in odd:
         assert f"left out: {sweep / name}" in done.stdout.replace("\n", "")
 
 
@@ -247,18 +227,18 @@ def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: 
 def test_a_folder_in_the_place_of_a_report_is_named(sweep: Path, name: str) -> None:
     """Exit code 2, one line, and no run is touched."""
     (sweep / name).mkdir()
-    before = {file: file.read_bytes() for file in sweep.rglob("record.json")}
+    before = [file.read_bytes() for file in sorted(sweep.rglob("record.json"))]
     done = run_program(["-m", "hpml.report", str(sweep)], sweep)
     assert done.returncode == 2
     assert done.stderr == f"error: {sweep / name}: Is a directory; give --output DIR\n"
-    assert {file: file.read_bytes() for file in sweep.rglob("record.json")} == before
+    assert [file.read_bytes() for file in sorted(sweep.rglob("record.json"))] == before
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(1800)
-def test_random_damage_breaks_no_report(report: Report, tmp_path: Path) -> None:
+def test_random_damage_breaks_no_report(report: Report, data: Any) -> None:
     """Bits, values and keys: damaged records with the good runs, alone and all together."""
-    dice, data = random.Random(0), a_record(tmp_path / "one")
+    dice = random.Random(0)
     raw, paths = json.dumps(data).encode(), list(key_paths(data))
     damaged = [flipped(raw, dice) for _ in range(500)]
     damaged += [changed(data, dice.choice(paths), dice.choice(ODD)) for _ in range(500)]

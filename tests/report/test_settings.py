@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.records import make_run
@@ -9,68 +10,73 @@ from hpml.report.comparison import Comparison
 from hpml.report.make import write_report
 from hpml.report.settings import find_settings
 
+Runs = list[dict[str, Any]]
 
-def settings_of(folder: Path) -> dict[str, int]:
-    """Name and number of runs of each setting."""
-    runs, broken = collect([folder])
+
+def optimizer(option: str, lr: float, *overrides: str, **config: Any) -> dict[str, Any]:
+    """A run with an optimizer and its rate, whoever has asked for them."""
+    config = {"optimizer": {"lr": lr, **config}}
+    return {"overrides": overrides, "choices": {"optimizer": option}, "config": config}
+
+
+def swept(key: str) -> Runs:
+    """Two runs with another value of a key, which their configurations do not hold."""
+    return [{"overrides": [f"{key}={value}", "x=1"], "config": {"seed": 0}} for value in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "settings"),
+    [
+        ([{"name": f"seed={seed}"} for seed in (0, 1)], {"all runs": 2}),
+        # whatever varies besides the seed tells settings apart; what all share does not
+        (
+            [{"name": f"x={n},data.batch_size=64,seed={seed}"} for n in "02" for seed in "012"],
+            {"x=0": 3, "x=2": 3},
+        ),
+        # seeds in a file, with the data's, which follow them
+        (
+            [
+                {"overrides": [f"experiment={n}"], "config": {"seed": n, "data": {"seed": n}}}
+                for n in (7, 8)
+            ],
+            {"all runs": 2},
+        ),
+        # one run says `optimizer=adam`, the other took sgd without a word; likewise of a key
+        (
+            [
+                optimizer("adam", 0.1, "optimizer=adam", _target_="adam"),
+                optimizer("sgd", 0.2, "optimizer.lr=0.2", _target_="sgd"),
+            ],
+            {"optimizer=adam optimizer.lr=0.1": 1, "optimizer=sgd optimizer.lr=0.2": 1},
+        ),
+        # another optimizer has another learning rate by default
+        (
+            [optimizer("adam", 0.001, "optimizer=adam"), optimizer("sgd", 0.1, "optimizer=sgd")],
+            {"optimizer=adam": 1, "optimizer=sgd": 1},
+        ),
+        # somebody edited a file between two runs
+        ([{"config": {"a": {"b": n}}} for n in (5, 10)], {"a.b=5": 1, "a.b=10": 1}),
+        # another project's configuration is not known; the path tells its runs apart
+        ([{"name": f"{n}/v0", "config": {}} for n in "ab"], {"run=a/v0": 1, "run=b/v0": 1}),
+        # a cluster starts them in one second
+        ([{"environment": {"host": n}, "fingerprint": "f"} for n in "ab"], {"all runs": 2}),
+        # names and paths change nothing that is compared
+        (swept("sweep.timeout_s"), {"all runs": 2}),
+        (swept("output_dir"), {"all runs": 2}),
+        (swept("hydra/launcher"), {"all runs": 2}),
+        # somebody wants to know what a logger costs
+        (swept("logger"), {"logger=a": 1, "logger=b": 1}),
+        (swept("callbacks"), {"callbacks=a": 1, "callbacks=b": 1}),
+        (swept("timing.every_n_steps"), {"timing.every_n_steps=a": 1, "timing.every_n_steps=b": 1}),
+    ],
+)
+def test_settings_are_what_differs_but_the_seed(tmp_path: Path, runs: Runs, settings: Any) -> None:
+    """Each has the number of its runs."""
+    for number, run in enumerate(runs):
+        make_run(tmp_path, **({"name": f"run{number}"} | run))
+    collected, broken = collect([tmp_path])
     assert not broken
-    return {setting.name: len(setting.runs) for setting in find_settings(runs)}
-
-
-def test_seeds_are_repeats_of_one_setting(tmp_path: Path) -> None:
-    """Whatever else varies tells settings apart; what all share does not."""
-    for workers in (0, 2):
-        for seed in (0, 1, 2):
-            make_run(tmp_path, f"data.num_workers={workers},data.batch_size=64,seed={seed}")
-    assert settings_of(tmp_path) == {"data.num_workers=0": 3, "data.num_workers=2": 3}
-
-
-def test_seeds_alone_make_one_setting(tmp_path: Path) -> None:
-    """Nothing varies but them."""
-    for seed in (0, 1):
-        make_run(tmp_path, f"seed={seed}")
-    assert settings_of(tmp_path) == {"all runs": 2}
-
-
-def test_a_default_is_named_as_if_it_was_given(tmp_path: Path) -> None:
-    """One run says `optimizer=adam`, the other took sgd without a word; likewise of a key."""
-    for name, option, lr in (("a", "adam", 0.1), ("b", "sgd", 0.2)):
-        make_run(
-            tmp_path,
-            name,
-            overrides=["optimizer=adam"] if name == "a" else ["optimizer.lr=0.2"],
-            choices={"optimizer": option},
-            config={"optimizer": {"lr": lr, "_target_": option}},
-        )
-    names = {"optimizer=adam optimizer.lr=0.1", "optimizer=sgd optimizer.lr=0.2"}
-    assert set(settings_of(tmp_path)) == names
-
-
-def test_what_a_choice_brings_with_it_is_not_named(tmp_path: Path) -> None:
-    """Another optimizer has another learning rate by default."""
-    for option, lr in (("adam", 0.001), ("sgd", 0.1)):
-        make_run(
-            tmp_path,
-            option,
-            overrides=[f"optimizer={option}"],
-            choices={"optimizer": option},
-            config={"optimizer": {"lr": lr}},
-        )
-    assert set(settings_of(tmp_path)) == {"optimizer=adam", "optimizer=sgd"}
-
-
-def test_a_difference_that_no_override_explains_is_found(tmp_path: Path) -> None:
-    """Somebody edited a file between two runs."""
-    for name, epochs in (("a", 5), ("b", 10)):
-        make_run(tmp_path, name, config={"seed": 0, "trainer": {"max_epochs": epochs}})
-    assert set(settings_of(tmp_path)) == {"trainer.max_epochs=5", "trainer.max_epochs=10"}
-
-
-def test_runs_of_another_project_have_their_folders_names(tmp_path: Path) -> None:
-    """Their configuration is not known; the path tells them apart."""
-    for name in ("before/v0", "after/v0"):
-        make_run(tmp_path, name, config={})
-    assert set(settings_of(tmp_path)) == {"run=before/v0", "run=after/v0"}
+    assert {each.name: len(each.runs) for each in find_settings(collected)} == settings
 
 
 def test_a_copy_of_a_run_is_no_repeat(tmp_path: Path) -> None:
@@ -93,45 +99,15 @@ def test_a_seed_that_ran_twice_is_timed_twice_and_learned_once(tmp_path: Path) -
     assert len(setting.all_of("val/accuracy")) == 3
 
 
-@pytest.mark.parametrize("key", ["sweep.timeout_s", "output_dir", "hydra/launcher"])
-def test_how_a_run_is_watched_makes_no_setting(tmp_path: Path, key: str) -> None:
-    """Names and paths change nothing that is compared."""
-    for value in ("a", "b"):
-        make_run(tmp_path, value, overrides=[f"{key}={value}"], config={"seed": 0})
-    assert len(settings_of(tmp_path)) == 1
-
-
-@pytest.mark.parametrize("key", ["logger", "callbacks", "timing.every_n_steps"])
-def test_how_a_run_is_watched_is_compared_where_it_was_swept(tmp_path: Path, key: str) -> None:
-    """Somebody wants to know what a logger costs."""
-    for value in ("a", "b"):
-        overrides = [f"{key}={value}", "experiment=own"]
-        make_run(tmp_path, value, overrides=overrides, config={"seed": 0})
-    assert set(settings_of(tmp_path)) == {f"{key}=a", f"{key}=b"}
-
-
-def test_seeds_in_a_file_are_repeats_too(tmp_path: Path) -> None:
-    """With the data's, which follows them."""
-    for seed in (7, 8):
-        config = {"seed": seed, "data": {"seed": seed}}
-        make_run(tmp_path, str(seed), overrides=[f"experiment=e{seed}"], config=config)
-    assert settings_of(tmp_path) == {"all runs": 2}
-
-
 def test_a_foreign_run_beside_ours_is_a_setting_of_its_own(tmp_path: Path) -> None:
     """It has none of the keys, ours have no need of its name."""
     make_run(tmp_path, "foreign", config={}, started_at="2020-01-01")
     for device in ("cpu", "cuda"):
         make_run(tmp_path, f"device={device}")
-    assert set(settings_of(tmp_path)) == {"run=foreign", "device=cpu", "device=cuda"}
-    write_report(Comparison([tmp_path]), tmp_path, "t")
-
-
-def test_one_second_on_two_hosts_makes_two_runs(tmp_path: Path) -> None:
-    """A cluster starts them at once."""
-    for host in "ab":
-        make_run(tmp_path / host, "seed=0", environment={"host": host})
-    assert settings_of(tmp_path) == {"all runs": 2}
+    comparison = Comparison([tmp_path])
+    names = {setting.name for setting in comparison.settings}
+    assert names == {"run=foreign", "device=cpu", "device=cuda"}
+    write_report(comparison, tmp_path, "t")
 
 
 def test_a_mean_is_over_what_is_known() -> None:

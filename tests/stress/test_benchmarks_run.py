@@ -42,15 +42,11 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_each_benchmark_writes_its_page(tmp_path: Path, name: str) -> None:
     """The page has the rows of all cases; the JSON file has all figures, and none below zero."""
-    command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--quick"]
-    overrides = SYNTHETIC if name in ("accuracy", "same_results") else ()
-    done = subprocess.run(
-        [*command, "--results", tmp_path / "results", *overrides],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    words = [str(ROOT / "benchmarks" / f"{name}.py"), "--quick", "--results", "results"]
+    words += SYNTHETIC if name in ("accuracy", "same_results") else ()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = {"args": [sys.executable, *words], "env": environment, "cwd": tmp_path}
+    done = subprocess.run(**command, capture_output=True, text=True)
     if name == "device_clock" and not torch.cuda.is_available():
         assert done.stderr == "error: this needs a CUDA device\n"
         return

@@ -1,21 +1,19 @@
 """The report's page in a browser: from the disk, without a network."""
 
+import html
 import json
 import re
 from pathlib import Path
 
 import pytest
-from helpers.chromium import CHROMIUM, browse
+from helpers.chromium import NEEDS_CHROMIUM, browse
 from helpers.records import make_run
 from PIL import Image
 
 from hpml.report.comparison import Comparison
 from hpml.report.make import write_report
 
-pytestmark = [
-    pytest.mark.stress,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 EVIL = "<script>document.title='hacked'</script>"
 # Runs after the page's own script, and writes what it sees into the title.
@@ -41,19 +39,14 @@ document.title = JSON.stringify(seen);
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of three numbers of workers, two of more than one digit, and of a run with an evil name."""
     folder = tmp_path_factory.mktemp("page")
-    times = {2: 3.0, 10: 2.0, 100: 4.0}
-    for workers, epoch_s in times.items():
+    for workers, epoch_s in {2: 3.0, 10: 2.0, 100: 4.0}.items():
         for seed in (0, 1):
             name = f"data.num_workers={workers},seed={seed}"
             make_run(folder / "sweep", name, epoch_s=epoch_s + seed / 50)
-    make_run(
-        folder / "sweep",
-        "evil",
-        overrides=[f"data.num_workers={EVIL}"],
-        config={"seed": 0, "data": {"val_split": 0, "num_workers": EVIL}},
-        status="failed",
-        error={"type": "E", "message": EVIL, "log_end": EVIL},
-    )
+    config = {"seed": 0, "data": {"val_split": 0, "num_workers": EVIL}}
+    asked = {"overrides": [f"data.num_workers={EVIL}"], "config": config}
+    error = {"type": "E", "message": EVIL, "log_end": EVIL}
+    make_run(folder / "sweep", "evil", **asked, status="failed", error=error)
     write_report(Comparison([folder / "sweep"]), folder, f"Report {EVIL}")
     return folder / "report.html"
 
@@ -68,11 +61,9 @@ def test_the_page_is_drawn_sorted_and_safe(page: Path) -> None:
         *("--dump-dom", "--virtual-time-budget=5000", "--enable-logging=stderr", "--v=0"),
         *("--proxy-server=127.0.0.1:9", "--window-size=1100,900"),
     )
-    errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not errors
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     title = re.search("<title>(.*?)</title>", done.stdout, re.DOTALL)
-    assert title is not None
-    seen = json.loads(title[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    seen = json.loads(html.unescape(title[1]))
     assert seen["upwards"][:3] == ["2", "10", "100"]
     assert seen["downwards"][:3] == ["100", "10", "2"]
     assert len(seen["pictures"]) >= 3

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.chromium import CHROMIUM, browse, driven
+from helpers.chromium import NEEDS_CHROMIUM, browse, driven
 from helpers.configurations import TINY
 from helpers.programs import run_program
 
 from hpml.records.run_record import RunRecord
 
-pytestmark = [
-    pytest.mark.stress,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 # The texts of the page, also those in its parts' own trees.
 WORDS = """
@@ -82,11 +79,6 @@ def test_a_browser_shows_every_run_and_metric(address: str, tmp_path: Path, tag:
 
 def test_hparams_has_a_row_for_each_run(address: str, sweep: Path) -> None:
     """With its final accuracy and its epoch's time, and nothing that stands for none."""
-    finals = []
-    for file in sweep.rglob("record.json"):
-        record = RunRecord.read(file)
-        epoch_s = record.epochs[-1].time["epoch_s"]
-        finals.append((record.choices["optimizer"], record.last_metric("val/accuracy"), epoch_s))
     with driven(f"{address}#hparams") as driver:
         for _ in range(100):
             words = driver.execute_script(WORDS)
@@ -94,11 +86,13 @@ def test_hparams_has_a_row_for_each_run(address: str, sweep: Path) -> None:
                 break
             time.sleep(0.3)
         driver.save_screenshot(sweep / "hparams.png")
-    for optimizer, accuracy, epoch_s in finals:
+    shown = [float(word) for word in words if re.fullmatch(r"\d+\.\d+(e-\d+)?", word)]
+    for file in sweep.rglob("record.json"):
+        record = RunRecord.read(file)
+        optimizer = record.choices["optimizer"]
         assert optimizer in words  # it varies, so it is among the few columns that are shown
         assert len({word for word in words if word.endswith(f"/optimizer={optimizer}")}) == 1
-        shown = [float(word) for word in words if re.fullmatch(r"\d+\.\d+(e-\d+)?", word)]
-        for value in (accuracy, epoch_s):
+        for value in (record.last_metric("val/accuracy"), record.epochs[-1].time["epoch_s"]):
             assert any(figure == pytest.approx(value, rel=2e-3) for figure in shown)
     assert not [word for word in words if word.startswith("-1")]
 

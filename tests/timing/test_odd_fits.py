@@ -15,7 +15,6 @@ from helpers.delays import (
     Planted,
     VirtualClock,
     fit,
-    lengths,
     loaders,
     recorded,
     silent,
@@ -128,9 +127,8 @@ def test_resuming_inside_an_epoch(tmp_path: Path, timer: EpochTimer) -> None:
     saved = str(next((tmp_path / "checkpoints").glob("*.ckpt")))
     resuming = trainer(NOTHING, tmp_path, [timer])
     resuming.fit(Module(NOTHING), *loaders(NOTHING, batches=8), ckpt_path=saved)
-    assert all(epoch.samples == 2 * epoch.steps for epoch in timer.epochs)
+    assert all(epoch.samples == 2 * epoch.steps > 0 for epoch in timer.epochs)
     assert sum(epoch.steps for epoch in timer.epochs) <= 16
-    assert all(epoch.steps for epoch in timer.epochs)
 
 
 def test_a_fit_with_nothing_to_do_forgets_nothing(tmp_path: Path) -> None:
@@ -190,22 +188,15 @@ CUT = {"max_steps": 8, "max_epochs": -1, "limit_val_batches": 0}
         ([], {"data": (DataLoader(Stream()),), **CUT}, [(6, False), (2, True)]),
         ([], {"data": (DataLoader(Sized()),), **CUT}, [(6, False), (2, True)]),
     ],
-    ids=[
-        "a search",
-        "early stopping",
-        "max_steps",
-        "loaders that change",
-        "no length",
-        "a wrong one",
-    ],
+    ids=["search", "early stopping", "max_steps", "growing loader", "no length", "wrong length"],
 )
 def test_epochs_are_whole_or_partial(
     callbacks: Any, settings: Any, expected: Any, tmp_path: Path, timer: EpochTimer
 ) -> None:
     """A partial one counts in no mean over epochs, but what it logged is kept."""
     fit(tmp_path, timer, *callbacks, **settings)
-    assert lengths(timer) == expected
-    assert [epoch.epoch for epoch in timer.epochs] == list(range(len(expected)))
+    found = [(epoch.epoch, epoch.steps, epoch.partial) for epoch in timer.epochs]
+    assert found == [(number, *length) for number, length in enumerate(expected)]
     assert all(epoch.metrics for epoch in timer.epochs)
 
 
@@ -395,24 +386,18 @@ def test_metrics_named_like_ours_are_kept(tmp_path: Path, timer: EpochTimer) -> 
 
 
 def test_a_record_that_cannot_be_written_ends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: Any, caplog: Any, capsys: Any
 ) -> None:
-    """Somebody else's training goes on, with one warning."""
+    """Somebody else's training goes on, with one warning and no word of a missing file."""
+    (tmp_path / "file").touch()
+    fit(tmp_path, *phase_timers(record=tmp_path / "file" / "record"))
+    assert caplog.text.count("not written") == 1
+    assert "record:" not in capsys.readouterr().out
     monkeypatch.setattr(RunRecord, "write", raising(OSError(28, "No space left on device")))
     timers = phase_timers(record=tmp_path / "record")
     fit(tmp_path, *timers)
     assert caplog.text.count("not written (No space left on device)") == 1
     assert len(timers[2].epochs) == 2
-
-
-def test_a_record_that_has_no_place_ends_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One warning, and no word of a file that is not there."""
-    (tmp_path / "file").touch()
-    fit(tmp_path, *phase_timers(record=tmp_path / "file" / "record"))
-    assert caplog.text.count("not written") == 1
-    assert "record:" not in capsys.readouterr().out
 
 
 def test_lazy_layers_are_counted_once_they_have_shapes(tmp_path: Path) -> None:

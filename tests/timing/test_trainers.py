@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,14 @@ from hpml.timing.actions import NEEDED, Action
 from hpml.timing.profiler import PhaseProfiler
 
 
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a Lightning that keeps an action to itself."""
+def without(monkeypatch: pytest.MonkeyPatch, silenced: str) -> None:
+    """A Lightning that keeps an action to itself."""
     sent = PhaseProfiler._context
 
-    def silence(silenced: str) -> None:
-        monkeypatch.setattr(
-            *(PhaseProfiler, "_context"),
-            lambda self, name: None if Action.parse(name).kind == silenced else sent(self, name),
-        )
+    def context(self: PhaseProfiler, name: str) -> Any:
+        return None if Action.parse(name).kind == silenced else sent(self, name)
 
-    return silence
+    monkeypatch.setattr(PhaseProfiler, "_context", context)
 
 
 def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
@@ -52,18 +47,11 @@ def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
     listening = SimpleProfiler()
     fit(tmp_path, silent(), profiler=listening)
     sent = {Action.parse(name).kind for name in listening.recorded_durations}
-    others = {
-        "run_training_epoch",
-        "save_checkpoint",
-        "[LightningModule].on_train_epoch_start",
-        "[LightningModule].on_train_batch_end",
-        "[LightningModule].on_train_end",
-        "[LightningModule].on_validation_model_zero_grad",
-        "[LightningModule].optimizer_step",
-        "[LightningModule].lr_scheduler_step",
-        "[Strategy].backward",
-        "[_EvaluationLoop].val_next",
-    }
+    hooks = "on_train_epoch_start on_train_batch_end on_train_end on_validation_model_zero_grad"
+    others = {f"[LightningModule].{hook}" for hook in hooks.split()}
+    others |= {f"[LightningModule].{name}" for name in ("optimizer_step", "lr_scheduler_step")}
+    others |= {"run_training_epoch", "save_checkpoint"}
+    others |= {"[Strategy].backward", "[_EvaluationLoop].val_next"}
     missing = set.union(others, *NEEDED.values()) - sent
     assert not missing, f"Lightning {L.__version__} no longer sends {sorted(missing)}"
 
@@ -72,10 +60,10 @@ def test_lightning_sends_what_the_phases_need(tmp_path: Path) -> None:
     ("phase", "silenced"), [(phase, kind) for phase in NEEDED for kind in sorted(NEEDED[phase])]
 )
 def test_a_missing_action_is_a_warning_and_no_number(
-    phase: str, silenced: str, tmp_path: Path, without: Any, timer: EpochTimer, caplog: Any
+    phase: str, silenced: str, tmp_path: Path, monkeypatch: Any, timer: EpochTimer, caplog: Any
 ) -> None:
     """A Lightning that keeps an action to itself leaves its phase, and `other`, unknown."""
-    without(silenced)
+    without(monkeypatch, silenced)
     fitting = fit(tmp_path, timer)
     assert caplog.text.count(f"time/{phase}_s") == 1
     assert len(timer.epochs) == 2
@@ -88,10 +76,10 @@ def test_a_missing_action_is_a_warning_and_no_number(
 
 
 def test_a_lightning_without_epochs_is_a_warning(
-    tmp_path: Path, without: Any, timer: EpochTimer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: Any, timer: EpochTimer, caplog: Any
 ) -> None:
     """No epoch is made up."""
-    without("run_training_epoch")
+    without(monkeypatch, "run_training_epoch")
     fit(tmp_path, timer)
     assert not timer.epochs
     assert "does not tell where epochs begin" in caplog.text
@@ -201,9 +189,9 @@ place, delay_s, base, batches = sys.argv[1], *map(float, sys.argv[2:])
 rank = int(os.environ["LOCAL_RANK"])
 delays = Delays((place,), lambda ns: time.sleep(delay_s * (base + rank)))
 timer = silent()
-trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, logger=False,
-                    use_distributed_sampler=False, enable_checkpointing=False,
-                    enable_progress_bar=False, enable_model_summary=False,
+off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
+trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2,
+                    **dict.fromkeys(off.split(), False),
                     callbacks=[DataLoadTimer(), TrainTimer(), timer, Planted(delays)])
 trainer.fit(Module(delays), *loaders(delays, batches=int(batches)))
 metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -238,9 +226,7 @@ def on_two_ranks(folder: Path, *, place: str, delay_s: float, base: int, batches
         # what the timers wait for the other ranks is nobody's fault
         ("callback_batch_end", 0.06, "advice", "`other` is Planted.on_train_batch_end"),
         # four samples an epoch
-        pytest.param(
-            *("val_dataset", 0.2, "advice", "Validate less often"), marks=pytest.mark.stress
-        ),
+        pytest.param("val_dataset", 0.2, "advice", "Validate less", marks=pytest.mark.stress),
     ],
 )
 def test_the_verdict_is_of_the_rank_that_the_others_wait_for(
@@ -254,11 +240,10 @@ def test_the_verdict_is_of_the_rank_that_the_others_wait_for(
 
 def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> None:
     """Two processes, one slower in a callback: the mean, and the worst rank's."""
-    (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(
-        tmp_path, place="callback_batch_end", delay_s=0.02, base=1, batches=4
-    )
-    for name in ("other_s", "epoch_s", "data_s", "train_s"):
-        assert metrics[f"time/{name}"] == other_metrics[f"time/{name}"]
+    settings = {"place": "callback_batch_end", "delay_s": 0.02, "base": 1, "batches": 4}
+    (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(tmp_path, **settings)
+    for name in ("time/other_s", "time/epoch_s", "time/data_s", "time/train_s"):
+        assert metrics[name] == other_metrics[name]
     both = own[0], other_own[0]
     assert metrics["time/other_s"] == pytest.approx(sum(both) / 2, rel=1e-3)
     assert metrics["time/worst_rank/other_s"] == pytest.approx(max(both), rel=1e-3)
@@ -286,15 +271,13 @@ def test_on_the_real_clock_the_parts_are_the_whole(workers: int, tmp_path: Path)
     timers = phase_timers(record=tmp_path / "record")
     # shares no code with ours: when hooks fire, on another clock
     seen: defaultdict[str, list[float]] = defaultdict(list)
-    witness = LambdaCallback(
-        **{
-            hook: lambda *_, hook=hook, **__: seen[hook].append(time.monotonic())
-            for hook in ("setup", "on_train_epoch_start", "on_train_end", "teardown")
-        }
-    )
+    hooks = {
+        hook: lambda *_, hook=hook, **__: seen[hook].append(time.monotonic())
+        for hook in ("setup", "on_train_epoch_start", "on_train_end", "teardown")
+    }
     data = loaders(delays, batches=6, workers=workers)
     settings = {"max_epochs": 4, "limit_val_batches": 0}
-    fit(tmp_path, witness, *timers, delays=delays, data=data, **settings)
+    fit(tmp_path, LambdaCallback(**hooks), *timers, delays=delays, data=data, **settings)
     record = RunRecord.read(tmp_path / "record")
     borders = seen["on_train_epoch_start"] + seen["on_train_end"]
     parts = [epoch.time["epoch_s"] for epoch in record.epochs]
@@ -316,9 +299,8 @@ def test_torch_profilers_own_ranges_agree(tmp_path: Path, timer: EpochTimer) -> 
     ranges = {event.key: event.cpu_time_total / 1e6 for event in traced.key_averages()}
     loading = sum(s for key, s in ranges.items() if key.startswith("enumerate(DataLoader)"))
     stepping = sum(s for key, s in ranges.items() if key.startswith("Optimizer.step#"))
-    epoch = timer.epochs[0]
+    (epoch,) = timer.epochs
     assert epoch.time["data_s"] == pytest.approx(loading, rel=0.05)
     # torch's range holds the closure too: forward, zeroing and backward
-    split = epoch.train_split
-    ours = split["forward_s"] + split["backward_s"] + split["optimizer_s"]
+    ours = sum(epoch.train_split[name] for name in ("forward_s", "backward_s", "optimizer_s"))
     assert ours == pytest.approx(stepping, rel=0.05)

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,15 @@ def processes_of(folder: Path) -> list[str]:
     """The processes of jobs below a folder."""
     commands = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error, OSError):
             if process.environ().get(JOB, "").startswith(str(folder.resolve())):
                 commands.append(" ".join(process.cmdline()))
-        except (psutil.Error, OSError):
-            continue
     return commands
 
 
 def is_gone(folder: Path) -> bool:
-    """Whether no process of a job is left, at once or a moment later."""
-    for _ in range(100):
-        if not processes_of(folder):
-            return True
+    """Whether no process of a job is left, at once or five seconds later."""
+    until = time.monotonic() + 5
+    while (left := processes_of(folder)) and time.monotonic() < until:
         time.sleep(0.05)
-    return False
+    return not left

@@ -37,9 +37,9 @@ def ended(program: Program) -> tuple[int, str]:
     return program.wait(), stderr
 
 
-def workers(process: Program) -> list[psutil.Process]:
-    """Of the loader, while it trains."""
-    return [child for child in psutil.Process(process.pid).children() if child.is_running()]
+def suspend_workers(process: Program) -> None:
+    for worker in psutil.Process(process.pid).children():
+        worker.suspend()
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_two_runs_on_one_directory(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     """As Linux does where memory ends; the run has resume checkpoints."""
     run = start_until_checkpoint(tmp_path, "data.num_workers=2", "trainer.max_epochs=500")
-    workers(run)[0].kill()
+    psutil.Process(run.pid).children()[0].kill()
     code, line = ended(run)
     assert code == 1
     assert line.startswith("failed: data worker ")
@@ -103,8 +103,7 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """The run ends after `data.timeout_s`, its workers with it."""
     words = ["data.num_workers=1", "trainer.max_epochs=500", "data.timeout_s=3"]
     run = start_until_checkpoint(tmp_path, *words)
-    for worker in workers(run):
-        worker.suspend()
+    suspend_workers(run)
     code, line = ended(run)
     assert (code, line.partition(":")[0]) == (1, "failed")
     assert "no batch came for data.timeout_s=3: a worker hangs" in line
@@ -116,8 +115,7 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
 def test_a_worker_that_hangs_while_a_signal_comes(tmp_path: Path) -> None:
     """It waits for no checkpoint that cannot come."""
     run = start_until_checkpoint(tmp_path, "data.num_workers=1", "trainer.max_epochs=500")
-    for worker in workers(run):
-        worker.suspend()
+    suspend_workers(run)
     time.sleep(0.5)
     run.send_signal(signal.SIGTERM)
     assert ended(run)[0] == 143

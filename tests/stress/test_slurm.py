@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-import torch
 from helpers import one_node_slurm
 from helpers.configurations import ROOT
 from helpers.programs import run_program
 from helpers.sweeps import SWEEP
+from helpers.trained import last_weights
 
 from hpml.checkpointing.resume import resume_checkpoints
 from hpml.records.run_record import RunRecord
@@ -66,28 +67,33 @@ def record(folder: Path, rate: float) -> RunRecord:
     return RunRecord.read(folder / SWEEP / f"optimizer.lr={rate}")
 
 
-def weights(run: Path) -> dict[str, bytes]:
-    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    return {name: value.numpy().tobytes() for name, value in state.items()}
-
-
-def wait(until: Callable[[], object], process: subprocess.Popen[str], folder: Path) -> None:
-    """Returns when something is so, which has to come while a program is at work."""
-    end = time.monotonic() + 240
+def wait(until: Callable[[], object], output: Path, process: Any = None) -> None:
+    """Returns once something holds, which has to come while a process is at work."""
+    end = time.monotonic() + 600
     while not until():
-        assert process.poll() is None, (folder / "output.txt").read_text()
-        assert time.monotonic() < end, (folder / "output.txt").read_text()
+        assert process is None or process.poll() is None, output.read_text()
+        assert time.monotonic() < end, output.read_text()
         time.sleep(0.05)
 
 
-def has_points(folder: Path, rate: float) -> bool:
-    return bool(resume_checkpoints(folder / SWEEP / f"optimizer.lr={rate}"))
+def wait_for_checkpoint(folder: Path, rate: float, process: subprocess.Popen[str]) -> None:
+    job = folder / SWEEP / f"optimizer.lr={rate}"
+    wait(lambda: resume_checkpoints(job), folder / "output.txt", process)
 
 
-def number_of(folder: Path, rate: float) -> str:
-    """SLURM's number of a job."""
-    known = json.loads((folder / SWEEP / ".slurm" / "jobs.json").read_text())
-    return next(number for number, name in known.items() if name == f"optimizer.lr={rate}")
+def submitted(folder: Path) -> dict[str, str]:
+    """SLURM's number of each job, by the job's name."""
+    names = json.loads((folder / SWEEP / ".slurm" / "jobs.json").read_text())
+    return {name: number for number, name in names.items()}
+
+
+def submit(folder: Path, *words: str | Path, **variables: str) -> str:
+    """SLURM's number of a batch job."""
+    command, variables = ["sbatch", "--parsable", *words], os.environ | variables
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def kill_outright(number: str) -> None:
@@ -103,10 +109,11 @@ def kill_outright(number: str) -> None:
 def test_a_sweep_with_a_job_killed_and_one_preempted(tmp_path: Path) -> None:
     """The others complete; the preempted one goes on exactly; the killed one runs when asked."""
     process = sweep(tmp_path)
-    wait(lambda: has_points(tmp_path, 0.02), process, tmp_path)
-    kill_outright(number_of(tmp_path, 0.02))
-    wait(lambda: has_points(tmp_path, 0.04), process, tmp_path)
-    subprocess.run(["scancel", "--signal=USR2", number_of(tmp_path, 0.04)], check=True)
+    wait_for_checkpoint(tmp_path, 0.02, process)
+    kill_outright(submitted(tmp_path)["optimizer.lr=0.02"])
+    wait_for_checkpoint(tmp_path, 0.04, process)
+    number = submitted(tmp_path)["optimizer.lr=0.04"]
+    subprocess.run(["scancel", "--signal=USR2", number], check=True)
     report = ["-m", "hpml.report", "outputs/sweeps/s", "--output", "during"]
     assert run_program(report, tmp_path).returncode == 0
     assert process.wait(timeout=400) == 1
@@ -132,13 +139,13 @@ def test_a_sweep_with_a_job_killed_and_one_preempted(tmp_path: Path) -> None:
         whole = start(tmp_path, "hpml.train", *JOB, *alone)
         assert whole.wait(timeout=100) == 0
         sweeps = tmp_path / SWEEP / f"optimizer.lr={rate}"
-        assert weights(sweeps) == weights(tmp_path / f"whole-{rate}")
+        assert last_weights(sweeps) == last_weights(tmp_path / f"whole-{rate}")
 
 
 def test_a_launcher_that_ends_leaves_its_jobs_in_the_queue(tmp_path: Path) -> None:
     """The same command waits for them, and submits none of them again."""
     process = sweep(tmp_path)
-    wait(lambda: has_points(tmp_path, 0.01), process, tmp_path)
+    wait_for_checkpoint(tmp_path, 0.01, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     first = (tmp_path / "output.txt").read_text()
@@ -160,13 +167,9 @@ def test_a_completed_job_that_is_put_back_is_left_alone(tmp_path: Path) -> None:
     assert process.wait(timeout=200) == 0
     file = next((tmp_path / SWEEP).glob("*/record.json"))
     before = file.read_bytes(), file.stat().st_mtime_ns
-    known = json.loads((tmp_path / SWEEP / ".slurm" / "jobs.json").read_text())
-    (number,) = known
+    (number,) = submitted(tmp_path).values()
     subprocess.run(["scontrol", "requeue", number], check=True)
-    end = time.monotonic() + 120
-    while number in squeue():
-        assert time.monotonic() < end
-        time.sleep(1)
+    wait(lambda: number not in squeue(), tmp_path / "output.txt")
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
@@ -203,23 +206,13 @@ def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
         "#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt\n"
         f"srun {sys.executable} -m hpml.train {' '.join(JOB)} hydra.run.dir=run\n"
     )
-    answer = subprocess.run(
-        ["sbatch", "--parsable", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    number = answer.stdout.strip()
-    end = time.monotonic() + 300
-    while not resume_checkpoints(tmp_path / "run"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    number = submit(tmp_path, script)
+    run, output = tmp_path / "run", tmp_path / "batch.txt"
+    wait(lambda: resume_checkpoints(run), output)
     subprocess.run(["scancel", "--signal=USR1", number], check=True)
-    while not (tmp_path / "run" / "record.json").exists() or (
-        RunRecord.read(tmp_path / "run").status != "completed"
-    ):
-        assert time.monotonic() < end, (tmp_path / "batch.txt").read_text()
-        time.sleep(0.5)
-    found = RunRecord.read(tmp_path / "run")
-    assert len(found.resumed) == 1
-    assert f"job {number} is back in the queue" in (tmp_path / "batch.txt").read_text()
+    wait(lambda: RunRecord.read(run).status == "completed", output)
+    assert len(RunRecord.read(run).resumed) == 1
+    assert f"job {number} is back in the queue" in output.read_text()
 
 
 def test_the_example_of_the_lab(tmp_path: Path) -> None:
@@ -239,31 +232,19 @@ def test_the_example_of_the_lab(tmp_path: Path) -> None:
     small = ["data=synthetic", "model=small", "data.train_samples=2048", "lab.parts=[c3,c6]"]
     small += ["callbacks=none", "+workers.rounds=1", "+workers.seconds=0.1", "+workers.most=1"]
     free = ["--gpus-per-node=0", "--signal=B:USR1@1"]
-    answer = subprocess.run(
-        ["sbatch", "--parsable", *free, example, *small, "trainer.max_epochs=2"],
-        cwd=tmp_path,
-        env=os.environ | {"PATH": f"{container.parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    number = answer.stdout.strip()
+    path = f"{container.parent}:{os.environ['PATH']}"
+    number = submit(tmp_path, *free, example, *small, "trainer.max_epochs=2", PATH=path)
     output = tmp_path / f"hpml-lab-{number}.txt"
-    end = time.monotonic() + 600
     labs = tmp_path / "outputs" / "labs" / "lab"
-    while not list(labs.glob("*/*/*/record.json")):
-        assert time.monotonic() < end, output.read_text()
-        assert number in squeue(), output.read_text()
-        time.sleep(0.2)
+    wait(lambda: list(labs.glob("*/*/*/record.json")) or number not in squeue(), output)
+    assert number in squeue(), output.read_text()
     subprocess.run(["scancel", "--batch", "--signal=USR1", number], check=True)
 
     def completed() -> int:
         files = labs.glob("*/training/*/record.json")
         return [RunRecord.read(file).status for file in files].count("completed")
 
-    while completed() < 5 or number in squeue():
-        assert time.monotonic() < end, output.read_text()
-        time.sleep(1)
+    wait(lambda: completed() >= 5 and number not in squeue(), output)
     assert "not requeued: scontrol is not here" in output.read_text()
     assert (labs / "report.html").exists()
 

@@ -127,7 +127,7 @@ def test_an_experiment_that_starts_a_sweep_does_so_once(tmp_path: Path) -> None:
     done = run_program([PROGRAM, *words], tmp_path)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "outputs" / "sweeps").glob("*/*/record.json"))
-    options = ["adadelta", "adagrad", "adam", "nesterov", "sgd"]
+    options = ("adadelta", "adagrad", "adam", "nesterov", "sgd")
     assert [file.parent.name for file in files] == [f"optimizer={name}" for name in options]
     assert not (tmp_path / "outputs" / "runs").exists()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.configurations import stress
 from helpers.programs import run_program
 from helpers.records import make_run
 from helpers.sweeps import make_job
@@ -155,16 +156,19 @@ def test_parameters_that_no_sweep_can_have(key: str, value: int) -> None:
         check_parameters(PARAMETERS | {key: value})
 
 
-def test_without_slurm_it_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("swept", "message"),
+    [
+        ("seed=0,1", "hydra/launcher=slurm: Could not detect"),
+        stress("data.batch_size=0,1", "data.batch_size=0: "),
+    ],
+)
+def test_a_cluster_that_is_not_there(tmp_path: Path, swept: str, message: str) -> None:
     """One line, exit code 2; what is out of range comes before."""
     words = ["-m", "hpml.train", "-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
-    for given, message in (
-        ("seed=0,1", "error: hydra/launcher=slurm: Could not detect"),
-        ("data.batch_size=0,1", "error: data.batch_size=0: "),
-    ):
-        done = run_program([*words, given], tmp_path, PATH=str(tmp_path))
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith(message)
+    done = run_program([*words, swept], tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
 
 
 @pytest.fixture

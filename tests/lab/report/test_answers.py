@@ -104,9 +104,8 @@ def test_what_was_not_learned(tmp_path: Path) -> None:
     assert sentence.endswith("but not in epochs 3, 5, 7, 9, 11, 13, 15, 17 and 2 more.")
     write(tmp_path / "b", "seed=0", losses=(2.0, 1.5, 1.0))
     write(tmp_path / "b", "seed=1", losses=(1.0, 1.5, 1.9))
-    assert (
-        "did not change beyond what its runs differ by" in about_learning(runs(tmp_path / "b"))[0]
-    )
+    sentence = about_learning(runs(tmp_path / "b"))[0]
+    assert "did not change beyond what its runs differ by" in sentence
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def stress(*values: Any) -> Any:
 def composed(
     run_dir: Path, *overrides: str, typed: bool = False, **groups: dict[str, Any]
 ) -> DictConfig:
-    """A run's configuration; `groups` replace what was chosen, `typed` makes it Hydra's own."""
+    """A run's configuration; `groups` replace choices, `typed` overrides are a command line's."""
     words = [f"run_dir={run_dir}", "resume=never", *overrides]
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
         cfg = compose("train", overrides=words, return_hydra_config=typed)

@@ -474,7 +474,7 @@ def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
-    """A profiler, a mode of compiling, and callbacks beyond those that are tried one by one."""
+    """A profiler, a mode of compiling, many callbacks; our own but the bar, in silence."""
     module = Convolutional()
     module.network.compile(mode="reduce-overhead")
     assert Subject(trainer(tmp_path, profiler="simple"), module, images()).notes == [
@@ -492,10 +492,6 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     found.try_callbacks()
     assert found.diagnosis().notes == ["not tried one by one: Referring (9), logging"]
     assert "without_Referring (8)" in found.paces
-
-
-def test_our_own_callbacks_are_left_out(tmp_path: Path) -> None:
-    """They time, keep and stop; the bar is drawn in trials too, and a user's callback is called."""
     own = [*phase_timers(), ProgressBar(), StopOnSignal(), weight_averaging.EMAWeightAveraging()]
     fitting = trainer(tmp_path, callbacks=[*own, Referring()], enable_progress_bar=True)
     subject = Subject(fitting, Convolutional(), images())
@@ -554,8 +550,8 @@ def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
     assert frozen(subject._module.state_dict()) == before
 
 
-def test_operations_are_counted(tmp_path: Path) -> None:
-    """Two for each weight and sample forward, four backward; none for the first layer's input."""
+def test_operations_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two for each weight and sample forward, four backward; what a matrix product reaches."""
     weights = 2 * (784 * 8 + 8 * 16)
 
     class RunsBefore(jobs.Autoencoder):
@@ -568,10 +564,6 @@ def test_operations_are_counted(tmp_path: Path) -> None:
         subject = Subject(trainer(tmp_path), kind(8), data)
         subject.keep_batches(2, seed=0)
         assert ceiling.flops_per_step(subject) == 8 * (6 * weights - 2 * 784 * 8)
-
-
-def test_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a product of matrices reaches: more where the clock goes slower."""
     monkeypatch.setattr(ceiling, "LASTS_S", 0.0)
     monkeypatch.setitem(ceiling.SIZES, "cpu", 64)
     times = iter([0.0, 0.0, 1.0, 1.5, 9.0])

@@ -23,7 +23,7 @@ TINY = (
 
 
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
-    """Each count in its processes; both answers, the override, a file and a picture."""
+    """Each count in its processes; answers, override, file and picture; it does not sweep."""
     short = ("workers.rounds=1", "workers.seconds=0.1", "workers.most=1", "hydra.run.dir=found")
     also = "workers.also=[persistent_workers]"
     done = run_program(["-m", "hpml.workers", *TINY, *short, also], tmp_path)
@@ -40,6 +40,9 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
         assert kept["also"]["settings"].keys() == both
     else:
         assert "workers.also: has no effect without workers" in done.stdout
+    done = run_program(["-m", "hpml.workers", "-m", "optimizer=sgd,adam"], tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
 
 
 @pytest.fixture
@@ -69,13 +72,6 @@ def test_an_epoch_of_one_batch_is_refused(tmp_path: Path, configured: Any) -> No
     cfg = configured("data.train_samples=32", "data.test_samples=32", f"run_dir={tmp_path}")
     with pytest.raises(UserError, match="an epoch is a single batch: nothing is loaded ahead"):
         measure(resolve(cfg), 0.1)
-
-
-def test_it_does_not_sweep(tmp_path: Path) -> None:
-    """Nor do the other programs that measure by themselves."""
-    done = run_program(["-m", "hpml.workers", "-m", "optimizer=sgd,adam"], tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
 
 
 def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:

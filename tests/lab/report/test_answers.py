@@ -96,18 +96,16 @@ def test_learned_nothing(tmp_path: Path, losses: tuple[float | None, ...], expec
     assert any("an earlier one's is shown" in s for s in sentences) == (losses[-1] is None)
 
 
-def test_of_many_epochs_the_first_are_named(tmp_path: Path) -> None:
-    """A sentence has an end."""
+def test_what_was_not_learned(tmp_path: Path) -> None:
+    """Of many epochs the first are named; runs that differ more than they learned do not count."""
     losses = [9.0, *([2.0, 3.0] * 10), 1.0]
-    sentence = about_learning(one(tmp_path, losses=losses, accuracies=losses, times=losses))[0]
+    curves = dict.fromkeys(("losses", "accuracies", "times"), losses)
+    sentence = about_learning(one(tmp_path / "a", **curves))[0]
     assert sentence.endswith("but not in epochs 3, 5, 7, 9, 11, 13, 15, 17 and 2 more.")
-
-
-def test_runs_that_differ_more_than_they_learned_did_not_change(tmp_path: Path) -> None:
-    """One of two seeds rose, the other one fell."""
-    write(tmp_path, "seed=0", losses=(2.0, 1.5, 1.0))
-    write(tmp_path, "seed=1", losses=(1.0, 1.5, 1.9))
-    assert "did not change beyond what its runs differ by" in about_learning(runs(tmp_path))[0]
+    write(tmp_path / "b", "seed=0", losses=(2.0, 1.5, 1.0))
+    write(tmp_path / "b", "seed=1", losses=(1.0, 1.5, 1.9))
+    sentence = about_learning(runs(tmp_path / "b"))[0]
+    assert "did not change beyond what its runs differ by" in sentence
 
 
 @pytest.mark.parametrize(
@@ -210,19 +208,15 @@ def test_an_order_by_chance(tmp_path: Path, loss: float, seeds: int, best: str, 
     assert sentences[2].startswith(f"Worst training loss: adam, {worst}")
 
 
-def test_a_diverged_optimizer_is_named_with_its_cause(tmp_path: Path) -> None:
-    """It has no place in the order."""
-    write(tmp_path, "optimizer=adagrad,seed=0", status="failed", error=FAILED)
-    sentences = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=2)
+def test_optimizers_without_an_order(tmp_path: Path) -> None:
+    """A diverged one is named with its cause; fewer than two have none."""
+    write(tmp_path / "a", "optimizer=adagrad,seed=0", status="failed", error=FAILED)
+    sentences = optimizers(tmp_path / "a", {"sgd": 0.5, "adam": 1.0}, seeds=2)
     assert "adagrad" not in sentences[0]
     cause = "failed: train/loss is not finite in epoch 1, step 3"
     assert sentences[-1] == f"Not counted: optimizer=adagrad,seed=0 ({cause})."
-
-
-def test_fewer_than_two_optimizers_have_no_order(tmp_path: Path) -> None:
-    """Of none it is said that there are no runs."""
-    write(tmp_path, "optimizer=sgd")
-    sentences = about_optimizers(Comparison([tmp_path]))
+    write(tmp_path / "one", "optimizer=sgd")
+    sentences = about_optimizers(Comparison([tmp_path / "one"]))
     assert sentences == ["Fewer than two optimizers completed: there is no order."]
     assert about_optimizers(Comparison([]))[-1] == "There are no runs yet."
 

@@ -52,9 +52,7 @@ class EpochTimer(PhaseTimer):
     """
 
     # the epoch, and every phase that has no timer of its own
-    times: ClassVar = tuple(
-        name for name in TIMES if name not in DataLoadTimer.times + TrainTimer.times
-    )
+    times: ClassVar = tuple(n for n in TIMES if n not in DataLoadTimer.times + TrainTimer.times)
 
     def __init__(
         self,

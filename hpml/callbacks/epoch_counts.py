@@ -10,19 +10,12 @@ from hpml.system.environment import peak_memory_mib
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 
 # What the timers themselves log is in the record already.
-LOGGED = frozenset(
-    {f"time/{name}" for name in TIMES}
-    | {f"time/worst_rank/{name}" for name in TIMES}
-    | {"throughput/samples_per_s"}
-)
+_TIMES = {f"{start}/{name}" for start in ("time", "time/worst_rank") for name in TIMES}
+LOGGED = _TIMES | {"throughput/samples_per_s"}
 
 
 class EpochCounts:
-    """Batches and samples of the open epoch, and which metrics are those of a validation.
-
-    Attributes:
-        samples: of this process; None where a batch holds no tensor.
-    """
+    """Batches and samples of the open epoch, and which metrics are those of a validation."""
 
     def __init__(self) -> None:
         # Metrics that a validation logs stay in `callback_metrics` through the epochs without one.
@@ -32,7 +25,7 @@ class EpochCounts:
 
     def begin_epoch(self) -> None:
         self.batches = 0
-        self.samples: int | None = 0
+        self.samples: int | None = 0  # of this process; None where a batch holds no tensor
         self._first_samples: int | None = None
         self._validated = False
 
@@ -52,12 +45,9 @@ class EpochCounts:
 
     def as_dict(self) -> dict[str, Any]:
         """The counts in plain types, for `resume` in another process."""
-        return {
-            "batches": self.batches,
-            "samples": self.samples,
-            "first_samples": self._first_samples,
-            "of_validation": sorted(self._of_validation),
-        }
+        counts = {"batches": self.batches, "samples": self.samples}
+        validation = {"of_validation": sorted(self._of_validation)}
+        return {**counts, "first_samples": self._first_samples, **validation}
 
     def resume(self, counts: dict[str, Any]) -> None:
         """Continues an epoch that another process has begun, from what `as_dict` gave there."""

@@ -52,9 +52,7 @@ class EpochTimer(PhaseTimer):
     """
 
     # the epoch, and every phase that has no timer of its own
-    times: ClassVar = tuple(
-        name for name in TIMES if name not in DataLoadTimer.times + TrainTimer.times
-    )
+    times: ClassVar = tuple(n for n in TIMES if n not in DataLoadTimer.times + TrainTimer.times)
 
     def __init__(
         self,
@@ -189,7 +187,7 @@ class EpochTimer(PhaseTimer):
         if not self.clock.in_epoch:
             return
         device = self.clock.device
-        window = self._live.look(self.clock.times(), device and device.times())
+        window = self._live.look(self.clock.times(), device.times() if device else None)
         if window is not None:
             share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]

@@ -13,10 +13,7 @@ class HParams(Observer):
     """Writes a run's settings with the names of its metrics, once, at the end of its training.
 
     TensorBoard's HParams looks up the metrics' last values in the curves. It stands behind the
-    timers in the Trainer's callbacks. Logs nothing else.
-
-    Args:
-        settings: by dotted key.
+    timers in the Trainer's callbacks. `settings` are by dotted key. Logs nothing else.
     """
 
     def __init__(self, settings: dict[str, bool | int | float | str] | None = None) -> None:
@@ -25,9 +22,8 @@ class HParams(Observer):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        names = dict.fromkeys([*FIRST, *trainer.callback_metrics])
         logged = trainer.callback_metrics
-        metrics = {name: float(logged[name]) for name in names if name in logged}
+        metrics = {name: float(logged[name]) for name in [*FIRST, *logged] if name in logged}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and metrics:
                 # takes its time to import, and a run without this logger can do without

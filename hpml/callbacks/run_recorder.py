@@ -38,11 +38,10 @@ class RunRecorder(Observer):
     """
 
     def __init__(self, directory: Path, timer: EpochTimer, record: RunRecord | None = None) -> None:
-        self.directory = directory
+        self.directory = self._asked_for = directory
         self.timer = timer
         self.record = record
         self._is_ours = record is None
-        self._asked_for = directory
         self._called_ns: int | None = None
         self._writes = True
         self._next_write_ns = 0
@@ -80,15 +79,10 @@ class RunRecorder(Observer):
             self.record.compile_s = getattr(pl_module, "compile_s", None)
             return
         self._called_ns = self.timer.begun_ns
-        self.record = RunRecord(
-            started_at=now(),
-            fingerprint="",
-            command=shlex.join([Path(sys.executable).name, *sys.argv]),
-            overrides=[],
-            config={},
-            environment=environment.describe(trainer.strategy.root_device.type, _program()),
-            model=describe(pl_module, type(pl_module).__name__),
-        )
+        command = shlex.join([Path(sys.executable).name, *sys.argv])
+        machine = environment.describe(trainer.strategy.root_device.type, _program())
+        model = describe(pl_module, type(pl_module).__name__)
+        self.record = RunRecord(now(), "", command, [], {}, machine, model=model)
         if trainer.is_global_zero:
             try:
                 self.directory = fresh_directory(self._asked_for)
@@ -112,10 +106,8 @@ class RunRecorder(Observer):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if self.record is None:
-            return
         self._take()
-        if not self._is_ours:
+        if self.record is None or not self._is_ours:
             self._write(trainer)
             return
         kind = type(exception).__name__
@@ -160,11 +152,9 @@ class RunRecorder(Observer):
         record.verdict = timer.verdict
 
     def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
-        record = self.record
-        if record is None or not self._is_ours:
+        if self.record is None or not self._is_ours:
             return
-        record.status = status
-        record.wall_s = self._fit_s
+        self.record.status, self.record.wall_s = status, self._fit_s
         self.fit_returned()
         self._write(trainer)
         self.record = None

@@ -28,13 +28,10 @@ class RuntimeEstimator(Observer):
         self.longer_than_s = longer_than_s
         self.after_s = after_s
         self.steps = steps
-        self._batches = 0
-        self._started_at: float | None = None
-        self._saw_validation = False
-        self._made = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batches, self._started_at = 0, None
+        self._batches = 0
+        self._started_at: float | None = None
         self._saw_validation = self._made = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -42,16 +42,12 @@ class EpochTable:
             if name not in self._metrics and len(self._heading) + len(cell) <= _WIDTH:
                 self._heading += cell
                 self._metrics[name] = spec
-        row = self._row(epoch)
-        return [self._heading, row] if first or len(self._metrics) > had else [row]
-
-    def _row(self, epoch: EpochRecord) -> str:
         whole, *parts = shown_times(epoch.time)
         cells = [f"{epoch.epoch:4d}{'*' if epoch.partial or epoch.resumed else ' '}", f"{whole:>8}"]
-        cells += [f"{part:>7}" for part in parts]
-        cells.append(_number(epoch.samples_per_s, "9,.0f"))
+        cells += [*(f"{part:>7}" for part in parts), _number(epoch.samples_per_s, "9,.0f")]
         cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]
-        return " ".join(cells)
+        row = " ".join(cells)
+        return [self._heading, row] if first or len(self._metrics) > had else [row]
 
 
 def shown_times(times: Mapping[str, float | None]) -> list[str]:

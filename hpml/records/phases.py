@@ -5,25 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of an epoch; no moment belongs to two of them.
+    """A part of an epoch; no moment belongs to two of them."""
 
-    Attributes:
-        name: in the clocks' keys (`data/start`), and with `_s` in records and metrics.
-        heading: of its column, in seven characters at most.
-        title: in sentences and in pictures.
-        colour: of its bars, from the palette of `report/drawing.py`.
-        hatch: of its bars, where there is no colour.
-        cause: of slowness, if it speaks for one; each cause is that of one phase.
-        device_kind: the kind of a device's time that speaks for the same cause.
-    """
-
-    name: str
-    heading: str
-    title: str
-    colour: str
-    hatch: str
-    cause: str = ""
-    device_kind: str = ""
+    name: str  # in the clocks' keys (`data/start`), and with `_s` in records and metrics
+    heading: str  # of its column, in seven characters at most
+    title: str  # in sentences and in pictures
+    colour: str  # of its bars, from the palette of `report/drawing.py`
+    hatch: str  # of its bars, where there is no colour
+    cause: str = ""  # of slowness, if it speaks for one; each cause is that of one phase
+    device_kind: str = ""  # the kind of a device's time that speaks for the same cause
 
     @property
     def key(self) -> str:

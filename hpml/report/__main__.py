@@ -8,12 +8,10 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="hpml report", description=__doc__)
-    parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, a folder of them"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the report's folder; without it the first PATH"
-    )
+    helps = "a run, a sweep, a folder of them"
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=helps)
+    helps = "the report's folder; without it the first PATH"
+    parser.add_argument("--output", type=Path, metavar="DIR", help=helps)
     parser.add_argument("--title", help="the page's heading")
     given = parser.parse_args()
     paths: list[Path] = given.paths

@@ -1,5 +1,6 @@
 """A whole report, in its folder and on the terminal."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,7 @@ from hpml.report.comparison import Comparison
 from hpml.system.files import size_of
 
 PAGE = "report.html"
-PICTURES = [
-    f"{name}.{form}"
-    for name in ("phases", "learning", "time_to_accuracy", "by_*")
-    for form in ("png", "svg")
-]
+PICTURES = re.compile(r"(phases|learning|time_to_accuracy|by_.*)\.(png|svg)")
 
 
 def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -> int:
@@ -26,7 +23,8 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
     comparison = Comparison(paths)
     count = len(comparison.runs) + len(comparison.evaluations)
     if count:
-        write_report(comparison, folder, title or f"Report on {', '.join(map(_name, paths))}")
+        names = ", ".join(clean(path.resolve().name) for path in paths)
+        write_report(comparison, folder, title or f"Report on {names}")
     show(comparison)
     if count:
         disk = size_in_words(sum(size_of(path) for path in paths))
@@ -41,14 +39,9 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> None:
     from hpml.report.tables import write_csv
 
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / PAGE).exists():  # of keys that do not vary any more, say
-        for name in PICTURES:
-            for file in folder.glob(name):
-                file.unlink()
+    for file in [*folder.iterdir()] if (folder / PAGE).exists() else ():
+        if PICTURES.fullmatch(file.name):  # of a key that does not vary any more, say
+            file.unlink()
     write_csv(comparison, folder)
     pictures = [save(picture, folder) for picture in draw(comparison)]
     write_pages(comparison, pictures, title, folder)
-
-
-def _name(path: Path) -> str:
-    return clean(path.resolve().name)

@@ -16,7 +16,6 @@ from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison, in_words
 from hpml.report.drawing import INK, PAPER
 from hpml.report.pictures import Picture
-from hpml.report.ranking import Measure
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
 from hpml.report.terminal import evaluation
 from hpml.statistics import estimate
@@ -37,10 +36,7 @@ def write_pages(
         "settings": setting_table(comparison),
         "settings_caption": _caption(comparison),
         "chosen": chosen_table(comparison),
-        "chosen_caption": "Each was chosen by the figure beside it, which therefore looks better "
-        "than it would on other images.",
         "runs": _run_table(comparison, folder),
-        "method": _method(comparison.time, comparison.quality),
         "pictures": pictures,
     }
     render("page", values, folder)
@@ -105,8 +101,8 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _failure(run: Run, folder: Path) -> dict[str, str]:
-    log_end = clean((run.record.error or {}).get("log_end", ""))
     facts = {"name": run.name, "status": run.record.status, "cause": run.cause}
+    log_end = clean((run.record.error or {}).get("log_end", ""))
     return facts | {"log": _log_of(run, folder), "log_end": log_end}
 
 
@@ -135,10 +131,8 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
 
 def _log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
-    for name in LOGS:
-        if (run.directory / name).is_file():
-            return quote(os.fsencode(os.path.relpath(run.directory / name, folder.resolve())))
-    return ""
+    log = next((run.directory / name for name in LOGS if (run.directory / name).is_file()), None)
+    return quote(os.fsencode(os.path.relpath(log, folder.resolve()))) if log else ""
 
 
 def _caption(comparison: Comparison) -> str:
@@ -147,24 +141,6 @@ def _caption(comparison: Comparison) -> str:
     if any(len(setting.completed) > 1 for setting in comparison.settings):
         text += " ± is a 95 % interval over the runs."
     return text + " * the best, or tied with it." * comparison.has_ties
-
-
-def _method(time: Measure, quality: Measure) -> list[str]:
-    return [
-        "An epoch lasts from its first batch to where the next begins, with validation and the "
-        "saving of its checkpoint; its phases add up to it. “Steady” leaves out the "
-        "first epoch, which pays for what happens only once.",
-        f"Settings are ranked by the {time.title} and by the {quality.title}. Intervals are "
-        "Student's, at 95 %, over the runs of a setting, which differ in their seed alone; one run "
-        "has none. Runs of the same seed are timed each, but their metrics count once.",
-        "A setting is told from the best by a two-sided t-test at 5 % for all pairs of settings "
-        "together (Bonferroni). Settings that share seeds are compared pair by pair, with the "
-        "error of all settings in a randomised block design or the pair's own where that is "
-        "larger; others by Welch's test. What is not told from the best is tied with it; what ran "
-        "once is not compared. Of simulated sweeps whose settings do not differ, 5 % at most call "
-        "any of them worse; where one varies ten times as much as the others, 8 % with three "
-        "seeds and more with two.",
-    ]
 
 
 def _cleaned(value: object) -> object:

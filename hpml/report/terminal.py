@@ -25,20 +25,22 @@ MOST_ROWS = 40
 def show(comparison: Comparison) -> None:
     """Prints what failed, the table of the settings, and what was found."""
     page = console()
-    lines = [f"{run.record.status}: {run.name}{_after(run.cause)}" for run in comparison.unfinished]
-    lines += [f"left out: {line}" for line in comparison.left_out]
-    for line in lines:
-        page.print(Text(line))
+    for run in comparison.unfinished:
+        page.print(Text(": ".join(filter(None, (run.record.status, run.name, run.cause)))))
+    for line in comparison.left_out:
+        page.print(Text(f"left out: {line}"))
     if comparison.in_order:
         page.print(_table(comparison, page.width))
-    lines = list(comparison.sentences)
-    lines += [
-        f"chosen out of {counted(out_of, 'learning rate')}: {rank.setting.name}"
-        for rank, out_of in comparison.chosen
+    lines = [
+        *comparison.sentences,
+        *(
+            f"chosen out of {counted(n, 'learning rate')}: {r.setting.name}"
+            for r, n in comparison.chosen
+        ),
+        *(f"runs differ: {line}" for line in comparison.differences),
+        *(f"times disturbed: {line}" for line in comparison.sharing),
+        *(f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations),
     ]
-    lines += [f"runs differ: {line}" for line in comparison.differences]
-    lines += [f"times disturbed: {line}" for line in comparison.sharing]
-    lines += [f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations]
     for line in lines:
         page.print(Text(line))
 
@@ -52,35 +54,26 @@ def evaluation(run: Run) -> str:
     return clean(f"{', '.join(figures)} of {measured.get('checkpoint')}")
 
 
-def _after(cause: str) -> str:
-    return f": {cause}" if cause else ""
-
-
 def _table(comparison: Comparison, width: int) -> Table:
     whole = setting_table(comparison)
-    headings = whole.headings[whole.names :]
-    figures = [[cell.text for cell in row[whole.names :]] for row in whole.rows[:MOST_ROWS]]
-    names = [setting.name for setting in comparison.in_order[:MOST_ROWS]]
-    widths = {
-        heading: 1 + max(len(heading), *(len(row[column]) for row in figures))
-        for column, heading in enumerate(headings)
+    columns = {
+        heading: [row[index].text for row in whole.rows[:MOST_ROWS]]
+        for index, heading in enumerate(whole.headings)
+        if index >= whole.names and (heading != "steady s" or _several_epochs(comparison))
     }
-    if not _several_epochs(comparison):
-        del widths["steady s"]
+    names = [setting.name for setting in comparison.in_order[:MOST_ROWS]]
     room = width - min(LONGEST_NAME, max(map(len, names))) - 2
-    kept: dict[str, int] = {}
     for spared in SPARED:
-        kept = {name: space for name, space in widths.items() if name not in spared}
-        if sum(kept.values()) <= room:
+        kept = {heading: cells for heading, cells in columns.items() if heading not in spared}
+        if sum(1 + max(map(len, [heading, *cells])) for heading, cells in kept.items()) <= room:
             break
     table = Table(box=box.SIMPLE, padding=0, pad_edge=False, caption=_caption(comparison))
     table.add_column("setting", overflow="fold")
     for heading in kept:
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in zip(names, figures, strict=True):
-        texts = dict(zip(headings, row, strict=True))
+    for name, *texts in zip(names, *kept.values(), strict=True):
         # Text: an override may hold what rich would take for its markup
-        table.add_row(Text(name), *(texts[heading] for heading in kept))
+        table.add_row(Text(name), *texts)
     return table
 
 

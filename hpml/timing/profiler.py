@@ -16,6 +16,8 @@ from hpml.timing.fit_clock import FitClock
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
+Hook = Callable[[], None] | None
+FETCH, VALIDATED = "[_TrainingEpochLoop].train_dataloader_next", "[Strategy].on_validation_end"
 BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
 
 
@@ -157,44 +159,34 @@ class PhaseProfiler(Profiler):
         self._seen.add(action.kind)
         clock = self.clock
         phase = None if self._does_nothing(action) else action.phase
+        kind = action.kind
+        begin_backward = clock.begin_backward if clock.manual else None
+        hooks: dict[str, tuple[Hook, Hook, Hook]] = {  # before, ending, after
+            "run_training_epoch": (clock.begin_loop, None, clock.end_loop),
+            FETCH: (self._begin_fetch, self._marks("wait_data"), clock.end_fetch),
+            "[LightningModule].train_dataloader": (None, None, clock.loader_made),
+            "[LightningDataModule].train_dataloader": (None, None, clock.loader_made),
+            "[Strategy].batch_to_device": (clock.begin_transfer, self._marks("copy"), None),
+            "run_training_batch": (clock.begin_batch, self._marks("busy"), clock.end_batch),
+            "[LightningModule].on_train_batch_end": (None, None, clock.end_batch_hooks),
+            "[LightningModule].on_before_backward": (None, None, begin_backward),
+            "[LightningModule].on_validation_model_zero_grad": (clock.begin_validation, None, None),
+            "[LightningModule].on_validation_model_eval": (clock.claim_validation, None, None),
+            VALIDATED: (None, None, clock.end_validation),
+        }
+        before, ending, after = hooks.get(kind, (None, None, None))
+        before = {
+            "on_before_batch_transfer": clock.begin_transfer if phase else None,
+            "on_after_backward": clock.end_backward if clock.manual else None,
+            "on_train_epoch_start": clock.next_epoch,
+            "on_train_end": clock.last_epoch_ends,
+        }.get(action.hook, before)
+        if not (phase or before or ending or after):
+            return None
         saves = action.owner == "[Callback]" and action.name in self._saving
-        context = _Context(clock, self._open, phase, saves or action.kind == "save_checkpoint")
-        match action.kind:
-            case "run_training_epoch":
-                context.before, context.after = clock.begin_loop, clock.end_loop
-                context.after_exceptions = True
-            case "[_TrainingEpochLoop].train_dataloader_next":
-                context.before, context.after = self._begin_fetch, clock.end_fetch
-                context.ending = self._marks("wait_data")
-                context.in_validation = True
-            case "[LightningModule].train_dataloader" | "[LightningDataModule].train_dataloader":
-                context.after = clock.loader_made
-            case "[Strategy].batch_to_device":
-                context.before, context.ending = clock.begin_transfer, self._marks("copy")
-            case "run_training_batch":
-                context.before, context.after = clock.begin_batch, clock.end_batch
-                context.ending = self._marks("busy")
-            case "[LightningModule].on_train_batch_end":
-                context.after = clock.end_batch_hooks
-            case "[LightningModule].on_before_backward" if clock.manual:
-                context.after = clock.begin_backward
-            case "[LightningModule].on_validation_model_zero_grad":
-                context.before = clock.begin_validation
-            case "[LightningModule].on_validation_model_eval":
-                context.before = clock.claim_validation
-            case "[Strategy].on_validation_end":
-                context.after, context.in_validation = clock.end_validation, True
-        match action.hook:
-            case "on_before_batch_transfer" if phase is not None:
-                context.before = clock.begin_transfer
-            case "on_after_backward" if clock.manual:
-                context.before = clock.end_backward
-            case "on_train_epoch_start":
-                context.before = clock.next_epoch
-            case "on_train_end":
-                context.before = clock.last_epoch_ends
-        matters = (phase or context.before or context.ending or context.after) is not None
-        return context if matters else None
+        in_validation = saves or kind in ("save_checkpoint", FETCH, VALIDATED)
+        only_whole = kind != "run_training_epoch"
+        return _Context(clock, self._open, phase, in_validation, only_whole, before, ending, after)
 
     def _does_nothing(self, action: Action) -> bool:
         """Whether a hook is the base class's, which is empty: not worth two looks at a clock."""
@@ -214,7 +206,7 @@ class PhaseProfiler(Profiler):
         self.clock.begin_fetch()
         self._fetches_inside |= self.clock.armed and not self.clock.in_loop
 
-    def _marks(self, kind: str) -> Callable[[], None] | None:
+    def _marks(self, kind: str) -> Hook:
         clock = self.clock
         return None if clock.device is None else lambda: clock.mark_phase(kind)
 
@@ -232,10 +224,10 @@ class _Context(AbstractContextManager[None]):
     opened: list[tuple[_Context, int]]
     phase: str | None
     in_validation: bool  # else there it belongs to the validation around it
-    after_exceptions: bool = False
-    before: Callable[[], None] | None = None
-    ending: Callable[[], None] | None = None
-    after: Callable[[], None] | None = None
+    only_whole: bool  # whether `after` is left out where an exception has ended it
+    before: Hook
+    ending: Hook
+    after: Hook
 
     def __enter__(self) -> None:
         if self.before is not None:
@@ -255,5 +247,5 @@ class _Context(AbstractContextManager[None]):
         while context is not self:
             context, depth = opened.pop()
         self.clock.leave(depth)
-        if self.after is not None and (whole or self.after_exceptions):
+        if self.after is not None and (whole or not self.only_whole):
             self.after()

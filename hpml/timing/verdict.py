@@ -51,12 +51,9 @@ class ShareMeter:
 
     def shares(self) -> dict[str, Share]:
         """The share of each cause; of fewer than LEAST_PIECES nothing is certain."""
-        if not self.pieces:
-            return {}
         shares = {}
-        for cause, (total, squares, products) in self._of_cause.items():
-            share = total / self.ns
-            error = 1.0
+        for cause, (total, squares, products) in self._of_cause.items() if self.pieces else ():
+            share, error = total / self.ns, 1.0
             if self.pieces >= LEAST_PIECES:
                 residuals = squares - 2 * share * products + share * share * self._squares
                 scale = self.pieces / (self.pieces - 1)
@@ -89,9 +86,9 @@ def judge(
     `advise`. The shares in the evidence are of all the time, validation included.
     """
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
-    first, second = ranked[0], ranked[1]
-    lead = shares[first].share - shares[second].share
-    margin = max(LEAST_MARGIN, 2 * (shares[first].error + shares[second].error))
+    first, second = (shares[cause] for cause in ranked[:2])
+    lead = first.share - second.share
+    margin = max(LEAST_MARGIN, 2 * (first.error + second.error))
     of_all = {CAUSES[cause].title: (1 - validation_share) * shares[cause].share for cause in ranked}
     if validation_share:
         of_all["validation"] = validation_share
@@ -109,7 +106,8 @@ def judge(
         evidence += f"; uncertain by {margin:.0%}"
         advice = "More than one cause may count: change one setting at a time, and compare"
     else:
-        kind, advice = f"{first}-bound", advise(first, facts, largest_other, start_share)
+        kind = f"{ranked[0]}-bound"
+        advice = advise(ranked[0], facts, largest_other, start_share)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 

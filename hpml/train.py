@@ -114,23 +114,16 @@ def _is_what_is_asked(completed: RunRecord, record: RunRecord, cfg: DictConfig) 
 
 def _refuse_to_overwrite(directory: Path, cfg: DictConfig, completed: RunRecord | None) -> None:
     """Raises UserError where a run would write over another one that nobody gave up."""
-    here, unfinished = from_here(directory), bool(resume.resume_checkpoints(directory))
+    unfinished, hint = resume.resume_checkpoints(directory), ""
     if cfg.evaluate is not None:
-        if completed is not None or unfinished:
-            kind = "an unfinished" if completed is None else "a completed"
-            raise UserError(f"{here}: holds {kind} run: give another hydra.run.dir")
-    elif cfg.resume == resume.NEVER:
-        return
-    elif completed is not None:
-        raise UserError(
-            f"{here}: holds a completed run: give another hydra.run.dir, or resume=never to train "
-            "over it"
-        )
+        hint = "give another hydra.run.dir" if completed or unfinished else ""
+    elif completed and cfg.resume != resume.NEVER:
+        hint = "give another hydra.run.dir, or resume=never to train over it"
     elif unfinished and cfg.resume is None and resume.mode(None) != resume.AUTO:
-        raise UserError(
-            f"{here}: holds an unfinished run: resume=auto resumes it, resume=never begins at the "
-            "start, in its place"
-        )
+        hint = "resume=auto resumes it, resume=never begins at the start, in its place"
+    if hint:
+        kind = "a completed" if completed else "an unfinished"
+        raise UserError(f"{from_here(directory)}: holds {kind} run: {hint}")
 
 
 @contextmanager

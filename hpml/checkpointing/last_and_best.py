@@ -55,10 +55,9 @@ class Checkpoint(ModelCheckpoint, Observer):
             super()._save_checkpoint(trainer, str(temporary))
             if trainer.is_global_zero:
                 temporary.replace(filepath)
-        except BaseException:
+        finally:
             if trainer.is_global_zero:
                 temporary.unlink(missing_ok=True)
-            raise
         self._last_checkpoint_saved = filepath
 
     def _should_remove_checkpoint(self, trainer: L.Trainer, previous: str, current: str) -> bool:

@@ -45,8 +45,8 @@ class CostModel:
     """Learns from each completed run; jobs that are alike take as long, by their epochs."""
 
     def __init__(self) -> None:
-        # seconds in all; and seconds around the epochs, seconds an epoch, bytes
-        self._by_setting: dict[tuple[str, ...], Means] = defaultdict(Means)
+        self._by_setting: dict[tuple[str, ...], Means] = defaultdict(Means)  # seconds in all
+        # seconds around the epochs, seconds an epoch, bytes
         self._of_this_sweep = Means()
         self._by_cost_key: dict[str, Means] = defaultdict(Means)
 
@@ -95,7 +95,7 @@ class CostModel:
             return None
         around_s, epoch_s, size = like.means()
         own = self._by_setting.get(job.setting)
-        return own.means()[0] if own is not None else around_s + epoch_s * job.epochs, size
+        return own.means()[0] if own else around_s + epoch_s * job.epochs, size
 
 
 def cost_key(config: dict[str, Any]) -> str:

@@ -159,10 +159,9 @@ class _Output(threading.Thread):
                 termios.tcsetwinsize(self._reader, (size.lines, size.columns))
 
     def _read(self) -> bytes:
-        try:
+        with suppress(OSError):  # a terminal's other side has closed
             return os.read(self._reader, 65536)
-        except OSError:  # a terminal's other side has closed
-            return b""
+        return b""
 
     def _keep(self, lines: Sequence[bytes]) -> None:
         """Of a line that was drawn over, the last state."""

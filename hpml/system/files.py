@@ -28,9 +28,8 @@ def write_whole(file: Path, text: str) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         temporary.replace(file)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     sync_directory(file.parent)
 
 

@@ -70,9 +70,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
         raise UserError(f"evaluate={path}: model={job.names['model']} has no test_step")
     trainer = build_trainer(cfg)
     record.environment["device"] = trainer.strategy.root_device.type
-    record.model = describe(module, job.names["model"])
-    if "model" not in given:
-        record.model["name"] = name
+    record.model = describe(module, job.names["model"] if "model" in given else name)
     size = job.sizes.get("test") if cfg.trainer.limit_test_batches is None else None
     on = f" on {size:,} test samples" if size is not None else ""
     log.info(f"{path}: model={record.model['name']}{on}")

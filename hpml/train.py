@@ -15,7 +15,7 @@ from hpml.checkpointing import resume
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
-from hpml.config.choices import choices
+from hpml.config.chosen import choices
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.errors import RunFailedError, UserError

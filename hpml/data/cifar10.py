@@ -13,7 +13,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import download_url
 
 from hpml.data.image_data_module import ImageDataModule, Shape
-from hpml.data.sources import ImageSet, Pixels
+from hpml.data.storage import ImageSet, Pixels
 from hpml.errors import DataError
 
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
-from hpml.data.sources import Source
+from hpml.data.storage import Source
 from hpml.errors import DataError, UserError
 
 log = logging.getLogger("hpml")

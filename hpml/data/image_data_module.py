@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from hpml.data.augment import Flip, draw, normalize
 from hpml.data.pipelines import Batched, DeviceBatch, OnDevice, PerSample, ResidentSet, Split, as_is
 from hpml.data.sampling import EpochSampler, permutation
-from hpml.data.sources import ImageSet
+from hpml.data.storage import ImageSet
 from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 

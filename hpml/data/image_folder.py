@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from hpml.data.image_data_module import ImageDataModule, Shape
-from hpml.data.sources import Files, ImageSet, Pixels, Source
+from hpml.data.storage import Files, ImageSet, Pixels, Source
 from hpml.errors import DataError
 
 log = logging.getLogger("hpml")

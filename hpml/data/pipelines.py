@@ -18,7 +18,7 @@ from torchvision.transforms import functional
 
 from hpml.data.augment import PADDING, Draws, crop_flip_gather, crop_flip_image
 from hpml.data.sampling import unpack
-from hpml.data.sources import Pixels, Source
+from hpml.data.storage import Pixels, Source
 from hpml.errors import DataError
 
 # Gives the draws for (epochs, indices) of a batch; None where nothing is augmented.

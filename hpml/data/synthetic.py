@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hpml.data.image_data_module import ImageDataModule, Shape
-from hpml.data.sources import PART, EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.storage import PART, EncodedBytes, ImageSet, Pixels, Source
 from hpml.errors import DataError
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.inference import AS_IT_IS, LOADER_ALONE
+from hpml.diagnosis.conclusions import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.wording import Diagnosis
 from hpml.formatting import counted, duration_in_words
 from hpml.timing.advice import JobFacts

@@ -3,7 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
-from hpml.diagnosis.inference import AS_IT_IS, CAUSES, LOADER_ALONE, Inference, difference, is_sure
+from hpml.diagnosis.conclusions import (
+    AS_IT_IS,
+    CAUSES,
+    LOADER_ALONE,
+    Inference,
+    difference,
+    is_sure,
+)
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise

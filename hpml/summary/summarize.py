@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn.parameter import is_lazy
 
 from hpml.config.auto import on_device
-from hpml.config.choices import name_of
+from hpml.config.chosen import name_of
 from hpml.config.conf import find_conf, resolve
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
-from hpml.config.choices import name_of
+from hpml.config.chosen import name_of
 from hpml.config.conf import resolve
 from hpml.config.instantiate import instantiate_target, probe
 from hpml.data.image_data_module import ImageDataModule

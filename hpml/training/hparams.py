@@ -5,7 +5,7 @@ import os
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.config import command_line
-from hpml.config.choices import name_of
+from hpml.config.chosen import name_of
 from hpml.config.fingerprint import is_left_out, key_of
 from hpml.system.environment import SWEPT
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
-from hpml.config.choices import name_of
+from hpml.config.chosen import name_of
 from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule

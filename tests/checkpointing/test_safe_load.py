@@ -196,7 +196,7 @@ def test_a_target_of_a_strangers_is_not_called(refused: Run, tmp_path: Path, key
 
 
 NOT_OURS = [
-    *("hpml.data.sources.Path.touch", "hpml.data.DataError", "hpml.data.Synthetic"),
+    *("hpml.data.storage.Path.touch", "hpml.data.DataError", "hpml.data.Synthetic"),
     *("hpml.models.torch.hub.load", "hpml.models.counts.describe", "hpml.models.small.__call__"),
     *(" hpml.models.small", "torchvision.models.squeezenet1_1", ["hpml.models.small"], None),
 ]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hpml.data.sources import Pixels
+from hpml.data.storage import Pixels
 from hpml.data.synthetic import CLASSES, Synthetic, generate
 from hpml.models.networks import small
 

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
-from hpml.diagnosis.inference import CAUSES
+from hpml.diagnosis.conclusions import CAUSES
 from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace

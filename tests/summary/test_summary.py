@@ -16,7 +16,7 @@ from omegaconf import open_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpml.data.sources import ImageSet
+from hpml.data.storage import ImageSet
 from hpml.data.synthetic import Synthetic
 from hpml.models.counts import flops_per_sample
 from hpml.models.networks import resnet18

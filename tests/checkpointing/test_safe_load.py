@@ -209,6 +209,7 @@ INNER = {"_target_": "hpml.models.small", "num_classes": 2}
         # no module's own imports, no other function of hpml's, no other group's or package's
         *[("model", "_target_", target) for target in NOT_OURS],
         # what else Hydra reads in a node would go around the rules for our keys
+        ("data", "_target_", "hpml.data.ImageDataModule"),
         ("data", "_args_", [1]),
         ("data", "_partial_", True),
         ("data", "_recursive_", False),

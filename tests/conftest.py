@@ -17,8 +17,13 @@ import numpy as np
 import pytest
 from helpers.configurations import Compose, composed
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import settings
 from PIL import Image
 from torchvision.datasets import CIFAR10
+
+# A busy machine is no wrong answer.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ Shape = tuple[int | None, int | None] | None
 class ImageDataModule(L.LightningDataModule):
     """What all sources of images share; a source derives from it and says how to `load`.
 
+    A new one is a file here and `conf/data/NAME.yaml`; `image_folder.py` is the one to copy.
     After `setup` there are `num_classes`, `train`, `val` (None without `val_split`) and `test`
     (None where the data has no test set). Validation runs on `val`, or on `test` without it.
     """

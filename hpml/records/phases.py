@@ -1,4 +1,7 @@
-"""The phases of an epoch: each stands here once, with all that is written and drawn of it."""
+"""The phases of an epoch: each stands here once, with all that is written and drawn of it.
+
+What Lightning does in a phase stands in `timing/actions.py`.
+"""
 
 from dataclasses import dataclass
 

@@ -45,6 +45,9 @@ class SweepLauncher:
 
     The directory of the sweep is its ledger: a job whose record is complete there does not run
     again. However a job dies, its record says so, and the others run.
+
+    A launcher for another cluster derives from it, as `slurm/launcher.py` does. It gets its name
+    in `hydra_plugins/hpml_launcher` and its keys in `conf/hydra/launcher/`.
     """
 
     def __init__(self, config: DictConfig, hydra_context: HydraContext) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import hpml
+from hpml.system.control_groups import cpu_quota
 
 if TYPE_CHECKING:
     import torch
@@ -27,15 +28,13 @@ GIB = 2**30
 
 
 def usable_cores() -> int:
-    """The CPU cores that this process may use: its affinity, and its container's quota."""
+    """The CPU cores that this process may use: its affinity, and the quota of its groups."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS and Windows
         cores = os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # of `max`, or no Linux control group
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, int(quota) // int(period))
-    return max(1, cores)
+    quota = cpu_quota()
+    return max(1, cores if quota is None else min(cores, int(quota)))
 
 
 def visible_gpus() -> list[str]:

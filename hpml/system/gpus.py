@@ -1,0 +1,134 @@
+"""What NVIDIA's driver tells of the GPUs in use, by `nvidia-ml-py` where it is installed."""
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LEAST_OTHERS = 5  # per cent of a GPU: less than this of other programs does not disturb
+SLOWED = {  # NVML's reasons for a lower clock, but for those of every busy GPU
+    0x08: "a slowdown of its hardware",
+    0x20: "heat",
+    0x40: "heat",
+    0x80: "a lack of power",
+}
+POWER_CAP = 0x04
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU at one moment; None for what its driver does not tell.
+
+    `utilization` and `others_utilization` are per cent, `energy_j` a sum since the driver began.
+    `others` are the other programs that compute on it.
+    """
+
+    name: str
+    at_us: int
+    others: int | None = None
+    others_utilization: int | None = None
+    utilization: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    clock_mhz: int | None = None
+    clock_reasons: int | None = None
+    energy_j: float | None = None
+
+    @classmethod
+    def between(
+        cls, before: "list[GpuReading] | None", after: "list[GpuReading]", wall_s: float
+    ) -> list[dict[str, Any]]:
+        """An interval's figures for each GPU, in plain types: its energy, the rest as at its end.
+
+        `disturbed_by` says what disturbed it, `power_w` is the interval's mean where it is known.
+        """
+        gpus = []
+        earlier = {reading.name: reading for reading in before or ()}
+        for reading in after:
+            first, energy_j, power_w = earlier.get(reading.name), None, reading.power_w
+            if first is not None and None not in (first.energy_j, reading.energy_j):
+                energy_j = reading.energy_j - first.energy_j  # type: ignore[operator]
+                power_w = energy_j / wall_s if wall_s > 0 else power_w
+            values = asdict(reading) | {"energy_j": energy_j, "power_w": power_w}
+            del values["at_us"], values["clock_reasons"]
+            reasons = reading.clock_reasons
+            values["power_capped"] = None if reasons is None else bool(reasons & POWER_CAP)
+            gpus.append(values | {"disturbed_by": reading._disturbed_by()})
+        return gpus
+
+    def _disturbed_by(self) -> list[str]:
+        sentences = []
+        if (self.others_utilization or 0) >= LEAST_OTHERS:
+            used = f"other programs used {self.others_utilization}% of {self.name}"
+            sentences.append(used)
+        reasons = {why for bit, why in SLOWED.items() if (self.clock_reasons or 0) & bit}
+        if reasons:
+            sentences.append(f"{self.name} ran slower for {' and '.join(sorted(reasons))}")
+        return sentences
+
+
+class GpuWitness:
+    """Reads GPUs by their UUIDs; `own` gives the processes that are the job's own."""
+
+    def __init__(self, uuids: Sequence[str], own: Callable[[], set[int]], nvml: Any) -> None:
+        self._nvml = nvml
+        self._own = own
+        self._seen_us = time.time_ns() // 1000
+        handles = {uuid: self._ask("nvmlDeviceGetHandleByUUID", uuid) for uuid in uuids}
+        self._handles = {uuid: handle for uuid, handle in handles.items() if handle is not None}
+
+    @classmethod
+    def of(cls, uuids: Sequence[str], own: Callable[[], set[int]] | None = None) -> Any:
+        """A witness of these GPUs; None where the package or the driver is not there."""
+        if not uuids:
+            return None
+        try:
+            nvml = importlib.import_module("pynvml")
+            nvml.nvmlInit()
+        except Exception:  # no package, no driver, or another error of its library
+            return None
+        return cls(uuids, own or (lambda: {os.getpid()}), nvml)
+
+    def read(self) -> list[GpuReading]:
+        """Each GPU as it is now; what other programs used of it is since the last reading."""
+        since_us, self._seen_us = self._seen_us, time.time_ns() // 1000
+        return [
+            self._reading(f"GPU {number}", handle, since_us)
+            for number, handle in enumerate(self._handles.values())
+        ]
+
+    def _reading(self, name: str, handle: Any, since_us: int) -> GpuReading:
+        own = self._own()
+        processes = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
+        pids = None if processes is None else {process.pid for process in processes}
+        others, used = None, None
+        if pids is not None:
+            # in a container the driver's numbers are not ours, and one of them is this process
+            others = len(pids - own) if pids & own else max(0, len(pids) - 1)
+        if pids is not None and pids & own:
+            samples = self._ask("nvmlDeviceGetProcessUtilization", handle, since_us) or []
+            latest = {sample.pid: sample.smUtil for sample in samples if sample.pid not in own}
+            used = min(100, sum(latest.values()))
+        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
+        power_mw = self._ask("nvmlDeviceGetPowerUsage", handle)
+        energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
+        return GpuReading(
+            name,
+            self._seen_us,
+            others,
+            used,
+            utilization=None if rates is None else rates.gpu,
+            power_w=None if power_mw is None else power_mw / 1e3,
+            temperature_c=self._ask("nvmlDeviceGetTemperature", handle, 0),
+            clock_mhz=self._ask("nvmlDeviceGetClockInfo", handle, 1),  # of its multiprocessors
+            clock_reasons=self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle),
+            energy_j=None if energy_mj is None else energy_mj / 1e3,
+        )
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        with suppress(Exception):  # NVMLError of many kinds, or no such function in this version
+            return getattr(self._nvml, function)(*arguments)
+        return None

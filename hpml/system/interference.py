@@ -1,0 +1,219 @@
+"""What other programs, limits and the machine itself took from an interval of a process."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hpml.system.gpus import GpuReading
+
+# Less than this part of an interval, or than the kernel's counts can tell, is no disturbance.
+LEAST_SHARE = 0.05
+LEAST_S = 0.03
+# Threads of its own waiting for one another are a cause from this part of an interval on.
+CROWDED_SHARE = 0.15
+CAUSES = {  # what may take time from an interval, as `lost_s` names it: in words, and what to do
+    "others": ("waited {lost} for a core that other programs had", "stop the other programs"),
+    "quota": ("waited {lost} for its CPU quota", "ask for more cores"),
+    "stolen": ("lost {lost} to other machines on its host", "use a host of its own"),
+    "stopped": ("stood still for {lost}", "do not stop it, or leave out what it was stopped in"),
+    "memory": ("waited {lost} for memory", "free some memory, or load less into it"),
+}
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What an interval had to share. Times are in seconds; what the system does not tell is None.
+
+    `main_waited_s`, `threads_waited_s` and `workers_waited_s` are the time in which the process's
+    main thread, its other threads (their sum) and its child processes (their sum) could have run
+    and had no core. `cpu_s` is the CPU time of the job, `others_cpu_s` that of all others on the
+    cores that it may use. `pressure_s`: some program of the machine waited for a core.
+    `lost_s` is, by CAUSES, at most what the interval lost to others; `own_s` what it waited for its
+    own threads and workers. `gpus` has a GpuReading's figures for each, in plain types.
+    """
+
+    wall_s: float
+    main_waited_s: float | None = None
+    threads_waited_s: float | None = None
+    workers_waited_s: float | None = None
+    cpu_s: float | None = None
+    others_cpu_s: float | None = None
+    stolen_s: float | None = None
+    throttled_s: float | None = None
+    stopped_s: float | None = None
+    pressure_s: float | None = None
+    memory_stalled_s: float | None = None
+    major_faults: int | None = None
+    swapped_mib: float | None = None
+    load: float | None = None
+    cores: int | None = None
+    own_s: float | None = None
+    lost_s: dict[str, float] = field(default_factory=dict)
+    gpus: list[dict[str, Any]] | None = None
+
+    @property
+    def lost(self) -> float:
+        """The seconds that the interval lost to others at most."""
+        return min(self.wall_s, sum(self.lost_s.values()))
+
+    @property
+    def share(self) -> float:
+        """`lost` as a part of the interval."""
+        return self.lost / self.wall_s if self.wall_s > 0 else 0.0
+
+    @property
+    def slowed_gpus(self) -> list[str]:
+        """Why its GPUs ran slower than they can, or for others: one sentence's part each."""
+        return [reason for gpu in self.gpus or () for reason in gpu["disturbed_by"]]
+
+    @property
+    def disturbed(self) -> bool:
+        return self.lost >= max(LEAST_S, LEAST_SHARE * self.wall_s) or bool(self.slowed_gpus)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether its own threads and workers waited for one another."""
+        return (self.own_s or 0.0) >= max(LEAST_S, CROWDED_SHARE * self.wall_s)
+
+    @property
+    def unknown(self) -> list[str]:
+        """The names of what the system does not tell."""
+        return [name for name, value in asdict(self).items() if value is None and name != "gpus"]
+
+    def in_words(self, subject: str = "the process") -> str:
+        """What disturbed it most: "the process waited 31 s of 42 s for a core that …"."""
+        if self.lost < LEAST_S and self.slowed_gpus:
+            return self.slowed_gpus[0]
+        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
+        seconds = min(self.lost_s[cause], self.wall_s)
+        digits = 0 if self.wall_s >= 20 else 1 if self.wall_s >= 1 else 2
+        lost = f"{seconds:.{digits}f} s of {self.wall_s:.{digits}f} s"
+        return f"{subject} {CAUSES[cause][0].format(lost=lost)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record's `interference`."""
+        values = asdict(self)
+        return values | {"disturbed": self.disturbed, "unknown": self.unknown}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Interference":
+        """What `as_dict` gave, or another version of it."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a Witness saw at one moment: sums since an arbitrary one, None for what is not told."""
+
+    at_s: float
+    waited: dict[str, float] | None  # by thread of the process, its main thread as "main"
+    workers_waited_s: float | None
+    workers: int
+    cpu_s: float | None
+    busy_s: float | None
+    stolen_s: float | None
+    throttled_s: float | None
+    stopped_s: float | None
+    pressure_s: float | None
+    memory_stalled_s: float | None
+    major_faults: int | None
+    swapped_mib: float | None
+    load: float | None
+    cores: int | None
+    gpus: list[GpuReading] | None
+
+
+def between(before: Reading, after: Reading, waiting_s: float | None = None) -> Interference:
+    """What happened between two readings of one Witness.
+
+    `waiting_s` is the time in which the interval waited for its workers: only so much of their
+    waiting can have held it up.
+    """
+    wall_s = after.at_s - before.at_s
+    main_s, threads = None, {}
+    if before.waited is not None and after.waited is not None:
+        waits = {name: s - before.waited.get(name, 0.0) for name, s in after.waited.items()}
+        main_s, threads = waits.pop("main", None), waits
+    workers_s = _difference(before.workers_waited_s, after.workers_waited_s)
+    cpu_s, busy_s = (
+        _difference(getattr(before, name), getattr(after, name)) for name in ("cpu_s", "busy_s")
+    )
+    known = cpu_s is not None and busy_s is not None
+    seen = {
+        name: _difference(getattr(before, name), getattr(after, name))
+        for name in ("stolen_s", "throttled_s", "stopped_s", "pressure_s", "memory_stalled_s")
+    }
+    interference = Interference(
+        wall_s,
+        main_s,
+        None if main_s is None else sum(threads.values()),
+        workers_s,
+        cpu_s=cpu_s,
+        others_cpu_s=max(0.0, busy_s - cpu_s) if known else None,
+        **seen,
+        major_faults=_difference(before.major_faults, after.major_faults),
+        swapped_mib=_difference(before.swapped_mib, after.swapped_mib),
+        load=after.load,
+        cores=after.cores,
+        gpus=None if after.gpus is None else GpuReading.between(before.gpus, after.gpus, wall_s),
+    )
+    workers = max(before.workers, after.workers, 1)
+    by_workers = min((workers_s or 0.0) / workers, wall_s if waiting_s is None else waiting_s)
+    held_up_s = None
+    if main_s is not None:
+        held_up_s = min(wall_s, main_s + max(threads.values(), default=0.0) + by_workers)
+    return _attributed(interference, held_up_s)
+
+
+def _attributed(seen: Interference, held_up_s: float | None) -> Interference:
+    """Divides the waiting for a core among those who had it."""
+    lost = {"stopped": seen.stopped_s or 0.0}
+    own_s = None
+    if held_up_s is not None:
+        others_s = min(held_up_s, seen.others_cpu_s or 0.0)
+        left_s = held_up_s - others_s
+        throttled_s = seen.throttled_s or 0.0
+        # the kernel counts it from when a core's share is used up, threads wait a little longer
+        quota_s = left_s if throttled_s > left_s / 2 else throttled_s
+        own_s = left_s - quota_s
+        lost |= {"others": others_s, "quota": quota_s}
+    busy_s = (seen.cpu_s or 0.0) + (seen.others_cpu_s or 0.0)
+    if seen.stolen_s and busy_s:
+        lost["stolen"] = seen.stolen_s * (seen.cpu_s or 0.0) / busy_s
+    if seen.major_faults and seen.memory_stalled_s:
+        lost["memory"] = seen.memory_stalled_s
+    values = {name: getattr(seen, name) for name in Interference.__dataclass_fields__}
+    some = {cause: s for cause, s in lost.items() if s > 0}
+    return Interference(**values | {"own_s": own_s, "lost_s": some})
+
+
+def summed(parts: Iterable[Interference]) -> Interference | None:
+    """Several intervals as one; what is unknown in one of them is so in the sum. None for none."""
+    parts = list(parts)
+    if not parts:
+        return None
+    values: dict[str, Any] = {}
+    for name in Interference.__dataclass_fields__:
+        if name not in ("lost_s", "gpus", "load", "cores"):
+            values[name] = add(getattr(part, name) for part in parts)
+    causes = {cause for part in parts for cause in part.lost_s}
+    lost_s = {cause: sum(part.lost_s.get(cause, 0.0) for part in parts) for cause in causes}
+    last = parts[-1]
+    gpus = [gpu for part in parts for gpu in part.gpus or ()] or None
+    return Interference(**values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=gpus)
+
+
+def add(values: Iterable[float | None]) -> float | None:
+    """Their sum; None for none, and where one of them is None."""
+    total = 0.0
+    some = False
+    for value in values:
+        if value is None:
+            return None
+        total, some = total + value, True
+    return total if some else None
+
+
+def _difference(before: Any, after: Any) -> Any:
+    return None if before is None or after is None else max(0, after - before)

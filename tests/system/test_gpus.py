@@ -1,0 +1,88 @@
+"""What a driver tells of GPUs, from an object that answers as `pynvml` does."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hpml.system.gpus import GpuReading, GpuWitness
+
+OWN, OTHER = 10, 20
+
+
+class Driver:
+    """Answers for one GPU; what it does not know raises, as NVML's errors do."""
+
+    def __init__(self) -> None:
+        self.pids, self.energy_mj, self.reasons = [OWN], 0, 0
+        self.used = {OWN: 90}
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        return uuid
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802
+        return [SimpleNamespace(pid=pid) for pid in self.pids]
+
+    def nvmlDeviceGetProcessUtilization(self, handle: str, since: int) -> list[Any]:  # noqa: N802
+        return [SimpleNamespace(pid=pid, smUtil=used) for pid, used in self.used.items()]
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:  # noqa: N802
+        return self.energy_mj
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:  # noqa: N802
+        return self.reasons
+
+    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:  # noqa: N802
+        return 61
+
+
+def interval(driver: Driver, **later: Any) -> dict[str, Any]:
+    witness = GpuWitness(["GPU-1"], lambda: {OWN}, driver)
+    before = witness.read()
+    for name, value in later.items():
+        setattr(driver, name, value)
+    (gpu,) = GpuReading.between(before, witness.read(), wall_s=10)
+    return gpu
+
+
+def test_energy_is_of_the_interval() -> None:
+    """And the power its mean; what the driver does not tell is None."""
+    gpu = interval(Driver(), energy_mj=4_000_000)
+    assert (gpu["energy_j"], gpu["power_w"], gpu["temperature_c"]) == (4000.0, 400.0, 61)
+    assert gpu["clock_mhz"] is None
+    assert gpu["disturbed_by"] == []
+
+
+@pytest.mark.parametrize(
+    ("later", "sentence"),
+    [
+        (
+            {"pids": [OWN, OTHER], "used": {OWN: 50, OTHER: 40}},
+            "other programs used 40% of GPU 0",
+        ),
+        ({"reasons": 0x40 | 0x20}, "GPU 0 ran slower for heat"),
+        ({"reasons": 0x80}, "GPU 0 ran slower for a lack of power"),
+    ],
+)
+def test_what_disturbs(later: dict[str, Any], sentence: str) -> None:
+    """Other programs at work, and clocks that heat or a lack of power have lowered."""
+    assert interval(Driver(), **later)["disturbed_by"] == [sentence]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"pids": [OWN, OTHER]},  # it only holds memory
+        {"reasons": 0x04 | 0x01},  # the power limit of every busy GPU; idle
+        {"pids": [4711], "used": {4711: 90}},  # in a container: this process, by another number
+    ],
+)
+def test_what_does_not(later: dict[str, Any]) -> None:
+    """A program that does nothing, and what is so on any GPU."""
+    assert interval(Driver(), **later)["disturbed_by"] == []
+
+
+def test_without_the_package_or_a_gpu_there_is_no_witness() -> None:
+    """Nothing is said of GPUs then."""
+    assert GpuWitness.of([]) is None
+    assert GpuWitness.of(["GPU-1"]) is None or GpuWitness.of(["GPU-1"]).read() == []

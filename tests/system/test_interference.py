@@ -1,0 +1,286 @@
+"""What an interval lost to others, from files in the kernel's formats; the clocks are handed in."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hpml.system.control_groups import cpu_quota, throttled_s
+from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.witness import Witness
+
+PID, WORKER, RANK = 100, 200, 300
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+class Machine:
+    """A `/proc` and control groups in a folder, which hold what is set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.proc, self.groups = folder / "proc", folder / "groups"
+        self.write("self-only", "")
+        self.process(PID)
+        self.cores((0, 0, 0), (0, 0, 0))
+        self.write(f"{PID}/status", "Name:\tpython\nCpus_allowed_list:\t0-1\n")
+        self.witness = Witness(proc=self.proc, groups=self.groups, pid=PID)
+
+    def write(self, name: str, text: str) -> None:
+        file = self.proc / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def process(
+        self,
+        pid: int,
+        waited: Mapping[int, float] = {},
+        cpu_s: float = 0,
+        faults: int = 0,
+        children: tuple[int, ...] = (),
+        of_children_s: float = 0,
+    ) -> None:
+        """Its threads' waiting in seconds, by number; its CPU time, and that of ended children."""
+        for thread in {pid, *waited}:
+            ns = round(waited.get(thread, 0) * 1e9)
+            self.write(f"{pid}/task/{thread}/schedstat", f"0 {ns} 1\n")
+            self.write(f"{pid}/task/{thread}/children", "")
+        self.write(f"{pid}/task/{pid}/children", " ".join(map(str, children)) + " ")
+        self.write(f"{pid}/schedstat", f"0 {round(waited.get(pid, 0) * 1e9)} 1\n")
+        own, ended = round(cpu_s / TICK_S), round(of_children_s / TICK_S)
+        fields = f"S 1 1 1 0 -1 0 0 0 {faults} 0 {own} 0 {ended} 0 20 0 1 0 777 0 0"
+        self.write(f"{pid}/stat", f"{pid} (a) b) {fields}\n")
+
+    def cores(self, *cores: tuple[float, float, float]) -> None:
+        """Of each the seconds it worked, was idle, and was taken by a hypervisor."""
+        rows = ["cpu 0 0 0 0 0 0 0 0 0 0"]
+        for number, (busy, idle, stolen) in enumerate(cores):
+            ticks = [round(seconds / TICK_S) for seconds in (busy, idle, stolen)]
+            rows.append(f"cpu{number} {ticks[0]} 0 0 {ticks[1]} 0 0 0 {ticks[2]} 0 0")
+        self.write("stat", "\n".join([*rows, "ctxt 1", ""]))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def seen(before: Reading, after: Reading, wall_s: float = 10, **known: float) -> Interference:
+    """What happened in so many seconds."""
+    values = {name: getattr(after, name) for name in Reading.__dataclass_fields__}
+    return between(before, Reading(**values | {"at_s": before.at_s + wall_s}), **known)
+
+
+def test_a_core_that_others_had_is_lost_to_them(machine: Machine) -> None:
+    """A loop beside a pinned process takes half: half of the time is lost, and to others."""
+    before = machine.witness.read()
+    machine.process(PID, {PID: 5.0, 101: 1.0, 102: 0.5}, cpu_s=5.0)
+    machine.cores((10, 0, 0), (0, 10, 0))
+    after = seen(before, machine.witness.read())
+    assert (after.main_waited_s, after.threads_waited_s) == (5.0, 1.5)
+    assert (after.cpu_s, after.others_cpu_s) == (5.0, 5.0)
+    assert after.lost_s == {"others": 5.0}
+    assert after.own_s == pytest.approx(1.0)
+    assert after.disturbed
+    assert (
+        after.in_words() == "the process waited 5.0 s of 10.0 s for a core that other programs had"
+    )
+
+
+def test_a_jobs_own_threads_that_wait_for_one_another_are_no_disturbance(machine: Machine) -> None:
+    """Where all of the CPU time is the job's, the waiting is its own."""
+    before = machine.witness.read()
+    machine.process(PID, {PID: 3.0}, cpu_s=9.0, children=(WORKER,))
+    machine.process(WORKER, {WORKER: 6.0}, cpu_s=11.0)
+    machine.cores((10, 0, 0), (10, 0, 0))
+    after = seen(before, machine.witness.read(), waiting_s=2.0)
+    assert not after.disturbed
+    assert after.own_s == 5.0  # its own three seconds, and of the worker's what it waited for it
+    assert after.crowded
+
+
+def test_a_worker_that_has_ended_is_not_forgotten(machine: Machine) -> None:
+    """What was last seen of it counts, and its CPU time is its parent's then."""
+    machine.process(PID, children=(WORKER,))
+    machine.process(WORKER, {WORKER: 1.0}, cpu_s=1.0)
+    before = machine.witness.read()
+    machine.process(WORKER, {WORKER: 3.0}, cpu_s=2.0)
+    machine.witness.look_at_workers()
+    machine.process(PID, of_children_s=2.5)
+    machine.cores((2.5, 7.5, 0), (0, 10, 0))
+    after = seen(before, machine.witness.read())
+    assert after.workers_waited_s == 2.0
+    assert after.cpu_s == 1.5
+
+
+def test_ranks_are_no_workers_and_no_others(tmp_path: Path) -> None:
+    """The CPU time of another rank is the job's own, its waiting is not this process's."""
+    machine = Machine(tmp_path)
+    witness = Witness(ranks=[RANK], proc=machine.proc, groups=machine.groups, pid=PID)
+    machine.process(PID, children=(RANK,))
+    machine.process(RANK)
+    before = witness.read()
+    machine.process(RANK, {RANK: 4.0}, cpu_s=4.0)
+    machine.cores((4, 6, 0), (0, 10, 0))
+    after = seen(before, witness.read())
+    assert (after.workers_waited_s, after.cpu_s, after.others_cpu_s) == (0, 4.0, 0.0)
+
+
+def test_only_the_cores_that_it_may_use_count(machine: Machine) -> None:
+    """What others do on other cores takes nothing."""
+    machine.write(f"{PID}/status", "Cpus_allowed_list:\t0,2-3\n")
+    machine.cores((0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0))
+    before = machine.witness.read()
+    machine.process(PID, {PID: 2.0}, cpu_s=1.0)
+    machine.cores((1, 9, 0), (10, 0, 0), (0, 10, 0), (0, 10, 0))
+    after = seen(before, machine.witness.read())
+    assert (after.others_cpu_s, after.cores) == (0.0, 3)
+
+
+def test_stolen_time_is_lost_by_the_part_that_was_ours(machine: Machine) -> None:
+    """Of four stolen seconds three quarters were the job's, as of the CPU time that was used."""
+    before = machine.witness.read()
+    machine.process(PID, cpu_s=6.0)
+    machine.cores((4, 4, 2), (4, 4, 2))
+    after = seen(before, machine.witness.read())
+    assert after.stolen_s == 4.0
+    assert after.lost_s == {"stolen": pytest.approx(3.0)}
+    assert "to other machines on its host" in after.in_words()
+
+
+V1 = ("cpu.stat", "nr_periods 0\nnr_throttled 0\nthrottled_time {ns}\n")
+V2 = ("cpu.stat", "usage_usec 5\nnr_throttled 1\nthrottled_usec {us}\n")
+
+
+@pytest.mark.parametrize(
+    ("membership", "folder", "file", "text"),
+    [
+        ("0::/job\n", "job", *V2),
+        ("0::/job/inner\n", "job", *V2),  # what limits a group limits those in it
+        ("0::/../elsewhere\n", "", *V2),  # a container that sees only its own group
+        ("3:cpuset:/\n2:cpu,cpuacct:/job/inner\n", "cpu,cpuacct/job", *V1),
+        ("1:cpu:/docker/1234\n0::/\n", "cpu", *V1),
+    ],
+)
+def test_throttling_is_found_in_every_group(
+    machine: Machine, membership: str, folder: str, file: str, text: str
+) -> None:
+    """Half of the time throttled by the quota of a group, of either version, near or far."""
+    group = machine.groups / folder
+    group.mkdir(parents=True)
+    (machine.groups / membership.rpartition("/")[2].strip()).mkdir(exist_ok=True)
+    machine.write(f"{PID}/cgroup", membership)
+    (group / file).write_text(text.format(ns=0, us=0))
+    before = machine.witness.read()
+    machine.process(PID, {PID: 5.0}, cpu_s=5.0)
+    machine.cores((5, 5, 0), (0, 10, 0))
+    (group / file).write_text(text.format(ns=4_500_000_000, us=4_500_000))
+    after = seen(before, machine.witness.read())
+    assert after.throttled_s == 4.5
+    assert after.lost_s == {"quota": 5.0}
+    assert after.own_s == 0
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "quota"),
+    [
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("4:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, None),
+        (
+            "4:cpu,cpuacct:/a\n",
+            {"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"},
+            3.0,
+        ),
+        ("", {}, None),
+    ],
+)
+def test_the_quota_is_the_least_of_all_groups(
+    tmp_path: Path, membership: str, files: Mapping[str, str], quota: float | None
+) -> None:
+    """Of both versions of control groups."""
+    (tmp_path / "cgroup").write_text(membership)
+    for name, text in files.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert cpu_quota(tmp_path / "cgroup", tmp_path / "groups") == quota
+
+
+def test_what_a_system_does_not_tell_is_none_and_named(tmp_path: Path) -> None:
+    """No `/proc` at all, as on macOS: nothing is known, nothing zero, nothing disturbed."""
+    witness = Witness(proc=tmp_path / "none", groups=tmp_path / "none", pid=PID)
+    after = seen(witness.read(), witness.read())
+    told = after.as_dict()
+    assert not after.disturbed
+    assert after.lost_s == {}
+    assert {name for name, value in told.items() if value is None} == {*after.unknown, "gpus"}
+    assert {"main_waited_s", "others_cpu_s", "stolen_s", "throttled_s", "load"} <= {*after.unknown}
+    assert throttled_s(tmp_path / "none", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "unknown"),
+    [
+        (f"{PID}/task/{PID}/schedstat", "", "main_waited_s"),  # a kernel without schedstats
+        ("stat", "cpu 1 2 3 4\ncpu0 1 2 3 4\n", "others_cpu_s"),  # Linux 2.4
+        ("stat", "cpu0 1 2 3 4 5 6 7\ncpu1 1 2 3 4 5 6 7\n", "stolen_s"),  # before 2.6.11
+        ("pressure/cpu", "", "pressure_s"),
+    ],
+)
+def test_other_kernels_formats(machine: Machine, name: str, text: str, unknown: str) -> None:
+    """What one does not count is unknown; what it counts is read."""
+    machine.write(name, text)
+    after = seen(machine.witness.read(), machine.witness.read())
+    assert unknown in after.unknown
+
+
+def test_pressure_load_faults_and_swap(machine: Machine) -> None:
+    """Memory that the machine lacks is lost time where this job had to read its pages again."""
+    for resource in ("cpu", "memory"):
+        machine.write(f"pressure/{resource}", "some avg10=0.0 avg60=0.0 avg300=0.0 total=0\n")
+    machine.write("vmstat", "nr_free_pages 1\npswpin 0\npswpout 0\n")
+    before = machine.witness.read()
+    machine.write("pressure/memory", "some avg10=9.0 avg60=0.0 avg300=0.0 total=2500000\nfull x\n")
+    machine.write("vmstat", "pswpin 256\npswpout 256\n")
+    machine.write("loadavg", "3.50 1.0 0.5 1/100 1\n")
+    machine.process(PID, faults=40)
+    after = seen(before, machine.witness.read())
+    assert (after.pressure_s, after.memory_stalled_s, after.major_faults) == (0, 2.5, 40)
+    assert after.swapped_mib == 512 * os.sysconf("SC_PAGE_SIZE") / 2**20
+    assert after.load == 3.5
+    assert after.lost_s == {"memory": 2.5}
+
+
+@pytest.mark.parametrize(("waited", "disturbed"), [(0.49, False), (0.51, True)])
+def test_a_twentieth_is_the_border(machine: Machine, waited: float, disturbed: bool) -> None:
+    """Less than a twentieth of the interval is no disturbance."""
+    before = machine.witness.read()
+    machine.process(PID, {PID: waited}, cpu_s=9.0)
+    machine.cores((10, 0, 0), (0, 10, 0))
+    assert seen(before, machine.witness.read()).disturbed is disturbed
+
+
+def test_intervals_add_up(machine: Machine) -> None:
+    """Two epochs as one; what one of them did not tell is unknown in the sum."""
+    first = Interference(2.0, main_waited_s=1.0, lost_s={"others": 1.0}, stolen_s=0.0)
+    second = Interference(3.0, main_waited_s=0.5, lost_s={"others": 0.5, "quota": 1.0})
+    total = summed([first, second])
+    assert total is not None
+    assert (total.wall_s, total.main_waited_s, total.stolen_s) == (5.0, 1.5, None)
+    assert total.lost_s == {"others": 1.5, "quota": 1.0}
+    assert total.lost == 2.5
+    assert Interference.from_dict(total.as_dict()) == total
+    assert summed([]) is None
+
+
+def test_this_system_tells_of_itself() -> None:
+    """A reading of the real files: what it holds is of this process."""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel counts no waiting")
+    witness = Witness()
+    before = witness.read()
+    sum(range(2_000_000))
+    after = between(before, witness.read())
+    assert after.main_waited_s is not None
+    assert 0 <= after.main_waited_s <= after.wall_s
+    assert after.lost <= after.wall_s

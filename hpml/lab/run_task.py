@@ -63,9 +63,8 @@ def _print_to(file: Path, command: Sequence[str], directory: Path) -> bool:
         try:
             printed = process.stdout.read()
             process.wait()
-        except BaseException:
-            process.kill()
-            raise
+        finally:
+            process.kill()  # where that was interrupted
     if process.returncode == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, printed.decode())

@@ -1,8 +1,7 @@
 """Training steps with weights and batches that are drawn from a seed."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +31,10 @@ class DrawnSteps:
 
     def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
         """One step; `optimizer` goes before the configuration's in our own module."""
-        with isolate_rng(include_cuda=False), _silent():
+        with isolate_rng(include_cuda=False), ExitStack() as stack:
+            # `build_module` has said of the first module already what it would say
+            stack.callback(log.setLevel, log.level)
+            log.setLevel(logging.ERROR)
             torch.manual_seed(seed)
             module = build_module(self.cfg, self.data)
             if optimizer and isinstance(module, ImageClassifier):
@@ -71,14 +73,3 @@ class DrawnSteps:
             return tensor[:samples].clone() if has_samples else tensor
 
         return apply_to_collection(self.real_batch, Tensor, cut)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps back what `build_module` has said of the first module already."""
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -9,22 +9,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from hpml.formatting import capital, counted, decimals
+from hpml.formatting import capital, counted, decimals, listed
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean
-from hpml.report.comparison import Comparison
-from hpml.report.ranking import Measure, Ranked, in_a_sentence
+from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
-from hpml.report.tables import NOTHING, Cell, Table
+from hpml.report.tables import Cell, Table, figure
 from hpml.statistics import estimate, standings
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
 ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", True, "%")
 VAL_ACCURACY = Measure("val/accuracy", "last validation accuracy", "most accurate", True, "%")
-EPOCH = Measure("epoch_s", "time of an epoch", "fastest", False, "s")
-STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest", False, "s")
 OF_TEN_CLASSES, CHANCE = ("cifar10", "synthetic"), 0.1
 CURVES = (LOSS, ACCURACY, Measure("val/loss", "validation loss", "", False, ""), VAL_ACCURACY)
 MOST_NAMED = 8
@@ -88,8 +85,8 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
         device = settings[0].values["device"]
         sentences.append(f"There is nothing to compare {device} with: {again}.")
     elif len(sizes) > 1:
-        listed = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
-        sentences.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
+        counts = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
+        sentences.append(f"Epochs differ in their images ({counts}): the devices are not compared.")
     else:
         settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
         sentences += [_ratio(setting, settings[-1], measure) for setting in settings[:-1]]
@@ -152,7 +149,10 @@ def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -
     every = [epoch for run in completed for epoch in run.epochs]
     for number in sorted({epoch.epoch for epoch in every}):
         epochs = [epoch for epoch in every if epoch.epoch == number]
-        cells = [_figure(epochs, measure) for measure in shown]
+        learned = [
+            [v for e in epochs if (v := e.metrics.get(curve.name)) is not None] for curve in shown
+        ]
+        cells = [figure(*pair) for pair in zip(shown, map(estimate, learned), strict=True)]
         rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
     if every:
         # no value to sort by: it stays below the others
@@ -202,7 +202,7 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     else:
         verb = "rose" if change.mean > 0 else "fell"
     of = "one run" if len(runs) == 1 else f"means of {len(runs)} runs"
-    start, end = (_shown_mean(values[number], measure) for number in (first, last))
+    start, end = (measure.shown(estimate(values[number])) for number in (first, last))
     sentence = f"The {title} {verb} from {start} in epoch {first + 1} to {end} in epoch {last + 1}"
     sentence += f" ({of})"
     if verb in ("rose", "fell"):
@@ -217,8 +217,7 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
 
 
 def _epochs(numbers: Sequence[str]) -> str:
-    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
-    return f"epoch{'s' * (len(numbers) > 1)} {', '.join(numbers[:MOST_NAMED])}{more}"
+    return f"epoch{'s' * (len(numbers) > 1)} {listed(numbers, MOST_NAMED)}"
 
 
 def _first_epoch(runs: Sequence[Run]) -> list[str]:
@@ -283,17 +282,7 @@ def _name(setting: Setting) -> str:
 
 
 def _shown(setting: Setting, measure: Measure) -> str:
-    return _shown_mean(setting.all_of(measure.name), measure)
-
-
-def _shown_mean(values: Sequence[float], measure: Measure) -> str:
-    known = estimate(values)
-    return NOTHING if known is None else measure.shown(known)
-
-
-def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:
-    values = [v for epoch in epochs if (v := epoch.metrics.get(measure.name)) is not None]
-    return Cell(_shown_mean(values, measure), mean(values))
+    return measure.shown(setting.estimate(measure.name))
 
 
 def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:

@@ -41,8 +41,7 @@ def job(cfg: DictConfig) -> None:
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)
-    if busy := environment.warning_of_others():
-        log.warning(busy)
+    environment.warn_of_others()
     with signals_held():
         from hpml.diagnosis import experiment, wording
 

@@ -46,8 +46,7 @@ def job(cfg: DictConfig) -> None:
     begun = time.monotonic()
     with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
-        if busy := environment.warning_of_others():
-            log.warning(busy)
+        environment.warn_of_others()
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))

@@ -113,6 +113,10 @@ class Comparison:
         return self.ranked(self.quality)
 
     @property
+    def has_repeats(self) -> bool:
+        return any(len(setting.completed) > 1 for setting in self.settings)
+
+    @property
     def has_ties(self) -> bool:
         return any(rank.standing == "tied" for rank in self.by_time + self.by_quality)
 

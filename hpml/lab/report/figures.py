@@ -112,9 +112,8 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
         answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds"
-    return Figures(
-        tables=[(Table(["an epoch of training", *headings], rows), caption)], answer=answer
-    )
+    table = Table(["an epoch of training", *headings], rows)
+    return Figures(tables=[(table, caption)], answer=answer)
 
 
 def _of_several_optimizers(machine: Machine) -> list[Run]:
@@ -247,8 +246,7 @@ def _nonzero(facts: dict[str, Any]) -> list[int]:
 
 
 def _timed(times: dict[str, Any], tied: bool) -> Cell:
-    text = in_s(Estimate(times["mean"], times["half_width"], times["n"])).removesuffix(" s")
-    return Cell(text + "*" * tied, times["mean"])
+    return Cell(in_s(Estimate(**times)).removesuffix(" s") + "*" * tied, times["mean"])
 
 
 def _count(value: int | None) -> Cell:

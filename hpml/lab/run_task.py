@@ -51,15 +51,14 @@ def run_task(task: Task, folder: Path) -> bool:
 
 def _print_to(file: Path, command: Sequence[str], directory: Path) -> bool:
     """Runs a short command, whose standard output a file keeps; whether it completed."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
         env=os.environ | users_environment() | {JOB: str(directory.resolve())},
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process:
+    ) as process:
+        assert process.stdout is not None
         try:
             printed = process.stdout.read()
             process.wait()

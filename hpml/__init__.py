@@ -45,4 +45,4 @@ def diagnose(
     """
     from hpml.diagnosis.experiment import diagnose
 
-    return diagnose(trainer, module, data, budget_s)
+    return diagnose(trainer, module, data, budget_s, print)

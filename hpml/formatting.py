@@ -27,6 +27,12 @@ def range_in_words(counts: Sequence[int]) -> str:
     return " to ".join(f"{count:,}" for count in ends) or "–"
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """`a, b`; of more than `most` the first, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def duration_in_words(seconds: float) -> str:
     """A duration that is known roughly: `about 2 h 35 min`."""
     if seconds < 55:

@@ -31,6 +31,9 @@ class Estimate:
         half_width = None if self.half_width is None else self.half_width / size
         return Estimate(self.mean / size, half_width, self.n)
 
+    def __abs__(self) -> "Estimate":
+        return Estimate(abs(self.mean), self.half_width, self.n)
+
 
 def students_quantile(freedom: float) -> float:
     """Half the width of a 95 % interval in standard errors; infinite freedom for a known error.

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from hpml.config.fingerprint import key_of
+from hpml.errors import UserError, first_line
 from hpml.system.signals import JOB
 
 # What a sweep's launcher tells a job about its place in the sweep.
@@ -73,6 +75,14 @@ def overrides() -> list[str]:
     # what they interpolate is not in Hydra's own part of the configuration
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return list(map(str, typed))
+
+
+def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
+    """A program's configuration with some overrides. Raises UserError that names `key`."""
+    try:
+        return hydra.compose(program, list(words))
+    except HydraException as error:
+        raise UserError(f"{key}: {first_line(error)}") from error
 
 
 def options(words: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.config.aliases import EARLIER
+from hpml.formatting import listed
 
 PACKAGE = Path(__file__).parents[1]
 # Keys that say where a run's own files go, or how it is watched: not what it computes.
@@ -52,8 +53,8 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first keys in which two identifying parts differ, with both values."""
     keys = [key for key in before | now if before.get(key) != now.get(key)]
-    both = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys[:SHOWN]]
-    return ", ".join(both) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+    both = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys]
+    return listed(both, SHOWN)
 
 
 def is_left_out(key: str, left_out: Sequence[str] = NOT_IN_FINGERPRINT) -> bool:

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.cli.program import run_hydra
@@ -17,7 +15,7 @@ from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve, spelled
 from hpml.config.fingerprint import identifying, key_of
-from hpml.errors import UserError, first_line
+from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import write_whole
 from hpml.system.signals import signals_held
@@ -34,21 +32,20 @@ def main() -> None:
 def job(cfg: DictConfig) -> None:
     """Diagnoses a job, and the one of `diagnose.against` beside it; keeps `diagnosis.json`."""
     against = str(cfg.diagnose.against or "").split()
-    configs = {"": cfg}
+    own, configs = command_line.overrides(), {"": cfg}
     if against:
-        other = _compose(against)
+        key = f"diagnose.against={' '.join(against)}"
+        other = command_line.composed("diagnose", [*own, *against], key)
         if _identity(other) == _identity(cfg):
-            raise UserError(f"diagnose.against={' '.join(against)}: is so already")
+            raise UserError(f"{key}: is so already")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)
-    if busy := environment.warning_of_others():
-        log.warning(busy)
+    environment.warn_of_others()
     with signals_held():
         from hpml.diagnosis import experiment, wording
 
     with ExitStack() as stack:
-        own = command_line.overrides()
         experiments = {}
         for name, config in configs.items():
             overrides = own if config is cfg else [*own, *against]
@@ -78,14 +75,6 @@ def job(cfg: DictConfig) -> None:
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
-
-
-def _compose(against: list[str]) -> DictConfig:
-    """The other job: this one's command line with some overrides more."""
-    try:
-        return hydra.compose("diagnose", [*command_line.overrides(), *against])
-    except HydraException as error:
-        raise UserError(f"diagnose.against={' '.join(against)}: {first_line(error)}") from error
 
 
 def _identity(cfg: DictConfig) -> dict[str, Any]:

@@ -105,19 +105,17 @@ class Inference:
     @property
     def callbacks(self) -> dict[str, Estimate]:
         """Seconds of an epoch that each callback costs, the dearest first; only if tried."""
+        epochs = {t: self.steady_epochs(t) for t in self.paces if t.startswith("without_")}
         costs = {
-            trial.removeprefix("without_"): estimate_of(
-                differences(self.steady_epochs("with_all"), self.steady_epochs(trial))
-            )
-            for trial in self.paces
-            if trial.startswith("without_")
+            trial.removeprefix("without_"): differences(self.steady_epochs("with_all"), without)
+            for trial, without in epochs.items()
         }
         return _largest_first(costs)
 
     @property
     def gains(self) -> dict[str, Estimate]:
         """Seconds of an epoch that go with each cause, at most, the most first."""
-        return _largest_first({cause: estimate_of(s) for cause, s in self.gains_by_round.items()})
+        return _largest_first(self.gains_by_round)
 
     @property
     def gains_by_round(self) -> dict[str, list[float]]:
@@ -209,5 +207,6 @@ def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(first, second, strict=False)]
 
 
-def _largest_first(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
+def _largest_first(by_round: Mapping[str, list[float]]) -> dict[str, Estimate]:
+    estimates = {name: estimate_of(seconds) for name, seconds in by_round.items()}
     return dict(sorted(estimates.items(), key=lambda item: -item[1].mean))

@@ -34,7 +34,6 @@ INTERVENTIONS = {
 }
 # Trials that every job can do; of the others a module or a callback may need what is taken out.
 ESSENTIAL = (AS_IT_IS, "loading_free", LOADER_ALONE, "with_all")
-BUDGET_S = 40.0
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)
 ENOUGH_STEPS, MOST_STEPS = 5, 400
@@ -46,16 +45,15 @@ SLOW_S = 0.2
 # What callbacks and hooks take of a step for it to be worth while to try each of them.
 WORTH_A_LOOK = 0.03
 MOST_CALLBACKS = 8
+Report = Callable[[str], None]  # is called with a line on what is going on
 
 
 @dataclass(eq=False)
 class Experiment:
-    """The trials of one job."""
-
     subject: Subject
     facts: JobFacts | None  # for the advice; None for what Trainer and loader have of them
     budget_s: float  # for all trials; a slow job takes longer, for it needs a few steps
-    report: Callable[[str], None]  # called with a line on what is going on
+    report: Report
 
     def __post_init__(self) -> None:
         self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round
@@ -135,7 +133,6 @@ class Experiment:
         measure(self._fits({"with_all": Intervention(), **without}), stop)
 
     def diagnosis(self) -> Diagnosis:
-        """What the trials so far show."""
         subject = self.subject
         return Diagnosis(
             paces=dict(self.paces),
@@ -206,20 +203,14 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
 
 
 def diagnose(
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    data: Any = None,
-    budget_s: float = BUDGET_S,
-    report: Callable[[str], None] = print,
+    trainer: L.Trainer, module: L.LightningModule, data: Any, budget_s: float, report: Report
 ) -> Diagnosis:
     """Proves where the time of a training goes: see `hpml.diagnose`."""
     with closing(Subject(trainer, module, data)) as subject:
         return run([Experiment(subject, None, budget_s, report)])[0]
 
 
-def experiment_of(
-    cfg: DictConfig, overrides: Sequence[str], report: Callable[[str], None]
-) -> Experiment:
+def experiment_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Experiment:
     """Experiment with a configuration's job; its subject is to be closed."""
     job = prepare(cfg)
     return Experiment(subject_of(job), job.facts(overrides), cfg.diagnose.budget_s, report)

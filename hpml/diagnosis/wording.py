@@ -88,7 +88,6 @@ class Diagnosis(Inference):
 
     @property
     def lines(self) -> list[str]:
-        """A table, what was found, the verdict and what to change."""
         what = "an epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
         verdict = self.verdict
         return [
@@ -143,14 +142,14 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     if is_sure(whole):
         fast, slow = (b, a) if whole.mean > 0 else (a, b)
         sentence = f"{fast} is faster: an epoch takes {times[fast]} instead of "
-        sentence += f"{times[slow]} with {slow}, a difference of {_size(whole)}"
+        sentence += f"{times[slow]} with {slow}, a difference of {in_s(abs(whole))}"
     else:
         sentence = f"{a} and {b} cannot be told apart: an epoch takes {times[a]} and {times[b]}"
     sentences = [sentence]
     if is_sure(waited):
-        sentences.append(f"{b} waits {_size(waited)} {_less(waited)} for data than {a}")
+        sentences.append(f"{b} waits {in_s(abs(waited))} {_less(waited)} for data than {a}")
     if is_sure(rest):
-        sentences.append(f"apart from that {b} takes {_size(rest)} {_less(rest)} than {a}")
+        sentences.append(f"apart from that {b} takes {in_s(abs(rest))} {_less(rest)} than {a}")
     workers = first.facts.num_workers, second.facts.num_workers
     cores = first.facts.cores
     place = "" if first.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
@@ -172,10 +171,6 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
         *sentences,
         f"the loader alone is {max(ratio, 1 / ratio):.2f} times as fast with {fast} as with {slow}",
     ]
-
-
-def _size(difference: Estimate) -> str:
-    return in_s(Estimate(abs(difference.mean), difference.half_width, difference.n))
 
 
 def _less(difference: Estimate) -> str:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from hpml.cli.program import run_hydra
@@ -19,7 +17,7 @@ from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying, key_of
-from hpml.errors import UserError, first_line
+from hpml.errors import UserError
 from hpml.formatting import duration_in_words
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
@@ -48,8 +46,7 @@ def job(cfg: DictConfig) -> None:
     begun = time.monotonic()
     with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
-        if busy := environment.warning_of_others():
-            log.warning(busy)
+        environment.warn_of_others()
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))
@@ -182,10 +179,7 @@ def _settings(tasks: Tasks) -> dict[str, Any]:
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     """A training's configuration, checked and resolved."""
-    try:
-        cfg = hydra.compose("train", list(overrides))
-    except HydraException as error:
-        raise UserError(f"{overrides[-1]}: {first_line(error)}") from error
+    cfg = command_line.composed("train", overrides, overrides[-1])
     check(cfg)
     return resolve(cfg)
 

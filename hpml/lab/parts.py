@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """One question of the lab, in a few words and in a sentence, and which command answers it."""
-
     title: str
     asked: str
-    task: str
+    task: str  # which answers it
 
 
 SUMMARY, WORKERS, DIAGNOSIS = "summary", "workers", "diagnosis"

@@ -19,8 +19,6 @@ PILOT_FITS, PILOT_STEPS = 3, 1
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a few steps on one device have shown."""
-
     step_s: float  # of the training, end to end
     around_s: float  # of a training's process, apart from its steps
     build_s: float  # the part of it that makes data, module and Trainer

@@ -51,21 +51,19 @@ def run_task(task: Task, folder: Path) -> bool:
 
 def _print_to(file: Path, command: Sequence[str], directory: Path) -> bool:
     """Runs a short command, whose standard output a file keeps; whether it completed."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # which closes with this process, and ends the other
         stdout=subprocess.PIPE,
         env=os.environ | users_environment() | {JOB: str(directory.resolve())},
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process:
+    ) as process:
+        assert process.stdout is not None
         try:
             printed = process.stdout.read()
             process.wait()
-        except BaseException:
-            process.kill()
-            raise
+        finally:
+            process.kill()  # where that was interrupted
     if process.returncode == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, printed.decode())

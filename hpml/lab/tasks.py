@@ -27,7 +27,7 @@ from hpml.lab.parts import (
     TRAINING,
     WORKERS,
 )
-from hpml.records.run_record import RunRecord, read_records
+from hpml.report.collect import collect
 from hpml.system.files import read_json
 from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
@@ -62,8 +62,6 @@ HOLDS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One command of the lab."""
-
     name: str  # of the folder that holds its result
     parts: tuple[str, ...]  # which it answers
     words: tuple[str, ...]  # of the command line, after `python`
@@ -174,7 +172,6 @@ class Tasks:
 
     @property
     def done(self) -> set[str]:
-        """The names of the tasks whose results are there."""
         left = {task.name for task in self.before_training() if not task.is_done}
         return self.has - left - {TRAINING for _ in self.trainings}
 
@@ -209,13 +206,9 @@ class Tasks:
     def _left(self, sweep: Sweep) -> list[str]:
         """The device of each training of a sweep that is not complete."""
         done = {
-            (
-                record.choices.get("optimizer"),
-                record.config.get("device"),
-                record.config.get("seed"),
-            )
-            for _, record in read_records([self.folder / sweep.name])
-            if isinstance(record, RunRecord) and record.status == "completed"
+            (run.record.choices.get("optimizer"), *map(run.record.config.get, ("device", "seed")))
+            for run in collect([self.folder / sweep.name])[0]
+            if run.completed
         }
         each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
         return [training[1] for training in each if training not in done]

@@ -1,9 +1,10 @@
 """`python -m hpml.report PATH…`: compares the runs found under the paths."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
+
+from hpml.system.files import pipe_may_close
 
 
 def main() -> None:
@@ -23,11 +24,10 @@ def main() -> None:
     first = paths[0] if paths[0].is_dir() else paths[0].parent
     folder: Path = given.output or first
     try:
-        if not make_report(paths, folder, given.title):
-            _refuse(f"no readable record.json under {', '.join(map(str, paths))}")
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with pipe_may_close():
+            if not make_report(paths, folder, given.title):
+                _refuse(f"no readable record.json under {', '.join(map(str, paths))}")
+            sys.stdout.flush()
     except OSError as error:
         hint = "" if given.output else "; give --output DIR"
         _refuse(f"{error.filename or folder}: {error.strerror}{hint}")

@@ -19,11 +19,9 @@ MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "steady_data_s", "samples_p
 
 @dataclass
 class Run:
-    """One run, the directory that holds its record, and its name among the others."""
-
-    directory: Path
+    directory: Path  # that holds its record
     record: RunRecord
-    name: str = ""
+    name: str = ""  # among the others
 
     @property
     def cause(self) -> str:

@@ -3,15 +3,15 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from hpml.formatting import counted
+from hpml.formatting import counted, decimals, listed
 from hpml.report.collect import ACCURACY, Run, clean, collect
-from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting, find_settings, number
-from hpml.statistics import estimate, standings
+from hpml.statistics import Estimate, Standing, estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
@@ -21,6 +21,41 @@ SAME = {
     "jobs_at_once": "jobs at once on the machine",
 }
 RATE = "optimizer.lr"
+MOST_NAMED = 5
+NOTHING = "–"  # where there is no figure
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure by which settings are ranked."""
+
+    name: str  # in the record
+    title: str
+    best: str  # what the best setting is called
+    higher_is_better: bool = False
+    unit: str = "s"  # or `%`, or nothing
+
+    def shown(self, estimate: Estimate | None, with_unit: bool = True) -> str:
+        """`2.31 ± 0.05 s`, `84.1 ± 0.4%`; a single run has no interval."""
+        if estimate is None:
+            return NOTHING
+        scale = 100 if self.unit == "%" else 1
+        spec = f".{decimals(estimate.mean)}f" if self.unit == "s" else ".2f" if self.unit else ".4g"
+        text = f"{scale * estimate.mean:{spec}}"
+        if estimate.half_width is not None:
+            text += f" ± {scale * estimate.half_width:{spec if self.unit else '.2g'}}"
+        return text + {"s": " s"}.get(self.unit, self.unit) * with_unit
+
+
+EPOCH = Measure("epoch_s", "time of an epoch", "fastest")
+STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    setting: Setting
+    estimate: Estimate | None
+    standing: Standing | None
 
 
 class Comparison:
@@ -46,9 +81,7 @@ class Comparison:
         """The epoch's time: without the first epoch where most completed runs have another."""
         completed = [run for run in self.runs if run.completed]
         steady = sum(run.measures["steady_epoch_s"] is not None for run in completed)
-        if 2 * steady > len(completed):
-            return Measure("steady_epoch_s", "time of an epoch after the first", "fastest")
-        return Measure("epoch_s", "time of an epoch", "fastest")
+        return STEADY if 2 * steady > len(completed) else EPOCH
 
     @cached_property
     def quality(self) -> Measure:
@@ -78,6 +111,10 @@ class Comparison:
     @cached_property
     def by_quality(self) -> list[Ranked]:
         return self.ranked(self.quality)
+
+    @property
+    def has_repeats(self) -> bool:
+        return any(len(setting.completed) > 1 for setting in self.settings)
 
     @property
     def has_ties(self) -> bool:
@@ -168,6 +205,37 @@ class Comparison:
                 others = tuple(v for key, v in rank.setting.values.items() if key != RATE)
                 of_each.setdefault(others, []).append(rank)
         return [(ranks[0], len(ranks)) for ranks in of_each.values() if len(ranks) > 1]
+
+
+def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
+    """`fastest: adam, 2.31 ± 0.05 s …; tied with it: sgd`; nothing where there is no choice."""
+    ranked = [(rank, rank.estimate) for rank in ranks if rank.estimate is not None]
+    if len(ranked) < 2:
+        return ""
+    first, figure = ranked[0]
+    if len({estimate.mean for _, estimate in ranked}) == 1:
+        return f"{measure.title}: {measure.shown(figure)} in all settings"
+    text = f"{measure.best}: {first.setting.name}, {measure.shown(figure)} ({measure.title})"
+    if first.standing == "untested":
+        text += ", in one run, which is too few to tell it from chance: sweep seed=0,1,2"
+        best = next((pair for pair in ranked if pair[0].standing == "best"), None)
+        if best is None:
+            return text
+        text += f"; of what ran again: {best[0].setting.name}, {measure.shown(best[1])}"
+    tied, worse, untested = (
+        [rank.setting.name for rank, _ in ranked if rank.standing == standing]
+        for standing in ("tied", "worse", "untested")
+    )
+    if tied and (worse or len(tied) == 1):
+        text += f"; tied with it: {listed(tied, MOST_NAMED)}"
+    elif tied:
+        text += "; no other can be told from it"
+    elif worse:
+        text += "; ahead of all others" + " that ran again" * bool(untested)
+    untested = [name for name in untested if name != first.setting.name]
+    if untested:
+        text += f"; not compared, for want of a second run: {listed(untested, MOST_NAMED)}"
+    return text
 
 
 def _overlapping(runs: Sequence[Run]) -> int:

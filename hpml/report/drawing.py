@@ -67,7 +67,6 @@ def bars(
     axes.set_yticks(range(len(names)), [shortened(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(left=0)
     left = np.zeros(len(names))
     whole = [time.mean if time else 0.0 for time in times]
     for lengths_s, look in parts or [(whole, {"color": BAR})]:

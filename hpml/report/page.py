@@ -31,10 +31,9 @@ def write_pages(
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
         **{"title": title, "comparison": comparison, "summary": _summary(comparison)},
-        "failures": [_failure(run, folder) for run in comparison.unfinished],
+        "failures": [(run, _log_of(run, folder)) for run in comparison.unfinished],
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
         "settings": setting_table(comparison),
-        "settings_caption": _caption(comparison),
         "chosen": chosen_table(comparison),
         "runs": _run_table(comparison, folder),
         "pictures": pictures,
@@ -100,12 +99,6 @@ def _summary(comparison: Comparison) -> str:
     return "; ".join(filter(None, (counts, machine, dates)))
 
 
-def _failure(run: Run, folder: Path) -> dict[str, str]:
-    facts = {"name": run.name, "status": run.record.status, "cause": run.cause}
-    log_end = clean((run.record.error or {}).get("log_end", ""))
-    return facts | {"log": _log_of(run, folder), "log_end": log_end}
-
-
 def _run_table(comparison: Comparison, folder: Path) -> Table:
     quality = comparison.quality
     rows = []
@@ -133,14 +126,6 @@ def _log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
     log = next((run.directory / name for name in LOGS if (run.directory / name).is_file()), None)
     return quote(os.fsencode(os.path.relpath(log, folder.resolve()))) if log else ""
-
-
-def _caption(comparison: Comparison) -> str:
-    text = "Times in seconds: means over the whole epochs of the completed runs; the phases add "
-    text += f"up to “epoch s”. Sorted by the {comparison.order}."
-    if any(len(setting.completed) > 1 for setting in comparison.settings):
-        text += " ± is a 95 % interval over the runs."
-    return text + " * the best, or tied with it." * comparison.has_ties
 
 
 def _cleaned(value: object) -> object:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from hpml.formatting import counted
+from hpml.formatting import capital, counted
 from hpml.records.phases import PHASES
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
@@ -107,7 +107,7 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
     axes.set_ylabel(f"{title} ({unit})" if unit else title)
     axes.legend(fontsize=9)
     every = [setting for places in shown.values() for setting in places.values()]
-    caption = f"{measure.title[0].upper()}{measure.title[1:]}, against {key}{_what_bars_are(every)}"
+    caption = f"{capital(measure.title)}, against {key}{_what_bars_are(every)}"
     return Picture(_file_name(key), _cut(caption, len(lines), MOST_LINES), figure)
 
 

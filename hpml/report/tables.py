@@ -10,12 +10,9 @@ from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
-from hpml.report.comparison import RATE, Comparison
-from hpml.report.ranking import Measure
+from hpml.report.comparison import NOTHING, RATE, Comparison, Measure
 from hpml.report.settings import number
 from hpml.statistics import Estimate, Standing
-
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def setting_table(comparison: Comparison) -> Table:
         rate = means["samples_per_s"]
         rows.append(
             [
-                *(Cell(values.get(key, NOTHING), _sorted_as(values.get(key))) for key in keys),
+                *(Cell(values[key], number(setting, key) or values[key]) for key in keys),
                 Cell(f"{len(setting.completed)}", len(setting.completed)),
                 *(
                     figure(time, setting.estimate(name), place if name == time.name else None)
@@ -136,14 +133,6 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 def figure(measure: Measure, estimate: Estimate | None, standing: Standing | None = None) -> Cell:
     """A cell without the unit of seconds, which stand in the heading; `*` marks the best."""
-    if estimate is None:
-        return Cell(NOTHING)
-    leads = standing in ("best", "tied") and estimate.n > 1
-    return Cell(measure.shown(estimate, measure.unit != "s") + "*" * leads, estimate.mean)
-
-
-def _sorted_as(text: str | None) -> float | str | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return text
+    text = measure.shown(estimate, with_unit=measure.unit != "s")
+    leads = standing in ("best", "tied") and estimate is not None and estimate.n > 1
+    return Cell(text + "*" * leads, estimate.mean if estimate else None)

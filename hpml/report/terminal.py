@@ -23,7 +23,6 @@ MOST_ROWS = 40
 
 
 def show(comparison: Comparison) -> None:
-    """Prints what failed, the table of the settings, and what was found."""
     page = console()
     for run in comparison.unfinished:
         page.print(Text(": ".join(filter(None, (run.record.status, run.name, run.cause)))))
@@ -82,8 +81,8 @@ def _caption(comparison: Comparison) -> str:
     parts = [f"by {comparison.order}" if several else "means over whole epochs"]
     if _several_epochs(comparison):
         parts.append("steady: after the first epoch")
-    repeated = any(len(setting.completed) > 1 for setting in comparison.settings)
-    parts.append("± is a 95 % interval over the runs" if repeated else "one run each")
+    repeats = comparison.has_repeats
+    parts.append("± is a 95 % interval over the runs" if repeats else "one run each")
     if comparison.has_ties:
         parts.append("* the best, or tied with it")
     if len(comparison.settings) > MOST_ROWS:

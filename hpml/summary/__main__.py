@@ -1,7 +1,6 @@
 """`python -m hpml.summary [overrides] [--json]`: what the model is made of, and what it needs."""
 
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from hpml.cli.program import run_hydra
 from hpml.config.checks import check
 from hpml.summary.table import print_summary
+from hpml.system.files import pipe_may_close
 
 
 def main() -> None:
@@ -29,10 +29,8 @@ def print_json(cfg: DictConfig) -> None:
     """Prints one JSON object on stdout; whatever else is printed goes to stderr."""
     with redirect_stdout(sys.stderr):
         facts = _summarize(cfg)
-    try:
+    with pipe_may_close():
         print(json.dumps(facts, indent=2), flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _summarize(cfg: DictConfig) -> dict[str, Any]:

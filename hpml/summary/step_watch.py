@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -17,7 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpml.models import counts
 from hpml.models.image_classifier import ImageClassifier
-from hpml.summary.zero_gradients import ZeroGradients
+from hpml.trials.job_data import tensors_in
+
+# Layers whose gradients depend on nothing but their input and the gradient at their output.
+LINEAR_IN_WEIGHTS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 @dataclass
@@ -65,9 +67,8 @@ class StepWatch(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Starts to watch layers, FLOPs, and what is saved for the backward pass."""
         self.module = pl_module
-        self._batch = tensors_of(batch)
+        self._batch = tensors_in(batch)
         self.samples = len(self._batch[0])
         self.input_bytes = sum(tensor.nbytes for tensor in self._batch)
         self._until_counted.enter_context(self._counter)
@@ -76,10 +77,8 @@ class StepWatch(L.Callback):
             if own or not list(layer.children()):
                 size = sum(parameter.numel() for parameter in own if not is_lazy(parameter))
                 self._by_layer[layer] = Layer(name or "(itself)", type(layer).__name__, size)
-                before = layer.register_forward_pre_hook(self._enters)
-                after = layer.register_forward_hook(self._leaves)
-                self._until_backward.callback(before.remove)
-                self._until_backward.callback(after.remove)
+                self._until_backward.enter_context(layer.register_forward_pre_hook(self._enters))
+                self._until_backward.enter_context(layer.register_forward_hook(self._leaves))
         self._until_backward.enter_context(saved_tensors_hooks(self._pack, lambda saved: saved))
 
     def on_before_backward(
@@ -131,7 +130,7 @@ class StepWatch(L.Callback):
         row = self._running.pop()
         row.calls += 1
         row.parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-        if outputs := tensors_of(output):
+        if outputs := tensors_in(output):
             shape = list(outputs[0].shape)
             row.shape = shape[1:] if shape[:1] == [self.samples] else shape
         self._zero_gradients.watch(layer, inputs, output)
@@ -149,16 +148,53 @@ class StepWatch(L.Callback):
         self._flops_before = total
 
 
+class ZeroGradients:
+    """Watches the layers of one step, and afterwards explains its zeros.
+
+    An element of a weight's gradient is a sum, over samples and places, of products of an input and
+    a gradient at the output. With ones in place of what is not zero, the same sum counts the
+    products that can differ from zero.
+    """
+
+    def __init__(self) -> None:
+        self._masks: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def watch(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        """Keeps what a layer that has just run was given."""
+        if isinstance(layer, LINEAR_IN_WEIGHTS) and output.requires_grad:
+            given = inputs[0].detach() != 0
+            output.register_hook(lambda grad: self._masks.append((layer, given, grad != 0)))
+
+    def rows(self, network: nn.Module) -> list[dict[str, Any]]:
+        """After a backward pass: each parameter with zeros, and how many have no product."""
+        products = self._possible_products()
+        rows = []
+        for name, parameter in network.named_parameters():
+            zero = torch.zeros(()) if parameter.grad is None else parameter.grad == 0
+            if zero.any():
+                possible = products.get(parameter, torch.ones(())) > 0.5
+                row = {"parameter": name, "elements": parameter.numel(), "zeros": int(zero.sum())}
+                rows.append(row | {"without_product": int((zero & ~possible).sum())})
+        return rows
+
+    def _possible_products(self) -> dict[nn.Parameter, Tensor]:
+        """How many products of each element can differ from zero, where a gradient has a zero."""
+        products: dict[nn.Parameter, Tensor] = {}
+        for layer, given, arriving in self._masks:
+            own = [p for p in layer.parameters(recurse=False) if p.grad is not None]
+            if all(bool(p.grad.all()) for p in own if p.grad is not None):
+                continue
+            with torch.enable_grad():
+                output = layer.forward(given.to(own[0].dtype))
+            sums = torch.autograd.grad(output, own, arriving.to(own[0].dtype))
+            for parameter, summed in zip(own, sums, strict=True):
+                products[parameter] = products.get(parameter, torch.zeros(())) + summed
+        return products
+
+
 def network_of(module: L.LightningModule) -> nn.Module:
     """What a person calls the network: without our module around it."""
     return module.network if isinstance(module, ImageClassifier) else module
-
-
-def tensors_of(batch: Any) -> list[Tensor]:
-    """The tensors in a batch, in whatever it is made of."""
-    found: list[Tensor] = []
-    apply_to_collection(batch, Tensor, found.append)
-    return found
 
 
 def watch_step(module: L.LightningModule, batch: Any) -> StepWatch:

@@ -13,7 +13,6 @@ MOST_NAMED = 3
 
 
 def print_summary(facts: dict[str, Any]) -> None:
-    """Prints the layers, the counting code, and what was counted."""
     page = console()
     if facts.get("layers"):
         page.print(_layers(facts))

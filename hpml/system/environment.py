@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import platform
 import socket
@@ -19,6 +20,8 @@ from hpml.system.control_groups import cpu_quota
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("hpml")
 
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
@@ -58,13 +61,12 @@ def probe_devices() -> dict[str, int]:
     return {name: count for name, count in counts if count}
 
 
-def warning_of_others() -> str | None:
-    """A sentence where other programs use a quarter of the cores or more, as one look shows."""
+def warn_of_others() -> None:
+    """Warns where other programs use a quarter of the cores or more, as one look shows."""
     cores = psutil.cpu_count() or 1
     busy = psutil.cpu_percent(interval=LOOK_S) / 100 * cores
-    if busy < BUSY_SHARE * cores:
-        return None
-    return f"other programs use {busy:.1f} of {cores} cores: times will vary"
+    if busy >= BUSY_SHARE * cores:
+        log.warning(f"other programs use {busy:.1f} of {cores} cores: times will vary")
 
 
 def rank() -> int:

@@ -48,8 +48,7 @@ def job(cfg: DictConfig) -> None:
     """Searches, reports both answers, and keeps `workers.json` and a picture."""
     check(cfg)
     also = _also(cfg)
-    if busy := environment.warning_of_others():
-        log.warning(busy)
+    environment.warn_of_others()
     with signals_held():
         from hpml.workers import measure, picture
 

@@ -57,9 +57,7 @@ def _measured(cfg: DictConfig, keys: Mapping[str, Any]) -> Measured:
     config = DictConfig(resolve(cfg))
     for key, value in keys.items():
         OmegaConf.update(config, key, value)
-    settings = OmegaConf.to_container(config)
-    measured: Measured = run_in_fresh_process(measure, settings, cfg.workers.seconds)
-    return measured
+    return run_in_fresh_process(measure, OmegaConf.to_container(config), cfg.workers.seconds)
 
 
 def measure(config: dict[str, Any], seconds: float) -> Measured:

@@ -36,8 +36,6 @@ QUANTITIES = loading, epoch = attrgetter("loading_s"), attrgetter("epoch_s")
 
 
 class Timed(Measurements[Any, Measured]):
-    """What was measured of several settings, in rounds."""
-
     @property
     def tied_loading(self) -> list[Any]:
         """The settings that load fastest: the best one, and those that may be as fast."""
@@ -114,10 +112,8 @@ class Found(Timed):
             sure = gain.half_width is not None and gain.mean > gain.half_width
             doubt = "" if sure else ", which may be chance"
             saves = "saves" if gain.mean >= 0 else "costs"
-            size = in_s(Estimate(abs(gain.mean), gain.half_width, gain.n))
-            sentences.append(
-                f"beside {KEY}={now} that {saves} {size} an epoch ({abs(share):.0%}){doubt}"
-            )
+            size = f"{in_s(abs(gain))} an epoch ({abs(share):.0%})"
+            sentences.append(f"beside {KEY}={now} that {saves} {size}{doubt}")
         return sentences
 
     def as_dict(self) -> dict[str, Any]:

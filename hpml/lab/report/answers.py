@@ -9,22 +9,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from hpml.formatting import capital, counted, decimals
+from hpml.formatting import capital, counted, decimals, listed
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean
-from hpml.report.comparison import Comparison
-from hpml.report.ranking import Measure, Ranked, in_a_sentence
+from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
-from hpml.report.tables import NOTHING, Cell, Table
+from hpml.report.tables import Cell, Table, figure
 from hpml.statistics import estimate, standings
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
 ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", True, "%")
 VAL_ACCURACY = Measure("val/accuracy", "last validation accuracy", "most accurate", True, "%")
-EPOCH = Measure("epoch_s", "time of an epoch", "fastest", False, "s")
-STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest", False, "s")
 OF_TEN_CLASSES, CHANCE = ("cifar10", "synthetic"), 0.1
 CURVES = (LOSS, ACCURACY, Measure("val/loss", "validation loss", "", False, ""), VAL_ACCURACY)
 MOST_NAMED = 8
@@ -33,11 +30,12 @@ TOO_FEW = "in one run each, too few to tell from chance"
 
 def about_learning(runs: Sequence[Run]) -> list[str]:
     """C1: how loss and accuracy went over the epochs of runs that differ in their seed alone."""
-    completed = _completed(runs)
-    sentences = [sentence for measure in CURVES for sentence in _course(completed, measure)]
-    samples = [epoch.samples for run in completed for epoch in run.epochs[-1:] if epoch.samples]
-    last = Setting({}, completed).estimate(ACCURACY.name)
-    data = {run.record.choices.get("data") for run in completed}
+    setting = _setting(runs)
+    sentences = [sentence for measure in CURVES for sentence in _course(setting.completed, measure)]
+    last_epochs = [run.epochs[-1] for run in setting.completed]
+    samples = [epoch.samples for epoch in last_epochs if epoch.samples]
+    last = setting.estimate(ACCURACY.name)
+    data = {run.record.choices.get("data") for run in setting.completed}
     if last is not None and samples and data <= set(OF_TEN_CLASSES):
         # what guessing would reach by luck in 95 % of epochs of that many images
         luck = 1.96 * math.sqrt(CHANCE * (1 - CHANCE) / min(samples))
@@ -49,13 +47,12 @@ def about_learning(runs: Sequence[Run]) -> list[str]:
 
 def about_times(runs: Sequence[Run]) -> list[str]:
     """C2: an epoch's time, its phases' shares, and whether the first epoch is like the others."""
-    completed = _completed(runs)
-    setting = Setting({}, completed)
+    setting = _setting(runs)
     whole = setting.estimate(EPOCH.name)
     if whole is None:
         return ["No epoch was timed.", *_caveats(runs)]
-    epochs = sum(len(run.epochs) for run in completed)
-    of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(completed), 'run')}"
+    epochs = sum(len(run.epochs) for run in setting.completed)
+    of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(setting.completed), 'run')}"
     sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
     means = {phase.title: mean(setting.all_of(phase.key)) for phase in PHASES}
     if parts := {title: value for title, value in means.items() if value is not None}:
@@ -69,13 +66,13 @@ def about_times(runs: Sequence[Run]) -> list[str]:
         sentences.append(f"Its phases are {shares}; they add up to {sums}.")
     if missing := [title for title in means if title not in parts]:
         sentences.append(f"Not measured: {', '.join(missing)}.")
-    return sentences + _first_epoch(completed) + _caveats(runs)
+    return sentences + _first_epoch(setting.completed) + _caveats(runs)
 
 
 def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
     """C5: how many times as fast the devices are, by the epochs after the first."""
     runs = [run for of_device in by_device.values() for run in of_device]
-    settings = [Setting({"device": name}, _completed(of)) for name, of in by_device.items()]
+    settings = [_setting(of, device=name) for name, of in by_device.items()]
     steady = all(setting.all_of(STEADY.name) for setting in settings if setting.completed)
     measure = STEADY if steady else EPOCH
     settings = [setting for setting in settings if setting.all_of(measure.name)]
@@ -88,8 +85,8 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
         device = settings[0].values["device"]
         sentences.append(f"There is nothing to compare {device} with: {again}.")
     elif len(sizes) > 1:
-        listed = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
-        sentences.append(f"Epochs differ in their images ({listed}): the devices are not compared.")
+        counts = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
+        sentences.append(f"Epochs differ in their images ({counts}): the devices are not compared.")
     else:
         settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
         sentences += [_ratio(setting, settings[-1], measure) for setting in settings[:-1]]
@@ -121,7 +118,7 @@ def about_optimizers(comparison: Comparison) -> list[str]:
 def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
     """C7: loss, accuracy and time without batch norm, against those with it."""
     sentences = []
-    one, other = Setting({}, _completed(without)), Setting({}, _completed(with_norm))
+    one, other = _setting(without), _setting(with_norm)
     time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
     for measure in (LOSS, ACCURACY, VAL_ACCURACY, time):
         ours, theirs = (mean(setting.all_of(measure.name)) for setting in (one, other))
@@ -144,15 +141,17 @@ def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -
     ± is a 95 % interval over the runs, which differ in their seed alone. The phases, where they are
     shown, add up to the time; `curves` are losses and accuracies.
     """
-    completed = _completed(runs)
-    of_all = Setting({}, completed)
-    shown = [curve for curve in CURVES if curves and of_all.all_of(curve.name)]
+    setting = _setting(runs)
+    shown = [curve for curve in CURVES if curves and setting.all_of(curve.name)]
     columns = 1 + len(PHASE_HEADINGS) if phases else 1
     rows = []
-    every = [epoch for run in completed for epoch in run.epochs]
+    every = [epoch for run in setting.completed for epoch in run.epochs]
     for number in sorted({epoch.epoch for epoch in every}):
         epochs = [epoch for epoch in every if epoch.epoch == number]
-        cells = [_figure(epochs, measure) for measure in shown]
+        learned = [
+            [v for e in epochs if (v := e.metrics.get(curve.name)) is not None] for curve in shown
+        ]
+        cells = [figure(*pair) for pair in zip(shown, map(estimate, learned), strict=True)]
         rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
     if every:
         # no value to sort by: it stays below the others
@@ -162,8 +161,9 @@ def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -
     return Table(["epoch", *headings], rows)
 
 
-def _completed(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.completed and run.epochs]
+def _setting(runs: Sequence[Run], **values: str) -> Setting:
+    """Of the runs that count: see `_caveats`."""
+    return Setting(values, [run for run in runs if run.completed and run.epochs])
 
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
@@ -202,7 +202,7 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
     else:
         verb = "rose" if change.mean > 0 else "fell"
     of = "one run" if len(runs) == 1 else f"means of {len(runs)} runs"
-    start, end = (_shown_mean(values[number], measure) for number in (first, last))
+    start, end = (measure.shown(estimate(values[number])) for number in (first, last))
     sentence = f"The {title} {verb} from {start} in epoch {first + 1} to {end} in epoch {last + 1}"
     sentence += f" ({of})"
     if verb in ("rose", "fell"):
@@ -217,8 +217,7 @@ def _course(runs: Sequence[Run], measure: Measure) -> list[str]:
 
 
 def _epochs(numbers: Sequence[str]) -> str:
-    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
-    return f"epoch{'s' * (len(numbers) > 1)} {', '.join(numbers[:MOST_NAMED])}{more}"
+    return f"epoch{'s' * (len(numbers) > 1)} {listed(numbers, MOST_NAMED)}"
 
 
 def _first_epoch(runs: Sequence[Run]) -> list[str]:
@@ -283,17 +282,7 @@ def _name(setting: Setting) -> str:
 
 
 def _shown(setting: Setting, measure: Measure) -> str:
-    return _shown_mean(setting.all_of(measure.name), measure)
-
-
-def _shown_mean(values: Sequence[float], measure: Measure) -> str:
-    known = estimate(values)
-    return NOTHING if known is None else measure.shown(known)
-
-
-def _figure(epochs: Sequence[EpochRecord], measure: Measure) -> Cell:
-    values = [v for epoch in epochs if (v := epoch.metrics.get(measure.name)) is not None]
-    return Cell(_shown_mean(values, measure), mean(values))
+    return measure.shown(setting.estimate(measure.name))
 
 
 def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any
 from hpml.formatting import capital, counted, in_s, range_in_words
 from hpml.lab.report import answers
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.published import against_published
+from hpml.lab.report.published import against_published, nonzero
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.page import save
@@ -112,9 +112,8 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
         answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds"
-    return Figures(
-        tables=[(Table(["an epoch of training", *headings], rows), caption)], answer=answer
-    )
+    table = Table(["an epoch of training", *headings], rows)
+    return Figures(tables=[(table, caption)], answer=answer)
 
 
 def _of_several_optimizers(machine: Machine) -> list[Run]:
@@ -191,7 +190,7 @@ def _summaries(optimizer: str, machine: Machine) -> dict[str, dict[str, Any]]:
 def _gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figures:
     rows = []
     for title, facts in summaries.items():
-        spread = range_in_words(_nonzero(facts))
+        spread = range_in_words(nonzero(facts))
         state = (facts.get("optimizer") or {}).get("state_elements")
         counts = (_count(facts["trainable_parameters"]), _count(facts.get("gradients")))
         rows.append([Cell(title), *counts, Cell(spread), _count(state)])
@@ -207,13 +206,13 @@ def _gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figure
 def _about_gradients(title: str, facts: dict[str, Any]) -> Iterator[str]:
     parameters, gradients = facts["trainable_parameters"], facts.get("gradients")
     yield f"{capital(title)} {parameters:,} parameters are trained."
-    nonzero, by_optimizer = _nonzero(facts), facts.get("nonzero_by_optimizer") or {}
-    if nonzero and gradients is not None:
-        some = f"{range_in_words(nonzero)} of them"
+    counts, by_optimizer = nonzero(facts), facts.get("nonzero_by_optimizer") or {}
+    if counts and gradients is not None:
+        some = f"{range_in_words(counts)} of them"
         yield (
             f"One backward pass gives {gradients:,} gradients; "
-            f"{'all of them' if min(nonzero) == gradients else some} are not zero "
-            f"({counted(len(nonzero), 'seed')}; {facts['batch']})."
+            f"{'all of them' if min(counts) == gradients else some} are not zero "
+            f"({counted(len(counts), 'seed')}; {facts['batch']})."
         )
     if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
         yield (
@@ -242,13 +241,8 @@ _MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], Figure
 }
 
 
-def _nonzero(facts: dict[str, Any]) -> list[int]:
-    return list((facts.get("nonzero_by_seed") or {}).values())
-
-
 def _timed(times: dict[str, Any], tied: bool) -> Cell:
-    text = in_s(Estimate(times["mean"], times["half_width"], times["n"])).removesuffix(" s")
-    return Cell(text + "*" * tied, times["mean"])
+    return Cell(in_s(Estimate(**times)).removesuffix(" s") + "*" * tied, times["mean"])
 
 
 def _count(value: int | None) -> Cell:

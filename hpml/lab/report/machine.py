@@ -13,8 +13,6 @@ from hpml.system.files import read_json
 
 
 class Machine:
-    """The results of one machine: what the lab has written down of its work, runs, and answers."""
-
     def __init__(self, folder: Path, lab: Path) -> None:
         self.folder = folder
         self.lab = lab

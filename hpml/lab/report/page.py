@@ -90,8 +90,7 @@ def write_report(lab: Path) -> Path:
 
 def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> Path:
     """Writes `report.html`, whose path it returns, and `report.md`. All text is escaped."""
-    values = {"title": heading.title, "summary": heading.summary, "heading": heading}
-    render("lab_page", values | {"sections": sections}, folder, TEMPLATES)
+    render("lab_page", vars(heading) | {"sections": sections}, folder, TEMPLATES)
     return folder / PAGE
 
 

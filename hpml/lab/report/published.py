@@ -69,20 +69,24 @@ def against_published(facts: Mapping[str, Any]) -> list[str]:
 
     Relative to the zeros, of which a larger batch has fewer.
     """
-    b, by_seed = _read()["B"]["rows"], facts.get("nonzero_by_seed") or {}
+    b, counts = _read()["B"]["rows"], nonzero(facts)
     is_theirs = facts["trainable_parameters"] == b["parameters_no_norm"]
-    if not is_theirs or len(by_seed) < 2 or None in (*by_seed.values(), facts.get("gradients")):
+    if not is_theirs or len(counts) < 2 or None in (*counts, facts.get("gradients")):
         return []
     published = [b["gradients_sgd"], b["gradients_adam"]]
     theirs, ours = (
-        _spread([facts["gradients"] - count for count in counts])
-        for counts in (published, by_seed.values())
+        _spread([facts["gradients"] - count for count in of_one]) for of_one in (published, counts)
     )
     outcome = "chance, not the optimizer" if theirs < ours else "give more summary.seeds"
     return [
         f"Submission B has {published[0]:,} that are not zero with SGD, {published[1]:,} with "
         f"Adam: its zeros differ by {theirs:.1%}, those of these seeds by {ours:.1%}: {outcome}."
     ]
+
+
+def nonzero(facts: Mapping[str, Any]) -> list[int]:
+    """How many gradients are not zero, for each seed that was tried."""
+    return list((facts.get("nonzero_by_seed") or {}).values())
 
 
 def _spread(zeros: Sequence[int]) -> float:
@@ -115,7 +119,7 @@ def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
     for name in ("sgd", "adam"):
         if facts := machine.summary(f"no_norm_{name}"):
             yield "parameters_no_norm", facts["trainable_parameters"]
-            counts = list((facts.get("nonzero_by_seed") or {}).values())
+            counts = nonzero(facts)
             yield f"gradients_{name}", counts and range_in_words(counts)
 
 

@@ -53,15 +53,6 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def real_images() -> Path:
-    """The class folders of the 60,000 real images; skipped where they are not at hand."""
-    root = os.environ.get("HPML_REAL_IMAGES")
-    if not root:
-        pytest.skip("HPML_REAL_IMAGES names no folder")
-    return Path(root)
-
-
-@pytest.fixture
 def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small archive in the original's format, whose sums torchvision is told to expect."""
     folder = tmp_path / "server"
@@ -81,9 +72,9 @@ def cifar10_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             info.size = len(raw)
             tar.addfile(info, io.BytesIO(raw))
             sums[name] = hashlib.md5(raw).hexdigest()
-    train = [[f"data_batch_{k}", sums[f"data_batch_{k}"]] for k in range(1, 6)]
+    *train, test, (_, meta) = map(list, sums.items())
     monkeypatch.setattr(CIFAR10, "train_list", train)
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "test_list", [test])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": meta})
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     return archive

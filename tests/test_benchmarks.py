@@ -38,19 +38,19 @@ def curve(**figures: dict[int, float]) -> dict[int, dict[str, Any]]:
 
 
 def test_changes_follow_the_figures(benchmark_module: Import) -> None:
-    """Growth is told at the beginning, at the end and over all; that of a power by its exponent."""
+    """Growth is told at the beginning, at the end and over all; that of a power by its exponent.
+
+    What could not be measured is left out, and workers have no powers.
+    """
+    changes = benchmark_module("growth").changes
     batch = curve(host_mib={32: 500.0, 64: 516.0, 128: 580.0})
     images = curve(sample_ms={8: 2.5, 16: 10.0})
-    rows = benchmark_module("growth").changes({"batch size": batch, "image size": images})
+    rows = changes({"batch size": batch, "image size": images})
     assert rows[1] == ["batch size", "host_mib", "0.5", "1", "0.833", "0.05, 0.17, 0.11"]
     assert rows[2] == ["image size", "sample_ms", *["0.938"] * 3, "2.00, 2.00, 2.00"]
-
-
-def test_a_curve_of_one_value_does_not_change(benchmark_module: Import) -> None:
-    """What could not be measured is left out; the others' rows stay, without workers' powers."""
     seen = {"batch size": curve(host_mib={32: 1.0}), "a sweep": {}}
     workers = curve(host_mib={0: 1.0, 2: 2.0}, samples_per_s={0: 1.0, 2: 1.0})
-    rows = benchmark_module("growth").changes(seen | {"workers": workers})
+    rows = changes(seen | {"workers": workers})
     assert rows[1:] == [["workers", "host_mib", *["0.5"] * 3, ""]]
 
 

@@ -56,8 +56,12 @@ def strings(file: Path) -> Iterator[str]:
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
     docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from () if node in docstrings else (node.value,)
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node not in docstrings
+        ):
+            yield node.value
 
 
 def test_no_string_names_a_module() -> None:

@@ -1,35 +1,19 @@
 from pathlib import Path
 
-import pytest
-
 from hpml.formatting import counted, duration_in_words, size_in_words
 from hpml.system.files import size_of
 
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        *((0.1, "5 s"), (42, "40 s"), (59, "1 min"), (3540, "59 min")),
-        *((9300, "2 h 35 min"), (4e5, "4 days")),
-    ],
-)
-def test_durations_are_told_in_words(seconds: float, words: str) -> None:
-    """As one says them."""
-    assert duration_in_words(seconds) == f"about {words}"
+DURATIONS = {0.1: "5 s", 42: "40 s", 59: "1 min", 3540: "59 min", 9300: "2 h 35 min", 4e5: "4 days"}
+SIZES = {0: "0 bytes", 999: "999 bytes", 84_100_000: "84.1 MB", 2e15: "2e+03 TB"}
+COUNTS = {0: "0 runs", 1: "1 run", 1000: "1,000 runs"}
 
 
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (84_100_000, "84.1 MB"), (2e15, "2e+03 TB")],
-)
-def test_sizes_are_told_in_words(size: float, words: str) -> None:
-    """In decimal units."""
-    assert size_in_words(size) == words
-
-
-def test_counts_have_their_plural() -> None:
-    """One run, two runs."""
-    assert [counted(n, "run") for n in (0, 1, 1000)] == ["0 runs", "1 run", "1,000 runs"]
+def test_numbers_are_told_in_words() -> None:
+    """Durations as one says them, sizes in decimal units, and counts with their plural."""
+    about = {seconds: f"about {words}" for seconds, words in DURATIONS.items()}
+    assert {seconds: duration_in_words(seconds) for seconds in about} == about
+    assert {size: size_in_words(size) for size in SIZES} == SIZES
+    assert {n: counted(n, "run") for n in COUNTS} == COUNTS
 
 
 def test_a_folders_size_is_that_of_its_files(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ def called(target: str, *arguments: Any, **settings: Any) -> dict[str, Any]:
 
 # Hydra's policy
 
-
 STOPPED = "os.system subprocess.run builtins.eval builtins.exec importlib.import_module pickle.load"
 STOPPED += " runpy.run_path ctypes.CDLL os.remove shutil.rmtree"
 
@@ -104,34 +103,31 @@ def test_what_a_configuration_folder_does(tmp_path: Path) -> None:
     (tmp_path / "victim").touch()
     command = ["-m", RUN[0], "--config-dir", "conf", *RUN[1:], "experiment=theirs"]
     (folder / "theirs.yaml").write_text(THEIRS)
-    assert run_program(command, tmp_path).returncode == 2
+    run_program(command, tmp_path, exit_code=2)
     assert {"imported", "logged", "victim"} <= {path.name for path in tmp_path.iterdir()}
     allowed = "  job: {env_set: {HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE: os.remove}}\n"
     (folder / "theirs.yaml").write_text(THEIRS.replace("hydra:\n", f"hydra:\n{allowed}"))
-    run_program(command, tmp_path)
+    run_program(command, tmp_path, exit_code=None)
     assert not (tmp_path / "victim").exists()
     for word in ("hydra.job.env_set", "hydra/job_logging", "hydra.callbacks", "--config-dir"):
         assert word in SECURITY
     (folder / "theirs.yaml").write_text("# @package _global_\nhydra: {searchpath: [file://x]}\n")
-    done = run_program(command, tmp_path)
-    assert done.returncode == 2
+    done = run_program(command, tmp_path, exit_code=2)
     assert "hydra.searchpath is only supported from the primary config" in done.stdout + done.stderr
 
 
 def test_what_the_environment_lists_cannot_be_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """`HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE` lifts the ban on files' removal, not on commands."""
     monkeypatch.setenv("HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "os.remove:os.system")
-    with pytest.raises(InstantiationException, match="No such file"):
-        instantiate(called("os.remove", "/there/is/none"))
-    with pytest.raises(InstantiationException, match="cannot be authorized"):
-        instantiate(called("os.system", "true"))
+    for target, refusal in (("os.remove", "No such file"), ("os.system", "cannot be authorized")):
+        with pytest.raises(InstantiationException, match=refusal):
+            instantiate(called(target, "/there/is/none"))
 
 
 def test_an_interpolation_reaches_the_record(tmp_path: Path) -> None:
     """A stranger's `${oc.env:…}` puts what the environment holds into files one may share."""
     command = ["-m", *RUN, "trainer.max_epochs=1", "+note=${oc.env:HPML_TOKEN}"]
-    done = run_program(command, tmp_path, HPML_TOKEN="secretwords")
-    assert done.returncode == 0, done.stderr
+    run_program(command, tmp_path, HPML_TOKEN="secretwords")
     record = next(tmp_path.rglob("record.json"))
     assert "secretwords" in record.read_text()
     assert "oc.env" in SECURITY
@@ -194,11 +190,8 @@ def offences(source: str) -> Iterator[str]:
         *("load = Module.load_from_checkpoint", "trainer.fit(module, ckpt_path=point)"),
         *("eval(text)", "exec(text)", "os.system(text)", "torch.hub.load('a', 'b')"),
         *("subprocess.run(text, shell=True)", "subprocess.run(text, shell=wanted)"),
-        *(
-            "np.load(path, allow_pickle=True)",
-            "import urllib.request",
-            "from urllib import request",
-        ),
+        *("np.load(path, allow_pickle=True)", "import urllib.request"),
+        "from urllib import request",
     ],
 )
 def test_an_offence_is_found(source: str) -> None:
@@ -270,24 +263,19 @@ def guarded(folder: Path, *words: str, code: str = "") -> tuple[str, str]:
     if code:
         (folder / "code_of_test.py").write_text(code)
         command = [sys.executable, "guard.py", "code_of_test"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        output = subprocess.check_output(command, cwd=folder, text=True)
     else:
-        done = run_program(["guard.py", *words], folder)
-    assert done.returncode == 0, done.stderr
+        output = run_program(["guard.py", *words], folder).stdout
     log = folder / "network.log"
-    return done.stdout, log.read_text() if log.exists() else ""
-
-
-def test_a_network_call_is_found(tmp_path: Path) -> None:
-    """Also one whose failure is swallowed."""
-    assert "127.0.0.1" in guarded(tmp_path, code=CONNECTS)[1]
+    return output, log.read_text() if log.exists() else ""
 
 
 def test_no_import_calls_the_network(tmp_path: Path) -> None:
-    """Of no module of ours, nor of what they import."""
+    """Of no module of ours, nor of what they import; a call would be found if it is swallowed."""
     output, tried = guarded(tmp_path, code=IMPORTS_ALL)
     assert len(output.splitlines()) >= len(SOURCES) - 1  # hpml itself is imported before
     assert tried == ""
+    assert "127.0.0.1" in guarded(tmp_path, code=CONNECTS)[1]
 
 
 ONE_STEP = [*RUN, "logger=tensorboard", "callbacks=default", "trainer.max_steps=1"]

@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -15,16 +16,11 @@ from hpml.statistics import standings as _standings
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_the_interval_is_scipys(values: list[float]) -> None:
-    """Student's, at 95 %."""
+    """Student's, at 95 %; one value has none, and none has no mean."""
     half = scipy.stats.sem(values) * scipy.stats.t.ppf(0.975, len(values) - 1)
-    expected = Estimate(pytest.approx(fmean(values)), pytest.approx(half, abs=1e-9), len(values))
-    assert estimate(values) == expected
-
-
-def test_one_value_has_no_interval() -> None:
-    """And none has no mean."""
-    assert estimate([3.0]) == Estimate(3.0, None, 1)
-    assert estimate([]) is None
+    rounded = pytest.approx(half, rel=1e-9, abs=1e-8)  # of a million scipy has ten digits behind it
+    assert estimate(values) == Estimate(pytest.approx(fmean(values)), rounded, len(values))
+    assert (estimate(values[:1]), estimate([])) == (Estimate(values[0], None, 1), None)
 
 
 def by_seed(values: list[float], first: int = 0) -> dict[object, float]:
@@ -53,14 +49,13 @@ def test_unpaired_settings_are_compared_as_scipy_does() -> None:
     """By Welch's test where they share no seeds, or but one."""
     generator = random.Random(0)
     told = set()
-    for shift in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0):
-        for size in (2, 4, 8):
-            one = [generator.gauss(0, 1) for _ in range(8)]
-            other = [generator.gauss(shift, 3) for _ in range(size)]
-            p_value = scipy.stats.ttest_ind(one, other, equal_var=False).pvalue
-            found = standings([by_seed(one), by_seed(other, first=7)], higher_is_better=True)
-            assert ("worse" in found) == (p_value < 0.05)
-            told.add("worse" in found)
+    for shift, size in itertools.product((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0), (2, 4, 8)):
+        one = [generator.gauss(0, 1) for _ in range(8)]
+        other = [generator.gauss(shift, 3) for _ in range(size)]
+        p_value = scipy.stats.ttest_ind(one, other, equal_var=False).pvalue
+        found = standings([by_seed(one), by_seed(other, first=7)], higher_is_better=True)
+        assert ("worse" in found) == (p_value < 0.05)
+        told.add("worse" in found)
     assert told == {True, False}
 
 
@@ -104,15 +99,12 @@ def by_chance(count: int, share: float) -> float:
 @pytest.mark.parametrize(
     ("settings", "repeats", "spread", "most"),
     [
-        *((2, 3, 1.0, 0.05), (3, 3, 1.0, 0.05), (5, 3, 1.0, 0.05), (5, 10, 1.0, 0.05)),
-        (10, 5, 1.0, 0.05),
+        *((*sizes, 1.0, 0.05) for sizes in ((2, 3), (3, 3), (5, 3), (5, 10), (10, 5))),
         # one setting varies much more than the others; with two seeds that is hard to see
         *((5, 3, 5.0, 0.08), (5, 3, 10.0, 0.08), (5, 10, 5.0, 0.05), (5, 2, 10.0, 0.12)),
     ],
 )
-def test_noise_is_hardly_ever_crowned(
-    settings: int, repeats: int, spread: float, most: float
-) -> None:
+def test_noise_is_hardly_crowned(settings: int, repeats: int, spread: float, most: float) -> None:
     """Of simulated sweeps whose settings do not differ, few tell any from the best."""
     generator = random.Random(settings * repeats if spread == 1 else 7)
     sweeps = (simulated(settings, repeats, generator, spread=spread) for _ in range(600))
@@ -123,11 +115,11 @@ def test_noise_is_hardly_ever_crowned(
 def test_noise_of_other_seeds_is_hardly_ever_crowned(sizes: tuple[int, ...]) -> None:
     """Settings without shared seeds, of unequal numbers, the last of which varies most."""
     generator = random.Random(sum(sizes))
-    spreads, crowned = [1.0] * (len(sizes) - 1) + [5.0], 0
+    last, crowned = len(sizes) - 1, 0
     for _ in range(400):
         samples = [
-            by_seed([generator.gauss(0, spread) for _ in range(size)], first=100 * index)
-            for index, (size, spread) in enumerate(zip(sizes, spreads, strict=True))
+            by_seed([generator.gauss(0, 5 if n == last else 1) for _ in range(size)], 100 * n)
+            for n, size in enumerate(sizes)
         ]
         crowned += "worse" in standings(samples, higher_is_better=True)
     # Welch's test of two values is known to be a little liberal
@@ -148,28 +140,6 @@ def test_a_real_difference_is_found(
     worse = 1 if errors == 3 else settings - 1
     leads = (sweep[0] == "best" and sweep.count("worse") >= worse for sweep in sweeps)
     assert fmean(leads) >= least
-
-
-def test_a_difference_of_three_standard_errors_in_the_sample_is_found() -> None:
-    """Two settings, ten seeds, the observed difference three times its standard error."""
-    noise = [-1.0, 1.0] * 5
-    error = scipy.stats.sem(noise)
-    for factor, expected in ((3.0, "worse"), (1.5, "tied")):
-        other = [value + factor * error for value in noise]
-        found = standings([by_seed([0.0] * 10), by_seed(other)], higher_is_better=True)
-        assert found == [expected, "best"]
-
-
-def test_a_single_run_is_not_tested() -> None:
-    """Nor does it keep the others from being compared, were it the best of all."""
-    many = by_seed([1.0, 1.1, 0.9, 1.05])
-    worse = by_seed([0.1, 0.25, 0.0, 0.1])
-    assert standings([{0: 5.0}, many], True) == ["untested", "best"]
-    assert standings([{0: 5.0}, many, worse], True) == ["untested", "best", "worse"]
-    assert standings([{0: 5.0}, {0: 6.0}], True) == ["untested", "untested"]
-    assert standings([{}, many], True) == [None, "best"]
-    assert standings([{}, {0: 1.0}], True) == [None, "best"]
-    assert standings([{}, {}], True) == [None, None]
 
 
 def test_one_odd_setting_takes_no_power_from_the_others() -> None:
@@ -193,19 +163,39 @@ def test_seeds_that_all_share_are_enough() -> None:
     assert standings([one, behind], higher_is_better=False) == ["tied", "best"]
 
 
-@pytest.mark.parametrize(("repeats", "expected"), [(2, "tied"), (5, "tied"), (6, "worse")])
-def test_figures_that_do_not_vary_prove_little(repeats: int, expected: str) -> None:
-    """Rounded accuracies that differ by the same in each seed: a sign test decides."""
-    one, other = by_seed([0.5] * repeats), by_seed([0.6] * repeats)
-    assert standings([one, other], higher_is_better=True) == [expected, "best"]
+MANY, SAME, NOISE = [1.0, 1.1, 0.9, 1.05], [0.5, 0.6, 0.7], [-1.0, 1.0] * 5
 
 
-def test_equal_figures_are_tied_and_the_best_may_be_the_lowest() -> None:
-    """Workers do not change the accuracy; times and losses are the better the lower."""
-    same = by_seed([0.5, 0.6, 0.7])
-    assert standings([same, same, same], higher_is_better=True) == ["best", "tied", "tied"]
-    slow, fast = by_seed([2.0, 2.1, 2.2]), by_seed([1.0, 1.11, 1.19])
-    assert standings([slow, fast], higher_is_better=False) == ["worse", "best"]
+@pytest.mark.parametrize(
+    ("samples", "higher_is_better", "expected"),
+    [
+        # a single run is not tested, nor keeps others from being compared, were it the best of all
+        ([[5.0], MANY], True, ["untested", "best"]),
+        ([[5.0], MANY, [0.1, 0.25, 0.0, 0.1]], True, ["untested", "best", "worse"]),
+        ([[5.0], [6.0]], True, ["untested", "untested"]),
+        ([[], MANY], True, [None, "best"]),
+        ([[], [1.0]], True, [None, "best"]),
+        ([[], []], True, [None, None]),
+        # the observed difference is so many times its standard error
+        *(
+            ([[0.0] * 10, [value + times * scipy.stats.sem(NOISE) for value in NOISE]], True, told)
+            for times, told in ((3.0, ["worse", "best"]), (1.5, ["tied", "best"]))
+        ),
+        # rounded accuracies that differ by the same in each seed: a sign test decides
+        *(
+            ([[0.5] * repeats, [0.6] * repeats], True, [told, "best"])
+            for repeats, told in ((2, "tied"), (5, "tied"), (6, "worse"))
+        ),
+        # workers do not change the accuracy; times and losses are the better the lower
+        ([SAME] * 3, True, ["best", "tied", "tied"]),
+        ([[2.0, 2.1, 2.2], [1.0, 1.11, 1.19]], False, ["worse", "best"]),
+    ],
+)
+def test_what_is_told_of_settings(
+    samples: list[list[float]], higher_is_better: bool, expected: list[Standing | None]
+) -> None:
+    """Of values by seed, the first of each setting with the first of the others."""
+    assert standings([*map(by_seed, samples)], higher_is_better) == expected
 
 
 def made_rounds(means: Sequence[float], seed: int) -> list[BySeed]:

@@ -15,9 +15,10 @@ import pytest
 import torch
 from helpers.configurations import Compose
 from helpers.jobs import trainer as trainer_in
-from helpers.own import hooked
+from helpers.own import StopError, hooked
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.demos.boring_classes import BoringModel
+from torch.utils._pytree import tree_flatten
 
 from hpml.checkpointing.can_resume import why_not
 from hpml.checkpointing.resume import choose, file_name, mode, resume_checkpoints
@@ -46,10 +47,6 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "validated in between": ("trainer.val_check_interval=3", "optimizer=rmsprop"),
     "best": ("data.val_split=0.25", "optimizer=adamw"),
 }
-
-
-class StopError(Exception):
-    """Stands for whatever ends a process."""
 
 
 @dataclass
@@ -88,21 +85,21 @@ class Runs:
         """After how many they were made."""
         return [int(path.name.split("-")[1]) for path in self.kept]
 
+    def whole(self, *overrides: str) -> Any:
+        """The sums and the outcome of a run that nothing stops; the next one begins anew."""
+        sums, _ = self(*overrides)
+        outcome = self.outcome
+        (self.folder / "record.json").unlink()
+        return sums, outcome
+
     @property
-    def weights(self) -> dict[str, bytes]:
-        """And the optimizer's states."""
+    def outcome(self) -> Any:
+        """Weights and the optimizer's states by their names, and the epochs but for their times."""
         checkpoint = torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)
-        states = {
-            f"{index} {name}": value
-            for index, state in checkpoint["optimizer_states"][0]["state"].items()
-            for name, value in state.items()
-        }
-        named = checkpoint["state_dict"] | states
-        return {name: torch.as_tensor(value).numpy().tobytes() for name, value in named.items()}
-
-
-def of_epochs(record: RunRecord) -> list[Any]:
-    return [(epoch.metrics, epoch.steps, epoch.samples) for epoch in record.epochs]
+        states = checkpoint["state_dict"], checkpoint["optimizer_states"][0]["state"]
+        leaves, names = tree_flatten(states)
+        values = [torch.as_tensor(leaf).numpy().tobytes() for leaf in leaves]
+        return names, values, [(e.metrics, e.steps, e.samples) for e in self.record.epochs]
 
 
 @pytest.fixture
@@ -114,19 +111,15 @@ def run(compose: Compose, tmp_path: Path) -> Runs:
 def test_it_ends_as_if_it_had_not_been_stopped(name: str, run: Runs) -> None:
     """None twice or left out, all bit for bit; times have both parts, what was lost is apart."""
     more = (OFTEN, *SETTINGS[name])
-    whole, record = run(*more)
-    expected = run.weights
+    whole, outcome = run.whole(*more)
     assert run.kept == []  # what is complete needs none
-    (run.folder / "record.json").unlink()
     assert run(*more, stop_after=5)[0] == whole[:5]
     done = run.batches[0]
     assert 0 < done <= 5
     assert run(*more, stop_after=6)[0] == whole[done : done + 6]
     done = run.batches[0]
     rest, resumed = run(*more)
-    assert rest == whole[done:]
-    assert run.weights == expected
-    assert of_epochs(resumed) == of_epochs(record)
+    assert (rest, run.outcome) == (whole[done:], outcome)
     assert any(epoch.resumed for epoch in resumed.epochs)
     assert not any(epoch.partial for epoch in resumed.epochs)
     for epoch in resumed.epochs:
@@ -168,9 +161,7 @@ def test_a_signal_waits_for_the_next_one(run: Runs) -> None:
 
 def test_a_signal_to_the_loaders_loses_nothing(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster sends it to all of a job: the next batch does not come, but all is at rest."""
-    whole, record = run(ON_SIGNALS)
-    expected = run.weights
-    (run.folder / "record.json").unlink()
+    whole, outcome = run.whole(ON_SIGNALS)
     own = ImageDataModule.on_before_batch_transfer
 
     def die(data: ImageDataModule, batch: Any, dataloader_idx: int) -> Any:
@@ -185,9 +176,7 @@ def test_a_signal_to_the_loaders_loses_nothing(run: Runs, monkeypatch: pytest.Mo
     monkeypatch.undo()
     assert run.batches == [5]
     rest, resumed = run(ON_SIGNALS)
-    assert rest == whole[5:]
-    assert run.weights == expected
-    assert of_epochs(resumed) == of_epochs(record)
+    assert (rest, run.outcome) == (whole[5:], outcome)
     assert [(e.steps, e.partial) for e in resumed.epochs] == [(STEPS, False)] * EPOCHS
 
 
@@ -368,17 +357,12 @@ def test_one_of_another_code_is_refused(tmp_path: Path) -> None:
             choose(tmp_path, wrong, {"code": "a"})
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "what"),
-    [
-        *((None, None, "never"), ("HPML_SWEPT", None, "auto"), ("SLURM_JOB_ID", None, "auto")),
-        *(("SLURM_JOB_ID", "never", "never"), (None, "auto", "auto")),
-    ],
-)
-def test_when_it_resumes(name: str | None, given: str | None, what: str, monkeypatch: Any) -> None:
+def test_when_it_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself in sweeps and under SLURM."""
-    for each in ("HPML_SWEPT", "SLURM_JOB_ID"):
-        monkeypatch.delenv(each, raising=False)
-    if name is not None:
-        monkeypatch.setenv(name, "")
-    assert mode(given) == what
+    for name in ("HPML_SWEPT", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert (mode(None), mode("auto")) == ("never", "auto")
+    for name in ("HPML_SWEPT", "SLURM_JOB_ID"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "")
+            assert (mode(None), mode("never")) == ("auto", "never")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.configurations import QUICK, Compose, composed
-from helpers.own import hooked
+from helpers.own import StopError, hooked
 from hydra.utils import instantiate
 from torchvision.datasets import CIFAR10
 
@@ -20,13 +20,9 @@ from hpml.errors import UserError
 from hpml.train import train
 
 JOB = (*QUICK, "trainer.max_epochs=1", "logger=none", "checkpoint.every_s=1e-9")
-Change = Callable[[dict[str, Any]], None]
 Honest = dict[str, dict[str, Any]]
 Run = Callable[..., Any]
-
-
-class StopError(Exception):
-    """Stands for whatever ends a process."""
+Change = Callable[[dict[str, Any]], None]
 
 
 @dataclass
@@ -70,27 +66,28 @@ def evaluated(compose: Compose, honest: Honest, tmp_path: Path) -> Run:
     return run
 
 
-def refusal(message: str, run: Callable[[], object]) -> str:
+def setting(group: str = "", /, **values: Any) -> Change:
+    """Sets groups of the configuration that a checkpoint holds, or keys of one."""
+
+    def change(checkpoint: dict[str, Any]) -> None:
+        config = checkpoint["hpml_config"]
+        (config[group] if group else config).update(values)
+
+    return change
+
+
+def refused(message: str, run: Run, *arguments: Any, **settings: Any) -> str:
     """What refuses a run, in one line."""
     with pytest.raises(UserError, match=message) as caught:
-        run()
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).isprintable()
+        run(*arguments, **settings)
+    assert str(caught.value).isprintable()  # a line's end is not
     return str(caught.value)
 
 
-@pytest.fixture
-def refused(evaluated: Run) -> Run:
-    """Expects that the honest checkpoint is refused after a change to it; the message."""
-    return lambda change, message, *overrides, **settings: refusal(
-        message, lambda: evaluated(change, *overrides, **settings)
-    )
-
-
-def file_for(key: str, folder: Path, write: Callable[[Path], object]) -> Path:
+def file_for(key: str, folder: Path, content: Any, zipped: bool = True) -> Path:
     """A file that `evaluate` or `resume` takes, as far as its name says."""
     written = folder / "strange.ckpt"
-    write(written)
+    torch.save(content, written) if zipped else written.write_bytes(pickle.dumps(content, 2))
     return written.rename(folder / file_name(2, written)) if key == "resume" else written
 
 
@@ -106,21 +103,11 @@ def test_a_malicious_pickle(compose: Compose, tmp_path: Path, key: str, zipped: 
     """It is no checkpoint of ours, in one line; loaded otherwise, it would have touched a file."""
     marker = tmp_path / "touched"
     content = {"state_dict": {}, "hpml_config": Touches(marker), "hpml_resume": Touches(marker)}
-
-    def write(path: Path) -> None:
-        if zipped:
-            torch.save(content, path)
-        else:
-            path.write_bytes(pickle.dumps(content, protocol=2))
-
-    file = file_for(key, tmp_path, write)
+    file = file_for(key, tmp_path, content, zipped)
     message = rf"^{key}=.*: (no checkpoint|is no resume checkpoint) of hpml"
-    refusal(message, lambda: train(compose(*JOB, f"{key}={file}")))
+    refused(message, train, compose(*JOB, f"{key}={file}"))
     assert not marker.exists()
-    if zipped:
-        torch.load(file, weights_only=False)
-    else:
-        pickle.loads(file.read_bytes())
+    torch.load(file, weights_only=False) if zipped else pickle.loads(file.read_bytes())
     assert marker.exists()
 
 
@@ -136,11 +123,10 @@ def test_instantiators(compose: Compose, honest: Any, tmp_path: Path, key: str, 
     if where == "deep":
         where, payload = "hparams", [{"in": [{"in": [{"in": payload}]}]}]
     kind = "evaluate" if key == "evaluate" else "resume"
-    strange = honest[kind] | {where: payload}
-    file = file_for(kind, folder, lambda path: torch.save(strange, path))
+    file = file_for(kind, folder, honest[kind] | {where: payload})
     given = "resume=auto" if key == "auto" else f"{key}={file}"
     message = rf"^{kind}=.*: refused: it holds _instantiator"
-    refusal(message, lambda: train(compose(*JOB, hooked(resumable=True), given)))
+    refused(message, train, compose(*JOB, hooked(resumable=True), given))
     assert not (tmp_path / "made").exists()
 
 
@@ -151,7 +137,7 @@ def test_what_contains_itself_is_read(tmp_path: Path) -> None:
     torch.save({"a": endless}, tmp_path / "file")
     assert set(safe_load.read(tmp_path / "file", "evaluate")) == {"a"}
     torch.save({"a": endless, "b": [{"_instantiator": 1}]}, tmp_path / "file")
-    refusal(r"evaluate=.*file: refused", lambda: safe_load.read(tmp_path / "file", "evaluate"))
+    refused(r"evaluate=.*file: refused", safe_load.read, tmp_path / "file", "evaluate")
 
 
 def test_no_file_to_delete_is_named(compose: Compose, honest: Honest, tmp_path: Path) -> None:
@@ -166,7 +152,7 @@ def test_no_file_to_delete_is_named(compose: Compose, honest: Honest, tmp_path: 
     kept = {"best_k_models": {there: torch.tensor(0.0)}, "kth_value": torch.tensor(0.0)}
     state = {"dirpath": str(folder), **paths, **nothing, **kept}
     strange["callbacks"]["Checkpoint:last"] = state
-    file = file_for("resume", tmp_path, lambda path: torch.save(strange, path))
+    file = file_for("resume", tmp_path, strange)
     record = train(compose(*JOB, hooked(resumable=True), f"resume={file}"))
     assert record.status == "completed"
     assert record.resumed[0]["batches"] > 0
@@ -174,24 +160,25 @@ def test_no_file_to_delete_is_named(compose: Compose, honest: Honest, tmp_path: 
     assert victim.exists()
 
 
-STRANGE: dict[str, Callable[[dict[str, Any], Any], Any]] = {
-    "model._target_": lambda config, node: config.update(model=node),
-    "data._target_": lambda config, node: config.update(data=node),
-    "model.width._target_": lambda config, node: config["model"].update(width=node),
-    "data.mean.0._target_": lambda config, node: config["data"].update(mean=[node]),
-    "data.std.0.0.in._target_": lambda config, node: config["data"].update(std=[({"in": node},)]),
-    "data.root._target_": lambda config, node: config["data"].update(root=node),
+STRANGE: dict[str, Callable[[Any], Change]] = {
+    "model._target_": lambda node: setting(model=node),
+    "data._target_": lambda node: setting(data=node),
+    "model.width._target_": lambda node: setting("model", width=node),
+    "data.mean.0._target_": lambda node: setting("data", mean=[node]),
+    "data.std.0.0.in._target_": lambda node: setting("data", std=[({"in": node},)]),
+    "data.root._target_": lambda node: setting("data", root=node),
 }
 
 
 @pytest.mark.parametrize("key", STRANGE)
-def test_a_target_of_a_strangers_is_not_called(refused: Run, tmp_path: Path, key: str) -> None:
+def test_a_target_of_a_strangers_is_not_called(evaluated: Run, tmp_path: Path, key: str) -> None:
     """However deep, in lists too; Hydra itself would have called this one."""
     marker = tmp_path / "touched"
     message = rf"refused: it sets {key}=pathlib.Path.*give {key.partition('.')[0]}=… yourself"
-    refused(lambda checkpoint: STRANGE[key](checkpoint["hpml_config"], target(marker)), message)
+    node = target(marker)
+    refused(message, evaluated, STRANGE[key](node))
     assert not marker.exists()
-    instantiate(target(marker))
+    instantiate(node)
     assert marker.exists()
 
 
@@ -218,13 +205,11 @@ INNER = {"_target_": "hpml.models.small", "num_classes": 2}
         pytest.param("model", "width", INNER, id="inside"),
     ],
 )
-def test_what_belongs_there_is_ours(refused: Run, group: str, key: str, value: Any) -> None:
+def test_what_belongs_there_is_ours(evaluated: Run, group: str, key: str, value: Any) -> None:
     """What is called, and how, is not the checkpoint's to say."""
     set_key = f"{group}.{key}._target_" if key == "width" else f"{group}.{key}"
-    refused(
-        lambda checkpoint: checkpoint["hpml_config"][group].update({key: value}),
-        rf"refused: it sets {set_key}=",
-    )
+    message = rf"refused: it sets {set_key}="
+    refused(message, evaluated, setting(group, **{key: value}))
 
 
 @pytest.mark.parametrize(
@@ -236,90 +221,69 @@ def test_what_belongs_there_is_ours(refused: Run, group: str, key: str, value: A
 )
 @pytest.mark.parametrize("place", ["value", "in a list", "key"])
 def test_text_of_a_strangers_is_only_read(
-    refused: Run, tmp_path: Path, monkeypatch: Any, text: str, place: str
+    evaluated: Run, tmp_path: Path, monkeypatch: Any, text: str, place: str
 ) -> None:
     """No interpolation is resolved, and nothing reaches the terminal that would control it."""
     monkeypatch.setenv("HPML_SECRET", "secret words")
     more = {"value": {"root": text}, "in a list": {"mean": [[text]]}, "key": {text: 1}}[place]
-    message = refused(
-        lambda checkpoint: checkpoint["hpml_config"]["data"].update(more),
-        r"refused: its data.* holds an interpolation or a",
-    )
+    expected = r"refused: its data.* holds an interpolation or a"
+    message = refused(expected, evaluated, setting("data", **more))
     assert "secret words" not in message
     assert "secret words" not in (tmp_path / "run" / "record.json").read_text()
 
 
 NO_CONFIGURATIONS: list[Any] = [[], "model", None, {"data": 1, "model": 2}]
 NO_CONFIGURATIONS += [{"data": {}}, {"model": {"_target_": 1}}]
+WRONG = [{"hpml_config": config} for config in NO_CONFIGURATIONS]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"hpml_config": config} for config in NO_CONFIGURATIONS),
-        {"hpml_names": {"model": "\x1b[2J"}},  # which is printed
-    ],
-)
-def test_what_is_no_configuration(refused: Run, change: dict[str, Any]) -> None:
-    """In one line, without a traceback."""
-    refused(lambda checkpoint: checkpoint.update(change), "no checkpoint of hpml")
+@pytest.mark.parametrize("wrong", [*WRONG, {"hpml_names": {"model": "\x1b[2J"}}])
+def test_what_is_no_configuration(evaluated: Run, wrong: dict[str, Any]) -> None:
+    """In one line, without a traceback, nor with a name that would control the terminal."""
+    refused("no checkpoint of hpml", evaluated, lambda checkpoint: checkpoint.update(wrong))
 
 
-def test_an_honest_checkpoint_is_evaluated(evaluated: Run, tmp_path: Path, refused: Run) -> None:
+def test_an_honest_checkpoint_is_evaluated(evaluated: Run, tmp_path: Path) -> None:
     """Callbacks and such are not taken from it; a target of one's own is, if that was chosen."""
-    assert evaluated(lambda checkpoint: None).evaluation
+    assert evaluated(setting()).evaluation
     marker = tmp_path / "touched"
     more = {"callbacks": {"x": target(marker)}, "logger": {"x": target(marker)}}
     more |= {"trainer": target(marker), "optimizer": target(marker)}
-    assert evaluated(lambda checkpoint: checkpoint["hpml_config"].update(more)).evaluation
+    assert evaluated(setting(**more)).evaluation
     assert not marker.exists()
     own = {"_target_": "helpers.own.network", "num_classes": None}
-
-    def change(checkpoint: dict[str, Any]) -> None:
-        checkpoint["hpml_config"]["model"] = own | {"num_classes": 10}
-
+    change = setting(model=own | {"num_classes": 10})
     for chosen in ({}, {"data": own}):
-        refused(change, r"model._target_=helpers.own.network", **chosen)
+        refused(r"model._target_=helpers.own.network", evaluated, change, **chosen)
     record = evaluated(change, model=own)
     assert record.evaluation
     assert record.config["model"] == own | {"num_classes": 10}
 
 
-def test_what_is_typed_goes_first(evaluated: Run, refused: Run, tmp_path: Path) -> None:
+def test_what_is_typed_goes_first(evaluated: Run, tmp_path: Path) -> None:
     """`model=…` leaves the checkpoint's unread, and a key of it takes a strange one's place."""
     marker = tmp_path / "touched"
-
-    def strange(checkpoint: dict[str, Any]) -> None:
-        checkpoint["hpml_config"].update(model=target(marker))
-
+    strange = setting(model=target(marker))
     assert evaluated(strange, "model=small", "model.width=4", typed=True).evaluation
-    record = evaluated(
-        lambda checkpoint: checkpoint["hpml_config"]["model"].update(_target_="os.mkdir"),
-        "model._target_=hpml.models.small",
-        typed=True,
-    )
+    strange = setting("model", _target_="os.mkdir")
+    record = evaluated(strange, "model._target_=hpml.models.small", typed=True)
     assert record.config["model"]["_target_"] == "hpml.models.small"
-    refused(
-        lambda checkpoint: checkpoint["hpml_config"]["data"].update({"root.x": target(marker)}),
-        r"data.root.x._target_",
-        "data.root=mine",
-        typed=True,
-    )
+    strange = setting("data", **{"root.x": target(marker)})
+    refused(r"data.root.x._target_", evaluated, strange, "data.root=mine", typed=True)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("leaves_out", [True, False])
-def test_an_empty_folder(refused: Run, tmp_path: Path, monkeypatch: Any, leaves_out: bool) -> None:
+def test_an_empty_folder(
+    evaluated: Run, tmp_path: Path, monkeypatch: Any, leaves_out: bool
+) -> None:
     """It is read where it is there; the folder of the command line is another matter."""
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     folder = tmp_path / "theirs"
     data = {"_target_": "hpml.data.Cifar10", "root": str(folder)}
     data |= {"mean": [0.5] * 3, "std": [0.25] * 3} | ({} if leaves_out else {"download": True})
-
-    def change(checkpoint: dict[str, Any]) -> None:
-        checkpoint["hpml_config"]["data"] = data
-
-    refused(change, r"data.root=.*theirs: there is no such folder")
+    change = setting(data=data)
+    refused(r"data.root=.*theirs: there is no such folder", evaluated, change)
     assert not folder.exists()
-    refused(change, "could not be fetched", f"data.root={folder}")
+    refused("could not be fetched", evaluated, change, f"data.root={folder}")
     assert [file.name for file in folder.iterdir()] == [".cifar10.lock"]

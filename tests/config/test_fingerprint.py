@@ -1,6 +1,39 @@
-"""What identifies a run: its configuration, and its sources."""
+"""What identifies a run: its sources, and its configuration, also by names of earlier versions."""
 
+from typing import Any
+
+import pytest
+from helpers.configurations import Compose
+from omegaconf import OmegaConf
+
+from hpml.callbacks import RuntimeEstimator
+from hpml.config.conf import resolve
 from hpml.config.fingerprint import NOT_IN_A_RUN, PACKAGE, fingerprint
+from hpml.config.instantiate import instantiate_target
+from hpml.models import resnet18, small
+
+NOW = "hpml.callbacks.RuntimeEstimator"
+
+
+@pytest.mark.parametrize(
+    ("key", "earlier", "now", "expected"),
+    [
+        ("model", "hpml.model.small", "hpml.models.small", small(10)),
+        ("model", "hpml.model.resnet18", "hpml.models.resnet18", resnet18(10)),
+        ("callbacks.mine", "hpml.callbacks.Forecast", NOW, RuntimeEstimator()),
+    ],
+)
+def test_earlier_names(compose: Compose, key: str, earlier: str, now: str, expected: Any) -> None:
+    """They make the same, and the run is still the same one."""
+    fingerprints = {fingerprint(resolve(compose()))}
+    for name in (earlier, now):
+        model, mine = {"_target_": name, "num_classes": 10}, {"mine": {"_target_": name}}
+        cfg = compose(model=model) if key == "model" else compose(callbacks=mine)
+        made = instantiate_target(OmegaConf.select(cfg, key), key)
+        assert type(made) is type(expected)
+        assert key != "model" or str(made) == str(expected)  # layer by layer
+        fingerprints.add(fingerprint(resolve(cfg)))
+    assert len(fingerprints) == 2
 
 
 def test_what_is_left_out_of_the_code_is_there() -> None:

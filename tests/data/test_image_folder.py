@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.pipelines import same, set_up
 from PIL import Image
 
 from hpml.data import ImageFolder
@@ -13,10 +14,7 @@ from hpml.errors import DataError
 
 
 def make_data(root: Path, **settings: Any) -> Any:
-    usual = {"batch_size": 4, "mean": [0.5] * 3, "std": [0.25] * 3}
-    data = ImageFolder(str(root), **usual | settings)
-    data.setup()
-    return data
+    return set_up(ImageFolder, root=root, **settings)
 
 
 def test_it_reads_classes_and_pixels(image_folder: Path) -> None:
@@ -28,8 +26,7 @@ def test_it_reads_classes_and_pixels(image_folder: Path) -> None:
         expected = np.asarray(image).transpose(2, 0, 1)
     assert (loaded.train.fetch(np.array([10]))[0] == expected).all()
     plain, kept = make_data(image_folder), make_data(image_folder, in_memory=True)
-    pairs = zip(plain.train_dataloader(), kept.train_dataloader(), strict=True)
-    assert all(torch.equal(one[0], other[0]) for one, other in pairs)
+    assert same(list(plain.train_dataloader()), list(kept.train_dataloader()))
 
 
 def test_any_format_mode_and_size(image_folder: Path) -> None:
@@ -71,6 +68,7 @@ def cut(path: Path, size: int) -> None:
 
 
 A_FILE, NO_IMAGE = "train/cat/a.jpg", "not an image that can be read"
+WIDE, OTHER_SIZE = Image.new("RGB", (9, 8)), "9×8 pixels where the first image has 8×8"
 
 
 @pytest.mark.parametrize(
@@ -84,10 +82,7 @@ A_FILE, NO_IMAGE = "train/cat/a.jpg", "not an image that can be read"
         (lambda root: (root / A_FILE).write_text("no image"), rf"{A_FILE}: {NO_IMAGE} \(8 bytes"),
         (lambda root: (root / A_FILE).touch(), rf"{A_FILE}: {NO_IMAGE} \(0 bytes\)"),
         (lambda root: jpeg(root / "train/cat", keep=0.9), f"train/cat/broken.jpg: {NO_IMAGE}"),
-        (
-            lambda root: Image.new("RGB", (9, 8)).save(root / "test/dog/1.png"),
-            "test/dog/1.png: 9×8 pixels where the first image has 8×8",
-        ),
+        (lambda root: WIDE.save(root / "test/dog/1.png"), f"test/dog/1.png: {OTHER_SIZE}"),
         (lambda root: cut(root / "train/cat/0.png", -20), "train/cat/0.png: the file is truncated"),
         (shutil.rmtree, "data.root=.*images: there is no such folder"),
         ({"batch_size": 17}, "data.batch_size=17: the training set has only 16"),
@@ -144,11 +139,11 @@ def test_what_only_decoding_finds(image_folder: Path, pipeline: str, num_workers
 
 def test_sizes_that_differ_are_named(image_folder: Path) -> None:
     """Without a size to resize to, the first image decides."""
-    Image.new("RGB", (9, 8)).save(image_folder / "train" / "dog" / "x.png")
+    WIDE.save(image_folder / "train" / "dog" / "x.png")
     batches = list(make_data(image_folder, verify=False).train_dataloader())
     errors = [batch for batch in batches if isinstance(batch, DataError)]
     assert len(errors) == 1
-    assert "9×8 pixels where the first image has 8×8; give data.image_size" in str(errors[0])
+    assert f"{OTHER_SIZE}; give data.image_size" in str(errors[0])
 
 
 def test_the_device_holds_what_is_used(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +160,5 @@ def test_the_device_holds_what_is_used(image_folder: Path, monkeypatch: pytest.M
         for theirs, ours in pairs:
             one = batched.on_after_batch_transfer(theirs, 0)
             other = resident.on_after_batch_transfer(ours, 0)
-            assert torch.equal(one[0], other[0])
-            assert torch.equal(one[1], other[1])
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert len(fetched) == 8

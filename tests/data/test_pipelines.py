@@ -85,5 +85,4 @@ logging.basicConfig(format="%(message)s")
 batches(make_data(num_workers=9, train_samples=16), epochs=1)
 """)
     done = run_program([str(program)], tmp_path, PYTHONPATH=str(TESTS))
-    assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"warning: data.num_workers=9 on \d+ usable cores\n", done.stderr)

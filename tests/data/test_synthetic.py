@@ -1,21 +1,13 @@
 import tracemalloc
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional as F
+from helpers.configurations import TINY, Compose
+from helpers.pipelines import make_data
 
 from hpml.data.storage import Pixels
-from hpml.data.synthetic import CLASSES, Synthetic, generate
-from hpml.models.networks import small
-
-
-def made(**settings: Any) -> Synthetic:
-    data = Synthetic(**{"test_samples": 20, "mean": [0.5] * 3, "std": [0.25] * 3} | settings)
-    data.setup()
-    return data
+from hpml.data.synthetic import CLASSES, generate
+from hpml.train import train
 
 
 def test_images_of_classes() -> None:
@@ -36,47 +28,32 @@ def test_images_of_classes() -> None:
         assert np.abs(mean - mirrored).mean() < 0.1 * mean.mean()
 
 
-def test_a_network_learns_it_and_a_linear_model_does_not() -> None:
+def test_a_network_learns_it_and_a_linear_model_does_not(compose: Compose) -> None:
     """After four epochs the small network is far above chance, a linear model far below it."""
-    torch.manual_seed(0)
-    accuracies = []
-    for model in (nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), small(10, width=8)):
-        data = made(train_samples=2000, test_samples=500, batch_size=50)
-        optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-        loader = data.train_dataloader()
-        for epoch in range(4):
-            loader.sampler.set_epoch(epoch)
-            for batch in loader:
-                images, labels = data.on_after_batch_transfer(batch, 0)
-                loss = F.cross_entropy(model(images), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        model.eval()
-        right = 0
-        with torch.no_grad():
-            for batch in data.test_dataloader():
-                images, labels = data.on_after_batch_transfer(batch, 0)
-                right += int((model(images).argmax(1) == labels).sum())
-        accuracies.append(right / 500)
-    assert accuracies[0] < 0.4 < 0.6 < accuracies[1], accuracies
+    words = [*TINY, "data.train_samples=2000", "data.test_samples=500", "data.batch_size=50"]
+    words += ["optimizer=adam", "optimizer.lr=0.002", "trainer.max_epochs=4", "logger=none"]
+    linear = {"_target_": "helpers.own.linear", "num_classes": None}
+    configurations = compose(*words, model=linear), compose(*words, "model.width=8")
+    records = [train(cfg) for cfg in configurations]
+    worse, better = (record.last_metric("val/accuracy") or 0 for record in records)
+    assert worse < 0.4 < 0.6 < better
 
 
 def test_encodings_and_pipelines() -> None:
     """JPEG bytes decode to what was put in, nearly; a pipeline that does not exist is told."""
-    both = (made(train_samples=20, encoded=kind, batch_size=4) for kind in ("none", "jpeg"))
+    both = (make_data(image_size=32, encoded=kind) for kind in ("none", "jpeg"))
     one, other = (d.loaded.train.fetch(np.array([3, 0, 19])).astype(int) for d in both)
     assert one.shape == other.shape
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.7
     for name in ("bached", "auto"):
         with pytest.raises(ValueError, match="give one of per_sample, batched, device"):
-            made(pipeline=name, train_samples=20, batch_size=4)
+            make_data(pipeline=name)
 
 
 def test_it_is_in_memory_once() -> None:
     """Making a set takes little more memory than the set: no second one stands beside it."""
     tracemalloc.start()
-    data = made(train_samples=40_000, image_size=8)
+    data = make_data(train_samples=40_000, image_size=8)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert isinstance(data.loaded.train, Pixels)

@@ -65,8 +65,7 @@ WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0"
 @pytest.mark.parametrize("argument", WRONG.split())
 def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
     """One line, exit code 2, and no half of a diagnosis."""
-    done = run_program(["-m", "hpml.diagnose", *DEMO, argument], tmp_path)
-    assert done.returncode == 2
+    done = run_program(["-m", "hpml.diagnose", *DEMO, argument], tmp_path, exit_code=2)
     allowed = "give a number above 0" if "budget_s" in argument else ""
     assert re.fullmatch(f"error: {re.escape(argument)}: {allowed}.*\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr

@@ -194,23 +194,21 @@ class Module(L.LightningModule):
         self.delays = delays
         self.network = torch.nn.Linear(4, 1)
 
-    def _at_transfer(self, place: str) -> None:
+    def _at_transfer(self, place: str, batch: Any) -> Any:
         if not (self.trainer.validating or self.trainer.sanity_checking):
             self.delays.at(place)
         elif place == "before_transfer":
             self.delays.at("val_transfer")
+        return batch
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        self._at_transfer("before_transfer")
-        return batch
+        return self._at_transfer("before_transfer", batch)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        self._at_transfer("transfer")
-        return batch
+        return self._at_transfer("transfer", batch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        self._at_transfer("after_transfer")
-        return batch
+        return self._at_transfer("after_transfer", batch)
 
     def loss(self, batch: Tensor) -> Tensor:
         self.delays.at("forward")
@@ -258,22 +256,16 @@ class ManualModule(Module):
         return loss
 
 
-@dataclass(eq=False)
 class Planted(L.Callback):
     """Has a hook for each place that is a callback's."""
 
-    delays: Delays
-
-
-def _planted(place: str) -> Callable[..., None]:
-    return lambda planted, *_: planted.delays.at(place)
-
-
-for _place, _where in PLACES.items():
-    if _place.startswith("callback_val"):
-        setattr(Planted, _place.replace("callback_val", "on_validation"), _planted(_place))
-    elif _where.startswith("other/Planted."):
-        setattr(Planted, _where.removeprefix("other/Planted."), _planted(_place))
+    def __init__(self, delays: Delays) -> None:
+        for place, where in PLACES.items():
+            owner, _, hook = where.removeprefix("other/").partition(".")
+            if place.startswith("callback_val"):
+                owner, hook = "Planted", place.replace("callback_val", "on_validation")
+            if owner == "Planted":
+                setattr(self, hook, lambda *_, place=place: delays.at(place))
 
 
 class SlowLogger(CSVLogger):

@@ -97,17 +97,22 @@ class Program:
 
 
 def run_program(
-    words: Sequence[str], folder: Path, *, limits: Mapping[str, int] | None = None, **variables: str
+    words: Sequence[str],
+    folder: Path,
+    exit_code: int | None = 0,
+    *,
+    limits: Mapping[str, int] | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
+    """Runs `python WORDS` to its end, which has to be with this exit code, or with any."""
     program = Program(words, folder, variables, limits=limits)
     stdout, stderr = program.communicate()
+    assert exit_code in (None, program.returncode), stdout + stderr
     return subprocess.CompletedProcess(program.args, program.wait(), stdout, stderr)
 
 
-def run_on_terminal(
-    words: Sequence[str], folder: Path, columns: int, **variables: str
-) -> tuple[int, str]:
-    """Runs `python WORDS` on a terminal of so many columns; its exit code and what it prints."""
+def run_on_terminal(words: Sequence[str], folder: Path, columns: int, **variables: str) -> str:
+    """Runs `python WORDS` on a terminal of so many columns, without error; what it prints."""
     import pty
     import termios
 
@@ -122,7 +127,8 @@ def run_on_terminal(
         except OSError:  # what Linux says when the other side has closed
             break
     os.close(ours)
-    return program.wait(), output.decode()
+    assert program.wait() == 0, output
+    return output.decode()
 
 
 def _ask(**request: Any) -> Any:
@@ -136,8 +142,7 @@ def _ask(**request: Any) -> Any:
         atexit.register(_server.terminate)
     assert _server.stdin
     assert _server.stdout
-    _server.stdin.write(json.dumps(request) + "\n")
-    _server.stdin.flush()
+    print(json.dumps(request), file=_server.stdin, flush=True)
     return json.loads(_server.stdout.readline())
 
 

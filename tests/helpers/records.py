@@ -1,12 +1,14 @@
 """Records of runs that never ran, for whoever reads records."""
 
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 
+HERE = {"host": socket.gethostname()}
 MACHINE = {"host": "a", "cpu": "CPU", "cpu_cores": 2, "accelerators": [], "device": "cpu"}
 
 SHARES = {"epoch_s": 1.0, "data_s": 0.1, "train_s": 0.8, "validation_s": 0.05, "other_s": 0.05}

@@ -33,8 +33,11 @@ def start(folder: Path, *overrides: str, **variables: str) -> Program:
     return Program([PROGRAM, "-m", *QUICK, *overrides], folder, variables)
 
 
-def sweep(folder: Path, *overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run_program([PROGRAM, "-m", *QUICK, *overrides], folder, **variables)
+def sweep(
+    folder: Path, *overrides: str, exit_code: int | None = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a sweep to its end, as `run_program` does."""
+    return run_program([PROGRAM, "-m", *QUICK, *overrides], folder, exit_code, **variables)
 
 
 def records(folder: Path) -> dict[str, RunRecord]:

@@ -1,11 +1,10 @@
 """A run in this process, with all that the tests look at."""
 
 import copy
-import logging
 from dataclasses import dataclass, field
-from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
+from unittest import TestCase
 
 import torch
 from omegaconf import DictConfig
@@ -65,14 +64,7 @@ def trained(run_dir: Path, *overrides: str, **groups: dict[str, Any]) -> Trained
 
     watch = hooked(on_train_start=begin, on_train_batch_end=note, on_fit_end=end)
     run = Trained(composed(run_dir, *overrides, watch, **groups))
-    log, printed = logging.getLogger("hpml"), BufferingHandler(1000)
-    level = log.level
-    log.addHandler(printed)
-    log.setLevel(logging.INFO)
-    try:
+    with TestCase().assertLogs("hpml") as printed:
         run.record = train(run.cfg)
-    finally:
-        log.removeHandler(printed)
-        log.setLevel(level)
-    run.messages = "\n".join(message.getMessage() for message in printed.buffer)
+    run.messages = "\n".join(message.getMessage() for message in printed.records)
     return run

@@ -22,11 +22,9 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
 
 def test_what_is_not_a_whole_epochs_time_has_an_asterisk() -> None:
     """A partial epoch, and one that a resumed run goes on with."""
-    whole, partial, resumed = make_epoch(0), make_epoch(1), make_epoch(2)
-    partial.partial = resumed.resumed = True
-    table = EpochTable()
-    rows = [table.lines(epoch)[-1].split()[0] for epoch in (whole, partial, resumed)]
-    assert rows == ["0", "1*", "2*"]
+    epochs, table = [make_epoch(number) for number in range(3)], EpochTable()
+    epochs[1].partial = epochs[2].resumed = True
+    assert [table.lines(epoch)[-1].split()[0] for epoch in epochs] == ["0", "1*", "2*"]
 
 
 @given(st.lists(st.floats(0, 1e4) | st.floats(0, 1e6), min_size=5, max_size=5))
@@ -45,15 +43,11 @@ def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
 
 
 def test_metrics_of_another_project_have_columns_of_their_own() -> None:
-    """As many as there is place for."""
+    """As many as there is place for; when one comes later, the heading is shown again, once."""
     epoch = make_epoch(3, **{"valid/f1": 0.5, "my_loss": 1.25, "x" * 80: 1.0})
     heading, row = EpochTable().lines(epoch)
     assert heading.endswith("samples/s valid/f1  my_loss")
     assert row.split()[-2:] == ["0.5", "1.25"]
-
-
-def test_a_metric_that_comes_later_gets_a_column() -> None:
-    """Validation in every second epoch, say: the heading is shown again, once."""
     table = EpochTable()
     first, second = make_epoch(0, loss=1.0), make_epoch(1, loss=0.5, f1=0.75)
     assert len(table.lines(first)) == 2

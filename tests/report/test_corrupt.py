@@ -228,8 +228,7 @@ def test_a_folder_in_the_place_of_a_report_is_named(sweep: Path, name: str) -> N
     """Exit code 2, one line, and no run is touched."""
     (sweep / name).mkdir()
     before = [file.read_bytes() for file in sorted(sweep.rglob("record.json"))]
-    done = run_program(["-m", "hpml.report", str(sweep)], sweep)
-    assert done.returncode == 2
+    done = run_program(["-m", "hpml.report", str(sweep)], sweep, exit_code=2)
     assert done.stderr == f"error: {sweep / name}: Is a directory; give --output DIR\n"
     assert [file.read_bytes() for file in sorted(sweep.rglob("record.json"))] == before
 

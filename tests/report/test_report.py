@@ -221,8 +221,7 @@ def test_the_program_says_what_is_wrong(tmp_path: Path, arguments: list[str], me
     """Exit code 2 and one line."""
     if arguments[0] == "a":
         make_run(tmp_path, "a")
-    done = run_program(["-m", "hpml.report", *arguments], tmp_path)
-    assert done.returncode == 2
+    done = run_program(["-m", "hpml.report", *arguments], tmp_path, exit_code=2)
     assert re.fullmatch(message, done.stderr)
 
 

@@ -1,16 +1,13 @@
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.records import make_run
+from helpers.records import HERE, make_run
 from helpers.sweeps import make_job
 
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
-
-HERE = {"host": socket.gethostname()}
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -42,14 +39,6 @@ def test_earlier_runs_of_this_host_tell_how_long(tmp_path: Path) -> None:
     assert "and" in (cost_model.in_words([job]) or "")
 
 
-@pytest.mark.parametrize("changes", [{"model": {"x": 2}}, {"data": {"batch_size": 16}}])
-def test_runs_that_are_not_alike_tell_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Another network, other batches: then nothing is claimed."""
-    make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE)
-    job = make_job(config(**changes))
-    assert learned(tmp_path).of([job]) is learned(tmp_path).in_words([job]) is None
-
-
 def test_the_sweeps_own_jobs_tell_best(tmp_path: Path) -> None:
     """A repeat of a setting takes as long as the setting did; others about as long as any."""
     cost_model = CostModel()
@@ -62,13 +51,21 @@ def test_the_sweeps_own_jobs_tell_best(tmp_path: Path) -> None:
     assert seconds(cost_model, fast) == pytest.approx(12 - 5 + 3 * 2.5)
 
 
-@pytest.mark.parametrize("changes", [{"status": "failed"}, {"epochs": 0}, {"wall_s": None}])
-def test_a_run_that_did_not_complete_teaches_nothing(
-    tmp_path: Path, changes: dict[str, Any]
+@pytest.mark.parametrize(
+    ("changes", "of_job"),
+    [
+        # how long one that did not complete would have taken is not known
+        *[(changes, {}) for changes in ({"status": "failed"}, {"epochs": 0}, {"wall_s": None})],
+        # not alike: another network, other batches
+        *[({}, of_job) for of_job in ({"model": {"x": 2}}, {"data": {"batch_size": 16}})],
+    ],
+)
+def test_runs_that_tell_nothing(
+    tmp_path: Path, changes: dict[str, Any], of_job: dict[str, Any]
 ) -> None:
-    """How long it would have taken is not known."""
-    make_run(tmp_path / "runs" / "day", "x", config=config(), environment=HERE, **changes)
-    broken = tmp_path / "runs" / "day" / "broken" / "record.json"
-    broken.parent.mkdir()
-    broken.write_text("{")
-    assert learned(tmp_path).of([make_job(config())]) is None
+    """Then nothing is claimed; a record that cannot be read is passed over."""
+    folder, job = tmp_path / "runs" / "day", make_job(config(**of_job))
+    make_run(folder, "x", config=config(), environment=HERE, **changes)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "record.json").write_text("{")
+    assert learned(tmp_path).of([job]) is learned(tmp_path).in_words([job]) is None

@@ -7,15 +7,9 @@ from hpml.sweep.jobs import in_order, job_names, setting
 @pytest.mark.parametrize(
     ("jobs", "names"),
     [
-        (
-            [["experiment=demo", "optimizer=sgd"], ["experiment=demo", "optimizer=adam"]],
-            ["optimizer=sgd", "optimizer=adam"],
-        ),
+        ([["experiment=demo", "seed=0"], ["experiment=demo", "seed=1"]], ["seed=0", "seed=1"]),
         ([["seed=0", "data.root=/a"], ["seed=1", "data.root=/a"]], ["seed=0", "seed=1"]),
-        (
-            [["optimizer=sgd", "seed=0"], ["optimizer=adam", "seed=1"]],
-            ["optimizer=sgd,seed=0", "optimizer=adam,seed=1"],
-        ),
+        ([["model=a", "seed=0"], ["model=b", "seed=1"]], ["model=a,seed=0", "model=b,seed=1"]),
         ([["data.root=/a/b"], ["data.root=/a c"]], ["data.root=_a_b", "data.root=_a_c"]),
         ([["data.root=/a/b"], ["data.root=/a_b"]], ["0", "1"]),  # would be one folder
         ([["seed=0"]], ["0"]),  # nothing varies

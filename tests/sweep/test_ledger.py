@@ -37,16 +37,12 @@ def test_another_completed_job_is_not_written_over(tmp_path: Path) -> None:
         ledger.completed([job], "error", lambda _: {})
 
 
-def test_only_a_sweeps_own_jobs_are_in_its_ledger(tmp_path: Path) -> None:
-    """Not those of sweeps below it; nor what cannot be read."""
+def test_which_of_several_records_is_the_jobs(tmp_path: Path) -> None:
+    """None of a sweep below, none that cannot be read; a completed one before one that failed."""
     make_run(tmp_path / "other", "seed=0", fingerprint="a")
     make_run(tmp_path, "broken", fingerprint="a")
     (tmp_path / "broken" / "record.json").write_text("{")
     assert Ledger(tmp_path).directories({"a": "x"}) == {"a": tmp_path / "x"}
-
-
-def test_a_completed_job_goes_before_one_that_failed(tmp_path: Path) -> None:
-    """Of two with one fingerprint."""
     for name, status in (("1", "failed"), ("2", "completed"), ("3", "interrupted")):
         make_run(tmp_path, name, fingerprint="a", status=status)
     assert Ledger(tmp_path).directories({"a": "x"}) == {"a": tmp_path / "2"}
@@ -78,15 +74,11 @@ def test_what_marks_a_job_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_is_nobodys_job_stays(tmp_path: Path) -> None:
     """A folder with something else in it, and a file; an empty folder is free."""
-    folder, empty = tmp_path / "folder", tmp_path / "empty"
-    for made in (folder, empty):
-        made.mkdir()
-    file = folder / "mine"
-    file.touch()
-    for taken in (folder, file):
+    check_directory(tmp_path)
+    (tmp_path / "mine").touch()
+    for taken in (tmp_path, tmp_path / "mine"):
         with pytest.raises(UserError, match=r"give another sweep\.name"):
             check_directory(taken)
-    check_directory(empty)
     check_directory(tmp_path / "nothing")
 
 

@@ -44,7 +44,7 @@ MIDDLE_OF_FIVE = [stress(["none", "none", kind, "none", "none"]) for kind in CAU
 def test_each_kind_of_death_is_survived(tmp_path: Path, kinds: list[str]) -> None:
     """It is reported everywhere, the others complete, and what a job leaves behind is ended."""
     jobs = ",".join(f"{{fault: {kind}, at: {place}}}" for place, kind in enumerate(kinds))
-    done = sweep(tmp_path, f"+planted={jobs}", "sweep.timeout_s=4")
+    done = sweep(tmp_path, f"+planted={jobs}", "sweep.timeout_s=4", exit_code=None)
     found = records(tmp_path)
     assert len(found) == len(kinds)
     page = (tmp_path / SWEEP / "report.html").read_text()
@@ -63,18 +63,18 @@ def test_each_kind_of_death_is_survived(tmp_path: Path, kinds: list[str]) -> Non
             assert f"failed: {name}: {cause}" in done.stderr
             assert f"<strong>{name}</strong>: failed" in page
     assert len(failed) == len(set(kinds) - {"none", "daemon"})
+    assert done.returncode == bool(failed)
     if failed:
         *_, last = done.stderr.splitlines()
         assert last.startswith(f"failed: {len(failed)} job")
         assert all(name in last for name in failed)
-    assert done.returncode == (1 if failed else 0)
     assert not processes_of(tmp_path)
 
 
 def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
     """With `sweep.fail_fast=true`; the report is made nevertheless."""
-    done = sweep(tmp_path, "+fault=none,exception,daemon", "sweep.fail_fast=true")
-    assert done.returncode == 1
+    jobs = ("+fault=none,exception,daemon", "sweep.fail_fast=true")
+    done = sweep(tmp_path, *jobs, exit_code=1)
     assert statuses(tmp_path) == {"+fault=none": "completed", "+fault=exception": "failed"}
     assert "1 job not started" in done.stderr
     assert "failed: 1 job: " in done.stderr
@@ -98,8 +98,7 @@ def test_a_signal_ends_the_sweep_in_order(tmp_path: Path, number: int, code: int
     (line,) = (line for line in stderr.splitlines() if line.startswith("to resume: "))
     before = contents(tmp_path / SWEEP / "seed=0")
     command = line.removeprefix("to resume: ")
-    again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     assert list(statuses(tmp_path).values()) == ["completed"] * 3
     assert contents(tmp_path / SWEEP / "seed=0") == before
 
@@ -120,7 +119,6 @@ def test_a_signal_before_the_first_job_counts(tmp_path: Path, seconds: float) ->
 def test_a_job_that_ends_badly_after_its_end_is_reported(tmp_path: Path) -> None:
     """Its record is complete, and stays so."""
     done = sweep(tmp_path, "+fault=late")
-    assert done.returncode == 0
     assert statuses(tmp_path) == {"0": "completed"}
     assert "warning: 0: complete, but then ended with exit code 7" in done.stdout
 
@@ -128,8 +126,7 @@ def test_a_job_that_ends_badly_after_its_end_is_reported(tmp_path: Path) -> None
 @pytest.mark.stress
 def test_an_output_without_end_is_kept_in_part(tmp_path: Path) -> None:
     """A line of megabytes, or a bar drawn over and over, fills neither memory nor record."""
-    done = sweep(tmp_path, "+fault=none,babble")
-    assert done.returncode == 1
+    sweep(tmp_path, "+fault=none,babble", exit_code=1)
     record = records(tmp_path)["+fault=babble"]
     assert record.cause == "ValueError: it broke"
     assert len((record.error or {})["log_end"]) < 100_000
@@ -171,7 +168,6 @@ def test_jobs_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     assert is_gone(tmp_path)
     finished = contents(tmp_path / SWEEP / "seed=0")
     done = sweep(tmp_path, "seed=0,1", "+nap=0.3")
-    assert done.returncode == 0, done.stderr
     assert "2 jobs, 1 of them complete" in done.stdout
     assert set(statuses(tmp_path).values()) == {"completed"}
     assert contents(tmp_path / SWEEP / "seed=0") == finished
@@ -194,8 +190,7 @@ def test_on_a_terminal_a_job_has_one_too(tmp_path: Path) -> None:
         "light_program.run_hydra(job, 'train')\n"
     )
     words = ["-m", "seed=0", "sweep.name=s", "trainer.max_epochs=1"]
-    exit_code, output = run_on_terminal([str(program), *words], tmp_path, 97, TERM="xterm")
-    assert exit_code == 0, output
+    output = run_on_terminal([str(program), *words], tmp_path, 97, TERM="xterm")
     assert "draws\r" in output
     log = (tmp_path / SWEEP / "0" / "output.log").read_text()
     assert " 97 wide\n" in log
@@ -208,6 +203,5 @@ def test_a_report_that_finds_no_room_is_missed(tmp_path: Path) -> None:
     """Here a file may have 8 KiB, and the page has more: the jobs complete nevertheless."""
     words = [PROGRAM, "-m", *QUICK, "seed=0,1"]
     done = run_program(words, tmp_path, limits={"RLIMIT_FSIZE": 8192})
-    assert done.returncode == 0
     assert re.fullmatch(r"no report: OSError: .*File too large\n", done.stderr)
     assert set(statuses(tmp_path).values()) == {"completed"}

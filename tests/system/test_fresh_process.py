@@ -5,10 +5,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,7 +33,8 @@ def fail() -> None:
     raise ValueError("a bug")
 
 
-def die() -> None:
+def leave_a_file_and_die() -> None:
+    Path(tempfile.mkdtemp(), "a").touch()
     signal.raise_signal(signal.SIGKILL)
 
 
@@ -59,30 +60,16 @@ def test_each_call_has_a_process_of_its_own() -> None:
     [
         (refuse, UserError, r"^data.root=/nowhere: is not there$"),
         (fail, RunFailedError, r"(?s)in fail\n.*ValueError: a bug"),
-        (die, RunFailedError, r"died .*-9"),
+        (leave_a_file_and_die, RunFailedError, r"died .*-9"),
     ],
 )
 def test_what_went_wrong_comes_back(
-    function: Callable[[], None], error: type[Exception], message: str
+    tmp_path: Path, monkeypatch: Any, function: Any, error: type[Exception], message: str
 ) -> None:
-    """Wrong input in its one line, a failure with its traceback, a death with its exit code."""
+    """Wrong input in its line, a failure's traceback, a death's exit code; nothing temporary."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(error, match=message):
         call(function)
-
-
-def leave_a_file_and_die() -> None:
-    folder = Path(tempfile.mkdtemp())
-    (folder / "a").write_text("")
-    die()
-
-
-def test_nothing_temporary_stays_of_one_that_died(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its caller clears up."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(RunFailedError, match="died"):
-        call(leave_a_file_and_die)
     assert list(tmp_path.glob("hpml-*")) == []
 
 

@@ -1,5 +1,6 @@
 """The fast paths compute what the plain one does, and a run reports what they cost to begin."""
 
+import copy
 import importlib
 import itertools
 from collections.abc import Callable
@@ -50,9 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return run
 
 
-@pytest.fixture(scope="module")
-def plain(runs: Runs) -> Trained:
-    return runs("optimizer.fused=false")
+PLAIN = "optimizer.fused=false"
 
 
 @pytest.mark.parametrize(
@@ -63,19 +62,19 @@ def plain(runs: Runs) -> Trained:
         ("experiment=fast", BFLOAT16),
     ],
 )
-def test_losses_of_plain_path(runs: Runs, plain: Trained, override: str, tolerance: float) -> None:
+def test_losses_of_plain_path(runs: Runs, override: str, tolerance: float) -> None:
     """Fifty steps on a fast path lose what they do on the plain one, as far as it rounds."""
-    expected, losses = plain.losses, runs(override).losses
+    expected, losses = runs(PLAIN).losses, runs(override).losses
     assert len(expected) == len(losses) == STEPS
     assert np.ptp(expected) > 2 * tolerance * max(expected)  # another step's loss would be seen
     np.testing.assert_allclose(losses, expected, rtol=tolerance)
 
 
-def test_compiling_comes_before_the_first_epoch(runs: Runs, plain: Trained) -> None:
+def test_compiling_comes_before_the_first_epoch(runs: Runs) -> None:
     """Recorded, and announced; nothing is compiled for a short last batch or a validation."""
     compiled = runs("compile=true")
     assert 0 < compiled.record.compile_s < compiled.record.startup_s
-    assert plain.record.compile_s is None
+    assert runs(PLAIN).record.compile_s is None
     assert "compiling the network" in compiled.messages
     assert "compiled in " in compiled.messages
     run = runs("compile=true", *SHORT)
@@ -98,7 +97,7 @@ def test_compiling_leaves_no_trace(compose: Compose) -> None:
     module.network.append(torch.nn.Dropout(0.5))
     module.network.compile(backend="eager")  # what it is compiled to does not matter here
     module.trainer = build_trainer(job.cfg)
-    before = {name: value.clone() for name, value in module.state_dict().items()}
+    before = copy.deepcopy(module.state_dict())
     torch.manual_seed(3)
     expected = torch.get_rng_state()
     module.network[-1].eval()

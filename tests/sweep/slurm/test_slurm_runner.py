@@ -24,6 +24,7 @@ from hpml.system.signals import RunInterrupted, ended_by_signals, process_signal
 
 PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_parallelism": 4}
 PARAMETERS |= {"max_num_timeout": 3, "signal_delay_s": 120}
+Run = Callable[..., Any]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Queue:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs jobs of these names while the queue goes through these states."""
 
     def go(names: Sequence[str], *states: str, fail_fast: bool = False) -> Any:
@@ -58,16 +59,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         monkeypatch.setattr(runner, "SETTLE_S", 0.0)
         how = HowToRun(lambda job: ["train", job.name], lambda job: {}, [{}], None, fail_fast)
         made = ClusterRunner(how, cluster_queue.submit, tmp_path)
-        made.run(
-            [make_job({}, name=name, directory=tmp_path / name, fingerprint=name) for name in names]
-        )
+        made.run([make_job({}, name=n, directory=tmp_path / n, fingerprint=n) for n in names])
         return made, cluster_queue
 
     return go
 
 
 def test_a_job_that_left_without_a_word_has_failed(
-    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not waited for; those that completed have; who is still there is waited for."""
     real = Queue.submit
@@ -88,9 +87,7 @@ def test_a_job_that_left_without_a_word_has_failed(
     assert json.loads((tmp_path / "seed=1" / "record.json").read_text())["status"] == "failed"
 
 
-def test_an_old_record_is_not_taken_for_the_new_one(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_an_old_record_is_not_taken_for_the_new_one(run: Run, tmp_path: Path) -> None:
     """A job that was to run again, and was killed before it began, has not completed."""
     make_run(tmp_path, "seed=0")
     runner, _ = run(["seed=0"], "7_0 PENDING None\n", "")
@@ -103,9 +100,7 @@ def note(folder: Path, submitted: dict[str, str]) -> None:
     (folder / ".slurm" / "jobs.json").write_text(json.dumps(submitted))
 
 
-def test_what_is_in_the_queue_is_not_submitted_again(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_what_is_in_the_queue_is_not_submitted_again(run: Run, tmp_path: Path) -> None:
     """Nor is it forgotten where another command of the same sweep submits others."""
     make_run(tmp_path, "seed=0")
     there = {"5_0": "seed=0", "5_1": "seed=1"}
@@ -116,9 +111,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(
     assert kept == there | {"7_0": "seed=2"}
 
 
-def test_what_has_completed_meanwhile_is_not_submitted_again(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_what_has_completed_meanwhile_is_not_submitted_again(run: Run, tmp_path: Path) -> None:
     """It left the queue after the ledger was read, and before the queue was."""
     make_run(tmp_path, "seed=0")
     note(tmp_path, {"6_0": "seed=0"})
@@ -128,7 +121,7 @@ def test_what_has_completed_meanwhile_is_not_submitted_again(
     assert [job.name for job in runner.failed] == ["seed=1"]
 
 
-def test_the_first_failure_may_cancel_the_others(run: Callable[..., Any]) -> None:
+def test_the_first_failure_may_cancel_the_others(run: Run) -> None:
     """They are waited for nevertheless, and concluded."""
     first, second = "7_0 RUNNING None\n", "7_1 RUNNING None\n"
     states = (first + second, second, second, "")
@@ -166,8 +159,7 @@ def test_parameters_that_no_sweep_can_have(key: str, value: int) -> None:
 def test_a_cluster_that_is_not_there(tmp_path: Path, swept: str, message: str) -> None:
     """One line, exit code 2; what is out of range comes before."""
     words = ["-m", "hpml.train", "-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
-    done = run_program([*words, swept], tmp_path, PATH=str(tmp_path))
-    assert done.returncode == 2
+    done = run_program([*words, swept], tmp_path, PATH=str(tmp_path), exit_code=2)
     assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
 
 

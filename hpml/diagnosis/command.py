@@ -16,6 +16,7 @@ from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve, spelled
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError, first_line
 from hpml.system import environment
@@ -44,6 +45,7 @@ def job(cfg: DictConfig) -> None:
         check(config)
     if busy := environment.warning_of_others():
         log.warning(busy)
+    set_waiting(cfg)
     with signals_held():
         from hpml.diagnosis import experiment, wording
 

@@ -18,6 +18,7 @@ from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError, first_line
 from hpml.formatting import duration_in_words
@@ -50,6 +51,7 @@ def job(cfg: DictConfig) -> None:
         _check(cfg)
         if busy := environment.warning_of_others():
             log.warning(busy)
+        set_waiting(cfg)
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))

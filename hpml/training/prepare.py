@@ -13,6 +13,7 @@ from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.chosen import name_of
+from hpml.config.cpu import set_threads
 from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
@@ -88,6 +89,8 @@ def prepare(cfg: DictConfig) -> Job:
     for sentence in unused_keys(cfg):
         log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    ranks = cfg.trainer.devices
+    chosen |= set_threads(cfg, ranks if type(ranks) is int and ranks > 0 else 1)
     data = build_data(cfg)
     return Job(cfg, chosen, device_type(cfg), data, build_module(cfg, data))
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
 from omegaconf import DictConfig
 
 from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.chosen import name_of
-from hpml.config.cpu import set_threads
+from hpml.config.cpu import PASSIVE, set_threads, waiting
 from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
@@ -66,6 +67,8 @@ class Job:
             on_gpu=self.device != "cpu",
             data_keys="pipeline" in cfg.data,
             cores=usable_cores(),
+            threads=torch.get_num_threads(),
+            spins=waiting() != PASSIVE,
             num_workers=cfg.data.get("num_workers"),
             persistent_workers=cfg.data.get("persistent_workers", False) is not False,
             pin_memory=cfg.data.get("pin_memory", False) is not False,

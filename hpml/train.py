@@ -17,6 +17,7 @@ from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.chosen import choices
 from hpml.config.conf import resolve
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import FILE_NAME, RunRecord, now
@@ -75,6 +76,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
     _refuse_to_overwrite(directory, cfg, completed)
     with _recorded(record, directory):
         if work is None:
+            set_waiting(cfg)
             with signals_held(), gc_paused():
                 from hpml.training.run import run
             work = run

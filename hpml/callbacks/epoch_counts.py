@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 
+from hpml.callbacks import disturbances
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.environment import peak_memory_mib
@@ -99,5 +100,6 @@ class EpochCounts:
         return {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name not in LOGGED and (self._validated or name not in self._of_validation)
+            if not (name in LOGGED or disturbances.is_logged(name))
+            and (self._validated or name not in self._of_validation)
         }

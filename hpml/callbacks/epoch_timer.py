@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import lightning as L
 
+from hpml.callbacks import disturbances
 from hpml.callbacks.data_load_timer import DataLoadTimer
+from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
 from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
 from hpml.callbacks.train_timer import TrainTimer
@@ -35,6 +37,12 @@ class EpochTimer(PhaseTimer):
     | `throughput/samples_per_s` | epoch | training samples over `time/epoch_s` |
     | `window/data_s` … `window/other_s`, `window/wall_s` | window | seconds of the window |
     | `window/samples_per_s` | window | training samples over `window/wall_s` |
+    | `machine/lost_s` | epoch | at most lost to other programs, limits and the machine |
+    | `machine/own_s` | epoch | waited for the job's own threads and workers |
+    | `machine/main_waited_s` | epoch | the main thread waited for a core |
+    | `machine/others_cpu_s` | epoch | CPU time of other programs |
+    | `machine/pressure_s`, `machine/load` | epoch | somebody waited for a core; the load |
+    | `machine/gpu0_power_w` … | epoch | of each GPU, where nvidia-ml-py is installed |
 
     The progress bar shows `data_wait`, the last window's share of waiting for data.
 
@@ -75,7 +83,7 @@ class EpochTimer(PhaseTimer):
 
     @property
     def logs(self) -> list[str]:
-        return [*super().logs, "throughput/samples_per_s"]
+        return [*super().logs, "throughput/samples_per_s", *disturbances.LOGGED]
 
     @property
     def verdict(self) -> dict[str, str] | None:
@@ -85,7 +93,8 @@ class EpochTimer(PhaseTimer):
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None
         self._live = LiveShares(self._every_n_steps)
-        self._verdicts = Verdicts(self._live, self._facts)
+        self._disturbances = Disturbances()
+        self._verdicts = Verdicts(self._live, self._facts, self._disturbances)
         self._table = EpochTable()
         self._counts = EpochCounts()
         self._warned = False
@@ -101,7 +110,9 @@ class EpochTimer(PhaseTimer):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._disturbances.end()
         self._begin_fit()
+        self._disturbances.begin(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: int
@@ -156,11 +167,15 @@ class EpochTimer(PhaseTimer):
         epoch = self._counts.record(trainer, times, self.flops_per_sample)
         self._counts.begin_epoch()
         self.epochs.append(epoch)
-        figures = self.figures(epoch.time)
+        logged = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
-            figures["throughput/samples_per_s"] = epoch.samples_per_s
+            logged["throughput/samples_per_s"] = epoch.samples_per_s
+        seen = self._disturbances.epoch_ended(epoch.epoch, epoch.time["data_s"])
+        if seen is not None:
+            epoch.interference = seen.as_dict()
+            logged |= disturbances.figures(seen)
         self._print(trainer, self._table.lines(epoch))
-        return figures
+        return logged
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Puts into the epoch's record what its times are on all ranks."""
@@ -196,15 +211,17 @@ class EpochTimer(PhaseTimer):
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(figures, step=logging_step(trainer))
+        self._disturbances.look()
         self._print(trainer, self._verdicts.news(trainer))
 
     def _conclude(self, trainer: L.Trainer, ended_well: bool) -> None:
+        self._disturbances.end()
         before = self._verdicts.latest
         lines = self._verdicts.conclude(trainer, all_ranks=ended_well)
         if not self.epochs:  # of which the verdict would be
             self._verdicts.latest = before
         elif lines:
-            self._print(trainer, lines)
+            self._print(trainer, [*self._disturbances.sentences(), *lines])
             if self.sync and self.epochs[0].device_time is not None:
                 self._print(trainer, [_audit(self.epochs)])
 

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from hpml.config.cpu import PASSIVE, waiting
 from hpml.system.environment import usable_cores
 from hpml.timing.advice import JobFacts
 
@@ -37,6 +38,8 @@ def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
     return JobFacts(
         on_gpu=trainer.strategy.root_device.type != "cpu",
         cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
+        threads=torch.get_num_threads(),
+        spins=waiting() != PASSIVE,
         num_workers=getattr(loader, "num_workers", None),
         persistent_workers=getattr(loader, "persistent_workers", None),
         pin_memory=getattr(loader, "pin_memory", None),

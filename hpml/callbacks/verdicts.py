@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import lightning as L
 import torch
 
+from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
@@ -14,10 +15,13 @@ from hpml.timing.verdict import LEAST_MARGIN, Share, in_words, judge
 class Verdicts:
     """Judges the shares of a fit's time."""
 
-    def __init__(self, live: LiveShares, facts: JobFacts | None) -> None:
+    def __init__(
+        self, live: LiveShares, facts: JobFacts | None, disturbances: Disturbances
+    ) -> None:
         self.latest: dict[str, str] | None = None  # the record's `verdict`
         self._live = live
         self._facts = facts
+        self._disturbances = disturbances
 
     def news(self, trainer: L.Trainer) -> list[str]:
         """Lines to print where a verdict is the first or another one; else none."""
@@ -44,7 +48,14 @@ class Verdicts:
 
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
         facts, live = self._facts or facts_of_trainer(trainer, trainer.train_dataloader), self._live
-        return judge(shares, facts, live.largest_other, live.validation_share, live.start_share)
+        return judge(
+            shares,
+            facts,
+            live.largest_other,
+            live.validation_share,
+            live.start_share,
+            self._disturbances.so_far(),
+        )
 
     def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:
         self.latest = verdict

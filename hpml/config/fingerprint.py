@@ -18,6 +18,8 @@ NOT_IN_FINGERPRINT = (
     *("data.download", "data.verify", "data.timeout_s", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
+# Keys that came later, with the values at which a run is what it was without them.
+AS_BEFORE = {"cpu.threads": "auto", "cpu.wait": "auto"}
 RUN_DIR = "<run_dir>"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
@@ -39,7 +41,11 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     Where the run's own directory stands in a value, RUN_DIR stands instead.
     """
     here = str(config.get("run_dir") or RUN_DIR)
-    leaves = {key: value for key, value in _leaves(config) if not is_left_out(key)}
+    leaves = {
+        key: value
+        for key, value in _leaves(config)
+        if not (is_left_out(key) or AS_BEFORE.get(key) == value)
+    }
     for key, value in leaves.items():
         if not isinstance(value, str):
             continue

@@ -25,12 +25,15 @@ class Rule:
     below: float | None = None
     part: bool = False  # above 1 it is a count, and whole
     choices: tuple[str | bool, ...] = ()
+    or_auto: bool = False
     nullable: bool = False
 
     def admits(self, value: Any) -> bool:
         """Whether the value has the right type and lies in the range."""
         if value is None:
             return self.nullable
+        if self.or_auto and value == "auto":
+            return True
         if self.length is not None:
             each = replace(self, length=None, nullable=False)
             return (
@@ -67,6 +70,7 @@ class Rule:
             words += ", above 1 a whole one" if self.part else ""
         if self.length is not None:
             words = f"a list of {self.length}, each {words}"
+        words += " or auto" if self.or_auto else ""
         return words + (" or null" if self.nullable else "")
 
 
@@ -95,6 +99,8 @@ RULES: dict[str, Rule] = {
     "evaluate": Rule(str, nullable=True),
     "output_dir": TEXT,
     "resume": Rule(str, nullable=True),
+    "cpu.threads": Rule(int, at_least=1, or_auto=True),
+    "cpu.wait": Rule(str, choices=("auto", "spin", "passive")),
     "checkpoint.every_s": Rule(float, above=0, nullable=True),
     "sweep.name": TEXT,
     "sweep.order": Rule(str, choices=("auto", "interleaved", "given")),

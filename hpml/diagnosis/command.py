@@ -14,6 +14,7 @@ from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve, spelled
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.system import environment
@@ -42,6 +43,7 @@ def job(cfg: DictConfig) -> None:
     for config in configs.values():
         check(config)
     environment.warn_of_others()
+    set_waiting(cfg)
     with signals_held():
         from hpml.diagnosis import experiment, wording
 

@@ -16,6 +16,7 @@ from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.formatting import duration_in_words
@@ -47,6 +48,7 @@ def job(cfg: DictConfig) -> None:
     with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
         environment.warn_of_others()
+        set_waiting(cfg)
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))

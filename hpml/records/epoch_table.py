@@ -21,8 +21,8 @@ class EpochTable:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
     The times of the phases, as they are shown, add up to that of the epoch. A partial epoch, and
-    one that another process has begun, have an asterisk. The metrics of another project's module
-    get a column each as they come, as long as there is place.
+    one that another process has begun, have an asterisk; one that was disturbed has a `!`. The
+    metrics of another project's module get a column each as they come, as long as there is place.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,9 @@ class EpochTable:
                 self._heading += cell
                 self._metrics[name] = spec
         whole, *parts = shown_times(epoch.time)
-        cells = [f"{epoch.epoch:4d}{'*' if epoch.partial or epoch.resumed else ' '}", f"{whole:>8}"]
+        mark = "*" if epoch.partial or epoch.resumed else " "
+        mark = "!" if (epoch.interference or {}).get("disturbed") else mark
+        cells = [f"{epoch.epoch:4d}{mark}", f"{whole:>8}"]
         cells += [*(f"{part:>7}" for part in parts), _number(epoch.samples_per_s, "9,.0f")]
         cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]
         row = " ".join(cells)

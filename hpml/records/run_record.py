@@ -54,6 +54,8 @@ class EpochRecord:
     achieved_tflops: float | None = None  # in steady state
     partial: bool = False  # cut short, or begun by another fit
     resumed: bool = False  # begun by another process, whose last resume checkpoint it resumed from
+    # what the epoch had to share, and lost: see system/interference.py; None: nobody looked
+    interference: dict[str, Any] | None = None
     # of several ranks: mean and worst of each of TIMES, and what is between the extremes, its skew
     ranks: dict[str, dict[str, float]] | None = None
 

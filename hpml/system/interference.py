@@ -10,7 +10,7 @@ from hpml.system.gpus import GpuReading
 LEAST_SHARE = 0.05
 LEAST_S = 0.03
 # Threads of its own waiting for one another are a cause from this part of an interval on.
-CROWDED_SHARE = 0.15
+CROWDED_SHARE = 0.25
 CAUSES = {  # what may take time from an interval, as `lost_s` names it: in words, and what to do
     "others": ("waited {lost} for a core that other programs had", "stop the other programs"),
     "quota": ("waited {lost} for its CPU quota", "ask for more cores"),
@@ -89,6 +89,14 @@ class Interference:
         digits = 0 if self.wall_s >= 20 else 1 if self.wall_s >= 1 else 2
         lost = f"{seconds:.{digits}f} s of {self.wall_s:.{digits}f} s"
         return f"{subject} {CAUSES[cause][0].format(lost=lost)}"
+
+    @property
+    def advice(self) -> str:
+        """What would end the disturbance that took most."""
+        if not self.lost_s:
+            return "Measure again when the GPU is free and cool"
+        words = CAUSES[max(self.lost_s, key=lambda name: self.lost_s[name])][1]
+        return f"{words[0].upper()}{words[1:]}, and measure again"
 
     def as_dict(self) -> dict[str, Any]:
         """The record's `interference`."""

@@ -20,6 +20,8 @@ from hpml.system.stops import Stops
 NS_PER_S = 1e9
 MIB = 2**20
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+# Another place where the kernel tells: a host's, as a container sees it, or none in tests.
+PROC = Path(os.environ.get("HPML_PROC", "/proc"))
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -41,7 +43,7 @@ class Witness:
         ranks: Iterable[int] = (),
         stops: Stops | None = None,
         gpus: GpuWitness | None = None,
-        proc: Path = Path("/proc"),
+        proc: Path = PROC,
         groups: Path = Path("/sys/fs/cgroup"),
         pid: int | None = None,
     ) -> None:

@@ -15,6 +15,8 @@ class JobFacts:
     data_keys: bool = False
     on_gpu: bool = False
     cores: int | None = None
+    threads: int | None = None  # that compute
+    spins: bool = True  # whether threads without work spin
     num_workers: int | None = None
     persistent_workers: bool | None = None
     pin_memory: bool | None = None
@@ -78,19 +80,38 @@ def _for_input(facts: JobFacts, start_share: float) -> dict[str, bool]:
     }
 
 
+def fewer_threads(facts: JobFacts) -> str:
+    """One sentence, for a job whose own threads and workers have too few cores."""
+    keys = "data.num_workers" if facts.data_keys else "num_workers"
+    threads = "cpu.threads=1" if facts.keys else "torch.set_num_threads(1)"
+    options = [f"fewer {keys} (now {facts.num_workers})"] if facts.num_workers else []
+    options += [f"{threads} (now {facts.threads})"] if (facts.threads or 1) > 1 else []
+    if _may_spin(facts):
+        passive = "cpu.wait=passive"
+        options.append(passive if facts.keys else "OMP_WAIT_POLICY=PASSIVE in the environment")
+    return f"Try {', or '.join(options)}" if options else "What is left is a machine of more cores"
+
+
 def _for_compute(facts: JobFacts) -> dict[str, bool]:
     keys, on_gpu = facts.keys, facts.on_gpu
+    threads = "cpu.wait=passive" if keys else "torch.set_num_threads(1)"
+    waits = {f"{threads}: threads that wait for one another spin": _may_spin(facts)}
     if keys and not (facts.reduced_precision or facts.channels_last or facts.compiled):
         experiments = ",".join([*facts.experiments, "fast"])
         fast = f"experiment={f'[{experiments}]' if facts.experiments else experiments}"
-        return {fast: True, "a GPU": not on_gpu}
+        return {**waits, fast: True, "a GPU": not on_gpu}
     precision = "trainer.precision=bf16-mixed" if keys else "precision='bf16-mixed'"
     return {
+        **waits,
         precision: on_gpu and not facts.reduced_precision,
         "channels_last=true": on_gpu and keys and not facts.channels_last,
         "compile=true" if keys else "torch.compile": (keys or on_gpu) and not facts.compiled,
         "a GPU": not on_gpu,
     }
+
+
+def _may_spin(facts: JobFacts) -> bool:
+    return not facts.on_gpu and facts.spins and (facts.threads or 1) > 1
 
 
 def _about_overhead(facts: JobFacts, largest_other: tuple[str, float] | None, of: str) -> str:

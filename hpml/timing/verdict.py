@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hpml.records.phases import PHASES
 from hpml.statistics import students_quantile
-from hpml.timing.advice import UNKNOWN, JobFacts, advise
+from hpml.system.interference import Interference
+from hpml.timing.advice import UNKNOWN, JobFacts, advise, fewer_threads
 
 CAUSES = {phase.cause: phase for phase in PHASES if phase.cause}
 # Shares closer than this are not told apart, however steady they are.
@@ -77,13 +78,16 @@ def judge(
     largest_other: tuple[str, float] | None = None,
     validation_share: float = 0.0,
     start_share: float = 0.0,
+    interference: Interference | None = None,
 ) -> dict[str, str]:
     """The record's `verdict`: kind, basis, evidence, advice.
 
     The cause with the largest share, if it leads by more than both shares' uncertainty (two
     standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`. Where validation takes
-    most of the time, no cause of the rest matters much. `largest_other` and `start_share` are for
-    `advise`. The shares in the evidence are of all the time, validation included.
+    most of the time, no cause of the rest matters much. Where an `interference` took more than may
+    be uncertain, there is none: `disturbed`; where the job's own threads and workers waited for one
+    another for so long, that is what limits it: `thread-bound`. `largest_other` and `start_share`
+    are for `advise`. The shares in the evidence are of all the time, validation included.
     """
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
     first, second = (shares[cause] for cause in ranked[:2])
@@ -95,7 +99,11 @@ def judge(
     largest_first = sorted(of_all.items(), key=lambda part: -part[1])
     evidence = ", ".join(f"{title} {share:.0%}" for title, share in largest_first)
     kind = "inconclusive"
-    if validation_share > 0.5:
+    if interference is not None and interference.disturbed and interference.share > margin:
+        kind, evidence, advice = "disturbed", interference.in_words(), interference.advice
+    elif interference is not None and interference.crowded:
+        kind, evidence, advice = "thread-bound", in_own_way(interference), fewer_threads(facts)
+    elif validation_share > 0.5:
         advice = "Validate less often, or on fewer batches"
         if facts.keys:
             advice += ": trainer.check_val_every_n_epoch, trainer.limit_val_batches"
@@ -111,7 +119,14 @@ def judge(
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
 
 
+def in_own_way(interference: Interference) -> str:
+    """`its threads and workers waited 12 s of 30 s for one another, on 2 cores`."""
+    own_s, wall_s = interference.own_s or 0.0, interference.wall_s
+    waited = f"its threads and workers waited {own_s:.1f} s of {wall_s:.1f} s for one another"
+    return waited + (f", on {interference.cores} cores" if interference.cores else "")
+
+
 def in_words(verdict: Mapping[str, str]) -> tuple[str, str]:
     """A verdict as two lines to print: what is likely and why; what to try."""
-    likely = "" if verdict["kind"] == "inconclusive" else "likely "
+    likely = "" if verdict["kind"] in ("inconclusive", "disturbed") else "likely "
     return f"{likely}{verdict['kind']}: {verdict['evidence']}", verdict["advice"]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
 from omegaconf import DictConfig
 
 from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.chosen import name_of
+from hpml.config.cpu import PASSIVE, set_threads, waiting
 from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
@@ -65,6 +67,8 @@ class Job:
             on_gpu=self.device != "cpu",
             data_keys="pipeline" in cfg.data,
             cores=usable_cores(),
+            threads=torch.get_num_threads(),
+            spins=waiting() != PASSIVE,
             num_workers=cfg.data.get("num_workers"),
             persistent_workers=cfg.data.get("persistent_workers", False) is not False,
             pin_memory=cfg.data.get("pin_memory", False) is not False,
@@ -88,6 +92,8 @@ def prepare(cfg: DictConfig) -> Job:
     for sentence in unused_keys(cfg):
         log.warning(sentence)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    ranks = cfg.trainer.devices
+    chosen |= set_threads(cfg, ranks if type(ranks) is int and ranks > 0 else 1)
     data = build_data(cfg)
     return Job(cfg, chosen, device_type(cfg), data, build_module(cfg, data))
 

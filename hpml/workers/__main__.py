@@ -13,6 +13,7 @@ from hpml.config import command_line
 from hpml.config.auto import AUTO, device_type, on_device
 from hpml.config.checks import check
 from hpml.config.conf import resolve
+from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, is_left_out
 from hpml.errors import UserError
 from hpml.system import environment
@@ -49,6 +50,7 @@ def job(cfg: DictConfig) -> None:
     check(cfg)
     also = _also(cfg)
     environment.warn_of_others()
+    set_waiting(cfg)
     with signals_held():
         from hpml.workers import measure, picture
 

@@ -277,7 +277,7 @@ def test_this_system_tells_of_itself() -> None:
     """A reading of the real files: what it holds is of this process."""
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("this kernel counts no waiting")
-    witness = Witness()
+    witness = Witness(proc=Path("/proc"))
     before = witness.read()
     sum(range(2_000_000))
     after = between(before, witness.read())

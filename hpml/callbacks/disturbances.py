@@ -1,0 +1,103 @@
+"""What each epoch of a fit lost to other programs, to limits and to the machine itself."""
+
+import os
+import time
+
+import lightning as L
+import torch
+
+from hpml.system.gpus import GpuWitness
+from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.stops import Stops
+from hpml.system.witness import Witness
+
+# Workers that end with the epoch take what they waited with them: seen so often before it.
+LOOK_EVERY_S = 1.0
+OF_MACHINE = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "load")
+LOGGED = tuple(f"machine/{name}" for name in OF_MACHINE)
+OF_GPU = ("power_w", "temperature_c", "clock_mhz", "utilization", "energy_j")
+
+
+class Disturbances:
+    """Reads a witness at the borders of epochs; nothing happens within a step."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, Interference] = {}
+        self._witness: Witness | None = None
+        self._stops: Stops | None = None
+
+    def begin(self, trainer: L.Trainer) -> None:
+        """The first epoch begins."""
+        self.end()
+        self.epochs = {}
+        self._stops = Stops().__enter__()
+        self._witness = witness_of(trainer, self._stops)
+        self._last: Reading = self._witness.read()
+        self._looked_s = time.perf_counter()
+
+    def end(self) -> None:
+        """The fit is over, or has failed."""
+        if self._stops is not None:
+            self._stops.__exit__()
+        self._stops = self._witness = None
+
+    def look(self) -> None:
+        """Some steps have passed."""
+        if self._witness is not None and time.perf_counter() - self._looked_s > LOOK_EVERY_S:
+            self._witness.look_at_workers()
+            self._looked_s = time.perf_counter()
+
+    def epoch_ended(self, epoch: int, waiting_s: float | None) -> Interference | None:
+        """What this epoch lost; `waiting_s` is the time in which it waited for data."""
+        if self._witness is None:
+            return None
+        now = self._witness.read()
+        self.epochs[epoch] = seen = between(self._last, now, waiting_s)
+        self._last = now
+        return seen
+
+    def so_far(self) -> Interference | None:
+        """Of all epochs together, with the open one."""
+        parts = list(self.epochs.values())
+        if self._witness is not None:
+            parts.append(between(self._last, self._witness.read()))
+        return summed(parts)
+
+    def sentences(self) -> list[str]:
+        """The epochs that were disturbed: the worst one in words, and what to do."""
+        disturbed = {number: seen for number, seen in self.epochs.items() if seen.disturbed}
+        if not disturbed:
+            return []
+        worst = max(disturbed, key=lambda number: disturbed[number].share)
+        words = f"! epoch {worst}: {disturbed[worst].in_words()}"
+        if others := len(disturbed) - 1:
+            words += f"; {others} more of {len(self.epochs)} epochs were disturbed"
+        return [words]
+
+
+def figures(seen: Interference) -> dict[str, float]:
+    """What is logged of an epoch: `machine/lost_s`, `machine/load` …, those that are known."""
+    own = [seen.lost, *(getattr(seen, name) for name in OF_MACHINE[1:])]
+    values = dict(zip(LOGGED, own, strict=True))
+    for number, gpu in enumerate(seen.gpus or ()):
+        values |= {f"machine/gpu{number}_{name}": gpu[name] for name in OF_GPU}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def is_logged(name: str) -> bool:
+    """Whether a metric's name is one of `figures`."""
+    gpu, _, figure = name.removeprefix("machine/gpu").partition("_")
+    return name in LOGGED or (gpu.isdigit() and figure in OF_GPU)
+
+
+def witness_of(trainer: L.Trainer, stops: Stops) -> Witness:
+    """The other ranks on this machine are the job's own, below this process or beside it."""
+    job, ranks = None, []
+    if trainer.world_size > 1:
+        ranks = [process.pid for process in getattr(trainer.strategy.launcher, "procs", ())]
+        job = None if ranks else os.getppid()
+    uuids = []
+    if trainer.strategy.root_device.type == "cuda":
+        properties = torch.cuda.get_device_properties(trainer.strategy.root_device)
+        uuids = [f"GPU-{uuid}" for uuid in [getattr(properties, "uuid", None)] if uuid]
+    return Witness(job, ranks, stops, GpuWitness.of(uuids))

@@ -1,0 +1,69 @@
+"""Threads of the processor that torch computes on, and how those that have no work wait.
+
+A step of several OpenMP threads ends when the last one does. By default those that wait spin: they
+burn a core that another thread, a loading worker or another program could have had. Passive waiting
+sleeps instead. `benchmarks/threads.py` measures both.
+"""
+
+import os
+from collections.abc import MutableMapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from hpml.system.environment import JOBS_AT_ONCE, usable_cores
+
+AUTO = "auto"
+PASSIVE, SPIN = "passive", "spin"
+# With more cores than this, threads that spin are awake sooner than others would use their core …
+FEW_CORES = 4
+# … unless other programs use so much of the machine.
+BUSY = 0.25
+# What each OpenMP reads, once, when it is loaded: GNU's, which torch brings, and Intel's.
+WAITING = {
+    PASSIVE: {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"},
+    SPIN: {"OMP_WAIT_POLICY": "ACTIVE"},
+}
+READ_ONCE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def set_waiting(cfg: DictConfig, variables: MutableMapping[str, str] = os.environ) -> None:
+    """Sets how threads wait, for this process and those that it starts; before torch is imported.
+
+    What the user's environment says goes before `auto`.
+    """
+    wait = cfg.cpu.wait
+    if wait == AUTO and any(name in variables for name in READ_ONCE):
+        return
+    if wait == AUTO:
+        crowded = int(variables.get(JOBS_AT_ONCE, "1")) > 1
+        wait = PASSIVE if usable_cores() <= FEW_CORES or crowded or _is_busy() else None
+    variables.update(WAITING.get(wait, {}))
+
+
+def waiting(variables: MutableMapping[str, str] = os.environ) -> str:
+    """How threads wait in a process with this environment."""
+    is_passive = variables.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    return PASSIVE if is_passive or variables.get("GOMP_SPINCOUNT") == "0" else SPIN
+
+
+def set_threads(cfg: DictConfig, ranks: int = 1) -> dict[str, Any]:
+    """Sets how many threads torch computes with; what `auto` stands for, by key. Imports torch.
+
+    `auto` is torch's own number, but no more than the cores that a process may use: torch looks at
+    its affinity alone, and takes all cores of a machine of which a control group grants a few.
+    """
+    import torch
+
+    threads = cfg.cpu.threads
+    if threads == AUTO:
+        threads = min(torch.get_num_threads(), max(1, usable_cores() // ranks))
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    chosen = {"cpu.threads": threads, "cpu.wait": waiting()}
+    return {key: value for key, value in chosen.items() if cfg.cpu[key[4:]] == AUTO}
+
+
+def _is_busy() -> bool:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # of the last minute
+    return load > BUSY * (os.cpu_count() or 1)

@@ -1,0 +1,94 @@
+"""How many threads compute, and how they wait, by configuration, environment and cores."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.configurations import Compose
+
+from hpml.config import cpu
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import fingerprint
+
+
+@pytest.mark.parametrize(
+    ("wait", "cores", "before", "after"),
+    [
+        ("auto", 2, {}, "passive"),
+        ("auto", 64, {}, "spin"),
+        ("auto", 64, {"HPML_JOBS_AT_ONCE": "2"}, "passive"),
+        ("auto", 2, {"OMP_WAIT_POLICY": "ACTIVE"}, "spin"),  # what the user says counts
+        ("auto", 64, {"GOMP_SPINCOUNT": "0"}, "passive"),
+        ("spin", 2, {"OMP_WAIT_POLICY": "PASSIVE"}, "spin"),
+        ("passive", 64, {}, "passive"),
+    ],
+)
+def test_how_threads_wait(
+    compose: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    wait: str,
+    cores: int,
+    before: dict[str, str],
+    after: str,
+) -> None:
+    """Passively on few cores, and where several jobs share a machine; else as OpenMP does."""
+    monkeypatch.setattr(cpu, "usable_cores", lambda: cores)
+    monkeypatch.setattr(cpu.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    variables = dict(before)
+    cpu.set_waiting(compose(f"cpu.wait={wait}"), variables)
+    assert cpu.waiting(variables) == after
+
+
+def test_a_busy_machine_of_many_cores(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that spin would take the cores that others need."""
+    monkeypatch.setattr(cpu, "usable_cores", lambda: 64)
+    monkeypatch.setattr(cpu.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(cpu.os, "getloadavg", lambda: (20.0, 1.0, 1.0))
+    variables: dict[str, str] = {}
+    cpu.set_waiting(compose(), variables)
+    assert cpu.waiting(variables) == "passive"
+
+
+@pytest.mark.parametrize(
+    ("override", "ranks", "threads", "chosen"),
+    [
+        ("cpu.threads=auto", 1, 4, 4),  # a quota of four of the machine's cores
+        ("cpu.threads=auto", 2, 2, 2),
+        ("cpu.threads=3", 1, 3, None),
+    ],
+)
+def test_threads(
+    compose: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    ranks: int,
+    threads: int,
+    chosen: int | None,
+) -> None:
+    """No more than the cores that a run may use, or as many as it is told."""
+    monkeypatch.setattr(cpu, "usable_cores", lambda: 4)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        found: dict[str, Any] = cpu.set_threads(compose(override), ranks)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found.get("cpu.threads") == chosen
+
+
+def test_runs_of_before_are_the_same_runs(compose: Compose) -> None:
+    """A configuration that never had these keys has the fingerprint of their defaults."""
+    config = resolve(compose())
+    without = {key: value for key, value in config.items() if key != "cpu"}
+    assert fingerprint(config) == fingerprint(without)
+    assert fingerprint(resolve(compose("cpu.threads=1"))) != fingerprint(config)
+
+
+def test_wrong_numbers_of_threads(compose: Compose) -> None:
+    """One line that says what is allowed."""
+    from hpml.config.checks import check
+    from hpml.errors import UserError
+
+    with pytest.raises(UserError, match=r"cpu.threads=0: give an integer of at least 1 or auto"):
+        check(compose("cpu.threads=0"))

@@ -106,7 +106,7 @@ def about_optimizers(comparison: Comparison) -> list[str]:
     if len(ranks) > 1:
         sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
         fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
-        if fastest > 0:
+        if fastest > 0 and not any(rank.in_doubt or rank.may_lead for rank in ranks):
             apart = slowest / fastest - 1
             sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
             sentences.append(_last(ranks, "Slowest"))

@@ -7,14 +7,13 @@ import lightning as L
 import torch
 
 from hpml.system.gpus import GpuWitness
-from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.interference import FIGURES, Interference, Reading, between, summed
 from hpml.system.stops import Stops
 from hpml.system.witness import Witness
 
 # Workers that end with the epoch take what they waited with them: seen so often before it.
 LOOK_EVERY_S = 1.0
-OF_MACHINE = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "load")
-LOGGED = tuple(f"machine/{name}" for name in OF_MACHINE)
+LOGGED = tuple(f"machine/{name}" for name in FIGURES)
 OF_GPU = ("power_w", "temperature_c", "clock_mhz", "utilization", "energy_j")
 
 
@@ -77,9 +76,7 @@ class Disturbances:
 
 def figures(seen: Interference) -> dict[str, float]:
     """What is logged of an epoch: `machine/lost_s`, `machine/load` …, those that are known."""
-    lost_s = None if seen.main_waited_s is None else seen.lost
-    own = [lost_s, *(getattr(seen, name) for name in OF_MACHINE[1:])]
-    values = dict(zip(LOGGED, own, strict=True))
+    values = {f"machine/{name}": value for name, value in seen.figures.items()}
     for number, gpu in enumerate(seen.gpus or ()):
         values |= {f"machine/gpu{number}_{name}": gpu[name] for name in OF_GPU}
     return {name: float(value) for name, value in values.items() if value is not None}

@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from hpml.formatting import counted, decimals, listed
-from hpml.report.collect import ACCURACY, Run, clean, collect
+from hpml.report import disturbances
+from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words
+from hpml.report.disturbances import MOST_NAMED, Span
 from hpml.report.settings import Setting, find_settings, number
 from hpml.statistics import Estimate, Standing, estimate, standings
 
@@ -21,7 +22,6 @@ SAME = {
     "jobs_at_once": "jobs at once on the machine",
 }
 RATE = "optimizer.lr"
-MOST_NAMED = 5
 NOTHING = "–"  # where there is no figure
 
 
@@ -56,6 +56,9 @@ class Ranked:
     setting: Setting
     estimate: Estimate | None
     standing: Standing | None
+    span: Span | None = None  # of a time
+    in_doubt: bool = False  # others disturbed it too much for a place: it stands at None
+    may_lead: bool = False  # without what it lost it may be ahead of the first one
 
 
 class Comparison:
@@ -96,13 +99,21 @@ class Comparison:
         return Measure(name, title, "best", not lower, "%" if name.endswith("accuracy") else "")
 
     def ranked(self, measure: Measure) -> list[Ranked]:
-        """The settings, the best first; those without the measure last."""
+        """The settings, the best first; below, those in doubt, and those without the measure."""
+        is_time = measure.name in TIMED_FROM
+        spans = [disturbances.span(s, measure.name) if is_time else None for s in self.settings]
+        doubts = disturbances.in_doubt(spans)
         by_seed = [setting.by_seed(measure.name) for setting in self.settings]
         every = [setting.all_of(measure.name) for setting in self.settings]
-        outcome = standings(by_seed, every, measure.higher_is_better)
-        ranks = map(Ranked, self.settings, map(estimate, every), outcome)
+        certain = [[] if doubt else values for values, doubt in zip(every, doubts, strict=True)]
+        outcome = standings(by_seed, certain, measure.higher_is_better)
+        ranks = map(Ranked, self.settings, map(estimate, every), outcome, spans, doubts)
         sign = -1 if measure.higher_is_better else 1
-        return sorted(ranks, key=lambda r: sign * r.estimate.mean if r.estimate else math.inf)
+
+        def place(rank: Ranked) -> tuple[bool, float]:
+            return rank.in_doubt, sign * rank.estimate.mean if rank.estimate else math.inf
+
+        return _without_a_fastest(sorted(ranks, key=place))
 
     @cached_property
     def by_time(self) -> list[Ranked]:
@@ -119,6 +130,12 @@ class Comparison:
     @property
     def has_ties(self) -> bool:
         return any(rank.standing == "tied" for rank in self.by_time + self.by_quality)
+
+    @cached_property
+    def has_disturbed(self) -> bool:
+        """Whether a run has a time that others disturbed."""
+        each = (disturbances.is_disturbed(run, name) for run in self.runs for name in TIMED_FROM)
+        return any(each)
 
     @cached_property
     def in_order(self) -> list[Setting]:
@@ -179,17 +196,9 @@ class Comparison:
         ]
 
     @cached_property
-    def sharing(self) -> list[str]:
-        """Which runs did not have their machine to themselves, so that times are disturbed."""
-        jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in self.runs)
-        lines = [
-            f"{counted(runs, 'run')} of a sweep of {at_once} jobs at once"
-            for at_once, runs in jobs.items()
-            if at_once != "1"
-        ]
-        if count := _overlapping(self.runs):
-            lines.append(f"{counted(count, 'run')} at the same time as another one on the machine")
-        return lines
+    def disturbances(self) -> list[str]:
+        """Which runs others disturbed, and by what; which ones they may have disturbed."""
+        return disturbances.sentences(self.runs)
 
     @cached_property
     def chosen(self) -> list[tuple[Ranked, int]]:
@@ -215,12 +224,19 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     first, figure = ranked[0]
     if len({estimate.mean for _, estimate in ranked}) == 1:
         return f"{measure.title}: {measure.shown(figure)} in all settings"
+    doubted = [rank.setting.name for rank, _ in ranked if rank.in_doubt]
+    not_ranked = f"; not ranked, being disturbed: {listed(doubted, MOST_NAMED)}" if doubted else ""
+    if above := [rank.span for rank in ranks if rank.span and rank.may_lead]:
+        above.sort(key=lambda span: span.lowest_s - span.time_s)
+        lost = listed([f"{span.name} {span.in_words}" for span in above], MOST_NAMED)
+        text = f"no {measure.best} can be named ({measure.title}): {first.setting.name} took "
+        return f"{text}{measure.shown(figure)}, but {lost}{not_ranked}"
     text = f"{measure.best}: {first.setting.name}, {measure.shown(figure)} ({measure.title})"
     if first.standing == "untested":
         text += ", in one run, which is too few to tell it from chance: sweep seed=0,1,2"
         best = next((pair for pair in ranked if pair[0].standing == "best"), None)
-        if best is None:
-            return text
+        if best is None or doubted:
+            return text + not_ranked
         text += f"; of what ran again: {best[0].setting.name}, {measure.shown(best[1])}"
     tied, worse, untested = (
         [rank.setting.name for rank, _ in ranked if rank.standing == standing]
@@ -235,38 +251,28 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
     untested = [name for name in untested if name != first.setting.name]
     if untested:
         text += f"; not compared, for want of a second run: {listed(untested, MOST_NAMED)}"
-    return text
+    return text + not_ranked
 
 
-def _overlapping(runs: Sequence[Run]) -> int:
-    """How many runs of one host began before another one of these had ended."""
-    of_host: dict[str, list[tuple[float, float, int]]] = {}
-    for index, run in enumerate(runs):
-        host, wall_s = run.record.environment.get("host"), run.record.wall_s
-        if host and wall_s:
-            # what an earlier process did was at other times
-            here = [{"at": run.record.started_at}, *run.record.resumed][-1]
-            begun = datetime.fromisoformat(here["at"]).timestamp()
-            ended = begun + wall_s - (here.get("earlier_s") or 0.0)
-            of_host.setdefault(in_words(host), []).append((begun, ended, index))
-    shared: set[int] = set()
-    for times in of_host.values():
-        until, last = 0.0, -1
-        for begun, ended, index in sorted(times):
-            if begun + 1 < until:  # a beginning is known to a second
-                shared |= {index, last}
-            if ended > until:
-                until, last = ended, index
-    return len(shared)
+def _without_a_fastest(ranks: list[Ranked]) -> list[Ranked]:
+    """The same; where others may have lost their lead to interference, none of them has a place.
+
+    Of what was not disturbed, and is tied anyway, nobody says that it is slower.
+    """
+
+    def may_lead(rank: Ranked, first: Ranked) -> bool:
+        if rank is first or rank.span is None or first.span is None or rank.span.lost_s == 0:
+            return False
+        tied = rank.standing == "tied" and not rank.span.disturbed
+        return not tied and not first.span.is_below(rank.span)
+
+    leading = [may_lead(rank, ranks[0]) for rank in ranks]
+    if not any(leading):
+        return ranks
+    pairs = zip(ranks, leading, strict=True)
+    return [replace(rank, standing=None, may_lead=leads) for rank, leads in pairs]
 
 
 def about_learning(keys: Sequence[str]) -> bool:
     """Whether keys change what is learned, and hardly how long it takes."""
     return bool(keys) and all(key.partition(".")[0] in ("optimizer", "scheduler") for key in keys)
-
-
-def in_words(value: object) -> str:
-    """A record's entry on the machine."""
-    if isinstance(value, list):
-        return clean(" + ".join(map(str, value))) or "none"
-    return "none" if value is None else clean(str(value))

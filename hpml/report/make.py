@@ -10,7 +10,7 @@ from hpml.report.comparison import Comparison
 from hpml.system.files import size_of
 
 PAGE = "report.html"
-PICTURES = re.compile(r"(phases|learning|time_to_accuracy|by_.*)\.(png|svg)")
+PICTURES = re.compile(r"(phases|learning|time_to_accuracy|interference|by_.*)\.(png|svg)")
 
 
 def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -> int:

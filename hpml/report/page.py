@@ -12,13 +12,15 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from hpml.formatting import counted
-from hpml.report.collect import Run, clean
-from hpml.report.comparison import Comparison, in_words
+from hpml.report.collect import Run, clean, in_words
+from hpml.report.comparison import Comparison
+from hpml.report.disturbances import UNSEEN_SHARE, is_disturbed
 from hpml.report.drawing import INK, PAPER
 from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
 from hpml.report.terminal import evaluation
 from hpml.statistics import estimate
+from hpml.system.interference import LEAST_SHARE
 
 PNG_DPI = 200
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,6 +39,7 @@ def write_pages(
         "chosen": chosen_table(comparison),
         "runs": _run_table(comparison, folder),
         "pictures": pictures,
+        **{"least_share": LEAST_SHARE, "unseen_share": UNSEEN_SHARE},
     }
     render("page", values, folder)
 
@@ -104,7 +107,10 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     rows = []
     for run in comparison.runs:
         record, log = run.record, _log_of(run, folder)
-        figures = (comparison.time, run.figure("epoch_s")), (quality, run.figure(quality.name))
+        timed, learned = (
+            estimate([] if value is None else [value])
+            for value in (run.figure("epoch_s"), run.figure(quality.name))
+        )
         host, commit = (in_words(record.environment.get(key)) for key in ("host", "git_commit"))
         rows.append(
             [
@@ -112,7 +118,8 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
                 Cell(record.status, record.status),
                 Cell(record.started_at.replace("T", " ")[:16], record.started_at),
                 Cell(str(len(run.epochs)), len(run.epochs)),
-                *(figure(m, estimate([] if v is None else [v])) for m, v in figures),
+                figure(comparison.time, timed, disturbed=is_disturbed(run)),
+                figure(quality, learned),
                 Cell(host, host),
                 Cell(commit[:10] + "-dirty" * commit.endswith("-dirty"), commit),
                 Cell("log" if log else NOTHING, log, link=log),

@@ -11,10 +11,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from hpml.formatting import capital, counted
+from hpml.formatting import capital, counted, listed
 from hpml.records.phases import PHASES
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
+from hpml.report.disturbances import MOST_NAMED, is_disturbed, is_faster
 from hpml.report.drawing import (
     INK,
     STYLE,
@@ -27,6 +28,7 @@ from hpml.report.drawing import (
     time_unit,
 )
 from hpml.report.settings import ABSENT, Setting, number
+from hpml.report.sharing import over_epochs
 from hpml.statistics import Estimate, estimate
 
 DEVICES = ("device", "trainer.devices")
@@ -51,6 +53,7 @@ def draw(comparison: Comparison) -> Iterator[Picture]:
             picture = _speed_up if key in DEVICES else _over_number
             drawn.append(picture(comparison, key))
         drawn += [_learning(comparison, learned), _time_to_reach(learned)]
+        drawn.append(_interference(comparison.runs))
         yield from (picture for picture in drawn if picture is not None)
 
 
@@ -68,7 +71,7 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
     times = [setting.estimate("epoch_s") for setting in shown]
     figure = bars([setting.name for setting in shown], times, "time of an epoch", parts=parts)
     legend_above(figure, [phase.title for phase in PHASES])
-    caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}"
+    caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}{_disturbed(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
 
 
@@ -108,6 +111,7 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
     axes.legend(fontsize=9)
     every = [setting for places in shown.values() for setting in places.values()]
     caption = f"{capital(measure.title)}, against {key}{_what_bars_are(every)}"
+    caption += "" if learning else _disturbed(every)
     return Picture(_file_name(key), _cut(caption, len(lines), MOST_LINES), figure)
 
 
@@ -120,14 +124,16 @@ def _speed_up(comparison: Comparison, key: str) -> Picture | None:
         return None
     others = [[value for k, value in s.values.items() if k != key] for s, _ in shown]
     notes = []
-    for other, (_, time) in zip(others, shown, strict=True):
+    for other, (setting, time) in zip(others, shown, strict=True):
         peers = [pair for pair, theirs in zip(shown, others, strict=True) if theirs == other]
-        slowest_s, name = max((t.mean, s.values[key]) for s, t in peers)
-        note = f", {slowest_s / time.mean:.3g} times as fast as {name}"
-        notes.append(note * (time.mean < slowest_s))
+        slowest, slowest_time = max(peers, key=lambda pair: pair[1].mean)
+        times_as_fast = f"{slowest_time.mean / time.mean:.3g} times as fast"
+        note = f", {times_as_fast} as {slowest.values[key]}"
+        notes.append(note * is_faster(setting, slowest, comparison.time.name))
     names, times = [s.name for s, _ in shown], [time for _, time in shown]
     figure = bars(names, times, comparison.time.title, notes)
-    caption = f"Speed by {key}{_what_bars_are([s for s, _ in shown])}"
+    settings = [setting for setting, _ in shown]
+    caption = f"Speed by {key}{_what_bars_are(settings)}{_disturbed(settings)}"
     return Picture(_file_name(key), _cut(caption, len(timed), MOST_BARS), figure)
 
 
@@ -162,6 +168,7 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
         caption += ", in bands from the lowest run to the highest"
     if any(len({len(run.record.epochs) for run in s.completed}) > 1 for s in shown):
         caption += ", up to the last epoch that all runs of a setting have"
+    caption += _disturbed(shown)
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
 
 
@@ -183,8 +190,23 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
         notes.append("" if time else note)
     figure = bars([*shown], [*shown.values()], f"time until {ACCURACY} is {target:.0%}", notes)
     caption = f"Time to reach {ACCURACY} of {target:.0%}, from the first step to the end of the "
-    caption += f"epoch that reached it{_what_bars_are(settings)}"
+    caption += f"epoch that reached it{_what_bars_are(settings)}{_disturbed(settings)}"
     return Picture("time_to_accuracy", _cut(caption, len(times), MOST_BARS), figure)
+
+
+def _interference(runs: Sequence[Run]) -> Picture | None:
+    """What the epochs had to share; of many runs those that lost most."""
+    looked_at = [run for run in runs if any(run.seen)]
+    if len(looked_at) > MOST_LINES:
+        looked_at.sort(key=lambda run: -sum(seen.lost for seen in run.seen if seen))
+    figure = over_epochs(looked_at[:MOST_LINES]) if looked_at else None
+    if figure is None:
+        return None
+    caption = "What the epochs had to share with others, beside their times; CPU pressure is the "
+    caption += "part of the time in which some program waited for a core"
+    if len(looked_at) > MOST_LINES:
+        caption += f"; the {MOST_LINES} of {len(looked_at):,} runs that lost most are shown"
+    return Picture("interference", caption, figure)
 
 
 def accuracy_to_reach(settings: Sequence[Setting]) -> float:
@@ -231,6 +253,12 @@ def _what_bars_are(settings: Sequence[Setting]) -> str:
     """What error bars are, where there are any."""
     repeated = any(len(setting.completed) > 1 for setting in settings)
     return "; error bars are 95 % intervals over the runs" if repeated else "; one run each"
+
+
+def _disturbed(settings: Sequence[Setting]) -> str:
+    """Which times others disturbed, if any."""
+    names = [s.name for s in settings if any(map(is_disturbed, s.completed))]
+    return f"; disturbed by others: {listed(names, MOST_NAMED)}" if names else ""
 
 
 def _cut(caption: str, count: int, most: int) -> str:

@@ -11,8 +11,10 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import NOTHING, RATE, Comparison, Measure
+from hpml.report.disturbances import is_disturbed
 from hpml.report.settings import number
 from hpml.statistics import Estimate, Standing
+from hpml.system.interference import FIGURES, Interference
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Table:
 
 
 def setting_table(comparison: Comparison) -> Table:
-    """A row for each setting; `*` marks the best and what is tied with it."""
+    """A row for each setting; `*` marks the best and what is tied with it, `!` is disturbed."""
     time, quality = comparison.time, comparison.quality
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
     of_time = {id(rank.setting): rank for rank in comparison.by_time}
@@ -53,7 +55,12 @@ def setting_table(comparison: Comparison) -> Table:
                 *(Cell(values[key], number(setting, key) or values[key]) for key in keys),
                 Cell(f"{len(setting.completed)}", len(setting.completed)),
                 *(
-                    figure(time, setting.estimate(name), place if name == time.name else None)
+                    figure(
+                        time,
+                        setting.estimate(name),
+                        place if name == time.name else None,
+                        any(is_disturbed(run, name) for run in setting.completed),
+                    )
                     for name in ("steady_epoch_s", "epoch_s")
                 ),
                 *map(Cell, shown_times(means)[1:], [means[name] for name in TIMES[1:]]),
@@ -91,9 +98,12 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
     }
     _write(folder / "runs.csv", (_of_run(run, named[id(run)], metrics) for run in comparison.runs))
     rows = (
-        {"directory": clean(str(run.directory)), **named[id(run)], **_of_epoch(epoch, metrics)}
+        {
+            **{"directory": clean(str(run.directory)), **named[id(run)]},
+            **_of_epoch(epoch, seen, metrics),
+        }
         for run in comparison.runs
-        for epoch in run.record.epochs
+        for epoch, seen in zip(run.record.epochs, run.seen, strict=True)
     )
     _write(folder / "epochs.csv", rows)
 
@@ -105,19 +115,29 @@ def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str
         **named,
         **{"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)},
         **{name: run.measures[name] for name in MEASURES},
+        **_interference(run.seen_from()),
         **{name: record.last_metric(name) for name in metrics},
         **{name: record.environment.get(name) for name in ("host", "device", "git_commit")},
         "command": clean(record.command),
     }
 
 
-def _of_epoch(epoch: EpochRecord, metrics: Sequence[str]) -> dict[str, Any]:
+def _of_epoch(
+    epoch: EpochRecord, seen: Interference | None, metrics: Sequence[str]
+) -> dict[str, Any]:
     return {
         **{name: getattr(epoch, name) for name in ("epoch", "partial", "steps", "samples")},
         **{name: epoch.time.get(name) for name in TIMES},
         **{name: getattr(epoch, name) for name in ("samples_per_s", "peak_memory_mib")},
+        **_interference([] if seen is None else [seen]),
         **{name: epoch.metrics.get(name) for name in metrics},
     }
+
+
+def _interference(seen: Sequence[Interference]) -> dict[str, float | None]:
+    """The means of some epochs; None for what none of them tells."""
+    means = {name: mean(epoch.figures[name] for epoch in seen) for name in FIGURES}
+    return means | {"power_w": mean(epoch.power_w for epoch in seen)}
 
 
 def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -131,8 +151,16 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
             writer.writerow(row.values())
 
 
-def figure(measure: Measure, estimate: Estimate | None, standing: Standing | None = None) -> Cell:
-    """A cell without the unit of seconds, which stand in the heading; `*` marks the best."""
+def figure(
+    measure: Measure,
+    estimate: Estimate | None,
+    standing: Standing | None = None,
+    disturbed: bool = False,
+) -> Cell:
+    """A cell without the unit of seconds, which stand in the heading.
+
+    `*` marks the best, `!` what was disturbed.
+    """
     text = measure.shown(estimate, with_unit=measure.unit != "s")
     leads = standing in ("best", "tied") and estimate is not None and estimate.n > 1
-    return Cell(text + "*" * leads, estimate.mean if estimate else None)
+    return Cell(text + "*" * leads + "!" * disturbed, estimate.mean if estimate else None)

@@ -37,7 +37,7 @@ def show(comparison: Comparison) -> None:
             for r, n in comparison.chosen
         ),
         *(f"runs differ: {line}" for line in comparison.differences),
-        *(f"times disturbed: {line}" for line in comparison.sharing),
+        *(f"times disturbed: {line}" for line in comparison.disturbances),
         *(f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations),
     ]
     for line in lines:
@@ -85,6 +85,8 @@ def _caption(comparison: Comparison) -> str:
     parts.append("± is a 95 % interval over the runs" if repeats else "one run each")
     if comparison.has_ties:
         parts.append("* the best, or tied with it")
+    if comparison.has_disturbed:
+        parts.append("! disturbed by others")
     if len(comparison.settings) > MOST_ROWS:
         parts.append(f"the first {MOST_ROWS} of {len(comparison.settings):,}")
     return "; ".join(parts)

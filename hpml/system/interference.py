@@ -11,6 +11,8 @@ LEAST_SHARE = 0.05
 LEAST_S = 0.03
 # Threads of its own waiting for one another are a cause from this part of an interval on.
 CROWDED_SHARE = 0.25
+# What logs and tables show of an interval, besides its GPUs.
+FIGURES = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "load")
 CAUSES = {  # what may take time from an interval, as `lost_s` names it: in words, and what to do
     "others": ("waited {lost} for a core that other programs had", "stop the other programs"),
     "quota": ("waited {lost} for its CPU quota", "ask for more cores"),
@@ -18,9 +20,10 @@ CAUSES = {  # what may take time from an interval, as `lost_s` names it: in word
     "stopped": ("stood still for {lost}", "do not stop it, or leave out what it was stopped in"),
     "memory": ("waited {lost} for memory", "free some memory, or load less into it"),
 }
+UNNAMED = ("lost {lost}", "find out what it lost them to")  # a cause of another version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # slots: a report holds one for each epoch of all runs
 class Interference:
     """What an interval had to share. Times are in seconds; what the system does not tell is None.
 
@@ -62,6 +65,18 @@ class Interference:
         return self.lost / self.wall_s if self.wall_s > 0 else 0.0
 
     @property
+    def figures(self) -> dict[str, float | None]:
+        """By FIGURES, in seconds but for the load; None for what the system does not tell."""
+        values = {name: getattr(self, name) for name in FIGURES}
+        told = self.main_waited_s is not None or self.lost_s
+        return values | {"lost_s": self.lost if told else None}
+
+    @property
+    def power_w(self) -> float | None:
+        """Of all its GPUs."""
+        return add(gpu["power_w"] for gpu in self.gpus or ())
+
+    @property
     def slowed_gpus(self) -> list[str]:
         """Why its GPUs ran slower than they can, or for others: one sentence's part each."""
         return [reason for gpu in self.gpus or () for reason in gpu["disturbed_by"]]
@@ -88,14 +103,15 @@ class Interference:
         seconds = min(self.lost_s[cause], self.wall_s)
         digits = 0 if self.wall_s >= 20 else 1 if self.wall_s >= 1 else 2
         lost = f"{seconds:.{digits}f} s of {self.wall_s:.{digits}f} s"
-        return f"{subject} {CAUSES[cause][0].format(lost=lost)}"
+        return f"{subject} {CAUSES.get(cause, UNNAMED)[0].format(lost=lost)}"
 
     @property
     def advice(self) -> str:
         """What would end the disturbance that took most."""
         if not self.lost_s:
             return "Measure again when the GPU is free and cool"
-        words = CAUSES[max(self.lost_s, key=lambda name: self.lost_s[name])][1]
+        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
+        words = CAUSES.get(cause, UNNAMED)[1]
         return f"{words[0].upper()}{words[1:]}, and measure again"
 
     def as_dict(self) -> dict[str, Any]:

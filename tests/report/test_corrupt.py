@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from helpers.pages import read
 from helpers.programs import run_program
-from helpers.records import MACHINE, make_run
+from helpers.records import MACHINE, make_run, shared_epoch
 
 from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
@@ -44,7 +44,10 @@ def data(tmp_path: Path) -> dict[str, Any]:
         startup_s=1.0,
     )
     (file,) = tmp_path.glob("optimizer=*/record.json")
-    return json.loads(file.read_text())
+    data = json.loads(file.read_text())
+    gpu = {"name": "GPU 0", "power_w": 300.0, "disturbed_by": ["GPU 0 ran slower for heat"]}
+    data["epochs"][-1]["interference"] = shared_epoch(2.0, 1.0, gpus=[gpu])
+    return data
 
 
 def key_paths(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

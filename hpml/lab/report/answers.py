@@ -13,8 +13,9 @@ from hpml.formatting import capital, counted, decimals, listed
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
-from hpml.report.collect import Run, mean
+from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
+from hpml.report.disturbances import is_faster
 from hpml.report.settings import Setting
 from hpml.report.tables import Cell, Table, figure
 from hpml.statistics import estimate, standings
@@ -106,7 +107,7 @@ def about_optimizers(comparison: Comparison) -> list[str]:
     if len(ranks) > 1:
         sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
         fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
-        if fastest > 0:
+        if fastest > 0 and not any(rank.in_doubt or rank.may_lead for rank in ranks):
             apart = slowest / fastest - 1
             sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
             sentences.append(_last(ranks, "Slowest"))
@@ -257,6 +258,9 @@ def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
     by_seed = [setting.by_seed(measure.name) for setting in (one, other)]
     values = [setting.all_of(measure.name) for setting in (one, other)]
     outcome = standings(by_seed, values, measure.higher_is_better)
+    pairs = ((one, other), (other, one))
+    if measure.name in TIMED_FROM and not any(is_faster(*pair, measure.name) for pair in pairs):
+        return ", which others may have caused: they took time"
     if "untested" in outcome:
         single = all(len(of) == 1 for of in values)
         return f", {TOO_FEW}" if single else ", too few runs to tell from chance"

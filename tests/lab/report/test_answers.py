@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.records import make_run
+from helpers.records import make_run, shared_epoch
 
 from hpml.lab.report.answers import (
     about_devices,
@@ -16,8 +16,10 @@ from hpml.lab.report.answers import (
     about_times,
     epoch_table,
 )
+from hpml.records.run_record import RunRecord
 from hpml.report.collect import Run, collect
 from hpml.report.comparison import Comparison
+from hpml.system.interference import Interference
 
 FIRST = "The first epoch"
 FEW = "too few to tell from chance"
@@ -166,6 +168,14 @@ def test_devices_of_one_run_each(tmp_path: Path) -> None:
     assert last == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
 
 
+def test_no_device_is_called_faster_by_a_time_that_others_may_have_taken(tmp_path: Path) -> None:
+    """The figures stay, and what they may be due to is said."""
+    gpu, cpu = one(tmp_path / "gpu", times=(9, 2, 2)), one(tmp_path / "cpu", times=(9, 4, 4))
+    cpu[0].seen = [Interference(4.0, lost_s={"others": 2.5})] * 3
+    *_, last = about_devices({"cpu": cpu, "gpu": gpu})
+    assert last == "gpu is 2 times as fast as cpu, which others may have caused: they took time."
+
+
 def optimizers(folder: Path, losses: dict[str, float], seeds: int) -> list[str]:
     """The sentences about optimizers with these last losses, by which accuracy and time go."""
     for number, (name, loss) in enumerate(losses.items()):
@@ -206,6 +216,21 @@ def test_an_order_by_chance(tmp_path: Path, loss: float, seeds: int, best: str, 
     sentences = optimizers(tmp_path, {"sgd": 0.5, "adam": loss}, seeds)
     assert re.search(best, sentences[1])
     assert sentences[2].startswith(f"Worst training loss: adam, {worst}")
+
+
+def test_no_optimizer_is_the_slowest_where_others_disturbed_it(tmp_path: Path) -> None:
+    """It is no fastest either; the order by loss stays."""
+    sentences = optimizers(tmp_path, {"sgd": 0.5, "adam": 1.0}, seeds=3)
+    assert any("takes" in sentence for sentence in sentences)
+    for file in tmp_path.glob("optimizer=adam*/record.json"):
+        record = RunRecord.read(file)
+        for epoch in record.epochs:
+            epoch.interference = shared_epoch(epoch.time["epoch_s"] or 0.0, 1.0)
+        record.write(file.parent)
+    disturbed = about_optimizers(Comparison([tmp_path]))
+    assert disturbed[:3] == sentences[:3]
+    assert any(sentence.startswith("No fastest can be named (") for sentence in disturbed)
+    assert not any("Slowest" in sentence or "takes" in sentence for sentence in disturbed)
 
 
 def test_optimizers_without_an_order(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ class Pace:
     wait_s: float  # the part of it until the batch was there
     start_s: float | None  # what an epoch's first batch makes it wait longer; None where none began
 
+    @property
+    def waiting_share(self) -> float:
+        """The part of a step until its batch was there."""
+        return min(1.0, self.wait_s / self.step_s) if self.step_s else 0.0
+
 
 @dataclass(frozen=True)
 class Pilot:

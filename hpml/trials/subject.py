@@ -16,7 +16,10 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
+from hpml.callbacks.disturbances import witness_of
 from hpml.errors import UserError
+from hpml.system.stops import Stops
+from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.copies import alter, copied, preserve_global_state
@@ -27,6 +30,7 @@ from hpml.trials.intervention import (
     Logged,
     Prepared,
     altered,
+    computing_with,
     keeping_step,
 )
 from hpml.trials.job_data import JobData, batches_ahead, end_workers, one_loader, tensors_in
@@ -55,6 +59,8 @@ class Subject:
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes = left_out(trainer, module)  # what the trials do without, and the like
+        self.stops = Stops()  # to be entered by who wants them noticed
+        self.witness = witness_of(trainer, self.stops)
         self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):
             memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}
@@ -183,13 +189,14 @@ class Subject:
             adapt(trainer, module)
             data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
             try:
-                trainer.fit(module, **data)
+                with computing_with(intervention.threads):
+                    trainer.fit(module, **data)
             except Exception:
                 # at the end of the epoch, say for want of validation
                 if not (loaders and loaders[0].is_over):
                     raise
             finally:
-                end_workers(loaders[0].loader if loaders else None)
+                self._end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
         if not loaders[0].is_over:
             raise UserError(
@@ -248,7 +255,14 @@ class Subject:
             try:
                 yield loader
             finally:
-                end_workers(loader)
+                self._end_workers(loader)
+
+    def _end_workers(self, loader: Any) -> None:
+        """Looks at them before, for what they waited, and where they may run, goes with them."""
+        self.witness.look_at_workers()
+        if (words := crowded_in_words(workers_affinity())) and words not in self.notes:
+            self.notes.append(words)
+        end_workers(loader)
 
     @contextmanager
     def _trial(self, seed: int) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """What the trials of a job prove, in figures: what an epoch would take without each cost."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -28,6 +29,7 @@ WITH_LOADING = (
 )
 # Of a device's step the host's part hides behind it, unless it is almost all of it.
 HOST_LIMITS = 0.9
+LEAST_RANKED = 3  # rounds
 
 
 @dataclass
@@ -187,13 +189,29 @@ class Inference:
 
     @property
     def thread_bound(self) -> bool:
-        """Whether one thread alone is faster, by more than others may have taken from the rest."""
-        saved = self.saved_s(ONE_THREAD)
-        if saved is None:
+        """Whether one thread alone is faster, as the machine is used now.
+
+        Threads that wait for one another make single rounds many times slower: compared are
+        logarithms, by the margin that differences have in seconds. Or ranks: of three trials alike
+        the same one would be the fastest in all of three rounds once in 27 times.
+        """
+        ratio, twice = self._ratio_to(ONE_THREAD), self._ratio_to(AGAIN)
+        floor = max(abs(twice.mean), twice.half_width or 0.0) if twice else 0.0
+        least = -math.log(1 - LEAST_MARGIN)
+        if ratio is None or ratio.mean <= least:
             return False
-        seen = self.interference
-        taken = seen.share if seen is not None and seen.disturbed else 0.0
-        return saved.mean > max(self.margin_s(saved), taken * self.epoch_s(AS_IT_IS).mean)
+        if twice is not None and self.rounds >= LEAST_RANKED:
+            rounds = zip(*map(self.epochs, (ONE_THREAD, AS_IT_IS, AGAIN)), strict=False)
+            if all(one < (1 - LEAST_MARGIN) * min(others) for one, *others in rounds):
+                return True
+        return ratio.mean > max(ratio.half_width or 0.0, floor)
+
+    def _ratio_to(self, trial: str) -> Estimate | None:
+        """The logarithm of how many times as long an epoch takes as it is."""
+        if trial not in self.paces:
+            return None
+        pairs = zip(self.epochs(AS_IT_IS), self.epochs(trial), strict=False)
+        return estimate_of([math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in pairs])
 
     @property
     def is_answered(self) -> bool:

@@ -54,7 +54,10 @@ class Diagnosis(Inference):
         """Kind, evidence and advice."""
         if self.thread_bound:  # the workers are no part of what was tried
             advice = fewer_threads(replace(self.facts, num_workers=None))
-            return "thread-bound", self._proof(ONE_THREAD), advice
+            evidence, seen = self._proof(ONE_THREAD), self.interference
+            if seen is not None and seen.disturbed:
+                evidence += f"; beside others: {seen.in_words('its trials as it is')}"
+            return "thread-bound", evidence, advice
         if seen := self.disturbed:
             return "disturbed", seen.in_words("its trials as it is"), seen.advice
         first, *others = list(self.gains)[:2]
@@ -172,11 +175,13 @@ class Diagnosis(Inference):
 
 
 def _at_most(saved: Estimate, whole_s: float = 0.0) -> str:
-    """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than."""
+    """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
     half_s, shown = saved.half_width or 0.0, saved.mean
     words = in_s(saved)
     if half_s > 0 and abs(saved.mean) <= half_s:
         shown = saved.mean + half_s
+        if shown >= whole_s > 0:
+            return "not known"
         words = f"< {in_s(Estimate(shown, None, 1))}"
     return words + (f" ({shown / whole_s:.0%})" if whole_s else "")
 

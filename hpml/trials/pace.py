@@ -76,6 +76,8 @@ class PacedLoader:
     loads: bool = True  # whether the loader is asked for batches all the same
     # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
+    # looks at the workers once all is measured, while they are there
+    look: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._is_sized = self.epoch_steps is not None or sized_len(self.loader) is not None
@@ -120,6 +122,8 @@ class PacedLoader:
                 batch = copy.deepcopy(batch) if self.copies else batch
             self._given_ns.append(time.perf_counter_ns())
             self._begins.append(begins)
+            if self.is_over:
+                self.look()
             yield batch
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:

@@ -94,14 +94,15 @@ class Measurements(Generic[Name, M]):
     def left_out(self) -> set[int]:
         """The disturbed rounds, the worst first, as long as each candidate has enough others.
 
-        That is ENOUGH_ROUNDS undisturbed ones, or half of its rounds.
+        That is ENOUGH_ROUNDS undisturbed ones; else half of its rounds, but ENOUGH_ROUNDS at least.
         """
         disturbed = self.disturbed
         out: set[int] = set()
         least = {}
         for name, rounds in self.by_name.items():
             quiet = len(rounds.keys() - disturbed.keys())
-            least[name] = ENOUGH_ROUNDS if quiet >= ENOUGH_ROUNDS else -(-len(rounds) // 2)
+            half = 0 if quiet >= ENOUGH_ROUNDS else -(-len(rounds) // 2)
+            least[name] = max(ENOUGH_ROUNDS, half)
         for number in sorted(disturbed, key=lambda number: -disturbed[number].share):
             having = {name: rounds for name, rounds in self.by_name.items() if number in rounds}
             if all(len(rounds.keys() - out) > least[name] for name, rounds in having.items()):

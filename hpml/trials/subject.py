@@ -123,7 +123,7 @@ class Subject:
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
         with self._loader(seed) as loader:
-            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
+            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
             return loading_pace(paced, batches_ahead(loader))
 
     def candidates(
@@ -173,6 +173,7 @@ class Subject:
                 copies=self._changes_batches,
                 loads=not intervention.loading,
                 synchronize=getattr(torch, self.device.type).synchronize,
+                look=self._look,
             )
             loaders.append(paced)
             return loaders[0]  # which one fit has, however often it asks
@@ -196,7 +197,7 @@ class Subject:
                 if not (loaders and loaders[0].is_over):
                     raise
             finally:
-                self._end_workers(loaders[0].loader if loaders else None)
+                end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
         if not loaders[0].is_over:
             raise UserError(
@@ -255,14 +256,13 @@ class Subject:
             try:
                 yield loader
             finally:
-                self._end_workers(loader)
+                end_workers(loader)
 
-    def _end_workers(self, loader: Any) -> None:
-        """Looks at them before, for what they waited, and where they may run, goes with them."""
+    def _look(self) -> None:
+        """What the workers waited, and where they may run, goes with them."""
         self.witness.look_at_workers()
         if (words := crowded_in_words(workers_affinity())) and words not in self.notes:
             self.notes.append(words)
-        end_workers(loader)
 
     @contextmanager
     def _trial(self, seed: int) -> Iterator[Path]:

@@ -77,7 +77,8 @@ class Disturbances:
 
 def figures(seen: Interference) -> dict[str, float]:
     """What is logged of an epoch: `machine/lost_s`, `machine/load` …, those that are known."""
-    own = [seen.lost, *(getattr(seen, name) for name in OF_MACHINE[1:])]
+    lost_s = None if seen.main_waited_s is None else seen.lost
+    own = [lost_s, *(getattr(seen, name) for name in OF_MACHINE[1:])]
     values = dict(zip(LOGGED, own, strict=True))
     for number, gpu in enumerate(seen.gpus or ()):
         values |= {f"machine/gpu{number}_{name}": gpu[name] for name in OF_GPU}

@@ -29,7 +29,6 @@ class Rule:
     nullable: bool = False
 
     def admits(self, value: Any) -> bool:
-        """Whether the value has the right type and lies in the range."""
         if value is None:
             return self.nullable
         if self.or_auto and value == "auto":

@@ -206,7 +206,6 @@ def _cause(exit_code: int, oom_kills_before: int) -> dict[str, str]:
 def _oom_kills() -> int:
     """How many processes Linux has killed so far for want of memory; 0 where it does not say."""
     with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+        return int(counts.get("oom_kill", 0))
     return 0

@@ -53,10 +53,7 @@ class OnNode:
             sys.exit(1)
 
     def checkpoint(self) -> Any:
-        """What submitit puts into the queue again, once the job has ended in order.
-
-        None where there is nothing left to do: the warning came in the job's last moments.
-        """
+        """What submitit queues again; None for a job that completed after its warning."""
         from submitit.helpers import DelayedSubmission
 
         return None if _completed(self.job) else DelayedSubmission(self)

@@ -49,6 +49,9 @@ CALLBACKS_SHARE = 0.25
 PILOT_BATCHES = 3
 # A step of which every one more is a cost; what host and hooks take of it is looked at once.
 SLOW_S = 0.2
+# One thread is tried where a look at it may take so much of the budget, with a step as many times
+# slower as there are threads; it is dropped where that step is so many times as slow as it is.
+LOOK_SHARE, HOPELESS = 0.25, 2.0
 # What callbacks and hooks take of a step for it to be worth while to try each of them.
 WORTH_A_LOOK = 0.03
 MOST_CALLBACKS = 8
@@ -89,6 +92,8 @@ class Experiment:
                 host = subject.fit(INTERVENTIONS["host_alone"], 1, FEWEST_STEPS, seed=0)
                 if host.step_s < WORTH_A_LOOK * fit.step_s:
                     self._dropped |= {"transfer_free", "hooks_free"}
+        if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
+            self._dropped.add(ONE_THREAD)
         self._ahead = ahead = subject.batches_ahead()
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
@@ -110,6 +115,15 @@ class Experiment:
         trial_s = around_s + (self._warm_up + self._steps + 1) * pilot.step_s
         seconds = duration_in_words(self.rounds * trials * trial_s)
         self.report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
+
+    def _may_gain_alone(self, fit: Pace) -> bool:
+        """Whether one thread may be faster than all, as a look at one step of it shows."""
+        steps, threads = 3, torch.get_num_threads()
+        if steps * fit.step_s * threads > LOOK_SHARE * self.budget_s:
+            self._notes.append(f"one thread instead of {threads} was not tried: it may take long")
+            return False
+        alone = self.subject.fit(INTERVENTIONS[ONE_THREAD], 1, 1, seed=0)
+        return alone.step_s <= HOPELESS * fit.step_s
 
     def candidates(self) -> dict["Key", Candidate[Pace]]:
         """The trials of a round, once it is prepared."""

@@ -298,11 +298,18 @@ def test_rounds_go_on_until_they_answer(
     assert asked[:3] == [2, 3, 4]
 
 
-def test_threads_are_tried_on_a_processor_with_several(
-    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_thread_is_tried_where_there_are_several(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch, two_threads: None
 ) -> None:
     """The job's own number is back after each trial; with one there is nothing to try."""
-    assert "one_thread" not in diagnose(forward=3).paces
     seen, step = set(), Module.training_step
 
     def training_step(module: Module, *arguments: Any) -> Any:
@@ -310,16 +317,26 @@ def test_threads_are_tried_on_a_processor_with_several(
         return step(module, *arguments)
 
     monkeypatch.setattr(Module, "training_step", training_step)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        found = diagnose(forward=3)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    found = diagnose(forward=3, budget_s=1.0)
+    assert seen == {1, 2}
+    assert torch.get_num_threads() == 2
     assert found.epoch_s("one_thread").mean == seconds(3)
     assert found.verdict["kind"] == "compute-bound"
-    assert seen == {1, 2}
+    torch.set_num_threads(1)
+    assert "one_thread" not in diagnose(forward=3).paces
+
+
+def test_one_thread_that_would_take_long(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch, two_threads: None
+) -> None:
+    """Is not tried beyond a look, or at all where that may take too much of the budget."""
+    found = diagnose(forward=9, budget_s=0.01)
+    assert "one_thread" not in found.paces
+    assert "one thread instead of 2 was not tried: it may take long" in found.notes
+    monkeypatch.setattr(experiment, "HOPELESS", 0.5)
+    found = diagnose(forward=3, budget_s=1.0)
+    assert "one_thread" not in found.paces
+    assert not any("one thread" in note for note in found.notes)
 
 
 def test_overlap_and_utilisation() -> None:

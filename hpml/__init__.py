@@ -32,7 +32,8 @@ def diagnose(
     as it is, with loading free, with computing free and so on, what limits it, what to change and
     what that would gain at most. All fits are of copies: module, optimizer, Trainer, callbacks and
     random state stay as they are. There is no validation and no checkpoint of Lightning's, and
-    loggers write to a folder that is deleted; what a callback writes elsewhere, it writes.
+    loggers write to a folder that is deleted; what a callback writes elsewhere, it writes. It warns
+    where other programs use the machine, and says what they took from the fits.
 
     Args:
         trainer: of one device; fitted or not.
@@ -44,5 +45,7 @@ def diagnose(
         UserError: several devices, no batches, or nothing to train.
     """
     from hpml.diagnosis.experiment import diagnose
+    from hpml.system import environment
 
+    environment.warn_of_others()
     return diagnose(trainer, module, data, budget_s, print)

@@ -9,6 +9,7 @@ import torch
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import FIGURES, Interference, Reading, between, summed
 from hpml.system.stops import Stops
+from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.system.witness import Witness
 
 # Workers that end with the epoch take what they waited with them: seen so often before it.
@@ -22,13 +23,14 @@ class Disturbances:
 
     def __init__(self) -> None:
         self.epochs: dict[int, Interference] = {}
+        self.workers: list[frozenset[int]] = []  # the cores of each loading process, once seen
         self._witness: Witness | None = None
         self._stops: Stops | None = None
 
     def begin(self, trainer: L.Trainer) -> None:
         """The first epoch begins."""
         self.end()
-        self.epochs = {}
+        self.epochs, self.workers = {}, []
         self._stops = Stops().__enter__()
         self._witness = witness_of(trainer, self._stops)
         self._last: Reading = self._witness.read()
@@ -44,6 +46,7 @@ class Disturbances:
         """Some steps have passed."""
         if self._witness is not None and time.perf_counter() - self._looked_s > LOOK_EVERY_S:
             self._witness.look_at_workers()
+            self.workers = workers_affinity() or self.workers
             self._looked_s = time.perf_counter()
 
     def epoch_ended(self, epoch: int, waiting_s: float | None) -> Interference | None:
@@ -63,15 +66,17 @@ class Disturbances:
         return summed(parts)
 
     def sentences(self) -> list[str]:
-        """The epochs that were disturbed: the worst one in words, and what to do."""
+        """The epochs that were disturbed, the worst one in words; and workers on too few cores."""
+        crowded = crowded_in_words(self.workers)
+        pinned = [f"! {crowded}"] if crowded else []
         disturbed = {number: seen for number, seen in self.epochs.items() if seen.disturbed}
         if not disturbed:
-            return []
+            return pinned
         worst = max(disturbed, key=lambda number: disturbed[number].share)
         words = f"! epoch {worst}: {disturbed[worst].in_words()}"
         if others := len(disturbed) - 1:
             words += f"; {others} more of {len(self.epochs)} epochs were disturbed"
-        return [words]
+        return [words, *pinned]
 
 
 def figures(seen: Interference) -> dict[str, float]:

@@ -19,6 +19,7 @@ from hpml.callbacks.verdicts import Verdicts
 from hpml.records.epoch_table import EpochTable
 from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
+from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.live import LiveShares
@@ -89,6 +90,11 @@ class EpochTimer(PhaseTimer):
     def verdict(self) -> dict[str, str] | None:
         """The record's; None before the first."""
         return self._verdicts.latest
+
+    @property
+    def workers_affinity(self) -> list[str]:
+        """The cores of each loading process, as the record's `environment` has them."""
+        return list(map(ranges, self._disturbances.workers))
 
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None

@@ -150,6 +150,8 @@ class RunRecorder(Observer):
         record.startup_s = before_ns / NS_PER_S + timer.startup_s
         record.epochs = [*self._earlier, *timer.epochs]
         record.verdict = timer.verdict
+        if timer.workers_affinity:
+            record.environment["workers_affinity"] = timer.workers_affinity
 
     def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
         if self.record is None or not self._is_ours:

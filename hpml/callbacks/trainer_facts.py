@@ -6,8 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from hpml.config.cpu import PASSIVE, waiting
 from hpml.system.environment import usable_cores
+from hpml.system.threads import PASSIVE, waiting
 from hpml.timing.advice import JobFacts
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hpml.system.environment import JOBS_AT_ONCE, usable_cores
+from hpml.system.threads import PASSIVE, SPIN, waiting
 
 AUTO = "auto"
-PASSIVE, SPIN = "passive", "spin"
 # With more cores than this, threads that spin are awake sooner than others would use their core …
 FEW_CORES = 4
 # … unless other programs use so much of the machine.
@@ -39,12 +39,6 @@ def set_waiting(cfg: DictConfig, variables: MutableMapping[str, str] = os.enviro
         crowded = int(variables.get(JOBS_AT_ONCE, "1")) > 1
         wait = PASSIVE if usable_cores() <= FEW_CORES or crowded or _is_busy() else None
     variables.update(WAITING.get(wait, {}))
-
-
-def waiting(variables: MutableMapping[str, str] = os.environ) -> str:
-    """How threads wait in a process with this environment."""
-    is_passive = variables.get("OMP_WAIT_POLICY", "").lower() == "passive"
-    return PASSIVE if is_passive or variables.get("GOMP_SPINCOUNT") == "0" else SPIN
 
 
 def set_threads(cfg: DictConfig, ranks: int = 1) -> dict[str, Any]:

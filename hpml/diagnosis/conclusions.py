@@ -1,16 +1,20 @@
 """What the trials of a job prove, in figures: what an epoch would take without each cost."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 from hpml.statistics import Estimate
+from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN, Pace
 from hpml.trials.rounds import estimate_of
 
 AS_IT_IS = "as_it_is"
+AGAIN = "as_it_is_again"  # within the same round: what the two differ by, no cause has taken
+ONE_THREAD = "one_thread"
 LOADER_ALONE = "loader_alone"
 # The trial that each cause is taken out of.
 CAUSES = {
@@ -19,9 +23,13 @@ CAUSES = {
     "compute": "compute_free",
     "overhead": "hooks_free",
 }
-WITH_LOADING = (AS_IT_IS, "transfer_free", "compute_free", "hooks_free", LOADER_ALONE)
+WITH_LOADING = (
+    *(AS_IT_IS, AGAIN, ONE_THREAD, LOADER_ALONE),
+    *("transfer_free", "compute_free", "hooks_free"),
+)
 # Of a device's step the host's part hides behind it, unless it is almost all of it.
 HOST_LIMITS = 0.9
+LEAST_RANKED = 3  # rounds
 
 
 @dataclass
@@ -35,6 +43,8 @@ class Inference:
     flops_per_step: float | None = None  # forward and backward; None where it was not counted
     ceiling_flops_per_s: float | None = None  # what a matrix product reaches on this machine
     trial_steps: int = 0  # that were measured in each trial
+    interference: Interference | None = None  # of the trials as it is; None where nobody knows
+    round_s: float | None = None  # of the budget, for each round
 
     @property
     def steps(self) -> int:
@@ -136,18 +146,96 @@ class Inference:
         return gains
 
     @property
-    def cause(self) -> str | None:
-        """The one with the largest gain; None where it does not stand out.
+    def floor_s(self) -> float:
+        """What the same work done twice within a round differs by; 0 where it was done once."""
+        if AGAIN not in self.paces:
+            return 0.0
+        twice = estimate_of(differences(self.epochs(AS_IT_IS), self.epochs(AGAIN)))
+        return max(abs(twice.mean), twice.half_width or 0.0)
 
-        It has to be larger than the next one's beyond its 95 % interval over the rounds, and by
-        LEAST_MARGIN of the epoch.
-        """
+    @property
+    def lead_s(self) -> Estimate:
+        """By how much the largest gain is above the next one, or above none."""
         by_round = self.gains_by_round
         first, *others = list(self.gains)[:2]  # a single one where no other trial went well
         next_one = by_round[others[0]] if others else [0.0] * self.rounds
-        lead = estimate_of(differences(by_round[first], next_one))
-        least = LEAST_MARGIN * self.epoch_s(AS_IT_IS).mean
-        return first if lead.mean > max(least, lead.half_width or 0.0) else None
+        return estimate_of(differences(by_round[first], next_one))
+
+    @property
+    def cause(self) -> str | None:
+        """The one with the largest gain; None where it does not stand out.
+
+        It has to be larger than the next one's by more than `margin_s`.
+        """
+        return next(iter(self.gains)) if self.lead_s.mean > self.margin_s() else None
+
+    def margin_s(self, found: Estimate | None = None) -> float:
+        """What a difference has to exceed, by default the lead: its 95 % interval over the rounds,
+        what the same work twice differs by, and LEAST_MARGIN of the epoch.
+        """
+        found = found or self.lead_s
+        return max(self._least_s, found.half_width or 0.0, self.floor_s)
+
+    @property
+    def disturbed(self) -> Interference | None:
+        """What others took from the trials as it is, where that is more than the margin, or may be
+        why nothing stands out.
+        """
+        seen = self.interference
+        if seen is None or not seen.disturbed:
+            return None
+        taken_s = seen.share * self.epoch_s(AS_IT_IS).mean
+        return seen if self.cause is None or taken_s > self.margin_s() else None
+
+    @property
+    def thread_bound(self) -> bool:
+        """Whether one thread alone is faster, as the machine is used now.
+
+        Threads that wait for one another make single rounds many times slower: compared are
+        logarithms, by the margin that differences have in seconds. Or ranks: of three trials alike
+        the same one would be the fastest in all of three rounds once in 27 times.
+        """
+        ratio, twice = self._ratio_to(ONE_THREAD), self._ratio_to(AGAIN)
+        floor = max(abs(twice.mean), twice.half_width or 0.0) if twice else 0.0
+        least = -math.log(1 - LEAST_MARGIN)
+        if ratio is None or ratio.mean <= least:
+            return False
+        if twice is not None and self.rounds >= LEAST_RANKED:
+            rounds = zip(*map(self.epochs, (ONE_THREAD, AS_IT_IS, AGAIN)), strict=False)
+            if all(one < (1 - LEAST_MARGIN) * min(others) for one, *others in rounds):
+                return True
+        return ratio.mean > max(ratio.half_width or 0.0, floor)
+
+    def _ratio_to(self, trial: str) -> Estimate | None:
+        """The logarithm of how many times as long an epoch takes as it is."""
+        if trial not in self.paces:
+            return None
+        pairs = zip(self.epochs(AS_IT_IS), self.epochs(trial), strict=False)
+        return estimate_of([math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in pairs])
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a cause stands out, or it is clear that none does."""
+        lead = self.lead_s
+        none = lead.mean + max(lead.half_width or 0.0, self.floor_s) <= self._least_s
+        return none or self.cause is not None or self.thread_bound
+
+    @property
+    def needed_s(self) -> float | None:
+        """The budget that would answer, as intervals narrow with the root of the rounds' number.
+
+        None where it is answered, or the rounds tell nothing of that.
+        """
+        lead, least_s = self.lead_s, self._least_s
+        to_reach = lead.mean if lead.mean > least_s else least_s - lead.mean
+        if self.is_answered or lead.half_width is None or self.round_s is None or to_reach <= 0:
+            return None
+        ratio = max(lead.half_width, self.floor_s) / to_reach
+        return max(self.rounds + 1.0, self.rounds * ratio**2) * self.round_s
+
+    @property
+    def _least_s(self) -> float:
+        return LEAST_MARGIN * self.epoch_s(AS_IT_IS).mean
 
     @property
     def host_counts(self) -> bool:
@@ -197,9 +285,9 @@ def difference(first: Inference, second: Inference) -> list[Estimate]:
     return [estimate_of(differences(*pair)) for pair in (epochs, waits, rests, loading)]
 
 
-def is_sure(difference: Estimate) -> bool:
+def is_sure(difference: Estimate, floor_s: float = 0.0) -> bool:
     half = difference.half_width
-    return half is not None and abs(difference.mean) > half
+    return half is not None and abs(difference.mean) > max(half, floor_s)
 
 
 def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:

@@ -2,46 +2,56 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import lightning as L
+import torch
 from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.conclusions import AS_IT_IS, LOADER_ALONE
+from hpml.diagnosis.conclusions import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
 from hpml.diagnosis.wording import Diagnosis
 from hpml.formatting import counted, duration_in_words
+from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
-from hpml.trials.rounds import Candidate, StoppingRule, run_rounds, within
+from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched, within
 from hpml.trials.subject import Subject, subject_of
 
 INTERVENTIONS = {
     AS_IT_IS: Intervention(),
+    ONE_THREAD: Intervention(threads=1),
     "loading_free": Intervention(loading=True),
     "transfer_free": Intervention(transfer=True),
     "compute_free": Intervention(compute=True),
     "hooks_free": Intervention(hooks=True),
     "host_alone": Intervention(loading=True, compute=True),
     "loop_alone": Intervention(loading=True, transfer=True, compute=True, hooks=True),
+    AGAIN: Intervention(),
 }
 # Trials that every job can do; of the others a module or a callback may need what is taken out.
-ESSENTIAL = (AS_IT_IS, "loading_free", LOADER_ALONE, "with_all")
+ESSENTIAL = (AS_IT_IS, AGAIN, "loading_free", LOADER_ALONE, "with_all")
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)
+# More follow where they have not answered, and time is left.
+MOST_ROUNDS = 1000
 ENOUGH_STEPS, MOST_STEPS = 5, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
 PILOT_BATCHES = 3
 # A step of which every one more is a cost; what host and hooks take of it is looked at once.
 SLOW_S = 0.2
+# One thread is tried where a look at it may take so much of the budget, with a step as many times
+# slower as there are threads; it is dropped where that step is so many times as slow as it is.
+LOOK_SHARE, HOPELESS = 0.25, 2.0
 # What callbacks and hooks take of a step for it to be worth while to try each of them.
 WORTH_A_LOOK = 0.03
 MOST_CALLBACKS = 8
@@ -56,7 +66,9 @@ class Experiment:
     report: Report
 
     def __post_init__(self) -> None:
-        self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round
+        self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round that counts
+        self.seen: dict[str, Interference | None] = {}  # what others took from each trial
+        self.round_s: float | None = None  # of the budget
         self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
         self._notes: list[str] = []
         self._dropped: set[str] = set()
@@ -80,6 +92,8 @@ class Experiment:
                 host = subject.fit(INTERVENTIONS["host_alone"], 1, FEWEST_STEPS, seed=0)
                 if host.step_s < WORTH_A_LOOK * fit.step_s:
                     self._dropped |= {"transfer_free", "hooks_free"}
+        if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
+            self._dropped.add(ONE_THREAD)
         self._ahead = ahead = subject.batches_ahead()
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
@@ -102,6 +116,15 @@ class Experiment:
         seconds = duration_in_words(self.rounds * trials * trial_s)
         self.report(f"{self.rounds} rounds of {counted(trials, 'trial')}: {seconds} at most")
 
+    def _may_gain_alone(self, fit: Pace) -> bool:
+        """Whether one thread may be faster than all, as a look at one step of it shows."""
+        steps, threads = 3, torch.get_num_threads()
+        if steps * fit.step_s * threads > LOOK_SHARE * self.budget_s:
+            self._notes.append(f"one thread instead of {threads} was not tried: it may take long")
+            return False
+        alone = self.subject.fit(INTERVENTIONS[ONE_THREAD], 1, 1, seed=0)
+        return alone.step_s <= HOPELESS * fit.step_s
+
     def candidates(self) -> dict["Key", Candidate[Pace]]:
         """The trials of a round, once it is prepared."""
         fits = self._fits(self._interventions)
@@ -116,6 +139,9 @@ class Experiment:
 
     def drop(self, name: str, reason: str) -> None:
         """Notes that the module or a callback needs what a trial takes out."""
+        self.paces.pop(name, None)
+        if name in self._dropped:
+            return
         self._dropped.add(name)
         self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
 
@@ -130,7 +156,12 @@ class Experiment:
             self._notes.append(f"not tried one by one: {', '.join(beyond)}")
         without = {f"without_{name}": Intervention(without=name) for name in names}
         stop = within(CALLBACKS_SHARE * self.budget_s, ROUNDS[-1], ROUNDS[0])
-        measure(self._fits({"with_all": Intervention(), **without}), stop)
+        measured = measure(self._fits({"with_all": Intervention(), **without}), stop)
+        self.note(f"callbacks one by one: {note}" for note in measured.notes)
+
+    def note(self, sentences: Iterable[str]) -> None:
+        """Keeps what is to be told beside the figures."""
+        self._notes += sentences
 
     def diagnosis(self) -> Diagnosis:
         subject = self.subject
@@ -140,6 +171,8 @@ class Experiment:
             trial_steps=self._steps,
             facts=self.facts or facts_of_trainer(subject.trainer, subject.data.loader),
             notes=[*subject.notes, *self._notes],
+            interference=self.seen.get(AS_IT_IS),
+            round_s=self.round_s,
         )
 
     def concluded(self) -> Diagnosis:
@@ -165,6 +198,7 @@ class Experiment:
     def _interventions(self) -> dict[str, Intervention]:
         """Those that can show something of this job."""
         shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
+        shows[ONE_THREAD] = self.subject.device.type == "cpu" and torch.get_num_threads() > 1
         return {
             name: intervention
             for name, intervention in INTERVENTIONS.items()
@@ -175,12 +209,23 @@ class Experiment:
 Key = tuple[Experiment, str]  # a trial of a job
 
 
-def measure(candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule) -> None:
+def measure(
+    candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule
+) -> Measurements[Key, Pace]:
     """Runs trials of some jobs in rounds; each experiment keeps its own."""
     optional = [key for key in candidates if key[1] not in ESSENTIAL]
-    measured = run_rounds(candidates, stop, optional=optional)
-    for (owner, name), rounds in measured.by_name.items():
-        owner.paces[name] = list(rounds.values())
+    witness = next(iter(candidates))[0].subject.witness
+    watch = watched(witness, attrgetter("waiting_share"))
+    measured = run_rounds(candidates, stop, optional=optional, watch=watch)
+    _keep(measured)
+    return measured
+
+
+def _keep(measured: Measurements[Key, Pace]) -> None:
+    for key in measured.by_name:
+        owner, name = key
+        owner.paces[name] = list(measured.kept(key).values())
+        owner.seen[name] = measured.taken_from(key)
     for (owner, name), reason in measured.failures.items():
         owner.drop(name, reason)
 
@@ -188,18 +233,31 @@ def measure(candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule) -> No
 def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
     """Diagnoses jobs side by side: a round of each, and then the next one.
 
-    On a machine that has become slower than it was at first, there are fewer rounds.
+    On a machine that has become slower than it was at first, there are fewer rounds; more than were
+    planned where time is left, and these have not answered or were disturbed.
     """
+
+    def answered(measured: Measurements[Key, Pace]) -> bool:
+        _keep(measured)
+        return all(experiment.diagnosis().is_answered for experiment in experiments)
+
     begun_ns = time.perf_counter_ns()
-    for experiment in experiments:
-        experiment.prepare()
-    left_s = sum(experiment.rounds_budget_s for experiment in experiments) - _since_s(begun_ns)
-    rounds = min(experiment.rounds for experiment in experiments)
-    every = {key: trial for each in experiments for key, trial in each.candidates().items()}
-    measure(every, within(left_s, ROUNDS[-1], rounds))
-    for experiment in experiments:
-        experiment.try_callbacks()
-    return [experiment.concluded() for experiment in experiments]
+    with ExitStack() as stack:
+        for experiment in experiments:
+            stack.enter_context(experiment.subject.stops)
+            experiment.prepare()
+        budget_s = sum(experiment.rounds_budget_s for experiment in experiments)
+        left_s = budget_s - _since_s(begun_ns)
+        planned = min(experiment.rounds for experiment in experiments)
+        every = {key: trial for each in experiments for key, trial in each.candidates().items()}
+        begun_ns = time.perf_counter_ns()
+        measured = measure(every, within(left_s, ROUNDS[-1], planned, answered, MOST_ROUNDS))
+        rounds_s, counting = _since_s(begun_ns), measured.next_round - len(measured.left_out)
+        for experiment in experiments:
+            experiment.note(measured.notes)
+            experiment.round_s = rounds_s / counting * experiment.budget_s / budget_s
+            experiment.try_callbacks()
+        return [experiment.concluded() for experiment in experiments]
 
 
 def diagnose(

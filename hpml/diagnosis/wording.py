@@ -1,25 +1,29 @@
 """A diagnosis in words: the table, the verdict, and the comparison of two."""
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from typing import Any
 
 from hpml.diagnosis.conclusions import (
+    AGAIN,
     AS_IT_IS,
     CAUSES,
     LOADER_ALONE,
+    ONE_THREAD,
     Inference,
     difference,
     is_sure,
 )
-from hpml.formatting import counted, in_s, table
+from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.statistics import Estimate
-from hpml.timing.advice import advise
+from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 
 TITLES = {
     AS_IT_IS: "as it is",
+    ONE_THREAD: "with one thread",
     "loading_free": "with loading free",
     "transfer_free": "with the transfer free",
     "compute_free": "with computing free",
@@ -30,6 +34,8 @@ TITLES = {
 }
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
+# An epoch that is known no better than this part of it is told by its rounds' range.
+WIDE = 0.5
 
 
 class Diagnosis(Inference):
@@ -41,17 +47,36 @@ class Diagnosis(Inference):
     @property
     def verdict(self) -> dict[str, str]:
         """The record's `verdict`: kind, basis, evidence, advice."""
+        kind, evidence, advice = self._judged()
+        return {"kind": kind, "basis": "intervention", "evidence": evidence, "advice": advice}
+
+    def _judged(self) -> tuple[str, str, str]:
+        """Kind, evidence and advice."""
+        if self.thread_bound:  # the workers are no part of what was tried
+            advice = fewer_threads(replace(self.facts, num_workers=None))
+            evidence, seen = self._proof(ONE_THREAD), self.interference
+            if seen is not None and seen.disturbed:
+                evidence += f"; beside others: {seen.in_words('its trials as it is')}"
+            return "thread-bound", evidence, advice
+        if seen := self.disturbed:
+            return "disturbed", seen.in_words("its trials as it is"), seen.advice
         first, *others = list(self.gains)[:2]
         if self.cause is None:
-            kind, advice = "inconclusive", "No single cost stands out: change one setting at a time"
-            advice += ", and compare"
-            evidence = "; ".join(self._proof(cause) for cause in (first, *others))
-        else:
-            kind, evidence = f"{first}-bound", self._proof(first)
-            start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
-            largest = self.largest_of_overhead
-            advice = advise(first, self.facts, largest, start_share, of="the overhead")
-        return {"kind": kind, "basis": "intervention", "evidence": evidence, "advice": advice}
+            advice = "No single cost stands out: change one setting at a time, and compare"
+            if (needed_s := self.needed_s) is not None:
+                key = "diagnose.budget_s" if self.facts.keys else "budget_s"
+                budget = f"{key}={_rounded(needed_s)}"
+                advice = f"{duration_in_words(needed_s)} may tell them apart".capitalize()
+                advice += f" ({budget}), if the machine stays as quiet"
+            evidence = "; ".join(self._proof(CAUSES[cause]) for cause in (first, *others))
+            return "inconclusive", evidence, advice
+        facts = self.facts
+        if ONE_THREAD in self.paces and not facts.keys:
+            facts = replace(facts, spins=False)  # one thread was tried, and brought too little
+        start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
+        largest = self.largest_of_overhead
+        advice = advise(first, facts, largest, start_share, of="the overhead")
+        return f"{first}-bound", self._proof(CAUSES[first]), advice
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -60,11 +85,20 @@ class Diagnosis(Inference):
         whole = self.epoch_s(AS_IT_IS).mean
         for trial, title in TITLES.items():
             if trial in self.paces:
-                saved = self.saved_s(trial) if trial in CAUSES.values() else None
-                share = f" ({saved.mean / whole:.0%})" if saved and whole else ""
-                saves = in_s(saved) + share if saved else ""
-                rows.append((title, in_s(self.epoch_s(trial)), saves))
-        return rows + [(f"without {name}", "", in_s(cost)) for name, cost in self.callbacks.items()]
+                tried = trial in (*CAUSES.values(), ONE_THREAD)
+                saved = self.saved_s(trial) if tried else None
+                saves = _at_most(saved, whole) if saved else ""
+                rows.append((title, self.epoch_in_words(trial), saves))
+        costs = self.callbacks.items()
+        return rows + [(f"without {name}", "", _at_most(cost)) for name, cost in costs]
+
+    def epoch_in_words(self, trial: str) -> str:
+        """`3.28 ± 0.25 s`; the range of its rounds where the interval would tell less."""
+        estimate, epochs = self.epoch_s(trial), self.epochs(trial)
+        if (estimate.half_width or 0.0) <= WIDE * estimate.mean:
+            return in_s(estimate)
+        least, most = (in_s(Estimate(s, None, 1)) for s in (min(epochs), max(epochs)))
+        return f"{least.removesuffix(' s')} to {most}"
 
     @property
     def sentences(self) -> list[str]:
@@ -83,6 +117,11 @@ class Diagnosis(Inference):
             sentences.append(
                 f"with loading free the step computes at {self.utilisation:.2%} of what a matrix "
                 f"product reaches here ({self.ceiling_flops_per_s / 1e9:,.0f} GFLOP/s)"
+            )
+        if AGAIN in self.paces:
+            floor = in_s(Estimate(self.floor_s, None, 1))
+            sentences.append(
+                f"the same work twice differs by ± {floor}: what is less cannot be told apart here"
             )
         return sentences + self.notes
 
@@ -107,6 +146,9 @@ class Diagnosis(Inference):
             "epoch_s": {t: asdict(self.epoch_s(t)) for t in TITLES if t in self.paces},
             "saved_s": {cause: asdict(gain) for cause, gain in self.gains.items()},
             "waited_s": asdict(self.waited_s),
+            "floor_s": self.floor_s if AGAIN in self.paces else None,
+            "needed_s": self.needed_s,
+            "interference": self.interference and self.interference.as_dict(),
             "callbacks_s": {name: asdict(cost) for name, cost in self.callbacks.items()},
             "overlap": asdict(self.overlap) if self.overlap else None,
             "flops_per_step": self.flops_per_step,
@@ -119,16 +161,35 @@ class Diagnosis(Inference):
             "paces": {trial: [asdict(pace) for pace in of] for trial, of in self.paces.items()},
         }
 
-    def _proof(self, cause: str) -> str:
+    def _proof(self, trial: str) -> str:
         """`with loading free an epoch takes 7.1 s instead of 11.8 s`."""
         what = "an epoch takes" if self.epoch_steps else f"{STEPS_SHOWN:,} steps take"
-        if cause == "overhead":
-            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round[cause], strict=False)
-            left = estimate_of([whole - gain for whole, gain in rounds])
+        whole = self.epoch_in_words(AS_IT_IS)
+        if trial == CAUSES["overhead"]:
+            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round["overhead"], strict=False)
+            left = in_s(estimate_of([whole - gain for whole, gain in rounds]))
             title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
         else:
-            left, title = self.epoch_s(CAUSES[cause]), TITLES[CAUSES[cause]]
-        return f"{title} {what} {in_s(left)} instead of {in_s(self.epoch_s(AS_IT_IS))}"
+            left, title = self.epoch_in_words(trial), TITLES[trial]
+        return f"{title} {what} {left} instead of {whole}"
+
+
+def _at_most(saved: Estimate, whole_s: float = 0.0) -> str:
+    """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
+    half_s, shown = saved.half_width or 0.0, saved.mean
+    words = in_s(saved)
+    if half_s > 0 and abs(saved.mean) <= half_s:
+        shown = saved.mean + half_s
+        if shown >= whole_s > 0:
+            return "not known"
+        words = f"< {in_s(Estimate(shown, None, 1))}"
+    return words + (f" ({shown / whole_s:.0%})" if whole_s else "")
+
+
+def _rounded(seconds: float) -> int:
+    """Up, to two digits."""
+    size = 10 ** max(0, math.ceil(math.log10(max(1.0, seconds))) - 2)
+    return int(math.ceil(seconds / size) * size)
 
 
 def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list[str]:
@@ -137,9 +198,16 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     The two ran in the same rounds, so differences are taken within each.
     """
     a, b = names
+    floor_s = max(first.floor_s, second.floor_s)
+    for seen in (first.disturbed, second.disturbed):
+        if seen is not None:
+            return [
+                f"{a} and {b} cannot be compared: {seen.in_words('the trials')}",
+                seen.advice,
+            ]
     whole, waited, rest, loading_differs = difference(first, second)
-    times = {a: in_s(first.epoch_s(AS_IT_IS)), b: in_s(second.epoch_s(AS_IT_IS))}
-    if is_sure(whole):
+    times = {a: first.epoch_in_words(AS_IT_IS), b: second.epoch_in_words(AS_IT_IS)}
+    if is_sure(whole, floor_s):
         fast, slow = (b, a) if whole.mean > 0 else (a, b)
         sentence = f"{fast} is faster: an epoch takes {times[fast]} instead of "
         sentence += f"{times[slow]} with {slow}, a difference of {in_s(abs(whole))}"

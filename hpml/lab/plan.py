@@ -21,7 +21,7 @@ JOB_BYTES, PAGES_BYTES = 150_000, 3_000_000
 # A summary, and a command's own start, beside what the pilot measured: seconds on a usual machine.
 SUMMARY_S, COMMAND_S = 15.0, 2.0
 # What a diagnosis needs of a slow job: pilot and three rounds of trials with a full step in them.
-DIAGNOSIS_STEPS = 36
+DIAGNOSIS_STEPS = 75
 # The part of a budget that the search for workers may take, and that is kept for the unforeseen.
 WORKERS_SHARE, RESERVE = 0.25, 0.05
 # How far such an estimate is off at least, be the pilot's steps ever so even.

@@ -17,6 +17,7 @@ import psutil
 
 import hpml
 from hpml.system.control_groups import cpu_quota
+from hpml.system.threads import affinity, ranges, waiting, workers_affinity
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +129,10 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def describe(device: str | None = None, sources: Path | None = None) -> dict[str, Any]:
-    """The record's `environment`; `device` is None before it is known, `sources` for git_commit."""
+    """The record's `environment`; `device` is None before it is known, `sources` for git_commit.
+
+    `workers_affinity` has the cores of each loading process that there is at the moment.
+    """
     import lightning
     import torch
 
@@ -139,6 +143,13 @@ def describe(device: str | None = None, sources: Path | None = None) -> dict[str
         "host": socket.gethostname(),
         "cpu": cpu_name(),
         "cpu_cores": usable_cores(),
+        "threads": {
+            "intra_op": torch.get_num_threads(),
+            "inter_op": torch.get_num_interop_threads(),
+            "wait": waiting(),
+        },
+        "affinity": ranges(affinity() or ()) or None,
+        "workers_affinity": [ranges(cores) for cores in workers_affinity()],
         "memory_gib": memory_gib(),
         "accelerators": accelerators,
         "device": device,

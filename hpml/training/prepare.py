@@ -14,12 +14,13 @@ from hpml.config import command_line
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.chosen import name_of
-from hpml.config.cpu import PASSIVE, set_threads, waiting
+from hpml.config.cpu import set_threads
 from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.models.image_classifier import ImageClassifier
 from hpml.system.environment import usable_cores
+from hpml.system.threads import PASSIVE, waiting
 from hpml.timing.advice import JobFacts
 from hpml.training.build import build_module
 

@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +33,14 @@ Logged = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Intervention:
-    """What a trial takes out of the job."""
+    """What a trial takes out of the job, or changes about it."""
 
     loading: bool = False  # the batches come from memory
     transfer: bool = False  # and as the training step gets them, without the hooks of the transfer
     compute: bool = False  # the training step has one parameter and no input
     hooks: bool = False  # no callbacks, no loggers, no hooks of the module within a step
     without: str | None = None  # the callback of this name; `logging` for the loggers
+    threads: int | None = None  # that compute on the processor; None for as many as there are
 
 
 def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
@@ -75,6 +77,19 @@ def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
     """Lightning's own methods in place of those that the module has overridden."""
     overridden = (hook for hook in hooks if is_overridden(hook, module, L.LightningModule))
     return {hook: getattr(L.LightningModule, hook) for hook in overridden}
+
+
+@contextmanager
+def computing_with(threads: int | None) -> Iterator[None]:
+    """So many threads of torch meanwhile; None changes nothing."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
 
 
 def nothing(*_: Any, **__: Any) -> None:

@@ -26,6 +26,11 @@ class Pace:
     wait_s: float  # the part of it until the batch was there
     start_s: float | None  # what an epoch's first batch makes it wait longer; None where none began
 
+    @property
+    def waiting_share(self) -> float:
+        """The part of a step until its batch was there."""
+        return min(1.0, self.wait_s / self.step_s) if self.step_s else 0.0
+
 
 @dataclass(frozen=True)
 class Pilot:
@@ -71,6 +76,8 @@ class PacedLoader:
     loads: bool = True  # whether the loader is asked for batches all the same
     # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
+    # looks at the workers once all is measured, while they are there
+    look: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._is_sized = self.epoch_steps is not None or sized_len(self.loader) is not None
@@ -115,6 +122,8 @@ class PacedLoader:
                 batch = copy.deepcopy(batch) if self.copies else batch
             self._given_ns.append(time.perf_counter_ns())
             self._begins.append(begins)
+            if self.is_over:
+                self.look()
             yield batch
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:

@@ -2,17 +2,23 @@
 
 A candidate is a function that measures once. It may fit in this process (`Subject.candidates`) or
 in a fresh one; nothing here knows. A round has each candidate once before any again: a machine that
-grows busy slows all of them alike, and what one saves is the difference within a round.
+grows busy slows all of them alike, and what one saves is the difference within a round. What others
+took from a measurement is judged beside it: disturbed rounds are measured again, and left out where
+there are enough others.
 """
 
 import math
 import time
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
+from hpml.formatting import counted
 from hpml.statistics import BySeed, Estimate, may_be_best, trimmed_estimate
+from hpml.system.interference import Interference, between, summed
+from hpml.system.witness import Witness
 
 Name = TypeVar("Name", bound=Hashable)
 M = TypeVar("M")
@@ -21,6 +27,29 @@ Candidate = Callable[[int], M]
 # A figure of a measurement, in seconds: the less, the better.
 Quantity = Callable[[M], float]
 Report = Callable[[Name, int, M], object]
+# Calls a measurement, and tells what was taken from it meanwhile; None where nobody knows.
+Watch = Callable[[Callable[[], M]], tuple[M, Interference | None]]
+# With so many undisturbed rounds a candidate needs no others.
+ENOUGH_ROUNDS = 3
+# Rounds are no more than so many times those that were asked for, however many are disturbed.
+MOST_TIMES = 3
+
+
+def unwatched(measure: Callable[[], M]) -> tuple[M, None]:
+    return measure(), None
+
+
+def watched(witness: Witness, waiting_share: Callable[[M], float]) -> Watch[M]:
+    """Reads a witness before and after; the share is of the time that waited for workers."""
+
+    def watch(measure: Callable[[], M]) -> tuple[M, Interference]:
+        before = witness.read()
+        measurement = measure()
+        after = witness.read()
+        waiting_s = waiting_share(measurement) * (after.at_s - before.at_s)
+        return measurement, between(before, after, waiting_s)
+
+    return watch
 
 
 @dataclass(eq=False)
@@ -30,9 +59,20 @@ class Measurements(Generic[Name, M]):
     # of each candidate, in the order in which they were first tried, by round
     by_name: dict[Name, dict[int, M]] = field(default_factory=dict)
     failures: dict[Name, str] = field(default_factory=dict)  # why a candidate was dropped
+    # what others took from each measurement, by round, as far as it is known
+    seen: dict[int, dict[Name, Interference]] = field(default_factory=dict)
 
-    def add(self, name: Name, number: int, measurement: M) -> None:
+    def add(
+        self, name: Name, number: int, measurement: M, seen: Interference | None = None
+    ) -> None:
         self.by_name.setdefault(name, {})[number] = measurement
+        if seen is not None:
+            self.seen.setdefault(number, {})[name] = seen
+
+    def drop(self, name: Name) -> None:
+        """Forgets a candidate."""
+        for kept in (self.by_name, *self.seen.values()):
+            kept.pop(name, None)  # type: ignore[attr-defined]
 
     @property
     def next_round(self) -> int:
@@ -43,12 +83,68 @@ class Measurements(Generic[Name, M]):
     def rounds(self) -> int:
         return min(map(len, self.by_name.values()))
 
+    @property
+    def disturbed(self) -> dict[int, Interference]:
+        """By number, the rounds in which others took too much of a measurement: all they took."""
+        rounds = {n: list(seen.values()) for n, seen in self.seen.items()}
+        sums = {n: summed(of) for n, of in rounds.items() if any(each.disturbed for each in of)}
+        return {number: seen for number, seen in sums.items() if seen is not None}
+
+    @property
+    def left_out(self) -> set[int]:
+        """The disturbed rounds, the worst first, as long as each candidate has enough others.
+
+        That is ENOUGH_ROUNDS undisturbed ones; else half of its rounds, but ENOUGH_ROUNDS at least.
+        """
+        disturbed = self.disturbed
+        out: set[int] = set()
+        least = {}
+        for name, rounds in self.by_name.items():
+            quiet = len(rounds.keys() - disturbed.keys())
+            half = 0 if quiet >= ENOUGH_ROUNDS else -(-len(rounds) // 2)
+            least[name] = max(ENOUGH_ROUNDS, half)
+        for number in sorted(disturbed, key=lambda number: -disturbed[number].share):
+            having = {name: rounds for name, rounds in self.by_name.items() if number in rounds}
+            if all(len(rounds.keys() - out) > least[name] for name, rounds in having.items()):
+                out.add(number)
+        return out
+
+    def kept(self, name: Name) -> dict[int, M]:
+        """A candidate's measurements that count, by round: without those that are left out."""
+        out = self.left_out
+        return {n: each for n, each in self.by_name[name].items() if n not in out}
+
+    def taken_from(self, name: Name) -> Interference | None:
+        """What others took from the measurements of a candidate that count; None if unknown."""
+        seen = (self.seen.get(number, {}).get(name) for number in self.kept(name))
+        return summed(each for each in seen if each is not None)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence where rounds were disturbed: how many, by what most, and what was done."""
+        if not (disturbed := self.disturbed):
+            return []
+        worst = max(disturbed.values(), key=lambda seen: seen.share)
+        every, out = self.next_round, self.left_out
+        which = f"{len(disturbed)} of {counted(every, 'round')}"
+        if len(disturbed) == every:
+            which = f"all {every} rounds" if every > 1 else "the only round"
+        done = "; none is left out"
+        if len(out) == len(disturbed):
+            done = " and left out"
+        elif out:
+            done = f"; the worst are left out ({len(out)})"
+        were = "was" if len(disturbed) == 1 else "were"
+        return [f"{which} {were} disturbed{done}: {worst.in_words('one of them')}"]
+
     def estimate(self, name: Name, quantity: Quantity[M]) -> Estimate:
-        return estimate_of([quantity(each) for each in self.by_name[name].values()])
+        return estimate_of([quantity(each) for each in self.kept(name).values()])
 
     def saved(self, over: Name, name: Name, quantity: Quantity[M]) -> Estimate:
         """Mean of how much a candidate is below another one, in rounds that both have."""
-        more, less = self.by_name[over], self.by_name[name]
+        more, less = self.kept(over), self.kept(name)
+        if not more.keys() & less.keys():
+            more, less = self.by_name[over], self.by_name[name]
         return estimate_of([quantity(more[n]) - quantity(less[n]) for n in more if n in less])
 
     def fastest_in(self, quantity: Quantity[M]) -> Name:
@@ -62,8 +158,8 @@ class Measurements(Generic[Name, M]):
         seconds.
         """
         logarithms: list[BySeed] = [
-            {n: math.log(max(quantity(each), 1e-9)) for n, each in rounds.items()}
-            for rounds in self.by_name.values()
+            {n: math.log(max(quantity(each), 1e-9)) for n, each in self.kept(name).items()}
+            for name in self.by_name
         ]
         margin = math.log(1 + least_gain)
         possible = may_be_best(logarithms, higher_is_better=False, margin=margin)
@@ -74,17 +170,41 @@ class Measurements(Generic[Name, M]):
 StoppingRule = Callable[[Measurements[Any, Any]], bool]
 
 
-def after_rounds(count: int) -> StoppingRule:
-    """Stops after so many rounds in all, with those that there were before."""
-    return lambda measured: measured.next_round >= count
+def after_rounds(count: int, again: int = 0, begun: int = 0) -> StoppingRule:
+    """Stops after so many rounds in all, with those that there were before.
+
+    Of those from `begun` on that are disturbed, as many as `again` are made up for by others.
+    """
+
+    def stop(measured: Measurements[Any, Any]) -> bool:
+        disturbed = sum(number >= begun for number in measured.disturbed)
+        return measured.next_round >= count + min(again, disturbed)
+
+    return stop
 
 
-def within(seconds: float, least: int, most: int) -> StoppingRule:
-    """Stops so long from now, but after a least and a most number of rounds."""
+def within(
+    seconds: float,
+    least: int,
+    most: int,
+    enough: StoppingRule = lambda measured: True,
+    limit: int | None = None,
+) -> StoppingRule:
+    """Stops so long from now, but after a least number of rounds; before, once it is `enough`.
+
+    That is asked after `most` undisturbed ones; `limit` rounds, by default MOST_TIMES as many, are
+    enough in any case.
+    """
+    limit = MOST_TIMES * most if limit is None else limit
     until_ns = time.perf_counter_ns() + seconds * 1e9
-    return lambda measured: (
-        measured.next_round >= (least if time.perf_counter_ns() > until_ns else most)
-    )
+
+    def stop(measured: Measurements[Any, Any]) -> bool:
+        rounds = measured.next_round
+        if time.perf_counter_ns() > until_ns or rounds >= limit:
+            return rounds >= least
+        return rounds - len(measured.disturbed) >= most and enough(measured)
+
+    return stop
 
 
 def without_gain(
@@ -114,6 +234,7 @@ def run_rounds(
     report: Report[Name, M] = lambda name, number, measurement: None,
     optional: Container[Name] = (),
     measured: Measurements[Name, M] | None = None,
+    watch: Watch[M] = unwatched,
 ) -> Measurements[Name, M]:
     """Measures candidates, in the order given, in interleaved rounds until a rule is satisfied.
 
@@ -122,7 +243,8 @@ def run_rounds(
     """
     measured = Measurements() if measured is None else measured
     while not (stop(measured) or candidates.keys() <= measured.failures.keys()):
-        run_round(candidates.items(), measured, measured.next_round, report, optional)
+        number = measured.next_round
+        run_round(candidates.items(), measured, number, report, optional, watch=watch)
     return measured
 
 
@@ -133,6 +255,7 @@ def run_round(
     report: Report[Name, M] = lambda name, number, measurement: None,
     optional: Container[Name] = (),
     enough: StoppingRule = lambda measured: False,
+    watch: Watch[M] = unwatched,
 ) -> list[Name]:
     """A single round, which ends early where `enough` says so; the names of those measured."""
     tried = []
@@ -140,14 +263,14 @@ def run_round(
         if name in measured.failures:
             continue
         try:
-            measurement = measure(number)
+            measurement, seen = watch(partial(measure, number))
         except Exception as error:
             if name not in optional:
                 raise
             measured.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            measured.by_name.pop(name, None)
+            measured.drop(name)
             continue
-        measured.add(name, number, measurement)
+        measured.add(name, number, measurement, seen)
         tried.append(name)
         report(name, number, measurement)
         if enough(measured):

@@ -16,7 +16,10 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
+from hpml.callbacks.disturbances import witness_of
 from hpml.errors import UserError
+from hpml.system.stops import Stops
+from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.copies import alter, copied, preserve_global_state
@@ -27,6 +30,7 @@ from hpml.trials.intervention import (
     Logged,
     Prepared,
     altered,
+    computing_with,
     keeping_step,
 )
 from hpml.trials.job_data import JobData, batches_ahead, end_workers, one_loader, tensors_in
@@ -55,6 +59,8 @@ class Subject:
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes = left_out(trainer, module)  # what the trials do without, and the like
+        self.stops = Stops()  # to be entered by who wants them noticed
+        self.witness = witness_of(trainer, self.stops)
         self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):
             memo = {id(trainer): None, id(getattr(module, "_trainer", None)): None}
@@ -117,7 +123,7 @@ class Subject:
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
         with self._loader(seed) as loader:
-            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps)
+            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
             return loading_pace(paced, batches_ahead(loader))
 
     def candidates(
@@ -167,6 +173,7 @@ class Subject:
                 copies=self._changes_batches,
                 loads=not intervention.loading,
                 synchronize=getattr(torch, self.device.type).synchronize,
+                look=self._look,
             )
             loaders.append(paced)
             return loaders[0]  # which one fit has, however often it asks
@@ -183,7 +190,8 @@ class Subject:
             adapt(trainer, module)
             data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
             try:
-                trainer.fit(module, **data)
+                with computing_with(intervention.threads):
+                    trainer.fit(module, **data)
             except Exception:
                 # at the end of the epoch, say for want of validation
                 if not (loaders and loaders[0].is_over):
@@ -249,6 +257,12 @@ class Subject:
                 yield loader
             finally:
                 end_workers(loader)
+
+    def _look(self) -> None:
+        """What the workers waited, and where they may run, goes with them."""
+        self.witness.look_at_workers()
+        if (words := crowded_in_words(workers_affinity())) and words not in self.notes:
+            self.notes.append(words)
 
     @contextmanager
     def _trial(self, seed: int) -> Iterator[Path]:

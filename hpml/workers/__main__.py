@@ -33,7 +33,8 @@ NOT_SEARCHED = (
 ENOUGH_ROUNDS = 3
 # What a machine's search is good for.
 OF_A_MACHINE = ("cpu", "cpu_cores", "accelerators", "torch", "hpml")
-# What `workers.also` may name, and the values that are tried of it.
+THREADS = "threads"  # in `workers.also`, for cpu.threads
+# What else it may name, of `data`, and the values that are tried of it.
 ALSO: Mapping[str, tuple[Any, ...]] = {
     "persistent_workers": (True, False),
     "prefetch_factor": (1, 2, 4, 8),
@@ -104,7 +105,10 @@ def found_before(
 
 
 def _also(cfg: DictConfig) -> dict[str, tuple[Any, ...]]:
-    """What is tried also. Raises UserError where that, or no number of workers could be tried."""
+    """What is tried also, by key.
+
+    Raises UserError where that, or no number of workers could be tried.
+    """
     if "num_workers" not in cfg.data:
         raise UserError(f"{KEY}: the data module of data._target_ has no such argument")
     pipeline = cfg.data.get("pipeline")
@@ -117,11 +121,15 @@ def _also(cfg: DictConfig) -> dict[str, tuple[Any, ...]]:
         )
     also = cfg.workers.also or []
     also = [also] if isinstance(also, str) else list(also)
-    unknown = [name for name in also if name not in ALSO]
-    unknown += [f"{name}: data has no such key" for name in also if name not in cfg.data]
+    of_data = [name for name in also if name != THREADS]
+    unknown = [name for name in of_data if name not in ALSO]
+    unknown += [f"{name}: data has no such key" for name in of_data if name not in cfg.data]
     if unknown:
-        raise UserError(f"workers.also={unknown[0]}: give some of {', '.join(ALSO)}")
-    return {name: ALSO[name] for name in also}
+        raise UserError(f"workers.also={unknown[0]}: give some of {', '.join([*ALSO, THREADS])}")
+    settings: dict[str, tuple[Any, ...]] = {f"data.{name}": ALSO[name] for name in of_data}
+    if THREADS in also:
+        settings[f"cpu.{THREADS}"] = tuple(sorted({1, environment.usable_cores()}))
+    return settings
 
 
 if __name__ == "__main__":

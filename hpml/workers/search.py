@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil, sqrt
 from operator import attrgetter
+from statistics import median
 from typing import Any
 
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
+from hpml.system.interference import Interference
 from hpml.trials.rounds import Measurements, after_rounds, run_round, run_rounds, without_gain
 
 KEY = "data.num_workers"
@@ -28,6 +31,16 @@ class Measured:
     loading_s: float
     epoch_s: float
     holds_epoch: bool = False  # the workers load all of it ahead: more would have nothing to do
+    interference: Interference | None = None  # as the measuring process saw it
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"interference": self.interference and self.interference.as_dict()}
+
+
+def told(measure: Callable[[], Measured]) -> tuple[Measured, Interference | None]:
+    """For rounds of processes that see for themselves what others take from them."""
+    measured = measure()
+    return measured, measured.interference
 
 
 Measure = Callable[[int], Measured]
@@ -51,6 +64,13 @@ class Timed(Measurements[Any, Measured]):
         """The setting whose loader alone is fastest: what the lab asks for."""
         return self.fastest_in(loading)
 
+    @property
+    def floor_s(self) -> float | None:
+        """What two epochs of one setting differ by, as means over rounds; None for one round."""
+        halves = [self.estimate(name, epoch).half_width for name in self.by_name]
+        known = [half for half in halves if half is not None]
+        return sqrt(2) * median(known) if known else None
+
     def lines(self, heading: str) -> list[str]:
         """A table; an asterisk marks the fastest, and what is tied with it."""
         columns = tuple(zip(QUANTITIES, (self.tied_loading, self.tied), strict=True))
@@ -61,18 +81,25 @@ class Timed(Measurements[Any, Measured]):
             rows.append([str(name), *times])
         caption = "  seconds of an epoch, without validation"
         caption += "; * fastest, or tied with it" if self.rounds > 1 else "; one round"
-        return [*table(rows, ">>>"), caption]
+        told = [f"  {note}" for note in self.notes]
+        if self.floor_s is not None:
+            floor = in_s(Estimate(self.floor_s, None, 1))
+            told.append(f"  the same work twice differs by ± {floor} from round to round")
+        return [*table(rows, ">>>"), caption, *told]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "tied": self.tied,
             "best_loading": self.best_loading,
             "tied_loading": self.tied_loading,
+            "floor_s": self.floor_s,
+            "disturbed_rounds": sorted(self.disturbed),
+            "notes": self.notes,
             "settings": {
                 str(setting): {
                     "loading_s": asdict(self.estimate(setting, loading)),
                     "epoch_s": asdict(self.estimate(setting, epoch)),
-                    "rounds": {n: asdict(each) for n, each in self.by_name[setting].items()},
+                    "rounds": {n: each.as_dict() for n, each in self.by_name[setting].items()},
                 }
                 for setting in sorted(self.by_name)
             },
@@ -103,6 +130,7 @@ class Found(Timed):
             sentences.append(
                 f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
                 "when it is quiet"
+                + (f", or with workers.rounds={self._needed(noise)}" if self.rounds > 1 else "")
             )
         if self.rounds == 1:
             sentences.append("one round is too few to tell a difference from chance")
@@ -115,6 +143,10 @@ class Found(Timed):
             size = f"{in_s(abs(gain))} an epoch ({abs(share):.0%})"
             sentences.append(f"beside {KEY}={now} that {saves} {size}{doubt}")
         return sentences
+
+    def _needed(self, noise: float) -> int:
+        """The rounds that would narrow an interval to NOISY: with the root of their number."""
+        return ceil(self.rounds * (noise / NOISY) ** 2)
 
     def as_dict(self) -> dict[str, Any]:
         answers = {"recommended": self.recommended, "override": f"{KEY}={self.recommended}"}
@@ -144,7 +176,8 @@ def search(
     its interval, it goes on upwards, with what is tied so far measured beside the new ones. A count
     that loads a whole epoch ahead is the last one.
 
-    Each count is measured so many `rounds`; `report` gets a line for each measurement.
+    Each count is measured so many `rounds`, and as many more as were disturbed, but no more than
+    twice as many; `report` gets a line for each measurement.
     """
     found = Found()
 
@@ -161,12 +194,15 @@ def search(
     while True:
         begun = found.next_round
         best = sorted({found.best_loading, *found.tied}) if begun else []
-        tried = run_round(map(candidate, counts), found, begun, tell, enough=_no_more_use())
+        tried = run_round(
+            map(candidate, counts), found, begun, tell, enough=_no_more_use(), watch=told
+        )
         if not tried:
             return found
-        run_round(map(candidate, best), found, begun, tell)
+        run_round(map(candidate, best), found, begun, tell, watch=told)
         again = dict(map(candidate, [*best, *tried]))
-        run_rounds(again, after_rounds(begun + rounds), tell, measured=found)
+        stop = after_rounds(begun + rounds, again=rounds, begun=begun)
+        run_rounds(again, stop, tell, measured=found, watch=told)
         last = set(tried[-FRUITLESS:])
         ahead = last.issuperset(found.tied_loading) or last.issuperset(found.tied)  # after all
         if len(tried) < FRUITLESS or _holds_epoch(found) or not ahead:

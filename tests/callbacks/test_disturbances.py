@@ -9,6 +9,8 @@ import pytest
 from helpers.delays import fit, silent
 
 from hpml.callbacks import EpochTimer, disturbances
+from hpml.callbacks.run_recorder import RunRecorder
+from hpml.records.run_record import RunRecord
 from hpml.system.interference import Reading
 
 NOTHING = Reading(
@@ -97,3 +99,20 @@ def test_its_thread_ends_with_the_fit(tmp_path: Path) -> None:
     assert not watching()
     fit(tmp_path, silent())
     assert not watching()
+
+
+def test_workers_on_one_core_are_said_once(
+    tmp_path: Path, others_take: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their cores, which the record has too; seen while they load, for they end with it."""
+    others_take(0.1, 0.1)
+    monkeypatch.setattr(disturbances, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(disturbances, "workers_affinity", lambda: [frozenset({3})] * 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    lines: list[str] = []
+    timer = EpochTimer(say=lines.append)
+    fit(tmp_path, timer, RunRecorder(tmp_path / "record", timer), batches=120)
+    (said,) = [line for line in lines if "wait for one another" in line]
+    assert said.startswith("! 2 workers may run on 1 core only (3)")
+    kept = RunRecord.read(tmp_path / "record").environment
+    assert kept["workers_affinity"] == ["3", "3"]

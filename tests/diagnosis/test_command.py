@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import jobs
 from helpers.configurations import TESTS
 from helpers.programs import run_program
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 import hpml
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
+from hpml.system import environment
 
 DEMO = (
     *("experiment=demo", "device=cpu", "data.train_samples=64", "data.test_samples=16"),
@@ -109,6 +111,17 @@ import hpml.diagnose
 trainer = jobs.trainer(Path("unused"))
 print(hpml.diagnose(trainer, module, loader, budget_s=0.01).epoch_steps)
 """
+
+
+def test_it_warns_as_the_command_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of other programs that use the machine when it begins."""
+    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda interval: 100.0)
+    monkeypatch.setattr(environment.psutil, "cpu_count", lambda: 4)
+    _, module, loader = jobs.accumulating(tmp_path, 2)
+    hpml.diagnose(jobs.trainer(tmp_path), module, loader, budget_s=0.01)
+    assert "other programs use 4.0 of 4 cores: times will vary" in caplog.text
 
 
 def test_it_is_callable_before_and_after_the_import_of_its_module(tmp_path: Path) -> None:

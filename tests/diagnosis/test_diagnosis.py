@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from hpml.diagnosis import experiment
 from hpml.diagnosis.conclusions import CAUSES
 from hpml.diagnosis.wording import Diagnosis, compare
+from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
 
@@ -53,7 +54,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
     """Of the planted job, with delays of so many times NS in its places."""
     clock = VirtualClock().install(monkeypatch)
 
-    def diagnosed(callbacks: Any = (), **times: int) -> Diagnosis:
+    def diagnosed(callbacks: Any = (), budget_s: float = 0.01, **times: int) -> Diagnosis:
         delays = Kept(tuple(times), clock.spend)
         delays.ns = {place: count * NS for place, count in times.items()}
         monkeypatch.setattr(CSVLogger, "log_metrics", lambda *_, **__: delays.at("train_logger"))
@@ -61,7 +62,7 @@ def diagnose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
         logger, planted = CSVLogger(tmp_path), [Planted(delays), *callbacks]
         fitting = trainer(tmp_path, logger=logger, callbacks=planted, **settings)
         data, _ = loaders(delays, batches=STEPS)
-        return experiment.diagnose(fitting, Module(delays), data, 0.01, lambda line: None)
+        return experiment.diagnose(fitting, Module(delays), data, budget_s, lambda line: None)
 
     return diagnosed
 
@@ -99,6 +100,7 @@ def test_each_prediction_is_the_sum_of_the_other_delays(diagnose: Callable[..., 
         **{"as_it_is": 68, "loading_free": 28, "transfer_free": 61, "compute_free": 54},
         **{"hooks_free": 61, "host_alone": 14, "loop_alone": 0, "loader_alone": 40},
         **{"with_all": 68, "without_Planted": 63, "without_logging": 68},
+        "as_it_is_again": 68,
     }
     times_s = {trial: found.epoch_s(trial).mean for trial in found.paces}
     assert times_s == {trial: seconds(count) for trial, count in expected.items()}
@@ -181,6 +183,160 @@ def test_a_lead_within_the_noise_is_none() -> None:
     none = made({**alone, "loading_free": NOISY["as_it_is"]}).verdict
     assert none["kind"] == "inconclusive"
     assert "computing" not in none["evidence"]
+
+
+STEADY = {**NOISY, "compute_free": [0.9, 1.0, 0.8]}  # 4 s are between the two causes
+
+
+def test_a_lead_within_what_the_same_work_differs_by_is_none() -> None:
+    """The floor is printed and kept; without a second time of the same work there is none."""
+    found = made({**STEADY, "as_it_is_again": [1.02, 1.08, 0.91]})
+    assert found.verdict["kind"] == "input-bound"
+    assert 0 < found.floor_s < 1
+    floor = f"the same work twice differs by ± {found.floor_s:.3f} s: what is less cannot"
+    assert any(sentence.startswith(floor) for sentence in found.sentences)
+    assert found.as_dict()["floor_s"] == found.floor_s
+    spread = made({**STEADY, "as_it_is_again": [1.6, 0.9, 1.2]})
+    assert spread.floor_s > spread.lead_s.mean > (spread.lead_s.half_width or 0.0)
+    assert spread.verdict["kind"] == "inconclusive"
+    assert made(STEADY).floor_s == 0
+    assert made(STEADY).as_dict()["floor_s"] is None
+
+
+def test_how_long_an_answer_would_take() -> None:
+    """Four times the rounds halve an interval; no figure stands beside a ± of its size."""
+    spread = {**NOISY, "loading_free": [0.1, 0.9, 0.5], "compute_free": [0.9, 0.7, 0.8]}
+    found = made(spread, keys=True)
+    assert not found.is_answered
+    assert found.needed_s is None  # a round's time is not known
+    found.round_s = 10.0
+    lead = found.lead_s
+    assert lead.half_width is not None
+    assert found.needed_s == pytest.approx(30 * (lead.half_width / lead.mean) ** 2)
+    assert re.fullmatch(r"About .* \(diagnose.budget_s=\d+\), if .*", found.verdict["advice"])
+    saves = {title: saved for title, _, saved in found.rows}
+    assert saves["with loading free"] == "not known"
+    assert re.fullmatch(r"< \d+.\d+ s \(\d+%\)", saves["with computing free"])
+    assert "with loading free an epoch takes 1.00 to 9.00 s" in found.verdict["evidence"]
+    clear = made({**NOISY, "loading_free": [1.0, 1.1, 0.9], "compute_free": [1.0, 1.1, 0.9]})
+    assert clear.is_answered
+    assert clear.verdict["kind"] == "inconclusive"
+    assert made(STEADY).is_answered
+
+
+def lost(share: float) -> Interference:
+    return Interference(30.0, 30.0 * share, lost_s={"others": 30.0 * share})
+
+
+def test_disturbed_beyond_the_margin() -> None:
+    """No cause is named of trials from which others took more than is uncertain; nor compared."""
+    found = made(STEADY)
+    found.interference = lost(0.4)
+    assert found.verdict["kind"] == "disturbed"
+    assert found.verdict["evidence"] == (
+        "its trials as it is waited 12 s of 30 s for a core that other programs had"
+    )
+    assert found.verdict["advice"] == "Stop the other programs, and measure again"
+    assert compare(found, made(NOISY), ("A", "B"))[0].startswith("A and B cannot be compared: ")
+    assert json.loads(json.dumps(found.as_dict()))["interference"]["disturbed"]
+    found.interference = lost(0.04)
+    assert found.verdict["kind"] == "input-bound"
+    unsure = made(NOISY)  # by half of the epoch, for which others may be the reason
+    unsure.interference = lost(0.1)
+    assert unsure.verdict["kind"] == "disturbed"
+
+
+ONE_FAST = {**STEADY, "one_thread": [0.2, 0.21, 0.19]}
+
+
+def test_one_thread_faster_than_all() -> None:
+    """It comes before any other cause, and before what others took, which is said beside it."""
+    found = made(ONE_FAST, threads=2, num_workers=2)
+    assert found.verdict == {
+        "kind": "thread-bound",
+        "basis": "intervention",
+        "evidence": "with one thread an epoch takes 2.00 ± 0.25 s instead of 10.00 ± 2.48 s",
+        "advice": "Try torch.set_num_threads(1) (now 2), or OMP_WAIT_POLICY=PASSIVE in the "
+        "environment",
+    }
+    ours = made(ONE_FAST, threads=2, keys=True).verdict["advice"]
+    assert ours == "Try cpu.threads=1 (now 2), or cpu.wait=passive"
+    assert any(title == "with one thread" for title, _, _ in found.rows)
+    found.interference = lost(0.4)
+    assert found.verdict["kind"] == "thread-bound"
+    assert found.verdict["evidence"].endswith(
+        "; beside others: its trials as it is waited 12 s of 30 s for a core that other programs "
+        "had"
+    )
+    spread = {"as_it_is": [1.0, 20.0, 3.0], "one_thread": [0.2, 2.0, 0.4]}
+    assert made({**STEADY, **spread}, threads=2).verdict["kind"] == "thread-bound"
+    always = {"as_it_is": [1.0, 90.0, 3.0], "as_it_is_again": [50.0, 1.5, 9.0]}
+    always["one_thread"] = [0.9, 0.8, 0.6]
+    assert made({**STEADY, **always}, threads=2).verdict["kind"] == "thread-bound"
+    always["one_thread"][1] = 1.5
+    assert made({**STEADY, **always}, threads=2).verdict["kind"] != "thread-bound"
+    slower = made({**STEADY, "one_thread": [1.3, 1.2, 1.4]}, threads=2)
+    assert slower.verdict["kind"] == "input-bound"
+    slow = {**STEADY, "loading_free": [1.0, 1.1, 0.9], "compute_free": [0.1, 0.12, 0.11]}
+    tried = made({**slow, "one_thread": [1.3, 1.2, 1.4]}, threads=2).verdict
+    assert tried["advice"] == "Try a GPU"  # not one thread, which was tried
+    assert "torch.set_num_threads(1)" in made(slow, threads=2).verdict["advice"]
+
+
+def test_rounds_go_on_until_they_answer(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond those that were planned, as long as there is time."""
+    asked: list[int] = []
+
+    def answers(found: Diagnosis) -> bool:
+        asked.append(found.rounds)
+        return len(asked) > 2
+
+    monkeypatch.setattr(Diagnosis, "is_answered", property(answers))
+    assert diagnose(forward=3, budget_s=60.0).rounds == 4
+    assert asked[:3] == [2, 3, 4]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_thread_is_tried_where_there_are_several(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch, two_threads: None
+) -> None:
+    """The job's own number is back after each trial; with one there is nothing to try."""
+    seen, step = set(), Module.training_step
+
+    def training_step(module: Module, *arguments: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return step(module, *arguments)
+
+    monkeypatch.setattr(Module, "training_step", training_step)
+    found = diagnose(forward=3, budget_s=1.0)
+    assert seen == {1, 2}
+    assert torch.get_num_threads() == 2
+    assert found.epoch_s("one_thread").mean == seconds(3)
+    assert found.verdict["kind"] == "compute-bound"
+    torch.set_num_threads(1)
+    assert "one_thread" not in diagnose(forward=3).paces
+
+
+def test_one_thread_that_would_take_long(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch, two_threads: None
+) -> None:
+    """Is not tried beyond a look, or at all where that may take too much of the budget."""
+    found = diagnose(forward=9, budget_s=0.01)
+    assert "one_thread" not in found.paces
+    assert "one thread instead of 2 was not tried: it may take long" in found.notes
+    monkeypatch.setattr(experiment, "HOPELESS", 0.5)
+    found = diagnose(forward=3, budget_s=1.0)
+    assert "one_thread" not in found.paces
+    assert not any("one thread" in note for note in found.notes)
 
 
 def test_overlap_and_utilisation() -> None:

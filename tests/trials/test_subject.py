@@ -3,6 +3,7 @@
 import copy
 import gc
 import multiprocessing
+import os
 import pickle
 import random
 import threading
@@ -497,6 +498,21 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     subject = Subject(fitting, Convolutional(), images())
     assert subject.callback_names == ["ProgressBar", "Referring"]
     assert subject.notes == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins nothing")
+def test_workers_that_share_a_core_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, by the cores that they may run on while they do."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    core = min(os.sched_getaffinity(0))
+    pinned = images(num_workers=2, worker_init_fn=lambda number: os.sched_setaffinity(0, {core}))
+    subject = Subject(trainer(tmp_path), Convolutional(), pinned)
+    for seed in range(2):
+        subject.fit(Intervention(), 0, 2, seed)
+    (note,) = subject.notes
+    assert note.startswith(f"2 workers may run on 1 core only ({core}) and wait for one another")
 
 
 def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """The search for workers, on loaders of which the answer is known."""
 
 import itertools
+import json
 import random
+import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from hpml.workers.search import Found, Measured, Timed, counts_to_try, search
+from hpml.system.interference import Interference
+from hpml.workers.search import Found, Measured, Timed, counts_to_try, epoch, search
 
 STEPS = 100
 
@@ -106,6 +110,29 @@ def test_what_is_not_sure_is_told() -> None:
     for noise, is_busy in ((0.02, False), (0.6, True)):
         sentences = found_by(measuring(sleeping, 0.002, noise)).sentences(now=4)
         assert ("other work on this machine" in " ".join(sentences)) == is_busy
+        assert bool(re.search(r"or with workers.rounds=\d+", " ".join(sentences))) == is_busy
+
+
+def test_disturbed_rounds_are_searched_again() -> None:
+    """The answer and its table are those of the others; the file says which, and of what."""
+    measure, rounds = measuring(sleeping, 0.002, 0.01), Counter[int]()
+
+    def disturbed(workers: int) -> Measured:
+        found, seen = measure(workers), Interference(4.0)
+        rounds[workers] += 1
+        if workers in (1, 4) and rounds[workers] == 2:
+            found, seen = Measured(90.0, 90.0), Interference(4.0, lost_s={"others": 3.0})
+        return replace(found, interference=seen)
+
+    found = found_by(disturbed)
+    assert found.recommended == 4
+    assert max(found.estimate(count, epoch).mean for count in found.by_name) < 2
+    assert found.disturbed.keys() == {1}
+    assert found.next_round == 6
+    assert any("1 of 6 rounds was disturbed and left out" in one for one in found.lines("workers"))
+    kept = json.loads(json.dumps(found.as_dict()))
+    assert kept["disturbed_rounds"] == [1]
+    assert kept["settings"]["0"]["rounds"]["0"]["interference"]["disturbed"] is False
 
 
 def test_the_table_marks_the_fastest() -> None:
@@ -115,12 +142,13 @@ def test_the_table_marks_the_fastest() -> None:
         for number, part in enumerate((0.01, 0.03, 0.02, 0.05, 0.04)):
             uneven = part * seconds
             timed.add(setting, number, Measured(seconds + uneven**2, 3.0 - seconds + uneven))
-    heading, first, second, caption = timed.lines("setting")
+    heading, first, second, caption, floor = timed.lines("setting")
     assert heading.split() == ["setting", "loading", "alone", "end", "to", "end"]
     assert first.split()[0] == "a"
     assert first.count("*") == second.count("*") == 1
     assert first.index("*") < second.index("*")
     assert caption.endswith("* fastest, or tied with it")
+    assert re.fullmatch(r"  the same work twice differs by ± \d.\d+ s from round to round", floor)
 
 
 def test_what_it_keeps() -> None:

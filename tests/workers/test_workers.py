@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from hpml.config.conf import find_conf, resolve
 from hpml.errors import UserError
+from hpml.system.environment import usable_cores
 from hpml.workers.__main__ import found_before, job, searched
 from hpml.workers.measure import measure
 
@@ -25,7 +26,7 @@ TINY = (
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     """Each count in its processes; answers, override, file and picture; it does not sweep."""
     short = ("workers.rounds=1", "workers.seconds=0.1", "workers.most=1", "hydra.run.dir=found")
-    also = "workers.also=[persistent_workers]"
+    also = "workers.also=[persistent_workers,threads]"
     done = run_program(["-m", "hpml.workers", *TINY, *short, also], tmp_path)
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "found" / "workers.json").read_text())
@@ -35,11 +36,14 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     assert "by loading alone" in done.stdout
     assert "end to end" in done.stdout
     assert (tmp_path / "found" / "workers.png").stat().st_size > 1000
+    tried = {f"cpu.threads={count}" for count in (1, usable_cores())}
     if kept["recommended"]:
-        both = {f"data.persistent_workers={value}" for value in ("true", "false")}
-        assert kept["also"]["settings"].keys() == both
+        tried |= {f"data.persistent_workers={value}" for value in ("true", "false")}
     else:
-        assert "workers.also: has no effect without workers" in done.stdout
+        assert "workers.also: keys of data have no effect without workers" in done.stdout
+    assert kept["also"]["settings"].keys() == tried
+    seen = kept["settings"]["0"]["rounds"]["0"]["interference"]
+    assert seen["wall_s"] > 0.1
     done = run_program(["-m", "hpml.workers", "-m", "optimizer=sgd,adam"], tmp_path, exit_code=2)
     assert done.stdout == ""
     assert done.stderr == "error: -m: this program does not sweep; leave it out\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpml.config.command_line import as_override
 from hpml.report.collect import Run, collect
-from hpml.report.disturbances import is_disturbed, of_run, span
+from hpml.report.disturbances import is_disturbed, span
 from hpml.report.settings import Setting
 from hpml.timing.verdict import LEAST_MARGIN
 
@@ -76,7 +76,7 @@ def outcome(before: Run, after: Run, prediction: tuple[float, float] | None) -> 
         return "no epoch after the first was timed: there is nothing to compare"
     first, second = (each for each in spans if each is not None)
     if disturbed:
-        seen = {name: of_run(each, TIME) for name, each in disturbed.items()}
+        seen = {name: each.interference[TIME] for name, each in disturbed.items()}
         why = " and ".join(each.in_words(name) for name, each in seen.items() if each)
         if not (first.is_below(second) or second.is_below(first)):
             return TOO_BUSY.format(why=why)

@@ -233,14 +233,12 @@ class Tasks:
         """Trainings of a sweep that are to run again."""
         if not self._cfg.lab.again:
             return {}
-        from hpml.report.disturbances import TIMED_FROM, is_disturbed  # which imports scipy
-
         asked = {*itertools.product(sweep.optimizers, sweep.devices, self._seeds)}
         completed = self._completed(sweep).items()
         return {
             of: run
             for of, run in completed
-            if of in asked and any(is_disturbed(run, time) for time in TIMED_FROM)
+            if of in asked and any(seen and seen.disturbed for seen in run.interference.values())
         }
 
     def _task_of(self, sweep: Sweep) -> Task:

@@ -19,11 +19,13 @@ from hpml.records.run_record import (
     RunRecord,
     read_records,
 )
-from hpml.system.interference import Interference
+from hpml.system.interference import Interference, summed
 
 ACCURACY = "val/accuracy"
 # Measures of a run that stand in its tables, besides its metrics.
 MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "steady_data_s", "samples_per_s")
+# The times among them: the first epoch that counts in each.
+TIMED_FROM = {"epoch_s": 0, "steady_epoch_s": 1}
 NUMBERS = Interference.__dataclass_fields__.keys() - {"lost_s", "gpus"}
 
 
@@ -63,6 +65,11 @@ class Run:
         whole = {id(epoch) for epoch in self.epochs if epoch.epoch >= first}
         pairs = zip(self.record.epochs, self.seen, strict=False)
         return [seen for epoch, seen in pairs if seen is not None and id(epoch) in whole]
+
+    @cached_property
+    def interference(self) -> dict[str, Interference | None]:
+        """What the epochs of each time in TIMED_FROM had to share; None where nobody looked."""
+        return {name: summed(self.seen_from(first)) for name, first in TIMED_FROM.items()}
 
     @cached_property
     def measures(self) -> dict[str, float | None]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpml.formatting import counted, decimals, listed
 from hpml.report import disturbances
-from hpml.report.collect import ACCURACY, Run, clean, collect, in_words
-from hpml.report.disturbances import MOST_NAMED, TIMED_FROM, Span
+from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words
+from hpml.report.disturbances import MOST_NAMED, Span
 from hpml.report.settings import Setting, find_settings, number
 from hpml.statistics import Estimate, Standing, estimate, standings
 
@@ -131,7 +131,7 @@ class Comparison:
     def has_ties(self) -> bool:
         return any(rank.standing == "tied" for rank in self.by_time + self.by_quality)
 
-    @property
+    @cached_property
     def has_disturbed(self) -> bool:
         """Whether a run has a time that others disturbed."""
         each = (disturbances.is_disturbed(run, name) for run in self.runs for name in TIMED_FROM)

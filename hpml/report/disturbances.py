@@ -7,12 +7,10 @@ from datetime import datetime
 from statistics import fmean
 
 from hpml.formatting import counted, decimals
-from hpml.report.collect import Run, clean, in_words
+from hpml.report.collect import TIMED_FROM, Run, clean, in_words
 from hpml.report.settings import Setting
-from hpml.system.interference import Interference, summed
+from hpml.system.interference import Interference
 
-# The first epoch that counts in a time, by its name in MEASURES.
-TIMED_FROM = {"epoch_s": 0, "steady_epoch_s": 1}
 # What others do to caches, memory and clocks is in no count: this part of a disturbed time.
 UNSEEN_SHARE = 0.1
 MOST_NAMED = 5
@@ -50,13 +48,8 @@ class Span:
         return f"lost {lost} of {self.time_s:.{decimals(self.time_s)}f} s an epoch to others"
 
 
-def of_run(run: Run, measure: str = "epoch_s") -> Interference | None:
-    """What the epochs of one of its times had to share, together; None where nobody looked."""
-    return summed(run.seen_from(TIMED_FROM[measure]))
-
-
 def is_disturbed(run: Run, measure: str = "epoch_s") -> bool:
-    seen = of_run(run, measure)
+    seen = run.interference[measure]
     return seen is not None and seen.disturbed
 
 
@@ -106,7 +99,7 @@ def sentences(runs: Sequence[Run]) -> list[str]:
     """
     worst = []
     for run in runs:
-        seen = [seen for name in TIMED_FROM if (seen := of_run(run, name)) and seen.disturbed]
+        seen = [seen for seen in run.interference.values() if seen and seen.disturbed]
         if seen:
             worst.append((seen[0].share, f"run {run.name}: {clean(seen[0].in_words())}"))
     worst.sort(key=lambda pair: -pair[0])

@@ -284,3 +284,23 @@ def test_this_system_tells_of_itself() -> None:
     assert after.main_waited_s is not None
     assert 0 <= after.main_waited_s <= after.wall_s
     assert after.lost <= after.wall_s
+
+
+def test_a_table_shows_of_an_interval_what_the_system_told() -> None:
+    """Lost time is no zero where nobody can tell it; power is that of all GPUs."""
+    told = Interference(4.0, main_waited_s=1.0, own_s=0.25, load=2.5, lost_s={"others": 0.75})
+    untold = {"others_cpu_s": None, "pressure_s": None}
+    known = {"lost_s": 0.75, "own_s": 0.25, "main_waited_s": 1.0, "load": 2.5}
+    assert told.figures == known | untold
+    assert set(Interference(4.0).figures.values()) == {None}
+    assert Interference(4.0, main_waited_s=0.0).figures["lost_s"] == 0.0
+    assert told.power_w is None
+    assert Interference(4.0, gpus=[{"power_w": 300.0}, {"power_w": 250.0}]).power_w == 550.0
+    assert Interference(4.0, gpus=[{"power_w": 300.0}, {"power_w": None}]).power_w is None
+
+
+def test_a_cause_of_another_version_is_told_without_its_name() -> None:
+    """A record of a later hpml may hold one that this one does not know."""
+    later = Interference(4.0, lost_s={"cosmic rays": 2.0})
+    assert later.in_words() == "the process lost 2.0 s of 4.0 s"
+    assert later.advice == "Find out what it lost them to, and measure again"

@@ -14,8 +14,9 @@ from statistics import fmean
 from hpml.formatting import capital, counted, decimals, listed
 from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
 from hpml.records.phases import PHASES
-from hpml.report.collect import Run, mean
+from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
+from hpml.report.disturbances import is_faster
 from hpml.report.settings import Setting
 from hpml.statistics import estimate, standings
 
@@ -259,6 +260,9 @@ def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
     by_seed = [setting.by_seed(measure.name) for setting in (one, other)]
     values = [setting.all_of(measure.name) for setting in (one, other)]
     outcome = standings(by_seed, values, measure.higher_is_better)
+    pairs = ((one, other), (other, one))
+    if measure.name in TIMED_FROM and not any(is_faster(*pair, measure.name) for pair in pairs):
+        return ", which others may have caused: they took time"
     if "untested" in outcome:
         single = all(len(of) == 1 for of in values)
         return f", {TOO_FEW}" if single else ", too few runs to tell from chance"

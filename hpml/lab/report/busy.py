@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from hpml.formatting import counted
 from hpml.report.collect import Run
 from hpml.report.comparison import EPOCH, Measure
-from hpml.report.disturbances import in_doubt, of_run, span
+from hpml.report.disturbances import in_doubt, span
 from hpml.report.settings import Setting
 from hpml.system.interference import Interference
 
 
 def disturbance(runs: Sequence[Run], measure: Measure = EPOCH) -> Interference | None:
     """What disturbed a time of completed runs, in the worst of them; None where nothing did."""
-    seen = (of_run(run, measure.name) for run in runs if run.completed)
+    seen = (run.interference[measure.name] for run in runs if run.completed)
     disturbed = (each for each in seen if each is not None and each.disturbed)
     return max(disturbed, key=lambda each: each.share, default=None)
 

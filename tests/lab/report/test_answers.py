@@ -173,6 +173,14 @@ def test_devices_of_one_run_each(tmp_path: Path) -> None:
     assert last == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
 
 
+def test_no_device_is_called_faster_by_a_time_that_others_may_have_taken(tmp_path: Path) -> None:
+    """Though it was too little to call its times disturbed."""
+    gpu = one(tmp_path / "gpu", times=(9, 3.95, 3.95), lost=(0, 0, 0))
+    cpu = one(tmp_path / "cpu", times=(9, 4, 4), lost=(0, 0.1, 0.1))
+    *_, last = about_devices({"cpu": cpu, "gpu": gpu}, AGAIN)
+    assert last.endswith("as fast as cpu, which others may have caused: they took time.")
+
+
 def optimizers(folder: Path, losses: dict[str, float], seeds: int) -> list[str]:
     """The sentences about optimizers with these last losses, by which accuracy and time go."""
     for number, (name, loss) in enumerate(losses.items()):

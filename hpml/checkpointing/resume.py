@@ -111,15 +111,15 @@ def choose(
         if damaged:
             log.warning(f"{_listed(damaged)} damaged; resuming from {checkpoint}")
         why = _differences(state["ranks"], facts, rank)
-        if why:
-            if named is not None:
-                raise UserError(f"resume={how}: {why}; it cannot resume exactly")
-            if SWEPT not in os.environ:
-                hint = "resume=never begins at the start, in their place"
-                raise UserError(f"{checkpoint}: {why}; {hint}")
-            log.warning(f"{checkpoint}: {why}; the run begins at its start")
-            return None
-        return Found(checkpoint, state)
+        if not why:
+            return Found(checkpoint, state)
+        if named is not None:
+            raise UserError(f"resume={how}: {why}; it cannot resume exactly")
+        if SWEPT not in os.environ:
+            hint = "resume=never begins at the start, in their place"
+            raise UserError(f"{checkpoint}: {why}; {hint}")
+        log.warning(f"{checkpoint}: {why}; the run begins at its start")
+        return None
     if damaged and named is not None:
         raise UserError(f"resume={how}: is no resume checkpoint of hpml ({PATTERN}), or damaged")
     if damaged:

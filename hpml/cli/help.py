@@ -28,7 +28,6 @@ LINE = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?: .*?)??(?:\s+# (?P<meaning>
 
 
 def register() -> None:
-    """Makes `${hpml.keys:}` known to OmegaConf."""
     OmegaConf.register_new_resolver(
         # Hydra takes a `$` in the template for a name of its own
         "hpml.keys",
@@ -83,7 +82,6 @@ def _sections(
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a group but those that only others build on."""
     options = GlobalHydra.instance().config_loader().get_group_options(group)
     return sorted(option for option in options if not option.startswith(BASE))
 

@@ -159,11 +159,6 @@ _ABSENT = object()
 
 def _select(cfg: DictConfig, key: str) -> Any:
     try:
-        value = OmegaConf.select(cfg, key, throw_on_missing=True)
+        return OmegaConf.select(cfg, key, default=_ABSENT, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{key}: {first_line(error)}") from error
-    if value is None:  # of an explicit null `in` alone, of a DictConfig, would be false too
-        group, _, name = key.rpartition(".")
-        parent = OmegaConf.select(cfg, group) if group else cfg
-        return None if isinstance(parent, DictConfig) and name in list(parent) else _ABSENT
-    return value

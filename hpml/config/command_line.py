@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -63,9 +64,7 @@ def as_override(key: str, text: str) -> str:
         plain = f"{key}={text}"
         if OverridesParser.create().parse_override(plain).value() == text:  # and no number, say
             return plain
-    # a backslash counts before a quote alone
-    escaped = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + at[2].replace("'", "\\'"), text)
-    return f"{key}='{escaped}'"
+    return f"{key}={QuotedString(text, Quote.single).with_quotes()}"
 
 
 def overrides() -> list[str]:

@@ -44,7 +44,7 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     leaves = {
         key: value
         for key, value in _leaves(config)
-        if not (is_left_out(key) or AS_BEFORE.get(key) == value)
+        if not (is_left_out(key) or (key in AS_BEFORE and AS_BEFORE[key] == value))
     }
     for key, value in leaves.items():
         if not isinstance(value, str):

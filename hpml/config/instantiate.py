@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from itertools import dropwhile
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
@@ -57,8 +58,6 @@ def probe(key: str, make: Callable[[], _T]) -> _T:
 
 def is_about_values(error: BaseException) -> bool:
     """Whether only code of HANDED_TO, called directly from ours, had a part in an exception."""
-    packages, trace = [], error.__traceback__
-    while trace is not None:
-        packages.append(trace.tb_frame.f_globals.get("__name__", "").partition(".")[0])
-        trace = trace.tb_next
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    packages = [module.partition(".")[0] for module in modules]
     return HANDED_TO.issuperset(dropwhile(OURS.__eq__, packages))

@@ -29,7 +29,6 @@ class Rule:
     nullable: bool = False
 
     def admits(self, value: Any) -> bool:
-        """Whether the value has the right type and lies in the range."""
         if value is None:
             return self.nullable
         if self.or_auto and value == "auto":
@@ -107,6 +106,9 @@ RULES: dict[str, Rule] = {
     "sweep.timeout_s": Rule(float, above=0, nullable=True),
     "sweep.fail_fast": FLAG,
     "sweep.on_code_change": Rule(str, choices=("rerun", "keep", "error")),
+    "sweep.on_disturbance": Rule(str, choices=("mark", "wait", "rerun")),
+    "sweep.max_wait_s": Rule(float, above=0),
+    "sweep.max_reruns": COUNT,
     "sweep.parallel": Rule(str, choices=("gpus",), nullable=True),
     "sweep.skip_missing_devices": FLAG,
     "sweep.dry_run": FLAG,

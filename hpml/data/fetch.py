@@ -45,7 +45,7 @@ def fetch(cfg: DictConfig) -> None:
 
 def _decode_all(source: Source, broken: list[str]) -> tuple[str, str] | None:
     """The size, and mean and deviation of each channel as keys; adds what cannot be decoded."""
-    total, squares, count = np.zeros(3), np.zeros(3), 0
+    moments: list[list[np.ndarray]] = []  # of each image; all have one size
     for index in range(len(source)):
         try:
             image = source.fetch(np.array([index]))[0]
@@ -53,13 +53,11 @@ def _decode_all(source: Source, broken: list[str]) -> tuple[str, str] | None:
             broken.append(str(error))
             continue
         flat = image.reshape(3, -1).astype(np.float64) / 255
-        total += flat.sum(axis=1)
-        squares += (flat**2).sum(axis=1)
-        count += flat.shape[1]
+        moments.append([flat.mean(axis=1), (flat**2).mean(axis=1)])
         size = f"{image.shape[2]}×{image.shape[1]}"
-    if not count:
+    if not moments:
         return None
-    mean = total / count
-    std = np.sqrt(squares / count - mean**2)
+    mean, square = np.mean(moments, axis=0)
+    std = np.sqrt(square - mean**2)
     texts = (",".join(f"{x:.4f}" for x in numbers) for numbers in (mean, std))
     return size, "data.mean=[{}] data.std=[{}]".format(*texts)

@@ -160,7 +160,6 @@ class ImageDataModule(L.LightningDataModule):
         self._begins_at = epoch, batches
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the validation split, or of the test set where there is none."""
         return self._loader(self.val) if self.val else self.test_dataloader()
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -67,7 +67,6 @@ class Pipeline(Dataset[Any]):
             return error
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
-        """The batch of these samples with these draws."""
         raise NotImplementedError
 
 
@@ -122,7 +121,6 @@ class OnDevice(Pipeline):
     is_test: bool
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> DeviceBatch:
-        """Nothing is loaded: a few hundred bytes say what to take."""
         if draws is None:
             centre = np.full(len(indices), PADDING)
             draws = Draws(top=centre, left=centre, flip=np.zeros(len(indices), bool))

@@ -73,6 +73,7 @@ class EpochSampler(DistributedSampler[int]):
         super().__init__(range(size), world_size, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size - size % world_size if shuffle else size
         self.total_size = self.size
+        # what `len` gives, also where a pass starts in the middle of an epoch
         self.num_samples = (self.size - rank + world_size - 1) // world_size
         self.start = 0
 
@@ -90,10 +91,6 @@ class EpochSampler(DistributedSampler[int]):
             )
         self.epoch = epoch
         self.start = start
-
-    def __len__(self) -> int:
-        """The samples of a whole epoch on this rank, also where a pass starts in its middle."""
-        return self.num_samples
 
     def __iter__(self) -> Iterator[Any]:
         if self.shuffle:

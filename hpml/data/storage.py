@@ -34,7 +34,6 @@ class Source(ABC):
         """The images of these indices: uint8 of shape (B, 3, H, W). Raises DataError."""
 
     def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
-        """The same, cropped and flipped."""
         return crop_flip_batch(self.fetch(indices), draws)
 
 

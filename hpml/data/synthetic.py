@@ -48,7 +48,6 @@ class Synthetic(ImageDataModule):
         return settings.get("image_size") or 32, len(CLASSES)
 
     def load(self) -> ImageSet:
-        """Generates both sets; the test set from a stream of its own."""
         sizes = self.train_samples, self.test_samples
         train, test = (self._source(size, stream) for stream, size in enumerate(sizes))
         return ImageSet(train, test, CLASSES, where="data=synthetic")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_stack
 
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -60,10 +61,8 @@ def _watch(thread: int, timeout_s: float, ended: threading.Event, barked: thread
 
 def _waits_for(thread: int) -> tuple[int, int] | None:
     """The loader and the number of its batch; None where none is waited for."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None:
+    for frame, _ in walk_stack(sys._current_frames().get(thread)):
         if frame.f_code is _MultiProcessingDataLoaderIter._get_data.__code__:
             loader = frame.f_locals["self"]
             return id(loader), loader._rcvd_idx
-        frame = frame.f_back
     return None

@@ -84,6 +84,8 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
+    # in a sweep, what was done about other programs: {policy, …}, see sweep/runner.py
+    disturbance: dict[str, Any] | None = None
     # each {at, batches, lost_s, earlier_s}
     resumed: list[dict[str, Any]] = field(default_factory=list)
 
@@ -216,6 +218,7 @@ def _check_types(record: RunRecord) -> None:
         *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
         *(("command", str), ("fingerprint", str), ("code_fingerprint", str), ("resumed", list)),
         *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
+        ("disturbance", dict | None),
     ):
         if not isinstance(getattr(record, name), kind):
             raise TypeError(name)

@@ -15,14 +15,21 @@ from hpml.config.checks import check_keys
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
 from hpml.sweep.finish import conclude
+from hpml.sweep.reruns import RERUN, WAIT
 from hpml.system import files
+from hpml.system.interference import Interference
 
 log = logging.getLogger("hpml")
 
 HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
+# Keys of `sweep` that need one value of `sweep.on_disturbance`.
+NEEDED_BY = {"max_wait_s": WAIT, "max_reruns": RERUN}
 # Keys of `sweep` that need our launcher.
-OURS = ("order", "timeout_s", "fail_fast", "on_code_change", "parallel", "skip_missing_devices")
+OURS = (
+    *("order", "timeout_s", "fail_fast", "on_code_change", "on_disturbance", *NEEDED_BY),
+    *("parallel", "skip_missing_devices"),
+)
 
 
 def check_name(name: str, key: str = "sweep.name") -> None:
@@ -41,6 +48,7 @@ class SweepDirectory(Callback):
     def __init__(self) -> None:
         # names; a sweeper may call our launcher several times, and each time it adds to them
         self.failed_jobs: list[str] = []
+        self.disturbed_jobs: dict[str, Interference] = {}
         self._before: tuple[Path, bool, bytes | None] | None = None
 
     @classmethod
@@ -68,6 +76,9 @@ class SweepDirectory(Callback):
             self._before = directory, is_used, hydras.read_bytes() if hydras.is_file() else None
             if "hpml" not in str((config.hydra.launcher or {}).get("_target_")):
                 _refuse_what_needs_our_launcher(config, directory)
+            for key, policy in NEEDED_BY.items():
+                if is_given(config, f"sweep.{key}") and config.sweep.on_disturbance != policy:
+                    log.warning(f"sweep.{key} has no effect without sweep.on_disturbance={policy}")
             if not config.sweep.dry_run:
                 at_work = f"another sweep is at work in {directory}"
                 hint = "wait for its end, or give another name"
@@ -77,7 +88,13 @@ class SweepDirectory(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with errors_end_the_program():
             if not config.sweep.dry_run:
-                sys.exit(conclude(Path(config.hydra.sweep.dir), self.failed_jobs))
+                sys.exit(self.conclude(config))
+
+    def conclude(self, config: DictConfig) -> int:
+        """Makes the report, names what failed or was disturbed, and returns the exit code."""
+        may_rerun = config.sweep.on_disturbance != RERUN and config.sweep.parallel is None
+        directory = Path(config.hydra.sweep.dir)
+        return conclude(directory, self.failed_jobs, self.disturbed_jobs, may_rerun)
 
     def leave_as_it_was(self) -> None:
         """Takes back what was written for a sweep that starts no job."""

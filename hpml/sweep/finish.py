@@ -3,19 +3,30 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpml.config import command_line
 from hpml.config.fingerprint import key_of
 from hpml.formatting import counted
+from hpml.system.interference import Interference
 from hpml.system.signals import RunInterrupted
 
 log = logging.getLogger("hpml")
 
+IN_WORDS = 5
 
-def conclude(directory: Path, failed_jobs: Sequence[str]) -> int:
-    """Makes the report, names what failed, and returns the exit code."""
+
+def conclude(
+    directory: Path,
+    failed_jobs: Sequence[str],
+    disturbed_jobs: Mapping[str, Interference],
+    may_rerun: bool,
+) -> int:
+    """Makes the report, names what was disturbed and what failed, and returns the exit code.
+
+    `may_rerun` says that the disturbed jobs can run again, by another command.
+    """
     try:
         from hpml.report.make import make_report
 
@@ -30,8 +41,22 @@ def conclude(directory: Path, failed_jobs: Sequence[str]) -> int:
         log.error(f"no report: {type(error).__name__}: {error}")  # noqa: TRY400
     if next(directory.glob("*/events.out.tfevents.*"), None) is not None:
         log.info(f"curves: tensorboard --logdir {shlex.quote(str(directory))}")
+    _report_disturbed(disturbed_jobs, may_rerun)
     _report_failures(failed_jobs)
     return 1 if failed_jobs else 0
+
+
+def _report_disturbed(jobs: Mapping[str, Interference], may_rerun: bool) -> None:
+    """The worst of them with what disturbed them, then the names of the others."""
+    if not jobs:
+        return
+    names = sorted(jobs, key=lambda name: -jobs[name].share)
+    words = [f"{name}: {jobs[name].in_words('it')}" for name in names[:IN_WORDS]]
+    if others := names[IN_WORDS:]:
+        words.append(f"also {', '.join(others)}")
+    if may_rerun:
+        words.append("sweep.on_disturbance=rerun, with the same sweep.name, runs them again")
+    log.warning(f"disturbed: {counted(len(jobs), 'job')}: {'; '.join(words)}")
 
 
 def _report_failures(names: Sequence[str]) -> None:

@@ -22,10 +22,11 @@ from hpml.formatting import counted
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
-from hpml.sweep.finish import conclude, resume_command
+from hpml.sweep.finish import resume_command
 from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
 from hpml.sweep.process import kill_processes_of
+from hpml.sweep.reruns import RERUN, OnDisturbance, disturbance, settle_all
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
 from hpml.system.environment import JOBS_AT_ONCE, SWEPT, probe_devices, visible_gpus
 from hpml.system.signals import RunInterrupted
@@ -81,6 +82,7 @@ class SweepLauncher:
         for job in jobs:
             record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
             completed = record is not None and record.status == "completed"
+            self._note_disturbed(job, record)
             value = record.last_metric(job.monitor) if record and completed else float("nan")
             status = JobStatus.COMPLETED
             returns.append(JobReturn(job.overrides, _return_value=value, status=status))
@@ -94,9 +96,13 @@ class SweepLauncher:
         for key in swept:
             if key.partition(".")[0] in ("sweep", "output_dir"):
                 raise UserError(f"{key}: is one for the whole sweep; start one for each value")
+        if not sweep.dry_run:
+            self._end_leftovers()
         ledger = Ledger(self.directory, swept)
         jobs = self._present(self._jobs(job_overrides, first_number, ledger))
         done = ledger.completed(jobs, sweep.on_code_change, self._config_of)
+        on_disturbance = OnDisturbance(sweep.on_disturbance, sweep.max_wait_s, sweep.max_reruns)
+        done = {job: at for job, at in done.items() if not on_disturbance.runs_again(job)}
         waiting = [job for job in in_order(jobs, sweep.order) if job not in done]
         for job in waiting:
             check_directory(job.directory)
@@ -104,7 +110,10 @@ class SweepLauncher:
         cost_model.learn_from_earlier(Path(str(self.config.output_dir)).expanduser())
         for_all = {SWEPT: ",".join(swept), **users_environment()}
         slots = [{**slot, **for_all} for slot in self._slots(waiting)]
-        how = HowToRun(self._command, self._config_of, slots, sweep.timeout_s, sweep.fail_fast)
+        how = HowToRun(
+            *(self._command, self._config_of, slots, sweep.timeout_s, sweep.fail_fast),
+            on_disturbance=on_disturbance,
+        )
         complete = f", {len(done)} of them complete" if done else ""
         expected = self._expected(waiting, cost_model, len(slots))
         log.info(f"sweep {self.directory}: {counted(len(jobs), 'job')}{complete}{expected}")
@@ -119,7 +128,6 @@ class SweepLauncher:
         return Runner(how, cost_model, done)
 
     def _run(self, runner: JobRunner, waiting: Sequence[Job]) -> None:
-        self._end_leftovers()
         failed_jobs = self._sweep_directory.failed_jobs
         try:
             runner.run(waiting)
@@ -127,15 +135,27 @@ class SweepLauncher:
             failed_jobs += [job.name for job in runner.failed]
             # first of all: the report may be interrupted, too
             log.error("to resume: %s", resume_command(self.directory))  # noqa: TRY400 - no error
-            conclude(self.directory, failed_jobs)
+            self._conclude_early(runner)
             raise
         failed_jobs += [job.name for job in runner.failed]
         if runner.failed and self.config.sweep.fail_fast:
-            sys.exit(conclude(self.directory, failed_jobs))
+            sys.exit(self._conclude_early(runner))
+
+    def _conclude_early(self, runner: JobRunner) -> int:
+        for job, record in runner.records.items():
+            self._note_disturbed(job, record)
+        return self._sweep_directory.conclude(self.config)
+
+    def _note_disturbed(self, job: Job, record: RunRecord | None) -> None:
+        if record is None or record.status != "completed":
+            return
+        if (seen := disturbance(record)) is not None:
+            self._sweep_directory.disturbed_jobs[job.name] = seen
 
     def _end_leftovers(self) -> None:
         """Ends the jobs of a launcher that was killed."""
         kill_processes_of(self.directory)
+        settle_all(self.directory)
 
     def _jobs(
         self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Ledger
@@ -206,6 +226,9 @@ class SweepLauncher:
         """The environment of each job that runs at a time: one, or one on each GPU."""
         if self.config.sweep.parallel is None:
             return [{}]
+        if self.config.sweep.on_disturbance == RERUN:
+            jobs_beside = "the jobs disturb each other"
+            raise UserError(f"sweep.on_disturbance=rerun: not with sweep.parallel: {jobs_beside}")
         for job in jobs:
             if job.device in ("cpu", "mps"):
                 raise UserError(f"sweep.parallel=gpus: {job.name} has device={job.device}")

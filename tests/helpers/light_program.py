@@ -22,6 +22,7 @@ from hpml.cli.program import run_hydra
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.system.environment import JOBS_AT_ONCE
+from hpml.system.interference import Interference
 
 
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
@@ -34,10 +35,24 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
         times = dict.fromkeys(TIMES, 0.0) | {"epoch_s": 1.0 + cfg.seed / 100, "train_s": 1.0}
         metrics = {"val/accuracy": 0.5 + number / 100}
         record.epochs.append(EpochRecord(number, 1, 1, dict(times), 1.0, dict(metrics)))
+        record.epochs[-1].interference = disturbed(cfg, directory)
         record.write(directory)
         print(f"epoch {number} of {directory.name}", flush=True)
         if number == 0:
             FAULTS[cfg.get("planted", cfg).get("fault", "none")]()
+
+
+def disturbed(cfg: DictConfig, directory: Path) -> dict[str, Any] | None:
+    """What others took of an epoch of 10 s: of `+lost_s` the value for this run of the job."""
+    if "lost_s" not in cfg:
+        return None
+    runs = Path(f"{directory.name}.runs")  # a line for each
+    if os.getpid() not in map(int, runs.read_text().split() if runs.exists() else ()):
+        with runs.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    run = len(runs.read_text().split()) - 1
+    lost_s = cfg.lost_s[min(run, len(cfg.lost_s) - 1)]
+    return Interference(wall_s=10.0, lost_s={"others": float(lost_s)}).as_dict()
 
 
 def broken() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import psutil
 
 from helpers.programs import Program, run_program
+from helpers.records import make_run
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import cost_key
 from hpml.sweep.jobs import Job
+from hpml.system.interference import Interference
 from hpml.system.signals import JOB
 
 PROGRAM = str(Path(__file__).with_name("light_program.py"))
@@ -27,6 +29,16 @@ def make_job(
     key = cost_key(config)
     job = Job(0, "a", (), setting, Path(), "", "", key, "cpu", 1, epochs, "val/accuracy")
     return replace(job, **changes)
+
+
+def make_disturbed_run(folder: Path, name: str, lost_s: float | None, **changes: Any) -> RunRecord:
+    """A run of one epoch of 10 s, of which others took so much; None where nobody looked."""
+    record = make_run(folder, name, epochs=1, **changes)
+    if lost_s is not None:
+        seen = Interference(wall_s=10.0, lost_s={"others": lost_s})
+        record.epochs[0].interference = seen.as_dict()
+    record.write(folder / name)
+    return record
 
 
 def start(folder: Path, *overrides: str, **variables: str) -> Program:

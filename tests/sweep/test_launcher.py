@@ -228,6 +228,7 @@ def test_a_name_leads_to_a_folder_below_sweeps(name: str) -> None:
         (f"{GPUS} device=cpu seed=0,1", "0", "sweep.parallel=gpus: seed=0 has device=cpu"),
         (f"{GPUS} seed=0,1", "", "sweep.parallel=gpus: PyTorch sees no GPU here"),
         stress(f"{GPUS} seed=0,1", "-1", "sweep.parallel=gpus: PyTorch sees no GPU here"),
+        (f"{GPUS} seed=0,1 sweep.on_disturbance=rerun", "0", "sweep.on_disturbance=rerun: not "),
         ("sweep.fail_fast=true,false", "0", "sweep.fail_fast: is one for the whole sweep"),
         ("output_dir=a,b", "0", "output_dir: is one for the whole sweep"),
         ("seed=0,0", "0", "two jobs of the sweep are the same"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpml.system.interference import Interference
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
@@ -190,3 +191,42 @@ def test_a_devices_times_that_are_not_known_are_not_the_hosts() -> None:
 def test_wherever_ranks_meet_counts_as_waiting(where: str) -> None:
     """The verdict of several ranks is of the one that waits least."""
     assert looked_at({where: 3, "data/next": 1}).most_waited_share == 0.75
+
+
+@pytest.mark.parametrize(
+    ("lost_s", "own_s", "kind"),
+    [
+        (0.4, 0.0, "input-bound"),  # less than is uncertain anyway
+        (0.6, 0.0, "disturbed"),
+        (0.6, 6.0, "disturbed"),
+        (0.0, 2.4, "input-bound"),
+        (0.0, 2.6, "thread-bound"),
+    ],
+)
+def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, kind: str) -> None:
+    """More than the margin lost to others, and there is none; to itself, and that is the cause."""
+    found = shares(input=0.9, compute=0.1)
+    seen = Interference(10.0, cores=2, own_s=own_s, lost_s={"others": lost_s})
+    facts = JobFacts(keys=True, data_keys=True, cores=2, threads=2, num_workers=4)
+    verdict = judge(found, facts, interference=seen)
+    assert verdict["kind"] == kind
+    if kind == "disturbed":
+        waited = "the process waited 0.6 s of 10.0 s for a core that other programs had"
+        assert in_words(verdict) == (
+            f"disturbed: {waited}",
+            "Stop the other programs, and measure again",
+        )
+    if kind == "thread-bound":
+        waited = "its threads and workers waited 2.6 s of 10.0 s for one another, on 2 cores"
+        assert in_words(verdict) == (
+            f"likely thread-bound: {waited}",
+            "Try fewer data.num_workers (now 4), or cpu.threads=1 (now 2), or cpu.wait=passive",
+        )
+
+
+def test_threads_come_before_a_gpu() -> None:
+    """Where threads that wait for one another spin, that is tried first."""
+    facts = JobFacts(threads=2, cores=2)
+    first, *_ = judge(shares(compute=1.0), facts)["advice"].split(", ")
+    assert first == "Try torch.set_num_threads(1): threads that wait for one another spin"
+    assert "spin" not in judge(shares(compute=1.0), JobFacts(threads=1))["advice"]

@@ -16,6 +16,7 @@ from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.process import LOG, TAIL_LINES
+from hpml.sweep.reruns import RERUN, settle
 from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
 from hpml.sweep.slurm.queue import POLL_S, answer_of, arrays, queued, state
 from hpml.system.files import read_json, write_whole
@@ -41,7 +42,9 @@ class OnNode:
 
     def __call__(self) -> None:
         """Ends the process with an exit code that is not 0 where the job did not complete."""
-        if _completed(self.job):  # and was put back into the queue all the same
+        settle(self.job.directory)  # what a node has left that was killed
+        # complete, and was put back into the queue all the same
+        if _completed(self.job) and not self.how.on_disturbance.runs_again(self.job):
             return
         runner = Runner(self.how, CostModel(), 0)
         try:
@@ -53,10 +56,7 @@ class OnNode:
             sys.exit(1)
 
     def checkpoint(self) -> Any:
-        """What submitit puts into the queue again, once the job has ended in order.
-
-        None where there is nothing left to do: the warning came in the job's last moments.
-        """
+        """What submitit queues again; None for a job that completed after its warning."""
         from submitit.helpers import DelayedSubmission
 
         return None if _completed(self.job) else DelayedSubmission(self)
@@ -89,6 +89,7 @@ class ClusterRunner(JobRunner):
         others = [job for job in jobs if job not in by_number.values()]
         # one may have completed, and left the queue, since the ledger was read
         gone = [job for job in others if job.directory.name in submitted.values()]
+        gone = [job for job in gone if not self._how.on_disturbance.runs_again(job)]
         self.records = {job: record for job in gone if (record := _completed(job))}
         others = [job for job in others if job not in self.records]
         if by_number:
@@ -145,7 +146,11 @@ class ClusterRunner(JobRunner):
 
     def _conclude(self, job: Job, number: str) -> None:
         """Completes the record of a job that was killed together with its node's program."""
-        record = self._record(job) or record_of(job, self._how, started_at=now())
+        settle(job.directory)
+        record = self._record(job)
+        if record is None and self._how.on_disturbance.policy == RERUN:
+            record = _completed(job)  # and was not run again: that is lost with its node
+        record = record or record_of(job, self._how, started_at=now())
         if record.status == "running":
             record.status = "failed"
             why = f"ended by SLURM, or with its node ({state(number)})"

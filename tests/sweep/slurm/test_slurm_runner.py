@@ -3,8 +3,9 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from helpers.configurations import stress
 from helpers.programs import run_program
 from helpers.records import make_run
-from helpers.sweeps import make_job
+from helpers.sweeps import contents, make_disturbed_run, make_job
 
 from hpml.errors import UserError
+from hpml.records.run_record import RunRecord
+from hpml.sweep.reruns import OnDisturbance, set_aside
 from hpml.sweep.runner import HowToRun
 from hpml.sweep.slurm import queue, runner
 from hpml.sweep.slurm.queue import check_parameters, queued
@@ -51,13 +54,16 @@ class Queue:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs jobs of these names while the queue goes through these states."""
 
-    def go(names: Sequence[str], *states: str, fail_fast: bool = False) -> Any:
+    def go(
+        names: Sequence[str], *states: str, fail_fast: bool = False, policy: str = "mark"
+    ) -> Any:
         cluster_queue = Queue(list(states))
         for module in (runner, queue):
             monkeypatch.setattr(module, "answer_of", cluster_queue.answer)
             monkeypatch.setattr(module, "POLL_S", 0.0)
         monkeypatch.setattr(runner, "SETTLE_S", 0.0)
         how = HowToRun(lambda job: ["train", job.name], lambda job: {}, [{}], None, fail_fast)
+        how = replace(how, on_disturbance=OnDisturbance(policy))
         made = ClusterRunner(how, cluster_queue.submit, tmp_path)
         made.run([make_job({}, name=n, directory=tmp_path / n, fingerprint=n) for n in names])
         return made, cluster_queue
@@ -119,6 +125,44 @@ def test_what_has_completed_meanwhile_is_not_submitted_again(run: Run, tmp_path:
     assert queue.submitted == ["seed=1"]
     assert [job.name for job in runner.records] == ["seed=0", "seed=1"]
     assert [job.name for job in runner.failed] == ["seed=1"]
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_disturbed_job_runs_again_on_a_node(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    """Where its node is lost meanwhile, before or after it began, the earlier run is kept."""
+    make_disturbed_run(tmp_path, "seed=0", 4.0, fingerprint="seed=0")
+    note(tmp_path, {"6_0": "seed=0"})
+    before = contents(tmp_path / "seed=0")
+    real = Queue.submit
+
+    def submit(queue: Queue, calls: Sequence[OnNode]) -> list[str]:
+        if is_killed:
+            set_aside(tmp_path / "seed=0")
+            make_run(tmp_path, "seed=0", status="running", epochs=1)
+        return real(queue, calls)
+
+    monkeypatch.setattr(Queue, "submit", submit)
+    runner, queue = run(["seed=0"], "7_0 RUNNING None\n", "", policy="rerun")
+    assert queue.submitted == ["seed=0"]
+    assert [record.status for record in runner.records.values()] == ["completed"]
+    assert not runner.failed
+    assert contents(tmp_path / "seed=0") == before
+
+
+def test_a_node_runs_a_disturbed_job_again(tmp_path: Path) -> None:
+    """And settles first what another node has left, which was killed."""
+    make_disturbed_run(tmp_path / "quiet", "a", 0.0, fingerprint="a")
+    make_disturbed_run(tmp_path, "a", 4.0, fingerprint="a")
+    set_aside(tmp_path / "a")
+    copy = f"import shutil; shutil.copytree({str(tmp_path / 'quiet/a')!r}, {str(tmp_path / 'a')!r}"
+    command = [sys.executable, "-c", f"{copy}, dirs_exist_ok=True)"]
+    how = HowToRun(lambda job: command, lambda job: {}, [{}], None, False)
+    job = make_job({}, name="a", directory=tmp_path / "a", fingerprint="a")
+    OnNode(job, replace(how, on_disturbance=OnDisturbance("rerun")))()
+    record = RunRecord.read(tmp_path / "a")
+    assert (record.disturbance or {})["lost_shares"] == [0.4, 0.0]
 
 
 def test_the_first_failure_may_cancel_the_others(run: Run) -> None:

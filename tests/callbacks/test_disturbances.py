@@ -1,0 +1,99 @@
+"""What a fit's epochs lost to others: in record, table, curves and verdict."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.delays import fit, silent
+
+from hpml.callbacks import EpochTimer, disturbances
+from hpml.system.interference import Reading
+
+NOTHING = Reading(
+    0.0, {"main": 0.0}, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 1.0, 2, None
+)
+
+
+class Seen:
+    """A witness of a machine on which others took of each epoch what is told, of ten seconds."""
+
+    def __init__(self, *lost_s: float) -> None:
+        self.readings = self._after(lost_s)
+
+    def _after(self, lost_s: tuple[float, ...]) -> Iterator[Reading]:
+        reading = NOTHING
+        yield reading
+        for seconds in lost_s:
+            waited = {"main": (reading.waited or {})["main"] + seconds}
+            busy_s = (reading.busy_s or 0.0) + seconds
+            reading = replace(reading, at_s=reading.at_s + 10, waited=waited, busy_s=busy_s)
+            yield reading
+        while True:
+            yield reading
+
+    def read(self) -> Reading:
+        return next(self.readings)
+
+    def look_at_workers(self) -> None:
+        """There are none."""
+
+
+@pytest.fixture
+def others_take(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    def take(*lost_s: float) -> None:
+        monkeypatch.setattr(disturbances, "witness_of", lambda trainer, stops: Seen(*lost_s))
+
+    return take
+
+
+def test_a_disturbed_epoch_is_marked_and_said(tmp_path: Path, others_take: object) -> None:
+    """A mark in its row, one sentence, figures in its record and in the curves, and no verdict."""
+    others_take(0.1, 9.9)
+    lines: list[str] = []
+    timer = EpochTimer(say=lines.append)
+    trainer = fit(tmp_path, timer, batches=60)
+    marks = [line[4] for line in lines if line[:4].strip().isdigit()]
+    assert marks == [" ", "!"]
+    waited = "the process waited 9.9 s of 10.0 s for a core that other programs had"
+    assert f"! epoch 1: {waited}" in lines
+    assert timer.verdict is not None
+    assert timer.verdict["kind"] == "disturbed"
+    quiet, disturbed = (epoch.interference or {} for epoch in timer.epochs)
+    assert (quiet["disturbed"], disturbed["disturbed"]) == (False, True)
+    assert disturbed["lost_s"] == {"others": pytest.approx(9.9)}
+    assert "pressure_s" not in disturbed["unknown"]
+    assert trainer.callback_metrics["machine/lost_s"] == pytest.approx(9.9)
+
+
+def test_a_quiet_machine_is_not_mentioned(tmp_path: Path, others_take: object) -> None:
+    """No mark, no sentence, the verdict of the shares."""
+    others_take(0.1, 0.1)
+    lines: list[str] = []
+    timer = EpochTimer(say=lines.append)
+    fit(tmp_path, timer)
+    assert not [line for line in lines if "!" in line or "disturbed" in line]
+    assert timer.verdict is not None
+    assert timer.verdict["kind"] != "disturbed"
+
+
+def test_its_thread_ends_with_the_fit(tmp_path: Path) -> None:
+    """Whether the fit ends well or not."""
+
+    class BrokenError(Exception):
+        pass
+
+    def watching() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "hpml-stops"]
+
+    class Fails(disturbances.L.Callback):
+        def on_train_epoch_end(self, *_: object) -> None:
+            assert watching()
+            raise BrokenError
+
+    with pytest.raises(BrokenError):
+        fit(tmp_path, silent(), Fails())
+    assert not watching()
+    fit(tmp_path, silent())
+    assert not watching()

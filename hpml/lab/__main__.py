@@ -20,6 +20,7 @@ from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.formatting import duration_in_words
+from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
 from hpml.lab.plan import Plan, usable_s
@@ -28,7 +29,7 @@ from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
-from hpml.system.files import write_whole
+from hpml.system.files import read_json, write_whole
 from hpml.system.signals import RunInterrupted
 from hpml.workers.__main__ import found_before
 
@@ -90,6 +91,7 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
                 plan.fit_trainings(usable_s(cfg.lab.budget_min) - (time.monotonic() - begun))
             tasks.limit, tasks.num_workers = plan.limit, tasks.best
             state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
+        tasks.clear_disturbed()
         return failed + _run_each(tasks.training(), state)
     except RunInterrupted:
         log.error("interrupted; the same command resumes from here")  # noqa: TRY400
@@ -164,7 +166,8 @@ def _adopt_search(
     """Takes over what `hpml.workers` has measured for this very job on such a machine before."""
     if WORKERS not in tasks.has - tasks.done:
         return
-    if file := found_before(Path(cfg.output_dir), settings, machine):
+    file = found_before(Path(cfg.output_dir), settings, machine)
+    if file and not disturbed_by(read_json(file) or {}):
         log.info(f"C3: {shown(file)} is the answer already")
         if not cfg.lab.dry_run:
             (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)

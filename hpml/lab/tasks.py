@@ -3,6 +3,7 @@
 import itertools
 import os
 import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, ListConfig
 from hpml.config.command_line import as_override, options
 from hpml.config.fingerprint import key_of
 from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
+from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import (
     DEVICES,
     DIAGNOSIS,
@@ -27,7 +29,7 @@ from hpml.lab.parts import (
     TRAINING,
     WORKERS,
 )
-from hpml.report.collect import collect
+from hpml.report.collect import Run, collect
 from hpml.system.files import read_json
 from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
@@ -45,7 +47,7 @@ OF_THE_LAB = ("lab", "seed", "optimizer", "data.num_workers", "output_dir", "hyd
 # Keys of one program, by which no other is started.
 OF_ONE_PROGRAM = ("workers", "diagnose", "summary")
 # Keys that a command which adds a part to the report gives itself.
-OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.dry_run")
+OF_A_START = ("lab.name", "lab.parts", "lab.budget_min", "lab.again", "lab.dry_run")
 # What the summary has no use for.
 NOT_COUNTED = ("trainer.", "monitor", "data.pipeline", "data.verify")
 # Where a command keeps its result, and what a result has to hold to be one.
@@ -67,6 +69,7 @@ class Task:
     words: tuple[str, ...]  # of the command line, after `python`
     result: Path | None = None  # the file that is there once it is done; a sweep knows itself
     is_printed: bool = False  # the result is its standard output
+    again: bool = False  # a disturbed result is none
 
     @property
     def key(self) -> str:
@@ -75,7 +78,8 @@ class Task:
     @property
     def is_done(self) -> bool:
         """Whether its result is there, and whole."""
-        return self.result is not None and bool(read_json(self.result, *HOLDS[self.name]))
+        result = read_json(self.result, *HOLDS[self.name]) if self.result else None
+        return result is not None and not (self.again and disturbed_by(result))
 
     @property
     def command(self) -> str:
@@ -189,7 +193,7 @@ class Tasks:
         if parts := self._parts_of(name):
             directory = self.folder / name
             words = self._words(program, [*more, as_override("hydra.run.dir", shown(directory))])
-            yield Task(name, parts, words, directory / FILES[name])
+            yield Task(name, parts, words, directory / FILES[name], again=self._cfg.lab.again)
 
     def _sweeps(self) -> Iterator[Sweep]:
         first, *others = self.devices
@@ -203,15 +207,39 @@ class Tasks:
         if "c5" in chosen and others:
             yield Sweep(DEVICES, ("c5",), ["sgd"], others)
 
+    def clear_disturbed(self) -> None:
+        """Deletes the trainings that are to run again, which their sweeps would take for done."""
+        for run in (run for sweep in self._sweeps() for run in self._disturbed(sweep).values()):
+            shutil.rmtree(run.directory)
+
     def _left(self, sweep: Sweep) -> list[str]:
-        """The device of each training of a sweep that is not complete."""
-        done = {
-            (run.record.choices.get("optimizer"), *map(run.record.config.get, ("device", "seed")))
+        """The device of each training of a sweep that is not complete, or is to run again."""
+        done = self._completed(sweep).keys() - self._disturbed(sweep).keys()
+        each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
+        return [training[1] for training in each if training not in done]
+
+    def _completed(self, sweep: Sweep) -> dict[tuple[Any, ...], Run]:
+        """By optimizer, device and seed."""
+        return {
+            (
+                run.record.choices.get("optimizer"),
+                *map(run.record.config.get, ("device", "seed")),
+            ): run
             for run in collect([self.folder / sweep.name])[0]
             if run.completed
         }
-        each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
-        return [training[1] for training in each if training not in done]
+
+    def _disturbed(self, sweep: Sweep) -> dict[tuple[Any, ...], Run]:
+        """Trainings of a sweep that are to run again."""
+        if not self._cfg.lab.again:
+            return {}
+        asked = {*itertools.product(sweep.optimizers, sweep.devices, self._seeds)}
+        completed = self._completed(sweep).items()
+        return {
+            of: run
+            for of, run in completed
+            if of in asked and any(seen and seen.disturbed for seen in run.interference.values())
+        }
 
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []

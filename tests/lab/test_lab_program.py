@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -403,3 +404,39 @@ def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> Non
     assert "the earlier command" in (parts.lab.parent / "m" / "report.md").read_text()
     assert parts.start("lab.parts=[c3]", "lab.name=n", "data.batch_size=16") == 0
     assert "workers" in parts.started
+
+
+def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
+    """By `lab.again`, and nothing else: of the trainings those, as long as the others."""
+    assert parts.start("lab.parts=[c3,c4,c6]") == 0
+    assert parts.start("lab.parts=[c3,c4,c6]", "lab.again=true") == 0
+    assert parts.started == []  # all of it was quiet
+    folder = parts.file("training")
+    config = {"seed": 0, "device": "cpu", "monitor": "train/accuracy"}
+    for name, lost_s in (("sgd", 0.0), ("adam", 1.5)):
+        shutil.rmtree(folder / f"optimizer={name},seed=0,device=cpu")
+        choices = {"optimizer": name, "model": "resnet18", "data": "synthetic"}
+        disturbed = {"config": config, "choices": choices, "lost_s": lost_s}
+        make_run(folder, f"optimizer={name},seed=0,device=cpu", **disturbed)
+    evidence = {"kind": "disturbed", "evidence": "its trials waited 9 s of 10 s for a core"}
+    diagnosis = {"data.num_workers=1": {"verdict": evidence, "rows": []}}
+    keep(parts.file("diagnosis/diagnosis.json"), {"diagnoses": diagnosis, "comparison": []})
+    assert parts.start("lab.parts=[c3,c4,c6]") == 0
+    assert parts.started == []
+    again = "run it again with `python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]' "
+    assert f"its trials waited 9 s of 10 s for a core; {again}lab.again=true`" in words(
+        parts.report
+    )
+    capfd.readouterr()
+    assert parts.start("lab.parts=[c3,c4,c6]", "lab.again=true", "lab.dry_run=true") == 0
+    assert "1 training of 5 epochs" in capfd.readouterr().out
+    assert parts.start("lab.parts=[c4]", "lab.again=true") == 0
+    assert parts.started == ["diagnosis"]
+    assert parts.start("lab.parts=[c6]", "lab.again=true") == 0
+    assert parts.trained == ["adam on cpu, 2, None"]
+    assert "too busy" not in parts.report
+
+
+def words(markdown: str) -> str:
+    """A report's text without its escapes."""
+    return re.sub(r"\\(.)", r"\1", markdown)

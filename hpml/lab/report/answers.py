@@ -1,23 +1,23 @@
 """The lab's figures in sentences that the numbers alone decide.
 
 Epochs are counted from 1 here, as the lab does. What differs is called different only where the
-95 % interval over the runs leaves out no difference, or where `standings` tells it apart.
+95 % interval over the runs leaves out no difference, or where `standings` tells it apart; and
+nothing that others on the machine may have made: there the answer is the command, `again`, that
+runs the part again.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
 from hpml.formatting import capital, counted, decimals, listed
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
-from hpml.records.phases import PHASES, TIMES
-from hpml.records.run_record import EpochRecord
+from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
+from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
 from hpml.report.disturbances import is_faster
 from hpml.report.settings import Setting
-from hpml.report.tables import Cell, Table, figure
 from hpml.statistics import estimate, standings
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
@@ -31,7 +31,7 @@ TOO_FEW = "in one run each, too few to tell from chance"
 
 def about_learning(runs: Sequence[Run]) -> list[str]:
     """C1: how loss and accuracy went over the epochs of runs that differ in their seed alone."""
-    setting = _setting(runs)
+    setting = counting(runs)
     sentences = [sentence for measure in CURVES for sentence in _course(setting.completed, measure)]
     last_epochs = [run.epochs[-1] for run in setting.completed]
     samples = [epoch.samples for epoch in last_epochs if epoch.samples]
@@ -46,12 +46,14 @@ def about_learning(runs: Sequence[Run]) -> list[str]:
     return sentences + _caveats(runs)
 
 
-def about_times(runs: Sequence[Run]) -> list[str]:
+def about_times(runs: Sequence[Run], again: str) -> list[str]:
     """C2: an epoch's time, its phases' shares, and whether the first epoch is like the others."""
-    setting = _setting(runs)
+    setting = counting(runs)
     whole = setting.estimate(EPOCH.name)
     if whole is None:
         return ["No epoch was timed.", *_caveats(runs)]
+    if seen := disturbance(setting.completed):
+        return [too_busy(seen.in_words(), again), *_caveats(runs)]
     epochs = sum(len(run.epochs) for run in setting.completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(setting.completed), 'run')}"
     sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
@@ -70,14 +72,18 @@ def about_times(runs: Sequence[Run]) -> list[str]:
     return sentences + _first_epoch(setting.completed) + _caveats(runs)
 
 
-def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
+def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[str]:
     """C5: how many times as fast the devices are, by the epochs after the first."""
     runs = [run for of_device in by_device.values() for run in of_device]
-    settings = [_setting(of, device=name) for name, of in by_device.items()]
+    settings = [counting(of, device=name) for name, of in by_device.items()]
     steady = all(setting.all_of(STEADY.name) for setting in settings if setting.completed)
     measure = STEADY if steady else EPOCH
     settings = [setting for setting in settings if setting.all_of(measure.name)]
-    sentences = [f"{s.values['device']}: {_shown(s, measure)} ({measure.title})." for s in settings]
+    named = {setting.values["device"]: setting for setting in settings}
+    reason = why(named, measure)
+    if reason and (len(settings) == 1 or is_in_doubt(settings, measure)):
+        return [too_busy(reason, again), *_caveats(runs)]
+    sentences = [f"{name}: {_shown(s, measure)} ({measure.title})." for name, s in named.items()]
     sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:
         sentences.append("No epoch was timed on any device.")
@@ -94,7 +100,7 @@ def about_devices(by_device: Mapping[str, Sequence[Run]]) -> list[str]:
     return sentences + _caveats(runs)
 
 
-def about_optimizers(comparison: Comparison) -> list[str]:
+def about_optimizers(comparison: Comparison, again: str) -> list[str]:
     """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
     sentences = []
     for measure in (LOSS, ACCURACY):
@@ -103,32 +109,31 @@ def about_optimizers(comparison: Comparison) -> list[str]:
             sentences.append(f"By {measure.title}: {order}.")
             sentences.append(f"{capital(in_a_sentence(measure, ranks))}.")
             sentences.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
-    ranks = [rank for rank in comparison.by_time if rank.estimate]
-    if len(ranks) > 1:
-        sentences.append(f"{capital(in_a_sentence(comparison.time, ranks))}.")
-        fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
-        if fastest > 0 and not any(rank.in_doubt or rank.may_lead for rank in ranks):
-            apart = slowest / fastest - 1
-            sentences.append(f"The slowest takes {apart:.1%} longer than the fastest.")
-            sentences.append(_last(ranks, "Slowest"))
+    sentences += _by_time(comparison, again)
     if not sentences:
         sentences.append("Fewer than two optimizers completed: there is no order.")
     return [sentence for sentence in sentences if sentence] + _caveats(comparison.runs)
 
 
-def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
+def about_norm(with_norm: Sequence[Run], without: Sequence[Run], again: str) -> list[str]:
     """C7: loss, accuracy and time without batch norm, against those with it."""
     sentences = []
-    one, other = _setting(without), _setting(with_norm)
+    one, other = counting(without), counting(with_norm)
     time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
+    reason = why({"the run without norm": one, "the run with norm": other}, time)
     for measure in (LOSS, ACCURACY, VAL_ACCURACY, time):
         ours, theirs = (mean(setting.all_of(measure.name)) for setting in (one, other))
         if ours is None or theirs is None:
             if measure is not VAL_ACCURACY or ours is not theirs:
                 sentences.append(f"The {measure.title} is not known of both networks.")
             continue
+        if measure is time and is_in_doubt([one, other], time):
+            sentences.append(too_busy(reason, again))
+            continue
         more, less = ("longer", "shorter") if measure is time else ("higher", "lower")
         differs = (more if ours > theirs else less) + _certainty(one, other, measure)
+        if measure is time and reason:
+            differs += f"; by how much is not known: {reason}"
         sentences.append(
             f"Without norm the {measure.title} is {_shown(one, measure)}, with it "
             f"{_shown(other, measure)}: {'the same' if ours == theirs else differs}."
@@ -136,34 +141,27 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run]) -> list[str]:
     return sentences + _caveats([*with_norm, *without])
 
 
-def epoch_table(runs: Sequence[Run], phases: bool = True, curves: bool = True) -> Table:
-    """A row for each epoch, means over the completed runs; last the mean time of all epochs.
-
-    ± is a 95 % interval over the runs, which differ in their seed alone. The phases, where they are
-    shown, add up to the time; `curves` are losses and accuracies.
-    """
-    setting = _setting(runs)
-    shown = [curve for curve in CURVES if curves and setting.all_of(curve.name)]
-    columns = 1 + len(PHASE_HEADINGS) if phases else 1
-    rows = []
-    every = [epoch for run in setting.completed for epoch in run.epochs]
-    for number in sorted({epoch.epoch for epoch in every}):
-        epochs = [epoch for epoch in every if epoch.epoch == number]
-        learned = [
-            [v for e in epochs if (v := e.metrics.get(curve.name)) is not None] for curve in shown
-        ]
-        cells = [figure(*pair) for pair in zip(shown, map(estimate, learned), strict=True)]
-        rows.append([Cell(str(number + 1), number), *_times(epochs)[:columns], *cells])
-    if every:
-        # no value to sort by: it stays below the others
-        means = [Cell(cell.text) for cell in _times(every, interval=False)[:columns]]
-        rows.append([Cell(f"mean of all {len(every)}"), *means, *([Cell("")] * len(shown))])
-    headings = [*["time s", *PHASE_HEADINGS][:columns], *(curve.name for curve in shown)]
-    return Table(["epoch", *headings], rows)
+def _by_time(comparison: Comparison, again: str) -> Iterator[str]:
+    """Which optimizer is fastest, which slowest, and how far they are apart."""
+    time = comparison.time
+    ranks = [rank for rank in comparison.by_time if rank.estimate]
+    if len(ranks) < 2:
+        return
+    reason = why({_name(rank.setting): rank.setting for rank in ranks}, time)
+    if any(rank.in_doubt or rank.may_lead for rank in ranks):
+        yield too_busy(reason, again) if reason else f"{capital(in_a_sentence(time, ranks))}."
+        return
+    yield f"{capital(in_a_sentence(time, ranks))}."
+    fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
+    if reason:
+        yield f"By how much they differ is not known: {reason}."
+    elif fastest > 0:
+        yield f"The slowest takes {slowest / fastest - 1:.1%} longer than the fastest."
+        yield _last(ranks, "Slowest")
 
 
-def _setting(runs: Sequence[Run], **values: str) -> Setting:
-    """Of the runs that count: see `_caveats`."""
+def counting(runs: Sequence[Run], **values: str) -> Setting:
+    """Those of some runs that count: completed, with an epoch."""
     return Setting(values, [run for run in runs if run.completed and run.epochs])
 
 
@@ -223,6 +221,8 @@ def _epochs(numbers: Sequence[str]) -> str:
 
 def _first_epoch(runs: Sequence[Run]) -> list[str]:
     """Whether the first epoch is longer than the others, beyond their spread."""
+    if any(seen.disturbed for run in runs for seen in run.seen_from()):
+        return ["The first epoch is not compared with the later ones: some were disturbed."]
     apart = []
     for run in runs:
         first = [t for e in run.epochs if e.epoch == 0 and (t := e.time["epoch_s"]) is not None]
@@ -246,6 +246,8 @@ def _first_epoch(runs: Sequence[Run]) -> list[str]:
 
 def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:
     names = fast.values["device"], slow.values["device"]
+    if reason := why(dict(zip(names, (fast, slow), strict=True)), measure):
+        return f"{names[0]} is faster than {names[1]}, but how many times is not known: {reason}."
     of_fast, of_slow = (mean(setting.all_of(measure.name)) or 0.0 for setting in (fast, slow))
     if not of_fast or of_fast == of_slow:
         return f"{names[0]} is as fast as {names[1]}."
@@ -287,13 +289,3 @@ def _name(setting: Setting) -> str:
 
 def _shown(setting: Setting, measure: Measure) -> str:
     return measure.shown(setting.estimate(measure.name))
-
-
-def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:
-    """The mean time of epochs and its phases, which add up to it as shown."""
-    means = {name: mean(epoch.time[name] for epoch in epochs) for name in TIMES}
-    texts = shown_times(means)
-    whole = estimate([t for epoch in epochs if (t := epoch.time["epoch_s"]) is not None])
-    if interval and whole and whole.half_width is not None:
-        texts[0] += f" ± {whole.half_width:.{decimals(whole.mean)}f}"
-    return [Cell(text, means[name]) for name, text in zip(TIMES, texts, strict=True)]

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hpml.formatting import capital, counted, in_s, range_in_words
+from hpml.lab.disturbances import disturbed_by, is_none
 from hpml.lab.report import answers
+from hpml.lab.report.answers import counting
+from hpml.lab.report.busy import too_busy
+from hpml.lab.report.epochs import disturbed_epochs, epoch_table
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.published import against_published, nonzero
 from hpml.report.collect import Run, clean
@@ -22,6 +26,7 @@ from hpml.workers.picture import draw_workers
 
 _MEANS = "Means over the runs; no validation"
 _CAPTION = f"{_MEANS}; the five phases add up to the time"
+_MARKED = "; ! other programs or limits of the machine disturbed it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +62,14 @@ def _draw(part: str, machine: Machine, runs: Sequence[Run], *only: str) -> list[
     return draw_for(f"{part}_{machine.folder.name}", runs, machine.lab, only)
 
 
+def _epochs(runs: Sequence[Run], caption: str, **columns: bool) -> tuple[Table, str]:
+    marked = _MARKED if disturbed_epochs(counting(runs).completed) else ""
+    return epoch_table(runs, **columns), caption + marked
+
+
 def _learning(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        tables=[(answers.epoch_table(runs, phases=False), _MEANS)],
+        tables=[_epochs(runs, _MEANS, phases=False)],
         pictures=_draw("c1", machine, runs, "learning"),
         answer=answers.about_learning(runs),
     )
@@ -67,51 +77,62 @@ def _learning(machine: Machine, runs: list[Run]) -> Figures:
 
 def _times(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        tables=[(answers.epoch_table(runs, curves=False), _CAPTION)],
+        tables=[_epochs(runs, _CAPTION, curves=False)],
         pictures=_draw("c2", machine, runs, "phases"),
-        answer=answers.about_times(runs),
+        answer=answers.about_times(runs, machine.again("c2")),
     )
 
 
 def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
+    answer = [f"{capital(sentence)}." for sentence in search["sentences"]]
+    answer.append(f"So use {search['override']}.")
+    ties = search["tied_loading"], search["tied"]
+    caption = "Seconds of an epoch without validation"
+    if reason := disturbed_by(search):
+        answer, ties = [too_busy(reason, machine.again("c3"))], ([], [])
+        caption += "; disturbed"
+    else:
+        caption += "; * the fastest, or tied with it"
     rows = [
         [
             Cell(count, int(count)),
-            _timed(times["loading_s"], int(count) in search["tied_loading"]),
-            _timed(times["epoch_s"], int(count) in search["tied"]),
+            _timed(times["loading_s"], int(count) in ties[0]),
+            _timed(times["epoch_s"], int(count) in ties[1]),
         ]
         for count, times in search["settings"].items()
     ]
     table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
-    return Figures(
-        tables=[(table, "Seconds of an epoch without validation; * the fastest, or tied with it")],
-        pictures=[draw_workers(search, machine.lab, f"c3_{machine.folder.name}_workers")],
-        answer=[
-            *(f"{capital(sentence)}." for sentence in search["sentences"]),
-            f"So use {search['override']}.",
-        ],
-    )
+    if reason:  # the picture points at the fastest
+        return Figures(tables=[(table, caption)], answer=answer)
+    picture = draw_workers(search, machine.lab, f"c3_{machine.folder.name}_workers")
+    return Figures(tables=[(table, caption)], pictures=[picture], answer=answer)
 
 
 def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
-    diagnoses = diagnosis["diagnoses"]
-    by_title = {name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnoses.items()}
+    verdicts = {name: of["verdict"] for name, of in diagnosis["diagnoses"].items()}
+    by_title = {
+        name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnosis["diagnoses"].items()
+    }
     titles = dict.fromkeys(title for rows in by_title.values() for title in rows)
     rows = [
         [Cell(title), *(Cell(text) for of in by_title.values() for text in of.get(title, ("", "")))]
         for title in titles
     ]
-    headings = [heading for name in by_title for heading in (name, "saves at most")]
     answer = [f"{capital(sentence)}." for sentence in diagnosis["comparison"]]
+    if reason := disturbed_by(diagnosis):
+        answer = [too_busy(reason, machine.again("c4"))]
     best = (machine.workers or {}).get("recommended")
-    if best is not None and best < 2:
+    if best is not None and best < 2 and not disturbed_by(machine.workers or {}):
         compared = "one worker is compared with the best number above it"
         answer.insert(0, f"The best number of workers here is {best}: {compared}.")
-    for name, of in diagnoses.items():
-        verdict = of["verdict"]
-        answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}.")
+    for name, verdict in verdicts.items():
+        if not is_none(verdict):
+            words = f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}."
+            answer.append(words)
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
-    caption += "interval over rounds"
+    caption += "interval over rounds" + (_MARKED if reason else "")
+    marked = [f"{name}{'!' * is_none(verdict)}" for name, verdict in verdicts.items()]
+    headings = [heading for name in marked for heading in (name, "saves at most")]
     table = Table(["an epoch of training", *headings], rows)
     return Figures(tables=[(table, caption)], answer=answer)
 
@@ -126,15 +147,15 @@ def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
         tables=[(setting_table(comparison), "Means over the epochs; all with one learning rate")],
         pictures=_draw("c6", machine, runs, "learning", "phases"),
-        answer=answers.about_optimizers(comparison),
+        answer=answers.about_optimizers(comparison, machine.again("c6")),
     )
 
 
 def _norm(machine: Machine, without: list[Run]) -> Figures:
     return Figures(
-        tables=[(answers.epoch_table(without), f"Without normalisation. {_CAPTION}")],
+        tables=[_epochs(without, f"Without normalisation. {_CAPTION}")],
         pictures=_draw("c7", machine, [*machine.sgd, *without], "learning"),
-        answer=answers.about_norm(machine.sgd, without),
+        answer=answers.about_norm(machine.sgd, without, machine.again("c7")),
     )
 
 
@@ -149,13 +170,14 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     # two machines with a device of one name would be drawn as repeats
     are_apart = 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs})
     only = ["by_device", "phases"]
+    again = there[0].again("c5") if there else ""
     figures = Figures(
         tables=[
-            (answers.epoch_table(of_device, curves=False), f"{device}. {_CAPTION}")
+            _epochs(of_device, f"{device}. {_CAPTION}", curves=False)
             for device, of_device in by_device.items()
         ],
         pictures=draw_for("c5", runs, there[0].lab, only) if are_apart else [],
-        answer=answers.about_devices(by_device),
+        answer=answers.about_devices(by_device, again),
     )
     return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 

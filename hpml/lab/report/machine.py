@@ -1,10 +1,12 @@
 """The lab's results on one machine, read from its folder."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hpml.config.command_line import as_override
 from hpml.formatting import counted
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import LAB_FILE, read_result
@@ -69,6 +71,15 @@ class Machine:
         if task == WORKERS and not of_task and self.workers:  # made before the lab
             return [str(self.workers.get("command", ""))]
         return [*chain(*of_task)]
+
+    def command_for(self, part: str, *more: str) -> str:
+        """What runs a part of this lab, for a shell."""
+        words = [*self.state.get("typed", []), as_override("lab.name", self.lab.name)]
+        return shlex.join(["python", "-m", "hpml.lab", *words, f"lab.parts=[{part}]", *more])
+
+    def again(self, part: str) -> str:
+        """What runs a part again where it was disturbed."""
+        return self.command_for(part, "lab.again=true")
 
     def with_optimizer(self, name: str) -> list[Run]:
         return [run for run in self.training if run.record.choices.get("optimizer") == name]

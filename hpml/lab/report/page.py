@@ -1,12 +1,10 @@
 """The lab's page: a section for each part, made of the results of all machines it ran on."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpml.config.command_line import as_override
 from hpml.lab.parts import DEVICES, NO_NORM, PARTS, TRAINING, WORKERS
 from hpml.lab.report.figures import Figures, figures_of
 from hpml.lab.report.machine import Machine
@@ -120,9 +118,8 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
 def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
     if part == "c7" and machines and not any(m.has_norm for m in machines):
         return "The network has no normalisation to do without."
-    typed = machines[0].state.get("typed", []) if machines else []
-    words = [*typed, as_override("lab.name", lab.name), f"lab.parts=[{part}]"]
-    return f"To run it: {shlex.join(['python', '-m', 'hpml.lab', *words])}"
+    machine = machines[0] if machines else Machine(lab, lab)
+    return f"To run it: {machine.command_for(part)}"
 
 
 def _trained(machines: Sequence[Machine]) -> list[str]:

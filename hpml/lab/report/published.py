@@ -7,8 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from hpml.formatting import decimals, range_in_words
+from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import OPTIMIZERS
 from hpml.lab.report.machine import Machine
+from hpml.report.collect import Run
+from hpml.report.disturbances import is_disturbed
 from hpml.report.settings import Setting
 from hpml.report.tables import NOTHING, Cell, Table
 from hpml.statistics import estimate
@@ -52,8 +55,9 @@ def published_caption() -> str:
     """Where the published figures are from, and on what they were measured."""
     published = _read()
     machines = (f"{name}: {machine}" for name, machine in published["hardware"].items())
+    quiet = "Of this run, times that others disturbed are left out"
     means = "The seconds of A's epochs are means over all five; loss and accuracy are the fifth's"
-    return ". ".join([published["source"].rstrip("."), *machines, means]) + "."
+    return ". ".join([published["source"].rstrip("."), *machines, quiet, means]) + "."
 
 
 def own_figures(machines: Sequence[Machine]) -> dict[str, Any]:
@@ -98,17 +102,17 @@ def _read() -> Any:
 
 
 def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
-    if machine.workers is not None:
+    if machine.workers is not None and not disturbed_by(machine.workers):
         yield "best_workers", str(machine.workers["recommended"])
     runs = [*machine.sgd, *machine.other_devices]
     for row, is_cpu in (("epoch_cpu_s", True), ("epoch_gpu_s", False)):
         of = [run for run in runs if (run.record.environment.get("device") == "cpu") == is_cpu]
-        yield row, Setting({}, of).all_of("epoch_s")
-    yield "data_s", Setting({}, machine.sgd).all_of("data_s")
+        yield row, Setting({}, _quiet(of)).all_of("epoch_s")
+    yield "data_s", Setting({}, _quiet(machine.sgd)).all_of("data_s")
     by_name = {name: machine.with_optimizer(name) for name in OPTIMIZERS}
     for name, runs in (by_name | {"no_norm": machine.no_norm}).items():
         setting = Setting({}, runs)
-        yield f"{name}_epoch_s", setting.all_of("epoch_s")
+        yield f"{name}_epoch_s", Setting({}, _quiet(runs)).all_of("epoch_s")
         for figure in ("loss", "accuracy"):
             last = estimate(setting.all_of(f"train/{figure}"))
             yield f"{name}_{figure}", last and [last.mean]
@@ -121,6 +125,11 @@ def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
             yield "parameters_no_norm", facts["trainable_parameters"]
             counts = nonzero(facts)
             yield f"gradients_{name}", counts and range_in_words(counts)
+
+
+def _quiet(runs: Sequence[Run]) -> list[Run]:
+    """Those whose times others did not disturb."""
+    return [run for run in runs if not is_disturbed(run)]
 
 
 def _cell(key: str, figure: Any) -> Cell:

@@ -2,6 +2,7 @@
 
 import html
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.labs import FACTS, keep, search_result
 from helpers.pages import EVIL, read
-from helpers.records import MACHINE, make_run
+from helpers.records import MACHINE, make_run, shared_epoch
 from hydra import compose, initialize_config_dir
 
 from hpml.config.checks import check
@@ -418,3 +419,34 @@ def test_pictures_of_two_sections_do_not_meet(tmp_path: Path) -> None:
     assert len(set(page.ids)) == len(page.ids)
     assert page.tags.count("svg") == sum(len(section.pictures) for section in sections) == 4
     assert all((tmp_path / name).is_file() for name in re.findall(PICTURE, markdown))
+
+
+def test_parts_of_a_busy_machine_have_no_answer(tmp_path: Path) -> None:
+    """C3 and C4 name nothing as the best, and say how to run them again; tables are marked."""
+    folder = complete(tmp_path / "lab")
+    search = json.loads((folder / "workers" / "workers.json").read_text())
+    for number in "01234":
+        seen = shared_epoch(10.0, 4.0)
+        search["settings"]["3"]["rounds"][number] |= {"interference": seen}
+    keep(folder / "workers" / "workers.json", search | {"disturbed_rounds": [0, 1, 2, 3, 4]})
+    diagnosis = json.loads((folder / "diagnosis" / "diagnosis.json").read_text())
+    verdict = {"kind": "disturbed", "evidence": "its trials waited 9 s of 10 s", "advice": "Stop"}
+    diagnosis["diagnoses"]["data.num_workers=1"]["verdict"] = verdict
+    keep(folder / "diagnosis" / "diagnosis.json", diagnosis)
+    trained(folder / "training", "disturbed", lost_s=1.0, choices={"optimizer": "sgd"})
+    sections = sections_of(tmp_path / "lab")
+    busy = "The machine was too busy for an answer: "
+    waited = "the training with 3 workers waited 20 s of 50 s for a core that other programs had"
+    assert f"{busy}{waited}; run it again with `python -m hpml.lab" in sections["C3"]
+    assert "lab.parts=[c3]' lab.again=true`." in sections["C3"]
+    assert "*" not in "".join(row[2] for row in shown(sections, "C3"))
+    assert "So use" not in sections["C3"]
+    assert f"{busy}data.num_workers=1: its trials waited 9 s of 10 s; run it" in sections["C4"]
+    assert "is faster" not in sections["C4"]
+    assert "data.num_workers=2: input-bound" in sections["C4"]
+    assert shown(sections, "C4")[0][1] == "data.num_workers=1!"
+    assert [row[0] for row in shown(sections, "C2")][1:3] == ["1!", "2!"]
+    assert busy in sections["C2"]
+    own = {row[0]: row[1] for row in shown(sections, "Published")}
+    assert own["best number of workers"] == "–"
+    assert own["sgd: epoch s"] == "2.20"  # of the run that was not disturbed

@@ -5,7 +5,9 @@ burn a core that another thread, a loading worker or another program could have 
 sleeps instead. `benchmarks/threads.py` measures both.
 """
 
+import logging
 import os
+import sys
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -14,31 +16,39 @@ from omegaconf import DictConfig
 from hpml.system.environment import JOBS_AT_ONCE, usable_cores
 from hpml.system.threads import PASSIVE, SPIN, waiting
 
+log = logging.getLogger("hpml")
+
 AUTO = "auto"
 # With more cores than this, threads that spin are awake sooner than others would use their core …
 FEW_CORES = 4
 # … unless other programs use so much of the machine.
 BUSY = 0.25
 # What each OpenMP reads, once, when it is loaded: GNU's, which torch brings, and Intel's.
-WAITING = {
-    PASSIVE: {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"},
-    SPIN: {"OMP_WAIT_POLICY": "ACTIVE"},
-}
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 READ_ONCE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def set_waiting(cfg: DictConfig, variables: MutableMapping[str, str] = os.environ) -> None:
     """Sets how threads wait, for this process and those that it starts; before torch is imported.
 
-    What the user's environment says goes before `auto`.
+    What the user's environment says goes before `auto`. `spin` is what OpenMP does by itself: for
+    some milliseconds, then it sleeps.
     """
     wait = cfg.cpu.wait
+    if variables is os.environ and "torch" in sys.modules:
+        if wait not in (AUTO, waiting()):
+            given = "OMP_WAIT_POLICY" + ("=PASSIVE" if wait == PASSIVE else " to nothing")
+            log.warning(f"cpu.wait={wait} has no effect: torch is imported already; set {given}")
+        return
     if wait == AUTO and any(name in variables for name in READ_ONCE):
         return
     if wait == AUTO:
         crowded = int(variables.get(JOBS_AT_ONCE, "1")) > 1
-        wait = PASSIVE if usable_cores() <= FEW_CORES or crowded or _is_busy() else None
-    variables.update(WAITING.get(wait, {}))
+        wait = PASSIVE if usable_cores() <= FEW_CORES or crowded or _is_busy() else SPIN
+    for name in READ_ONCE:
+        variables.pop(name, None)
+    if wait == PASSIVE:
+        variables.update(SLEEPING)
 
 
 def set_threads(cfg: DictConfig, ranks: int = 1) -> dict[str, Any]:

@@ -92,3 +92,15 @@ def test_wrong_numbers_of_threads(compose: Compose) -> None:
 
     with pytest.raises(UserError, match=r"cpu.threads=0: give an integer of at least 1 or auto"):
         check(compose("cpu.threads=0"))
+
+
+def test_a_torch_that_is_here_has_read_its_environment(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is set that would have no effect, and nobody is told that it had."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    cpu.set_waiting(compose())
+    assert (cpu.waiting(), caplog.messages) == ("spin", [])
+    cpu.set_waiting(compose("cpu.wait=passive"))
+    assert cpu.waiting() == "spin"
+    assert "cpu.wait=passive has no effect: torch is imported already" in caplog.text

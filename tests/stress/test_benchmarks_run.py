@@ -33,6 +33,7 @@ ROWS = {
         *("by hand, all tricks (3)", "matrix product, float32 (4)", "convolutions"),
     ),
     "startup": ("import torch, lightning", "experiment=demo"),
+    "threads": ("small | 0 | 0", "small | 0 | 2", "small, alone", "small, beside loops"),
     "timer_overhead": ("bare", "timers"),
     "workers": ("sleeps 8 ms", "sleeps 32 ms", "in memory | 0", "slower with workers | 0"),
 }

@@ -7,6 +7,7 @@ import torch
 from helpers.configurations import QUICK, Compose
 from helpers.trained import trained
 
+from hpml.system.threads import waiting
 from hpml.train import train
 from hpml.training.prepare import prepare
 
@@ -32,7 +33,8 @@ def test_auto_device(compose: Compose, monkeypatch: pytest.MonkeyPatch, has_bflo
     cfg = compose(*QUICK, "experiment=fast", "compile=false", "trainer.max_steps=1")
     job = prepare(cfg)
     precision = "bf16-mixed" if has_bfloat16 else None
-    assert job.chosen == {"trainer.precision": precision, "data.pipeline": "batched"}
+    ours = {"cpu.threads": torch.get_num_threads(), "cpu.wait": waiting()}
+    assert job.chosen == {"trainer.precision": precision, "data.pipeline": "batched", **ours}
     assert job.cfg.trainer.precision == precision
     assert (job.cfg.compile, job.cfg.data.pipeline) == (False, "batched")
     assert (cfg.trainer.precision, cfg.data.pipeline) == ("auto", "auto")

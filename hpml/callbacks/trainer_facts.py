@@ -7,7 +7,7 @@ import lightning as L
 import torch
 
 from hpml.system.environment import usable_cores
-from hpml.system.threads import PASSIVE, waiting
+from hpml.system.threads import SPIN, waiting
 from hpml.timing.advice import JobFacts
 
 
@@ -39,7 +39,7 @@ def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
         on_gpu=trainer.strategy.root_device.type != "cpu",
         cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
         threads=torch.get_num_threads(),
-        spins=waiting() != PASSIVE,
+        spins=waiting() == SPIN,
         num_workers=getattr(loader, "num_workers", None),
         persistent_workers=getattr(loader, "persistent_workers", None),
         pin_memory=getattr(loader, "pin_memory", None),

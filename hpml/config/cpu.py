@@ -1,8 +1,10 @@
 """Threads of the processor that torch computes on, and how those that have no work wait.
 
-A step of several OpenMP threads ends when the last one does. By default those that wait spin: they
-burn a core that another thread, a loading worker or another program could have had. Passive waiting
-sleeps instead. `benchmarks/threads.py` measures both.
+A step of several OpenMP threads ends when the last one does. By default those that wait spin for
+milliseconds, on a core that another thread, a loading worker or another program could have had. To
+spin for about as long as it takes to fall asleep and be woken, and then to sleep, costs at most
+twice what the best choice would, whatever comes (Karlin, Li, Manasse and Owicki, Empirical Studies
+of Competitive Spinning, 1991). `benchmarks/threads.py` measures it.
 """
 
 import logging
@@ -13,42 +15,38 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hpml.system.environment import JOBS_AT_ONCE, usable_cores
-from hpml.system.threads import PASSIVE, SPIN, waiting
+from hpml.system.environment import usable_cores
+from hpml.system.threads import BRIEF, BRIEF_SPINS, PASSIVE, SPIN, waiting
 
 log = logging.getLogger("hpml")
 
 AUTO = "auto"
-# With more cores than this, threads that spin are awake sooner than others would use their core …
-FEW_CORES = 4
-# … unless other programs use so much of the machine.
-BUSY = 0.25
 # What each OpenMP reads, once, when it is loaded: GNU's, which torch brings, and Intel's.
-SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+WAITING = {
+    SPIN: {},  # what it does by itself
+    BRIEF: {"GOMP_SPINCOUNT": str(BRIEF_SPINS), "KMP_BLOCKTIME": "1"},
+    PASSIVE: {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"},
+}
 READ_ONCE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def set_waiting(cfg: DictConfig, variables: MutableMapping[str, str] = os.environ) -> None:
     """Sets how threads wait, for this process and those that it starts; before torch is imported.
 
-    What the user's environment says goes before `auto`. `spin` is what OpenMP does by itself: for
-    some milliseconds, then it sleeps.
+    `auto` is what the user's environment says, or `brief`.
     """
     wait = cfg.cpu.wait
     if variables is os.environ and "torch" in sys.modules:
         if wait not in (AUTO, waiting()):
-            given = "OMP_WAIT_POLICY" + ("=PASSIVE" if wait == PASSIVE else " to nothing")
-            log.warning(f"cpu.wait={wait} has no effect: torch is imported already; set {given}")
-        return
-    if wait == AUTO and any(name in variables for name in READ_ONCE):
+            log.warning(f"cpu.wait={wait} has no effect: torch is imported already")
         return
     if wait == AUTO:
-        crowded = int(variables.get(JOBS_AT_ONCE, "1")) > 1
-        wait = PASSIVE if usable_cores() <= FEW_CORES or crowded or _is_busy() else SPIN
+        if any(name in variables for name in READ_ONCE):
+            return
+        wait = BRIEF
     for name in READ_ONCE:
         variables.pop(name, None)
-    if wait == PASSIVE:
-        variables.update(SLEEPING)
+    variables.update(WAITING[wait])
 
 
 def set_threads(cfg: DictConfig, ranks: int = 1) -> dict[str, Any]:
@@ -66,8 +64,3 @@ def set_threads(cfg: DictConfig, ranks: int = 1) -> dict[str, Any]:
         torch.set_num_threads(threads)
     chosen = {"cpu.threads": threads, "cpu.wait": waiting()}
     return {key: value for key, value in chosen.items() if cfg.cpu[key[4:]] == AUTO}
-
-
-def _is_busy() -> bool:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # of the last minute
-    return load > BUSY * (os.cpu_count() or 1)

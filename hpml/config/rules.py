@@ -99,7 +99,7 @@ RULES: dict[str, Rule] = {
     "output_dir": TEXT,
     "resume": Rule(str, nullable=True),
     "cpu.threads": Rule(int, at_least=1, or_auto=True),
-    "cpu.wait": Rule(str, choices=("auto", "spin", "passive")),
+    "cpu.wait": Rule(str, choices=("auto", "brief", "passive", "spin")),
     "checkpoint.every_s": Rule(float, above=0, nullable=True),
     "sweep.name": TEXT,
     "sweep.order": Rule(str, choices=("auto", "interleaved", "given")),

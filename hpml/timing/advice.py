@@ -87,14 +87,14 @@ def fewer_threads(facts: JobFacts) -> str:
     options = [f"fewer {keys} (now {facts.num_workers})"] if facts.num_workers else []
     options += [f"{threads} (now {facts.threads})"] if (facts.threads or 1) > 1 else []
     if _may_spin(facts):
-        passive = "cpu.wait=passive"
-        options.append(passive if facts.keys else "OMP_WAIT_POLICY=PASSIVE in the environment")
+        passive = "cpu.wait=brief"
+        options.append(passive if facts.keys else "GOMP_SPINCOUNT=2000 in the environment")
     return f"Try {', or '.join(options)}" if options else "What is left is a machine of more cores"
 
 
 def _for_compute(facts: JobFacts) -> dict[str, bool]:
     keys, on_gpu = facts.keys, facts.on_gpu
-    threads = "cpu.wait=passive" if keys else "torch.set_num_threads(1)"
+    threads = "cpu.wait=brief" if keys else "torch.set_num_threads(1)"
     waits = {f"{threads}: threads that wait for one another spin": _may_spin(facts)}
     if keys and not (facts.reduced_precision or facts.channels_last or facts.compiled):
         experiments = ",".join([*facts.experiments, "fast"])

@@ -20,7 +20,7 @@ from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.models.image_classifier import ImageClassifier
 from hpml.system.environment import usable_cores
-from hpml.system.threads import PASSIVE, waiting
+from hpml.system.threads import SPIN, waiting
 from hpml.timing.advice import JobFacts
 from hpml.training.build import build_module
 
@@ -69,7 +69,7 @@ class Job:
             data_keys="pipeline" in cfg.data,
             cores=usable_cores(),
             threads=torch.get_num_threads(),
-            spins=waiting() != PASSIVE,
+            spins=waiting() == SPIN,
             num_workers=cfg.data.get("num_workers"),
             persistent_workers=cfg.data.get("persistent_workers", False) is not False,
             pin_memory=cfg.data.get("pin_memory", False) is not False,

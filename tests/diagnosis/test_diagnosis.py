@@ -260,7 +260,7 @@ def test_one_thread_faster_than_all() -> None:
         "environment",
     }
     ours = made(ONE_FAST, threads=2, keys=True).verdict["advice"]
-    assert ours == "Try cpu.threads=1 (now 2), or cpu.wait=passive"
+    assert ours == "Try cpu.threads=1 (now 2), or cpu.wait=brief"
     assert any(title == "with one thread" for title, _, _ in found.rows)
     found.interference = lost(0.4)
     assert found.verdict["kind"] == "thread-bound"

@@ -220,7 +220,7 @@ def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, k
         waited = "its threads and workers waited 2.6 s of 10.0 s for one another, on 2 cores"
         assert in_words(verdict) == (
             f"likely thread-bound: {waited}",
-            "Try fewer data.num_workers (now 4), or cpu.threads=1 (now 2), or cpu.wait=passive",
+            "Try fewer data.num_workers (now 4), or cpu.threads=1 (now 2), or cpu.wait=brief",
         )
 
 

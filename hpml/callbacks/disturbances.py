@@ -1,13 +1,15 @@
 """What each epoch of a fit lost to other programs, to limits and to the machine itself."""
 
-import os
 import time
+from dataclasses import replace
+from typing import Any
 
 import lightning as L
 import torch
 
+from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.system.gpus import GpuWitness
-from hpml.system.interference import FIGURES, Interference, Reading, between, summed
+from hpml.system.interference import CAUSES, FIGURES, Interference, Reading, between, summed
 from hpml.system.stops import Stops
 from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.system.witness import Witness
@@ -29,8 +31,6 @@ class Disturbances:
 
     def begin(self, trainer: L.Trainer) -> None:
         """The first epoch begins."""
-        self.end()
-        self.epochs, self.workers = {}, []
         self._stops = Stops().__enter__()
         self._witness = witness_of(trainer, self._stops)
         self._last: Reading = self._witness.read()
@@ -58,11 +58,24 @@ class Disturbances:
         self._last = now
         return seen
 
+    def of_all_ranks(self, trainer: L.Trainer, epoch: int) -> dict[str, Any]:
+        """The record's `interference` of an epoch, with what the rank lost that lost most.
+
+        All ranks call this.
+        """
+        seen = self.epochs[epoch]
+        own = [seen.lost_s.get(cause, 0.0) for cause in CAUSES]
+        every = of_all_ranks(trainer, own).tolist()
+        worst = max(range(len(every)), key=lambda rank: sum(every[rank]))
+        lost_s = {cause: s for cause, s in zip(CAUSES, every[worst], strict=True) if s > 0}
+        self.epochs[epoch] = seen = replace(seen, lost_s=lost_s)
+        return seen.as_dict() | {"rank": worst}
+
     def so_far(self) -> Interference | None:
         """Of all epochs together, with the open one."""
         parts = list(self.epochs.values())
         if self._witness is not None:
-            parts.append(between(self._last, self._witness.read()))
+            parts.append(between(self._last, self._witness.read(), waiting_s=0.0))
         return summed(parts)
 
     def sentences(self) -> list[str]:
@@ -89,18 +102,17 @@ def figures(seen: Interference) -> dict[str, float]:
 
 def is_logged(name: str) -> bool:
     """Whether a metric's name is one of `figures`."""
-    gpu, _, figure = name.removeprefix("machine/gpu").partition("_")
-    return name in LOGGED or (gpu.isdigit() and figure in OF_GPU)
+    _, of_gpu, rest = name.partition("machine/gpu")
+    number, _, figure = rest.partition("_")
+    return name in LOGGED or bool(of_gpu and number.isdigit() and figure in OF_GPU)
 
 
 def witness_of(trainer: L.Trainer, stops: Stops) -> Witness:
     """The other ranks on this machine are the job's own, below this process or beside it."""
-    job, ranks = None, []
-    if trainer.world_size > 1:
-        ranks = [process.pid for process in getattr(trainer.strategy.launcher, "procs", ())]
-        job = None if ranks else os.getppid()
+    ranks = [process.pid for process in getattr(trainer.strategy.launcher, "procs", ())]
+    beside = trainer.world_size > 1 and not ranks
     uuids = []
     if trainer.strategy.root_device.type == "cuda":
         properties = torch.cuda.get_device_properties(trainer.strategy.root_device)
         uuids = [f"GPU-{uuid}" for uuid in [getattr(properties, "uuid", None)] if uuid]
-    return Witness(job, ranks, stops, GpuWitness.of(uuids))
+    return Witness(beside, ranks, stops, GpuWitness.of(uuids))

@@ -21,7 +21,7 @@ from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
-from hpml.timing.epoch_times import NS_PER_S, EpochTimes
+from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.live import LiveShares
 
 log = logging.getLogger("hpml")
@@ -145,9 +145,16 @@ class EpochTimer(PhaseTimer):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         if self.profiler is not None:
-            super().on_exception(trainer, pl_module, exception)
-            if self.begun:
-                self._conclude(trainer, ended_well=False)
+            try:
+                super().on_exception(trainer, pl_module, exception)
+                if self.begun:
+                    self._conclude(trainer, ended_well=False)
+            finally:
+                self._disturbances.end()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self._disturbances.end()  # where another callback has failed before this one was asked
 
     def open_epoch(self) -> dict[str, Any] | None:
         """The open epoch so far, in plain types, for `carry_over` in another process."""
@@ -176,8 +183,10 @@ class EpochTimer(PhaseTimer):
         logged = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             logged["throughput/samples_per_s"] = epoch.samples_per_s
-        seen = self._disturbances.epoch_ended(epoch.epoch, epoch.time["data_s"])
-        if seen is not None:
+        here_ns = by_phase(times.here_ns)
+        waiting_s = (here_ns["data"] + here_ns["validation"]) / NS_PER_S
+        seen = self._disturbances.epoch_ended(epoch.epoch, waiting_s)
+        if seen is not None and not times.resumed:  # of which this process saw a part
             epoch.interference = seen.as_dict()
             logged |= disturbances.figures(seen)
         self._print(trainer, self._table.lines(epoch))
@@ -193,6 +202,8 @@ class EpochTimer(PhaseTimer):
             for name, s in zip(TIMES, every.T.tolist(), strict=True)
             if not any(map(math.isnan, s))
         }
+        if epoch.interference is not None:
+            epoch.interference = self._disturbances.of_all_ranks(trainer, epoch.epoch)
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:

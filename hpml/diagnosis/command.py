@@ -39,6 +39,8 @@ def job(cfg: DictConfig) -> None:
         other = command_line.composed("diagnose", [*own, *against], key)
         if _identity(other) == _identity(cfg):
             raise UserError(f"{key}: is so already")
+        if cpu := [word for word in against if key_of(word).startswith("cpu.")]:
+            raise UserError(f"{key}: {cpu[0]} holds for both jobs of one process; diagnose each")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)

@@ -215,6 +215,8 @@ def measure(
     """Runs trials of some jobs in rounds; each experiment keeps its own."""
     optional = [key for key in candidates if key[1] not in ESSENTIAL]
     witness = next(iter(candidates))[0].subject.witness
+    for owner, _ in candidates:  # each looks at its workers before they end
+        owner.subject.witness = witness
     watch = watched(witness, attrgetter("waiting_share"))
     measured = run_rounds(candidates, stop, optional=optional, watch=watch)
     _keep(measured)

@@ -43,9 +43,9 @@ class EpochTable:
                 self._heading += cell
                 self._metrics[name] = spec
         whole, *parts = shown_times(epoch.time)
-        mark = "*" if epoch.partial or epoch.resumed else " "
-        mark = "!" if (epoch.interference or {}).get("disturbed") else mark
-        cells = [f"{epoch.epoch:4d}{mark}", f"{whole:>8}"]
+        marks = "!" if (epoch.interference or {}).get("disturbed") else ""
+        marks = f"{marks}{'*' if epoch.partial or epoch.resumed else ''}" or " "
+        cells = [f"{epoch.epoch}{marks}".rjust(5), f"{whole:>8}"]
         cells += [*(f"{part:>7}" for part in parts), _number(epoch.samples_per_s, "9,.0f")]
         cells += [_number(epoch.metrics.get(name), spec) for name, spec in self._metrics.items()]
         row = " ".join(cells)

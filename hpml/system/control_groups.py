@@ -53,7 +53,7 @@ def _cpu_folders(membership: Path, groups: Path) -> Iterator[tuple[Path, int]]:
         number, _, rest = row.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            mounts = [(groups, 2), (groups / "unified", 2)]
+            mounts = [(groups / "unified", 2), (groups, 2)]
         elif "cpu" in controllers.split(","):
             mounts = [(groups / controllers, 1), (groups / "cpu", 1)]
         else:

@@ -1,11 +1,11 @@
 """What NVIDIA's driver tells of the GPUs in use, by `nvidia-ml-py` where it is installed."""
 
 import importlib
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 LEAST_OTHERS = 5  # per cent of a GPU: less than this of other programs does not disturb
@@ -27,7 +27,6 @@ class GpuReading:
     """
 
     name: str
-    at_us: int
     others: int | None = None
     others_utilization: int | None = None
     utilization: int | None = None
@@ -53,7 +52,7 @@ class GpuReading:
                 energy_j = reading.energy_j - first.energy_j  # type: ignore[operator]
                 power_w = energy_j / wall_s if wall_s > 0 else power_w
             values = asdict(reading) | {"energy_j": energy_j, "power_w": power_w}
-            del values["at_us"], values["clock_reasons"]
+            del values["clock_reasons"]
             reasons = reading.clock_reasons
             values["power_capped"] = None if reasons is None else bool(reasons & POWER_CAP)
             gpus.append(values | {"disturbed_by": reading._disturbed_by()})
@@ -71,17 +70,16 @@ class GpuReading:
 
 
 class GpuWitness:
-    """Reads GPUs by their UUIDs; `own` gives the processes that are the job's own."""
+    """Reads GPUs by their UUIDs, through a module such as `pynvml`."""
 
-    def __init__(self, uuids: Sequence[str], own: Callable[[], set[int]], nvml: Any) -> None:
+    def __init__(self, uuids: Sequence[str], nvml: Any) -> None:
         self._nvml = nvml
-        self._own = own
         self._seen_us = time.time_ns() // 1000
-        handles = {uuid: self._ask("nvmlDeviceGetHandleByUUID", uuid) for uuid in uuids}
-        self._handles = {uuid: handle for uuid, handle in handles.items() if handle is not None}
+        handles = [self._ask("nvmlDeviceGetHandleByUUID", uuid) for uuid in uuids]
+        self._handles = [handle for handle in handles if handle is not None]
 
     @classmethod
-    def of(cls, uuids: Sequence[str], own: Callable[[], set[int]] | None = None) -> Any:
+    def of(cls, uuids: Sequence[str]) -> "GpuWitness | None":
         """A witness of these GPUs; None where the package or the driver is not there."""
         if not uuids:
             return None
@@ -90,18 +88,17 @@ class GpuWitness:
             nvml.nvmlInit()
         except Exception:  # no package, no driver, or another error of its library
             return None
-        return cls(uuids, own or (lambda: {os.getpid()}), nvml)
+        return cls(uuids, nvml)
 
-    def read(self) -> list[GpuReading]:
-        """Each GPU as it is now; what other programs used of it is since the last reading."""
+    def read(self, own: Collection[int]) -> list[GpuReading]:
+        """Each GPU as it is now; what other programs used of it is since the last reading.
+
+        `own` are the processes of the job.
+        """
         since_us, self._seen_us = self._seen_us, time.time_ns() // 1000
-        return [
-            self._reading(f"GPU {number}", handle, since_us)
-            for number, handle in enumerate(self._handles.values())
-        ]
+        return [self._reading(handle, set(own), since_us) for handle in self._handles]
 
-    def _reading(self, name: str, handle: Any, since_us: int) -> GpuReading:
-        own = self._own()
+    def _reading(self, handle: Any, own: set[int], since_us: int) -> GpuReading:
         processes = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
         pids = None if processes is None else {process.pid for process in processes}
         others, used = None, None
@@ -110,16 +107,17 @@ class GpuWitness:
             others = len(pids - own) if pids & own else max(0, len(pids) - 1)
         if pids is not None and pids & own:
             samples = self._ask("nvmlDeviceGetProcessUtilization", handle, since_us) or []
-            latest = {sample.pid: sample.smUtil for sample in samples if sample.pid not in own}
-            used = min(100, sum(latest.values()))
+            of_each: dict[int, list[int]] = {}
+            for sample in samples:
+                of_each.setdefault(sample.pid, []).append(sample.smUtil)
+            used = round(sum(fmean(seen) for pid, seen in of_each.items() if pid not in own))
         rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
         power_mw = self._ask("nvmlDeviceGetPowerUsage", handle)
         energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
         return GpuReading(
-            name,
-            self._seen_us,
+            f"GPU {self._ask('nvmlDeviceGetIndex', handle)}",
             others,
-            used,
+            None if used is None else min(100, used),
             utilization=None if rates is None else rates.gpu,
             power_w=None if power_mw is None else power_mw / 1e3,
             temperature_c=self._ask("nvmlDeviceGetTemperature", handle, 0),

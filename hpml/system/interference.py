@@ -11,6 +11,8 @@ LEAST_SHARE = 0.05
 LEAST_S = 0.03
 # Threads of its own waiting for one another are a cause from this part of an interval on.
 CROWDED_SHARE = 0.25
+# A page that had been given away is back after so long at most, from a slow disk.
+READ_AGAIN_S = 0.02
 # What logs and tables show of an interval, besides its GPUs.
 FIGURES = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "load")
 CAUSES = {  # what may take time from an interval, as `lost_s` names it: in words, and what to do
@@ -83,7 +85,12 @@ class Interference:
 
     @property
     def disturbed(self) -> bool:
-        return self.lost >= max(LEAST_S, LEAST_SHARE * self.wall_s) or bool(self.slowed_gpus)
+        return self.lost_much or bool(self.slowed_gpus)
+
+    @property
+    def lost_much(self) -> bool:
+        """Whether it waited for so long that this disturbed it, GPUs apart."""
+        return self.lost >= max(LEAST_S, LEAST_SHARE * self.wall_s)
 
     @property
     def crowded(self) -> bool:
@@ -92,12 +99,12 @@ class Interference:
 
     @property
     def unknown(self) -> list[str]:
-        """The names of what the system does not tell."""
+        """The names of what the system does not tell; without a GPU in use, `gpus` is none."""
         return [name for name, value in asdict(self).items() if value is None and name != "gpus"]
 
     def in_words(self, subject: str = "the process") -> str:
         """What disturbed it most: "the process waited 31 s of 42 s for a core that …"."""
-        if self.lost < LEAST_S and self.slowed_gpus:
+        if self.slowed_gpus and not self.lost_much:
             return self.slowed_gpus[0]
         cause = max(self.lost_s, key=lambda name: self.lost_s[name])
         seconds = min(self.lost_s[cause], self.wall_s)
@@ -108,7 +115,7 @@ class Interference:
     @property
     def advice(self) -> str:
         """What would end the disturbance that took most."""
-        if not self.lost_s:
+        if self.slowed_gpus and not self.lost_much:
             return "Measure again when the GPU is free and cool"
         cause = max(self.lost_s, key=lambda name: self.lost_s[name])
         words = CAUSES.get(cause, UNNAMED)[1]
@@ -132,11 +139,10 @@ class Reading:
 
     at_s: float
     waited: dict[str, float] | None  # by thread of the process, its main thread as "main"
-    workers_waited_s: float | None
-    workers: int
+    workers_waited: dict[Any, float] | None  # by child process, with those that have ended
     cpu_s: float | None
-    busy_s: float | None
-    stolen_s: float | None
+    cores: dict[int, tuple[float, float | None]]  # of each: seconds of work, and stolen ones
+    usable: frozenset[int] | None  # the cores that the job may use; None for all
     throttled_s: float | None
     stopped_s: float | None
     pressure_s: float | None
@@ -144,69 +150,82 @@ class Reading:
     major_faults: int | None
     swapped_mib: float | None
     load: float | None
-    cores: int | None
     gpus: list[GpuReading] | None
 
 
 def between(before: Reading, after: Reading, waiting_s: float | None = None) -> Interference:
     """What happened between two readings of one Witness.
 
-    `waiting_s` is the time in which the interval waited for its workers: only so much of their
-    waiting can have held it up.
+    `waiting_s` is the time in which the interval may have waited for its workers: only so much of
+    their waiting can have held it up.
     """
     wall_s = after.at_s - before.at_s
-    main_s, threads = None, {}
-    if before.waited is not None and after.waited is not None:
-        waits = {name: s - before.waited.get(name, 0.0) for name, s in after.waited.items()}
-        main_s, threads = waits.pop("main", None), waits
-    workers_s = _difference(before.workers_waited_s, after.workers_waited_s)
-    cpu_s, busy_s = (
-        _difference(getattr(before, name), getattr(after, name)) for name in ("cpu_s", "busy_s")
-    )
-    known = cpu_s is not None and busy_s is not None
+    threads = _differences(before.waited, after.waited)
+    workers = _differences(before.workers_waited, after.workers_waited)
+    main_s = None if threads is None else threads.pop("main", None)
+    cpu_s = _difference(before.cpu_s, after.cpu_s)
+    usable = [
+        core
+        for core in after.cores
+        if core in before.cores and (after.usable is None or core in after.usable)
+    ]
+    pairs = [(before.cores[core], after.cores[core]) for core in usable]
+    busy_s = add(_difference(first[0], last[0]) for first, last in pairs)
     seen = {
         name: _difference(getattr(before, name), getattr(after, name))
-        for name in ("stolen_s", "throttled_s", "stopped_s", "pressure_s", "memory_stalled_s")
+        for name in (
+            *("throttled_s", "stopped_s", "pressure_s", "memory_stalled_s"),
+            *("major_faults", "swapped_mib"),
+        )
     }
     interference = Interference(
         wall_s,
         main_s,
-        None if main_s is None else sum(threads.values()),
-        workers_s,
+        None if threads is None else sum(threads.values()),
+        None if workers is None else sum(workers.values()),
         cpu_s=cpu_s,
-        others_cpu_s=max(0.0, busy_s - cpu_s) if known else None,
+        others_cpu_s=None if None in (busy_s, cpu_s) else max(0.0, busy_s - cpu_s),
+        stolen_s=add(_difference(first[1], last[1]) for first, last in pairs),
         **seen,
-        major_faults=_difference(before.major_faults, after.major_faults),
-        swapped_mib=_difference(before.swapped_mib, after.swapped_mib),
         load=after.load,
-        cores=after.cores,
+        cores=len(usable) or None,
         gpus=None if after.gpus is None else GpuReading.between(before.gpus, after.gpus, wall_s),
     )
-    workers = max(before.workers, after.workers, 1)
-    by_workers = min((workers_s or 0.0) / workers, wall_s if waiting_s is None else waiting_s)
     held_up_s = None
-    if main_s is not None:
-        held_up_s = min(wall_s, main_s + max(threads.values(), default=0.0) + by_workers)
+    if main_s is not None and threads is not None:
+        # a loader's batches come in order: all wait for the worker that waits longest
+        by_workers_s = max((workers or {}).values(), default=0.0)
+        by_workers_s = min(by_workers_s, wall_s if waiting_s is None else waiting_s)
+        held_up_s = min(wall_s, main_s + max(threads.values(), default=0.0) + by_workers_s)
     return _attributed(interference, held_up_s)
 
 
 def _attributed(seen: Interference, held_up_s: float | None) -> Interference:
-    """Divides the waiting for a core among those who had it."""
+    """Divides what held the interval up among those who had the cores.
+
+    What a quota denied comes first. The CPU time of others could have run the threads that waited,
+    as far as it goes; for the rest they waited for one another.
+    """
     lost = {"stopped": seen.stopped_s or 0.0}
     own_s = None
-    if held_up_s is not None:
-        others_s = min(held_up_s, seen.others_cpu_s or 0.0)
-        left_s = held_up_s - others_s
+    waits = (seen.main_waited_s, seen.threads_waited_s, seen.workers_waited_s)
+    waited_s = sum(wait or 0.0 for wait in waits)
+    if held_up_s is not None and waited_s > 0:
         throttled_s = seen.throttled_s or 0.0
         # the kernel counts it from when a core's share is used up, threads wait a little longer
-        quota_s = left_s if throttled_s > left_s / 2 else throttled_s
-        own_s = left_s - quota_s
-        lost |= {"others": others_s, "quota": quota_s}
-    busy_s = (seen.cpu_s or 0.0) + (seen.others_cpu_s or 0.0)
-    if seen.stolen_s and busy_s:
-        lost["stolen"] = seen.stolen_s * (seen.cpu_s or 0.0) / busy_s
+        quota = 1.0 if throttled_s > waited_s / 2 else throttled_s / waited_s
+        lost["quota"] = quota * held_up_s
+        if seen.others_cpu_s is not None:
+            others = min(1 - quota, seen.others_cpu_s / waited_s)
+            lost["others"] = others * held_up_s
+            own_s = (1 - quota - others) * held_up_s
+    elif held_up_s is not None:
+        own_s = 0.0
+    if seen.stolen_s and seen.cores:
+        lost["stolen"] = seen.stolen_s / seen.cores  # of a job that goes from core to core
     if seen.major_faults and seen.memory_stalled_s:
-        lost["memory"] = seen.memory_stalled_s
+        # the machine's count, and no more than it takes to read so many pages again
+        lost["memory"] = min(seen.memory_stalled_s, READ_AGAIN_S * seen.major_faults)
     values = {name: getattr(seen, name) for name in Interference.__dataclass_fields__}
     some = {cause: s for cause, s in lost.items() if s > 0}
     return Interference(**values | {"own_s": own_s, "lost_s": some})
@@ -237,6 +256,12 @@ def add(values: Iterable[float | None]) -> float | None:
             return None
         total, some = total + value, True
     return total if some else None
+
+
+def _differences(before: Any, after: Any) -> dict[Any, float] | None:
+    if before is None or after is None:
+        return None
+    return {name: max(0.0, s - before.get(name, 0.0)) for name, s in after.items()}
 
 
 def _difference(before: Any, after: Any) -> Any:

@@ -1,8 +1,9 @@
 """Threads and cores of a process and its workers: how they wait, and where they may run."""
 
-import multiprocessing
 import os
 from collections.abc import Collection, Iterable, MutableMapping
+
+import psutil
 
 PASSIVE, BRIEF, SPIN = "passive", "brief", "spin"
 BRIEF_SPINS = 2000  # tens of microseconds, where GNU's OpenMP by default spins 300,000 times
@@ -29,8 +30,8 @@ def affinity(pid: int = 0) -> frozenset[int] | None:
 
 def workers_affinity() -> list[frozenset[int]]:
     """Of each process that this one has started to work for it, a loader's workers above all."""
-    pids = [process.pid for process in multiprocessing.active_children()]
-    every = (affinity(pid) for pid in pids if pid is not None)
+    # multiprocessing's own list takes away the exit codes that a loader wants to see
+    every = (affinity(child.pid) for child in psutil.Process().children())
     return [cores for cores in every if cores is not None]
 
 

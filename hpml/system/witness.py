@@ -7,16 +7,17 @@ took (`/proc/stat`). What a system does not count is None here, never zero.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from hpml.system.control_groups import throttled_s
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import Reading, add
 from hpml.system.stops import Stops
 
+Told = TypeVar("Told")
 NS_PER_S = 1e9
 MIB = 2**20
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -29,8 +30,8 @@ class Witness:
     """Sees what a process and its children share with others: a millisecond for each reading.
 
     Args:
-        job: the process under which all of the job runs, where other ranks are on this machine;
-            the CPU time of all that it started is the job's own.
+        with_siblings: whether all that this process's parent has started is the job's own, as the
+            ranks of one job are; else what this process has.
         ranks: processes below that are ranks, no workers.
         stops: notices stops, where somebody has started it.
         gpus: a witness of the GPUs in use.
@@ -39,7 +40,7 @@ class Witness:
 
     def __init__(
         self,
-        job: int | None = None,
+        with_siblings: bool = False,
         ranks: Iterable[int] = (),
         stops: Stops | None = None,
         gpus: GpuWitness | None = None,
@@ -47,57 +48,67 @@ class Witness:
         groups: Path = Path("/sys/fs/cgroup"),
         pid: int | None = None,
     ) -> None:
-        self._pid = os.getpid() if pid is None else pid
-        self._job = self._pid if job is None else job
+        self._proc, self._groups = str(proc), groups
+        self._pid = pid or self._own_pid()
+        self._with_siblings = with_siblings
         self._ranks = frozenset(ranks) - {self._pid}
         self._stops, self._gpus = stops, gpus
-        self._proc, self._groups = str(proc), groups
         self._ours = f"{proc}/{self._pid}"
         self._workers_waited: dict[tuple[int, str], float] = {}  # by process and its start
 
     def read(self) -> Reading:
         """What has been until now."""
-        busy_s, stolen_s, cores = self._cores()
-        job = self._processes(self._job)
+        job = self._processes(self._root())
+        threads = list(_names(f"{self._ours}/task"))
+        self._keep_waiting(job)
         faults = add(stat.major_faults for stat in job.values())
-        workers = self.look_at_workers()
+        counts = bool(_text(f"{self._ours}/schedstat"))
         return Reading(
             at_s=time.perf_counter(),
-            waited=self._threads(),
-            workers_waited_s=None if workers is None else sum(self._workers_waited.values()),
-            workers=workers or 0,
+            waited=self._threads(threads),
+            workers_waited=dict(self._workers_waited) if counts else None,
             cpu_s=add(stat.cpu_s for stat in job.values()),
-            busy_s=busy_s,
-            stolen_s=stolen_s,
+            cores=_told(self._cores) or {},
+            usable=self._usable([*job, *map(int, threads)]),
             throttled_s=throttled_s(Path(self._ours, "cgroup"), self._groups),
             stopped_s=None if self._stops is None else self._stops.stopped_s,
-            pressure_s=self._pressure("cpu"),
-            memory_stalled_s=self._pressure("memory"),
+            pressure_s=_told(lambda: self._pressure("cpu")),
+            memory_stalled_s=_told(lambda: self._pressure("memory")),
             major_faults=None if faults is None else int(faults),
-            swapped_mib=self._swapped_mib(),
-            load=self._load(),
-            cores=cores,
-            gpus=None if self._gpus is None else self._gpus.read(),
+            swapped_mib=_told(self._swapped_mib),
+            load=_told(self._load),
+            gpus=None if self._gpus is None else self._gpus.read(job),
         )
 
-    def look_at_workers(self) -> int | None:
-        """Keeps how long each child has waited so far, for one that ends before `read`.
+    def look_at_workers(self) -> None:
+        """Keeps how long each child has waited so far, for one that ends before `read`."""
+        self._keep_waiting(self._processes(self._pid))
 
-        Returns how many there are, None where the system does not tell how long they waited.
-        """
-        children = self._processes(self._pid, without=self._ranks)
-        del children[self._pid]
-        for pid, stat in children.items():
-            waited = self._waited(f"{self._proc}/{pid}")
-            if waited is None and Path(self._proc, str(pid)).exists():
-                return None
-            if waited is not None:
-                self._workers_waited[pid, stat.started] = waited
-        return len(children)
+    def _keep_waiting(self, job: "dict[int, _Stat]") -> None:
+        """Of the processes below this one that are no ranks."""
+        below = {self._pid}
+        for pid, stat in job.items():  # a parent comes before its children
+            if stat.parent in below and pid not in self._ranks:
+                below.add(pid)
+                waited = self._waited(f"{self._proc}/{pid}")
+                if waited is not None:
+                    self._workers_waited[pid, stat.started] = waited
 
-    def _threads(self) -> dict[str, float] | None:
+    def _own_pid(self) -> int:
+        """As the kernel's files number this process: those of a host do otherwise."""
+        try:
+            return int(Path(self._proc, "self").readlink().name)
+        except (OSError, ValueError):
+            return os.getpid()
+
+    def _root(self) -> int:
+        """The process below which all of the job runs."""
+        parent = _Stat.parse(_text(f"{self._ours}/stat")).parent if self._with_siblings else 0
+        return parent or self._pid
+
+    def _threads(self, threads: Iterable[str]) -> dict[str, float] | None:
         waited = {}
-        for thread in _names(f"{self._ours}/task"):
+        for thread in threads:
             seconds = self._waited(f"{self._ours}/task/{thread}")
             if seconds is not None:
                 waited["main" if thread == str(self._pid) else thread] = seconds
@@ -108,40 +119,45 @@ class Witness:
         fields = _text(f"{folder}/schedstat").split()
         return int(fields[1]) / NS_PER_S if len(fields) > 1 else None
 
-    def _processes(self, root: int, without: Iterable[int] = ()) -> dict[int, "_Stat"]:
-        """A process and all below it."""
+    def _processes(self, root: int) -> "dict[int, _Stat]":
+        """A process and all below it, each after its parent; without those that have just ended."""
         found: dict[int, _Stat] = {}
         open_ = [root]
         while open_:
             pid = open_.pop()
-            if pid in found or pid in without:
-                continue
             folder = f"{self._proc}/{pid}"
-            found[pid] = _Stat.parse(_text(f"{folder}/stat"))
+            text = _text(f"{folder}/stat")
+            if pid in found or not (text or pid == root):
+                continue
+            found[pid] = _Stat.parse(text)
             for thread in _names(f"{folder}/task"):
                 open_ += map(int, _text(f"{folder}/task/{thread}/children").split())
         return found
 
-    def _cores(self) -> tuple[float | None, float | None, int | None]:
-        """Seconds that the usable cores worked, and that a hypervisor took; how many there are."""
-        usable = self._usable
-        rows = [row.split() for row in _text(f"{self._proc}/stat").splitlines()]
-        times = [
-            [int(ticks) / TICKS for ticks in row[1:9]]
-            for row in rows
-            if row and row[0][:3] == "cpu" and row[0][3:].isdigit()
-            if usable is None or int(row[0][3:]) in usable
-        ]
-        if not times or any(len(core) < 7 for core in times):
-            return None, None, len(usable) if usable else None
-        # user, nice, system, idle, iowait, irq, softirq, steal
-        busy_s = sum(core[0] + core[1] + core[2] + core[5] + core[6] for core in times)
-        stolen_s = add(core[7] if len(core) > 7 else None for core in times)
-        return busy_s, stolen_s, len(times)
+    def _cores(self) -> dict[int, tuple[float, float | None]]:
+        cores = {}
+        for row in _text(f"{self._proc}/stat").splitlines():
+            name, *ticks = row.split() or [""]
+            if name[:3] == "cpu" and name[3:].isdigit():
+                # user, nice, system, idle, iowait, irq, softirq, steal
+                times = [int(tick) / TICKS for tick in ticks[:8]]
+                busy_s = sum(times[:3]) + times[5] + times[6]
+                cores[int(name[3:])] = busy_s, times[7] if len(times) > 7 else None
+        return cores
 
-    @cached_property
-    def _usable(self) -> frozenset[int] | None:
-        """The cores that the process may use; None for all."""
+    def _usable(self, tasks: Iterable[int]) -> frozenset[int] | None:
+        """The cores on which any thread of the process, or any process of the job, may run."""
+        if self._proc != "/proc" or not hasattr(os, "sched_getaffinity"):
+            return _told(self._allowed)
+        cores: set[int] = set()
+        for task in tasks:
+            try:
+                cores |= os.sched_getaffinity(task)
+            except OSError:  # it has ended
+                continue
+        return frozenset(cores) or None
+
+    def _allowed(self) -> frozenset[int] | None:
         for row in _text(f"{self._ours}/status").splitlines():
             if row.startswith("Cpus_allowed_list:"):
                 ranges = [part.partition("-") for part in row.split(":")[1].strip().split(",")]
@@ -172,6 +188,7 @@ class _Stat:
     cpu_s: float | None = None
     major_faults: int | None = None
     started: str = ""
+    parent: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "_Stat":
@@ -179,7 +196,15 @@ class _Stat:
         if len(fields) < 20:
             return cls()
         cpu_s = sum(map(int, fields[11:15])) / TICKS
-        return cls(cpu_s, int(fields[9]) + int(fields[10]), fields[19])
+        return cls(cpu_s, int(fields[9]) + int(fields[10]), fields[19], int(fields[1]))
+
+
+def _told(read: Callable[[], Told]) -> Told | None:
+    """What a kernel tells, None where its file is of another format."""
+    try:
+        return read()
+    except (ValueError, IndexError):
+        return None
 
 
 def _text(file: str) -> str:

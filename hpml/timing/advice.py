@@ -87,27 +87,29 @@ def fewer_threads(facts: JobFacts) -> str:
     options = [f"fewer {keys} (now {facts.num_workers})"] if facts.num_workers else []
     options += [f"{threads} (now {facts.threads})"] if (facts.threads or 1) > 1 else []
     if _may_spin(facts):
-        passive = "cpu.wait=brief"
-        options.append(passive if facts.keys else "GOMP_SPINCOUNT=2000 in the environment")
+        options.append(_shorter_waiting(facts))
     return f"Try {', or '.join(options)}" if options else "What is left is a machine of more cores"
 
 
 def _for_compute(facts: JobFacts) -> dict[str, bool]:
     keys, on_gpu = facts.keys, facts.on_gpu
-    threads = "cpu.wait=brief" if keys else "torch.set_num_threads(1)"
-    waits = {f"{threads}: threads that wait for one another spin": _may_spin(facts)}
+    waits = {_shorter_waiting(facts): _may_spin(facts)}
     if keys and not (facts.reduced_precision or facts.channels_last or facts.compiled):
         experiments = ",".join([*facts.experiments, "fast"])
         fast = f"experiment={f'[{experiments}]' if facts.experiments else experiments}"
-        return {**waits, fast: True, "a GPU": not on_gpu}
+        return {fast: True, **waits, "a GPU": not on_gpu}
     precision = "trainer.precision=bf16-mixed" if keys else "precision='bf16-mixed'"
     return {
-        **waits,
         precision: on_gpu and not facts.reduced_precision,
         "channels_last=true": on_gpu and keys and not facts.channels_last,
         "compile=true" if keys else "torch.compile": (keys or on_gpu) and not facts.compiled,
+        **waits,
         "a GPU": not on_gpu,
     }
+
+
+def _shorter_waiting(facts: JobFacts) -> str:
+    return "cpu.wait=brief" if facts.keys else "GOMP_SPINCOUNT=2000 in the environment"
 
 
 def _may_spin(facts: JobFacts) -> bool:

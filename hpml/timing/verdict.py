@@ -99,7 +99,7 @@ def judge(
     largest_first = sorted(of_all.items(), key=lambda part: -part[1])
     evidence = ", ".join(f"{title} {share:.0%}" for title, share in largest_first)
     kind = "inconclusive"
-    if interference is not None and interference.disturbed and interference.share > margin:
+    if interference is not None and _is_too_much(interference, margin):
         kind, evidence, advice = "disturbed", interference.in_words(), interference.advice
     elif interference is not None and interference.crowded:
         kind, evidence, advice = "thread-bound", in_own_way(interference), fewer_threads(facts)
@@ -117,6 +117,12 @@ def judge(
         kind = f"{ranked[0]}-bound"
         advice = advise(ranked[0], facts, largest_other, start_share)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
+
+
+def _is_too_much(interference: Interference, margin: float) -> bool:
+    """What a slowed GPU took is not known."""
+    lost_much = interference.lost_much and interference.share > margin
+    return lost_much or bool(interference.slowed_gpus)
 
 
 def in_own_way(interference: Interference) -> str:

@@ -84,7 +84,9 @@ class Timed(Measurements[Any, Measured]):
         told = [f"  {note}" for note in self.notes]
         if self.floor_s is not None:
             floor = in_s(Estimate(self.floor_s, None, 1))
-            told.append(f"  the same work twice differs by ± {floor} from round to round")
+            told.append(
+                f"  two epochs of one setting differ by ± {floor}, as means over the rounds"
+            )
         return [*table(rows, ">>>"), caption, *told]
 
     def as_dict(self) -> dict[str, Any]:

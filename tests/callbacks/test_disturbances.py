@@ -13,8 +13,11 @@ from hpml.callbacks.run_recorder import RunRecorder
 from hpml.records.run_record import RunRecord
 from hpml.system.interference import Reading
 
+UNKNOWN = dict.fromkeys(Reading.__dataclass_fields__)
 NOTHING = Reading(
-    0.0, {"main": 0.0}, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 1.0, 2, None
+    **UNKNOWN  # type: ignore[arg-type]
+    | {"at_s": 0.0, "waited": {"main": 0.0}, "cpu_s": 0.0, "cores": {0: (0.0, 0.0)}}
+    | {"pressure_s": 0.0}
 )
 
 
@@ -29,8 +32,8 @@ class Seen:
         yield reading
         for seconds in lost_s:
             waited = {"main": (reading.waited or {})["main"] + seconds}
-            busy_s = (reading.busy_s or 0.0) + seconds
-            reading = replace(reading, at_s=reading.at_s + 10, waited=waited, busy_s=busy_s)
+            cores = {0: (reading.cores[0][0] + seconds, 0.0)}
+            reading = replace(reading, at_s=reading.at_s + 10, waited=waited, cores=cores)
             yield reading
         while True:
             yield reading

@@ -28,11 +28,11 @@ def test_what_is_not_a_whole_epochs_time_has_an_asterisk() -> None:
 
 
 def test_a_disturbed_epoch_has_a_mark_of_its_own() -> None:
-    """Which goes before the asterisk; an epoch of an older record has none."""
+    """Besides the asterisk; an epoch of an older record has none."""
     epochs, table = [make_epoch(number) for number in range(3)], EpochTable()
     epochs[1].interference, epochs[2].interference = {"disturbed": True}, {"disturbed": False}
     epochs[1].partial = True
-    assert [table.lines(epoch)[-1].split()[0] for epoch in epochs] == ["0", "1!", "2"]
+    assert [table.lines(epoch)[-1].split()[0] for epoch in epochs] == ["0", "1!*", "2"]
 
 
 @given(st.lists(st.floats(0, 1e4) | st.floats(0, 1e6), min_size=5, max_size=5))

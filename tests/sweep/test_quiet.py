@@ -71,12 +71,13 @@ class Seen(Witness):
 
     def __init__(self, *seen: tuple[float, float | None]) -> None:
         super().__init__()
-        unknown: dict[str, Any] = dict.fromkeys(Reading.__dataclass_fields__) | {
-            "workers": 0,
-            "cores": 2,
-        }
+        unknown: dict[str, Any] = dict.fromkeys(Reading.__dataclass_fields__)
         self._readings = [
-            Reading(**unknown | {"at_s": 2.0 * number, "busy_s": busy_s, "cpu_s": cpu_s})
+            Reading(
+                **unknown
+                | {"at_s": 2.0 * number, "cpu_s": cpu_s}
+                | {"cores": {0: (busy_s, 0.0), 1: (0.0, 0.0)}}
+            )
             for number, (busy_s, cpu_s) in enumerate(seen)
         ]
 

@@ -20,6 +20,9 @@ class Driver:
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
         return uuid
 
+    def nvmlDeviceGetIndex(self, handle: str) -> int:  # noqa: N802
+        return 0
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802
         return [SimpleNamespace(pid=pid) for pid in self.pids]
 
@@ -37,11 +40,11 @@ class Driver:
 
 
 def interval(driver: Driver, **later: Any) -> dict[str, Any]:
-    witness = GpuWitness(["GPU-1"], lambda: {OWN}, driver)
-    before = witness.read()
+    witness = GpuWitness(["GPU-1"], driver)
+    before = witness.read({OWN})
     for name, value in later.items():
         setattr(driver, name, value)
-    (gpu,) = GpuReading.between(before, witness.read(), wall_s=10)
+    (gpu,) = GpuReading.between(before, witness.read({OWN}), wall_s=10)
     return gpu
 
 
@@ -85,4 +88,5 @@ def test_what_does_not(later: dict[str, Any]) -> None:
 def test_without_the_package_or_a_gpu_there_is_no_witness() -> None:
     """Nothing is said of GPUs then."""
     assert GpuWitness.of([]) is None
-    assert GpuWitness.of(["GPU-1"]) is None or GpuWitness.of(["GPU-1"]).read() == []
+    witness = GpuWitness.of(["GPU-1"])
+    assert witness is None or witness.read({OWN}) == []

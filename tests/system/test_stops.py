@@ -7,28 +7,35 @@ from hpml.system.stops import EVERY_S, Stops
 
 class Clocks:
     def __init__(self) -> None:
-        self.wall = self.cpu = self.waited = 0.0
-        self.stops = Stops(lambda: self.wall, lambda: self.cpu, lambda: self.waited)
+        self.wall, self.waited, self.runs = 0.0, 0.0, 0
+        self.stops = Stops(lambda: self.wall, lambda: (self.waited, self.runs))
 
-    def pass_(self, wall: float, cpu: float = 0.0, waited: float = 0.0) -> float:
-        self.wall, self.cpu, self.waited = self.wall + wall, self.cpu + cpu, self.waited + waited
+    def pass_(self, wall: float, waited: float = 0.0, runs: int = 1) -> float | None:
+        self.wall, self.waited, self.runs = self.wall + wall, self.waited + waited, self.runs + runs
         self.stops.beat()
         return self.stops.stopped_s
 
 
 @pytest.mark.parametrize(
-    ("wall", "cpu", "waited", "stopped"),
+    ("wall", "waited", "runs", "stopped"),
     [
-        (EVERY_S, 0, 0, 0),  # in time
-        (3 + EVERY_S, 0, 0, 3),  # stopped
-        (3 + EVERY_S, 2.9, 0, 0),  # somebody held the interpreter, and worked
-        (3 + EVERY_S, 0, 3, 0),  # it could have run and had no core
-        (0.2 + EVERY_S, 0, 0, 0),  # a little late
+        (EVERY_S, 0, 1, 0),  # in time
+        (3 + EVERY_S, 0, 1, 3),  # stopped
+        (3 + EVERY_S, 0, 600, 0),  # somebody held the interpreter, be it asleep
+        (3 + EVERY_S, 3, 1, 0),  # it could have run and had no core
+        (0.2 + EVERY_S, 0, 1, 0),  # a little late
     ],
 )
-def test_what_is_a_stop(wall: float, cpu: float, waited: float, stopped: float) -> None:
-    """A thread that woke late while nothing of its process ran, or waited to."""
-    assert Clocks().pass_(wall, cpu, waited) == pytest.approx(stopped)
+def test_what_is_a_stop(wall: float, waited: float, runs: int, stopped: float) -> None:
+    """A thread that woke late and was not run in between, nor waited to be."""
+    assert Clocks().pass_(wall, waited, runs) == pytest.approx(stopped)
+
+
+def test_where_the_kernel_does_not_count_nothing_is_known() -> None:
+    """As on macOS: None, not zero."""
+    stops = Stops(lambda: 0.0, lambda: None)
+    stops.beat()
+    assert stops.stopped_s is None
 
 
 def test_stops_add_up() -> None:

@@ -224,9 +224,18 @@ def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, k
         )
 
 
-def test_threads_come_before_a_gpu() -> None:
-    """Where threads that wait for one another spin, that is tried first."""
+def test_how_threads_wait_comes_before_a_gpu() -> None:
+    """Where several compute, and those that wait spin."""
     facts = JobFacts(threads=2, cores=2)
-    first, *_ = judge(shares(compute=1.0), facts)["advice"].split(", ")
-    assert first == "Try torch.set_num_threads(1): threads that wait for one another spin"
-    assert "spin" not in judge(shares(compute=1.0), JobFacts(threads=1))["advice"]
+    advice = judge(shares(compute=1.0), facts)["advice"]
+    assert advice == "Try GOMP_SPINCOUNT=2000 in the environment, or a GPU"
+    assert judge(shares(compute=1.0), JobFacts(threads=1))["advice"] == "Try a GPU"
+
+
+def test_a_gpu_that_was_slowed_leaves_no_verdict() -> None:
+    """However little the process waited: what it took is not known."""
+    gpus = [{"disturbed_by": ["GPU 0 ran slower for heat"]}]
+    seen = Interference(100.0, own_s=0.0, lost_s={"others": 0.04}, gpus=gpus)
+    verdict = judge(shares(input=1.0), interference=seen)
+    assert (verdict["kind"], verdict["evidence"]) == ("disturbed", "GPU 0 ran slower for heat")
+    assert verdict["advice"] == "Measure again when the GPU is free and cool"

@@ -1,9 +1,8 @@
 """Threads and cores of a process and its workers: how they wait, and where they may run."""
 
+import multiprocessing.process
 import os
 from collections.abc import Collection, Iterable, MutableMapping
-
-import psutil
 
 PASSIVE, BRIEF, SPIN = "passive", "brief", "spin"
 BRIEF_SPINS = 2000  # tens of microseconds, where GNU's OpenMP by default spins 300,000 times
@@ -30,8 +29,9 @@ def affinity(pid: int = 0) -> frozenset[int] | None:
 
 def workers_affinity() -> list[frozenset[int]]:
     """Of each process that this one has started to work for it, a loader's workers above all."""
-    # multiprocessing's own list takes away the exit codes that a loader wants to see
-    every = (affinity(child.pid) for child in psutil.Process().children())
+    # active_children() would take away the exit codes that a loader wants to see
+    children = getattr(multiprocessing.process, "_children", ())
+    every = (affinity(child.pid) for child in list(children) if child.pid is not None)
     return [cores for cores in every if cores is not None]
 
 

@@ -148,7 +148,9 @@ def test_the_table_marks_the_fastest() -> None:
     assert first.count("*") == second.count("*") == 1
     assert first.index("*") < second.index("*")
     assert caption.endswith("* fastest, or tied with it")
-    assert re.fullmatch(r"  the same work twice differs by ± \d.\d+ s from round to round", floor)
+    assert re.fullmatch(
+        r"  two epochs of one setting differ by ± \d.\d+ s, as means over the rounds", floor
+    )
 
 
 def test_what_it_keeps() -> None:

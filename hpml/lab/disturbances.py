@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpml.formatting import counted
-from hpml.system.interference import Interference, summed
+from hpml.system.interference import Interference, of_record
 
 DISTURBED = "disturbed"  # the kind of a verdict that there is none
 # With so many undisturbed rounds a search leaves out the others.
@@ -45,8 +45,7 @@ def _in_doubt(
     best_s = settings[str(best)]["epoch_s"]["mean"]
     ties = search["tied"] if len(search["tied"]) > 1 else []
     for count, of in settings.items():
-        seen = (each.get("interference") for each in of.get("rounds", {}).values())
-        taken = summed(Interference.from_dict(each) for each in seen if each)
+        taken = of_record(each.get("interference") for each in of.get("rounds", {}).values())
         if taken is not None and taken.disturbed:
             least_s = (1 - taken.share) * of["epoch_s"]["mean"]
             if int(count) in ties or (int(count) != best and least_s <= best_s):

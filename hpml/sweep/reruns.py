@@ -8,7 +8,7 @@ from typing import Any
 
 from hpml.records.run_record import RunRecord
 from hpml.sweep.jobs import Job
-from hpml.system.interference import Interference, summed
+from hpml.system.interference import Interference, of_record
 
 # In the sweep's directory: the runs of those jobs that are running again.
 EARLIER = ".earlier"
@@ -92,8 +92,7 @@ def _aside(directory: Path) -> Path:
 
 
 def _seen(record: RunRecord) -> Interference | None:
-    epochs = (epoch.interference for epoch in record.epochs)
-    return summed(Interference.from_dict(seen) for seen in epochs if seen)
+    return of_record(epoch.interference for epoch in record.epochs)
 
 
 def _share(record: RunRecord) -> float | None:

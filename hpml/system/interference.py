@@ -247,6 +247,11 @@ def summed(parts: Iterable[Interference]) -> Interference | None:
     return Interference(**values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=gpus)
 
 
+def of_record(values: Iterable[dict[str, Any] | None]) -> Interference | None:
+    """What a record's epochs or rounds had to share together; None where nobody looked."""
+    return summed(Interference.from_dict(each) for each in values if each)
+
+
 def add(values: Iterable[float | None]) -> float | None:
     """Their sum; None for none, and where one of them is None."""
     total = 0.0

@@ -61,12 +61,15 @@ class Witness:
         job = self._processes(self._root())
         threads = list(_names(f"{self._ours}/task"))
         self._keep_waiting(job)
+        workers_waited = self._workers_waited
+        alive = {(pid, stat.started) for pid, stat in job.items()}  # of the others no more comes
+        self._workers_waited = {key: s for key, s in workers_waited.items() if key in alive}
         faults = add(stat.major_faults for stat in job.values())
         counts = bool(_text(f"{self._ours}/schedstat"))
         return Reading(
             at_s=time.perf_counter(),
             waited=self._threads(threads),
-            workers_waited=dict(self._workers_waited) if counts else None,
+            workers_waited=workers_waited if counts else None,
             cpu_s=add(stat.cpu_s for stat in job.values()),
             cores=_told(self._cores) or {},
             usable=self._usable([*job, *map(int, threads)]),

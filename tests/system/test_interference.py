@@ -159,6 +159,7 @@ def test_a_worker_that_has_ended_is_not_forgotten(machine: Machine) -> None:
     after = seen(before, machine.witness.read())
     assert after.workers_waited_s == 2.0
     assert after.cpu_s == 1.5
+    assert machine.witness.read().workers_waited == {}  # nor kept for ever
 
 
 def test_ranks_are_no_workers_and_no_others(tmp_path: Path) -> None:

@@ -91,7 +91,6 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
                 plan.fit_trainings(usable_s(cfg.lab.budget_min) - (time.monotonic() - begun))
             tasks.limit, tasks.num_workers = plan.limit, tasks.best
             state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
-        tasks.clear_disturbed()
         return failed + _run_each(tasks.training(), state)
     except RunInterrupted:
         log.error("interrupted; the same command resumes from here")  # noqa: TRY400

@@ -3,7 +3,6 @@
 import itertools
 import os
 import shlex
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +28,9 @@ from hpml.lab.parts import (
     TRAINING,
     WORKERS,
 )
+from hpml.records.run_record import RunRecord
 from hpml.report.collect import Run, collect
+from hpml.sweep.reruns import MARK, RERUN, OnDisturbance
 from hpml.system.files import read_json
 from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
 
@@ -207,14 +208,12 @@ class Tasks:
         if "c5" in chosen and others:
             yield Sweep(DEVICES, ("c5",), ["sgd"], others)
 
-    def clear_disturbed(self) -> None:
-        """Deletes the trainings that are to run again, which their sweeps would take for done."""
-        for run in (run for sweep in self._sweeps() for run in self._disturbed(sweep).values()):
-            shutil.rmtree(run.directory)
-
     def _left(self, sweep: Sweep) -> list[str]:
         """The device of each training of a sweep that is not complete, or is to run again."""
-        done = self._completed(sweep).keys() - self._disturbed(sweep).keys()
+        policy = RERUN if self._cfg.lab.again else MARK
+        on_disturbance = OnDisturbance(policy, max_reruns=self._cfg.sweep.max_reruns)
+        records = {of: RunRecord.read(run.directory) for of, run in self._completed(sweep).items()}
+        done = {of for of, record in records.items() if not on_disturbance.repeats(record)}
         each = itertools.product(sweep.optimizers, sweep.devices, self._seeds)
         return [training[1] for training in each if training not in done]
 
@@ -229,22 +228,11 @@ class Tasks:
             if run.completed
         }
 
-    def _disturbed(self, sweep: Sweep) -> dict[tuple[Any, ...], Run]:
-        """Trainings of a sweep that are to run again."""
-        if not self._cfg.lab.again:
-            return {}
-        asked = {*itertools.product(sweep.optimizers, sweep.devices, self._seeds)}
-        completed = self._completed(sweep).items()
-        return {
-            of: run
-            for of, run in completed
-            if of in asked and any(seen and seen.disturbed for seen in run.interference.values())
-        }
-
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []
+        again = [f"sweep.on_disturbance={RERUN}"] if self._cfg.lab.again else []
         more = [
-            *("-m", f"data.num_workers={self.to_train_with}", *limit, *sweep.words),
+            *("-m", f"data.num_workers={self.to_train_with}", *limit, *again, *sweep.words),
             f"optimizer={','.join(sweep.optimizers)}",
             f"device={','.join(sweep.devices)}",
             f"seed={','.join(map(str, self._seeds))}",

@@ -26,11 +26,14 @@ class OnDisturbance:
     def runs_again(self, job: Job) -> bool:
         """Whether what the job's directory holds is complete, but disturbed, and not accepted."""
         record = RunRecord.read_if_any(job.directory) if self.policy == RERUN else None
-        if record is None or record.status != "completed" or disturbance(record) is None:
+        if record is None or record.fingerprint != job.fingerprint:
             return False
-        is_this_job = record.fingerprint == job.fingerprint
-        is_this_job &= record.code_fingerprint == job.code_fingerprint
-        return is_this_job and len(_shares(record)) <= self.max_reruns
+        return record.code_fingerprint == job.code_fingerprint and self.repeats(record)
+
+    def repeats(self, record: RunRecord) -> bool:
+        """Whether a run is complete, but disturbed, and has not been made too often."""
+        is_disturbed = record.status == "completed" and disturbance(record) is not None
+        return self.policy == RERUN and is_disturbed and len(_shares(record)) <= self.max_reruns
 
 
 def disturbance(record: RunRecord) -> Interference | None:

@@ -27,6 +27,8 @@ from hpml.lab import __main__ as lab
 from hpml.lab.pilot import Pilot
 from hpml.lab.run_task import run_task
 from hpml.lab.tasks import Task
+from hpml.records.run_record import RunRecord
+from hpml.sweep.reruns import MARK, OnDisturbance
 from hpml.system import fresh_process
 from hpml.system.signals import RunInterrupted
 from hpml.workers.__main__ import searched
@@ -110,7 +112,10 @@ class Parts:
         of_each = (values[key].split(",") for key in ("optimizer", "seed", "device"))
         for optimizer, seed, device in itertools.product(*of_each):
             name = f"optimizer={optimizer},seed={seed},device={device}"
-            if not (folder / task.name / name).exists():
+            directory, policy = folder / task.name / name, values.get("sweep.on_disturbance", MARK)
+            repeats = OnDisturbance(policy).repeats
+            if not directory.exists() or repeats(RunRecord.read(directory)):
+                shutil.rmtree(directory, ignore_errors=True)
                 config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
                 choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
                 make_run(folder / task.name, name, config=config, choices=choices)
@@ -434,6 +439,7 @@ def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
     assert parts.started == ["diagnosis"]
     assert parts.start("lab.parts=[c6]", "lab.again=true") == 0
     assert parts.trained == ["adam on cpu, 2, None"]
+    assert parts.commands["training"]["sweep.on_disturbance"] == "rerun"  # which loses no run
     assert "too busy" not in parts.report
 
 

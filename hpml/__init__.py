@@ -45,7 +45,7 @@ def diagnose(
         UserError: several devices, no batches, or nothing to train.
     """
     from hpml.diagnosis.experiment import diagnose
-    from hpml.system import environment
+    from hpml.system.other_programs import warn_of_others
 
-    environment.warn_of_others()
+    warn_of_others()
     return diagnose(trainer, module, data, budget_s, print)

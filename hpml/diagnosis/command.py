@@ -19,6 +19,7 @@ from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import write_whole
+from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
 log = logging.getLogger("hpml")
@@ -44,7 +45,7 @@ def job(cfg: DictConfig) -> None:
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)
-    environment.warn_of_others()
+    warn_of_others()
     set_waiting(cfg)
     with signals_held():
         from hpml.diagnosis import experiment, wording

@@ -30,6 +30,7 @@ from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
 from hpml.system.files import read_json, write_whole
+from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
 from hpml.workers.__main__ import found_before
 
@@ -48,7 +49,7 @@ def job(cfg: DictConfig) -> None:
     begun = time.monotonic()
     with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
-        environment.warn_of_others()
+        warn_of_others()
         set_waiting(cfg)
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder = Path(cfg.run_dir) / _slug(machine)

@@ -5,39 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
-
 from hpml.formatting import duration_in_words
-from hpml.system.environment import BUSY_SHARE, LOOK_S
-from hpml.system.interference import Reading, between
-from hpml.system.witness import Witness
+from hpml.system.other_programs import BUSY_SHARE, LOOK_S, OtherPrograms, in_words
 
 log = logging.getLogger("hpml")
-
-
-class OtherPrograms:
-    """How many cores other programs have used since the last call, and of how many.
-
-    All that this process has started is its own: the jobs of the sweep beside the one to come. None
-    at the first call, and where the system does not tell.
-    """
-
-    def __init__(self, witness: Witness | None = None) -> None:
-        self._witness = witness or Witness()
-        self._last: Reading | None = None
-
-    def __call__(self) -> tuple[float, int] | None:
-        last, self._last = self._last, self._witness.read()
-        percent = psutil.cpu_percent()  # since its last call
-        if last is None:
-            return None
-        seen = between(last, self._last)
-        if seen.others_cpu_s is not None and seen.cores and seen.wall_s:
-            return seen.others_cpu_s / seen.wall_s, seen.cores
-        if psutil.Process().children():  # whose part of it is not known
-            return None
-        cores = psutil.cpu_count() or 1
-        return percent / 100 * cores, cores
 
 
 class QuietMachine:
@@ -72,7 +43,7 @@ class QuietMachine:
         since_s = now_s if self._busy_since_s is None else self._busy_since_s
         waited_s = now_s - since_s
         if used is not None and not is_quiet:
-            others = f"other programs use {used[0]:.1f} of {used[1]} cores"
+            others = in_words(*used)
             if self._busy_since_s is None:
                 most = duration_in_words(self._max_wait_s)
                 log.info(f"\n{others}: waiting until they do not, {most} at most")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import platform
 import socket
@@ -22,11 +21,9 @@ from hpml.system.threads import affinity, ranges, waiting, workers_affinity
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger("hpml")
 
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
-LOOK_S, BUSY_SHARE = 0.5, 0.25
 MIB = 2**20
 GIB = 2**30
 
@@ -60,14 +57,6 @@ def probe_devices() -> dict[str, int]:
     output = _output_of(command, timeout_s=120) or "0 0"
     counts = zip(("gpu", "mps"), map(int, output.split()[-2:]), strict=True)
     return {name: count for name, count in counts if count}
-
-
-def warn_of_others() -> None:
-    """Warns where other programs use a quarter of the cores or more, as one look shows."""
-    cores = psutil.cpu_count() or 1
-    busy = psutil.cpu_percent(interval=LOOK_S) / 100 * cores
-    if busy >= BUSY_SHARE * cores:
-        log.warning(f"other programs use {busy:.1f} of {cores} cores: times will vary")
 
 
 def rank() -> int:

@@ -18,6 +18,7 @@ from hpml.config.fingerprint import identifying, is_left_out
 from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import read_json, write_whole
+from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
 log = logging.getLogger("hpml")
@@ -50,7 +51,7 @@ def job(cfg: DictConfig) -> None:
     """Searches, reports both answers, and keeps `workers.json` and a picture."""
     check(cfg)
     also = _also(cfg)
-    environment.warn_of_others()
+    warn_of_others()
     set_waiting(cfg)
     with signals_held():
         from hpml.workers import measure, picture

@@ -137,7 +137,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab, "_composed", lambda overrides: composed(tuple(overrides)))
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab.environment, "probe_devices", dict)
-    monkeypatch.setattr(lab.environment, "warn_of_others", lambda: None)
+    monkeypatch.setattr(lab, "warn_of_others", lambda: None)
     monkeypatch.setattr("hpml.lab.report.figures.draw_for", lambda *arguments: [])
     monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
     return made

@@ -14,10 +14,11 @@ from helpers.programs import Program, run_program
 from helpers.sweeps import QUICK, make_job, records
 
 from hpml.sweep.cost_model import CostModel
-from hpml.sweep.quiet import OtherPrograms, QuietMachine
+from hpml.sweep.quiet import QuietMachine
 from hpml.sweep.reruns import OnDisturbance
 from hpml.sweep.runner import HowToRun, Runner
 from hpml.system.interference import Reading
+from hpml.system.other_programs import OtherPrograms
 from hpml.system.witness import Witness
 
 POLL_S = 0.25
@@ -132,7 +133,7 @@ PROGRAM = f"""
 import sys; sys.path.insert(0, {str(TESTS)!r})
 from pathlib import Path
 from helpers.light_program import job, run_hydra
-from hpml.sweep.quiet import OtherPrograms
+from hpml.system.other_programs import OtherPrograms
 def used(self):
     Path("looked").touch()
     return 0.0 if Path("quiet").exists() else 2.0, 2

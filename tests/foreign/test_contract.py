@@ -23,6 +23,14 @@ from hpml.records.run_record import EpochRecord, RunRecord
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
 
 
+# Known faults, to be struck out when they are mended.
+GATHERED = {"two_processes": "what ranks compare makes torch warn of a deprecated function"}
+SHARED = {
+    "data_module": "lists that a data module fills in `setup` are filled by a diagnosis",
+    "stateful_data": "so are caches and counters of a data set, and a sampler's epoch",
+}
+
+
 def job(name: str) -> Any:
     """Its module; the test is skipped where a package is not there that the job needs."""
     needs = getattr(load(name), "NEEDS", None)
@@ -31,9 +39,16 @@ def job(name: str) -> Any:
     return load(name)
 
 
-def each(slow: set[str]) -> Any:
-    """Parametrises a test by the jobs, the slow ones in the long suite alone."""
-    return pytest.mark.parametrize("name", [stress(n) if n in slow else n for n in NAMES])
+def each(slow: set[str], faults: dict[str, str]) -> Any:
+    """Parametrises a test by the jobs: the slow ones in the long suite, some failing as known."""
+
+    def param(name: str) -> Any:
+        marks = [pytest.mark.stress] * (name in slow)
+        if name in faults:
+            marks.append(pytest.mark.xfail(reason=faults[name], strict=True))
+        return pytest.param(name, marks=marks)
+
+    return pytest.mark.parametrize("name", list(map(param, NAMES)))
 
 
 def in_a_process(name: str, folder: Path) -> tuple[Outcome, list[Outcome]]:
@@ -71,7 +86,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
     assert parts_s == pytest.approx(record.wall_s, abs=1)
 
 
-@each(slow=PROCESSES)
+@each(slow=PROCESSES, faults=GATHERED)
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
     expected = job(name)
@@ -79,12 +94,12 @@ def test_timers(name: str, tmp_path: Path) -> None:
     for outcome in timed:
         assert set(outcome.warned) <= set(plain.warned)
         assert dataclasses.replace(outcome, warned=plain.warned) == plain
-    records = sorted(tmp_path.glob("record*"), key=lambda path: (len(path.name), path.name))
-    for record in records[-2:]:
+    *_, first, second = sorted(tmp_path.glob("record*"), key=lambda path: (len(path.name), path))
+    for record in (first, second):
         assert_whole(RunRecord.read(record), expected)
 
 
-@each(slow={"workers"})
+@each(slow={"workers"}, faults=SHARED)
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
@@ -101,3 +116,14 @@ def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     gc.collect()
     after = everything(made, tmp_path)
     assert not {key: (was, after[key]) for key, was in before.items() if was != after[key]}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("hpml.watch"), reason="there is no hpml.watch yet")
+@pytest.mark.parametrize("name", [n if n == "plain" else stress(n) for n in NAMES])
+def test_watch(name: str, tmp_path: Path) -> None:
+    """The script as it stands ends well, and leaves a record of its last fit."""
+    expected, variables = job(name), {"PYTHONPATH": str(ROOT)}
+    run_program(["-m", "hpml.watch", str(FOLDER / f"{name}.py")], tmp_path, **variables)
+    records = (tmp_path / "outputs").rglob("record.json")
+    last = max(records, key=lambda file: file.stat().st_mtime_ns)
+    assert_whole(RunRecord.read(last), expected)

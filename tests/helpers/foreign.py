@@ -35,7 +35,7 @@ class Outcome:
     metrics: dict[str, Any]
     random: Any
     callbacks: list[str]  # but for those that are under test
-    profiler: str
+    attributes: list[list[str]]  # of module, Trainer and loop
     warned: list[str]
 
 
@@ -73,7 +73,9 @@ def run(name: str, folder: Path, callbacks: Sequence[L.Callback] = ()) -> Outcom
     with silence, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         trainer, module, data = make(job, folder, [losses, *callbacks])
+        profiler = trainer.profiler
         getattr(job, "fit", L.Trainer.fit)(trainer, module, data)
+    assert trainer.profiler is profiler
     theirs = [type(each).__name__ for each in trainer.callbacks if each not in callbacks]
     return Outcome(
         weights=frozen(module.state_dict()),
@@ -87,12 +89,13 @@ def run(name: str, folder: Path, callbacks: Sequence[L.Callback] = ()) -> Outcom
         },
         random=frozen(_collect_rng_states()),
         callbacks=theirs,
-        profiler=type(trainer.profiler).__name__,
+        attributes=[sorted(vars(each)) for each in (module, trainer, trainer.fit_loop.epoch_loop)],
         warned=sorted({str(each.message) for each in warned}),
     )
 
 
 def plain_and_timed(name: str, folder: Path) -> tuple[Outcome, list[Outcome]]:
     """What comes of the job, and of two fits with the same timers, which leave `record` and -2."""
-    plain, timers = run(name, folder / "plain"), phase_timers(record=folder / "record")
+    plain = run(name, folder / "plain")
+    timers = phase_timers(folder / "record", every_n_steps=2)
     return plain, [run(name, folder / number, timers) for number in ("first", "second")]

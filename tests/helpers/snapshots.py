@@ -6,11 +6,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.seed import _collect_rng_states
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from helpers.jobs import Job
+
+HOLDERS = (L.LightningDataModule, DataLoader, CombinedLoader, Dataset, Sampler)
 
 
 def frozen(thing: Any) -> Any:
@@ -31,6 +36,20 @@ def attributes(thing: Any) -> dict[str, Any]:
     return {key: (id(value), frozen(value)) for key, value in vars(thing).items()}
 
 
+def holders(data: Any) -> list[Any]:
+    """The data modules, loaders, samplers and data sets in it."""
+    found: dict[int, Any] = {}
+    things = [data]
+    while things:
+        thing = things.pop()
+        if isinstance(thing, HOLDERS) and id(thing) not in found:
+            found[id(thing)] = thing
+            things += vars(thing).values()
+        elif isinstance(thing, dict | list | tuple):
+            things += thing.values() if isinstance(thing, dict) else thing
+    return [*found.values()]
+
+
 def everything(job: Job, folder: Path) -> dict[str, Any]:
     """All that a diagnosis could have changed."""
     fitting, module, data = job
@@ -47,7 +66,7 @@ def everything(job: Job, folder: Path) -> dict[str, Any]:
         "steps": fitting.global_step,
         "callbacks": [(id(one), attributes(one), frozen(one.state_dict())) for one in every],
         "random": frozen(_collect_rng_states()),
-        "data": attributes(data) if hasattr(data, "__dict__") else None,
+        "data": [attributes(each) for each in holders(data)],
         "generators": [frozen(each.get_state()) for each in drawing if each is not None],
         "files": sorted(str(file) for file in folder.rglob("*")),
         "warnings": list(warnings.filters),

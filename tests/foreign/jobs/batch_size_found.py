@@ -20,7 +20,7 @@ class Sized(Validated):
 
 def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
     fitting, module = trainer(**trainer_arguments), Sized()
-    Tuner(fitting).scale_batch_size(module, max_trials=2)
+    Tuner(fitting).scale_batch_size(module, max_trials=1)
     return fitting, module, None
 
 

@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from plain import Regression, samples, trainer
 from torch import Tensor
-from torch.utils.data import DataLoader, random_split
+from torch.utils.data import DataLoader, TensorDataset, random_split
 
 EPOCHS = 2
 SAMPLES = [44, 44]
@@ -21,12 +21,13 @@ class Prepared(L.LightningDataModule):
         self.stages: list[str] = []
 
     def prepare_data(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(samples(64).tensors, self.file)
+        if not self.file.exists():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(samples(64).tensors, self.file)
 
     def setup(self, stage: str) -> None:
         self.stages.append(stage)
-        data = torch.utils.data.TensorDataset(*torch.load(self.file))
+        data = TensorDataset(*torch.load(self.file))
         self.train, self.val = random_split(data, [44, 20])
 
     def teardown(self, stage: str) -> None:
@@ -50,7 +51,9 @@ class Validated(Regression):
 
 def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
     fitting = trainer(**trainer_arguments)
-    return fitting, Validated(), Prepared(fitting.default_root_dir)
+    data = Prepared(fitting.default_root_dir)
+    data.prepare_data()  # as on many machines, before any training
+    return fitting, Validated(), data
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import torch
 from helpers import jobs
 from helpers.jobs import Convolutional, Images, Job, trainer
-from lightning.fabric.utilities.seed import _collect_rng_states
+from helpers.snapshots import everything, frozen
 from lightning.pytorch import callbacks as theirs
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -57,50 +56,6 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def diagnosed(job: Job) -> Diagnosis:
     """In a moment: the figures are of no interest here."""
     return experiment.diagnose(*job, budget_s=0.01, report=lambda line: None)
-
-
-def frozen(thing: Any) -> Any:
-    """A value that equals another one only where every bit is the same."""
-    if isinstance(thing, torch.Tensor):
-        return thing.dtype, thing.shape, thing.detach().cpu().numpy().tobytes()
-    if isinstance(thing, dict):
-        return {key: frozen(value) for key, value in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [frozen(value) for value in thing]
-    if isinstance(thing, np.ndarray):
-        return thing.tobytes()
-    return repr(thing)
-
-
-def attributes(thing: Any) -> dict[str, Any]:
-    """Which objects they are, and what is in the plain ones."""
-    return {key: (id(value), frozen(value)) for key, value in vars(thing).items()}
-
-
-def everything(job: Job, folder: Path) -> dict[str, Any]:
-    """All that a diagnosis could have changed."""
-    fitting, module, data = job
-    every: list[Any] = fitting.callbacks  # type: ignore[attr-defined]
-    drawing = (getattr(each, "generator", None) for each in (data, getattr(data, "sampler", None)))
-    return {
-        "weights": frozen(module.state_dict()),
-        "gradients": [frozen(parameter.grad) for parameter in module.parameters()],
-        "modes": [part.training for part in module.modules()],
-        "module": attributes(module),
-        "optimizers": [frozen(one.state_dict()) for one in fitting.optimizers],
-        "trainer": attributes(fitting),
-        "progress": (fitting.current_epoch, frozen(fitting.fit_loop.state_dict())),
-        "steps": fitting.global_step,
-        "callbacks": [(id(one), attributes(one), frozen(one.state_dict())) for one in every],
-        "random": frozen(_collect_rng_states()),
-        "data": attributes(data) if hasattr(data, "__dict__") else None,
-        "generators": [frozen(each.get_state()) for each in drawing if each is not None],
-        "files": sorted(str(file) for file in folder.rglob("*")),
-        "warnings": list(warnings.filters),
-        "workers": sorted(one.pid or 0 for one in multiprocessing.active_children()),
-        # tqdm's own watches over all bars of a process
-        "threads": {one.name for one in threading.enumerate() if type(one).__name__ != "TMonitor"},
-    }
 
 
 def assert_left_alone(job: Job, folder: Path) -> Diagnosis:

@@ -1,0 +1,19 @@
+"""`barebones=True`: nothing is logged, and what the other jobs switch off must not be named."""
+
+from typing import Any
+
+import lightning as L
+from plain import Validated, loader
+
+EPOCHS = 2
+SAMPLES = [44, 44]
+
+
+def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+    settings: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 2, "barebones": True}
+    return L.Trainer(**settings | trainer_arguments), Validated(), loader(shuffle=True)
+
+
+if __name__ == "__main__":
+    fitting, module, data = make()
+    fitting.fit(module, data)

@@ -1,0 +1,133 @@
+"""What holds for every job in `jobs`: timed it trains as before, diagnosed it stays as it is."""
+
+import dataclasses
+import gc
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.configurations import ROOT, TESTS, stress
+from helpers.foreign import FOLDER, NAMES, Outcome, load, make, plain_and_timed
+from helpers.programs import run_program
+from helpers.snapshots import everything
+
+from hpml.diagnosis import experiment
+from hpml.errors import UserError
+from hpml.records.phases import PHASES
+from hpml.records.run_record import EpochRecord, RunRecord
+
+PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
+
+
+# Known faults, to be struck out when they are mended.
+GATHERED = {"two_processes": "what ranks compare makes torch warn of a deprecated function"}
+SHARED = {
+    "data_module": "lists that a data module fills in `setup` are filled by a diagnosis",
+    "stateful_data": "so are caches and counters of a data set, and a sampler's epoch",
+}
+
+
+def job(name: str) -> Any:
+    """Its module; the test is skipped where a package is not there that the job needs."""
+    needs = getattr(load(name), "NEEDS", None)
+    if needs and importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{name} needs {needs}, which hpml does not: pip install {needs}")
+    return load(name)
+
+
+def each(slow: set[str], faults: dict[str, str]) -> Any:
+    """Parametrises a test by the jobs: the slow ones in the long suite, some failing as known."""
+
+    def param(name: str) -> Any:
+        marks = [pytest.mark.stress] * (name in slow)
+        if name in faults:
+            marks.append(pytest.mark.xfail(reason=faults[name], strict=True))
+        return pytest.param(name, marks=marks)
+
+    return pytest.mark.parametrize("name", list(map(param, NAMES)))
+
+
+def in_a_process(name: str, folder: Path) -> tuple[Outcome, list[Outcome]]:
+    """`plain_and_timed` for jobs that start more processes."""
+    variables = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, TESTS)))}
+    run_program([str(TESTS / "foreign/run_job.py"), name, str(folder)], folder, **variables)
+    outcomes: tuple[Outcome, list[Outcome]] = pickle.loads((folder / "outcomes").read_bytes())
+    return outcomes
+
+
+def assert_adds_up(epoch: EpochRecord, samples: int | None) -> None:
+    """An epoch whose figures are all known, but for samples that nobody sees."""
+    times = [epoch.time[phase.key] for phase in PHASES]
+    assert sum(times) == pytest.approx(epoch.time["epoch_s"], rel=1e-9)
+    assert min(times) >= 0 < epoch.time["train_s"]
+    assert epoch.samples == samples
+    assert (epoch.samples_per_s is None) == (samples is None)
+    assert epoch.steps > 0 < epoch.first_batch_s
+    assert (epoch.step_ms is None) == (epoch.steps == 1)
+    assert sum(epoch.train_split.values()) == pytest.approx(epoch.time["train_s"])
+    assert sum(epoch.other_split.values()) == pytest.approx(epoch.time["other_s"])
+
+
+def assert_whole(record: RunRecord, expected: Any) -> None:
+    """The epochs that the job says it has, and a fit that is all accounted for."""
+    assert len(record.epochs) == expected.EPOCHS
+    numbers = [epoch.epoch for epoch in record.epochs]
+    assert numbers == list(range(numbers[0], numbers[0] + expected.EPOCHS))
+    for epoch, samples in zip(record.epochs, expected.SAMPLES, strict=True):
+        assert_adds_up(epoch, samples)
+    assert record.status == "completed"
+    assert record.verdict
+    epochs_s = sum(epoch.time["epoch_s"] for epoch in record.epochs)
+    parts_s = record.startup_s + epochs_s + record.finish_s
+    assert parts_s == pytest.approx(record.wall_s, abs=1)
+
+
+@each(slow=PROCESSES, faults=GATHERED)
+def test_timers(name: str, tmp_path: Path) -> None:
+    """Twice the same timers count and time all of it, and change nothing."""
+    expected = job(name)
+    plain, timed = (in_a_process if name in PROCESSES else plain_and_timed)(name, tmp_path)
+    for outcome in timed:
+        assert set(outcome.warned) <= set(plain.warned)
+        assert dataclasses.replace(outcome, warned=plain.warned) == plain
+    *_, first, second = sorted(tmp_path.glob("record*"), key=lambda path: (len(path.name), path))
+    for record in (first, second):
+        assert_whole(RunRecord.read(record), expected)
+
+
+@each(slow={"workers"}, faults=SHARED)
+def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
+    monkeypatch.setattr(experiment, "ROUNDS", (1,))
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    expected = job(name)
+    made = make(expected, tmp_path)
+    before = everything(made, tmp_path)
+    diagnose: Callable[[], Any] = lambda: experiment.diagnose(*made, 0.01, lambda line: None)  # noqa: E731
+    if getattr(expected, "DIAGNOSABLE", True):
+        assert diagnose().epoch_s("as_it_is").mean > 0
+    else:
+        with pytest.raises(UserError, match=r"\A.+\Z"):
+            diagnose()
+    gc.collect()
+    after = everything(made, tmp_path)
+    assert not {key: (was, after[key]) for key, was in before.items() if was != after[key]}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("hpml.watch"), reason="there is no hpml.watch yet")
+@pytest.mark.parametrize("name", [n if n == "plain" else stress(n) for n in NAMES])
+def test_watch(name: str, tmp_path: Path) -> None:
+    """The script as it stands ends well, and leaves a record of its last fit."""
+    expected, environment = job(name), {**os.environ, "PYTHONPATH": str(ROOT)}
+    # not `run_program`, whose processes have Lightning before the watch begins
+    words = [sys.executable, "-m", "hpml.watch", str(FOLDER / f"{name}.py")]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=200)
+    records = (tmp_path / "outputs").rglob("record.json")
+    last = max(records, key=lambda file: file.stat().st_mtime_ns)
+    assert_whole(RunRecord.read(last), expected)

@@ -12,7 +12,7 @@ from hpml.callbacks import disturbances
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
-from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
+from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit, of_all_ranks
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step, samples_in
 from hpml.callbacks.verdicts import Verdicts
@@ -105,6 +105,7 @@ class EpochTimer(PhaseTimer):
         self._counts = EpochCounts()
         self._warned = False
 
+    @in_its_fit
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
@@ -114,12 +115,14 @@ class EpochTimer(PhaseTimer):
             if trainer.is_global_zero:
                 self._lay_out(trainer)
 
+    @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._disturbances.end()
         self._begin_fit()
         self._disturbances.begin(trainer)
 
+    @in_its_fit
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
@@ -135,12 +138,14 @@ class EpochTimer(PhaseTimer):
         if not trainer.sanity_checking:
             self._counts.validation_ended(trainer.callback_metrics)
 
+    @in_its_fit
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         if self._counts.batches and not self.epochs:
             log.warning(f"Lightning {L.__version__} does not tell where epochs begin")
         self._conclude(trainer, ended_well=True)
 
+    @in_its_fit
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
@@ -152,6 +157,7 @@ class EpochTimer(PhaseTimer):
             finally:
                 self._disturbances.end()
 
+    @in_its_fit
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
         self._disturbances.end()  # where another callback has failed before this one was asked

@@ -34,6 +34,7 @@ class FitClock(PhaseClock):
         self._carried: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
         self._validation_depth = 0  # the depth around a validation; 0 outside of it
+        self._validations = 0  # that have set themselves up: inside one a hook may begin another
         self._backward_depth = 0  # the same around a backward of manual optimization
         self._timed_backwards = False  # whether the epoch's backward passes were timed apart
         self._loop_ended = False
@@ -101,6 +102,8 @@ class FitClock(PhaseClock):
                 self.device.mark(None)
                 self.device.take()
             self._begin_epoch()
+        assert self._epoch is not None
+        self._epoch.epoch = self._current_epoch()  # a hook may have trained others meanwhile
         self._loop_ended = False
         self._loop_depth = self.depth + 1
         self.mark("idle")
@@ -111,13 +114,12 @@ class FitClock(PhaseClock):
         if self._loop_depth:
             self._end_step()
             self._loop_depth = self._validation_depth = self._backward_depth = 0
+            self._validations = 0
             self._loop_ended = True
             self.relabel(self.logging)
 
     def begin_fetch(self) -> None:
         """A batch is asked for; that ends the step before it."""
-        if self._validation_depth:
-            self.end_validation()  # of no batches, which announces itself and does not end
         if self.in_loop:
             self._end_step()
             # Until an epoch's first batch is asked for, the loader makes its iterator.
@@ -178,12 +180,20 @@ class FitClock(PhaseClock):
         if self._loop_depth and not self._validation_depth:
             self.claim(VALIDATION)
             self.begin_validation()
+        self._validations += self.validating
 
     def end_validation(self) -> None:
-        if self._validation_depth:
+        """The innermost one ends."""
+        self._validations = max(0, self._validations - 1)
+        if self._validation_depth and not self._validations:
             self.leave(self._validation_depth)
             self._validation_depth = 0
             self.mark(VALIDATION)
+
+    def end_empty_validation(self) -> None:
+        """One of no batches announces itself and does no more: then a batch is asked for."""
+        if not self._validations:
+            self.end_validation()
 
     # Epochs.
 

@@ -13,6 +13,7 @@ import lightning as L
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.observer import Observer
 from hpml.callbacks.phase_timer import in_its_fit
+from hpml.callbacks.progress_bar import print_around
 from hpml.models.counts import describe
 from hpml.records.run_record import FILE_NAME, EpochRecord, RunRecord, Status, now
 from hpml.system import environment
@@ -112,7 +113,7 @@ class RunRecorder(Observer):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Ends the record with its fit, which a validation in a hook may have given its stage."""
         if self.timer.profiler is None:
-            self._end(trainer, pl_module, "completed")
+            self._end(trainer, "completed")
 
     @in_its_fit
     def on_exception(
@@ -126,7 +127,7 @@ class RunRecorder(Observer):
         self.record.error = {"type": kind, "message": str(exception)}
         # by its name: pytorch_lightning has one of its own
         interrupted = kind in ("KeyboardInterrupt", "SIGTERMException")
-        self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
+        self._end(trainer, "interrupted" if interrupted else "failed")
 
     def so_far(self) -> dict[str, Any]:
         """The epochs that have ended, in plain types, for `carry_over` in another process."""
@@ -172,7 +173,7 @@ class RunRecorder(Observer):
         if timer.workers_affinity:
             record.environment["workers_affinity"] = timer.workers_affinity
 
-    def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
+    def _end(self, trainer: L.Trainer, status: Status) -> None:
         if self.record is None or not self._is_ours:
             return
         self.record.status, self.record.wall_s = status, self._fit_s
@@ -180,7 +181,7 @@ class RunRecorder(Observer):
         self._write(trainer)
         self.record = None
         if trainer.is_global_zero and self._writes:
-            pl_module.print(f"record: {self.directory / FILE_NAME}")
+            print_around(trainer, f"record: {self.directory / FILE_NAME}")
 
     def _write(self, trainer: L.Trainer) -> None:
         """Writes the record; where that fails, somebody else's training goes on, and ours ends."""

@@ -50,8 +50,8 @@ NEEDED = {
 # What a hook may do for the loop that called it. Any other action inside a hook is of a run that it
 # has started on its own: a search for a learning rate, a validation, another fit.
 OF_A_HOOK = {
-    *("save_checkpoint", "on_save_checkpoint", "backward", "optimizer_step"),
-    *("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"),
+    *("save_checkpoint", "on_save_checkpoint", "on_before_zero_grad"),
+    *("on_before_backward", "on_after_backward", "on_before_optimizer_step"),
 }
 
 

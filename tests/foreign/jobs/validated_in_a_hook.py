@@ -9,6 +9,11 @@ EPOCHS = 2
 SAMPLES = [44, 44]
 
 
+class Loading(Validated):
+    def train_dataloader(self) -> Any:  # `validate` takes the loader away that `fit` was given
+        return loader(shuffle=True)
+
+
 class Validates(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         state = trainer.state.fn, trainer.state.stage, trainer.state.status
@@ -18,7 +23,7 @@ class Validates(L.Callback):
 
 def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
     fitting = trainer(callbacks=[Validates(), *callbacks], **trainer_arguments)
-    return fitting, Validated(), loader(shuffle=True)
+    return fitting, Loading(), None
 
 
 if __name__ == "__main__":

@@ -106,8 +106,7 @@ class PhaseProfiler(Profiler):
     def is_aside(self, trainer: Any) -> bool:
         """Whether what a Trainer does now is of a run that a hook of this fit has started.
 
-        A search for a learning rate, a validation by hand, a fit of another Trainer: it is no epoch
-        of this one, and its time is the hook's.
+        A search for a learning rate, another fit: no epoch of this one, and its time is the hook's.
         """
         if trainer is not self._trainer:
             return bool(self._open) and trainer.profiler is not self
@@ -182,12 +181,13 @@ class PhaseProfiler(Profiler):
 
     def _inside(self, hook: _Context, context: _Context) -> _Context | None:
         """The context of an action that a hook may take; None for those of a run of its own."""
-        if not hook.runs and context.in_hook:
+        if hook.runs:
+            return None
+        if context.in_hook:
             return context
-        if not hook.runs:
-            hook.runs = True
-            for call in self.before_runs:
-                call()
+        hook.runs = True
+        for call in self.before_runs:
+            call()
         return None
 
     def _make_context(self, action: Action) -> _Context | None:

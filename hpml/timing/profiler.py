@@ -253,8 +253,7 @@ class PhaseProfiler(Profiler):
         self._fetches_inside |= self.clock.armed and not self.clock.in_loop
 
     def _marks(self, kind: str) -> Hook:
-        clock = self.clock
-        return None if clock.device is None else lambda: clock.mark_phase(kind)
+        return None if self.clock.device is None else lambda: self.clock.mark_phase(kind)
 
 
 @dataclass(eq=False)

@@ -29,6 +29,10 @@ class Disturbances:
         self._witness: Witness | None = None
         self._stops: Stops | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has what was seen, and looks no further."""
+        return vars(self) | {"_witness": None, "_stops": None}
+
     def begin(self, trainer: L.Trainer) -> None:
         """The first epoch begins."""
         self._stops = Stops().__enter__()

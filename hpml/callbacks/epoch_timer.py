@@ -7,12 +7,14 @@ from statistics import fmean
 from typing import Any, ClassVar
 
 import lightning as L
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hpml.callbacks import disturbances
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
-from hpml.callbacks.phase_timer import PhaseTimer, of_all_ranks
+from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit, of_all_ranks
+from hpml.callbacks.progress_bar import print_around
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step, samples_in
 from hpml.callbacks.verdicts import Verdicts
@@ -25,6 +27,12 @@ from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.live import LiveShares
 
 log = logging.getLogger("hpml")
+
+# Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
+ELSEWHERE = (
+    "Spawned processes trained: the record has their epochs (phase_timers(record=...)), "
+    "the timers that were given to the Trainer have none"
+)
 
 
 class EpochTimer(PhaseTimer):
@@ -50,7 +58,9 @@ class EpochTimer(PhaseTimer):
     A batch's samples are the length of the first tensor in it; throughput is left out where a
     batch holds none.
 
-    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch.
+    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch. Where
+    Lightning spawns the processes that train (`ddp_spawn`, `ddp_notebook`), they stay in those: the
+    RunRecorder's file has them then.
 
     Args:
         every_n_steps: length of a window; None for no windows.
@@ -105,6 +115,7 @@ class EpochTimer(PhaseTimer):
         self._counts = EpochCounts()
         self._warned = False
 
+    @in_its_fit
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
@@ -114,12 +125,14 @@ class EpochTimer(PhaseTimer):
             if trainer.is_global_zero:
                 self._lay_out(trainer)
 
+    @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._disturbances.end()
         self._begin_fit()
         self._disturbances.begin(trainer)
 
+    @in_its_fit
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
@@ -135,12 +148,16 @@ class EpochTimer(PhaseTimer):
         if not trainer.sanity_checking:
             self._counts.validation_ended(trainer.callback_metrics)
 
+    @in_its_fit
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         if self._counts.batches and not self.epochs:
             log.warning(f"Lightning {L.__version__} does not tell where epochs begin")
         self._conclude(trainer, ended_well=True)
+        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+            self._print(trainer, [ELSEWHERE])
 
+    @in_its_fit
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
@@ -152,6 +169,7 @@ class EpochTimer(PhaseTimer):
             finally:
                 self._disturbances.end()
 
+    @in_its_fit
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
         self._disturbances.end()  # where another callback has failed before this one was asked
@@ -245,7 +263,7 @@ class EpochTimer(PhaseTimer):
     def _print(self, trainer: L.Trainer, lines: list[str]) -> None:
         if trainer.is_global_zero:
             for line in lines:
-                (self._say or trainer.lightning_module.print)(line)
+                self._say(line) if self._say else print_around(trainer, line)
 
 
 def _audit(epochs: list[EpochRecord]) -> str:

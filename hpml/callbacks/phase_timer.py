@@ -1,7 +1,9 @@
 """What the timers share: the sensor, and how an epoch's figures reach loggers and metrics."""
 
+import functools
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import lightning as L
 import torch
@@ -12,6 +14,23 @@ from hpml.timing.actions import RANKS
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.fit_clock import FitClock
 from hpml.timing.profiler import PhaseProfiler
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def in_its_fit(hook: Hook) -> Hook:
+    """A hook of a callback that is not called in a run that another hook of the fit has started.
+
+    Lightning calls all hooks in there too, as if that run were the fit: a validation by hand, or
+    another fit of the same Trainer.
+    """
+
+    @functools.wraps(hook)
+    def called(callback: Any, trainer: L.Trainer, *arguments: Any, **keywords: Any) -> None:
+        if not callback.is_aside(trainer):
+            hook(callback, trainer, *arguments, **keywords)
+
+    return called  # type: ignore[return-value]
 
 
 class PhaseTimer(Observer):
@@ -28,6 +47,7 @@ class PhaseTimer(Observer):
         self.epochs: list[Any] = []
         self.profiler: PhaseProfiler | None = None  # while a fit is under way
         self.begun = False  # whether the fit has come to its training
+        self._unsent: dict[str, float] | None = None  # what no logger has of the last epoch
 
     @property
     def logs(self) -> list[str]:
@@ -40,29 +60,45 @@ class PhaseTimer(Observer):
         assert self.profiler is not None
         return self.profiler.clock
 
+    def is_aside(self, trainer: L.Trainer) -> bool:
+        """Whether a hook of the fit under way has started what a Trainer does now."""
+        return self.profiler is not None and self.profiler.is_aside(trainer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has all that was timed, and no part in the fit under way."""
+        return vars(self) | {"profiler": None, "begun": False, "_unsent": None}
+
+    @in_its_fit
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.profiler = PhaseProfiler.attach(trainer)
+            self.profiler.before_runs.append(functools.partial(self._keep, trainer))
             self.begun = False
 
+    @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From now on epochs count: a tuner that trains before leaves callbacks out."""
         assert self.profiler is not None
         self.profiler.arm()
         self.begun = True
         self.epochs = []
+        self._unsent = None
 
+    @in_its_fit
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer)
 
+    @in_its_fit
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer)
 
+    @in_its_fit
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.profiler is not None:
             self.profiler.detach()
             self.profiler = None
 
+    @in_its_fit
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
@@ -88,18 +124,17 @@ class PhaseTimer(Observer):
         own = {f"time/{key}": in_s[key] for key in self.times}
         return {name: value for name, value in own.items() if value is not None}
 
-    def _keep(self, trainer: L.Trainer) -> dict[str, float] | None:
-        """Keeps what has ended since; the figures of the last epoch, None where none has ended."""
-        figures = None
+    def _keep(self, trainer: L.Trainer) -> None:
+        """Keeps what has ended since, before another run changes the Trainer's metrics."""
         if self.profiler is not None:
             for times in self.clock.epochs[len(self.epochs) if self.begun else 0 :]:
                 times.unmeasured = self.profiler.unmeasured()
-                figures = self.keep(trainer, times)
-        return figures
+                self._unsent = self.keep(trainer, times)
 
     def _report(self, trainer: L.Trainer) -> None:
         """Logs the epoch that ended just now, if one did."""
-        figures = self._keep(trainer)
+        self._keep(trainer)
+        figures, self._unsent = self._unsent, None
         if figures is None:
             return
         if trainer.world_size > 1:

@@ -10,6 +10,20 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from hpml.callbacks.observer import Observer
 
+
+def print_around(trainer: L.Trainer, line: str) -> None:
+    """Prints a line to the terminal, and leaves a progress bar whole.
+
+    Not by the module's `print`, which may be its own and do anything; nor by that of Lightning's
+    tqdm bar, which prints nothing once training has ended.
+    """
+    bar: Any = trainer.progress_bar_callback
+    if bar is None or not bar.is_enabled or isinstance(bar, TQDMProgressBar):
+        Tqdm.write(line)
+    else:
+        bar.print(line)
+
+
 # To draw the bar takes a fifth of a millisecond, and more where the terminal is busy.
 LEAST_S = 0.1
 
@@ -25,6 +39,10 @@ class ProgressBar(TQDMProgressBar, Observer):
     def __init__(self, refresh_rate: int = 10) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stdout.isatty() else 0, leave=False)
         self._drawn_s = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the bars, as Lightning has it, and without the Trainer, that of a fit."""
+        return super().__getstate__() | {"_trainer": None}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any

@@ -12,6 +12,8 @@ import lightning as L
 
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.observer import Observer
+from hpml.callbacks.phase_timer import in_its_fit
+from hpml.callbacks.progress_bar import print_around
 from hpml.models.counts import describe
 from hpml.records.run_record import FILE_NAME, EpochRecord, RunRecord, Status, now
 from hpml.system import environment
@@ -64,15 +66,21 @@ class RunRecorder(Observer):
             return
         record.finish_s = self._fit_s - record.startup_s - (_epochs_s(record) - self._carried_s)
 
+    def is_aside(self, trainer: L.Trainer) -> bool:
+        """As the timer has it."""
+        return self.timer.is_aside(trainer)
+
+    @in_its_fit
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forgets the run before. Raises ValueError where its timer is not in front."""
         if stage == "fit":
-            if self.timer.profiler is None:
-                raise ValueError("the RunRecorder stands behind its EpochTimer in the callbacks")
+            if self.timer.profiler is None:  # or this is a copy, with a timer of its own
+                self.timer = self._timer_in_front(trainer)
             if self._is_ours:
                 self.record = None
                 self._writes, self._next_write_ns = True, 0
 
+    @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins a record where there is none; lazy parameters have their shapes by now."""
         if self.record is not None and not self._is_ours:
@@ -90,19 +98,24 @@ class RunRecorder(Observer):
                 self._give_up(self._asked_for, error)
             self._write(trainer)
 
+    @in_its_fit
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._take()
         if time.perf_counter_ns() >= self._next_write_ns:
             self._write(trainer)
 
+    @in_its_fit
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._take()
         self._write(trainer)
 
+    @in_its_fit
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            self._end(trainer, pl_module, "completed")
+        """Ends the record with its fit, which a validation in a hook may have given its stage."""
+        if self.timer.profiler is None:
+            self._end(trainer, "completed")
 
+    @in_its_fit
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
@@ -114,7 +127,7 @@ class RunRecorder(Observer):
         self.record.error = {"type": kind, "message": str(exception)}
         # by its name: pytorch_lightning has one of its own
         interrupted = kind in ("KeyboardInterrupt", "SIGTERMException")
-        self._end(trainer, pl_module, "interrupted" if interrupted else "failed")
+        self._end(trainer, "interrupted" if interrupted else "failed")
 
     def so_far(self) -> dict[str, Any]:
         """The epochs that have ended, in plain types, for `carry_over` in another process."""
@@ -142,6 +155,13 @@ class RunRecorder(Observer):
         self.record.epochs = list(self._earlier)
         self._write(trainer)
 
+    def _timer_in_front(self, trainer: L.Trainer) -> EpochTimer:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in reversed(callbacks[: callbacks.index(self)]):
+            if isinstance(callback, EpochTimer) and callback.profiler is not None:
+                return callback
+        raise ValueError("the RunRecorder stands behind its EpochTimer in the callbacks")
+
     def _take(self) -> None:
         record, timer = self.record, self.timer
         if record is None or timer.startup_s is None:
@@ -153,7 +173,7 @@ class RunRecorder(Observer):
         if timer.workers_affinity:
             record.environment["workers_affinity"] = timer.workers_affinity
 
-    def _end(self, trainer: L.Trainer, pl_module: L.LightningModule, status: Status) -> None:
+    def _end(self, trainer: L.Trainer, status: Status) -> None:
         if self.record is None or not self._is_ours:
             return
         self.record.status, self.record.wall_s = status, self._fit_s
@@ -161,7 +181,7 @@ class RunRecorder(Observer):
         self._write(trainer)
         self.record = None
         if trainer.is_global_zero and self._writes:
-            pl_module.print(f"record: {self.directory / FILE_NAME}")
+            print_around(trainer, f"record: {self.directory / FILE_NAME}")
 
     def _write(self, trainer: L.Trainer) -> None:
         """Writes the record; where that fails, somebody else's training goes on, and ours ends."""

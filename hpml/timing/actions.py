@@ -15,6 +15,7 @@ VALIDATION = "validation"
 # By owner and hook; of the LightningModule, the strategy and the loop there is one each.
 PHASE_OF = {
     "run_training_epoch": "data",  # until its first fetch it makes the loader's iterator
+    "setup_train_dataloader": "data",  # the loader's iterator, too; not sent by Lightning 2.6
     "[_TrainingEpochLoop].train_dataloader_next": "data",
     "[LightningModule].train_dataloader": "data",
     "[LightningDataModule].train_dataloader": "data",
@@ -27,18 +28,31 @@ PHASE_OF = {
     "[LightningModule].optimizer_step": "train/optimizer",
     "optimizer_step": "train/optimizer",  # with manual optimization
     "[LightningModule].on_validation_model_zero_grad": VALIDATION,
+    "[LightningModule].on_validation_model_eval": VALIDATION,
+    "[LightningModule].on_validation_end": VALIDATION,
     "[LightningModule].on_validation_model_train": VALIDATION,
     "save_checkpoint": "other/save_checkpoint",
 }
-# Without these actions a phase cannot be told from the others.
+_BATCH_ENDS = {"[LightningModule].on_train_batch_end"}
+_VALIDATION_BEGINS = {"[_EvaluationLoop].val_next", "[LightningModule].on_validation_start"}
+MODULE_VALIDATED = "[LightningModule].on_validation_end"  # counts as seen once it has ended well
+# Without these actions a phase cannot be told from the others. Each is missing only where one of
+# those beside it has come, which come after it: a batch that fails has sent neither.
 NEEDED = {
-    "data": {"[_TrainingEpochLoop].train_dataloader_next"},
-    "transfer": {"[Strategy].batch_to_device"},
-    "train": {"run_training_batch", "[Strategy].training_step"},
-    "validation": {"[LightningModule].on_validation_model_eval", "[Strategy].on_validation_end"},
+    "data": {"[_TrainingEpochLoop].train_dataloader_next": _BATCH_ENDS},
+    "transfer": {"[Strategy].batch_to_device": _BATCH_ENDS},
+    "train": {"run_training_batch": _BATCH_ENDS, "[Strategy].training_step": _BATCH_ENDS},
+    "validation": {
+        "[LightningModule].on_validation_model_eval": _VALIDATION_BEGINS,
+        "[Strategy].on_validation_end": {MODULE_VALIDATED},
+    },
 }
-# Any of these tells that there was a validation.
-OF_VALIDATION = {"[_EvaluationLoop].val_next", "[LightningModule].on_validation_start"}
+# What a hook may do for the loop that called it. Any other action inside a hook is of a run that it
+# has started on its own: a search for a learning rate, a validation, another fit.
+OF_A_HOOK = {
+    *("save_checkpoint", "on_save_checkpoint", "on_before_zero_grad"),
+    *("on_before_backward", "on_after_backward", "on_before_optimizer_step"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,11 @@ class Action:
     def kind(self) -> str:
         """Owner and hook: a key of PHASE_OF."""
         return f"{self.owner}.{self.hook}" if self.owner else self.hook
+
+    @property
+    def is_hook(self) -> bool:
+        """Whether it is a method of the user's, which may do anything: also start a run."""
+        return self.phase is not None and self.kind not in PHASE_OF
 
     @property
     def phase(self) -> str | None:

@@ -33,7 +33,9 @@ class FitClock(PhaseClock):
         self._epoch: EpochTimes | None = None
         self._carried: EpochTimes | None = None
         self._loop_depth = 0  # the depth inside an epoch's loop; 0 outside of it
-        self._validation_depth = 0  # the depth around a validation; 0 outside of it
+        self.validating = False  # whether a validation inside an epoch is going on
+        self._validation_depth = 0  # the depth around it; 0 outside of it
+        self._validations = 0  # that have set themselves up: inside one a hook may begin another
         self._backward_depth = 0  # the same around a backward of manual optimization
         self._timed_backwards = False  # whether the epoch's backward passes were timed apart
         self._loop_ended = False
@@ -46,11 +48,6 @@ class FitClock(PhaseClock):
     @property
     def in_epoch(self) -> bool:
         return self._epoch is not None
-
-    @property
-    def validating(self) -> bool:
-        """Whether a validation inside an epoch is going on."""
-        return self._validation_depth > 0
 
     @property
     def in_loop(self) -> bool:
@@ -101,6 +98,8 @@ class FitClock(PhaseClock):
                 self.device.mark(None)
                 self.device.take()
             self._begin_epoch()
+        assert self._epoch is not None
+        self._epoch.epoch = self._current_epoch()  # a hook may have trained others meanwhile
         self._loop_ended = False
         self._loop_depth = self.depth + 1
         self.mark("idle")
@@ -111,13 +110,12 @@ class FitClock(PhaseClock):
         if self._loop_depth:
             self._end_step()
             self._loop_depth = self._validation_depth = self._backward_depth = 0
+            self._validations, self.validating = 0, False
             self._loop_ended = True
             self.relabel(self.logging)
 
     def begin_fetch(self) -> None:
         """A batch is asked for; that ends the step before it."""
-        if self._validation_depth:
-            self.end_validation()  # of no batches, which announces itself and does not end
         if self.in_loop:
             self._end_step()
             # Until an epoch's first batch is asked for, the loader makes its iterator.
@@ -172,18 +170,27 @@ class FitClock(PhaseClock):
         if self._loop_depth and not self._validation_depth:
             self.mark("idle")
             self._validation_depth = self.enter(VALIDATION)
+            self.validating = True
 
     def claim_validation(self) -> None:
         """It has set itself up already, where nothing announced it."""
         if self._loop_depth and not self._validation_depth:
             self.claim(VALIDATION)
             self.begin_validation()
+        self._validations += self.validating
 
     def end_validation(self) -> None:
-        if self._validation_depth:
+        """The innermost one ends."""
+        self._validations = max(0, self._validations - 1)
+        if self._validation_depth and not self._validations:
             self.leave(self._validation_depth)
-            self._validation_depth = 0
+            self._validation_depth, self.validating = 0, False
             self.mark(VALIDATION)
+
+    def end_empty_validation(self) -> None:
+        """One of no batches announces itself and does no more: then a batch is asked for."""
+        if not self._validations:
+            self.end_validation()
 
     # Epochs.
 

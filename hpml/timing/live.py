@@ -1,7 +1,7 @@
 """Figures while an epoch runs: windows of some steps, and the shares that a verdict stands on."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
@@ -14,6 +14,7 @@ FIRST_PIECES = 20
 PIECE_NS = 1_000_000_000  # … or of this time, where steps are slow
 NEWS_AFTER_STEPS = 100
 NEWS_AFTER_NS = 60_000_000_000
+LEAST_OF_HOOKS = 0.05  # a hook that took less of its callback's time is not named
 PIECES_OF_NEWS = 3  # fewer say nothing of how certain a share is
 
 
@@ -94,10 +95,8 @@ class LiveShares:
     @property
     def largest_other(self) -> tuple[str, float] | None:
         """What took most of `other`, and its part of it; None where nothing did."""
-        others = {key: ns for key, ns in self._ns.items() if key.startswith("other/")}
-        largest = max(others, key=others.__getitem__, default="")
-        name, share = largest.partition("/")[2], _part(self._ns[largest], sum(others.values()))
-        return (name, share) if others else None
+        others = {key[6:]: ns for key, ns in self._ns.items() if key.startswith("other/")}
+        return largest_owner(others)
 
     @property
     def most_waited_share(self) -> float:
@@ -136,6 +135,27 @@ class LiveShares:
         self._window_steps += self._steps or 0
         self._steps, self._base = 0, dict(times)
         self._looked_at_ns = time.perf_counter_ns()
+
+
+def largest_owner(ns: Mapping[str, int]) -> tuple[str, float] | None:
+    """Who took most, in all of its hooks together, and its part of all; None where nobody did.
+
+    Of times by `Owner.hook`, or by a name without a hook. The hooks that matter are named with it.
+    """
+    by_owner: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, part_ns in ns.items():
+        owner, _, hook = name.rpartition(".")
+        by_owner[owner or hook][hook] += part_ns
+    if not by_owner:
+        return None
+    owner = max(by_owner, key=lambda name: by_owner[name].total())
+    hooks, total = by_owner[owner], by_owner[owner].total()
+    named = [hook for hook, part_ns in hooks.most_common() if part_ns >= LEAST_OF_HOOKS * total]
+    if owner in named:  # no hook: Lightning's loop, or logging
+        name = owner
+    else:
+        name = f"{owner}.{named[0]}" if len(named) == 1 else f"{owner} ({', '.join(named)})"
+    return name, _part(total, sum(ns.values()))
 
 
 def _part(ns: int, whole_ns: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
-from hpml.timing.actions import BROADCAST, LOOP, NEEDED, OF_VALIDATION, Action
+from hpml.timing.actions import BROADCAST, LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
 
@@ -18,6 +18,9 @@ _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
 Hook = Callable[[], None] | None
 FETCH, VALIDATED = "[_TrainingEpochLoop].train_dataloader_next", "[Strategy].on_validation_end"
+SET_UP = "[LightningModule].on_validation_model_eval"
+# In a validation, what is no part of it, and what tells where it begins and ends.
+IN_VALIDATION = ("save_checkpoint", SET_UP, MODULE_VALIDATED, VALIDATED)
 BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
 
 
@@ -38,6 +41,7 @@ class PhaseProfiler(Profiler):
         self._contexts: dict[str, _Context | None] = {}
         self._seen: set[str] = set()
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
+        self.before_runs: list[Callable[[], object]] = []  # called where a hook starts a run
         self._fetches_inside = False  # whether training_step fetches its own batches
         self._timed_loop: Any = None  # whose broadcasts are timed
 
@@ -78,7 +82,7 @@ class PhaseProfiler(Profiler):
             return
 
         def timed() -> None:
-            depth = self.clock.enter(BROADCAST)
+            depth = self.clock.enter(None if self.is_aside(self._trainer) else BROADCAST)
             try:
                 broadcast()
             finally:
@@ -89,19 +93,33 @@ class PhaseProfiler(Profiler):
 
     def unmeasured(self) -> frozenset[str]:
         """The phases that cannot be timed, since Lightning has sent no sign of them."""
-        phases = {phase for phase, needed in NEEDED.items() if not needed <= self._seen}
-        if not OF_VALIDATION & self._seen:
-            phases.discard("validation")
+        seen = self._seen
+        phases = {
+            phase
+            for phase, needed in NEEDED.items()
+            if any(kind not in seen and occasions & seen for kind, occasions in needed.items())
+        }
         if self._fetches_inside:  # and moves them too
             phases.discard("transfer")
         return frozenset(phases)
+
+    def is_aside(self, trainer: Any) -> bool:
+        """Whether what a Trainer does now is of a run that a hook of this fit has started.
+
+        A search for a learning rate, another fit: no epoch of this one, and its time is the hook's.
+        """
+        if trainer is not self._trainer:
+            return bool(self._open) and trainer.profiler is not self
+        return self.clock.validating or bool(self._open and self._open[-1][0].runs)
 
     # What Lightning calls.
 
     def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
         # the way of `_context`, without the call: this happens twenty times a step
-        context = self._contexts.get(action_name, _UNKNOWN)
-        if context is _UNKNOWN or (context is not None and self.clock.validating):
+        context, opened = self._contexts.get(action_name, _UNKNOWN), self._open
+        if context is _UNKNOWN or (
+            context is not None and (self.clock.validating or (opened and opened[-1][0].is_hook))
+        ):
             context = self._context(action_name)
         if not self._passes_on:
             return _NOTHING if context is None else context
@@ -114,6 +132,8 @@ class PhaseProfiler(Profiler):
     def start(self, action_name: str) -> None:
         if self._passes_on:
             self.inner.start(action_name)
+        if action_name == FETCH:
+            self.clock.end_empty_validation()
         if (context := self._context(action_name)) is not None:
             context.__enter__()
 
@@ -151,12 +171,28 @@ class PhaseProfiler(Profiler):
         if name not in self._contexts:
             self._contexts[name] = self._make_context(Action.parse(name))
         context = self._contexts[name]
-        if context is not None and self.clock.validating and not context.in_validation:
+        if context is None:
+            return None
+        if self.clock.validating and not context.in_validation:
             return None  # all of it is validation
+        if self._open and (hook := self._open[-1][0]).is_hook:
+            return self._inside(hook, context)
         return context
 
+    def _inside(self, hook: _Context, context: _Context) -> _Context | None:
+        """The context of an action that a hook may take; None for those of a run of its own."""
+        if hook.runs:
+            return None
+        if context.in_hook:
+            return context
+        hook.runs = True
+        for call in self.before_runs:
+            call()
+        return None
+
     def _make_context(self, action: Action) -> _Context | None:
-        self._seen.add(action.kind)
+        if action.kind != MODULE_VALIDATED:
+            self._seen.add(action.kind)
         clock = self.clock
         phase = None if self._does_nothing(action) else action.phase
         kind = action.kind
@@ -171,7 +207,8 @@ class PhaseProfiler(Profiler):
             "[LightningModule].on_train_batch_end": (None, None, clock.end_batch_hooks),
             "[LightningModule].on_before_backward": (None, None, begin_backward),
             "[LightningModule].on_validation_model_zero_grad": (clock.begin_validation, None, None),
-            "[LightningModule].on_validation_model_eval": (clock.claim_validation, None, None),
+            SET_UP: (clock.claim_validation, None, None),
+            MODULE_VALIDATED: (None, None, lambda: self._seen.add(MODULE_VALIDATED)),
             VALIDATED: (None, None, clock.end_validation),
         }
         before, ending, after = hooks.get(kind, (None, None, None))
@@ -184,9 +221,18 @@ class PhaseProfiler(Profiler):
         if not (phase or before or ending or after):
             return None
         saves = action.owner == "[Callback]" and action.name in self._saving
-        in_validation = saves or kind in ("save_checkpoint", FETCH, VALIDATED)
-        only_whole = kind != "run_training_epoch"
-        return _Context(clock, self._open, phase, in_validation, only_whole, before, ending, after)
+        return _Context(
+            clock,
+            self._open,
+            phase,
+            is_hook=phase is not None and action.is_hook,
+            in_hook=action.hook in OF_A_HOOK,
+            in_validation=saves or kind in IN_VALIDATION,
+            only_whole=kind != "run_training_epoch",
+            before=before,
+            ending=ending,
+            after=after,
+        )
 
     def _does_nothing(self, action: Action) -> bool:
         """Whether a hook is the base class's, which is empty: not worth two looks at a clock."""
@@ -207,8 +253,7 @@ class PhaseProfiler(Profiler):
         self._fetches_inside |= self.clock.armed and not self.clock.in_loop
 
     def _marks(self, kind: str) -> Hook:
-        clock = self.clock
-        return None if clock.device is None else lambda: clock.mark_phase(kind)
+        return None if self.clock.device is None else lambda: self.clock.mark_phase(kind)
 
 
 @dataclass(eq=False)
@@ -223,13 +268,17 @@ class _Context(AbstractContextManager[None]):
     clock: FitClock
     opened: list[tuple[_Context, int]]
     phase: str | None
+    is_hook: bool  # whether it may start a run of its own
+    in_hook: bool  # whether a hook may take it without starting one
     in_validation: bool  # else there it belongs to the validation around it
     only_whole: bool  # whether `after` is left out where an exception has ended it
     before: Hook
     ending: Hook
     after: Hook
+    runs: bool = False  # whether the hook that is open has started a run of its own
 
     def __enter__(self) -> None:
+        self.runs = False
         if self.before is not None:
             self.before()
         self.opened.append((self, self.clock.enter(self.phase)))

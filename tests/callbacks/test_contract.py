@@ -1,17 +1,21 @@
 """What holds for every callback of hpml."""
 
+import copy
 import inspect
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpml import callbacks
 from hpml.callbacks import EpochTimer, RunRecorder
+from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.checkpointing.last_and_best import Checkpoint
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
@@ -81,6 +85,34 @@ def test_it_says_what_it_logs_and_has_its_own_state(kind: type[L.Callback], tmp_
     callback = make(kind, tmp_path)[-1]
     assert kind.__name__ in callback.state_key
     pickle.dumps(callback.state_dict())
+
+
+WAYS: dict[str, Callable[[list[L.Callback]], list[L.Callback]]] = {
+    "pickled together": lambda callbacks: pickle.loads(pickle.dumps(callbacks)),
+    "pickled one by one": lambda callbacks: [pickle.loads(pickle.dumps(c)) for c in callbacks],
+    "copied together": copy.deepcopy,
+    "copied one by one": lambda callbacks: [copy.deepcopy(c) for c in callbacks],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: kind.__name__)
+def test_copies_of_any_moment_train(
+    kind: type[L.Callback], way: str, alone: torch.Tensor, tmp_path: Path
+) -> None:
+    """Taken in the middle of a fit, and after it; they have their settings and no part in it."""
+    callbacks = make(kind, tmp_path)
+    taken: list[list[L.Callback]] = []
+
+    def take(trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 6:
+            taken.append(WAYS[way](callbacks))
+
+    weights_after_two_fits([*callbacks, LambdaCallback(on_train_batch_end=take)], tmp_path)
+    assert len(taken) == 2
+    for copies in [*taken, WAYS[way](callbacks)]:
+        assert torch.equal(weights_after_two_fits(copies, tmp_path), alone)
+        assert [len(c.epochs) for c in copies if isinstance(c, PhaseTimer)] in ([], [2])
 
 
 def test_checkpoints_under_two_names_are_told_apart(tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def trainer(
     saving = ModelCheckpoint(folder / "checkpoints", save_top_k=-1, save_on_train_epoch_end=True)
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0, "log_every_n_steps": 1} | settings
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    made = L.Trainer(**quiet, **settings, callbacks=[*callbacks, saving], logger=logger)
+    made = L.Trainer(**quiet | settings, callbacks=[*callbacks, saving], logger=logger)
     save = made.strategy.checkpoint_io.save_checkpoint
 
     def save_slowly(*args: Any, **keywords: Any) -> None:

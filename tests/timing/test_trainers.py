@@ -304,3 +304,51 @@ def test_torch_profilers_own_ranges_agree(tmp_path: Path, timer: EpochTimer) -> 
     # torch's range holds the closure too: forward, zeroing and backward
     ours = sum(epoch.train_split[name] for name in ("forward_s", "backward_s", "optimizer_s"))
     assert ours == pytest.approx(stepping, rel=0.05)
+
+
+def test_the_advice_names_the_callback_whose_hooks_cost_most(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    """Two hooks of 3 ms each are more than one of 5 ms."""
+
+    timer, two = (
+        silent(),
+        LambdaCallback(
+            on_train_batch_start=lambda *_: clock.spend(3_000_000),
+            on_train_batch_end=lambda *_: clock.spend(3_000_001),
+        ),
+    )
+    delays = Delays(("callback_batch_end",), clock.spend)
+    delays.ns["callback_batch_end"] = 5_000_000
+    settings = {"batches": 40, "max_epochs": 1, "limit_val_batches": 0}
+    fit(tmp_path, timer, Planted(delays), two, delays=delays, **settings)
+    assert timer.verdict["kind"] == "overhead-bound"
+    advice = "54% of `other` is LambdaCallback (on_train_batch_end, on_train_batch_start): call it"
+    assert timer.verdict["advice"].startswith(advice)
+
+
+@pytest.mark.stress
+def test_spawned_processes_leave_their_epochs_in_the_record(tmp_path: Path) -> None:
+    """Lightning brings no callback back; one line says so."""
+    (tmp_path / "spawned.py").write_text(SPAWNED)
+    program = Program([str(tmp_path / "spawned.py")], tmp_path, {"PYTHONPATH": str(TESTS)})
+    stdout, stderr = program.communicate(timeout=120)
+    assert program.returncode == 0, stderr
+    assert stdout.count("Spawned processes trained: the record has their epochs") == 1
+    assert [epoch.samples for epoch in RunRecord.read(tmp_path / "record").epochs] == [4, 4]
+    assert stdout.endswith("0 epochs here\n")
+
+
+SPAWNED = """
+import lightning as L
+from lightning.pytorch.demos.boring_classes import BoringModel
+from hpml.callbacks import phase_timers
+if __name__ == "__main__":
+    timers = phase_timers(record="record")
+    off = "logger enable_checkpointing enable_progress_bar enable_model_summary"
+    trainer = L.Trainer(accelerator="cpu", strategy="ddp_spawn", devices=1, max_epochs=2,
+                        limit_train_batches=4, callbacks=timers,
+                        **dict.fromkeys(off.split(), False))
+    trainer.fit(BoringModel())
+    print(len(timers[2].epochs), "epochs here")
+"""

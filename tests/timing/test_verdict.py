@@ -13,7 +13,7 @@ from hpml.system.interference import Interference
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
-from hpml.timing.live import LiveShares
+from hpml.timing.live import LiveShares, largest_owner
 from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, in_words, judge
 
 PIECES = st.lists(
@@ -239,3 +239,26 @@ def test_a_gpu_that_was_slowed_leaves_no_verdict() -> None:
     verdict = judge(shares(input=1.0), interference=seen)
     assert (verdict["kind"], verdict["evidence"]) == ("disturbed", "GPU 0 ran slower for heat")
     assert verdict["advice"] == "Measure again when the GPU is free and cool"
+
+
+@pytest.mark.parametrize(
+    ("ns", "largest"),
+    [
+        ({}, None),
+        ({"loop": 6, "logging": 2}, ("loop", 0.75)),
+        # 4 + 4 of 14: more than any other, and no single hook is the largest
+        (
+            {"Two.on_a": 4, "Two.on_b": 4, "One.on_a": 6},
+            ("Two (on_a, on_b)", pytest.approx(4 / 7)),
+        ),
+        # a hook that hardly counts is not named
+        ({"Two.on_a": 1, "Two.on_b": 49, "loop": 50 - 25}, ("Two.on_b", pytest.approx(2 / 3))),
+        (
+            {"here.<locals>.Two.on_a": 5, "here.<locals>.One.on_a": 3},
+            ("here.<locals>.Two.on_a", 0.625),
+        ),
+    ],
+)
+def test_a_callbacks_hooks_count_together(ns: dict[str, int], largest: Any) -> None:
+    """The costliest callback is the one whose hooks take most in all."""
+    assert largest_owner(ns) == largest

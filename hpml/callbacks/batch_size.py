@@ -65,17 +65,13 @@ class BatchSizes:
         return self._of_parts(combined, batch, is_ahead=bool(getattr(fetcher, "batches", None)))
 
     def _of_parts(self, combined: Any, batch: Any, is_ahead: bool) -> int | None:
-        iterator, loaders, parts = combined._iterator, self._loaders, [batch]
-        if combined._mode == "sequential":
-            if is_ahead and len(loaders) > 1:
-                return None  # the batch may be of the loader before
-            loaders = loaders[iterator._iterator_idx :][:1]
-        elif len(loaders) > 1:
+        loaders, parts = self._loaders, [batch]
+        iterators = getattr(combined._iterator, "iterators", ())
+        if len(loaders) > 1:  # at once: no fit takes them one after the other
             try:
                 parts = combined._spec.flatten_up_to(batch)
             except ValueError:  # a hook has made something else of it
                 return None
-        iterators = getattr(iterator, "iterators", ())
         if not len(loaders) == len(iterators) == len(parts):
             return None
         total = 0
@@ -105,7 +101,7 @@ class LoaderBatches:
         # workers out of order may give a smaller batch before another
         self._in_order = not getattr(loader, "num_workers", 0) or getattr(loader, "in_order", True)
         self._places: list[Place] | None = None  # None before the first batch
-        self._others: list[Place] = []  # second dimensions: they may disagree, and show nothing
+        self._others: list[Place] = []  # their second dimensions: these may disagree, no more
 
     def samples(self, batch: Any, given_by: Any, is_ahead: bool = False) -> int | None:
         """Those of the batch that the loader's iterator gave last, or before if it `is_ahead`."""
@@ -144,8 +140,9 @@ class LoaderBatches:
     def _learn(self, batch: Any, most: int | None) -> None:
         """Keeps the places that show the number of samples, in the first batch."""
         shown = [place for place, length in lengths(batch) if length == most]
-        self._others = [place for place in shown if place[-1] is _columns]
         self._places = [place for place in shown if place[-1] is not _columns]
+        rows = {place[:-1] for place in self._places if place[-1] is _rows}
+        self._others = [p for p in shown if p[-1] is _columns and p[:-1] in rows]
 
     def _agreed(self, batch: Any, most: int | None) -> int | None:
         shown = {_read(batch, place) for place in (*(self._places or ()), *self._others)}

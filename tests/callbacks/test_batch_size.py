@@ -171,7 +171,8 @@ def test_time_before_samples() -> None:
         return pad_sequence([torch.zeros(length) for length in samples])
 
     lengths = [4] * 4 + [3] * 4 + [9] * 4
-    assert counted(DataLoader(lengths, 4, collate_fn=collate), 1) == [4, 4, 4]  # type: ignore[arg-type]
+    assert counted(DataLoader(lengths, 4, collate_fn=collate), 1) == [4, None, None]  # type: ignore[arg-type]
+    assert counted(DataLoader(lengths[::-1], 4, collate_fn=collate), 1) == [4, None, 4]  # type: ignore[arg-type]
     assert counted(DataLoader(Stream(lengths), 4, collate_fn=collate), 1) == [4, None, None]
 
 
@@ -249,7 +250,8 @@ class Plain(L.LightningModule):
         self.layer = nn.Linear(3, 1)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        leaves = [batch] if isinstance(batch, torch.Tensor) else batch
+        leaves = batch.values() if isinstance(batch, dict) else batch
+        leaves = [batch] if isinstance(batch, torch.Tensor) else leaves
         return torch.stack([self.layer(leaf).mean() for leaf in leaves if leaf is not None]).sum()
 
     def configure_optimizers(self) -> Any:
@@ -295,8 +297,8 @@ def streamed(size: int, batch_size: int) -> Any:
         (Plain, lambda: rows(10, 4), {"overfit_batches": 1}, 4),
         (Plain, lambda: rows(10, 4), {"reload_dataloaders_every_n_epochs": 1}, 10),
         (Plain, lambda: streamed(10, 4), {}, 10),
-        (Plain, lambda: [rows(10, 4), streamed(7, 2)], {}, None),
-        (Plain, lambda: [rows(8, 4), streamed(7, 2)], {}, None),
+        (Plain, lambda: [rows(10, 4), streamed(7, 2)], {}, 21),
+        (Plain, lambda: {"a": rows(8, 4), "b": streamed(7, 2)}, {}, 23),
         (Plain, lambda: CombinedLoader([rows(10, 4), rows(9, 8)], "max_size"), {}, 19),
         (Doubling, lambda: rows(10, 4), {}, 10),
         (Doubling, lambda: streamed(10, 4), {}, None),

@@ -26,7 +26,7 @@ class EpochCounts:
 
     def begin_epoch(self) -> None:
         self.batches = 0
-        self.samples: int | None = 0  # of this process; None where a batch holds no tensor
+        self.samples: int | None = 0  # of this process; None where a batch's are not known
         self._first_samples: int | None = None
         self._validated = False
 

@@ -10,13 +10,14 @@ import lightning as L
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hpml.callbacks import disturbances
+from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit, of_all_ranks
 from hpml.callbacks.progress_bar import print_around
 from hpml.callbacks.train_timer import TrainTimer
-from hpml.callbacks.trainer_facts import logging_step, samples_in
+from hpml.callbacks.trainer_facts import logging_step
 from hpml.callbacks.verdicts import Verdicts
 from hpml.records.epoch_table import EpochTable
 from hpml.records.phases import OTHER, PHASES, TIMES
@@ -55,8 +56,7 @@ class EpochTimer(PhaseTimer):
 
     The progress bar shows `data_wait`, the last window's share of waiting for data.
 
-    A batch's samples are the length of the first tensor in it; throughput is left out where a
-    batch holds none.
+    A batch's samples are counted by BatchSizes; throughput is left out where it is not sure of one.
 
     `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch. Where
     Lightning spawns the processes that train (`ddp_spawn`, `ddp_notebook`), they stay in those: the
@@ -113,6 +113,7 @@ class EpochTimer(PhaseTimer):
         self._verdicts = Verdicts(self._live, self._facts, self._disturbances)
         self._table = EpochTable()
         self._counts = EpochCounts()
+        self._batch_sizes = BatchSizes()
         self._warned = False
 
     @in_its_fit
@@ -136,7 +137,7 @@ class EpochTimer(PhaseTimer):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
-        samples = samples_in(batch)
+        samples = self._batch_sizes.samples(trainer, batch)
         self._counts.count(samples)
         if self._live.step_ended(samples):
             self._look(trainer)

@@ -1,6 +1,5 @@
-"""What the timers read off a Trainer, its loaders and its batches."""
+"""What the timers read off a Trainer and its loaders."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -15,22 +14,6 @@ def logging_step(trainer: L.Trainer) -> int:
     """The step at which Lightning logs now; with several optimizers `global_step` is another."""
     loop = trainer.fit_loop.epoch_loop
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
-
-
-def samples_in(batch: Any) -> int | None:
-    """The samples of a batch of any kind: the first dimension of the first tensor in it.
-
-    Looks into tuples, lists and dictionaries. None where no tensor with a dimension is found.
-    """
-    # Lightning's extract_batch_size looks at every tensor, warns where two differ in length, takes
-    # a tensor without dimensions for one sample, and raises where there is none.
-    if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else None
-    if isinstance(batch, Mapping):
-        batch = batch.values()
-    elif not isinstance(batch, list | tuple):
-        return None
-    return next((samples for part in batch if (samples := samples_in(part)) is not None), None)
 
 
 def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:

@@ -197,7 +197,8 @@ class PhaseProfiler(Profiler):
             owners = [c for c in self._trainer.callbacks if c.state_key == action.name]
         elif action.owner == "[LightningModule]" and action.hook.startswith("on_"):
             owners, base = [self._trainer.lightning_module], L.LightningModule
-        inherited = [getattr(kind, action.hook, None) for kind in twins(base)]
+        bases: tuple[type, ...] = twins(base)
+        inherited = [getattr(kind, action.hook, None) for kind in bases]
         return bool(owners) and all(
             getattr(type(owner), action.hook, None) in inherited and action.hook not in vars(owner)
             for owner in owners

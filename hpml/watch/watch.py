@@ -47,7 +47,7 @@ class Watch:
         self._budget_s = budget_s
         self._begun_s, self._pid = time.time(), os.getpid()
         self._fits = 0
-        self._measuring = self._left = False
+        self._measuring = self._measured = self._left = False
         self._starts_ranks = True  # watched, where Lightning starts the script for them
 
     def begin(self) -> None:
@@ -73,8 +73,7 @@ class Watch:
                 error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 raise
             finally:
-                for timer in timers:
-                    trainer.callbacks.remove(timer)
+                trainer.callbacks[:] = [each for each in trainer.callbacks if each not in timers]
 
         module.Trainer.fit = fit
 
@@ -118,6 +117,7 @@ class Watch:
             if rank() == 0:
                 self.say(f"error: {error}")
             sys.exit(2)
+        self._measured = True
         sys.exit(0)
 
     def _conclude(self) -> None:
@@ -127,8 +127,8 @@ class Watch:
     def _last_line(self) -> str | None:
         """What to run next; or that nothing was timed, and why."""
         name = self.program.words[0]
-        if self._measuring:
-            return f"after a change: {self.program.command()}"
+        if self._measuring:  # and if that has failed, it has said so
+            return f"after a change: {self.program.command()}" if self._measured else None
         if not self._fits:
             if any(module in sys.modules for module in TRAINERS):
                 return f"{name}: nothing was timed, for it called no Trainer.fit"

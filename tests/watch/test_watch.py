@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import watched as scripts
@@ -80,13 +81,17 @@ def test_a_cli_reads_its_arguments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--nproc-per-node=2"]])
 def test_all_ranks_are_watched(tmp_path: Path, launcher: list[str]) -> None:
     """Those that Lightning starts and those of torchrun: none waits for another for ever."""
+    printed = []
     for name, ours in (("without", []), ("with", WATCH)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.py").write_text(scripts.PROCESSES)
         command = [sys.executable, *launcher, *ours, "train.py"]
-        subprocess.run(command, cwd=tmp_path / name, check=True, timeout=200)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "timeout": 200, "check": True}
+        printed.append(subprocess.run(command, cwd=tmp_path / name, **pipes).stdout)
+    assert printed[0] == printed[1]
+    assert b"ends" in printed[0]
     (record,) = records(tmp_path)
-    assert [epoch.samples for epoch in record.epochs] == [16, 16]  # the ranks' last batch is full
+    assert [epoch.samples for epoch in record.epochs] == [12, 12]
     assert record.epochs[0].ranks
 
 

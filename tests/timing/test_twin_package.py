@@ -40,7 +40,7 @@ def fitted(package: Any, folder: Path, monkeypatch: Any) -> tuple[RunRecord, int
             clock.spend(1_000)
             return torch.ones(4)
 
-    class Module(package.LightningModule):  # type: ignore[misc, name-defined]
+    class Module(package.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(4, 1)
@@ -58,7 +58,7 @@ def fitted(package: Any, folder: Path, monkeypatch: Any) -> tuple[RunRecord, int
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    class Idle(package.Callback):  # type: ignore[misc, name-defined]
+    class Idle(package.Callback):
         """Overrides nothing."""
 
     off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")

@@ -68,6 +68,7 @@ class EpochTimer(PhaseTimer):
         say: prints a line; by default, around the progress bar to the terminal.
         facts: what the advice has to know; read off the Trainer if it is not given.
         flops_per_sample: forward and backward, for the achieved TFLOP/s.
+        to_loggers: whether figures go to loggers, `callback_metrics` and the progress bar.
     """
 
     # the epoch, and every phase that has no timer of its own
@@ -80,8 +81,9 @@ class EpochTimer(PhaseTimer):
         say: Callable[[str], None] | None = None,
         facts: JobFacts | None = None,
         flops_per_sample: float | None = None,
+        to_loggers: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(to_loggers)
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps={every_n_steps}: give at least 1, or None")
         self.sync = sync
@@ -123,7 +125,7 @@ class EpochTimer(PhaseTimer):
             self.begun_ns = self.clock.begun_ns
             if self.clock.device is not None:
                 self.clock.device.sync |= self.sync
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and self.to_loggers:
                 self._lay_out(trainer)
 
     @in_its_fit
@@ -239,7 +241,7 @@ class EpochTimer(PhaseTimer):
             return
         device = self.clock.device
         window = self._live.look(self.clock.times(), device.times() if device else None)
-        if window is not None:
+        if window is not None and self.to_loggers:
             share = window["data_s"] / window["wall_s"] if window["wall_s"] else 0.0
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
             if "samples_per_s" in window:

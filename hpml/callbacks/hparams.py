@@ -4,6 +4,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from hpml.callbacks.observer import Observer
+from hpml.system.lightning_twins import twins
 
 # TensorBoard shows five columns of metrics unless asked for more.
 FIRST = ("val/accuracy", "time/epoch_s", "time/data_s", "time/train_s", "val/loss")
@@ -25,7 +26,7 @@ class HParams(Observer):
         logged = trainer.callback_metrics
         metrics = {name: float(logged[name]) for name in [*FIRST, *logged] if name in logged}
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and metrics:
+            if isinstance(logger, twins(TensorBoardLogger)) and metrics:
                 # takes its time to import, and a run without this logger can do without
                 from torch.utils.tensorboard.summary import hparams
 

@@ -39,11 +39,16 @@ class PhaseTimer(Observer):
     The figures of an epoch are final when the next one begins or the training ends. They are then
     sent to the loggers at the step where the epoch ended, and put into `callback_metrics`. With
     several ranks a time is the mean over the ranks, and a second figure is the worst one's.
+
+    Args:
+        to_loggers: whether figures go there, into `callback_metrics` and to the progress bar;
+            without, they are in `epochs` alone.
     """
 
     times: ClassVar[tuple[str, ...]] = ()  # the keys of the record's `time` that it logs
 
-    def __init__(self) -> None:
+    def __init__(self, to_loggers: bool = True) -> None:
+        self.to_loggers = to_loggers
         self.epochs: list[Any] = []
         self.profiler: PhaseProfiler | None = None  # while a fit is under way
         self.begun = False  # whether the fit has come to its training
@@ -141,6 +146,8 @@ class PhaseTimer(Observer):
             depth = self.clock.enter(RANKS)
             figures = self._over_ranks(trainer, figures)
             self.clock.leave(depth)
+        if not self.to_loggers:
+            return
         trainer.callback_metrics.update({k: torch.tensor(value) for k, value in figures.items()})
         # as Lightning logs the metrics of an epoch whose last step is over: with its number
         figures["epoch"] = float(self.clock.epochs[-1].epoch)

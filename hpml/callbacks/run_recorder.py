@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,20 @@ class RunRecorder(Observer):
         timer: whose epochs, and whose verdict.
         record: of a run that someone else begins and ends; without it, each fit is a run of its
             own, and one after the first gets a directory of its own, `directory` with -2, -3 …
+        say: prints where the record is; by default, around the progress bar to the terminal.
     """
 
-    def __init__(self, directory: Path, timer: EpochTimer, record: RunRecord | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        timer: EpochTimer,
+        record: RunRecord | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.directory = self._asked_for = directory
         self.timer = timer
         self.record = record
+        self._say = say
         self._is_ours = record is None
         self._called_ns: int | None = None
         self._writes = True
@@ -181,7 +190,8 @@ class RunRecorder(Observer):
         self._write(trainer)
         self.record = None
         if trainer.is_global_zero and self._writes:
-            print_around(trainer, f"record: {self.directory / FILE_NAME}")
+            line = f"record: {self.directory / FILE_NAME}"
+            self._say(line) if self._say else print_around(trainer, line)
 
     def _write(self, trainer: L.Trainer) -> None:
         """Writes the record; where that fails, somebody else's training goes on, and ours ends."""

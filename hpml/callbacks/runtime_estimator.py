@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Timer
 
 from hpml.callbacks.observer import Observer
 from hpml.formatting import duration_in_words
+from hpml.system.lightning_twins import twins
 
 log = logging.getLogger("hpml")
 
@@ -58,7 +59,7 @@ class RuntimeEstimator(Observer):
             batches *= 1 + sum(trainer.num_val_batches) / trainer.num_training_batches / 3
         remaining_s = batches * elapsed / steps
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer):  # trainer.max_time
+            if isinstance(callback, twins(Timer)):  # trainer.max_time
                 remaining_s = min(remaining_s, callback.time_remaining() or 0)
         if self.longer_than_s < remaining_s < float("inf") and trainer.is_global_zero:
             log.info(f"forecast: {duration_in_words(remaining_s)}; to shorten: {_advice(trainer)}")

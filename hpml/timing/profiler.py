@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
+from hpml.system.lightning_twins import twins
 from hpml.timing.actions import BROADCAST, LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
@@ -36,7 +37,7 @@ class PhaseProfiler(Profiler):
             lambda: int(trainer.current_epoch), device_clock(trainer.strategy.root_device)
         )
         self._trainer = trainer
-        self._passes_on = not isinstance(self.inner, PassThroughProfiler)
+        self._passes_on = not isinstance(self.inner, twins(PassThroughProfiler))
         self._saving = {callback.state_key for callback in trainer.checkpoint_callbacks}
         self._contexts: dict[str, _Context | None] = {}
         self._seen: set[str] = set()
@@ -242,9 +243,10 @@ class PhaseProfiler(Profiler):
             owners = [c for c in self._trainer.callbacks if c.state_key == action.name]
         elif action.owner == "[LightningModule]" and action.hook.startswith("on_"):
             owners, base = [self._trainer.lightning_module], L.LightningModule
-        inherited = getattr(base, action.hook, None)
+        bases: tuple[type, ...] = twins(base)
+        inherited = [getattr(kind, action.hook, None) for kind in bases]
         return bool(owners) and all(
-            getattr(type(owner), action.hook, None) is inherited and action.hook not in vars(owner)
+            getattr(type(owner), action.hook, None) in inherited and action.hook not in vars(owner)
             for owner in owners
         )
 

@@ -1,0 +1,56 @@
+"""`python -m hpml.watch [options] SCRIPT.py [its arguments]`: times a program as it stands."""
+
+import getopt
+import math
+import sys
+
+from hpml.errors import UserError
+from hpml.watch.program import Program
+from hpml.watch.watch import BUDGET_S, MEASURES, Watch
+
+HELP = """\
+usage: python -m hpml.watch [options] SCRIPT.py [its arguments]
+       python -m hpml.watch [options] -m MODULE [its arguments]
+
+Runs a program as it stands, and times each fit of its Lightning Trainers. The
+program's own output is left alone: table, verdict and what to run next go to
+stderr, the record to outputs/watch/.
+
+  --diagnose    measure the first fit by short trials instead of running it;
+                the program ends there
+  --budget-s=S  seconds that measuring may take, about (40)
+  -m            a module, as `python -m` runs it; what follows is its own
+  -h, --help    this
+"""
+
+
+def main() -> None:
+    try:
+        options, words = getopt.getopt(sys.argv[1:], "hm", ["help", "budget-s=", *MEASURES])
+        given = {name.strip("-"): value for name, value in options}
+        if given.keys() & {"h", "help"}:
+            print(HELP, end="")
+            return
+        budget_s = _seconds(given.get("budget-s", str(BUDGET_S)))
+        program = Program.of(words, is_module="m" in given)
+        code = program.load()
+    except (getopt.GetoptError, UserError) as error:
+        print(f"error: {error}; see python -m hpml.watch --help", file=sys.stderr)
+        sys.exit(2)
+    measure = next((name for name in MEASURES if name in given), None)
+    Watch(program, measure, budget_s).begin()
+    program.run(code)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--budget-s={text}: give seconds, more than 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What happens to the fits of a program that is watched, and what is said at its end."""
+
+import atexit
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hpml.errors import UserError
+from hpml.records.run_record import FILE_NAME
+from hpml.system.environment import rank
+from hpml.system.files import read_json
+from hpml.watch.imports import ChangingFinder
+from hpml.watch.lines import Lines
+from hpml.watch.program import Program
+
+# What can be done with a fit instead of running it: each is an option of the command.
+MEASURES = ("diagnose",)
+BUDGET_S = 40.0
+FOLDER = Path("outputs", "watch")
+# Under each of Lightning's names: where Trainer is, and what starts the script for other ranks.
+TRAINERS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
+LAUNCHERS = (
+    "lightning.fabric.strategies.launchers.subprocess_script",
+    "lightning_fabric.strategies.launchers.subprocess_script",
+)
+COMMANDS = ("_basic_subprocess_cmd", "_hydra_subprocess_cmd")
+
+
+class Watch:
+    """Puts timers into each fit of a program's Trainers, or measures the first fit instead.
+
+    `measure` is one of MEASURES, or None. What it has to say goes to the process's own stderr.
+    """
+
+    def __init__(self, program: Program, measure: str | None, budget_s: float = BUDGET_S) -> None:
+        self.program = program
+        self.say = Lines(program.folder)
+        self.record = program.folder / FOLDER / program.name
+        self._measure = measure
+        self._budget_s = budget_s
+        self._begun_s, self._pid = time.time(), os.getpid()
+        self._fits = 0
+        self._measuring = self._measured = self._left = False
+        self._starts_ranks = True  # watched, where Lightning starts the script for them
+
+    def begin(self) -> None:
+        """Before the program runs; it need not have imported Lightning, and may never do so."""
+        changes = dict.fromkeys(TRAINERS, self._watch_trainer)
+        ChangingFinder(changes | dict.fromkeys(LAUNCHERS, self._watch_launcher)).install()
+        atexit.register(self._conclude)
+
+    def _watch_trainer(self, module: ModuleType) -> None:
+        run = module.Trainer.fit
+
+        @wraps(run)
+        def fit(trainer: Any, *arguments: Any, **keywords: Any) -> Any:
+            if self._measure and not self._measuring and not _searches(trainer):
+                given = signature(run).bind(trainer, *arguments, **keywords).arguments
+                self._end_by_measuring(trainer, given)
+            timers = self._timers(trainer)
+            trainer.callbacks[:0] = timers
+            try:
+                return run(trainer, *arguments, **keywords)
+            except BaseException as error:
+                # the traceback is the program's own
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                raise
+            finally:
+                trainer.callbacks[:] = [each for each in trainer.callbacks if each not in timers]
+
+        module.Trainer.fit = fit
+
+    def _watch_launcher(self, module: ModuleType) -> None:
+        """Other ranks, which wait for this one's timers and are waited for, are watched too."""
+        for name in COMMANDS:
+            if hasattr(module, name):
+                setattr(module, name, _watched(getattr(module, name)))
+            else:
+                self._starts_ranks = False
+
+    def _timers(self, trainer: Any) -> Sequence[Any]:
+        from hpml.watch.timers import timers_for
+
+        self._fits += 1
+        launcher = trainer.strategy.launcher
+        if trainer.world_size > 1 and not self._starts_ranks and hasattr(launcher, "procs"):
+            self._leave("its other processes cannot be watched with this version of Lightning")
+            return ()
+        timers = timers_for(trainer, self.record, self.say)
+        if not timers and not self._measuring:
+            self._leave("its Trainer has timers of its own")
+        return timers
+
+    def _leave(self, reason: str) -> None:
+        if rank() == 0 and not self._left:
+            self.say(f"{self.program.words[0]}: left as it is, for {reason}")
+        self._left = True
+
+    def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
+        """Ends the program, with exit code 0, or 2 for what cannot be measured."""
+        from hpml.watch.timers import diagnose_fit
+
+        self._measuring = True
+        data = given.get("datamodule")
+        data = given.get("train_dataloaders") if data is None else data
+        settings: Any = {"budget_s": self._budget_s, "folder": self.record, "say": self.say}
+        try:
+            diagnose_fit(trainer, given["model"], data, **settings)
+        except UserError as error:
+            if rank() == 0:
+                self.say(f"error: {error}")
+            sys.exit(2)
+        self._measured = True
+        sys.exit(0)
+
+    def _conclude(self) -> None:
+        if os.getpid() == self._pid and rank() == 0 and (line := self._last_line()):
+            self.say(line)
+
+    def _last_line(self) -> str | None:
+        """What to run next; or that nothing was timed, and why."""
+        name = self.program.words[0]
+        if self._measuring:  # and if that has failed, it has said so
+            return f"after a change: {self.program.command()}" if self._measured else None
+        if not self._fits:
+            if any(module in sys.modules for module in TRAINERS):
+                return f"{name}: nothing was timed, for it called no Trainer.fit"
+            return f"{name}: nothing was timed, for it has not imported Lightning's Trainer"
+        if self._left:
+            return None
+        if not (records := self._records()):
+            return f"{name}: nothing was timed, for no epoch was trained"
+        epochs = [epoch for record in records for epoch in record["epochs"]]
+        if any(epoch.get("ranks") for epoch in epochs):
+            return None  # a diagnosis is of one process
+        verdicts = [(record.get("verdict") or {}).get("kind") for record in records]
+        again = verdicts[-1] == "disturbed"
+        return f"next: {self.program.command(*([] if again else ['--diagnose']))}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        """Those that the program has left, also from processes that it has started."""
+        own = re.compile(re.escape(self.record.name) + r"(-\d+)?")
+        files = [
+            file
+            for file in self.record.parent.glob(f"*/{FILE_NAME}")
+            if own.fullmatch(file.parent.name) and file.stat().st_mtime >= self._begun_s - 1
+        ]
+        files.sort(key=lambda file: file.stat().st_mtime)
+        records = [read_json(file, "epochs") for file in files]
+        return [record for record in records if record is not None and record["epochs"]]
+
+
+def _watched(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of Lightning's that gives a rank's command line, perhaps with its folder."""
+
+    @wraps(command)
+    def watched(*arguments: Any, **keywords: Any) -> Any:
+        given = command(*arguments, **keywords)
+        (python, *words), *folder = given if isinstance(given, tuple) else (given,)
+        words = [python, "-m", "hpml.watch", *words]
+        return (words, *folder) if folder else words
+
+    return watched
+
+
+def _searches(trainer: Any) -> bool:
+    """Whether a Tuner has called fit, for its search only."""
+    return any(getattr(callback, "_early_exit", False) for callback in trainer.callbacks)

@@ -46,7 +46,7 @@ class Kept(Delays):
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "ROUNDS", (2,))
-    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ BATCHES = 3
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
-    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other where other programs run
     yield
@@ -579,7 +579,7 @@ def test_operations_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         data: Any = DataLoader(jobs.vectors(32), batch_size=8)
         subject = Subject(trainer(tmp_path), kind(8), data)
         subject.keep_batches(2, seed=0)
-        assert ceiling.flops_per_step(subject) == 8 * (6 * weights - 2 * 784 * 8)
+        assert ceiling.flops_per_step(subject, []) == 8 * (6 * weights - 2 * 784 * 8)
     monkeypatch.setattr(ceiling, "LASTS_S", 0.0)
     monkeypatch.setitem(ceiling.SIZES, "cpu", 64)
     times = iter([0.0, 0.0, 1.0, 1.5, 9.0])

@@ -22,7 +22,7 @@ from hpml.models.flop_formulas import FORMULAS, Formula, aten
 
 # Names of torch's operations that hold products: without a formula they are not counted.
 PRODUCTS = re.compile(
-    "mm(?![aiy])|matmul|mv|dot|conv(?!ert)|linear(?![123]d)|attention|rnn|lstm|gru|_trilinear|einsum"
+    "mm(?![aiy])|matmul|mv|dot|conv(?!ert)|linear(?![123]d)|attention|rnn|lstm|gru|^_trilinear|einsum"
     "|cdist|pdist|euclidean|_fft_|linalg(?!_vector_norm|_cross)|cholesky|svd|solve|geqrf|orgqr"
     "|ormqr|householder|inverse|matrix|encoder_layer"
 )
@@ -85,12 +85,11 @@ class FlopCounter(TorchDispatchMode):
     def _count(self, func: Any, formula: Formula, given: Any) -> None:
         args, kwargs, outputs = given
         try:
-            flops = formula(*args, **kwargs, out_val=outputs)
+            # four products of real numbers in one of complex ones
+            times = 4 if any(t.is_complex() for t in tensors(outputs)) else 1
+            self.total += times * formula(*args, **kwargs, out_val=outputs)
         except Exception:  # it does not fit these arguments
             self._cannot_count(name_of(func))
-        else:
-            # four products of real numbers in one of complex ones
-            self.total += flops * (4 if any(t.is_complex() for t in tensors(outputs)) else 1)
 
     def _watch_memory(self, func: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         """Notices reads of what was made empty, and that no operation has written."""

@@ -356,6 +356,18 @@ def test_overlap_and_utilisation() -> None:
     assert any("50.00% of what a matrix product" in sentence for sentence in found.sentences)
 
 
+@pytest.mark.parametrize(
+    ("flops", "share", "is_beyond"), [(2e9, "100.00%", False), (3e9, "150.00%", True)]
+)
+def test_a_share_above_all_says_how_it_can_be(flops: float, share: str, is_beyond: bool) -> None:
+    """No step computes faster than all of the machine without a word."""
+    found = made(NOISY)
+    found.flops_per_step, found.ceiling_flops_per_s = flops, 4e9
+    (sentence,) = [each for each in found.sentences if "matrix product" in each]
+    assert share in sentence
+    assert ("more than all" in sentence) is is_beyond
+
+
 def test_a_loop_hidden_behind_the_device_is_no_overhead() -> None:
     """On a GPU the host runs ahead, unless it is almost all of the step."""
     hidden = {**NOISY, "host_alone": [0.2] * 3, "loop_alone": [0.2] * 3}

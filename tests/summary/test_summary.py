@@ -148,7 +148,7 @@ class OwnAttention(nn.Module):
 
 def test_layers_add_up_to_the_forward_pass(compose: Compose) -> None:
     """What a network computes besides its layers is its own row's; by hand, all of it."""
-    cfg = compose("data=synthetic", "data.image_size=8", "+summary.seeds=1")
+    cfg = compose("data=synthetic", "data.image_size=8")
     cfg.model = {"_target_": f"{__name__}.OwnAttention"}
     facts = summarize(cfg)
     first, depthwise = 2 * 12 * 3 * 9 * 36, 2 * 12 * 9 * 16
@@ -169,7 +169,7 @@ def test_layers_add_up_to_the_forward_pass(compose: Compose) -> None:
 
 def test_operations_without_a_formula_are_named(compose: Compose, capsys: Any) -> None:
     """Rather than left out of a sum: neither the network nor that row has a figure."""
-    cfg = compose("data=synthetic", "data.image_size=8", "+summary.seeds=1")
+    cfg = compose("data=synthetic", "data.image_size=8")
     cfg.model = {"_target_": f"{__name__}.OwnAttention", "is_known": False}
     facts = summarize(cfg)
     assert facts["flops_per_sample"] is None

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
-from torch.utils.flop_counter import FlopCounterMode
 
+from hpml.models.counts import no_formula
+from hpml.models.flops import FlopCounter
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 
@@ -18,24 +19,28 @@ LASTS_S = 0.5
 DTYPES = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}
 
 
-def flops_per_step(subject: Subject) -> float | None:
-    """Floating-point operations of a training step, forward and backward, by torch's counter.
+def flops_per_step(subject: Subject, notes: list[str]) -> float | None:
+    """Floating-point operations of a training step, forward and backward.
 
-    It knows matrix products, convolutions and attention, which is where they are; None where the
-    step holds none of them, or cannot be counted.
+    None where the step has none that count (see `hpml.models.flops`), cannot be run so, or has
+    some that no formula knows, which `notes` are told.
     """
     before = 0  # what compiling the network has run, say
 
     def begins(*_: Any) -> None:
         nonlocal before
-        before = counter.get_total_flops()
+        before = counter.total
+        counter.uncounted.clear()
 
     def adapt(trainer: Any, module: Any) -> None:
         trainer.callbacks.append(LambdaCallback(on_train_start=begins))
 
-    with suppress(Exception), FlopCounterMode(display=False) as counter:
+    with suppress(Exception), FlopCounter() as counter:
         subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, adapt=adapt)
-        return (counter.get_total_flops() - before) / (COUNTED_STEPS + 1) or None
+        if counter.uncounted:
+            notes.append(f"FLOPs: {no_formula(counter.uncounted)}")
+            return None
+        return (counter.total - before) / (COUNTED_STEPS + 1) or None
     return None
 
 

@@ -178,7 +178,7 @@ class Experiment:
     def concluded(self) -> Diagnosis:
         """What all trials show, with the machine's ceiling beside it."""
         diagnosis, subject = self.diagnosis(), self.subject
-        diagnosis.flops_per_step = flops_per_step(subject)
+        diagnosis.flops_per_step = flops_per_step(subject, diagnosis.notes)
         with suppress(RuntimeError):  # a GPU that is full
             if diagnosis.flops_per_step is not None:
                 precision = str(subject.trainer.precision)

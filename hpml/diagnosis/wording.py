@@ -34,6 +34,11 @@ TITLES = {
 }
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
+# What a step has that computes faster than a matrix product.
+BEYOND = (
+    ": more than all, so its kernels leave out some of the operations counted (as attention behind "
+    "a mask does, or a convolution by Winograd), or the product was measured too slow"
+)
 # An epoch that is known no better than this part of it is told by its rounds' range.
 WIDE = 0.5
 
@@ -117,6 +122,7 @@ class Diagnosis(Inference):
             sentences.append(
                 f"with loading free the step computes at {self.utilisation:.2%} of what a matrix "
                 f"product reaches here ({self.ceiling_flops_per_s / 1e9:,.0f} GFLOP/s)"
+                + (BEYOND if self.utilisation > 1 else "")
             )
         if AGAIN in self.paces:
             floor = in_s(Estimate(self.floor_s, None, 1))

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils.flop_counter import FlopCounterMode
+
+from hpml.models.flops import FlopCounter
 
 
 def describe(module: nn.Module, name: str) -> dict[str, Any]:
@@ -49,19 +50,25 @@ def count_gradients(network: nn.Module) -> tuple[int, int]:
     return sum(g.numel() for g in gradients), sum(int(g.count_nonzero()) for g in gradients)
 
 
-def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> float:
-    """Floating-point operations of one sample's forward and backward pass, by torch's counter.
+def flops_per_sample(network: nn.Module, image_shape: tuple[int, int, int]) -> float | None:
+    """Floating-point operations of one sample's forward and backward pass; None if one is unknown.
 
     A copy of the network runs on torch's meta device: nothing is computed, and no state changes.
+    What counts, `hpml.models.flops` says.
     """
     tensors = [t for t in (*network.parameters(), *network.buffers()) if not is_lazy(t)]
     # to copy their values takes half of the time, of a ResNet-18
     copies = {id(tensor): _on_meta(tensor) for tensor in tensors}
     on_meta = copy.deepcopy(network, copies).to("meta")
     images = torch.empty(2, *image_shape, device="meta")  # normalisation wants more than one
-    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(devices=[]), FlopCounter() as counter:
         on_meta(images).sum().backward()
-    return counter.get_total_flops() / 2
+    return None if counter.uncounted else counter.total / 2
+
+
+def no_formula(operations: list[str]) -> str:
+    """Why FLOPs are not given, in words."""
+    return f"not counted, since no formula is known for {', '.join(operations)}"
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
 from hpml.models import counts
+from hpml.models.flops import FlopCounter
 from hpml.models.image_classifier import ImageClassifier
 from hpml.trials.job_data import tensors_in
 
@@ -31,7 +31,7 @@ class Layer:
     parameters: int
     shape: list[int] | None = None
     calls: int = 0
-    flops: float = 0.0
+    flops: float | None = 0.0  # None where an operation of it has no formula
 
 
 class StepWatch(L.Callback):
@@ -51,6 +51,7 @@ class StepWatch(L.Callback):
     state: list[Tensor]
     saved_bytes: int | None = None
     flops: int | None = None
+    uncounted: list[str]  # operations without a formula
     gradients: int | None = None
     nonzero: int | None = None
 
@@ -58,11 +59,12 @@ class StepWatch(L.Callback):
         self.zeros: list[dict[str, Any]] = []
         self._by_layer: dict[nn.Module, Layer] = {}
         self._running: list[Layer] = []
-        self._flops_before = 0
+        self._flops_before, self._unknown_before = 0, 0
         self._saved: dict[int, int] = {}
         self._zero_gradients = ZeroGradients()
         self._until_backward, self._until_counted = ExitStack(), ExitStack()
-        self._counter = FlopCounterMode(display=False)
+        self._counter = FlopCounter()
+        self.uncounted = self._counter.uncounted
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -72,13 +74,13 @@ class StepWatch(L.Callback):
         self.samples = len(self._batch[0])
         self.input_bytes = sum(tensor.nbytes for tensor in self._batch)
         self._until_counted.enter_context(self._counter)
+        self._until_backward.callback(self._book_flops)
         for name, layer in network_of(pl_module).named_modules():
-            own = list(layer.parameters(recurse=False))
-            if own or not list(layer.children()):
-                size = sum(parameter.numel() for parameter in own if not is_lazy(parameter))
-                self._by_layer[layer] = Layer(name or "(itself)", type(layer).__name__, size)
-                self._until_backward.enter_context(layer.register_forward_pre_hook(self._enters))
-                self._until_backward.enter_context(layer.register_forward_hook(self._leaves))
+            own = [p for p in layer.parameters(recurse=False) if not is_lazy(p)]
+            size = sum(parameter.numel() for parameter in own)
+            self._by_layer[layer] = Layer(name or "(itself)", type(layer).__name__, size)
+            self._until_backward.enter_context(layer.register_forward_pre_hook(self._enters))
+            self._until_backward.enter_context(layer.register_forward_hook(self._leaves))
         self._until_backward.enter_context(saved_tensors_hooks(self._pack, lambda saved: saved))
 
     def on_before_backward(
@@ -94,14 +96,14 @@ class StepWatch(L.Callback):
         """Counts the gradients, before the optimizer has done anything."""
         self._until_counted.close()
         if self.gradients is None:
-            self.flops = self._counter.get_total_flops()
+            self.flops = None if self.uncounted else self._counter.total
             self.gradients, self.nonzero = counts.count_gradients(pl_module)
             if self.nonzero < self.gradients:
                 self.zeros = self._zero_gradients.rows(network_of(pl_module))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Looks at the optimizers' state after their first step. Raises Done."""
-        self.layers = [row for row in self._by_layer.values() if row.calls or row.parameters]
+        self.layers = [row for layer, row in self._by_layer.items() if _is_shown(layer, row)]
         self.optimizers = [type(optimizer).__name__ for optimizer in trainer.optimizers]
         states = [state for optimizer in trainer.optimizers for state in optimizer.state.values()]
         kept = [value for state in states for value in state.values()]
@@ -138,14 +140,24 @@ class StepWatch(L.Callback):
     def _book_flops(self) -> None:
         """Gives what was computed since the last call to the layer that runs, and to no other.
 
-        torch's counter keeps FLOPs by module too, but under names that it makes of classes: where
-        a step calls layers directly, all its Linear layers share one sum, a layer counts again in
-        those around it, and a shared layer has another name than in `named_modules`.
+        So they add up to the forward pass. torch's counter keeps FLOPs by module too, but under
+        names that it makes of classes: where a step calls layers directly, all its Linear layers
+        share one sum, a layer counts again in those around it, and a shared layer has another name
+        than in `named_modules`.
         """
-        total = self._counter.get_total_flops()
-        if self._running:
-            self._running[-1].flops += (total - self._flops_before) / self.samples
-        self._flops_before = total
+        total, unknown = self._counter.total, len(self.uncounted)
+        root = next(iter(self._by_layer.values()))  # what no layer computes is the network's own
+        row = self._running[-1] if self._running else root
+        if unknown > self._unknown_before:
+            row.flops = None
+        elif row.flops is not None:
+            row.flops += (total - self._flops_before) / self.samples
+        self._flops_before, self._unknown_before = total, unknown
+
+
+def _is_shown(layer: nn.Module, row: Layer) -> bool:
+    """Layers as such, and what computes something besides its layers."""
+    return bool(row.parameters or row.flops != 0 or (row.calls and not list(layer.children())))
 
 
 class ZeroGradients:

@@ -75,7 +75,9 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
                 "gradients, FLOPs, memory: not counted where a module optimizes by hand "
                 "(automatic_optimization=False) or gives no loss"
             )
-        elif facts["memory_bytes"] is None:
+        elif steps[0].uncounted:
+            notes.append(f"FLOPs: {counts.no_formula(steps[0].uncounted)}")
+        if facts["gradients"] is not None and facts["memory_bytes"] is None:
             notes.append("memory: not counted, since the batch cannot be cut in two")
     except UserError:
         raise

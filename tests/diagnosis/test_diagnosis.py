@@ -46,7 +46,7 @@ class Kept(Delays):
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "ROUNDS", (2,))
-    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
 
 
 @pytest.fixture
@@ -354,6 +354,18 @@ def test_overlap_and_utilisation() -> None:
     found.flops_per_step, found.ceiling_flops_per_s = 1e9, 4e9
     assert found.utilisation == pytest.approx(0.5)
     assert any("50.00% of what a matrix product" in sentence for sentence in found.sentences)
+
+
+@pytest.mark.parametrize(
+    ("flops", "share", "is_beyond"), [(2e9, "100.00%", False), (3e9, "150.00%", True)]
+)
+def test_a_share_above_all_says_how_it_can_be(flops: float, share: str, is_beyond: bool) -> None:
+    """No step computes faster than all of the machine without a word."""
+    found = made(NOISY)
+    found.flops_per_step, found.ceiling_flops_per_s = flops, 4e9
+    (sentence,) = [each for each in found.sentences if "matrix product" in each]
+    assert share in sentence
+    assert ("more than all" in sentence) is is_beyond
 
 
 def test_a_loop_hidden_behind_the_device_is_no_overhead() -> None:

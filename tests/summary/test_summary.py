@@ -127,6 +127,60 @@ def test_a_network_counted_by_hand(compose: Compose) -> None:
     assert sum(layer["parameters"] for layer in facts["layers"]) == trained + 7
 
 
+class OwnAttention(nn.Module):
+    """Computes besides its layers: depthwise, by a recurrent layer, and products of its own."""
+
+    def __init__(self, is_known: bool = True) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(nn.Conv2d(3, 12, 3), nn.Conv2d(12, 12, 3, groups=12))
+        self.recurrent = nn.LSTM(16, 5, batch_first=True)
+        self.head = nn.Linear(12 * 12, 10)
+        self.is_known = is_known
+
+    def forward(self, images: Tensor) -> Tensor:
+        places, _ = self.recurrent(self.convolutions(images).flatten(2))
+        scores = places @ places.mT
+        if not self.is_known:
+            scores = torch.linalg.matrix_exp(scores / 100)
+        logits: Tensor = self.head(scores.flatten(1))
+        return logits
+
+
+def test_layers_add_up_to_the_forward_pass(compose: Compose) -> None:
+    """What a network computes besides its layers is its own row's; by hand, all of it."""
+    cfg = compose("data=synthetic", "data.image_size=8")
+    cfg.model = {"_target_": f"{__name__}.OwnAttention"}
+    facts = summarize(cfg)
+    first, depthwise = 2 * 12 * 3 * 9 * 36, 2 * 12 * 9 * 16
+    of_input, of_hidden = 2 * 12 * 20 * 16, 2 * 12 * 20 * 5
+    forward = {
+        "(itself)": 2 * 12 * 12 * 5,
+        "convolutions.0": first,
+        "convolutions.1": depthwise,
+        "recurrent": of_input + of_hidden,
+        "head": 2 * 144 * 10,
+    }
+    assert {layer["name"]: layer["flops"] for layer in facts["layers"]} == forward
+    # the images need no gradient, nor what the recurrent layer holds before its first step
+    total = 3 * sum(forward.values()) - first - of_hidden // 12
+    assert facts["flops_per_sample"] == total
+    assert facts["flops_per_sample"] == flops_per_sample(OwnAttention(), (3, 8, 8))
+
+
+def test_operations_without_a_formula_are_named(compose: Compose, capsys: Any) -> None:
+    """Rather than left out of a sum: neither the network nor that row has a figure."""
+    cfg = compose("data=synthetic", "data.image_size=8")
+    cfg.model = {"_target_": f"{__name__}.OwnAttention", "is_known": False}
+    facts = summarize(cfg)
+    assert facts["flops_per_sample"] is None
+    flops = {layer["name"]: layer["flops"] for layer in facts["layers"]}
+    assert (flops["(itself)"], flops["head"]) == (None, 2 * 144 * 10)
+    (note,) = facts["notes"]
+    assert note.startswith("FLOPs: not counted, since no formula is known for aten.linalg_matrix_e")
+    print_summary(facts)
+    assert "GFLOP a sample" not in capsys.readouterr().out
+
+
 class OwnModule(L.LightningModule):
     def __init__(self, manual: bool = False, breaks: bool = False) -> None:
         super().__init__()

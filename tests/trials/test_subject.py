@@ -34,6 +34,7 @@ from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
+from hpml.models.flop_formulas import FORMULAS
 from hpml.trials.copies import alter
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
@@ -46,7 +47,7 @@ BATCHES = 3
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
-    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other where other programs run
     yield
@@ -534,7 +535,14 @@ def test_operations_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         data: Any = DataLoader(jobs.vectors(32), batch_size=8)
         subject = Subject(trainer(tmp_path), kind(8), data)
         subject.keep_batches(2, seed=0)
-        assert ceiling.flops_per_step(subject) == 8 * (6 * weights - 2 * 784 * 8)
+        assert ceiling.flops_per_step(subject, []) == 8 * (6 * weights - 2 * 784 * 8)
+        subject.close()
+    notes: list[str] = []
+    subject = Subject(trainer(tmp_path), jobs.Autoencoder(8), data)
+    subject.keep_batches(2, seed=0)
+    monkeypatch.setitem(FORMULAS, torch.ops.aten.addmm, lambda *_, **__: None)
+    assert ceiling.flops_per_step(subject, notes) is None
+    assert notes == ["FLOPs: not counted, since no formula is known for aten.addmm"]
     monkeypatch.setattr(ceiling, "LASTS_S", 0.0)
     monkeypatch.setitem(ceiling.SIZES, "cpu", 64)
     times = iter([0.0, 0.0, 1.0, 1.5, 9.0])

@@ -23,6 +23,7 @@ from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.live import LiveShares
+from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
 
@@ -50,7 +51,8 @@ class EpochTimer(PhaseTimer):
     A batch's samples are the length of the first tensor in it; throughput is left out where a
     batch holds none.
 
-    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch.
+    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch,
+    `windows` keeps what the windows hold.
 
     Args:
         every_n_steps: length of a window; None for no windows.
@@ -99,6 +101,7 @@ class EpochTimer(PhaseTimer):
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None
         self._live = LiveShares(self._every_n_steps)
+        self.windows = Windows()
         self._disturbances = Disturbances()
         self._verdicts = Verdicts(self._live, self._facts, self._disturbances)
         self._table = EpochTable()
@@ -225,6 +228,10 @@ class EpochTimer(PhaseTimer):
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
             if "samples_per_s" in window:
                 window["samples_per_s"] *= trainer.world_size
+            samples = (
+                window["samples_per_s"] * window["wall_s"] if "samples_per_s" in window else None
+            )
+            self.windows.add({**window, "steps": self._every_n_steps, "samples": samples})
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(figures, step=logging_step(trainer))

@@ -33,7 +33,7 @@ def write_pages(
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
         **{"title": title, "comparison": comparison, "summary": _summary(comparison)},
-        "failures": [(run, _log_of(run, folder)) for run in comparison.unfinished],
+        "failures": [(run, log_of(run, folder)) for run in comparison.unfinished],
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
         "settings": setting_table(comparison),
         "chosen": chosen_table(comparison),
@@ -106,7 +106,7 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     quality = comparison.quality
     rows = []
     for run in comparison.runs:
-        record, log = run.record, _log_of(run, folder)
+        record, log = run.record, log_of(run, folder)
         timed, learned = (
             estimate([] if value is None else [value])
             for value in (run.figure("epoch_s"), run.figure(quality.name))
@@ -129,10 +129,17 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     return Table([*headings, "host", "commit", "log"], rows, 2)
 
 
-def _log_of(run: Run, folder: Path) -> str:
+def log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
-    log = next((run.directory / name for name in LOGS if (run.directory / name).is_file()), None)
-    return quote(os.fsencode(os.path.relpath(log, folder.resolve()))) if log else ""
+    addresses = (address_of(run.directory / name, folder) for name in LOGS)
+    return next(filter(None, addresses), "")
+
+
+def address_of(file: Path, folder: Path) -> str:
+    """Of a file, as seen from a page in a folder; empty where there is none."""
+    if not file.is_file():
+        return ""
+    return quote(os.fsencode(os.path.relpath(file, folder.resolve())))
 
 
 def _cleaned(value: object) -> object:

@@ -47,7 +47,7 @@ def job(cfg: DictConfig) -> None:
     environment.warn_of_others()
     set_waiting(cfg)
     with signals_held():
-        from hpml.diagnosis import experiment, wording
+        from hpml.diagnosis import experiment, page, wording
 
     with ExitStack() as stack:
         experiments = {}
@@ -73,9 +73,12 @@ def job(cfg: DictConfig) -> None:
         file = Path(cfg.run_dir) / FILE_NAME
         try:
             write_whole(file, json.dumps(content, indent=1) + "\n")
+            written = page.write_page(content, file.parent)
         except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
-        log.info(f"kept: {shlex.quote(str(file))}")
+            raise UserError(
+                f"{error.filename or file}: cannot be written ({error.strerror})"
+            ) from error
+        log.info(f"kept: {shlex.quote(str(file))}, {written.name}")
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")

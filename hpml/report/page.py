@@ -25,6 +25,7 @@ from hpml.system.interference import LEAST_SHARE
 PNG_DPI = 200
 TEMPLATES = Path(__file__).parent / "templates"
 LOGS = ("output.log", "train.log")
+REPORT = ("report.html", "report.md")
 
 
 def write_pages(
@@ -45,9 +46,13 @@ def write_pages(
 
 
 def render(
-    template: str, values: Mapping[str, Any], folder: Path, templates: Path = TEMPLATES
-) -> None:
-    """Writes `report.html` and `report.md` from the two templates of a name.
+    template: str,
+    values: Mapping[str, Any],
+    folder: Path,
+    templates: Path = TEMPLATES,
+    files: Sequence[str] = REPORT,
+) -> list[Path]:
+    """Writes files, each from the template of a name for its ending; returns their paths.
 
     Those in `templates` may extend and import the report's own.
 
@@ -62,23 +67,33 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"md": _escaped, "fenced": _fenced}
-    for form in ("html", "md"):
-        text = environment.get_template(f"{template}.{form}.j2").render(values)
-        (folder / f"report.{form}").write_text(text, encoding="utf-8")
+    paths = [folder / name for name in files]
+    for path in paths:
+        text = environment.get_template(f"{template}{path.suffix}.j2").render(values)
+        path.write_text(text, encoding="utf-8")
+    return paths
 
 
 def save(picture: Picture, folder: Path) -> dict[str, str]:
     """Writes a picture as PNG and SVG; returns its name, caption and SVG for the page."""
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=PNG_DPI)
-    buffer = io.StringIO()
-    picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
+    svg = _svg(picture)
     (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
     return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}
 
 
+def inlined(picture: Picture) -> str:
+    """A picture as SVG to stand in a page: in the colour of its text, with ids of its own."""
+    return _inline(_svg(picture), picture)
+
+
+def _svg(picture: Picture) -> str:
+    buffer = io.StringIO()
+    picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def _inline(svg: str, picture: Picture) -> str:
-    """An SVG to stand in a page: in the colour of its text, and with names of its own."""
 
     def of_the_page(tag: re.Match[str]) -> str:
         text = tag[0].replace(INK, "currentColor").replace(PAPER, "none")

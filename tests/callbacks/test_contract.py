@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpml import callbacks
-from hpml.callbacks import EpochTimer, RunRecorder
+from hpml.callbacks import EpochTimer, PhaseTrace, RunRecorder
 from hpml.checkpointing.last_and_best import Checkpoint
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
@@ -44,6 +44,8 @@ def make(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
     recorder = RunRecorder(folder / "record", timer)
     if kind is RunRecorder:
         return [timer, recorder]
+    if kind is PhaseTrace:
+        return [timer, recorder, PhaseTrace(recorder)]
     if kind is ResumeCheckpoints:
         points = ResumeCheckpoints(folder, {}, timer, recorder, every_s=None, warns=False)
         return [timer, recorder, points]

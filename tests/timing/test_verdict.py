@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpml.records.verdict import in_words
 from hpml.system.interference import Interference
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares
-from hpml.records.verdict import in_words
 from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, judge
 
 PIECES = st.lists(

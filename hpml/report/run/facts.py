@@ -15,7 +15,7 @@ from hpml.report.comparison import Comparison
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.
 OF_RUN = ("startup_s", "compile_s", "finish_s")
-OF_EPOCH = ("steps", "first_batch_s", "peak_memory_mib", "steady_samples_per_s", "achieved_tflops")
+OF_EPOCH = ("steps", "first_batch_s", "peak_memory_mib")
 GROUPS = ("step_ms", "step_counts", "train_split", "other_split", "device_time")
 LEAST_AROUND = 0.01  # of the whole time
 VERDICT = ("kind", "evidence", "advice")

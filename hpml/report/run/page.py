@@ -59,9 +59,9 @@ def _why(run: Run) -> str:
 def _caption(run: Run, table: Table) -> str:
     every = "".join(marks(epoch) for epoch in run.record.epochs)
     parts = ["Times in seconds; the five phases add up to the epoch's time"]
-    parts += ["steps in milliseconds, without the first"] if "p99" in table.headings else []
+    parts += ["steps in milliseconds, without the first one"] if "p99" in table.headings else []
     parts += ["! disturbed by others"] if "!" in every else []
     parts += ["* cut short, or resumed"] if "*" in every else []
     if (count := len(run.record.epochs)) > MOST_EPOCHS:
         parts.append(f"the first {MOST_EPOCHS:,} of {count:,} epochs")
-    return "; ".join([*parts, "all figures are in epochs.csv"]) + "."
+    return "; ".join([*parts, "more is in epochs.csv and record.json"]) + "."

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from hpml.formatting import counted
 from hpml.records.phases import PHASES
@@ -196,7 +196,7 @@ def _number(axes: Axes, groups: Sequence[Sequence[EpochRecord]]) -> None:
 
 
 def _histogram(axes: Axes, counts: Counter[float]) -> None:
-    """Bars over lengths of steps, on a logarithmic axis, which suits their buckets."""
+    """Bars over lengths of steps, each as much wider than the one before as their buckets are."""
     lengths = np.array(sorted(counts))
     ratios = lengths[1:] / lengths[:-1]
     bucket = math.log(max(LEAST_RATIO, min(ratios, default=1.01)))
@@ -209,7 +209,7 @@ def _histogram(axes: Axes, counts: Counter[float]) -> None:
     edges = [math.exp(lowest + bucket * joined * place) for place in range(max(sums) + 2)]
     heights = [sums[place] for place in range(max(sums) + 1)]
     axes.stairs(heights, edges, fill=True, facecolor=COLOURS[5], edgecolor=INK, linewidth=0.5)
-    if edges[-1] > CROWDED / 4 * edges[0]:
+    if edges[-1] > CROWDED * edges[0]:
         _logarithmic(axes, "x")
     axes.set_xlabel("length of a step (ms)")
     axes.set_ylabel("steps")
@@ -229,7 +229,7 @@ def _quantiles(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
     axes.plot(at, p95, "--", marker="s", label="95 %", **looks)
     axes.plot(at, p50, "-", marker="o", label="half", **looks)
     axes.fill_between(at, p50, p99, color=COLOURS[5], alpha=0.3, linewidth=0)
-    if min(p50) > 0 and max(longest) > CROWDED / 4 * max(p99):
+    if min(p50) > 0 and max(longest) > CROWDED * min(p50):
         _logarithmic(axes, "y")
     else:
         axes.set_ylim(0, 1.25 * max(longest) or 1.0)
@@ -240,8 +240,9 @@ def _quantiles(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
 def _logarithmic(axes: Axes, name: str) -> None:
     axes.set(**{f"{name}scale": "log"})
     axis = getattr(axes, f"{name}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(lambda value, _: "")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _mark_borders(places: Sequence[Axes], run: Run, until_s: float, size: float) -> bool:

@@ -16,12 +16,10 @@ LEAST_PART = 0.001  # of an epoch
 # Columns between the times and the metrics that are there where an epoch has them.
 FIGURES: dict[str, tuple[str, Callable[[EpochRecord], float | None]]] = {
     "samples/s": (",.0f", lambda epoch: epoch.samples_per_s),
-    "step p50 ms": (",.4g", lambda epoch: (epoch.step_ms or {}).get("p50")),
+    "step ms p50": (",.4g", lambda epoch: (epoch.step_ms or {}).get("p50")),
     "p99": (",.4g", lambda epoch: (epoch.step_ms or {}).get("p99")),
     "longest": (",.4g", lambda epoch: (epoch.step_ms or {}).get("max")),
-    "first batch s": (".3f", lambda epoch: epoch.first_batch_s),
     "memory MiB": (",.0f", lambda epoch: epoch.peak_memory_mib),
-    "TFLOP/s": (".3g", lambda epoch: epoch.achieved_tflops),
 }
 
 

@@ -78,7 +78,8 @@ def job(cfg: DictConfig) -> None:
             raise UserError(
                 f"{error.filename or file}: cannot be written ({error.strerror})"
             ) from error
-        log.info(f"kept: {shlex.quote(str(file))}, {written.name}")
+        log.info(f"kept: {shlex.quote(str(file))}")
+        log.info(f"page: {shlex.quote(str(written))}")
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")

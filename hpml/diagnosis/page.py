@@ -127,8 +127,9 @@ def _table(diagnosis: Mapping[str, Any]) -> Table:
 def _notes(diagnosis: Mapping[str, Any]) -> list[str]:
     """What was found besides the verdict, and what others took meanwhile."""
     seen = diagnosis["interference"] and Interference.from_dict(diagnosis["interference"])
-    lost = [f"! {seen.in_words('its trials as it is')}"] if seen and seen.disturbed else []
-    return [capital(sentence) for sentence in [*lost, *diagnosis["sentences"]]]
+    is_told = diagnosis["verdict"]["kind"] == "disturbed"
+    lost = seen.in_words("its trials as it is") if seen and seen.disturbed and not is_told else ""
+    return [capital(sentence) for sentence in filter(None, [lost, *diagnosis["sentences"]])]
 
 
 def _summary(content: Mapping[str, Any]) -> str:

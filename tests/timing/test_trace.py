@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.delays import NOTHING, PLACES, Delays, ManualModule, VirtualClock, fit
+from helpers.delays import NOTHING, PLACES, Delays, ManualModule, Planted, VirtualClock, fit
 from helpers.programs import run_program
 from lightning.pytorch.callbacks import LambdaCallback
 
@@ -67,7 +67,7 @@ def traced(folder: Path, delays: Delays, steps: int | None = None, **settings: A
     timers = phase_timers(record=folder / "record", trace=True)
     if steps is not None:
         timers[-1].steps_an_epoch = steps
-    fit(folder, *timers, delays=delays, **settings)
+    fit(folder, *timers, Planted(delays), delays=delays, **settings)
     return events_of(folder / "record" / "trace.json")
 
 

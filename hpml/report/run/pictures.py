@@ -207,7 +207,7 @@ def _histogram(axes: Axes, counts: Counter[float]) -> None:
         sums[int(cell) // joined] += counts[float(ms)]
     lowest = math.log(lengths[0]) - bucket / 2
     edges = [math.exp(lowest + bucket * joined * place) for place in range(max(sums) + 2)]
-    heights = [sums[place] for place in range(max(sums) + 1)]
+    heights = [float(sums[place]) for place in range(max(sums) + 1)]
     axes.stairs(heights, edges, fill=True, facecolor=COLOURS[5], edgecolor=INK, linewidth=0.5)
     if edges[-1] > CROWDED * edges[0]:
         _logarithmic(axes, "x")

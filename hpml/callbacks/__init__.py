@@ -4,6 +4,7 @@ from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.hparams import HParams
 from hpml.callbacks.phase_timers import phase_timers
+from hpml.callbacks.phase_trace import PhaseTrace
 from hpml.callbacks.progress_bar import ProgressBar
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.runtime_estimator import RuntimeEstimator
@@ -13,6 +14,7 @@ __all__ = [
     "DataLoadTimer",
     "EpochTimer",
     "HParams",
+    "PhaseTrace",
     "ProgressBar",
     "RunRecorder",
     "RuntimeEstimator",

@@ -76,6 +76,7 @@ class EpochCounts:
             other_split=times.other_split(),
             first_batch_s=first_s,
             step_ms=times.later_steps.in_ms(),
+            step_counts=times.later_steps.in_counts(),
             peak_memory_mib=peak_memory_mib(trainer.strategy.root_device),
             partial=times.partial or not self._is_whole(trainer),
             resumed=times.resumed,

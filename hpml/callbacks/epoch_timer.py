@@ -26,6 +26,7 @@ from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.live import LiveShares
+from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
 
@@ -58,9 +59,9 @@ class EpochTimer(PhaseTimer):
 
     A batch's samples are counted by BatchSizes; throughput is left out where it is not sure of one.
 
-    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch. Where
-    Lightning spawns the processes that train (`ddp_spawn`, `ddp_notebook`), they stay in those: the
-    RunRecorder's file has them then.
+    `epochs` has an EpochRecord for each, `startup_s` is of the fit before its first epoch,
+    `windows` keeps what the windows hold. Where Lightning spawns the processes that train
+    (`ddp_spawn`, `ddp_notebook`), they stay in those: the RunRecorder's file has them then.
 
     Args:
         every_n_steps: length of a window; None for no windows.
@@ -111,6 +112,7 @@ class EpochTimer(PhaseTimer):
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None
         self._live = LiveShares(self._every_n_steps)
+        self.windows = Windows()
         self._disturbances = Disturbances()
         self._verdicts = Verdicts(self._live, self._facts, self._disturbances)
         self._table = EpochTable()
@@ -246,6 +248,10 @@ class EpochTimer(PhaseTimer):
             trainer.progress_bar_metrics["data_wait"] = f"{share:.0%}"  # type: ignore[assignment]
             if "samples_per_s" in window:
                 window["samples_per_s"] *= trainer.world_size
+            samples = (
+                window["samples_per_s"] * window["wall_s"] if "samples_per_s" in window else None
+            )
+            self.windows.add({**window, "steps": self._every_n_steps, "samples": samples})
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(figures, step=logging_step(trainer))

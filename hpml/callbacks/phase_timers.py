@@ -6,6 +6,7 @@ import lightning as L
 
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.phase_trace import PhaseTrace
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.train_timer import TrainTimer
 
@@ -15,6 +16,7 @@ def phase_timers(
     every_n_steps: int | None = 50,
     sync: bool = False,
     flops_per_sample: float | None = None,
+    trace: bool = False,
 ) -> list[L.Callback]:
     """`L.Trainer(callbacks=[*phase_timers()])`: a DataLoadTimer, a TrainTimer, an EpochTimer.
 
@@ -26,9 +28,15 @@ def phase_timers(
         every_n_steps: length of the live windows; None for none.
         sync: waits for the GPU at every border between phases: an audit, which slows training.
         flops_per_sample: forward and backward, for the achieved TFLOP/s; see `hpml.models.counts`.
+        trace: writes `trace.json` beside the record: see PhaseTrace.
+
+    Raises ValueError for a trace without a record.
     """
+    if trace and record is None:
+        raise ValueError("trace=True: is written beside the record; give record=DIRECTORY too")
     timer = EpochTimer(every_n_steps=every_n_steps, sync=sync, flops_per_sample=flops_per_sample)
     callbacks: list[L.Callback] = [DataLoadTimer(), TrainTimer(), timer]
     if record is not None:
-        callbacks.append(RunRecorder(Path(record), timer))
+        recorder = RunRecorder(Path(record), timer)
+        callbacks += [recorder, PhaseTrace(recorder)] if trace else [recorder]
     return callbacks

@@ -149,6 +149,7 @@ class RunRecorder(Observer):
         return {
             **{"started_at": record.started_at, "saved_at": time.time(), "resumed": record.resumed},
             "epochs": [dataclasses.asdict(epoch) for epoch in record.epochs],
+            "windows": record.windows,
             "carried_s": _epochs_s(record) + open_s,
             "earlier_s": self._earlier_s + self._fit_s,
         }
@@ -158,6 +159,7 @@ class RunRecorder(Observer):
         assert self.record is not None
         self._earlier = [EpochRecord(**epoch) for epoch in earlier["epochs"]]
         self._carried_s = earlier["carried_s"]
+        self.timer.windows.resume(earlier.get("windows"))
         self.record.started_at = earlier["started_at"]
         self.record.resumed = [*earlier["resumed"], *self.record.resumed]
         self.record.resumed[-1]["earlier_s"] = self._earlier_s = earlier["earlier_s"]
@@ -178,7 +180,7 @@ class RunRecorder(Observer):
         before_ns = timer.begun_ns - (self._called_ns or timer.begun_ns)
         record.startup_s = before_ns / NS_PER_S + timer.startup_s
         record.epochs = [*self._earlier, *timer.epochs]
-        record.verdict = timer.verdict
+        record.verdict, record.windows = timer.verdict, timer.windows.columns
         if timer.workers_affinity:
             record.environment["workers_affinity"] = timer.workers_affinity
 

@@ -7,9 +7,10 @@ import torch
 
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.trainer_facts import facts_of_trainer
+from hpml.records.verdict import in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import LEAST_MARGIN, Share, in_words, judge
+from hpml.timing.verdict import LEAST_MARGIN, Share, judge
 
 
 class Verdicts:

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1]
 # Keys that say where a run's own files go, or how it is watched: not what it computes.
 NOT_IN_FINGERPRINT = (
     *("run_dir", "output_dir", "sweep", "resume", "checkpoint", "logger"),
-    *("callbacks.progress_bar", "callbacks.forecast", "timing.every_n_steps"),
+    *("callbacks.progress_bar", "callbacks.forecast"),
+    *("timing.every_n_steps", "timing.trace"),
     *("data.download", "data.verify", "data.timeout_s", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )

@@ -123,6 +123,7 @@ RULES: dict[str, Rule] = {
     "workers.step": COUNT,
     "workers.most": Rule(int, at_least=0, nullable=True),
     "timing.sync": FLAG,
+    "timing.trace": FLAG,
     "timing.every_n_steps": COUNT_OR_NULL,
     "data.seed": Rule(int, at_least=0, below=2**32),
     "data.root": TEXT,

@@ -48,7 +48,7 @@ def job(cfg: DictConfig) -> None:
     warn_of_others()
     set_waiting(cfg)
     with signals_held():
-        from hpml.diagnosis import experiment, wording
+        from hpml.diagnosis import experiment, page, wording
 
     with ExitStack() as stack:
         experiments = {}
@@ -74,9 +74,13 @@ def job(cfg: DictConfig) -> None:
         file = Path(cfg.run_dir) / FILE_NAME
         try:
             write_whole(file, json.dumps(content, indent=1) + "\n")
+            written = page.write_page(content, file.parent)
         except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+            raise UserError(
+                f"{error.filename or file}: cannot be written ({error.strerror})"
+            ) from error
         log.info(f"kept: {shlex.quote(str(file))}")
+        log.info(f"page: {shlex.quote(str(written))}")
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")

@@ -92,10 +92,10 @@ class Diagnosis(Inference):
             if trial in self.paces:
                 tried = trial in (*CAUSES.values(), ONE_THREAD)
                 saved = self.saved_s(trial) if tried else None
-                saves = _at_most(saved, whole) if saved else ""
+                saves = at_most(saved, whole) if saved else ""
                 rows.append((title, self.epoch_in_words(trial), saves))
         costs = self.callbacks.items()
-        return rows + [(f"without {name}", "", _at_most(cost)) for name, cost in costs]
+        return rows + [(f"without {name}", "", at_most(cost)) for name, cost in costs]
 
     def epoch_in_words(self, trial: str) -> str:
         """`3.28 ± 0.25 s`; the range of its rounds where the interval would tell less."""
@@ -151,6 +151,7 @@ class Diagnosis(Inference):
             "trial_steps": self.trial_steps,
             "epoch_s": {t: asdict(self.epoch_s(t)) for t in TITLES if t in self.paces},
             "saved_s": {cause: asdict(gain) for cause, gain in self.gains.items()},
+            "saved_by_one_thread_s": asdict(alone) if (alone := self.saved_s(ONE_THREAD)) else None,
             "waited_s": asdict(self.waited_s),
             "floor_s": self.floor_s if AGAIN in self.paces else None,
             "needed_s": self.needed_s,
@@ -180,7 +181,7 @@ class Diagnosis(Inference):
         return f"{title} {what} {left} instead of {whole}"
 
 
-def _at_most(saved: Estimate, whole_s: float = 0.0) -> str:
+def at_most(saved: Estimate, whole_s: float = 0.0) -> str:
     """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
     half_s, shown = saved.half_width or 0.0, saved.mean
     words = in_s(saved)

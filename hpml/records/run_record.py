@@ -49,6 +49,7 @@ class EpochRecord:
     other_split: dict[str, float] | None = None
     first_batch_s: float | None = None
     step_ms: dict[str, float] | None = None
+    step_counts: dict[str, int] | None = None  # milliseconds, and how many steps took about that
     peak_memory_mib: float | None = None
     steady_samples_per_s: float | None = None  # without the first batch and the validation
     achieved_tflops: float | None = None  # in steady state
@@ -84,6 +85,8 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
+    # what live windows hold, one after the other: see timing/windows.py
+    windows: dict[str, list[float | None]] | None = None
     # in a sweep, what was done about other programs: {policy, …}, see sweep/runner.py
     disturbance: dict[str, Any] | None = None
     # each {at, batches, lost_s, earlier_s}
@@ -124,14 +127,17 @@ class RunRecord:
     def _overwrite(self, directory: Path) -> None:
         """Writes over the `record.json` of a directory, in no more space than it takes.
 
-        For a full disk, which has no room for another file. The last epochs are left out where
-        they do not fit.
+        For a full disk, which has no room for another file. The windows and then the last epochs
+        are left out where they do not fit.
         """
         shorter = dataclasses.replace(self, epochs=list(self.epochs))
         with (directory / FILE_NAME).open("r+b") as file:
             status = os.fstat(file.fileno())
             room = max(status.st_size, getattr(status, "st_blocks", 0) * 512)
             while len(content := shorter._as_json(indent=None).encode()) > room:
+                if shorter.windows is not None:
+                    shorter.windows = None
+                    continue
                 if not shorter.epochs:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
                 shorter.epochs.pop()

@@ -113,7 +113,9 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             left_out.append(clean(f"{directory}: no readable interference ({error})"))
             continue
         for epoch in record.epochs:  # of ten thousand runs these would fill the memory
-            epoch.train_split = epoch.other_split = epoch.step_ms = epoch.interference = None
+            epoch.train_split = epoch.other_split = epoch.interference = None
+            epoch.step_ms = epoch.step_counts = None
+        record.windows = None
         runs.append(Run(directory, record, seen))
     runs.sort(key=lambda run: datetime.fromisoformat(run.record.started_at).timestamp())
     common = os.path.commonpath([run.directory.parent for run in runs] or [Path()])

@@ -46,8 +46,9 @@ def bars(
 ) -> Figure:
     """Horizontal bars of times in seconds, with error bars, their figures and notes behind them.
 
-    Error bars do not go below 0. `parts` are the seconds and looks of what the bars are made of;
-    without them they have one colour.
+    Error bars do not go below 0. Of a time whose `n` is 0 only the note is written. `parts` are the
+    seconds and looks of what the bars are made of, not a number for none; without them they have
+    one colour.
     """
     figure = Figure(figsize=(8, 1.4 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -72,7 +73,7 @@ def bars(
     for lengths_s, look in parts or [(whole, {"color": BAR})]:
         widths = np.divide(lengths_s, size)
         axes.barh(range(len(names)), widths, left=left, edgecolor=INK, linewidth=0.5, **look)
-        left = left + widths
+        left = left + np.nan_to_num(widths)
     room = 1.02 + 0.016 * max(map(len, texts))
     axes.set_xlim(0, axes.dataLim.x1 * room or 1.0)
     axes.set_xlabel(f"{title} ({unit})")

@@ -5,27 +5,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpml.formatting import size_in_words
-from hpml.report.collect import clean
+from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.system.files import size_of
 
 PAGE = "report.html"
-PICTURES = re.compile(r"(phases|learning|time_to_accuracy|interference|by_.*)\.(png|svg)")
+PICTURES = re.compile(
+    r"(phases|steps|windows|memory|learning|time_to_accuracy|interference|by_.*)\.(png|svg)"
+)
+OF_ONE_RUN = ("learning", "interference")  # of the pictures of a comparison
 
 
 def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -> int:
     """Writes the report on the runs under some paths into a folder, then shows it.
 
-    Returns how many runs there are. Raises OSError where it cannot be written.
+    One run alone has a page of its own; several are compared. Returns how many runs there are.
+    Raises OSError where it cannot be written.
     """
+    from hpml.report.run.facts import only_run
+    from hpml.report.run.terminal import show_run
     from hpml.report.terminal import show
 
     comparison = Comparison(paths)
     count = len(comparison.runs) + len(comparison.evaluations)
-    if count:
-        names = ", ".join(clean(path.resolve().name) for path in paths)
-        write_report(comparison, folder, title or f"Report on {names}")
-    show(comparison)
+    title = title or f"Report on {', '.join(clean(path.resolve().name) for path in paths)}"
+    if (run := only_run(comparison, paths)) is not None:
+        write_run(run, comparison, folder, title)
+        show_run(run, comparison)
+    else:
+        if count:
+            write_report(comparison, folder, title)
+        show(comparison)
     if count:
         disk = size_in_words(sum(size_of(path) for path in paths))
         print(f"report: {clean(str(folder / PAGE))} (the runs fill {disk})")
@@ -36,6 +46,27 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> None:
     """`report.html`, `report.md`, each picture as PNG and SVG, `runs.csv` and `epochs.csv`."""
     from hpml.report.page import save, write_pages
     from hpml.report.pictures import draw
+
+    _make_room(comparison, folder)
+    pictures = [save(picture, folder) for picture in draw(comparison)]
+    write_pages(comparison, pictures, title, folder)
+
+
+def write_run(run: Run, comparison: Comparison, folder: Path, title: str) -> None:
+    """The same for one run, with all of its record; `comparison` has that run alone."""
+    from hpml.report.page import save
+    from hpml.report.pictures import draw
+    from hpml.report.run.page import write_page
+    from hpml.report.run.pictures import draw_run
+
+    _make_room(comparison, folder)
+    compared = (picture for picture in draw(comparison) if picture.name in OF_ONE_RUN)
+    pictures = [save(picture, folder) for picture in (*draw_run(run), *compared)]
+    write_page(run, comparison, pictures, title, folder)
+
+
+def _make_room(comparison: Comparison, folder: Path) -> None:
+    """Removes the pictures of an earlier report, and writes the tables."""
     from hpml.report.tables import write_csv
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,5 +74,3 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> None:
         if PICTURES.fullmatch(file.name):  # of a key that does not vary any more, say
             file.unlink()
     write_csv(comparison, folder)
-    pictures = [save(picture, folder) for picture in draw(comparison)]
-    write_pages(comparison, pictures, title, folder)

@@ -25,6 +25,7 @@ from hpml.system.interference import LEAST_SHARE
 PNG_DPI = 200
 TEMPLATES = Path(__file__).parent / "templates"
 LOGS = ("output.log", "train.log")
+REPORT = ("report.html", "report.md")
 
 
 def write_pages(
@@ -33,7 +34,7 @@ def write_pages(
     """`report.html` and `report.md`. All text that comes from records is escaped."""
     values: dict[str, Any] = {
         **{"title": title, "comparison": comparison, "summary": _summary(comparison)},
-        "failures": [(run, _log_of(run, folder)) for run in comparison.unfinished],
+        "failures": [(run, log_of(run, folder)) for run in comparison.unfinished],
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
         "settings": setting_table(comparison),
         "chosen": chosen_table(comparison),
@@ -45,9 +46,13 @@ def write_pages(
 
 
 def render(
-    template: str, values: Mapping[str, Any], folder: Path, templates: Path = TEMPLATES
-) -> None:
-    """Writes `report.html` and `report.md` from the two templates of a name.
+    template: str,
+    values: Mapping[str, Any],
+    folder: Path,
+    templates: Path = TEMPLATES,
+    files: Sequence[str] = REPORT,
+) -> list[Path]:
+    """Writes files, each from the template of a name for its ending; returns their paths.
 
     Those in `templates` may extend and import the report's own.
 
@@ -62,23 +67,33 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"md": _escaped, "fenced": _fenced}
-    for form in ("html", "md"):
-        text = environment.get_template(f"{template}.{form}.j2").render(values)
-        (folder / f"report.{form}").write_text(text, encoding="utf-8")
+    paths = [folder / name for name in files]
+    for path in paths:
+        text = environment.get_template(f"{template}{path.suffix}.j2").render(values)
+        path.write_text(text, encoding="utf-8")
+    return paths
 
 
 def save(picture: Picture, folder: Path) -> dict[str, str]:
     """Writes a picture as PNG and SVG; returns its name, caption and SVG for the page."""
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=PNG_DPI)
-    buffer = io.StringIO()
-    picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
+    svg = _svg(picture)
     (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
     return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}
 
 
+def inlined(picture: Picture) -> str:
+    """A picture as SVG to stand in a page: in the colour of its text, with ids of its own."""
+    return _inline(_svg(picture), picture)
+
+
+def _svg(picture: Picture) -> str:
+    buffer = io.StringIO()
+    picture.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def _inline(svg: str, picture: Picture) -> str:
-    """An SVG to stand in a page: in the colour of its text, and with names of its own."""
 
     def of_the_page(tag: re.Match[str]) -> str:
         text = tag[0].replace(INK, "currentColor").replace(PAPER, "none")
@@ -106,7 +121,7 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     quality = comparison.quality
     rows = []
     for run in comparison.runs:
-        record, log = run.record, _log_of(run, folder)
+        record, log = run.record, log_of(run, folder)
         timed, learned = (
             estimate([] if value is None else [value])
             for value in (run.figure("epoch_s"), run.figure(quality.name))
@@ -129,10 +144,17 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
     return Table([*headings, "host", "commit", "log"], rows, 2)
 
 
-def _log_of(run: Run, folder: Path) -> str:
+def log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
-    log = next((run.directory / name for name in LOGS if (run.directory / name).is_file()), None)
-    return quote(os.fsencode(os.path.relpath(log, folder.resolve()))) if log else ""
+    addresses = (address_of(run.directory / name, folder) for name in LOGS)
+    return next(filter(None, addresses), "")
+
+
+def address_of(file: Path, folder: Path) -> str:
+    """Of a file, as seen from a page in a folder; empty where there is none."""
+    if not file.is_file():
+        return ""
+    return quote(os.fsencode(os.path.relpath(file, folder.resolve())))
 
 
 def _cleaned(value: object) -> object:

@@ -35,8 +35,10 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     places = [*figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).flat]
     for axes, (title, values) in zip(places, panels.items(), strict=False):
         for run, of_run, look in zip(runs, values, looks(), strict=False):
-            epochs = range(1, len(of_run) + 1)
-            axes.plot(epochs, of_run, label=run.name if axes is places[0] else None, **look)
+            epochs = [epoch.epoch for epoch in run.record.epochs]
+            axes.plot(
+                epochs, of_run[: len(epochs)], label=run.name if axes is places[0] else None, **look
+            )
         axes.set_ylabel(title, fontsize=9)
         axes.set_ylim(0, 1.08 * max(0.0, float(np.nanmax(values))) or 1.0)
         axes.grid(alpha=0.25, color=INK, linewidth=0.5)
@@ -47,8 +49,9 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     for axes in places[len(panels) - COLUMNS : len(panels)]:
         axes.tick_params(labelbottom=True)
     places[0].xaxis.get_major_locator().set_params(integer=True)
-    places[0].set_xlim(0.5, max(len(run.record.epochs) for run in runs) + 0.5)
-    figure.supxlabel("epochs", fontsize=10)
+    last = max(epoch.epoch for run in runs for epoch in run.record.epochs)
+    places[0].set_xlim(-0.5, last + 0.5)
+    figure.supxlabel("epoch", fontsize=10)
     legend_above(figure, [run.name for run in runs])
     return figure
 

@@ -10,6 +10,7 @@ from hpml.records.phases import OTHER, PHASES
 
 TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
 NS_PER_S = 1e9
+MOST_COUNTS = 60
 
 
 class StepTimes:
@@ -59,6 +60,19 @@ class StepTimes:
             return None
         quantiles = {f"p{q}": self.quantile_ns(q / 100) / 1e6 for q in (50, 95, 99)}
         return {**quantiles, "max": self.max_ns / 1e6}
+
+    def in_counts(self) -> dict[str, int] | None:
+        """The record's `step_counts`: milliseconds, and how many steps took about so long.
+
+        At most MOST_COUNTS of them: of more, buckets side by side are one. None without durations.
+        """
+        width, counts = 1, self._buckets
+        while len(counts) > MOST_COUNTS:
+            width, counts = 2 * width, Counter()
+            for bucket, count in self._buckets.items():
+                counts[bucket // width] += count
+        places = ((place, self._BASE ** (width * (place + 0.5) - 1)) for place in sorted(counts))
+        return {f"{float(f'{ns / 1e6:.4g}'):g}": counts[place] for place, ns in places} or None
 
 
 def by_phase(ns: Mapping[str, int]) -> dict[str, int]:

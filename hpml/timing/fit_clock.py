@@ -8,6 +8,7 @@ from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION
 from hpml.timing.device_clock import DeviceClock
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.phase_clock import PhaseClock
+from hpml.timing.trace import Trace
 
 
 class FitClock(PhaseClock):
@@ -28,6 +29,7 @@ class FitClock(PhaseClock):
         self.device = device
         self.logging = LOGGING  # takes the loop's time after a batch; without loggers it is LOOP
         self.manual = False  # whether the module optimizes by itself
+        self.trace: Trace | None = None  # that is told of each stretch of time
         self.armed = False  # whether the training that was asked for has begun
         self._current_epoch = current_epoch
         self._epoch: EpochTimes | None = None
@@ -67,6 +69,17 @@ class FitClock(PhaseClock):
     def carry_over(self, earlier: EpochTimes) -> None:
         """The first epoch was begun by another process, in these times."""
         self._carried = earlier
+
+    def trace_into(self, trace: Trace) -> None:
+        """From now on tells a trace of each stretch of time; costs nothing where nobody asks."""
+        self.trace = trace
+        self.claim = self._claim_and_tell  # type: ignore[method-assign]
+
+    def _claim_and_tell(self, phase: str) -> None:
+        begun_ns = self._since
+        super().claim(phase)
+        assert self.trace is not None
+        self.trace.add(phase, begun_ns, self._since)
 
     def mark(self, kind: str) -> None:
         """Marks the device's clock too, if an epoch's loop runs and does not validate."""
@@ -113,6 +126,8 @@ class FitClock(PhaseClock):
             self._validations, self.validating = 0, False
             self._loop_ended = True
             self.relabel(self.logging)
+            if self.trace is not None:
+                self.trace.end_loop()
 
     def begin_fetch(self) -> None:
         """A batch is asked for; that ends the step before it."""
@@ -208,6 +223,8 @@ class FitClock(PhaseClock):
     def _begin_epoch(self) -> None:
         self._epoch = EpochTimes(self._current_epoch())
         self._loop_ended = self._fetched = self._started = self._timed_backwards = False
+        if self.trace is not None:
+            self.trace.begin_epoch(self._epoch.epoch, self._since)
 
     def _close_epoch(self, what_follows: str) -> None:
         epoch = self._epoch
@@ -221,7 +238,10 @@ class FitClock(PhaseClock):
             epoch.add(self._carried)
             self._carried = None
         self._epoch, self._loop_ended = None, False
-        if self._fetched or epoch.steps or self.epochs:
+        counts = bool(self._fetched or epoch.steps or self.epochs)
+        if self.trace is not None:
+            self.trace.end_epoch(self._since, counts)
+        if counts:
             self.epochs.append(epoch)
         else:  # a resumed fit goes through the end of an epoch that another fit has trained
             self.startup_ns = (self.startup_ns or 0) + sum(epoch.ns.values())
@@ -238,4 +258,6 @@ class FitClock(PhaseClock):
             now_ns = self._time_ns()
             validated_ns = self._times[VALIDATION] - self._validated_ns
             self._epoch.add_step(now_ns - self._step_begun_ns - validated_ns)
+            if self.trace is not None:
+                self.trace.add_step(self._step_begun_ns, now_ns)
             self._begin_step(now_ns)

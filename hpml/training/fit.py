@@ -10,7 +10,14 @@ import torch
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, RunRecorder, TrainTimer
+from hpml.callbacks import (
+    DataLoadTimer,
+    EpochTimer,
+    HParams,
+    PhaseTrace,
+    RunRecorder,
+    TrainTimer,
+)
 from hpml.checkpointing import resume
 from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
@@ -63,6 +70,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
     resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
     callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
+    callbacks += [PhaseTrace(recorder, say=log.info)] if cfg.timing.trace else []
     callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
     trainer = build_trainer(cfg, callbacks, found.state["logging_step"] if found else None)
     if found:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpml import callbacks
-from hpml.callbacks import EpochTimer, RunRecorder
+from hpml.callbacks import EpochTimer, PhaseTrace, RunRecorder
 from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.checkpointing.last_and_best import Checkpoint
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
@@ -48,6 +48,8 @@ def make(kind: type[L.Callback], folder: Path) -> list[L.Callback]:
     recorder = RunRecorder(folder / "record", timer)
     if kind is RunRecorder:
         return [timer, recorder]
+    if kind is PhaseTrace:
+        return [timer, recorder, PhaseTrace(recorder)]
     if kind is ResumeCheckpoints:
         points = ResumeCheckpoints(folder, {}, timer, recorder, every_s=None, warns=False)
         return [timer, recorder, points]

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -28,6 +29,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         make_record(config={"broken": object()}).write(tmp_path)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_takes_the_windows_before_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record that is there is written over, in no more room than it takes."""
+    record = make_record(epochs=[make_epoch(number) for number in range(3)])
+    record.write(tmp_path)
+    record.windows, record.status = {"steps": [50.0] * 1000}, "completed"
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(RunRecord, "write", full)
+    record.write_last(tmp_path)
+    kept = RunRecord.read(tmp_path)
+    assert (kept.status, len(kept.epochs), kept.windows) == ("completed", 3, None)
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:

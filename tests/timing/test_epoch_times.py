@@ -1,11 +1,12 @@
 """One epoch's times, and the distribution of its steps."""
 
+import math
 import random
 import tracemalloc
 
 import pytest
 
-from hpml.timing.epoch_times import EpochTimes, StepTimes
+from hpml.timing.epoch_times import MOST_COUNTS, EpochTimes, StepTimes
 
 
 def test_quantiles_are_within_half_a_percent() -> None:
@@ -25,6 +26,26 @@ def test_quantiles_are_within_half_a_percent() -> None:
 def test_no_step_no_distribution() -> None:
     """An epoch of one batch has no later steps."""
     assert StepTimes().in_ms() is None
+    assert StepTimes().in_counts() is None
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.5, 3.0])
+def test_few_counts_tell_the_distribution(spread: float) -> None:
+    """Of whatever steps: all are counted, and stand where they were, as far as there is room."""
+    draw = random.Random(0)
+    durations = sorted(round(draw.lognormvariate(18, spread)) for _ in range(5000))
+    steps = StepTimes()
+    for ns in durations:
+        steps.add(ns)
+    counts = steps.in_counts()
+    assert sum(counts.values()) == len(durations)
+    assert 5 < len(counts) <= MOST_COUNTS
+    width = max(0.01, math.log(durations[-1] / durations[0]) / (MOST_COUNTS / 2))
+    seen = 0
+    for text, count in counts.items():
+        middle = durations[seen + count // 2] / 1e6
+        assert float(text) == pytest.approx(middle, rel=1.1 * width)
+        seen += count
 
 
 def test_many_steps_take_no_more_memory_than_some() -> None:

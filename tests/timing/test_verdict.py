@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpml.records.verdict import in_words
 from hpml.system.interference import Interference
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares, largest_owner
-from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, in_words, judge
+from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, judge
 
 PIECES = st.lists(
     st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30

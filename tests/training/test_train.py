@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -325,6 +326,16 @@ def test_a_folder_takes_no_record(compose: Compose, tmp_path: Path, monkeypatch:
     record = RunRecord.read(tmp_path / "run")
     assert record.status == "failed"
     assert len(record.epochs) < 12  # as many as find room
+
+
+def test_a_trace_beside_the_record(compose: Compose, tmp_path: Path, caplog: Any) -> None:
+    """By `timing.trace`; where it is, and what of the run is in it, is printed."""
+    with caplog.at_level(logging.INFO, "hpml"):
+        record = train(compose(*QUICK, "timing.trace=true"))
+    events = json.loads((tmp_path / "run" / "trace.json").read_text())["traceEvents"]
+    names = [event["name"] for event in events if event.get("cat") == "epoch"]
+    assert names == [f"epoch {epoch.epoch}" for epoch in record.epochs]
+    assert "trace.json (all steps of each epoch; to open at " in caplog.text
 
 
 def swallow_a_signal(*_: Any, **__: Any) -> None:

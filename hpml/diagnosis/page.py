@@ -1,0 +1,148 @@
+"""The page of a diagnosis: what each intervention saves, in a picture and in tables."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from jinja2 import Template
+from markupsafe import Markup
+
+from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.diagnosis.wording import at_most
+from hpml.formatting import capital, in_s
+from hpml.records.phases import OTHER, PHASES
+from hpml.report.collect import in_words
+from hpml.report.comparison import NOTHING, SAME
+from hpml.report.drawing import BAR, STYLE, bars
+from hpml.report.page import inlined, render, save
+from hpml.report.pictures import Picture
+from hpml.report.tables import Cell, Table
+from hpml.statistics import Estimate
+from hpml.system.interference import Interference
+
+FILE_NAME = "diagnosis.html"
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_CALLBACKS = 8
+# What is said of the causes that are not called as their phase is.
+TITLES = {"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"}
+_FRAGMENT = Template(
+    """<div><p><strong>{{ verdict[0] }}</strong><br>{{ verdict[1] }}</p>{{ svg }}
+<table><thead>
+<tr>{% for name in table.headings %}<th>{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell.text }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table>{% for line in notes %}<p>{{ line }}</p>{% endfor %}</div>""",
+    autoescape=True,
+)
+
+
+def write_page(content: Mapping[str, Any], folder: Path) -> Path:
+    """Writes `diagnosis.html`, whose path it returns, and its pictures.
+
+    Args:
+        content: of `diagnosis.json`, with one diagnosis or two side by side.
+        folder: where they go. Raises OSError where they cannot be written.
+    """
+    jobs = []
+    for number, (name, of) in enumerate(content["diagnoses"].items()):
+        picture = draw_savings(of, f"savings{number + 1}" if name else "savings")
+        parts = {"verdict": _verdict(of), "table": _table(of), "notes": _notes(of)}
+        jobs.append({"name": name, **parts, "picture": save(picture, folder)})
+    values = {
+        **{"title": "Diagnosis", "summary": _summary(content), "jobs": jobs},
+        "comparison": [capital(sentence) for sentence in content["comparison"]],
+        "facts": _facts(content),
+    }
+    return render("diagnosis", values, folder, TEMPLATES, files=(FILE_NAME,))[0]
+
+
+def html_fragment(diagnosis: Mapping[str, Any], name: str = "savings") -> str:
+    """Verdict, picture and table as HTML to stand in a page of somebody else's, a notebook's say.
+
+    Args:
+        diagnosis: what `Diagnosis.as_dict` gives.
+        name: begins the ids of the picture's parts; no two fragments of a page share one.
+    """
+    svg = Markup(inlined(draw_savings(diagnosis, name)))
+    values = {"verdict": _verdict(diagnosis), "table": _table(diagnosis)}
+    return _FRAGMENT.render(**values, svg=svg, notes=_notes(diagnosis))
+
+
+def draw_savings(diagnosis: Mapping[str, Any], name: str = "savings") -> Picture:
+    """The epoch as it is, and under it what is saved at most without each cost, with intervals."""
+    whole = Estimate(**diagnosis["epoch_s"][AS_IT_IS])
+    rows = [("an epoch as it is", whole, {"color": "none"}), *_savings(diagnosis)]
+    notes = [in_s(whole), *(at_most(saved, whole.mean) for _, saved, _ in rows[1:])]
+    names, times = [row[0] for row in rows], [_not_negative(row[1]) for row in rows]
+    parts = [
+        ([time.mean if place == own else math.nan for place in range(len(rows))], look)
+        for own, (time, (_, _, look)) in enumerate(zip(times, rows, strict=True))
+    ]
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        what = "an epoch" if diagnosis["epoch_steps"] else "some steps"
+        figure = bars(names, times, f"time of {what}", notes, parts)
+    rounds = whole.n
+    caption = "What is saved at most with each cost taken out, without validation"
+    caption += f"; error bars are 95 % intervals over {rounds} rounds" if rounds > 1 else ""
+    return Picture(name, caption, figure)
+
+
+def _savings(diagnosis: Mapping[str, Any]) -> list[tuple[str, Estimate, dict[str, Any]]]:
+    """What is taken out, what that saves, how its bar looks; callbacks one by one come last."""
+    phases = {phase.cause: phase for phase in PHASES if phase.cause}
+    rows = []
+    for cause, saved in diagnosis["saved_s"].items():
+        phase = phases.get(cause, OTHER)
+        title = f"without {TITLES.get(cause, phase.title)}"
+        rows.append((title, Estimate(**saved), {"color": phase.colour, "hatch": phase.hatch}))
+    if (alone := diagnosis.get("saved_by_one_thread_s")) is not None:
+        rows.append(("with one thread", Estimate(**alone), {"color": BAR}))
+    look = {"color": OTHER.colour, "hatch": OTHER.hatch}
+    costs = [*diagnosis["callbacks_s"].items()][:MOST_CALLBACKS]
+    return rows + [(f"without {name}", Estimate(**cost), look) for name, cost in costs]
+
+
+def _not_negative(estimate: Estimate) -> Estimate:
+    """What may be saved, for a bar with a note: a mean below 0 is none, with the interval above."""
+    half_width = estimate.half_width
+    if estimate.mean < 0 and half_width is not None:
+        half_width = max(0.0, half_width + estimate.mean)
+    return Estimate(max(0.0, estimate.mean), half_width, 0)
+
+
+def _verdict(diagnosis: Mapping[str, Any]) -> tuple[str, str]:
+    verdict = diagnosis["verdict"]
+    return capital(f"{verdict['kind']}: {verdict['evidence']}"), f"{verdict['advice']}"
+
+
+def _table(diagnosis: Mapping[str, Any]) -> Table:
+    rows = [
+        [Cell(title), *(Cell(text or NOTHING) for text in of)] for title, *of in diagnosis["rows"]
+    ]
+    what = "an epoch" if diagnosis["epoch_steps"] else "some steps"
+    return Table(["trial", what, "saves at most"], rows)
+
+
+def _notes(diagnosis: Mapping[str, Any]) -> list[str]:
+    """What was found besides the verdict, and what others took meanwhile."""
+    seen = diagnosis["interference"] and Interference.from_dict(diagnosis["interference"])
+    is_told = diagnosis["verdict"]["kind"] == "disturbed"
+    lost = seen.in_words("its trials as it is") if seen and seen.disturbed and not is_told else ""
+    return [capital(sentence) for sentence in filter(None, [lost, *diagnosis["sentences"]])]
+
+
+def _summary(content: Mapping[str, Any]) -> str:
+    machine, first = content["environment"], next(iter(content["diagnoses"].values()))
+    rounds = f"{Estimate(**first['epoch_s'][AS_IT_IS]).n} rounds of {first['trial_steps']} steps"
+    words = (machine.get("accelerators") or None, machine.get("cpu"))
+    used = [in_words(word) for word in words if word]
+    return "; ".join([", ".join(used), rounds])
+
+
+def _facts(content: Mapping[str, Any]) -> Table:
+    machine = content["environment"]
+    facts = {"command": content["command"], "host": machine.get("host")}
+    facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
+    shown = {title: in_words(value) for title, value in facts.items() if value is not None}
+    return Table(["", "this diagnosis"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)

@@ -105,7 +105,7 @@ def test_timers(name: str, tmp_path: Path) -> None:
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
-    monkeypatch.setattr(experiment, "flops_per_step", lambda subject: None)
+    monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
     expected = job(name)
     made = make(expected, tmp_path)
     before = everything(made, tmp_path)

@@ -101,7 +101,8 @@ def _steps(run: Run) -> Picture | None:
         _histogram(places[0], counts)
     if several:
         _quantiles(places[-1], epochs)
-        places[-1].legend(fontsize=9)
+        above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 4}
+        places[-1].legend(fontsize=9, columnspacing=1.0, **above)
     steps = counted(counts.total(), "step") if counts else "the steps"
     caption = f"How long {steps} took, without each epoch's first and without validation"
     return Picture("steps", caption, figure)

@@ -11,7 +11,7 @@ from hpml.report.comparison import NOTHING, SAME
 from hpml.report.run.facts import marks, parts
 from hpml.report.tables import Cell, Table
 
-MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 6, 15
+MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 4, 15
 LEAST_PART = 0.001  # of an epoch
 # Columns between the times and the metrics that are there where an epoch has them.
 FIGURES: dict[str, tuple[str, Callable[[EpochRecord], float | None]]] = {

@@ -23,13 +23,16 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
     comparison = Comparison(paths)
     count = len(comparison.runs) + len(comparison.evaluations)
     if count:
-        names = ", ".join(clean(path.resolve().name) for path in paths)
-        write_report(comparison, folder, title or f"Report on {names}")
+        write_report(comparison, folder, title or title_of(paths))
     show(comparison)
     if count:
         disk = size_in_words(sum(size_of(path) for path in paths))
         print(f"report: {clean(str(folder / PAGE))} (the runs fill {disk})")
     return count
+
+
+def title_of(paths: Sequence[Path]) -> str:
+    return f"Report on {', '.join(clean(path.resolve().name) for path in paths)}"
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> None:

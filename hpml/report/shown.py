@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpml.report.comparison import NOTHING, Comparison
 from hpml.timing.verdict import in_words
 
 MOST_EPOCHS = 20
+MOST_PICTURES = 2  # the page has all
 
 
 class TrainedRun(RunRecord):
@@ -130,4 +132,4 @@ class Report:
 
         table = setting_table(self.comparison) if self.comparison.settings else None
         values = {"sentences": self.sentences, "table": table, "path": str(self.path)}
-        return cell(values, (picture for picture in draw(self.comparison)))
+        return cell(values, islice(draw(self.comparison), MOST_PICTURES))

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -187,6 +188,8 @@ def printed() -> Iterator[None]:
     usual, errors = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
     usual.addFilter(BelowError())
     errors.setLevel(logging.ERROR)
+    # of tqdm in a notebook, for a bar that is not drawn there
+    warnings.filterwarnings("ignore", message="IProgress not found")
     level, propagates = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False  # a notebook may have a handler of its own at the root

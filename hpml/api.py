@@ -29,7 +29,7 @@ from hpml.config.command_line import as_override
 from hpml.errors import RunFailedError, UserError
 from hpml.report.shown import Report, TrainedRun
 from hpml.sweep.process import JobProcess
-from hpml.system.files import read_json
+from hpml.system.files import LOCK, read_json
 from hpml.train import run
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ def _command(name: str, words: Sequence[str], config_dir: Folder, directory: Pat
         finally:
             process.clear()
             with suppress(OSError):  # it holds something
+                (directory / LOCK).unlink(missing_ok=True)
                 directory.rmdir()
     if exit_code == 2:
         raise UserError(process.last_line)

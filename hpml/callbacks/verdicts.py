@@ -7,9 +7,10 @@ import torch
 
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.trainer_facts import facts_of_trainer
+from hpml.records.run_record import verdict_in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import LEAST_MARGIN, Share, in_words, judge
+from hpml.timing.verdict import LEAST_MARGIN, Share, judge
 
 
 class Verdicts:
@@ -59,7 +60,7 @@ class Verdicts:
 
     def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:
         self.latest = verdict
-        evidence, advice = in_words(verdict)
+        evidence, advice = verdict_in_words(verdict)
         return [f"{when}{evidence}", f"  {advice}"]
 
 

@@ -5,7 +5,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -204,6 +204,12 @@ def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         if FILE_NAME in folders or FILE_NAME in files:
             yield Path(parent, FILE_NAME)
+
+
+def verdict_in_words(verdict: Mapping[str, str]) -> tuple[str, str]:
+    """A verdict as two lines to print: what is likely and why; what to try."""
+    likely = "" if verdict["kind"] in ("inconclusive", "disturbed") else "likely "
+    return f"{likely}{verdict['kind']}: {verdict['evidence']}", verdict["advice"]
 
 
 def now() -> str:

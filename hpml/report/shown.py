@@ -8,9 +8,8 @@ from typing import Any
 
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES
-from hpml.records.run_record import EpochRecord, RunRecord
+from hpml.records.run_record import EpochRecord, RunRecord, verdict_in_words
 from hpml.report.comparison import NOTHING, Comparison
-from hpml.timing.verdict import in_words
 
 MOST_EPOCHS = 20
 MOST_PICTURES = 2  # the page has all
@@ -26,7 +25,7 @@ class TrainedRun(RunRecord):
     @property
     def sentences(self) -> list[str]:
         """The verdict and its advice; what cut the run short; what an evaluation has measured."""
-        found = in_words(self.verdict) if self.verdict else ()
+        found = verdict_in_words(self.verdict) if self.verdict else ()
         metrics = (self.evaluation or {}).get("metrics", {})
         measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         ended = "" if self.status == "completed" else f"{self.status}: {self.cause}"

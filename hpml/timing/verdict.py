@@ -130,9 +130,3 @@ def in_own_way(interference: Interference) -> str:
     own_s, wall_s = interference.own_s or 0.0, interference.wall_s
     waited = f"its threads and workers waited {own_s:.1f} s of {wall_s:.1f} s for one another"
     return waited + (f", on {interference.cores} cores" if interference.cores else "")
-
-
-def in_words(verdict: Mapping[str, str]) -> tuple[str, str]:
-    """A verdict as two lines to print: what is likely and why; what to try."""
-    likely = "" if verdict["kind"] in ("inconclusive", "disturbed") else "likely "
-    return f"{likely}{verdict['kind']}: {verdict['evidence']}", verdict["advice"]

@@ -24,6 +24,7 @@ from hpml.records.run_record import RunRecord
 from hpml.system.signals import RunInterrupted
 
 SHORT = (*QUICK, "trainer.max_epochs=1", "logger=none")
+WITHOUT_MODEL = [word for word in SHORT if not word.startswith("model")]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,10 @@ def test_a_call_prints_and_returns_what_the_record_holds(
 
 def test_a_class_is_trained_with_fresh_weights() -> None:
     """Its module and settings stand in the record, and two trainings are the same."""
-    losses = [train(*SHORT, model=partial(OwnModule, size=32)).epochs[-1].metrics for _ in range(2)]
+    losses = [
+        train(*WITHOUT_MODEL, model=partial(OwnModule, size=32)).epochs[-1].metrics
+        for _ in range(2)
+    ]
     assert losses[0] == losses[1]
     assert as_node("model", partial(OwnModule, size=8))["size"] == 8
 
@@ -79,7 +83,11 @@ def test_a_class_is_trained_with_fresh_weights() -> None:
         (["optimizer=7"], {}, "optimizer=7: give the name of an option"),
         (["seed=${nothing}"], {}, "seed: Interpolation key 'nothing' not found"),
         ([], {"model": object()}, "model: is a object; give its class, or functools.partial"),
-        (["model.width=4"], {"model": OwnModule}, "model.width=4: model=OwnModule is given too"),
+        (
+            ["model.init=torch"],
+            {"model": OwnModule},
+            "model.init=torch: model=OwnModule is given too",
+        ),
         ([], {"model": type("Inner", (), {"__qualname__": "f.<locals>.Inner"})}, "in a function"),
         ([], {"config_dir": "nowhere"}, "config_dir=nowhere: there is no such folder"),
         (
@@ -94,9 +102,8 @@ def test_wrong_input_is_one_line(
 ) -> None:
     """It names the key and what to do; nothing is left behind, no directory and no state."""
     before = state()
-    needed = [] if "model" in objects else [w for w in SHORT if not w.startswith("model.")]
     with pytest.raises(UserError, match=message) as raised:
-        train(*needed, "data=synthetic", *words, **objects)
+        train(*WITHOUT_MODEL, *words, **objects)
     assert "\n" not in str(raised.value)
     assert raised.value._render_traceback_() == [f"error: {raised.value}"]
     assert state() == before
@@ -127,8 +134,7 @@ def test_modules_beside_the_options_are_found(tmp_path: Path) -> None:
         "from torch import nn\n\n\n"
         "def Flat():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))\n"
     )
-    words = [word for word in SHORT if not word.startswith("model")]
-    record = train(*words, "model=flat", config_dir="mine")
+    record = train(*WITHOUT_MODEL, "model=flat", config_dir="mine")
     assert record.choices["model"] == "flat"
     assert record.status == "completed"
 
@@ -171,6 +177,7 @@ def test_a_sweep_is_known_by_its_first_job() -> None:
     assert first_of_each(words) == first
 
 
+@pytest.mark.stress
 def test_a_sweep_returns_its_report(capfd: pytest.CaptureFixture[str]) -> None:
     """Its records are those of its jobs, its page lies beside them."""
     found = sweep(*SHORT, "optimizer=sgd,adam")
@@ -208,6 +215,7 @@ def test_a_report_needs_runs(tmp_path: Path) -> None:
             report(*paths)
 
 
+@pytest.mark.stress
 def test_workers_are_searched() -> None:
     """The answer is what the search has kept."""
     found = workers(*SHORT, "workers.rounds=1", "workers.seconds=0.05", "workers.most=0")

@@ -9,6 +9,7 @@ own, defined in a cell too, or `functools.partial` of them. The others start the
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,9 +29,11 @@ from hpml.cli.run_directory import fresh_dir, is_given
 from hpml.config.command_line import as_override
 from hpml.errors import RunFailedError, UserError
 from hpml.report.shown import Report, TrainedRun
+from hpml.sweep.directory import HYDRAS_FILE
 from hpml.sweep.process import JobProcess
 from hpml.system.files import LOCK, read_json
-from hpml.train import run
+from hpml.train import announced, warn_of_monitor
+from hpml.train import train as run_training
 
 if TYPE_CHECKING:
     from hpml.diagnosis.wording import Diagnosis
@@ -51,7 +54,10 @@ def train(
         if (devices := cfg.trainer.devices) not in (1, "1"):
             hint = "sweep(…) and python -m hpml.train start the others"
             raise UserError(f"trainer.devices={devices}: train() is one process; {hint}")
-        return TrainedRun(**vars(run(cfg)))
+        with announced(cfg):
+            record = run_training(cfg)
+        warn_of_monitor(record, cfg.monitor)
+        return TrainedRun(**vars(record))
 
 
 def sweep(*words: str, config_dir: Folder = None) -> Report | None:
@@ -200,8 +206,9 @@ def _command(name: str, words: Sequence[str], config_dir: Folder, directory: Pat
         finally:
             process.clear()
             with suppress(OSError):  # it holds something
-                (directory / LOCK).unlink(missing_ok=True)
-                directory.rmdir()
+                begun = {file.name for file in directory.iterdir()} - {LOCK, HYDRAS_FILE}
+                if not begun:
+                    shutil.rmtree(directory)
     if exit_code == 2:
         raise UserError(process.last_line)
     return exit_code

@@ -44,24 +44,31 @@ def job(cfg: DictConfig, work: Work | None = None) -> float | None:
 
     None where the run's module does not log it.
     """
-    return run(cfg, work).last_metric(cfg.monitor)
+    with announced(cfg):
+        record = train(cfg, work)
+    warn_of_monitor(record, cfg.monitor)
+    return record.last_metric(cfg.monitor)
 
 
-def run(cfg: DictConfig, work: Work | None = None) -> RunRecord:
-    """As `train`; says where the run goes, what it leaves, and what `monitor` does not find."""
+@contextmanager
+def announced(cfg: DictConfig) -> Iterator[None]:
+    """Prints where a run goes; where it is interrupted, what it leaves and how it resumes."""
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {from_here(Path(cfg.run_dir))}")
     try:
-        record = train(cfg, work)
+        yield
     except RunInterrupted:
         print_resume_hint(Path(cfg.run_dir))
         raise
+
+
+def warn_of_monitor(record: RunRecord, monitor: str) -> None:
+    """Warns where no epoch has the metric."""
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
-    if record.epochs and cfg.monitor not in logged:
+    if record.epochs and monitor not in logged:
         among = f"not among {', '.join(logged)}" if logged else "the module logs no metrics"
-        log.warning(f"monitor={cfg.monitor}: {among}")
-    return record
+        log.warning(f"monitor={monitor}: {among}")
 
 
 def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:

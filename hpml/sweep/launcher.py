@@ -70,7 +70,7 @@ class SweepLauncher:
         self._seen += map(tuple, job_overrides)
         try:
             jobs, done, waiting, runner = self._plan(job_overrides, first_number)
-        except Exception:  # Hydra's too, where a job cannot be composed
+        except UserError:
             if not first_number:
                 self._sweep_directory.leave_as_it_was()
             raise

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpml.records.run_record import verdict_in_words
 from hpml.system.interference import Interference
 from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live import LiveShares
-from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, in_words, judge
+from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, judge
 
 PIECES = st.lists(
     st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30
@@ -96,7 +97,7 @@ def test_the_advice_names_what_to_change(
     verdict = judge(shares(**{cause: 1.0}), JobFacts(**facts), other)
     assert verdict["kind"] == f"{cause}-bound"
     assert advice in verdict["advice"]
-    assert in_words(verdict)[0].startswith(f"likely {cause}-bound: ")
+    assert verdict_in_words(verdict)[0].startswith(f"likely {cause}-bound: ")
 
 
 def test_causes_of_host_and_device() -> None:
@@ -212,13 +213,13 @@ def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, k
     assert verdict["kind"] == kind
     if kind == "disturbed":
         waited = "the process waited 0.6 s of 10.0 s for a core that other programs had"
-        assert in_words(verdict) == (
+        assert verdict_in_words(verdict) == (
             f"disturbed: {waited}",
             "Stop the other programs, and measure again",
         )
     if kind == "thread-bound":
         waited = "its threads and workers waited 2.6 s of 10.0 s for one another, on 2 cores"
-        assert in_words(verdict) == (
+        assert verdict_in_words(verdict) == (
             f"likely thread-bound: {waited}",
             "Try fewer data.num_workers (now 4), or cpu.threads=1 (now 2), or cpu.wait=brief",
         )

@@ -3,7 +3,17 @@
 from collections.abc import Iterator
 
 
-class UserError(Exception):
+class Reported(Exception):  # noqa: N818 - what its kinds have in common
+    """Its message says all that there is to say: no traceback helps."""
+
+    heading = "error"
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it, in a notebook too."""
+        return [f"{self.heading}: {self}"]
+
+
+class UserError(Reported):
     """Wrong input: a key, a value, a file. The program ends with exit code 2."""
 
     on_all_ranks = True  # the first one tells it for all
@@ -13,8 +23,10 @@ class DataError(UserError):
     """Data that cannot be used: says which file, and what is wrong with it."""
 
 
-class RunFailedError(Exception):
+class RunFailedError(Reported):
     """The run itself failed in a way we know, such as a loss that is not finite. Exit code 1."""
+
+    heading = "failed"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 import hpml
 from hpml.checkpointing import resume
 from hpml.cli.program import run_hydra
+from hpml.cli.run_directory import with_run_dir
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.chosen import choices
@@ -28,6 +29,7 @@ from hpml.training.console import from_here, print_resume_hint
 
 log = logging.getLogger("hpml")
 
+DIRECTORY = "hydra.run.dir (from Python: run_dir)"
 # What a run does between the first writing of its record and the last one.
 Work = Callable[[DictConfig, RunRecord, Path, float | None], None]
 
@@ -42,19 +44,31 @@ def job(cfg: DictConfig, work: Work | None = None) -> float | None:
 
     None where the run's module does not log it.
     """
+    with announced(cfg):
+        record = train(cfg, work)
+    warn_of_monitor(record, cfg.monitor)
+    return record.last_metric(cfg.monitor)
+
+
+@contextmanager
+def announced(cfg: DictConfig) -> Iterator[None]:
+    """Prints where a run goes; where it is interrupted, what it leaves and how it resumes."""
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     log.info(f"hpml {hpml.__version__} in {from_here(Path(cfg.run_dir))}")
     try:
-        record = train(cfg, work)
+        yield
     except RunInterrupted:
         print_resume_hint(Path(cfg.run_dir))
         raise
+
+
+def warn_of_monitor(record: RunRecord, monitor: str) -> None:
+    """Warns where no epoch has the metric."""
     logged = {name: None for epoch in record.epochs for name in epoch.metrics}
-    if record.epochs and cfg.monitor not in logged:
+    if record.epochs and monitor not in logged:
         among = f"not among {', '.join(logged)}" if logged else "the module logs no metrics"
-        log.warning(f"monitor={cfg.monitor}: {among}")
-    return record.last_metric(cfg.monitor)
+        log.warning(f"monitor={monitor}: {among}")
 
 
 def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
@@ -62,8 +76,10 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
 
     Raises UserError for wrong input, RunFailedError where the loss is not finite, RunInterrupted on
     SIGINT, SIGTERM and SIGHUP, and whatever a module or callback of the user's own raises. The
-    record on the disk says which. `work` is done instead of training or evaluating.
+    record on the disk says which. `work` is done instead of training or evaluating. A configuration
+    that was composed without a directory gets a fresh one below `output_dir`.
     """
+    cfg = with_run_dir(cfg)
     check(cfg)
     resume.check(cfg.resume)
     directory = Path(cfg.run_dir)
@@ -78,8 +94,8 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
         if work is None:
             set_waiting(cfg)
             with signals_held(), gc_paused():
-                from hpml.training.run import run
-            work = run
+                from hpml.training.run import run as fit
+            work = fit
         work(cfg, record, directory, last_sign_s)
     if environment.rank() == 0 and cfg.evaluate is None:
         resume.remove(directory)
@@ -118,9 +134,9 @@ def _refuse_to_overwrite(directory: Path, cfg: DictConfig, completed: RunRecord 
     """Raises UserError where a run would write over another one that nobody gave up."""
     unfinished, hint = resume.resume_checkpoints(directory), ""
     if cfg.evaluate is not None:
-        hint = "give another hydra.run.dir" if completed or unfinished else ""
+        hint = f"give another {DIRECTORY}" if completed or unfinished else ""
     elif completed and cfg.resume != resume.NEVER:
-        hint = "give another hydra.run.dir, or resume=never to train over it"
+        hint = f"give another {DIRECTORY}, or resume=never to train over it"
     elif unfinished and cfg.resume is None and resume.mode(None) != resume.AUTO:
         hint = "resume=auto resumes it, resume=never begins at the start, in its place"
     if hint:

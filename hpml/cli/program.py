@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hpml.cli import help
 from hpml.cli.completion import script
 from hpml.cli.wrong_input import explain, refuse
 from hpml.config.checks import check_keys
-from hpml.config.command_line import arranged
+from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
 from hpml.system import failures, slurm
@@ -65,12 +65,14 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     if not sweeps and not {"-m", "--multirun"}.isdisjoint(sys.argv):
         refuse("-m: this program does not sweep; leave it out")
     end_with_launcher()
-    atexit.register(_end_children)
+    atexit.register(end_children)
     slurm.start_ranks_here()
     sys.argv[1:] = arranged(sys.argv[1:])
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return
+    if (folder := config_dir(sys.argv[1:])) is not None:
+        sys.path.append(str(folder))  # for modules that lie beside the options which name them
     help.register()
     job.__module__ = task.__module__  # where Hydra looks for the program's name
     main = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name=config_name)
@@ -97,7 +99,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             return
         if os.environ[FULL_ERROR] == "1":
             raise
-        refuse(explain(error, config_name))
+        refuse(explain(error, config_name, sys.argv[1:]))
 
 
 def _report(error: Exception, cfg: DictConfig) -> int:
@@ -114,9 +116,9 @@ def _report(error: Exception, cfg: DictConfig) -> int:
     return 1
 
 
-def _end_children() -> None:
+def end_children(kept: Collection[multiprocessing.process.BaseProcess] = ()) -> None:
     """Ends the loader's processes: for one that hangs, Python would wait for ever."""
-    for child in multiprocessing.active_children():
+    for child in set(multiprocessing.active_children()).difference(kept):
         child.terminate()
         child.join(timeout=CHILD_ENDS_S)
         child.kill()

@@ -4,11 +4,12 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hpml.cli.wrong_input import refuse
@@ -77,6 +78,23 @@ def fresh_dir(path: str) -> str:
         raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
     except ValueError as error:  # `.` and `/` have no name
         raise UserError(f"hydra.run.dir={path}: is there already; give a folder to make") from error
+
+
+def with_run_dir(cfg: DictConfig) -> DictConfig:
+    """A configuration with a directory: a fresh one where only a Hydra program would know it."""
+    try:
+        unknown = cfg.get("run_dir") is None
+    except OmegaConfBaseException:
+        unknown = True
+    if not unknown:
+        return cfg
+    output_dir = Path(str(cfg.get("output_dir") or "outputs")).expanduser()
+    cfg = cfg.copy()
+    started = datetime.now()  # the user's time, as in a command's directories
+    wanted = output_dir / "runs" / f"{started:%Y-%m-%d}" / f"{started:%H-%M-%S}"
+    with open_dict(cfg):
+        cfg.run_dir = fresh_dir(str(wanted))
+    return cfg
 
 
 def refuse_run_dir(config: DictConfig) -> None:

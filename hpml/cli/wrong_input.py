@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NoReturn
 
 import hydra
@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.config.command_line import config_dir
 from hpml.config.conf import closest_key, find_conf
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
@@ -24,15 +25,15 @@ class BelowError(logging.Filter):
         return record.levelno < logging.ERROR
 
 
-def explain(error: BaseException, config_name: str) -> str:
-    """An error of Hydra's, OmegaConf's or ours, for the person at the keyboard."""
+def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str:
+    """An error of Hydra's, OmegaConf's or ours, for the person who gave the words."""
     chain = list(causes(error))
     if ours := next((cause for cause in chain if isinstance(cause, UserError)), None):
         return str(ours)
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
             key = cause.full_key
-            defaults = _defaults(config_name, without=key)
+            defaults = _defaults(config_name, words, without=key)
             close = closest_key(defaults, key)
             group, hint = key.partition(".")[0], f"+{key}=… adds a key of your own"
             if close:
@@ -55,7 +56,7 @@ def explain(error: BaseException, config_name: str) -> str:
             return f'{cause.override}: put what has signs in it into quotes: "{key}={quoted}"'
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
         return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
-    if "Config group override must be" in str(error) and (word := _of_no_option()):
+    if "Config group override must be" in str(error) and (word := _of_no_option(words)):
         return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
@@ -66,24 +67,21 @@ def explain(error: BaseException, config_name: str) -> str:
     return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
 
 
-def _of_no_option() -> str | None:
+def _of_no_option(given: Sequence[str]) -> str | None:
     """The first override that gives a group something else than the name of an option."""
     parser, groups = OverridesParser.create(), {folder.name for folder in find_conf().iterdir()}
-    words = [word for word in sys.argv[1:] if "=" in word and key_of(word) in groups]
+    words = [word for word in given if "=" in word and key_of(word) in groups]
     values = ((word, parser.parse_override(word).value()) for word in words)
     return next((word for word, value in values if not isinstance(value, str | list)), None)
 
 
-def _defaults(config_name: str, without: str) -> DictConfig:
-    """The configuration with the groups that the command line chose, as far as it composes."""
-    single = [word for word in sys.argv[1:] if "=" in word and "," not in word]
+def _defaults(config_name: str, words: Sequence[str], without: str) -> DictConfig:
+    """The configuration with the groups that the words choose, as far as it composes."""
+    single = [word for word in words if "=" in word and "," not in word]
     chosen = [word for word in single if not {"-", "."} & set(word.partition("=")[0])]
     chosen = [word for word in chosen if not word.startswith(without)]
-    for word, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
-        option, _, value = word.partition("=")
-        if option in ("--config-dir", "-cd"):
-            folder = Path(value or following).resolve()
-            chosen.append(f"hydra.searchpath=['{folder}']")
+    if (folder := config_dir(words)) is not None:
+        chosen.append(f"hydra.searchpath=['{folder}']")
     with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
         try:
             return hydra.compose(config_name, chosen)

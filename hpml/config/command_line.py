@@ -5,7 +5,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp"),
     *("--config-name", "-cn", "--package", "-p"),
 )
+
+
+CALL = "call: "  # begins the identity of a job that was called from Python
 
 
 def arranged(words: Sequence[str]) -> list[str]:
@@ -89,6 +92,16 @@ def options(words: Sequence[str]) -> list[str]:
     return [word for word, is_option in _marked(words) if is_option]
 
 
+def config_dir(words: Sequence[str]) -> Path | None:
+    """The folder of the user's own options that the words name."""
+    folder = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folder = Path(value or following).resolve()
+    return folder
+
+
 def _marked(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
     for before, word in zip(["", *words], words, strict=False):
         yield word, before in WITH_VALUE or word.partition("=")[0] in WITH_VALUE
@@ -103,10 +116,31 @@ def program() -> list[str]:
 def typed(*more: str) -> str:
     """The command line as it can be typed again, with some overrides more, or others.
 
-    For a sweep's job it is that of a run like it, in a directory of its own.
+    For a sweep's job it is that of a run like it, in a directory of its own; for a call from Python
+    that call.
     """
+    if (called := _called()) is not None:
+        name, arguments = called
+        every = [*([arguments] if arguments else []), *(f'"{word}"' for word in more)]
+        return f"{name}({', '.join(every)})"
     found = shutil.which("python")
     same = found is not None and Path(found).samefile(sys.executable)
     left_out = {*map(key_of, more), *(OF_A_JOB if JOB in os.environ else ())}
     words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
     return shlex.join(["python" if same else sys.executable, *program(), *words, *more])
+
+
+def as_call(name: str, words: Sequence[str], objects: Mapping[str, Any]) -> str:
+    """A call from Python as `hydra.job.id`, where `typed` finds it; `objects` by keyword."""
+    given = [f'"{word}"' for word in words] + [f"{key}={name}" for key, name in objects.items()]
+    return f"{CALL}{name}({', '.join(given)})"
+
+
+def _called() -> tuple[str, str] | None:
+    """The call from Python that `as_call` has noted, around its arguments; None for a command."""
+    job = HydraConfig.get().job if HydraConfig.initialized() else None
+    noted = "" if job is None or OmegaConf.is_missing(job, "id") else str(job.id)
+    if not noted.startswith(CALL):
+        return None
+    name, _, arguments = noted.removeprefix(CALL).partition("(")
+    return name, arguments.removesuffix(")")

@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable
 from itertools import dropwhile
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any, TypeVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -38,12 +40,22 @@ def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
         if isinstance(cause, UserError) or not is_about_values(cause):
             raise cause from error
         if isinstance(cause, ImportError) and cause.__cause__ is not None:
-            raise UserError(
-                f"{key}._target_={node._target_}: cannot be loaded ({first_line(cause.__cause__)})"
-            ) from error
+            raise UserError(_not_loaded(f"{key}._target_={node._target_}", cause)) from error
         raise UserError(f"{key}: {first_line(cause)}") from error
     except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
         raise UserError(f"{key}: {first_line(error)}") from error
+
+
+def _not_loaded(target: str, error: BaseException) -> str:
+    """Why a `_target_` cannot be loaded; where a module of their own has to lie."""
+    why = f"{target}: cannot be loaded ({first_line(error.__cause__ or error)})"
+    missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+    if not missing or target.partition("=")[2].partition(".")[0] != missing:
+        return why
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else ()
+    folders = [source.path for source in sources if "command-line" in source.provider]
+    places = [f"the working directory {Path.cwd()}", *folders]
+    return f"{why}; looked for in {' and '.join(places)}: put {missing}.py there, or install it"
 
 
 def probe(key: str, make: Callable[[], _T]) -> _T:

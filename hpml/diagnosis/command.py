@@ -5,7 +5,7 @@ import logging
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +22,9 @@ from hpml.system.files import write_whole
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
+if TYPE_CHECKING:
+    from hpml.diagnosis.wording import Diagnosis
+
 log = logging.getLogger("hpml")
 
 FILE_NAME = "diagnosis.json"
@@ -31,8 +34,11 @@ def main() -> None:
     run_hydra(job, config_name="diagnose", sweeps=False)
 
 
-def job(cfg: DictConfig) -> None:
-    """Diagnoses a job, and the one of `diagnose.against` beside it; keeps `diagnosis.json`."""
+def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
+    """Diagnoses a job, and the one of `diagnose.against` beside it; keeps `diagnosis.json`.
+
+    Returns the diagnoses by the settings in which the two differ; one alone has no name.
+    """
     against = str(cfg.diagnose.against or "").split()
     own, configs = command_line.overrides(), {"": cfg}
     if against:
@@ -84,6 +90,7 @@ def job(cfg: DictConfig) -> None:
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
+        return diagnoses
 
 
 def _identity(cfg: DictConfig) -> dict[str, Any]:

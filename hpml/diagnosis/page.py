@@ -16,7 +16,7 @@ from hpml.records.phases import OTHER, PHASES
 from hpml.report.collect import in_words
 from hpml.report.comparison import NOTHING, SAME
 from hpml.report.drawing import BAR, STYLE, bars
-from hpml.report.page import inlined, render, save
+from hpml.report.page import as_svg, render, save
 from hpml.report.pictures import Picture
 from hpml.report.tables import Cell, Table
 from hpml.statistics import Estimate
@@ -64,7 +64,7 @@ def html_fragment(diagnosis: Mapping[str, Any], name: str = "savings") -> str:
         diagnosis: what `Diagnosis.as_dict` gives.
         name: begins the ids of the picture's parts; no two fragments of a page share one.
     """
-    svg = Markup(inlined(draw_savings(diagnosis, name)))
+    svg = Markup(as_svg(draw_savings(diagnosis, name))["svg"])
     values = {"verdict": _verdict(diagnosis), "table": _table(diagnosis)}
     return _FRAGMENT.render(**values, svg=svg, notes=_notes(diagnosis))
 

@@ -49,6 +49,13 @@ class Diagnosis(Inference):
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from hpml.diagnosis.cell import html  # and matplotlib
+
+        return html(self)
+
     @property
     def verdict(self) -> dict[str, str]:
         """The record's `verdict`: kind, basis, evidence, advice."""

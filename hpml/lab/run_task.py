@@ -1,10 +1,8 @@
 """Runs one command of the lab to its end."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +11,7 @@ from hpml.errors import UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.process import JobProcess
 from hpml.system.files import write_whole
-from hpml.system.signals import JOB, RunInterrupted
-
-POLL_S, GRACE_S = 0.05, 90.0
+from hpml.system.signals import JOB
 
 
 def run_task(task: Task, folder: Path) -> bool:
@@ -31,21 +27,11 @@ def run_task(task: Task, folder: Path) -> bool:
         return _print_to(task.result, command, directory)
     process = JobProcess(command, directory, shown=True, environment=users_environment())
     try:
-        while (exit_code := process.poll()) is None:
-            time.sleep(POLL_S)
-    except RunInterrupted as interrupted:
-        process.send(interrupted.signal_number, to_all=False)
-        until = time.monotonic() + GRACE_S
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(POLL_S)
-        raise
+        exit_code = process.wait()
     finally:
         process.clear()
     if exit_code == 2:
-        why = process.tail.strip().rpartition("\n")[2].removeprefix("error: ")
-        raise UserError(f"{', '.join(task.parts)} could not begin: {why}")
-    if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
-        raise RunInterrupted(-exit_code)
+        raise UserError(f"{', '.join(task.parts)} could not begin: {process.last_line}")
     return exit_code == 0
 
 

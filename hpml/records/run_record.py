@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from hpml.formatting import counted
 from hpml.records.phases import TIMES
 from hpml.system.files import write_whole
 
@@ -61,7 +62,7 @@ class EpochRecord:
     ranks: dict[str, dict[str, float]] | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class RunRecord:
     """One run, as `record.json` keeps it."""
 
@@ -91,6 +92,12 @@ class RunRecord:
     disturbance: dict[str, Any] | None = None
     # each {at, batches, lost_s, earlier_s}
     resumed: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        words = [self.status, counted(len(self.epochs), "epoch")]
+        words += [] if self.wall_s is None else [f"{self.wall_s:.1f} s"]
+        words += [self.verdict["kind"]] if self.verdict else []
+        return f"<{type(self).__name__}: {', '.join(words)}>"
 
     def last_metric(self, name: str) -> float | None:
         """A metric of the last epoch that has it; None where none has."""

@@ -28,7 +28,7 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
 
     comparison = Comparison(paths)
     count = len(comparison.runs) + len(comparison.evaluations)
-    title = title or f"Report on {', '.join(clean(path.resolve().name) for path in paths)}"
+    title = title or title_of(paths)
     if (run := only_run(comparison, paths)) is not None:
         write_run(run, comparison, folder, title)
         show_run(run, comparison)
@@ -40,6 +40,10 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
         disk = size_in_words(sum(size_of(path) for path in paths))
         print(f"report: {clean(str(folder / PAGE))} (the runs fill {disk})")
     return count
+
+
+def title_of(paths: Sequence[Path]) -> str:
+    return f"Report on {', '.join(clean(path.resolve().name) for path in paths)}"
 
 
 def write_report(comparison: Comparison, folder: Path, title: str) -> None:

@@ -3,11 +3,14 @@
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
+import matplotlib
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
@@ -15,7 +18,7 @@ from hpml.formatting import counted
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
 from hpml.report.disturbances import UNSEEN_SHARE, is_disturbed
-from hpml.report.drawing import INK, PAPER
+from hpml.report.drawing import INK, PAPER, STYLE
 from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
 from hpml.report.terminal import evaluation
@@ -55,9 +58,28 @@ def render(
     """Writes files, each from the template of a name for its ending; returns their paths.
 
     Those in `templates` may extend and import the report's own.
-
-    All text among the values is cleaned and escaped but the SVG of pictures, which `save` has made.
     """
+    environment = _environment(templates)
+    paths = [folder / name for name in files]
+    for path in paths:
+        text = environment.get_template(f"{template}{path.suffix}.j2").render(values)
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def cell(values: Mapping[str, Any], pictures: Iterable[Picture] = ()) -> str:
+    """What a notebook's cell shows: sentences, a table with a note, pictures, the page's path.
+
+    `pictures` are drawn here, in the report's style.
+    """
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        shown = [as_svg(replace(each, name=f"{each.name}-{uuid4().hex}")) for each in pictures]
+    template = _environment(TEMPLATES).get_template("cell.html.j2")
+    return template.render({**values, "pictures": shown})
+
+
+def _environment(templates: Path) -> Environment:
+    """All text among the values is cleaned and escaped but the SVG of pictures, of `as_svg`."""
     environment = Environment(
         loader=FileSystemLoader([templates, TEMPLATES]),
         # no HTML in Markdown: what is escaped there is Markdown's own
@@ -67,11 +89,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"md": _escaped, "fenced": _fenced}
-    paths = [folder / name for name in files]
-    for path in paths:
-        text = environment.get_template(f"{template}{path.suffix}.j2").render(values)
-        path.write_text(text, encoding="utf-8")
-    return paths
+    return environment
 
 
 def save(picture: Picture, folder: Path) -> dict[str, str]:
@@ -82,9 +100,9 @@ def save(picture: Picture, folder: Path) -> dict[str, str]:
     return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}
 
 
-def inlined(picture: Picture) -> str:
-    """A picture as SVG to stand in a page: in the colour of its text, with ids of its own."""
-    return _inline(_svg(picture), picture)
+def as_svg(picture: Picture) -> dict[str, str]:
+    """As `save`, without files. The names within are the picture's: no two on a page are alike."""
+    return {"caption": picture.caption, "svg": _inline(_svg(picture), picture)}
 
 
 def _svg(picture: Picture) -> str:

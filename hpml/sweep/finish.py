@@ -66,7 +66,5 @@ def _report_failures(names: Sequence[str]) -> None:
 
 def resume_command(directory: Path) -> str:
     """The command line that starts a sweep again where it stopped."""
-    keys = {key_of(word) for word in sys.argv[1:]}
-    if keys & {"sweep.name", "hydra.sweep.dir"}:
-        return command_line.typed()
-    return command_line.typed(f"sweep.name={directory.name}")
+    is_given = "hydra.sweep.dir" in map(key_of, sys.argv[1:])
+    return command_line.typed(*([] if is_given else [f"sweep.name={directory.name}"]))

@@ -1,5 +1,6 @@
 """A job's process: alone in its group, its output kept, nothing of it left behind."""
 
+import codecs
 import os
 import re
 import signal
@@ -8,14 +9,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import psutil
 
-from hpml.system.signals import JOB
+from hpml.system.signals import JOB, RunInterrupted
 
 try:  # what Unix has
     import pty
@@ -29,6 +30,7 @@ TAIL_LINES = 20
 FATAL = "Fatal Python error"
 STACK_LINES = 40
 LONGEST_LINE = 2000
+POLL_S, GRACE_S = 0.05, 90.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -82,6 +84,26 @@ class JobProcess:
             self._output.resize()
         return self._process.poll()
 
+    def wait(self) -> int:
+        """The exit code, once it has ended. Raises RunInterrupted when it has ended by a signal."""
+        try:
+            while (exit_code := self.poll()) is None:
+                time.sleep(POLL_S)
+        except RunInterrupted as interrupted:
+            self.send(interrupted.signal_number, to_all=False)
+            until = time.monotonic() + GRACE_S
+            while self.poll() is None and time.monotonic() < until:
+                time.sleep(POLL_S)
+            raise
+        if exit_code < 0 and -exit_code in (signal.SIGINT, signal.SIGTERM):
+            raise RunInterrupted(-exit_code)
+        return exit_code
+
+    @property
+    def last_line(self) -> str:
+        """Of its output: what a command that could not begin says of it."""
+        return self.tail.strip().rpartition("\n")[2].removeprefix("error: ")
+
     def send(self, number: int, to_all: bool = True) -> None:
         """Sends a signal to all of the job's processes, or to the first alone."""
         with suppress(ProcessLookupError):
@@ -119,7 +141,7 @@ class _Output(threading.Thread):
         self._reader = reader
         self._path = path
         self._log: TextIO | None = None
-        self._shown: BinaryIO | None = getattr(sys.stdout, "buffer", None) if shown else None
+        self._show = _writer(sys.stdout) if shown else None
         self._size: os.terminal_size | None = None
 
     def run(self) -> None:
@@ -128,10 +150,9 @@ class _Output(threading.Thread):
             self._log = self._path.open("w", encoding="utf-8")
         line = b""
         while chunk := self._read():
-            if self._shown is not None:
+            if self._show is not None:
                 with suppress(OSError, ValueError):
-                    self._shown.write(chunk)
-                    self._shown.flush()
+                    self._show(chunk)
             *lines, line = (line + chunk).split(b"\n")
             self._keep(lines)
             drawn_over = line.rstrip(b"\r").rfind(b"\r")
@@ -172,6 +193,16 @@ class _Output(threading.Thread):
             with suppress(OSError):
                 self._log.writelines(f"{text}\n" for text in texts)
                 self._log.flush()
+
+
+def _writer(stream: TextIO | None) -> Callable[[bytes], object] | None:
+    """Takes bytes to a stream; a notebook's takes text alone."""
+    if stream is None:
+        return None
+    if (buffer := getattr(stream, "buffer", None)) is not None:
+        return lambda chunk: (buffer.write(chunk), buffer.flush())
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda chunk: stream.write(decoder.decode(chunk))
 
 
 def _terminal() -> tuple[int, int]:

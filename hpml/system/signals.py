@@ -53,6 +53,7 @@ class ProcessSignals:
     def __init__(self) -> None:
         self.state = State.IDLE
         self._received: list[int] = []
+        self._survives = False
         self._process = os.getpid()
 
     @property
@@ -109,8 +110,10 @@ class ProcessSignals:
         self.raise_if_arrived()
 
     @contextmanager
-    def ending_the_run(self) -> Iterator[None]:
+    def ending_the_run(self, survives: bool = False) -> Iterator[None]:
         """Within it SIGNALS raise RunInterrupted; a second one ends the process at once.
+
+        A process that `survives`, a notebook's, goes on after a second one, which raises at once.
 
         A second one does nothing to a sweep's job, which ends with its launcher, nor under SLURM,
         which sends several and ends a job that takes too long.
@@ -128,7 +131,7 @@ class ProcessSignals:
         outer, self._process = self.state, os.getpid()
         if outer is State.IDLE:
             self._received.clear()
-            self.state = State.RAISING
+            self.state, self._survives = State.RAISING, survives
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         for number in SIGNALS[2:]:
             if before[number] == signal.SIG_IGN:  # nohup asked for it
@@ -169,7 +172,10 @@ class ProcessSignals:
         is_first = self.arrived is None
         self._received.append(number)
         typed_again = not is_first and number == signal.SIGINT and JOB not in os.environ
-        if typed_again or not {JOB, "SLURM_JOB_ID"} & os.environ.keys():
+        if self._survives:
+            if typed_again and self.state is not State.HELD:
+                self._lose_patience(number, frame)
+        elif typed_again or not {JOB, "SLURM_JOB_ID"} & os.environ.keys():
             for other in SIGNALS:
                 signal.signal(other, signal.SIG_DFL)
             if not is_first:

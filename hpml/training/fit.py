@@ -123,7 +123,7 @@ def _call_fit(trainer: L.Trainer, job: Job, checkpoint: Path | None, recorder: R
     recorder.fit_called()
     try:
         # the bar steps aside for each line
-        with logging_redirect_tqdm(), ended_if_hung(hung_s):
+        with logging_redirect_tqdm(_printing()), ended_if_hung(hung_s):
             trainer.fit(job.module, datamodule=job.data, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
@@ -133,6 +133,11 @@ def _call_fit(trainer: L.Trainer, job: Job, checkpoint: Path | None, recorder: R
     finally:
         recorder.fit_returned()
     end_processes()
+
+
+def _printing() -> list[logging.Logger]:
+    """The loggers that print: the root of a command, ours in a call from Python."""
+    return [logger for logger in (logging.root, log) if logger.handlers]
 
 
 def _flops(job: Job) -> float | None:

@@ -4,9 +4,17 @@ import copy
 import logging
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +106,16 @@ def preserve_global_state(data: Any) -> Iterator[None]:
         nowhere = Path(os.devnull).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115
         for context in (nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere)):
             stack.enter_context(context)
+        stack.enter_context(_displays_hidden())
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         logging.disable(logging.WARNING)
         yield
+
+
+def _displays_hidden() -> AbstractContextManager[Any]:
+    """Within it a notebook's cell shows nothing: a bar puts boxes there, whatever stdout is."""
+    if "IPython" not in sys.modules:
+        return nullcontext()
+    from IPython.utils.capture import capture_output
+
+    return capture_output(stdout=False, stderr=False)

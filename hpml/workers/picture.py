@@ -20,30 +20,35 @@ CURVES = {
 
 
 def draw_workers(found: Mapping[str, Any], folder: Path, name: str = "workers") -> dict[str, str]:
-    """Draws what `workers.json` holds; returns what a page needs, as `save` does.
+    """Draws what `workers.json` holds; returns what a page needs, as `save` does."""
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        return save(picture(found, name), folder)
+
+
+def picture(found: Mapping[str, Any], name: str = "workers") -> Picture:
+    """Both times over the number of workers, in the style of the moment.
 
     Each curve has a scale of its own: loading is often a small part of the training.
     """
     settings = {int(count): times for count, times in found["settings"].items()}
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(8, 3.6), layout="constrained")
-        panels = zip(figure.subplots(1, 2), CURVES.items(), looks(), strict=False)
-        for axes, (curve, (title, answer)), look in panels:
-            size, unit = time_unit(max(times[curve]["mean"] for times in settings.values()))
-            estimates = {n: Estimate(**times[curve]) for n, times in settings.items()}
-            points = [(float(n), each.in_units(size)) for n, each in estimates.items()]
-            line(axes, points, title, look)
-            spread_ticks(axes, [float(count) for count in settings])
-            axes.set_ylim(bottom=0)
-            axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
-            axes.set_title(title, fontsize=10)
-            axes.set_xlabel("data.num_workers")
-            axes.set_ylabel(f"time of an epoch ({unit})")
-        rounds = min(times["epoch_s"]["n"] for times in settings.values())
-        bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
-        caption = (
-            "Time of an epoch over the number of workers, without validation; error bars are "
-            f"{bars}; dotted: the fastest by loading alone, and the fewest tied with the fastest "
-            "end to end"
-        )
-        return save(Picture(name, caption, figure), folder)
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panels = zip(figure.subplots(1, 2), CURVES.items(), looks(), strict=False)
+    for axes, (curve, (title, answer)), look in panels:
+        size, unit = time_unit(max(times[curve]["mean"] for times in settings.values()))
+        estimates = {n: Estimate(**times[curve]) for n, times in settings.items()}
+        points = [(float(n), each.in_units(size)) for n, each in estimates.items()]
+        line(axes, points, title, look)
+        spread_ticks(axes, [float(count) for count in settings])
+        axes.set_ylim(bottom=0)
+        axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("data.num_workers")
+        axes.set_ylabel(f"time of an epoch ({unit})")
+    rounds = min(times["epoch_s"]["n"] for times in settings.values())
+    bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
+    caption = (
+        "Time of an epoch over the number of workers, without validation; error bars are "
+        f"{bars}; dotted: the fastest by loading alone, and the fewest tied with the fastest "
+        "end to end"
+    )
+    return Picture(name, caption, figure)

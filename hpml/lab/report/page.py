@@ -61,7 +61,7 @@ def write_report(lab: Path) -> Path:
     for pattern in PICTURES:
         for old in lab.glob(pattern):
             old.unlink()
-    machines = [Machine(file.parent, lab) for file in sorted(lab.glob(f"*/{LAB_FILE}"))]
+    machines = machines_of(lab)
     shortened = "; ".join(
         machine.in_front(text, machines)
         for machine in machines
@@ -82,8 +82,16 @@ def write_report(lab: Path) -> Path:
         shortened=shortened,
         budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
     )
-    sections = [_section(part, machines, lab) for part in PARTS]
-    return write_page([*sections, published], heading, lab)
+    return write_page([*sections_of(lab, machines), published], heading, lab)
+
+
+def machines_of(lab: Path) -> list[Machine]:
+    """Those that a lab has results of."""
+    return [Machine(file.parent, lab) for file in sorted(lab.glob(f"*/{LAB_FILE}"))]
+
+
+def sections_of(lab: Path, machines: Sequence[Machine]) -> list[Section]:
+    return [_section(part, machines, lab) for part in PARTS]
 
 
 def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> Path:

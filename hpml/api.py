@@ -1,0 +1,214 @@
+"""The commands from Python: `from hpml.api import train, sweep, report, workers, lab`.
+
+What stands on a command line, stands here in strings: `train("optimizer=adam", "seed=1")`. A call
+prints what its command prints, and hands back what it has found; a notebook shows that as a table
+and a picture. Wrong input raises UserError. `config_dir` is a folder of options of your own.
+
+`train`, `diagnose` and `summary` run in this process: `model` and `data` may be classes of your
+own, defined in a cell too, or `functools.partial` of them. The others start the command.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from hpml.cli.from_python import (
+    Folder,
+    called,
+    composed,
+    first_of_each,
+    interruptible,
+    swept,
+)
+from hpml.cli.run_directory import fresh_dir, is_given
+from hpml.config.command_line import as_override
+from hpml.errors import RunFailedError, UserError
+from hpml.report.shown import Report, TrainedRun
+from hpml.sweep.directory import HYDRAS_FILE
+from hpml.sweep.process import JobProcess
+from hpml.system.files import LOCK, read_json
+from hpml.train import announced, warn_of_monitor
+from hpml.train import train as run_training
+
+if TYPE_CHECKING:
+    from hpml.diagnosis.wording import Diagnosis
+    from hpml.lab.answers import LabAnswers
+    from hpml.workers.answer import WorkersAnswer
+
+
+def train(
+    *words: str, config_dir: Folder = None, model: Any = None, data: Any = None
+) -> TrainedRun:
+    """Trains in this process; returns the run's record.
+
+    Each call has a fresh directory, below `output_dir`; `run_dir=…` names one. Raises UserError,
+    RunFailedError, and KeyboardInterrupt when an interrupted run has ended in order.
+    """
+    _refuse_several("train", words)
+    with called("train", words, config_dir, {"model": model, "data": data}) as cfg:
+        if (devices := cfg.trainer.devices) not in (1, "1"):
+            hint = "sweep(…) and python -m hpml.train start the others"
+            raise UserError(f"trainer.devices={devices}: train() is one process; {hint}")
+        with announced(cfg):
+            record = run_training(cfg)
+        warn_of_monitor(record, cfg.monitor)
+        return TrainedRun(**vars(record))
+
+
+def sweep(*words: str, config_dir: Folder = None) -> Report | None:
+    """Trains with each of several settings, in processes of their own; returns their comparison.
+
+    `sweep("optimizer=sgd,adam", "seed=0,1,2")`; with `sweep.name` the same call resumes. None for
+    `sweep.dry_run=true`. Raises RunFailedError where no job has completed.
+    """
+    with composed("train", first_of_each(words), config_dir) as cfg:
+        has_name = is_given(cfg, "sweep.name") or is_given(cfg, "hydra.sweep.dir")
+        directory = Path(str(cfg.hydra.sweep.dir)).expanduser()
+        is_dry = bool(cfg.sweep.dry_run)
+    own: list[str] = []
+    if not (has_name or is_dry):
+        directory = Path(fresh_dir(str(directory)))
+        own = [f"sweep.name={directory.name}"]
+    exit_code = _command("train", ["-m", *words, *own], config_dir, directory)
+    if is_dry:
+        return None
+    found = Report([directory], directory)
+    if exit_code and len(found.failed) == len(found.records):
+        raise RunFailedError(f"no job of the sweep has completed: {directory}")
+    return found
+
+
+def report(*paths: str | Path, folder: Folder = None, title: str | None = None) -> Report:
+    """Compares the runs found in and under some paths; writes the page, into the first of them.
+
+    Raises UserError where there is no run, or where the page cannot be written.
+    """
+    from hpml.report.make import title_of, write_report  # and matplotlib
+
+    every = [Path(path).expanduser() for path in paths]
+    for path in every:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder")
+    if not every:
+        raise UserError("report(): give the path of a run, of a sweep, or of a folder of them")
+    first = every[0] if every[0].is_dir() else every[0].parent
+    found = Report(every, first if folder is None else Path(folder).expanduser())
+    if not (found.comparison.runs or found.comparison.evaluations):
+        raise UserError(f"no readable record.json under {', '.join(map(str, every))}")
+    try:
+        write_report(found.comparison, found.folder, title or title_of(every))
+    except OSError as error:
+        hint = "" if folder is not None else "; give folder=…"
+        raise UserError(f"{error.filename or found.folder}: {error.strerror}{hint}") from error
+    return found
+
+
+def workers(*words: str, config_dir: Folder = None) -> "WorkersAnswer":
+    """Finds the number of loading workers by measuring, as `python -m hpml.workers` does."""
+    from hpml.workers.answer import WorkersAnswer
+
+    _refuse_several("workers", words)
+    directory, own = _run_directory("workers", words, config_dir)
+    if _command("workers", [*words, *own], config_dir, directory):
+        raise RunFailedError("the search for workers has failed; its output says why")
+    found = read_json(directory / "workers.json", "recommended", "settings")
+    if found is None:
+        raise RunFailedError(f"{directory}: the search has left no workers.json")
+    return WorkersAnswer(directory, found)
+
+
+def lab(*words: str, config_dir: Folder = None) -> "LabAnswers | None":
+    """The whole lab, with one report: `lab("data=synthetic", "lab.budget_min=30")`.
+
+    The same call resumes. None for `lab.dry_run=true`. Raises RunFailedError where a part failed.
+    """
+    from hpml.lab.answers import LabAnswers  # and matplotlib
+
+    _refuse_several("lab", words)
+    with composed("lab", words, config_dir) as cfg:
+        directory = Path(str(cfg.hydra.run.dir)).expanduser()
+        is_dry = bool(cfg.lab.dry_run)
+    exit_code = _command("lab", words, config_dir, directory)
+    if is_dry:
+        return None
+    if exit_code:
+        raise RunFailedError(f"a part of the lab has failed; the report says which: {directory}")
+    return LabAnswers(directory)
+
+
+def diagnose(
+    *words: str, config_dir: Folder = None, model: Any = None, data: Any = None
+) -> "Diagnosis | dict[str, Diagnosis]":
+    """Proves what limits a training, as `python -m hpml.diagnose`; of a Trainer: `hpml.diagnose`.
+
+    Two diagnoses, by the settings in which they differ, with `diagnose.against`.
+    """
+    from hpml.diagnosis.command import job
+
+    _refuse_several("diagnose", words)
+    with called("diagnose", words, config_dir, {"model": model, "data": data}) as cfg:
+        diagnoses = job(cfg)
+    return diagnoses.get("", diagnoses)
+
+
+def summary(
+    *words: str, config_dir: Folder = None, model: Any = None, data: Any = None
+) -> dict[str, Any]:
+    """Prints what a model is made of; returns the same figures by their names."""
+    from hpml.summary.table import print_summary
+
+    _refuse_several("summary", words)
+    with called("summary", words, config_dir, {"model": model, "data": data}) as cfg:
+        from hpml.summary.summarize import summarize  # and torch
+
+        facts = summarize(cfg)
+        print_summary(facts)
+    return facts
+
+
+def _refuse_several(name: str, words: Sequence[str]) -> None:
+    """Raises UserError where words ask for a sweep."""
+    if several := swept(words):
+        raise UserError(f"{several[0]}: {name}() takes one value; sweep(…) trains with each")
+
+
+def _run_directory(
+    name: str, words: Sequence[str], config_dir: Folder
+) -> tuple[Path, Sequence[str]]:
+    """The directory of a command that has a fresh one each time, and the word that names it."""
+    with composed(name, words, config_dir) as cfg:
+        wanted = str(cfg.hydra.run.dir)
+        if is_given(cfg, "hydra.run.dir"):
+            return Path(wanted).expanduser(), ()
+        if is_given(cfg, "run_dir"):
+            raise UserError("run_dir: give output_dir or hydra.run.dir")
+    directory = Path(fresh_dir(wanted))
+    return directory, [as_override("hydra.run.dir", str(directory))]
+
+
+def _command(name: str, words: Sequence[str], config_dir: Folder, directory: Path) -> int:
+    """Runs a command to its end, and prints what it prints; its exit code.
+
+    Raises UserError where it could not begin; `directory` goes where it is still empty then.
+    """
+    own = [] if config_dir is None else ["--config-dir", str(Path(config_dir).expanduser())]
+    command = [sys.executable, "-m", f"hpml.{name}", *own, *words]
+    path = os.pathsep.join(filter(None, sys.path))  # where modules are found here, they are there
+    with TemporaryDirectory() as folder, interruptible():
+        process = JobProcess(command, Path(folder), True, {"PYTHONPATH": path})
+        try:
+            exit_code = process.wait()
+        finally:
+            process.clear()
+            with suppress(OSError):  # it holds something
+                begun = {file.name for file in directory.iterdir()} - {LOCK, HYDRAS_FILE}
+                if not begun:
+                    shutil.rmtree(directory)
+    if exit_code == 2:
+        raise UserError(process.last_line)
+    return exit_code

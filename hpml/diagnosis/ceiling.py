@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.flop_counter import FlopCounterMode
 
+from hpml.system.lightning_twins import twin_for
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 
@@ -31,7 +32,7 @@ def flops_per_step(subject: Subject) -> float | None:
         before = counter.get_total_flops()
 
     def adapt(trainer: Any, module: Any) -> None:
-        trainer.callbacks.append(LambdaCallback(on_train_start=begins))
+        trainer.callbacks.append(twin_for(trainer, LambdaCallback)(on_train_start=begins))
 
     with suppress(Exception), FlopCounterMode(display=False) as counter:
         subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, adapt=adapt)

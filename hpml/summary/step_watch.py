@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpml.models import counts
 from hpml.models.image_classifier import ImageClassifier
-from hpml.trials.job_data import tensors_in
+from hpml.trials.contents import tensors_in
 
 # Layers whose gradients depend on nothing but their input and the gradient at their output.
 LINEAR_IN_WEIGHTS = (nn.modules.conv._ConvNd, nn.Linear)

@@ -2,8 +2,9 @@
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 # A name's packages, and those of the other name that hold the same classes.
 TWINS = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 
@@ -19,15 +20,16 @@ def package_of(thing: object) -> str:
     return next(iter(TWINS))
 
 
-def twins(kind: type) -> Any:
+def twins(kind: type[T]) -> tuple[type[T], ...]:
     """The class of `lightning` with its twin, where the program has imported that."""
     package = package_of(kind)
-    twin = sys.modules.get(kind.__module__.replace(package, TWINS.get(package, package), 1))
+    twin: Any = sys.modules.get(kind.__module__.replace(package, TWINS.get(package, package), 1))
     return tuple({kind: None, getattr(twin, kind.__name__, kind): None})
 
 
-def twin_for(thing: object, kind: Any) -> Any:
+def twin_for(thing: object, kind: T) -> T:
     """A class or function of `lightning.pytorch`, from the package that a Trainer is of."""
-    package, own = next(iter(TWINS)), package_of(thing)
-    twin = importlib.import_module(kind.__module__.replace(package, own, 1))
-    return getattr(twin, kind.__name__)
+    named: Any = kind
+    name = named.__module__.replace(next(iter(TWINS)), package_of(thing), 1)
+    twin: T = getattr(importlib.import_module(name), named.__name__)
+    return twin

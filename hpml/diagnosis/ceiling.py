@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 
 from hpml.models.counts import no_formula
 from hpml.models.flops import FlopCounter
+from hpml.system.lightning_twins import twin_for
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 
@@ -33,7 +34,7 @@ def flops_per_step(subject: Subject, notes: list[str]) -> float | None:
         counter.uncounted.clear()
 
     def adapt(trainer: Any, module: Any) -> None:
-        trainer.callbacks.append(LambdaCallback(on_train_start=begins))
+        trainer.callbacks.append(twin_for(trainer, LambdaCallback)(on_train_start=begins))
 
     with suppress(Exception), FlopCounter() as counter:
         subject.fit(Intervention(loading=True), 0, COUNTED_STEPS, seed=0, adapt=adapt)

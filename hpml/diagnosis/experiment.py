@@ -25,6 +25,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
 from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched, within
 from hpml.trials.subject import Subject, subject_of
+from hpml.trials.trainer import accumulated
 
 INTERVENTIONS = {
     AS_IT_IS: Intervention(),
@@ -99,7 +100,7 @@ class Experiment:
         pilot = Pilot(fit, loading, ahead)
         self._warm_up = pilot.warm_up(least)
         # optimizers step once in a while, and workers finish in bursts
-        whole = subject.trainer.accumulate_grad_batches
+        whole = accumulated(subject.trainer)
         if pilot.waits:
             whole = math.lcm(whole, subject.data.num_workers)
         trials = len(self._interventions) + 1

@@ -28,7 +28,7 @@ from hpml.models.image_classifier import ImageClassifier, MakeOptimizer
 from hpml.summary.step_watch import StepWatch, watch_step
 from hpml.training.build import build_module
 from hpml.training.prepare import quiet_lightning
-from hpml.trials.job_data import tensors_in
+from hpml.trials.contents import tensors_in
 
 log = logging.getLogger("hpml")
 

@@ -1,5 +1,6 @@
 """Lightning has two import names, whose classes are not the same: which one an object is of."""
 
+import importlib
 import sys
 from typing import Any, TypeVar
 
@@ -24,3 +25,11 @@ def twins(kind: type[T]) -> tuple[type[T], ...]:
     package = package_of(kind)
     twin: Any = sys.modules.get(kind.__module__.replace(package, TWINS.get(package, package), 1))
     return tuple({kind: None, getattr(twin, kind.__name__, kind): None})
+
+
+def twin_for(thing: object, kind: T) -> T:
+    """A class or function of `lightning.pytorch`, from the package that a Trainer is of."""
+    named: Any = kind
+    name = named.__module__.replace(next(iter(TWINS)), package_of(thing), 1)
+    twin: T = getattr(importlib.import_module(name), named.__name__)
+    return twin

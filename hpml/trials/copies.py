@@ -17,6 +17,7 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L
@@ -24,16 +25,21 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.compile import from_compiled
+from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from hpml.system.lightning_twins import twin_for, twins
+
 # What holds random states of its own, and how many parts a list of such may have.
-_HOLDERS = (L.LightningDataModule, DataLoader, Dataset, Sampler, CombinedLoader)
+_HOLDERS = (DataLoader, Dataset, Sampler)
 _MOST_PARTS = 64
 
 
 def copied(thing: Any, memo: dict[int, Any]) -> Any:
     """A deep copy; parts that cannot be copied, a lock or an open file, are shared with it."""
     modules = list(thing.modules()) if isinstance(thing, torch.nn.Module) else []
+    memo |= {id(vars(part).get("_compiler_ctx")): None for part in modules}
     try:
         copy_of_thing = copy.deepcopy(thing, dict(memo))
     except Exception:
@@ -47,18 +53,71 @@ def copied(thing: Any, memo: dict[int, Any]) -> Any:
                         memo[id(item)] = item.detach().clone() if is_tensor else item
         copy_of_thing = copy.deepcopy(thing, memo)
     for part, original in zip(copy_of_thing.modules() if modules else (), modules, strict=True):
-        if is_compiled(original):
+        if getattr(original, "_compiled_call_impl", None) is not None:
             part.compile()
+        vars(part).update(_compiled_again(original, part))
     return copy_of_thing
 
 
+def copied_module(module: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy of a LightningModule; of what `torch.compile` gives for one, compiled as that."""
+    plain = uncompiled(module)
+    copy_of_module = copied(plain, memo)
+    if plain is not module and plain._compiler_ctx is None:
+        compiled = OptimizedModule(copy_of_module, module.dynamo_ctx)
+        copy_of_module = twin_for(plain, from_compiled)(compiled)
+    return copy_of_module
+
+
+def uncompiled(module: Any) -> Any:
+    """The LightningModule that `torch.compile` has wrapped; any other as it is."""
+    return module._orig_mod if isinstance(module, OptimizedModule) else module
+
+
+def _compiled_again(original: torch.nn.Module, part: torch.nn.Module) -> dict[str, Any]:
+    """Its methods that are compiled, of the copy: else they would compute with the original."""
+    context = getattr(original, "_compiler_ctx", None)  # of a LightningModule
+    compiled = context["dynamo_ctx"] if context else torch.compile
+    return {
+        name: compiled(method.__func__.__get__(part))
+        for name, method in compiled_methods(original).items()
+    }
+
+
+def compiled_methods(part: torch.nn.Module) -> dict[str, Any]:
+    """Methods of its own that it has a compiled version of, as attributes of the object."""
+    every = {
+        name: getattr(value, "_torchdynamo_orig_callable", None)
+        for name, value in vars(part).items()
+    }
+    return {k: each for k, each in every.items() if getattr(each, "__self__", None) is part}
+
+
 def is_compiled(part: torch.nn.Module) -> bool:
-    """Whether it calls a compiled version of itself."""
-    return getattr(part, "_compiled_call_impl", None) is not None
+    """Whether it calls a compiled version of itself, of which it does not tell the mode."""
+    if getattr(part, "_compiled_call_impl", None) is not None:
+        return True
+    return bool(compiled_methods(part)) and not getattr(part, "_compiler_ctx", None)
+
+
+@contextmanager
+def preserve_attributes(module: torch.nn.Module) -> Iterator[None]:
+    """What is set on a module, or registered with it, is undone; not what its parts do."""
+    own = vars(module)
+    before = dict(own)
+    parts = {name: dict(own[name]) for name in ("_parameters", "_buffers", "_modules")}
+    try:
+        yield
+    finally:
+        for now, then in [(own, before), *((before[name], parts[name]) for name in parts)]:
+            now.clear()
+            now.update(then)
 
 
 def alter(thing: Any, **methods: Any) -> None:
     """Gives one object methods of its own, as those of a class: Lightning looks for them there."""
+    for name in methods:
+        vars(thing).pop(name, None)
     methods.setdefault("__reduce_ex__", _as_its_own_class)
     thing.__class__ = type(type(thing).__name__, (type(thing),), methods)
 
@@ -86,7 +145,7 @@ def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
         yield partial(setattr, thing.bit_generator, "state", thing.bit_generator.state)
     elif isinstance(thing, Mapping | list | tuple) and len(thing) <= _MOST_PARTS:
         parts = thing.values() if isinstance(thing, Mapping) else thing
-    elif isinstance(thing, _HOLDERS):
+    elif isinstance(thing, (*_HOLDERS, *twins(L.LightningDataModule), *twins(CombinedLoader))):
         parts = vars(thing).values()
     for part in list(parts):
         yield from _resets(part, seen)
@@ -119,3 +178,13 @@ def _displays_hidden() -> AbstractContextManager[Any]:
     from IPython.utils.capture import capture_output
 
     return capture_output(stdout=False, stderr=False)
+
+
+@contextmanager
+def seeded_folder(seed: int, data: Any) -> Iterator[Path]:
+    """A folder for what a trial writes, which is lost like what it prints and draws."""
+    with TemporaryDirectory(prefix="hpml-") as folder, preserve_global_state(data):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield Path(folder)

@@ -1,7 +1,5 @@
 """What a trial takes out of a job, the module without it, and what stands in for it."""
 
-import copy
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -21,10 +20,12 @@ STEP_HOOKS = (
     *("on_before_zero_grad", "on_before_optimizer_step"),
 )
 OF_THE_STEP = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
-# Lightning's callbacks that search on their own, save, stop, or need what a trial has not.
+# Lightning's callbacks that search on their own, save, stop, or need what a trial has not; and
+# those that change the Trainer by the epoch, of which a trial has the first one alone.
 NOT_IN_A_TRIAL = (
     *(callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.Checkpoint),
     *(callbacks.EarlyStopping, callbacks.ModelSummary, callbacks.Timer),
+    *(callbacks.GradientAccumulationScheduler, callbacks.StochasticWeightAveraging),
 )
 WEIGHT = "weight_of_the_trial"
 # What a step logs: arguments of `log` by name.
@@ -44,18 +45,18 @@ class Intervention:
 
 
 def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
-    """The module without what a trial does without: a copy that shares all of its parts.
+    """The module without what a trial does without: one of its own class, with the same attributes.
+
+    What is set on one of the two is set on both: a method that is bound to the original, or
+    compiled for it, finds the trial's Trainer there.
 
     `fetches` tells whether the training step fetches its batches itself; what it has `logged`, it
     logs where computing is free too.
     """
-    module = copy.copy(original)
-    module.__dict__ = {
-        key: dict(value) if key in ("_parameters", "_buffers", "_modules") else value
-        for key, value in vars(original).items()
-    }
-    own = type(module).configure_callbacks
-    alter(module, configure_callbacks=lambda module: _kept(own(module), intervention.hooks))
+    module = object.__new__(type(original))
+    object.__setattr__(module, "__dict__", vars(original))
+    own = module.configure_callbacks
+    alter(module, configure_callbacks=lambda module: _kept(own(), intervention.hooks))
     if intervention.transfer:
         alter(module, **dict.fromkeys(TRANSFER_HOOKS, _batch_as_it_is))
     if intervention.hooks:
@@ -70,13 +71,23 @@ def altered(original: Any, intervention: Intervention, fetches: bool, logged: Lo
 def _kept(own: Any, leaves_out_all: bool) -> list[L.Callback]:
     """Those of the module's own callbacks that a trial has."""
     every = own if isinstance(own, Sequence) else [own]
-    return [each for each in every if not (leaves_out_all or isinstance(each, NOT_IN_A_TRIAL))]
+    return [each for each in every if not leaves_out_all and is_in_trials(each)]
+
+
+def is_in_trials(callback: Any) -> bool:
+    """Whether a trial can have a callback; of ours, those that do not only measure."""
+    own = "hpml" in (kind.__module__.partition(".")[0] for kind in type(callback).__mro__)
+    without = [twin for kind in NOT_IN_A_TRIAL for twin in twins(kind)]
+    return not isinstance(callback, tuple(without)) and not (
+        own and not getattr(callback, "in_trials", True)
+    )
 
 
 def _as_in_the_base(module: Any, hooks: Sequence[str]) -> dict[str, Any]:
     """Lightning's own methods in place of those that the module has overridden."""
-    overridden = (hook for hook in hooks if is_overridden(hook, module, L.LightningModule))
-    return {hook: getattr(L.LightningModule, hook) for hook in overridden}
+    base = twin_for(module, L.LightningModule)
+    overridden = (hook for hook in hooks if is_overridden(hook, module, base))
+    return {hook: getattr(base, hook) for hook in overridden}
 
 
 @contextmanager
@@ -115,44 +126,38 @@ def _tiny_step(logged: Logged, fetches: bool) -> Callable[..., Any]:
     return fetching_step if fetches else training_step
 
 
-def keeping_step(batches: list[Any], step: Callable[..., Any]) -> Callable[..., Any]:
-    """A module's training step that keeps its batches."""
-
-    def training_step(module: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
-        batches.append(batch)
-        return step(module, batch, *arguments, **keywords)
-
-    # Lightning looks which arguments a step takes
-    training_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-    return training_step
+class Prepared:
+    """Tells the Trainer of a trial, by a callback of this class."""
 
 
-@dataclass(eq=False)
-class Prepared(L.Callback):
+def preparation(trainer: Any, stilled: bool, logged: Logged) -> L.Callback:
     """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
 
     Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
     the first step of the job's own logs is kept in `logged`, for loggers and bars to have where
-    computing is free.
+    computing is free. The callback is for a Trainer like this one.
     """
 
-    stilled: bool
-    logged: Logged
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for config in trainer.lr_scheduler_configs:
             config.strict = False
-        if self.stilled:
+        if stilled:
             weight = pl_module.get_parameter(WEIGHT)
             trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if self.stilled or trainer.fit_loop.total_batch_idx > 0:
+    def on_train_batch_end(trainer: L.Trainer, *_: Any) -> None:
+        if stilled or trainer.fit_loop.total_batch_idx > 0:
             return
         to_logger, in_bar = trainer.logged_metrics, trainer.progress_bar_metrics
         for name, value in trainer.callback_metrics.items():
             where = {"logger": name in to_logger, "prog_bar": name in in_bar}
-            self.logged[name] = {"value": value.clone(), **where}
+            logged[name] = {"value": value.clone(), **where}
+
+    kind: Any = type("Preparation", (Prepared, twin_for(trainer, callbacks.LambdaCallback)), {})
+    callback: L.Callback = kind(
+        on_train_start=on_train_start, on_train_batch_end=on_train_batch_end
+    )
+    return callback
 
 
 def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:

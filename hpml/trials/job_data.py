@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
+from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter
+from hpml.trials.given import check_loaders
 from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 
 
@@ -22,13 +22,14 @@ class JobData:
     """Gives each trial a loader of its own, made as Lightning would.
 
     `data` is a LightningDataModule, a loader, several, or None where the module has its own;
-    `limit` the Trainer's `limit_train_batches`. Raises UserError for an iterator.
+    `limit` the Trainer's `limit_train_batches`. Raises UserError for an iterator that does not
+    begin again.
     """
 
     def __init__(self, data: Any, limit: int | float) -> None:
-        if hasattr(data, "__next__"):
-            raise UserError("the data is an iterator, which gives its batches once; give a loader")
-        self.is_module = isinstance(data, L.LightningDataModule)
+        self.is_module = isinstance(data, twins(L.LightningDataModule))
+        if not self.is_module:
+            check_loaders(data)
         self.given: Any = copy.copy(data) if self.is_module else data
         self._limit = limit
         self._is_set_up = False
@@ -55,12 +56,13 @@ class JobData:
         if self.given is not None and not self.is_module:
             return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
         owner = self._data_module(trainer) if self.is_module else module
-        own = type(owner).train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own(owner))))
+        own = owner.train_dataloader
+        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own())))
         if not self.is_module:
             return {}
         if not transfer:
-            alter(owner, **{hook: getattr(L.LightningDataModule, hook) for hook in TRANSFER_HOOKS})
+            base = twin_for(owner, L.LightningDataModule)
+            alter(owner, **{hook: getattr(base, hook) for hook in TRANSFER_HOOKS})
         return {"datamodule": owner}
 
     @property
@@ -100,16 +102,22 @@ class JobData:
 
 
 def _with_workers_of_its_own(data: Any) -> Any:
-    """Loaders that share all but the processes that persist in the user's."""
-    if isinstance(data, CombinedLoader):
-        return CombinedLoader(_with_workers_of_its_own(data.iterables), data._mode)
+    """Loaders that share all but the processes that persist in the user's, and where they are."""
+    if isinstance(data, twins(CombinedLoader)):
+        combined = copy.copy(data)
+        combined.flattened = [_with_workers_of_its_own(each) for each in data.flattened]
+        combined._iterator = None
+        return combined
 
-    def copied(loader: DataLoader[Any]) -> DataLoader[Any]:
+    def copied(loader: Any) -> Any:
+        if not isinstance(loader, DataLoader) and not hasattr(loader, "__next__"):
+            return loader
         loader = copy.copy(loader)
-        loader._iterator = None
+        if isinstance(loader, DataLoader):
+            loader._iterator = None
         return loader
 
-    return tree_map_only(DataLoader, copied, data)
+    return tree_map(copied, data)
 
 
 def _data_loaders(loader: Any) -> list[DataLoader[Any]]:
@@ -136,7 +144,7 @@ def one_loader(data: Any) -> Any:
     """A loader as it is; several as Lightning combines them, without its numbers beside a batch."""
     if isinstance(data, Mapping | list | tuple):
         data = CombinedLoader(data, "max_size_cycle")
-    return _Combined(data) if isinstance(data, CombinedLoader) else data
+    return _Combined(data) if isinstance(data, twins(CombinedLoader)) else data
 
 
 @dataclass(eq=False)
@@ -149,10 +157,3 @@ class _Combined:
     def __len__(self) -> int:
         iter(self.loader)  # it has no length before
         return len(self.loader)
-
-
-def tensors_in(batch: Any) -> list[torch.Tensor]:
-    """All tensors of a batch, in whichever of Lightning's collections they are."""
-    tensors: list[torch.Tensor] = []
-    apply_to_collection(batch, torch.Tensor, tensors.append, allow_frozen=True)
-    return tensors

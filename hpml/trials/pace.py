@@ -1,10 +1,10 @@
 """The pace of a loop over batches: when each was asked for, and when it was given."""
 
-import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -72,7 +72,10 @@ class PacedLoader:
     measured: int  # steps
     epoch_steps: int | None = None  # after so many an epoch ends; None where only the loader knows
     instead: Sequence[Any] | None = None  # batches to give again and again, and not the loaded ones
-    copies: bool = False  # whether it is copies of these
+    # makes those that are given of these: again once all are given, while the clock stands
+    renew: Callable[[], Sequence[Any]] | None = None
+    # makes what is given of a batch that is loaded, while the clock stands
+    copy: Callable[[Any], Any] | None = None
     loads: bool = True  # whether the loader is asked for batches all the same
     # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
@@ -84,6 +87,7 @@ class PacedLoader:
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
+        self._stood_ns = 0
 
     @property
     def steps(self) -> int:
@@ -111,20 +115,35 @@ class PacedLoader:
 
     def __iter__(self) -> Iterator[Any]:
         self._asked_ns, self._given_ns, self._begins = [], [], []
-        loaded = self._loaded()
+        loaded, ready = self._loaded(), list[Any]()
         for step in range(self.steps):
             if step in (self.warm_up, self.steps - 1):
                 self.synchronize()
-            self._asked_ns.append(time.perf_counter_ns())
+            if self.renew is not None and not ready:
+                self.synchronize()  # else the device would go on while the clock stands
+                ready = list(reversed(self._untimed(self.renew)))
+            self._asked_ns.append(self._now_ns())
             begins, batch = next(loaded)
-            if self.instead is not None:
+            if self.renew is not None:
+                batch = ready.pop()
+            elif self.instead is not None:
                 batch = self.instead[step % len(self.instead)]
-                batch = copy.deepcopy(batch) if self.copies else batch
-            self._given_ns.append(time.perf_counter_ns())
+            self._given_ns.append(self._now_ns())
             self._begins.append(begins)
+            if self.copy is not None:
+                batch = self._untimed(partial(self.copy, batch))
             if self.is_over:
                 self.look()
             yield batch
+
+    def _now_ns(self) -> int:
+        return time.perf_counter_ns() - self._stood_ns
+
+    def _untimed(self, make: Callable[[], Any]) -> Any:
+        begun_ns = time.perf_counter_ns()
+        made = make()
+        self._stood_ns += time.perf_counter_ns() - begun_ns
+        return made
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:
         while not self.loads:

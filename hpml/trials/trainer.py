@@ -7,14 +7,15 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from hpml.system.lightning_twins import twin_for, twins
 from hpml.timing.profiler import PhaseProfiler
 from hpml.trials.copies import copied, is_compiled
-from hpml.trials.intervention import NOT_IN_A_TRIAL, Intervention
+from hpml.trials.intervention import Intervention, is_in_trials
 
 # The loggers that can write elsewhere; what others log goes to a server.
 LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
@@ -33,12 +34,12 @@ def trial_trainer(
     silent = intervention.hooks or intervention.without == "logging"
     loggers = [  # as many as the user's, for modules and callbacks that ask for theirs
         type(logger)(folder / f"logger-{number}")
-        if type(logger) in LOCAL_LOGGERS and not silent
-        else DummyLogger()
+        if _is_local(type(logger)) and not silent
+        else twin_for(user_trainer, DummyLogger)()
         for number, logger in enumerate(user_trainer.loggers)
     ]
     has_end = not is_sized and user_trainer.max_steps > 0  # schedulers ask how many steps it has
-    return L.Trainer(
+    trainer: L.Trainer = twin_for(user_trainer, L.Trainer)(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         plugins=[copy.deepcopy(user_trainer.precision_plugin)],
@@ -48,27 +49,37 @@ def trial_trainer(
         limit_val_batches=0,
         num_sanity_val_steps=0,
         log_every_n_steps=NEVER if silent else user_trainer.log_every_n_steps,
-        accumulate_grad_batches=user_trainer.accumulate_grad_batches,
+        accumulate_grad_batches=accumulated(user_trainer),
         gradient_clip_val=user_trainer.gradient_clip_val,
         gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,
         detect_anomaly=user_trainer._detect_anomaly,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        enable_progress_bar=any(isinstance(each, twins(ProgressBar)) for each in callbacks),
         default_root_dir=folder,
         callbacks=list(callbacks),
         logger=loggers,
     )
+    return trainer
+
+
+def accumulated(trainer: Any) -> int:
+    """Batches that the user's optimizer steps once for, in the epoch that a fit would begin with.
+
+    Callbacks change the Trainer's number as epochs pass, and leave it changed.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, twins(GradientAccumulationScheduler)):
+            return int(callback.get_accumulate_grad_batches(trainer.current_epoch))
+    return int(trainer.accumulate_grad_batches)
 
 
 def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[str, L.Callback]:
     """Copies of the user's callbacks; those that a trial cannot have are left out."""
     callbacks: dict[str, L.Callback] = {}
     for callback in trainer.callbacks:
-        is_ours = type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
-        left_out = is_ours and not getattr(callback, "in_trials", True)
-        if isinstance(callback, NOT_IN_A_TRIAL) or left_out:
+        if not is_in_trials(callback):
             continue
         name = type(callback).__name__
         if name in callbacks:
@@ -80,11 +91,15 @@ def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[st
 def left_out(trainer: Any, module: L.LightningModule) -> list[str]:
     """What the trials do without from the beginning, each in words."""
     notes = []
-    if not isinstance(trainer.profiler, PhaseProfiler | PassThroughProfiler):
+    if not isinstance(trainer.profiler, (PhaseProfiler, *twins(PassThroughProfiler))):
         name = type(trainer.profiler).__name__
         notes.append(f"the trials run without {name}: its cost is left out")
     if any(map(is_compiled, module.modules())):
         notes.append("what is compiled is compiled anew, in torch's default mode")
     kinds = dict.fromkeys(map(type, trainer.loggers))
-    remote = [kind.__name__ for kind in kinds if kind not in LOCAL_LOGGERS]
+    remote = [kind.__name__ for kind in kinds if not _is_local(kind)]
     return notes + [f"nothing was sent to {name}: its cost is left out" for name in remote]
+
+
+def _is_local(kind: type) -> bool:
+    return any(kind in twins(local) for local in LOCAL_LOGGERS)

@@ -331,7 +331,9 @@ JOBS: dict[str, Callable[[Path], Job]] = {
 
 # What is reported of them: from memory batches would come as the first time has left them.
 NOTES = {
-    "changes its batches": ["the module changes its batches: from memory they come as copies"],
+    "changes its batches": [
+        "a step changes its batches: from memory they come as copies, not timed"
+    ],
     "learning rate monitor, remote logger": ["nothing was sent to Remote: its cost is left out"],
 }
 # workers start and end for each of its trials
@@ -484,7 +486,7 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
         subject, batches = Subject(trainer(tmp_path), module, data), []
         subject.keep_batches(3, seed=0)
         fits = subject.candidates({"from memory": Intervention(loading=True)}, 1, 3)
-        run_rounds(fits, after_rounds(3), lambda *_: batches.append(subject._raw))
+        run_rounds(fits, after_rounds(3), lambda *_: batches.append(subject._raw.batches))
         return batches
 
     lengths = [[batch.shape[1] for batch in batches] for batches in kept(own(), data)]

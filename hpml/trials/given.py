@@ -1,0 +1,61 @@
+"""What a user hands over, as `fit` takes it; what it would refuse is refused in one sentence."""
+
+from types import FunctionType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch.utils._pytree import tree_leaves
+
+from hpml.errors import UserError
+from hpml.system.lightning_twins import package_of, twins
+from hpml.trials.copies import uncompiled
+
+USAGE = "give hpml.diagnose(trainer, module, data)"
+
+
+def check_given(trainer: Any, module: Any, data: Any) -> None:
+    """Raises UserError for arguments in another order, of other kinds, or of two Lightnings."""
+    if not isinstance(trainer, twins(L.Trainer)):
+        raise UserError(f"trainer: is a {_kind(trainer)}, no Trainer of Lightning's; {USAGE}")
+    plain = uncompiled(module)
+    if not isinstance(plain, twins(L.LightningModule)):
+        raise UserError(f"module: is a {_kind(plain)}, no LightningModule; {USAGE}")
+    if isinstance(data, (*twins(L.LightningModule), *twins(L.Trainer), type)):
+        what = f"the class {data.__name__}" if isinstance(data, type) else f"a {_kind(data)}"
+        raise UserError(f"data: is {what}, no loader and no LightningDataModule; {USAGE}")
+    lightning = [plain, data] if isinstance(data, twins(L.LightningDataModule)) else [plain]
+    for thing in lightning:
+        if package_of(thing) != package_of(trainer):
+            raise UserError(
+                f"{_kind(thing)} is of {package_of(thing)}, the Trainer of "
+                f"{package_of(trainer)}; import both from the same one"
+            )
+
+
+def check_loaders(data: Any) -> None:
+    """Raises UserError for what cannot begin again, and for what Lightning does not train with."""
+    if isinstance(data, twins(CombinedLoader)):
+        if data._mode == "sequential":
+            raise UserError(
+                "the data is a CombinedLoader of mode 'sequential', with which Lightning does not "
+                "train; give min_size, max_size or max_size_cycle"
+            )
+        data = data.iterables
+    for loader in tree_leaves(data):
+        if hasattr(loader, "__next__") and not _begins_again(loader):
+            raise UserError("the data is an iterator, which gives its batches once; give a loader")
+
+
+def _begins_again(iterator: Any) -> bool:
+    """Whether its `__iter__` does more than to return it."""
+    own = getattr(type(iterator), "__iter__", None)
+    return isinstance(own, FunctionType) and own.__code__.co_code != _itself.__code__.co_code
+
+
+def _itself(self: Any) -> Any:
+    return self
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__

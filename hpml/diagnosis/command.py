@@ -82,9 +82,7 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             write_whole(file, json.dumps(content, indent=1) + "\n")
             written = page.write_page(content, file.parent)
         except OSError as error:
-            raise UserError(
-                f"{error.filename or file}: cannot be written ({error.strerror})"
-            ) from error
+            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
         log.info(f"kept: {shlex.quote(str(file))}")
         log.info(f"page: {shlex.quote(str(written))}")
         if cfg.trainer.profiler:

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 import hpml
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
-from hpml.system import environment
+from hpml.system import other_programs
 
 DEMO = (
     *("experiment=demo", "device=cpu", "data.train_samples=64", "data.test_samples=16"),
@@ -117,8 +117,8 @@ def test_it_warns_as_the_command_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of other programs that use the machine when it begins."""
-    monkeypatch.setattr(environment.psutil, "cpu_percent", lambda interval: 100.0)
-    monkeypatch.setattr(environment.psutil, "cpu_count", lambda: 4)
+    monkeypatch.setattr(other_programs.OtherPrograms, "__call__", lambda self: (4.0, 4))
+    monkeypatch.setattr(other_programs, "LOOK_S", 0.0)
     _, module, loader = jobs.accumulating(tmp_path, 2)
     hpml.diagnose(jobs.trainer(tmp_path), module, loader, budget_s=0.01)
     assert "other programs use 4.0 of 4 cores: times will vary" in caplog.text

@@ -218,7 +218,12 @@ def test_the_commands_of_docs_run(commands: list[str], tmp_path: Path, image_fol
 PYTHON = [code for _, code in blocks([README, *DOCS], "python")]
 
 
-@pytest.mark.parametrize("code", [stress(code) if "print(" in code else code for code in PYTHON])
+TAKES_LONG = ("print(", "sweep(")  # a diagnosis, a sweep
+
+
+@pytest.mark.parametrize(
+    "code", [stress(code) if any(map(code.__contains__, TAKES_LONG)) else code for code in PYTHON]
+)
 def test_every_line_of_python_runs(code: str, tmp_path: Path, monkeypatch: Any) -> None:
     """With a Trainer, a module and a loader at hand, as the text supposes."""
     monkeypatch.chdir(tmp_path)

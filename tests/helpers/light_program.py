@@ -100,6 +100,7 @@ def job(cfg: DictConfig) -> float | None:
 
 
 sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=None)  # type: ignore
+sys.modules["hpml.report.run.pictures"] = SimpleNamespace(draw_run=lambda _: ())  # type: ignore
 
 if __name__ == "__main__":
     run_hydra(job, config_name="train")

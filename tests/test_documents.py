@@ -5,7 +5,9 @@ import re
 import runpy
 import shlex
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lightning as L
@@ -230,6 +232,9 @@ def test_every_line_of_python_runs(code: str, tmp_path: Path, monkeypatch: Any) 
     trainer, module, loader = autoencoder(tmp_path, batches=4)
     at_hand = {"trainer": trainer, "module": module, "loader": loader, "datamodule": loader, "L": L}
     code = code.replace("L.Trainer(", "L.Trainer(max_epochs=1, logger=False, ")
-    exec(code, at_hand)
+    cell = ModuleType("cell")
+    monkeypatch.setitem(sys.modules, "cell", cell)
+    vars(cell).update(at_hand)
+    exec(code, vars(cell))
     if "phase_timers" in code and "fit(" in code:
         assert (tmp_path / "outputs" / "before" / "record.json").is_file()

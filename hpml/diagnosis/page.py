@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jinja2 import Template
-from markupsafe import Markup
 
 from hpml.diagnosis.conclusions import AS_IT_IS
 from hpml.diagnosis.wording import at_most
@@ -16,7 +14,7 @@ from hpml.records.phases import OTHER, PHASES
 from hpml.report.collect import in_words
 from hpml.report.comparison import NOTHING, SAME
 from hpml.report.drawing import BAR, STYLE, bars
-from hpml.report.page import as_svg, render, save
+from hpml.report.page import render, save
 from hpml.report.pictures import Picture
 from hpml.report.tables import Cell, Table
 from hpml.statistics import Estimate
@@ -27,14 +25,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CALLBACKS = 8
 # What is said of the causes that are not called as their phase is.
 TITLES = {"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"}
-_FRAGMENT = Template(
-    """<div><p><strong>{{ verdict[0] }}</strong><br>{{ verdict[1] }}</p>{{ svg }}
-<table><thead>
-<tr>{% for name in table.headings %}<th>{{ name }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell.text }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table>{% for line in notes %}<p>{{ line }}</p>{% endfor %}</div>""",
-    autoescape=True,
-)
 
 
 def write_page(content: Mapping[str, Any], folder: Path) -> Path:
@@ -55,18 +45,6 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         "facts": _facts(content),
     }
     return render("diagnosis", values, folder, TEMPLATES, files=(FILE_NAME,))[0]
-
-
-def html_fragment(diagnosis: Mapping[str, Any], name: str = "savings") -> str:
-    """Verdict, picture and table as HTML to stand in a page of somebody else's, a notebook's say.
-
-    Args:
-        diagnosis: what `Diagnosis.as_dict` gives.
-        name: begins the ids of the picture's parts; no two fragments of a page share one.
-    """
-    svg = Markup(as_svg(draw_savings(diagnosis, name))["svg"])
-    values = {"verdict": _verdict(diagnosis), "table": _table(diagnosis)}
-    return _FRAGMENT.render(**values, svg=svg, notes=_notes(diagnosis))
 
 
 def draw_savings(diagnosis: Mapping[str, Any], name: str = "savings") -> Picture:

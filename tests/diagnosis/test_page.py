@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.pages import EVIL, Page
 
-from hpml.diagnosis.page import html_fragment, write_page
+from hpml.diagnosis.page import write_page
 from hpml.diagnosis.wording import Diagnosis
 from hpml.system.interference import Interference
 from hpml.trials.pace import Pace
@@ -79,16 +79,3 @@ def test_odd_outcomes_are_drawn_too(rounds: int, changes: dict[str, float], tmp_
     """One round, nothing to save, an epoch of no time, an intervention that costs."""
     page_of(tmp_path, diagnosis(rounds, **changes))
     assert "not a number" not in (tmp_path / "savings.svg").read_text()
-
-
-def test_a_fragment_stands_in_a_page_of_others() -> None:
-    """Verdict, picture, table, in one element, without files, styles and scripts."""
-    text = html_fragment(diagnosis(), "first")
-    page = Page()
-    page.feed(text)
-    assert text.startswith("<div>")
-    assert text.endswith("</div>")
-    assert {"svg", "table", "strong"} <= set(page.tags)
-    assert "script" not in page.tags
-    assert page.fetched == [target for target in page.fetched if target.startswith("#first-")]
-    assert all(name.startswith("first-") for name in page.ids)

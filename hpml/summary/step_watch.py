@@ -37,14 +37,14 @@ class Layer:
 class StepWatch(L.Callback):
     """Counts during the first training step of any module, and ends the fit behind it.
 
-    Logs nothing. What a module does not show, because it optimizes manually say, stays None.
+    Logs nothing. What a module does not show, because it optimizes manually say, stays None. So do
+    figures of one sample where nobody knows how many `samples` the batch has.
     """
 
     class Done(Exception):  # noqa: N818 - ends the fit, is no error
         """The step is over."""
 
     module: L.LightningModule
-    samples: int
     input_bytes: int
     layers: list[Layer]
     optimizers: list[str]
@@ -55,7 +55,8 @@ class StepWatch(L.Callback):
     gradients: int | None = None
     nonzero: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int | None) -> None:
+        self.samples = samples
         self.zeros: list[dict[str, Any]] = []
         self._by_layer: dict[nn.Module, Layer] = {}
         self._running: list[Layer] = []
@@ -71,7 +72,6 @@ class StepWatch(L.Callback):
     ) -> None:
         self.module = pl_module
         self._batch = tensors_in(batch)
-        self.samples = len(self._batch[0])
         self.input_bytes = sum(tensor.nbytes for tensor in self._batch)
         self._until_counted.enter_context(self._counter)
         self._until_backward.callback(self._book_flops)
@@ -104,6 +104,8 @@ class StepWatch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Looks at the optimizers' state after their first step. Raises Done."""
         self.layers = [row for layer, row in self._by_layer.items() if _is_shown(layer, row)]
+        for row in self.layers:
+            row.flops = self.of_one_sample(row.flops)
         self.optimizers = [type(optimizer).__name__ for optimizer in trainer.optimizers]
         states = [state for optimizer in trainer.optimizers for state in optimizer.state.values()]
         kept = [value for state in states for value in state.values()]
@@ -112,6 +114,9 @@ class StepWatch(L.Callback):
             self.saved_bytes = self.flops = self.gradients = self.nonzero = None
             self.zeros = []
         raise self.Done
+
+    def of_one_sample(self, figure: float | None) -> float | None:
+        return figure / self.samples if self.samples and figure is not None else None
 
     def close(self) -> None:
         self._until_backward.close()
@@ -151,7 +156,7 @@ class StepWatch(L.Callback):
         if unknown > self._unknown_before:
             row.flops = None
         elif row.flops is not None:
-            row.flops += (total - self._flops_before) / self.samples
+            row.flops += total - self._flops_before
         self._flops_before, self._unknown_before = total, unknown
 
 
@@ -209,9 +214,9 @@ def network_of(module: L.LightningModule) -> nn.Module:
     return module.network if isinstance(module, ImageClassifier) else module
 
 
-def watch_step(module: L.LightningModule, batch: Any) -> StepWatch:
+def watch_step(module: L.LightningModule, batch: Any, samples: int | None) -> StepWatch:
     """Lets a Trainer, for which a module may ask, take one step with a batch, on the CPU."""
-    watch = StepWatch()
+    watch = StepWatch(samples)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about loading and logging
         trainer = L.Trainer(

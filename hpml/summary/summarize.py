@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from hpml.callbacks.batch_size import LoaderBatches
 from hpml.config.auto import on_device
 from hpml.config.chosen import name_of
 from hpml.config.conf import find_conf, resolve
@@ -66,8 +67,9 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         half = drawn.step(cfg.seed, size // 2)
         steps = [drawn.step(seed, size) for seed in seeds]
         module = steps[0].module  # whose lazy layers are made
-        facts = _facts_of_steps(steps[0], half, cfg.data.get("batch_size") or drawn.real_size)
-        facts["batch"] = f"{steps[0].samples} samples: {_batch_in_words(drawn.data)}"
+        facts = _facts_of_steps(steps[0], half, cfg.data.get("batch_size") or drawn.real_batch[1])
+        count = steps[0].samples
+        facts["batch"] = f"{count or 'unknown'} samples: {_batch_in_words(drawn.data)}"
         facts["nonzero_by_seed"] = {str(n): s.nonzero for n, s in zip(seeds, steps, strict=True)}
         facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
         if facts["gradients"] is None:
@@ -75,9 +77,11 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
                 "gradients, FLOPs, memory: not counted where a module optimizes by hand "
                 "(automatic_optimization=False) or gives no loss"
             )
+        elif count is None:
+            notes.append("FLOPs, bytes: nothing tells how many samples a batch has")
         elif steps[0].uncounted:
             notes.append(f"FLOPs: {counts.no_formula(steps[0].uncounted)}")
-        if facts["gradients"] is not None and facts["memory_bytes"] is None:
+        if facts["gradients"] is not None and count and facts["memory_bytes"] is None:
             notes.append("memory: not counted, since the batch cannot be cut in two")
     except UserError:
         raise
@@ -116,18 +120,17 @@ class DrawnSteps:
             module = build_module(self.cfg, self.data)
             if optimizer and isinstance(module, ImageClassifier):
                 module.make_optimizer = optimizer
-            return watch_step(module, self._batch(samples))
+            return watch_step(module, *self._batch(samples))
 
     @cached_property
-    def real_batch(self) -> Any:
-        batch = next(iter(self.data.train_dataloader()))
+    def real_batch(self) -> tuple[Any, int | None]:
+        """The data module's first, and how many samples it has; None where that is not sure."""
+        loader = self.data.train_dataloader()
+        iterator = iter(loader)
+        batch = next(iterator)
+        samples = LoaderBatches(loader).samples(batch, iterator)
         batch = self.data.on_before_batch_transfer(batch, 0)
-        return self.data.on_after_batch_transfer(batch, 0)
-
-    @property
-    def real_size(self) -> int:
-        """How many samples a real batch has."""
-        return len(tensors_in(self.real_batch)[0])
+        return self.data.on_after_batch_transfer(batch, 0), samples
 
     def nonzero_by_optimizer(self, seed: int, samples: int) -> dict[str, int | None]:
         """Non-zero gradients of our own module's step with two optimizers; else nothing."""
@@ -136,20 +139,20 @@ class DrawnSteps:
         both = (torch.optim.SGD, torch.optim.Adam)
         return {make.__name__: self.step(seed, samples, make).nonzero for make in both}
 
-    def _batch(self, samples: int) -> Any:
-        """Normally distributed images and random labels; where the data is the user's own, the
-        start of a real batch, or all of it if it cannot be cut.
+    def _batch(self, samples: int) -> tuple[Any, int | None]:
+        """Normally distributed images and random labels, and how many; where the data is the
+        user's own, the start of a real batch, or all of it if it cannot be cut.
         """
         if isinstance(self.data, ImageDataModule):
             labels = torch.randint(self.data.num_classes, (samples,))
-            return torch.randn(samples, *self.data.image_shape), labels
-
-        def cut(tensor: Tensor) -> Tensor:
-            has_samples = tensor.ndim and len(tensor) == self.real_size
-            # a copy: a slice would share the storage of the whole batch
-            return tensor[:samples].clone() if has_samples else tensor
-
-        return apply_to_collection(self.real_batch, Tensor, cut)
+            return (torch.randn(samples, *self.data.image_shape), labels), samples
+        batch, size = self.real_batch
+        every = tensors_in(batch)
+        if size is None or any(not tensor.ndim or len(tensor) != size for tensor in every):
+            return apply_to_collection(batch, Tensor, torch.clone), size
+        # copies: a slice would share the storage of the whole batch
+        cut = apply_to_collection(batch, Tensor, lambda tensor: tensor[:samples].clone())
+        return cut, min(samples, size)
 
 
 def _batch_in_words(data: L.LightningDataModule) -> str:
@@ -191,17 +194,18 @@ class _Shape(ImageDataModule):
         self.num_classes = num_classes
 
 
-def _facts_of_steps(first: StepWatch, half: StepWatch, batch_size: int) -> dict[str, Any]:
+def _facts_of_steps(first: StepWatch, half: StepWatch, batch_size: int | None) -> dict[str, Any]:
     """What two steps with different batches show; the memory is estimated for `batch_size`.
 
     Of what is saved for the backward pass, the slope leaves out what does not grow with the batch.
     """
-    inputs = first.input_bytes / first.samples
+    inputs = first.of_one_sample(first.input_bytes)
     parameters = list(first.module.parameters())
     state_bytes = sum(value.nbytes for value in first.state)
     activations = memory = None
-    saved, saved_of_half, more = first.saved_bytes, half.saved_bytes, first.samples - half.samples
-    if saved is not None and saved_of_half is not None and more > 0:
+    saved, saved_of_half = first.saved_bytes, half.saved_bytes
+    more = (first.samples or 0) - (half.samples or 0)
+    if saved is not None and saved_of_half is not None and inputs and batch_size and more > 0:
         activations = round((saved - saved_of_half) / more)
         memory = {
             "parameters": sum(parameter.nbytes for parameter in parameters),
@@ -219,8 +223,8 @@ def _facts_of_steps(first: StepWatch, half: StepWatch, batch_size: int) -> dict[
             "state_elements": sum(value.numel() for value in first.state),
             "state_bytes": state_bytes,
         },
-        "flops_per_sample": None if first.flops is None else first.flops / first.samples,
-        "input_bytes_per_sample": round(inputs),
+        "flops_per_sample": first.of_one_sample(first.flops),
+        "input_bytes_per_sample": None if inputs is None else round(inputs),
         "activation_bytes_per_sample": activations,
         "memory_bytes": memory and memory | {"total": sum(memory.values())},
         "memory_batch_size": batch_size,

@@ -235,6 +235,38 @@ def test_a_module_and_data_of_ones_own(compose: Compose) -> None:
     assert "a training step failed: RuntimeError: no such luck" in broken["notes"][0]
 
 
+def as_lists(samples: list[Any]) -> tuple[list[Tensor], list[Tensor]]:
+    return [each["images"] for each in samples], [each["labels"] for each in samples]
+
+
+class OfLists(OwnModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images, labels = map(torch.stack, batch)
+        return super().training_step({"images": images, "labels": labels}, batch_idx)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_sample_is_one_of_the_loaders(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """In lists of images too, whose first dimension is their channels; else no figure is given."""
+    loader = OwnData().train_dataloader()
+    loader.collate_fn = as_lists
+    made = loader if is_known else [as_lists(list(loader.dataset))]
+    monkeypatch.setattr(OwnData, "train_dataloader", lambda data: made)
+    monkeypatch.setattr(f"{__name__}.OwnModule", OfLists)
+    facts = own(compose)
+    flops = facts["flops_per_sample"]
+    assert facts["gradients"] == 386
+    if is_known:
+        assert (flops, facts["batch"]) == (2 * 2 * 192 * 2, "12 samples: the data module's first")
+        assert facts["input_bytes_per_sample"] == 4 * 192 + 8
+    else:
+        assert flops is facts["input_bytes_per_sample"] is None
+        assert "FLOPs, bytes: nothing tells how many samples a batch has" in facts["notes"]
+        assert {layer["flops"] for layer in facts["layers"]} == {None}
+
+
 def test_random_numbers_of_the_caller_go_on_as_before(compose: Compose) -> None:
     """A report can count a model without another seed for what comes after it."""
     torch.manual_seed(3)

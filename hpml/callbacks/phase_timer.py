@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -170,5 +171,7 @@ class PhaseTimer(Observer):
 def of_all_ranks(trainer: L.Trainer, own: list[float]) -> torch.Tensor:
     """Figures of each rank, of shape (ranks, figures); each gives as many."""
     figures = torch.tensor(own, device=trainer.strategy.root_device)
-    every: torch.Tensor = trainer.strategy.all_gather(figures)
+    with warnings.catch_warnings():  # Lightning gathers by a function that torch has deprecated
+        warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional\.all_gather")
+        every: torch.Tensor = trainer.strategy.all_gather(figures)
     return every

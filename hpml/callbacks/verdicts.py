@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 import lightning as L
-import torch
 
 from hpml.callbacks.disturbances import Disturbances
+from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.records.verdict import in_words
 from hpml.timing.advice import JobFacts
@@ -69,7 +69,6 @@ def slowest_rank(trainer: L.Trainer, waited_share: float) -> int:
 
     It is the one that waits least; rank 0 where they hardly differ.
     """
-    own = torch.tensor(waited_share, device=trainer.strategy.root_device)
-    every = trainer.strategy.all_gather(own).tolist()
+    every = of_all_ranks(trainer, [waited_share])[:, 0].tolist()
     rank = every.index(min(every))
     return rank if every[0] - every[rank] >= LEAST_MARGIN else 0

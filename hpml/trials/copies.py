@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import (
     AbstractContextManager,
@@ -34,6 +35,8 @@ from hpml.system.lightning_twins import twin_for, twins
 # What holds random states of its own, and how many parts a list of such may have.
 _HOLDERS = (DataLoader, Dataset, Sampler)
 _MOST_PARTS = 64
+# What such keep of what they have read or counted, and may add to.
+_CONTAINERS = (list, dict, set, deque, defaultdict, OrderedDict, Counter)
 
 
 def copied(thing: Any, memo: dict[int, Any]) -> Any:
@@ -114,6 +117,36 @@ def preserve_attributes(module: torch.nn.Module) -> Iterator[None]:
             now.update(then)
 
 
+def with_own_state(data: Any, memo: dict[int, Any]) -> Any:
+    """Data with attributes of its own: a copy's counters, caches and epoch are not the original's.
+
+    So are loaders, samplers, data sets and data modules in it, and the lists and dictionaries of
+    each. What these hold, tensors and files say, is shared.
+    """
+    if id(data) in memo:
+        return memo[id(data)]
+    if type(data) in _CONTAINERS:
+        own = memo[id(data)] = copy.copy(data)
+        if len(own) <= _MOST_PARTS and isinstance(own, list | dict):
+            for key, value in list(own.items() if isinstance(own, dict) else enumerate(own)):
+                own[key] = with_own_state(value, memo)
+        return own
+    if not isinstance(data, _holders()):
+        return data
+    try:
+        own = object.__new__(type(data))
+    except TypeError:  # of a class written in C
+        return data
+    memo[id(data)] = own
+    for name, value in vars(data).items():  # a DataLoader refuses setattr
+        vars(own)[name] = with_own_state(value, memo)
+    return own
+
+
+def _holders() -> tuple[type, ...]:
+    return (*_HOLDERS, *twins(L.LightningDataModule), *twins(CombinedLoader))
+
+
 def alter(thing: Any, **methods: Any) -> None:
     """Gives one object methods of its own, as those of a class: Lightning looks for them there."""
     for name in methods:
@@ -145,7 +178,7 @@ def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
         yield partial(setattr, thing.bit_generator, "state", thing.bit_generator.state)
     elif isinstance(thing, Mapping | list | tuple) and len(thing) <= _MOST_PARTS:
         parts = thing.values() if isinstance(thing, Mapping) else thing
-    elif isinstance(thing, (*_HOLDERS, *twins(L.LightningDataModule), *twins(CombinedLoader))):
+    elif isinstance(thing, _holders()):
         parts = vars(thing).values()
     for part in list(parts):
         yield from _resets(part, seen)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
 from hpml.system.lightning_twins import twin_for, twins
-from hpml.trials.copies import alter
+from hpml.trials.copies import alter, with_own_state
 from hpml.trials.given import check_loaders
 from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 
@@ -30,7 +30,7 @@ class JobData:
         self.is_module = isinstance(data, twins(L.LightningDataModule))
         if not self.is_module:
             check_loaders(data)
-        self.given: Any = copy.copy(data) if self.is_module else data
+        self.given: Any = with_own_state(data, {})
         self._limit = limit
         self._is_set_up = False
         self.epoch_steps: int | None = None  # None where only the loader knows

@@ -25,14 +25,6 @@ from hpml.records.run_record import EpochRecord, RunRecord
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
 
 
-# Known faults, to be struck out when they are mended.
-GATHERED = {"two_processes": "what ranks compare makes torch warn of a deprecated function"}
-SHARED = {
-    "data_module": "lists that a data module fills in `setup` are filled by a diagnosis",
-    "stateful_data": "so are caches and counters of a data set, and a sampler's epoch",
-}
-
-
 def job(name: str) -> Any:
     """Its module; the test is skipped where a package is not there that the job needs."""
     needs = getattr(load(name), "NEEDS", None)
@@ -41,16 +33,11 @@ def job(name: str) -> Any:
     return load(name)
 
 
-def each(slow: set[str], faults: dict[str, str]) -> Any:
-    """Parametrises a test by the jobs: the slow ones in the long suite, some failing as known."""
-
-    def param(name: str) -> Any:
-        marks = [pytest.mark.stress] * (name in slow)
-        if name in faults:
-            marks.append(pytest.mark.xfail(reason=faults[name], strict=True))
-        return pytest.param(name, marks=marks)
-
-    return pytest.mark.parametrize("name", list(map(param, NAMES)))
+def each(slow: set[str]) -> Any:
+    """Parametrises a test by the jobs: the slow ones in the long suite."""
+    marks = [pytest.mark.stress]
+    jobs = [pytest.param(name, marks=marks) if name in slow else name for name in NAMES]
+    return pytest.mark.parametrize("name", jobs)
 
 
 def in_a_process(name: str, folder: Path) -> tuple[Outcome, list[Outcome]]:
@@ -88,7 +75,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
     assert parts_s == pytest.approx(record.wall_s, abs=1)
 
 
-@each(slow=PROCESSES, faults=GATHERED)
+@each(slow=PROCESSES)
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
     expected = job(name)
@@ -101,7 +88,7 @@ def test_timers(name: str, tmp_path: Path) -> None:
         assert_whole(RunRecord.read(record), expected)
 
 
-@each(slow={"workers"}, faults=SHARED)
+@each(slow={"workers"})
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
     monkeypatch.setattr(experiment, "ROUNDS", (1,))

@@ -13,6 +13,7 @@ from hpml.callbacks import EpochTimer, RunRecorder
 from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.diagnosis.command import FILE_NAME
 from hpml.diagnosis.experiment import diagnose
+from hpml.diagnosis.page import write_page
 from hpml.system import environment
 from hpml.system.files import fresh_directory, write_whole
 from hpml.system.other_programs import warn_of_others
@@ -39,21 +40,24 @@ def warn_aside() -> None:
 
 
 def diagnose_fit(
-    trainer: Any, module: Any, data: Any, *, budget_s: float, folder: Path, say: Say
+    trainer: Any, module: Any, data: Any, *, budget_s: float, folder: Path, command: str, say: Say
 ) -> None:
-    """Says what limits the training, and keeps it in a folder. Raises UserError."""
+    """Says what limits the training, and keeps it and its page. Raises UserError."""
     warn_aside()
     warn_of_others()
     diagnosis = diagnose(trainer, module, data, budget_s, say)
     for line in diagnosis.lines:
         say(line)
     content = {
+        "command": command,
         "environment": environment.describe(trainer.strategy.root_device.type),
         "diagnoses": {"": diagnosis.as_dict()},
+        "comparison": [],
     }
     try:
         file = fresh_directory(folder) / FILE_NAME
         write_whole(file, json.dumps(content, indent=1) + "\n")
         say(f"kept: {file}")
+        say(f"page: {write_page(content, file.parent)}")
     except OSError as error:
         say(f"warning: {folder}: not written ({error.strerror})")

@@ -111,6 +111,7 @@ class Watch:
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
         settings: Any = {"budget_s": self._budget_s, "folder": self.record, "say": self.say}
+        settings["command"] = self.program.command("--diagnose")
         try:
             diagnose_fit(trainer, given["model"], data, **settings)
         except UserError as error:

@@ -102,7 +102,8 @@ def test_a_fit_is_measured_instead(tmp_path: Path) -> None:
     done = run_program([*options, "my train.py", "--rate", "1 2"], tmp_path)
     assert done.stdout == ""
     assert "with loading free" in done.stderr
-    assert (tmp_path / "outputs/watch/my train/diagnosis.json").is_file()
+    for name in ("diagnosis.json", "diagnosis.html"):
+        assert (tmp_path / "outputs/watch/my train" / name).is_file()
     assert done.stderr.endswith("-m hpml.watch 'my train.py' --rate '1 2'\n")
 
 

@@ -42,10 +42,9 @@ def diagnose(
         budget_s: seconds that it may take, about; slow steps take longer.
 
     Raises:
-        UserError: several devices, no batches, or nothing to train.
+        UserError: several devices, no data, no batches, or nothing to train; arguments in another
+            order, or of other kinds.
     """
     from hpml.diagnosis.experiment import diagnose
-    from hpml.system.other_programs import warn_of_others
 
-    warn_of_others()
     return diagnose(trainer, module, data, budget_s, print)

@@ -84,12 +84,17 @@ def sweep(*words: str, config_dir: Folder = None) -> Report | None:
 
 
 def report(*paths: str | Path, folder: Folder = None, title: str | None = None) -> Report:
-    """Compares the runs found in and under some paths; writes the page, into the first of them.
+    """Compares the runs found in and under some paths, or shows the one there is; writes the page.
+
+    Without `folder` that goes into the first of the paths.
 
     Raises UserError where there is no run, or where the page cannot be written.
     """
-    from hpml.report.make import title_of, write_report  # and matplotlib
+    from hpml.report.make import make_report
 
+    for path in paths:
+        if not isinstance(path, str | Path):
+            raise UserError(f"report({path!r}): give the path of a run, of a sweep, or of a folder")
     every = [Path(path).expanduser() for path in paths]
     for path in every:
         if not path.exists():
@@ -98,10 +103,9 @@ def report(*paths: str | Path, folder: Folder = None, title: str | None = None) 
         raise UserError("report(): give the path of a run, of a sweep, or of a folder of them")
     first = every[0] if every[0].is_dir() else every[0].parent
     found = Report(every, first if folder is None else Path(folder).expanduser())
-    if not (found.comparison.runs or found.comparison.evaluations):
-        raise UserError(f"no readable record.json under {', '.join(map(str, every))}")
     try:
-        write_report(found.comparison, found.folder, title or title_of(every))
+        if not make_report(every, found.folder, title):
+            raise UserError(f"no readable record.json under {', '.join(map(str, every))}")
     except OSError as error:
         hint = "" if folder is not None else "; give folder=…"
         raise UserError(f"{error.filename or found.folder}: {error.strerror}{hint}") from error

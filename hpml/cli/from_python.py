@@ -82,10 +82,7 @@ def called(
 @contextmanager
 def composed(name: str, words: Sequence[str], config_dir: Folder) -> Iterator[DictConfig]:
     """The configuration that a command line of these words would have, with Hydra's own part."""
-    for word in words:
-        if not isinstance(word, str) or word.startswith("-") or "=" not in word.lstrip("~"):
-            hint = "; config_dir=… takes a folder" if str(word).startswith("-") else ""
-            raise UserError(f"{word}: give KEY=VALUE, in one string{hint}")
+    check_words(words)
     refuse_lists(words)
     folder = None if config_dir is None else Path(config_dir).expanduser().resolve()
     if folder is not None and not folder.is_dir():
@@ -110,8 +107,17 @@ def composed(name: str, words: Sequence[str], config_dir: Folder) -> Iterator[Di
         sys.path[:] = path
 
 
+def check_words(words: Sequence[Any]) -> None:
+    """Raises UserError for what is not an override in one string."""
+    for word in words:
+        if not isinstance(word, str) or word.startswith("-") or "=" not in word.lstrip("~"):
+            hint = "; config_dir=… takes a folder" if str(word).startswith("-") else ""
+            raise UserError(f"{word}: give KEY=VALUE, in one string{hint}")
+
+
 def first_of_each(words: Sequence[str]) -> list[str]:
-    """The words of a sweep's first job."""
+    """The words of a sweep's first job. Raises UserError for what is none of a command line's."""
+    check_words(words)
     parser, first = OverridesParser.create(), []
     for word in words:
         with suppress(HydraException):  # which composing reports

@@ -16,8 +16,10 @@ from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
 from hpml.diagnosis.conclusions import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
 from hpml.diagnosis.wording import Diagnosis
+from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
 from hpml.system.interference import Interference
+from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
@@ -267,7 +269,10 @@ def diagnose(
     trainer: L.Trainer, module: L.LightningModule, data: Any, budget_s: float, report: Report
 ) -> Diagnosis:
     """Proves where the time of a training goes: see `hpml.diagnose`."""
+    if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
+        raise UserError(f"budget_s={budget_s!r}: give seconds, more than 0")
     with closing(Subject(trainer, module, data)) as subject:
+        warn_of_others()
         return run([Experiment(subject, None, budget_s, report)])[0]
 
 

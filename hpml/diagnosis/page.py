@@ -37,7 +37,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
     jobs = []
     for number, (name, of) in enumerate(content["diagnoses"].items()):
         picture = draw_savings(of, f"savings{number + 1}" if name else "savings")
-        parts = {"verdict": _verdict(of), "table": _table(of), "notes": _notes(of)}
+        parts = {"verdict": verdict_lines(of), "table": trial_table(of), "notes": notes(of)}
         jobs.append({"name": name, **parts, "picture": save(picture, folder)})
     values = {
         **{"title": "Diagnosis", "summary": _summary(content), "jobs": jobs},
@@ -89,12 +89,14 @@ def _not_negative(estimate: Estimate) -> Estimate:
     return Estimate(max(0.0, estimate.mean), half_width, 0)
 
 
-def _verdict(diagnosis: Mapping[str, Any]) -> tuple[str, str]:
+def verdict_lines(diagnosis: Mapping[str, Any]) -> tuple[str, str]:
+    """What limits the training, and what to try."""
     verdict = diagnosis["verdict"]
     return capital(f"{verdict['kind']}: {verdict['evidence']}"), f"{verdict['advice']}"
 
 
-def _table(diagnosis: Mapping[str, Any]) -> Table:
+def trial_table(diagnosis: Mapping[str, Any]) -> Table:
+    """A row for each trial: how long it takes, what that saves."""
     rows = [
         [Cell(title), *(Cell(text or NOTHING) for text in of)] for title, *of in diagnosis["rows"]
     ]
@@ -102,7 +104,7 @@ def _table(diagnosis: Mapping[str, Any]) -> Table:
     return Table(["trial", what, "saves at most"], rows)
 
 
-def _notes(diagnosis: Mapping[str, Any]) -> list[str]:
+def notes(diagnosis: Mapping[str, Any]) -> list[str]:
     """What was found besides the verdict, and what others took meanwhile."""
     seen = diagnosis["interference"] and Interference.from_dict(diagnosis["interference"])
     is_told = diagnosis["verdict"]["kind"] == "disturbed"

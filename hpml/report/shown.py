@@ -11,6 +11,7 @@ from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.records.verdict import in_words
 from hpml.report.comparison import NOTHING, Comparison
+from hpml.report.run.facts import in_figures, marks
 
 MOST_EPOCHS = 20
 MOST_PICTURES = 2  # the page has all
@@ -38,10 +39,19 @@ class TrainedRun(RunRecord):
         values = {
             "sentences": self.sentences,
             "table": self._table(),
-            "note": f"the last {MOST_EPOCHS} epochs" if len(self.epochs) > MOST_EPOCHS else "",
-            "path": str(self.directory),
+            "note": self._note,
+            "path": str(self.config.get("run_dir", "")),
         }
         return cell(values, self._pictures())
+
+    @property
+    def _note(self) -> str:
+        """What the table leaves out, and what its marks mean."""
+        cut = f"the last {MOST_EPOCHS} epochs" if len(self.epochs) > MOST_EPOCHS else ""
+        marked = "".join(map(marks, self.epochs[-MOST_EPOCHS:]))
+        meanings = {"!": "! disturbed by others", "*": "* cut short or resumed"}
+        shown = (meaning for mark, meaning in meanings.items() if mark in marked)
+        return "; ".join(filter(None, (cut, *shown)))
 
     def _table(self) -> Any:
         from hpml.report.tables import Cell, Table
@@ -77,12 +87,11 @@ class TrainedRun(RunRecord):
 def _texts(epoch: EpochRecord, metrics: Sequence[str]) -> list[str]:
     """The cells of an epoch's row."""
     rate = epoch.samples_per_s
-    values = [epoch.metrics.get(name) for name in metrics]
     return [
-        str(epoch.epoch) + "*" * epoch.partial,
+        f"{epoch.epoch}{marks(epoch)}",
         *shown_times(epoch.time),
         NOTHING if rate is None else f"{rate:,.0f}",
-        *(NOTHING if value is None else f"{value:.4g}" for value in values),
+        *(in_figures(name, epoch.metrics.get(name)) for name in metrics),
     ]
 
 
@@ -128,8 +137,11 @@ class Report:
     def _repr_html_(self) -> str:
         from hpml.report.page import cell  # and matplotlib
         from hpml.report.pictures import draw
+        from hpml.report.run.facts import only_run
         from hpml.report.tables import setting_table
 
+        if (run := only_run(self.comparison, self.paths)) is not None:
+            return TrainedRun(**vars(run.record))._repr_html_()
         table = setting_table(self.comparison) if self.comparison.settings else None
         values = {"sentences": self.sentences, "table": table, "path": str(self.path)}
         return cell(values, islice(draw(self.comparison), MOST_PICTURES))

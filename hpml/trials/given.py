@@ -5,10 +5,11 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 
 from hpml.errors import UserError
-from hpml.system.lightning_twins import package_of, twins
+from hpml.system.lightning_twins import package_of, twin_for, twins
 from hpml.trials.copies import uncompiled
 
 USAGE = "give hpml.diagnose(trainer, module, data)"
@@ -24,6 +25,10 @@ def check_given(trainer: Any, module: Any, data: Any) -> None:
     if isinstance(data, (*twins(L.LightningModule), *twins(L.Trainer), type)):
         what = f"the class {data.__name__}" if isinstance(data, type) else f"a {_kind(data)}"
         raise UserError(f"data: is {what}, no loader and no LightningDataModule; {USAGE}")
+    if data is None and not is_overridden(
+        "train_dataloader", plain, twin_for(plain, L.LightningModule)
+    ):
+        raise UserError(f"data: there is none, and {_kind(plain)} has no train_dataloader; {USAGE}")
     lightning = [plain, data] if isinstance(data, twins(L.LightningDataModule)) else [plain]
     for thing in lightning:
         if package_of(thing) != package_of(trainer):
@@ -42,7 +47,9 @@ def check_loaders(data: Any) -> None:
                 "train; give min_size, max_size or max_size_cycle"
             )
         data = data.iterables
-    for loader in tree_leaves(data):
+    for loader in [] if data is None else tree_leaves(data):
+        if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+            raise UserError(f"data: holds {loader!r}, which is no loader; {USAGE}")
         if hasattr(loader, "__next__") and not _begins_again(loader):
             raise UserError("the data is an iterator, which gives its batches once; give a loader")
 

@@ -31,13 +31,15 @@ def main() -> None:
         if given.keys() & {"h", "help"}:
             print(HELP, end="")
             return
+        measure = next((name for name in MEASURES if name in given), None)
         budget_s = _seconds(given.get("budget-s", str(BUDGET_S)))
+        if "budget-s" in given and measure is None:
+            raise UserError(f"--budget-s={given['budget-s']}: has no effect without --diagnose")
         program = Program.of(words, is_module="m" in given)
         code = program.load()
     except (getopt.GetoptError, UserError) as error:
         print(f"error: {error}; see python -m hpml.watch --help", file=sys.stderr)
         sys.exit(2)
-    measure = next((name for name in MEASURES if name in given), None)
     Watch(program, measure, budget_s).begin()
     program.run(code)
 

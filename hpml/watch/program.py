@@ -42,8 +42,9 @@ class Program:
     def command(self, *options: str) -> str:
         """The shell's line, from the folder where it starts, that watches it with these options."""
         module = [] if self.spec is None else ["-m"]
-        ours = ["-m", "hpml.watch", *options, *module]
-        return shlex.join([sys.orig_argv[0], *ours, *self.words])
+        end = sys.orig_argv.index("-m") if "-m" in sys.orig_argv else 1
+        python = sys.orig_argv[:end]  # with options of its own
+        return shlex.join([*python, "-m", "hpml.watch", *options, *module, *self.words])
 
     def load(self) -> CodeType:
         """Its code. Raises UserError where that cannot be read, or is not Python's."""

@@ -16,7 +16,6 @@ from hpml.diagnosis.experiment import diagnose
 from hpml.diagnosis.page import write_page
 from hpml.system import environment
 from hpml.system.files import fresh_directory, write_whole
-from hpml.system.other_programs import warn_of_others
 from hpml.trials.intervention import Prepared
 
 Say = Callable[[str], None]
@@ -44,7 +43,6 @@ def diagnose_fit(
 ) -> None:
     """Says what limits the training, and keeps it and its page. Raises UserError."""
     warn_aside()
-    warn_of_others()
     diagnosis = diagnose(trainer, module, data, budget_s, say)
     for line in diagnosis.lines:
         say(line)

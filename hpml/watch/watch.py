@@ -47,7 +47,7 @@ class Watch:
         self._budget_s = budget_s
         self._begun_s, self._pid = time.time(), os.getpid()
         self._fits = 0
-        self._measuring = self._measured = self._left = False
+        self._measuring = self._measured = self._left = self._failed = False
         self._starts_ranks = True  # watched, where Lightning starts the script for them
 
     def begin(self) -> None:
@@ -61,6 +61,8 @@ class Watch:
 
         @wraps(run)
         def fit(trainer: Any, *arguments: Any, **keywords: Any) -> Any:
+            if self._measured:  # the program has caught the exit
+                sys.exit(0)
             if self._measure and not self._measuring and not _searches(trainer):
                 given = signature(run).bind(trainer, *arguments, **keywords).arguments
                 self._end_by_measuring(trainer, given)
@@ -69,6 +71,7 @@ class Watch:
             try:
                 return run(trainer, *arguments, **keywords)
             except BaseException as error:
+                self._failed = isinstance(error, Exception)
                 # the traceback is the program's own
                 error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 raise
@@ -100,7 +103,7 @@ class Watch:
 
     def _leave(self, reason: str) -> None:
         if rank() == 0 and not self._left:
-            self.say(f"{self.program.words[0]}: left as it is, for {reason}")
+            self.say(f"{self.program.words[0]}: left as it is, because {reason}")
         self._left = True
 
     def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
@@ -111,7 +114,7 @@ class Watch:
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
         settings: Any = {"budget_s": self._budget_s, "folder": self.record, "say": self.say}
-        settings["command"] = self.program.command("--diagnose")
+        settings["command"] = self.program.command(*self._diagnoses)
         try:
             diagnose_fit(trainer, given["model"], data, **settings)
         except UserError as error:
@@ -132,18 +135,26 @@ class Watch:
             return f"after a change: {self.program.command()}" if self._measured else None
         if not self._fits:
             if any(module in sys.modules for module in TRAINERS):
-                return f"{name}: nothing was timed, for it called no Trainer.fit"
-            return f"{name}: nothing was timed, for it has not imported Lightning's Trainer"
-        if self._left:
+                return f"{name}: nothing was timed, because it called no Trainer.fit"
+            return f"{name}: nothing was timed, because it has not imported Lightning's Trainer"
+        if self._failed:
             return None
         if not (records := self._records()):
-            return f"{name}: nothing was timed, for no epoch was trained"
+            return (
+                None if self._left else f"{name}: nothing was timed, because no epoch was trained"
+            )
         epochs = [epoch for record in records for epoch in record["epochs"]]
         if any(epoch.get("ranks") for epoch in epochs):
             return None  # a diagnosis is of one process
         verdicts = [(record.get("verdict") or {}).get("kind") for record in records]
         again = verdicts[-1] == "disturbed"
-        return f"next: {self.program.command(*([] if again else ['--diagnose']))}"
+        return f"next: {self.program.command(*([] if again else self._diagnoses))}"
+
+    @property
+    def _diagnoses(self) -> list[str]:
+        """The options that have the first fit diagnosed."""
+        budget = [f"--budget-s={self._budget_s:g}"] if self._budget_s != BUDGET_S else []
+        return ["--diagnose", *budget]
 
     def _records(self) -> list[dict[str, Any]]:
         """Those that the program has left, also from processes that it has started."""

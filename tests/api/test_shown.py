@@ -35,7 +35,7 @@ def test_a_run_shows_its_epochs(tmp_path: Path) -> None:
     for epoch, row in zip(record.epochs, rows, strict=True):
         assert row[:7] == [str(epoch.epoch), *shown_times(epoch.time)]
         accuracy = epoch.metrics["val/accuracy"]
-        assert row[heading.index("val/accuracy")] == f"{accuracy:.4g}"
+        assert row[heading.index("val/accuracy")] == f"{accuracy:.2%}"
     assert "likely input-bound: x &lt; y" in page
     assert "&lt;b&gt;here" in page
     assert "<b>here" not in page
@@ -63,7 +63,8 @@ def test_a_diagnosis_shows_the_table_that_it_prints() -> None:
     paces |= {"compute_free": slow, "loop_alone": fast, "loader_alone": slow}
     diagnosis = Diagnosis(paces=paces, epoch_steps=10, trial_steps=5)
     page = diagnosis._repr_html_()
-    assert [tuple(row) for row in cells(page)[1:]] == diagnosis.rows
+    rows = [tuple(text or "–" for text in row) for row in diagnosis.rows]
+    assert [tuple(row) for row in cells(page)[1:]] == rows
     assert html.escape(diagnosis.verdict["evidence"]) in page
     assert repr(diagnosis) == str(diagnosis) == "\n".join(diagnosis.lines)
 

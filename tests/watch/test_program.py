@@ -9,7 +9,7 @@ import pytest
 from hpml.watch.imports import ChangingFinder
 
 WATCH = ["-m", "hpml.watch"]
-LAST = "nothing was timed, for it has not imported Lightning's Trainer\n"
+LAST = "nothing was timed, because it has not imported Lightning's Trainer\n"
 SELF = """\
 import multiprocessing, pickle, sys
 class Own: pass

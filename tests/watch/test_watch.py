@@ -117,7 +117,7 @@ def test_a_fit_is_measured_instead(tmp_path: Path) -> None:
         (
             "from hpml.callbacks import EpochTimer\n"
             "trainer(callbacks=[EpochTimer(say=len)]).fit(Module(), loader())",
-            "left as it is, for its Trainer has timers of its own",
+            "left as it is, because its Trainer has timers of its own",
         ),
     ],
 )

@@ -10,13 +10,14 @@ from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import LARGEST, EpochRecord, RunRecord, read_records
 from hpml.records.verdict import in_words
 from hpml.report.collect import Run, clean, mean
-from hpml.report.comparison import Comparison
+from hpml.report.comparison import NOTHING, Comparison
 
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.
 OF_RUN = ("startup_s", "compile_s", "finish_s")
 OF_EPOCH = ("steps", "first_batch_s", "peak_memory_mib")
 GROUPS = ("step_ms", "step_counts", "train_split", "other_split", "device_time")
+ENOUGH_STEPS = 20  # to say what half of them take
 LEAST_AROUND = 0.01  # of the whole time
 VERDICT = ("kind", "evidence", "advice")
 
@@ -93,6 +94,14 @@ def marks(epoch: EpochRecord) -> str:
     return "!" * bool(disturbed) + "*" * bool(epoch.partial or epoch.resumed)
 
 
+def in_figures(metric: str, value: float | None) -> str:
+    """A metric's value as it is shown."""
+    if value is None:
+        return NOTHING
+    is_share = metric.endswith("accuracy") and 0 <= value <= 1
+    return f"{value:.2%}" if is_share else f"{value:.4g}"
+
+
 def verdict_lines(record: RunRecord) -> tuple[str, str] | None:
     """What limits the run, and what to try."""
     if record.verdict is None:
@@ -119,7 +128,7 @@ def sentences(run: Run) -> Iterator[str]:
         fast = f", {rate:,.0f} samples/s over all epochs" if rate else ""
         yield f"an epoch after the first takes {_in_s(steady_s)}{fast}"
     quantiles = [epoch.step_ms for epoch in record.epochs if epoch.step_ms]
-    if quantiles:
+    if quantiles and sum(epoch.steps or 0 for epoch in record.epochs) >= ENOUGH_STEPS:
         p50, p99 = (mean(each[name] for each in quantiles) or 0.0 for name in ("p50", "p99"))
         longest = max(each["max"] for each in quantiles)
         yield (

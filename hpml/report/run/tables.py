@@ -8,7 +8,7 @@ from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import NOTHING, SAME
-from hpml.report.run.facts import marks, parts
+from hpml.report.run.facts import in_figures, marks, parts
 from hpml.report.tables import Cell, Table
 
 MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 4, 15
@@ -37,7 +37,7 @@ def epoch_table(run: Run) -> Table:
             Cell(f"{epoch.epoch}{marks(epoch)}", epoch.epoch),
             *map(Cell, shown_times(epoch.time), [epoch.time[name] for name in TIMES]),
             *(_figure(read(epoch), spec) for spec, read in figures.values()),
-            *(_metric(name, epoch.metrics.get(name)) for name in metrics),
+            *(Cell(in_figures(n, v), v) for n in metrics for v in [epoch.metrics.get(n)]),
         ]
         for epoch in epochs
     ]
@@ -95,9 +95,3 @@ def _in_order(words: Sequence[Any]) -> str:
 
 def _figure(value: float | None, spec: str) -> Cell:
     return Cell(NOTHING if value is None else f"{value:{spec}}", value)
-
-
-def _metric(name: str, value: float | None) -> Cell:
-    if value is not None and name.endswith("accuracy") and 0 <= value <= 1:
-        return Cell(f"{value:.2%}", value)
-    return _figure(value, ".4g")

@@ -191,3 +191,47 @@ def _p_value(difference: float, variance: float, freedom: float, n: int) -> floa
     if variance <= (1e-12 * difference) ** 2:
         return float(2.0 ** (1 - n))
     return float(2 * stdtr(freedom, -abs(difference) / math.sqrt(variance)))
+
+
+@dataclass(frozen=True)
+class AnytimeEstimate:
+    """A mean over `n` values with an interval that holds whenever one looks; None: no bound yet."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+    @property
+    def low(self) -> float:
+        return -math.inf if self.half_width is None else self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return math.inf if self.half_width is None else self.mean + self.half_width
+
+
+# Variance of the mixture over effects, in variances of a value: large, since what is searched for
+# is many times what a round varies by, and is then proven by three or four rounds.
+MIXTURE = 25.0
+
+
+def anytime_estimate(values: Sequence[float], level: float = LEVEL) -> AnytimeEstimate | None:
+    """The mean, and an interval that misses it with probability `level`, however often one looks.
+
+    For normal values of unknown variance: the t-test's likelihood ratio, mixed over effects by a
+    normal distribution, exceeds 1 / level at any time with no more than that probability; inside
+    the interval are the means that it does not exceed it for. None where there are no values; two
+    values are no bound.
+
+    Source: Lai (1976), "On confidence sequences"; Grünwald, de Heide and Koolen (2024), "Safe
+    testing".
+    """
+    n = len(values)
+    if n == 0:
+        return None
+    growth = 1 + n * MIXTURE
+    ratio = (math.sqrt(growth) / level) ** (2 / n)
+    if n < 2 or ratio >= growth:
+        return AnytimeEstimate(fmean(values), None, n)
+    t_squared = (n - 1) * (ratio - 1) / (1 - ratio / growth)
+    return AnytimeEstimate(fmean(values), stdev(values) * math.sqrt(t_squared / n), n)

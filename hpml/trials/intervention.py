@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter
+from hpml.trials.settings import Settings
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 # The module's hooks in each step, and what would take gradients and optimizer somewhere else.
@@ -42,6 +43,7 @@ class Intervention:
     hooks: bool = False  # no callbacks, no loggers, no hooks of the module within a step
     without: str | None = None  # the callback of this name; `logging` for the loggers
     threads: int | None = None  # that compute on the processor; None for as many as there are
+    settings: Settings = Settings()  # noqa: RUF009 - it is frozen
 
 
 def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
@@ -130,13 +132,15 @@ class Prepared:
     """Tells the Trainer of a trial, by a callback of this class."""
 
 
-def preparation(trainer: Any, stilled: bool, logged: Logged) -> L.Callback:
-    """Makes schedulers do without metrics that only validation logs, and stills the optimizers.
+def preparation(trainer: Any, intervention: Intervention, logged: Logged) -> L.Callback:
+    """Has schedulers do without metrics that only validation logs, and prepares the optimizers.
 
-    Stilled they hold one parameter and only call their closure: schedulers and hooks go on. What
-    the first step of the job's own logs is kept in `logged`, for loggers and bars to have where
-    computing is free. The callback is for a Trainer like this one.
+    Where computing is free they hold one parameter and only call their closure: schedulers and
+    hooks go on. What the first step of the job's own logs is kept in `logged`, for loggers and bars
+    to have there. The callback is for a Trainer like this one.
     """
+
+    stilled = intervention.compute
 
     def on_train_start(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for config in trainer.lr_scheduler_configs:
@@ -144,6 +148,7 @@ def preparation(trainer: Any, stilled: bool, logged: Logged) -> L.Callback:
         if stilled:
             weight = pl_module.get_parameter(WEIGHT)
             trainer.optimizers = [_still(optimizer, weight) for optimizer in trainer.optimizers]
+        intervention.settings.set_optimizers(trainer.optimizers)
 
     def on_train_batch_end(trainer: L.Trainer, *_: Any) -> None:
         if stilled or trainer.fit_loop.total_batch_idx > 0:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
 from hpml.errors import UserError
@@ -16,6 +16,7 @@ from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter, with_own_state
 from hpml.trials.given import check_loaders
 from hpml.trials.intervention import TRANSFER_HOOKS, nothing
+from hpml.trials.settings import Settings
 
 
 class JobData:
@@ -118,6 +119,15 @@ def _with_workers_of_its_own(data: Any) -> Any:
         return loader
 
     return tree_map(copied, data)
+
+
+def changed(loader: Any, settings: Settings) -> Any:
+    """A loader, or several, of which a trial has its own copies, with settings changed."""
+    nested = loader.flattened if isinstance(loader, twins(CombinedLoader)) else loader
+    nested = loader.loader.flattened if isinstance(loader, _Combined) else nested
+    for each in tree_leaves(nested):
+        settings.change_loader(each)
+    return loader
 
 
 def _data_loaders(loader: Any) -> list[DataLoader[Any]]:

@@ -25,6 +25,7 @@ class Pace:
     step_s: float  # from a batch's fetch to the next one's, without what an epoch's start costs
     wait_s: float  # the part of it until the batch was there
     start_s: float | None  # what an epoch's first batch makes it wait longer; None where none began
+    first_s: float | None = None  # what the very first batch was waited for, its workers' start too
 
     @property
     def waiting_share(self) -> float:
@@ -169,7 +170,8 @@ class PacedLoader:
         usual = fmean(others or starts)
         start_s = max(0.0, fmean(starts) - usual) / NS_PER_S if starts else None
         step = (whole - sum(starts) + len(starts) * usual) / len(waits)
-        return Pace(step / NS_PER_S, usual / NS_PER_S, start_s)
+        first_s = (self._given_ns[0] - self._asked_ns[0]) / NS_PER_S
+        return Pace(step / NS_PER_S, usual / NS_PER_S, start_s, first_s)
 
 
 def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:

@@ -39,13 +39,15 @@ from hpml.trials.intervention import (
     computing_with,
     preparation,
 )
-from hpml.trials.job_data import JobData, batches_ahead, end_workers, one_loader
+from hpml.trials.job_data import JobData, batches_ahead, changed, end_workers, one_loader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
 from hpml.trials.pace import Pace, PacedLoader, loading_pace
+from hpml.trials.settings import Settings
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILED_STEPS = 6
+NO_CHANGE = Settings()
 
 
 class Subject:
@@ -87,6 +89,7 @@ class Subject:
         self._writes_into_data = False  # a step, where the data's own memory is its batch
         self._schedules = False  # whether a scheduler steps
         self._logged: Logged = {}  # in a step
+        self._compiled: dict[tuple[str, str], Any] = {}  # parts of the module, by mode
         # Whether the training step fetches its batches itself.
         self._fetches = "dataloader_iter" in inspect.signature(module.training_step).parameters
 
@@ -125,15 +128,16 @@ class Subject:
         """Lets go of copies, batches and workers, which may hold much of a device's memory."""
         self.data.close()
         self._raw, self._moved = KeptBatches(), KeptBatches()
-        self._module, self.callbacks = None, {}
+        self._module, self.callbacks, self._compiled = None, {}, {}
 
-    def batches_ahead(self) -> int:
+    def batches_ahead(self, settings: Settings = NO_CHANGE) -> int:
         """How many batches the loader's workers keep ready."""
-        with self._loader(0) as loader:
+        with self._loader(0, settings) as loader:
             return batches_ahead(loader)
 
-    def load(self, warm_up: int, measured: int, seed: int) -> Pace:
-        with self._loader(seed) as loader:
+    def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
+        """The loader alone, for so many batches."""
+        with self._loader(seed, settings) as loader:
             paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
             return loading_pace(paced, batches_ahead(loader))
 
@@ -189,7 +193,7 @@ class Subject:
         loaders: list[PacedLoader] = []
 
         def paced(loader: Any) -> PacedLoader:
-            loader = one_loader(loader)
+            loader = one_loader(changed(loader, intervention.settings))
             paced = PacedLoader(
                 loader,
                 warm_up,
@@ -211,7 +215,10 @@ class Subject:
             adapt(trainer, module)
             data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
             try:
-                with computing_with(intervention.threads):
+                with (
+                    computing_with(intervention.threads),
+                    intervention.settings.applied(self._module, self._compiled),
+                ):
                     trainer.fit(module, **data)
             except Exception:
                 # at the end of the epoch, say for want of validation
@@ -230,12 +237,14 @@ class Subject:
         return loaders[0].pace
 
     def _trainer(self, folder: Path, intervention: Intervention) -> Any:
-        callbacks = [
-            copied(callback, {id(self.trainer): self.trainer})
-            for name, callback in self.callbacks.items()
-            if not intervention.hooks and name != intervention.without
-        ]
-        callbacks.append(preparation(self.trainer, intervention.compute, self._logged))
+        kept = [name for name in self.callbacks if name != intervention.without]
+        kept = [] if intervention.hooks else kept
+        memo = {id(self.trainer): self.trainer}
+        callbacks = [copied(self.callbacks[name], dict(memo)) for name in kept]
+        for name, callback in zip(kept, callbacks, strict=True):
+            if name in intervention.settings.rests:
+                intervention.settings.rest(callback)
+        callbacks.append(preparation(self.trainer, intervention, self._logged))
         is_sized = self.epoch_steps is not None
         return trial_trainer(self.trainer, folder, is_sized, intervention, callbacks)
 
@@ -289,10 +298,10 @@ class Subject:
                     value.copy_(self._weights[name])
 
     @contextmanager
-    def _loader(self, seed: int) -> Iterator[Any]:
+    def _loader(self, seed: int, settings: Settings = NO_CHANGE) -> Iterator[Any]:
         with seeded_folder(seed, self.data.given) as folder:
             trainer = trial_trainer(self.trainer, folder, self.epoch_steps is not None)
-            loader = self.data.new_loader(trainer, self._module)
+            loader = changed(self.data.new_loader(trainer, self._module), settings)
             try:
                 yield loader
             finally:

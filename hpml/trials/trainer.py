@@ -31,6 +31,8 @@ def trial_trainer(
 ) -> L.Trainer:
     """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
     device: torch.device = user_trainer.strategy.root_device
+    settings = intervention.settings
+    own_precision = {"plugins": [copy.deepcopy(user_trainer.precision_plugin)]}
     silent = intervention.hooks or intervention.without == "logging"
     loggers = [  # as many as the user's, for modules and callbacks that ask for theirs
         type(logger)(folder / f"logger-{number}")
@@ -42,13 +44,13 @@ def trial_trainer(
     trainer: L.Trainer = twin_for(user_trainer, L.Trainer)(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[copy.deepcopy(user_trainer.precision_plugin)],
+        **({"precision": settings.precision} if settings.precision else own_precision),
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
         max_steps=max(user_trainer.max_steps, NEVER) if has_end else -1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
-        log_every_n_steps=NEVER if silent else user_trainer.log_every_n_steps,
+        log_every_n_steps=NEVER if silent else settings.log_every or user_trainer.log_every_n_steps,
         accumulate_grad_batches=accumulated(user_trainer),
         gradient_clip_val=user_trainer.gradient_clip_val,
         gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,

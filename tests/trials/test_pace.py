@@ -58,9 +58,9 @@ def test_epochs_starts_are_told_apart(clock: VirtualClock) -> None:
     """A step is a usual batch and its rest, the start what is more; also of loading alone."""
     paced = PacedLoader(Sized(clock, 4, batch_ms=5, start_ms=100), 1, 8)
     assert trained(paced, clock, step_ms=20) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
-    assert paced.pace == Pace(seconds(0.025), seconds(0.005), seconds(0.100))
+    assert paced.pace == Pace(seconds(0.025), seconds(0.005), seconds(0.100), seconds(0.105))
     pace = loading_pace(PacedLoader(Sized(clock, 50, batch_ms=5, start_ms=30), 2, 8))
-    assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030))
+    assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030), seconds(0.035))
 
 
 @pytest.mark.parametrize(("count", "start_s", "step_s"), [(9, None, 0.025), (1, 0, 0.035)])

@@ -1,0 +1,126 @@
+"""Settings of a job that a trial changes: of its loaders, its Trainer, its module's parts."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from hpml.trials.copies import alter
+
+# A callback that rests is called at one batch of so many.
+RESTING_BATCHES = 20
+BATCH_HOOKS = (
+    *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "on_before_zero_grad"),
+)
+# Optimizers of torch whose steps there is a fused kernel for, also on a CPU.
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+COMPILED = "_compiled_call_impl"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job is changed to; what is None, empty or false is as it was."""
+
+    loader: tuple[tuple[str, Any], ...] = ()  # arguments of torch's DataLoader, and their values
+    precision: str | None = None  # of the Trainer
+    log_every: int | None = None  # steps between two values in the loggers
+    rests: frozenset[str] = frozenset()  # callbacks that are called at one of RESTING_BATCHES
+    compile: str | None = None  # the module's parts, in this mode of torch.compile
+    channels_last: bool = False  # memory format of the weights
+    optimizer: str | None = None  # how its steps are computed: fused, or foreach
+    flags: tuple[str, ...] = ()  # of FLAGS, that are set
+
+    def __or__(self, other: "Settings") -> "Settings":
+        """Both; where they contradict each other, the other one's."""
+        values = {}
+        for name in (field.name for field in fields(self)):
+            own, others = getattr(self, name), getattr(other, name)
+            values[name] = others or own
+        values["loader"] = tuple((dict(self.loader) | dict(other.loader)).items())
+        values["rests"] = self.rests | other.rests
+        values["flags"] = tuple(dict.fromkeys(self.flags + other.flags))
+        return Settings(**values)
+
+    def change_loader(self, loader: Any) -> None:
+        """Changes one that no process loads for yet; others than torch's stay as they are."""
+        if not self.loader or not isinstance(loader, DataLoader):
+            return
+        arguments = {"num_workers": loader.num_workers} | dict(self.loader)
+        if arguments["num_workers"] == 0:
+            arguments |= {"prefetch_factor": None, "persistent_workers": False, "timeout": 0}
+        elif "prefetch_factor" not in arguments and loader.prefetch_factor is None:
+            arguments["prefetch_factor"] = 2  # as torch has it
+        context = arguments.pop("multiprocessing_context", None)
+        vars(loader).update(arguments)  # setattr is refused for some
+        if context is not None:
+            loader.multiprocessing_context = context
+
+    def rest(self, callback: Any) -> None:
+        """Has a callback's hooks of a batch called at some batches only."""
+        for hook in BATCH_HOOKS:
+            own = getattr(type(callback), hook, None)
+            if own is not None:
+                alter(callback, **{hook: _at_some(own)})
+
+    @contextmanager
+    def applied(self, module: Any, compiled: dict[tuple[str, str], Any]) -> Iterator[None]:
+        """Of a module's parts, and of torch itself, meanwhile.
+
+        What is compiled is kept in `compiled`, by part and mode, for the next trial.
+        """
+        with ExitStack() as stack:
+            for name in self.flags:
+                read, write = FLAGS[name]
+                stack.callback(write, read())
+                write(_SET[name])
+            if self.channels_last:
+                module.to(memory_format=torch.channels_last)
+                stack.callback(module.to, memory_format=torch.contiguous_format)
+            if self.compile is not None:
+                for name, part in compilable(module):
+                    key = name, self.compile
+                    if key not in compiled:
+                        compiled[key] = torch.compile(part._call_impl, mode=self.compile)
+                    stack.callback(setattr, part, COMPILED, getattr(part, COMPILED))
+                    setattr(part, COMPILED, compiled[key])
+            yield
+
+    def set_optimizers(self, optimizers: list[Any]) -> None:
+        """Before their first step."""
+        for optimizer in optimizers if self.optimizer is not None else ():
+            for group in optimizer.param_groups:
+                for way in ("fused", "foreach"):
+                    if way in group:
+                        group[way] = way == self.optimizer
+
+
+def compilable(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    """The parts of a LightningModule that hold weights, and are not compiled yet."""
+    return [
+        (name, part)
+        for name, part in module.named_children()
+        if getattr(part, COMPILED) is None and any(True for _ in part.parameters())
+    ]
+
+
+def _at_some(own: Callable[..., Any]) -> Callable[..., Any]:
+    def hook(callback: Any, trainer: Any, *arguments: Any) -> None:
+        if trainer.fit_loop.epoch_loop.batch_idx % RESTING_BATCHES == 0:
+            own(callback, trainer, *arguments)
+
+    return hook
+
+
+def _set_benchmark(value: bool) -> None:
+    torch.backends.cudnn.benchmark = value
+
+
+FLAGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "cudnn.benchmark": (lambda: torch.backends.cudnn.benchmark, _set_benchmark),
+    "tf32": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+}
+_SET = {"cudnn.benchmark": True, "tf32": "high"}

@@ -6,9 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import lightning as L
 
     from hpml.diagnosis.wording import Diagnosis
+    from hpml.tuning.answer import Tuning
 
 __version__ = "0.1.0"
 
@@ -48,3 +51,32 @@ def diagnose(
     from hpml.diagnosis.experiment import diagnose
 
     return diagnose(trainer, module, data, budget_s, print)
+
+
+def tune(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any = None,
+    budget_s: float = 180.0,
+    also: Sequence[str] = (),
+) -> Tuning:
+    """Finds what makes a training faster: which changes, and by how much, as measured.
+
+    `print(hpml.tune(trainer, module, datamodule))` shows what was tried, what each change brings
+    alone and beside the others, whether the first losses stay the same, and the lines to write. A
+    change that makes the job compute something else is left out unless it is named. Fits are short
+    and of copies, as in `diagnose`; Ctrl-C ends the search with the answer so far.
+
+    Args:
+        trainer: of one device; fitted or not.
+        module: any LightningModule.
+        data: a LightningDataModule, a loader, several of them; None where the module has its own.
+        budget_s: seconds that it may take, about; slow steps take longer.
+        also: names of changes to try although they alter the training.
+
+    Raises:
+        UserError: as `diagnose`; a budget that is too short to compare changes.
+    """
+    from hpml.tuning.tuner import tune
+
+    return tune(trainer, module, data, budget_s, also, print)

@@ -12,6 +12,7 @@ COMMANDS = {
     "summary": "what a model is made of: layers, parameters, gradients, memory",
     "workers": "find the number of loading workers by measuring",
     "diagnose": "prove where the time goes, by taking one cost out at a time",
+    "tune": "find what makes a training faster, and prove by how much",
     "watch": "time the Trainers of any program as it stands",
     "lab": "the whole lab, with one report",
     "data": "fetch and check a data set ahead of time",

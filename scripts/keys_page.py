@@ -18,7 +18,7 @@ from hpml.cli.help import key_values, options_of, read_meanings
 from hpml.config.conf import find_conf
 
 PAGE = Path(__file__).parents[1] / "docs" / "keys.md"
-COMMANDS = ("diagnose", "workers", "summary", "lab")
+COMMANDS = ("diagnose", "tune", "workers", "summary", "lab")
 HEAD = """# Keys
 
 Every key of every command, with its default and its meaning.

@@ -11,6 +11,7 @@ PACKAGE = Path(hpml.__file__).parent
 # A line for each floor, from the roof down. Commands, at the top of the package, may import all.
 FLOORS = """
     lab watch
+    tuning
     diagnosis workers summary
     trials sweep
     training
@@ -47,7 +48,7 @@ def test_imports_go_down() -> None:
     ]
     assert not upwards
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    commands = {"__init__", "__main__", "train", "diagnose", "api"}
+    commands = {"__init__", "__main__", "train", "diagnose", "tune", "api"}
     assert there - FLOOR_OF.keys() - {"__pycache__"} == commands
 
 

@@ -44,27 +44,36 @@ def _mode(cfg: DictConfig, kind: str) -> str | bool:
     """
     if kind not in ("cpu", "cuda"):
         return False
+    if missing := why_not_compiled(kind):
+        log.warning(f"compile=auto: {missing}")
+        return False
+    known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
+    graphs = kind == "cuda" and known and cfg.trainer.accumulate_grad_batches == 1
+    return "reduce-overhead" if graphs else "default"
+
+
+def why_not_compiled(kind: str) -> str | None:
+    """What `torch.compile` lacks here, for a device of a kind; None where it has all it needs."""
     if kind == "cuda" and not importlib.import_module("torch.utils._triton").has_triton():
-        missing = "Triton, which compiles for GPUs, is not here"
-    elif not _has_cpp_compiler():
-        missing = "no C++ compiler is here: install g++, or give CXX"
-    else:
-        known = str(cfg.model.get("_target_")).startswith(("hpml.", "torchvision."))
-        graphs = kind == "cuda" and known and cfg.trainer.accumulate_grad_batches == 1
-        return "reduce-overhead" if graphs else "default"
-    log.warning(f"compile=auto: {missing}")
-    return False
+        return "Triton, which compiles for GPUs, is not here"
+    if not _has_cpp_compiler():
+        return "no C++ compiler is here: install g++, or give CXX"
+    return None
 
 
 def _precision(cfg: DictConfig, kind: str) -> str | None:
-    """The reduced one where the hardware has it: a CPU that emulates it is many times slower."""
+    return "bf16-mixed" if has_bfloat16(kind) else None
+
+
+def has_bfloat16(kind: str) -> bool:
+    """Whether a device's hardware has it: a CPU that emulates it is many times slower."""
     import torch
 
     has = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
     }
-    return "bf16-mixed" if kind in has and has[kind]() else None
+    return kind in has and bool(has[kind]())
 
 
 def _pipeline(cfg: DictConfig, kind: str) -> str:

@@ -68,7 +68,7 @@ class JobData:
 
     @property
     def num_workers(self) -> int:
-        return sum(loader.num_workers for loader in _data_loaders(self.loader))
+        return sum(loader.num_workers for loader in data_loaders(self.loader))
 
     def close(self) -> None:
         end_workers(self.loader)
@@ -130,7 +130,7 @@ def changed(loader: Any, settings: Settings) -> Any:
     return loader
 
 
-def _data_loaders(loader: Any) -> list[DataLoader[Any]]:
+def data_loaders(loader: Any) -> list[DataLoader[Any]]:
     """torch's loaders among those of `one_loader`."""
     every = loader.loader.flattened if isinstance(loader, _Combined) else [loader]
     return [each for each in every if isinstance(each, DataLoader)]
@@ -138,12 +138,12 @@ def _data_loaders(loader: Any) -> list[DataLoader[Any]]:
 
 def batches_ahead(loader: Any) -> int:
     """Batches that the workers keep ready."""
-    return sum(each.num_workers * (each.prefetch_factor or 0) for each in _data_loaders(loader))
+    return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(loader))
 
 
 def end_workers(loader: Any) -> None:
     """Those that persist would still load when the next trial has begun."""
-    for each in _data_loaders(loader):
+    for each in data_loaders(loader):
         iterator: Any = each._iterator
         each._iterator = None
         if iterator is not None:

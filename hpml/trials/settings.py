@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
+from hpml.trials.by_index import ByIndex
 from hpml.trials.copies import alter
 
 # A callback that rests is called at one batch of so many.
@@ -33,6 +34,7 @@ class Settings:
     channels_last: bool = False  # memory format of the weights
     optimizer: str | None = None  # how its steps are computed: fused, or foreach
     flags: tuple[str, ...] = ()  # of FLAGS, that are set
+    by_index: bool = False  # samples draw random numbers by their index, in whichever process
 
     def __or__(self, other: "Settings") -> "Settings":
         """Both; where they contradict each other, the other one's."""
@@ -47,7 +49,11 @@ class Settings:
 
     def change_loader(self, loader: Any) -> None:
         """Changes one that no process loads for yet; others than torch's stay as they are."""
-        if not self.loader or not isinstance(loader, DataLoader):
+        if not isinstance(loader, DataLoader):
+            return
+        if self.by_index and not isinstance(loader.dataset, IterableDataset):
+            vars(loader)["dataset"] = ByIndex(loader.dataset)
+        if not self.loader:
             return
         arguments = {"num_workers": loader.num_workers} | dict(self.loader)
         if arguments["num_workers"] == 0:

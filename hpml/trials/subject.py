@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,14 @@ from hpml.trials.intervention import (
     computing_with,
     preparation,
 )
-from hpml.trials.job_data import JobData, batches_ahead, changed, end_workers, one_loader
+from hpml.trials.job_data import (
+    JobData,
+    batches_ahead,
+    changed,
+    data_loaders,
+    end_workers,
+    one_loader,
+)
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
 from hpml.trials.pace import Pace, PacedLoader, loading_pace
 from hpml.trials.settings import Settings
@@ -48,6 +56,15 @@ from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILED_STEPS = 6
 NO_CHANGE = Settings()
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The processes that load for a job."""
+
+    workers: int
+    ahead: int  # batches that they keep ready
+    starts_anew: bool  # with each epoch
 
 
 class Subject:
@@ -88,6 +105,7 @@ class Subject:
         self._batches_of = 0  # the round whose first batches they are
         self._writes_into_data = False  # a step, where the data's own memory is its batch
         self._schedules = False  # whether a scheduler steps
+        self.optimizer_kinds: tuple[type, ...] = ()  # once a fit was tried
         self._logged: Logged = {}  # in a step
         self._compiled: dict[tuple[str, str], Any] = {}  # parts of the module, by mode
         # Whether the training step fetches its batches itself.
@@ -134,6 +152,16 @@ class Subject:
         """How many batches the loader's workers keep ready."""
         with self._loader(0, settings) as loader:
             return batches_ahead(loader)
+
+    def loading(self, settings: Settings = NO_CHANGE) -> "Loading":
+        """What the loader's processes are like."""
+        with self._loader(0, settings) as loader:
+            every = [each for each in data_loaders(loader) if each.num_workers]
+            return Loading(
+                workers=sum(each.num_workers for each in every),
+                ahead=batches_ahead(loader),
+                starts_anew=any(not each.persistent_workers for each in every),
+            )
 
     def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
         """The loader alone, for so many batches."""
@@ -228,6 +256,8 @@ class Subject:
             finally:
                 end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
+        if not intervention.compute:
+            self.optimizer_kinds = tuple(map(type, trainer.optimizers))
         kept.check(versions)
         if not loaders[0].is_over:
             raise UserError(
@@ -247,6 +277,17 @@ class Subject:
         callbacks.append(preparation(self.trainer, intervention, self._logged))
         is_sized = self.epoch_steps is not None
         return trial_trainer(self.trainer, folder, is_sized, intervention, callbacks)
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The copy of the module that the trials train."""
+        module: torch.nn.Module = uncompiled(self._module)
+        return module
+
+    def trained_weights(self) -> torch.Tensor:
+        """The parameters that the last fit has left, in one row on the processor."""
+        every = [each.detach().flatten().float().cpu() for each in self._module.parameters()]
+        return torch.cat(every) if every else torch.zeros(0)
 
     def profile(self, name: str, folder: Path) -> list[Path]:
         """The files of one of Lightning's profilers, on a few steps of the job as it is."""

@@ -1,0 +1,177 @@
+"""Whether a changed job still computes the same: its first losses and weights beside its own."""
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch import callbacks
+from torch.nn.modules.dropout import _DropoutNd
+
+from hpml.system.lightning_twins import twin_for
+from hpml.trials.contents import tensors_in
+from hpml.trials.intervention import Intervention
+from hpml.trials.subject import Subject
+
+STEPS = 5
+# Parts of a loss, within STEPS: what another order of summing makes, and what fewer bits make.
+ROUNDING, REDUCED = 1e-4, 5e-2
+# What float32 and bfloat16 round a weight by, and how many times what that grows to is rounding.
+LAST_BIT, REDUCED_BITS, GROWN = 2.0**-24, 2.0**-9, 10
+AGAIN = -1.0  # not perturbed, and run a second time
+BITS, ROUNDED, DRAWS, DIFFERENT = "equal", "rounded", "draws", "different"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a job's first steps have computed, and of what."""
+
+    losses: tuple[float, ...]  # one a step; none where the training step returns none
+    weights: torch.Tensor  # after them, in one row
+    batches: tuple[int, ...]  # a checksum of each, as the training step gets it
+
+    def difference(self, other: "Trace") -> float:
+        """The largest part by which a loss differs, or without losses the weights.
+
+        0 where no bit does, infinite where the batches do.
+        """
+        if self.batches != other.batches or len(self.losses) != len(other.losses):
+            return math.inf
+        if self.losses == other.losses and torch.equal(self.weights, other.weights):
+            return 0.0
+        if not self.losses:
+            size = float(torch.linalg.vector_norm(other.weights)) or 1.0
+            return float(torch.linalg.vector_norm(self.weights - other.weights)) / size
+        pairs = zip(self.losses, other.losses, strict=True)
+        return max(math.ulp(1.0), *(_apart(a, b) for a, b in pairs))
+
+
+@dataclass(frozen=True)
+class Sameness:
+    """How a changed job's first steps compare with the job's own."""
+
+    kind: str  # BITS, ROUNDED, DRAWS or DIFFERENT
+    difference: float  # the largest part by which a loss differs; infinite for other batches
+
+    @property
+    def in_words(self) -> str:
+        size = f"{self.difference:.1%}" if math.isfinite(self.difference) else "other batches"
+        return {
+            BITS: "to the bit",
+            ROUNDED: f"within rounding ({self.difference:.0e})",
+            DRAWS: "but for dropout's draws",
+            DIFFERENT: f"different ({size})",
+        }[self.kind]
+
+
+class Reference:
+    """A job's own first steps, beside which changed ones are compared.
+
+    It ran twice, which shows what is never the same here.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._own: dict[tuple[bool, float], Trace] = {}  # without dropout or with, perturbed or not
+
+    def compare(self, changed: Subject, intervention: Intervention) -> Sameness:
+        """The first steps with an intervention, or of another subject.
+
+        Rounding is as much as weights, perturbed by their last bit, make of it in as many steps.
+        Where dropout is all that differs, another order of drawing is: compilers and memory formats
+        have one of their own.
+        """
+        found = self._compared(changed, intervention, no_dropout=False)
+        if found.kind != DIFFERENT or math.isinf(found.difference):
+            return found
+        same = self._compared(changed, intervention, no_dropout=True).kind != DIFFERENT
+        return Sameness(DRAWS, found.difference) if same else found
+
+    def _compared(self, changed: Subject, intervention: Intervention, no_dropout: bool) -> Sameness:
+        first, again = (self._trace(no_dropout, number) for number in (0, AGAIN))
+        with _no_dropout(changed.network) if no_dropout else nullcontext():
+            other = trace(changed, intervention)
+        if first.batches != again.batches:  # its samples are never the same
+            first, again, other = (replace(each, batches=()) for each in (first, again, other))
+        difference = min(each.difference(other) for each in (first, again))
+        is_reduced = bool(intervention.settings.precision)
+        allowed = max(REDUCED if is_reduced else ROUNDING, 2 * first.difference(again))
+        if allowed < difference < math.inf:
+            perturbed = self._trace(no_dropout, REDUCED_BITS if is_reduced else LAST_BIT)
+            allowed = max(allowed, GROWN * first.difference(perturbed))
+        if difference == 0:
+            return Sameness(BITS, 0.0)
+        return Sameness(ROUNDED if difference <= allowed else DIFFERENT, difference)
+
+    def _trace(self, no_dropout: bool, perturbed: float) -> Trace:
+        key = no_dropout, perturbed
+        if key not in self._own:
+            with _no_dropout(self._subject.network) if no_dropout else nullcontext():
+                self._own[key] = trace(self._subject, Intervention(), max(0.0, perturbed))
+        return self._own[key]
+
+
+def trace(subject: Subject, intervention: Intervention, perturbed: float = 0.0) -> Trace:
+    """The first steps from one random state, each sample with random numbers of its own.
+
+    Without that a worker would draw other ones than this process does, though it computes the same.
+    The weights at first are `perturbed` by such a part of each.
+    """
+    steps = STEPS
+    losses: list[float] = []
+    batches: list[int] = []
+
+    def look(trainer: L.Trainer, module: Any, batch: Any, *_: Any) -> None:
+        if len(batches) < steps:
+            batches.append(_checksum(batch))
+
+    def record(trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, torch.Tensor) and len(losses) < steps:
+            losses.append(float(loss.detach()))
+
+    def attach(trainer: Any, module: Any) -> None:
+        generator = torch.Generator().manual_seed(0)
+        for weights in module.parameters() if perturbed else ():
+            noise = torch.randn(weights.shape, generator=generator).to(weights)
+            weights.data.mul_(1 + perturbed * noise)
+        kind = twin_for(trainer, callbacks.LambdaCallback)
+        # the first one, for a later one may write into its batch
+        trainer.callbacks.insert(0, kind(on_train_batch_start=look, on_train_batch_end=record))
+
+    settings = replace(intervention.settings, by_index=True)
+    subject.fit(replace(intervention, settings=settings), 0, steps, seed=0, adapt=attach)
+    return Trace(tuple(losses), subject.trained_weights(), tuple(batches))
+
+
+def _checksum(batch: Any) -> int:
+    """Of all tensors' bytes."""
+    sum_of_all = 0
+    for tensor in tensors_in(batch):
+        flat = tensor.detach().cpu().contiguous().flatten()
+        sum_of_all = zlib.crc32(flat.view(torch.uint8).numpy().tobytes(), sum_of_all)
+    return sum_of_all
+
+
+@contextmanager
+def _no_dropout(network: torch.nn.Module) -> Iterator[None]:
+    parts = [part for part in network.modules() if isinstance(part, _DropoutNd)]
+    before = [part.p for part in parts]
+    for part in parts:
+        part.p = 0.0
+    try:
+        yield
+    finally:
+        for part, p in zip(parts, before, strict=True):
+            part.p = p
+
+
+def _apart(a: float, b: float) -> float:
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    size = max(abs(a), abs(b))
+    return abs(a - b) / size if math.isfinite(size) else math.inf

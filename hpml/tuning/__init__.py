@@ -1,0 +1,1 @@
+"""From the verdict to the fix: what to change, tried and ranked."""

@@ -1,0 +1,184 @@
+"""What tuning has found: what to change, by how much that helps, and how well it is known."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hpml.diagnosis.wording import Diagnosis
+from hpml.formatting import counted, in_s, table
+from hpml.statistics import AnytimeEstimate, Estimate
+from hpml.trials.pace import STEPS_SHOWN
+from hpml.trials.sameness import Sameness
+from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order
+from hpml.tuning.search import Search
+
+# Where lines go: what is written around them, and before the rest.
+PLACES = {
+    SCRIPT: "at the top of the script",
+    MODULE: "in the module's __init__, once the parts are there",
+    LOADER: "arguments of the DataLoader",
+    TRAINER: "arguments of the Trainer, and of its callbacks",
+}
+
+
+@dataclass(eq=False, repr=False)
+class Tuning:
+    """What was tried of a job, and what is recommended; `print` shows it."""
+
+    diagnosis: Diagnosis
+    search: Search
+    skipped: Mapping[Change, str]  # what was not raced, and why
+    same: Mapping[Change, Sameness]  # what the job computes with each change
+    together: Sameness | None  # and with all that are recommended
+    notes: list[str]
+    epoch_steps: int | None
+    is_ours: bool  # a configuration of ours, whose changes are overrides
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    __repr__ = __str__
+
+    @property
+    def gain(self) -> AnytimeEstimate | None:
+        """The logarithm of how many times as fast; None where nothing is recommended."""
+        gain = self.search.gain
+        return gain if gain is not None and gain.low > 0 else None
+
+    @property
+    def changes(self) -> list[Change]:
+        """What is recommended: proven to help in rounds that nothing was chosen by."""
+        return in_order(self.search.chosen) if self.gain is not None else []
+
+    @property
+    def before_s(self) -> float:
+        """Seconds of an epoch, or of STEPS_SHOWN steps, as it is: a mean."""
+        if self.search.proofs.by_name:
+            return self.search.proofs.estimate(NONE, _epoch).mean
+        return self.diagnosis.epoch_s("as_it_is").mean
+
+    @property
+    def after_s(self) -> float:
+        """The same with all changes."""
+        return self.before_s * math.exp(-self.gain.mean) if self.gain else self.before_s
+
+    @property
+    def sentence(self) -> str:
+        what = "epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
+        gain, before = self.gain, in_s(Estimate(self.before_s, None, 1))
+        if gain is None:
+            why = f" ({self.least_told})" if self.least_told else ""
+            return f"nothing to gain: {what} {before}, and no change is proven to shorten it{why}"
+        after = in_s(Estimate(self.after_s, None, 1))
+        times, least = math.exp(gain.mean), math.exp(gain.low)
+        return (
+            f"{what} {before.removesuffix(' s')} → {after}, {times:.2f} times as fast, proven "
+            f"≥ {least:.2f}; {counted(len(self.changes), 'change')}"
+        )
+
+    @property
+    def least_told(self) -> str:
+        """What a change has to bring to be seen here, in words."""
+        known = [g.half_width for g in self.search.alone.values() if g.half_width is not None]
+        return f"less than {math.expm1(min(known)):.0%} cannot be told here" if known else ""
+
+    @property
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Of each change: its name, what it brings alone, in company, the same?, its price."""
+        rows = []
+        chosen = set(self.changes)
+        for change in sorted(self.search.alone, key=lambda c: -self.search.alone[c].mean):
+            company = self.search.company(change) if change in chosen else None
+            if change in self.search.taken_back:
+                company = self.search.taken_back[change]
+            mark = "* " if change in chosen else ""
+            same = self.same[change].in_words if change in self.same else ""
+            if change.redraws:
+                same = "other draws of the same kind"
+            alone = in_times(self.search.alone[change])
+            rows.append((mark + change.name, alone, in_times(company), same, change.price))
+        return rows
+
+    @property
+    def snippet(self) -> list[str]:
+        """Overrides to type, or lines to write."""
+        if self.is_ours:
+            words = [word for change in self.changes for word in change.overrides]
+            return [" ".join(words)] if words else []
+        lines = []
+        for place, title in PLACES.items():
+            own = [line for c in self.changes for where, line in c.lines if where == place]
+            lines += [f"# {title}", *own] if own else []
+        return lines
+
+    @property
+    def sentences(self) -> list[str]:
+        """What qualifies the answer."""
+        sentences = [f"{d['kind']}: {d['evidence']}" for d in [self.diagnosis.verdict]]
+        if self.together is not None and self.changes:
+            sentences.append(
+                f"with all changes the first losses are the same {self.together.in_words}"
+            )
+        sentences += [f"{c.name}: not tried, {why}" for c, why in self.skipped.items()]
+        if self.search.was_interrupted:
+            sentences.append("interrupted: this is the answer so far")
+        return sentences + self.search.measured.notes + self.notes
+
+    @property
+    def lines(self) -> list[str]:
+        heading = ("", "alone", "in company", "first losses", "price")
+        shown = [heading, *self.rows]
+        told = table(shown, "<>><<") if self.rows else []
+        caption = "  times as fast, with an interval that holds whenever one looks; * recommended"
+        return [
+            *told,
+            *([caption] if told else []),
+            *self.sentences,
+            self.sentence,
+            *(f"  {line}" for line in self.snippet),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "sentence": self.sentence,
+            "before_s": self.before_s,
+            "after_s": self.after_s,
+            "epoch_steps": self.epoch_steps,
+            "gain": self.gain and asdict(self.gain),
+            "changes": [change.name for change in self.changes],
+            "snippet": self.snippet,
+            "rows": self.rows,
+            "sentences": self.sentences,
+            "same": {c.name: asdict(same) for c, same in self.same.items()},
+            "skipped": {c.name: why for c, why in self.skipped.items()},
+            "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
+            "rounds": {
+                "search": _rounds(self.search.measured),
+                "proof": _rounds(self.search.proofs),
+            },
+            "diagnosis": self.diagnosis.as_dict(),
+        }
+
+
+def in_times(gain: AnytimeEstimate | None) -> str:
+    """`2.10 (1.92 to 2.31)`; without an interval as far as it is not known."""
+    if gain is None:
+        return ""
+    times = f"{math.exp(gain.mean):.2f}"
+    if gain.half_width is None:
+        return times
+    return f"{times} ({math.exp(gain.low):.2f} to {math.exp(gain.high):.2f})"
+
+
+def _rounds(measured: Any) -> dict[str, dict[int, Any]]:
+    from hpml.tuning.change import names
+
+    return {
+        names(changes): {number: asdict(each) for number, each in rounds.items()}
+        for changes, rounds in measured.by_name.items()
+    }
+
+
+def _epoch(timed: Any) -> float:
+    return float(timed.epoch_s)

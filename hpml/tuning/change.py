@@ -1,0 +1,68 @@
+"""A change of a job: what is set, what that may make cheaper, and what it costs besides."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpml.config.conf import spelled
+from hpml.trials.intervention import Intervention
+from hpml.trials.settings import Settings
+
+INPUT, TRANSFER, COMPUTE, OVERHEAD = "input", "transfer", "compute", "overhead"
+# Where a line of code goes, in the order in which they are shown.
+SCRIPT, LOADER, TRAINER, MODULE = "script", "DataLoader", "Trainer", "module"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One named change. Of changes with a slot in common a job has one alone.
+
+    A job of ours is changed by `keys`, a Trainer of anybody's by `settings` and `threads`; the
+    latter hold for both.
+    """
+
+    name: str
+    slots: frozenset[str]
+    causes: frozenset[str]  # of the diagnosis, that it may make cheaper
+    price: str = ""  # what it costs besides, in words
+    settings: Settings = Settings()  # noqa: RUF009 - it is frozen
+    threads: int | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)  # of our configuration
+    lines: tuple[tuple[str, str], ...] = ()  # of code, each with where it goes
+    redraws: bool = False  # random numbers are drawn in another order, of the same kind
+    alters: bool = False  # it changes the training itself, and is tried only when asked for
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The words to type for a job of ours."""
+        return [f"{key}={spelled(value)}" for key, value in self.keys.items()]
+
+
+Changes = frozenset[Change]  # that a job has together
+NONE: Changes = frozenset()
+
+
+def added(changes: Changes, one: Change) -> Changes:
+    """The changes with one more, in place of those that it excludes."""
+    return frozenset({one, *(each for each in changes if not each.slots & one.slots)})
+
+
+def intervention_of(changes: Iterable[Change]) -> Intervention:
+    """What a trial with these changes is."""
+    settings, threads = Settings(), None
+    for change in in_order(changes):
+        settings = settings | change.settings
+        threads = change.threads or threads
+    return Intervention(settings=settings, threads=threads)
+
+
+def in_order(changes: Iterable[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: change.name)
+
+
+def names(changes: Iterable[Change]) -> str:
+    """`compile + num_workers=2`; nothing for no change."""
+    return " + ".join(change.name for change in in_order(changes))

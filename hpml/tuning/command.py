@@ -1,0 +1,58 @@
+"""`python -m hpml.tune [overrides]`: finds what makes a training faster."""
+
+import json
+import logging
+import shlex
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from hpml.cli.program import run_hydra
+from hpml.config import command_line
+from hpml.config.checks import check
+from hpml.config.cpu import set_waiting
+from hpml.errors import UserError
+from hpml.system import environment
+from hpml.system.files import write_whole
+from hpml.system.other_programs import warn_of_others
+from hpml.system.signals import signals_held
+
+if TYPE_CHECKING:
+    from hpml.tuning.answer import Tuning
+
+log = logging.getLogger("hpml")
+
+FILE_NAME = "tune.json"
+
+
+def main() -> None:
+    run_hydra(job, config_name="tune", sweeps=False)
+
+
+def job(cfg: DictConfig) -> "Tuning":
+    """Tunes a job, says what to change, and keeps `tune.json`."""
+    check(cfg)
+    warn_of_others()
+    set_waiting(cfg)
+    with signals_held():
+        from hpml.tuning import tuner
+
+    tuner.check_budget(cfg.tune.budget_s, "tune.budget_s")
+    with closing(tuner.tuner_of(cfg, command_line.overrides(), log.info)) as own:
+        tuning = own.run()
+        log.info("\n".join(tuning.lines))
+        content = {
+            "command": command_line.typed(),
+            "environment": environment.describe(own.subject.device.type),
+        } | tuning.as_dict()
+    file = Path(cfg.run_dir) / FILE_NAME
+    try:
+        write_whole(file, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+    log.info(f"kept: {shlex.quote(str(file))}")
+    if words := tuning.snippet:
+        log.info(f"use: {words[0]}")
+    return tuning

@@ -1,0 +1,261 @@
+"""What can be changed about anybody's Trainer, and the lines that change it."""
+
+import inspect
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
+from torch.utils.data import DataLoader
+
+from hpml.config.auto import has_bfloat16, why_not_compiled
+from hpml.system.environment import usable_cores
+from hpml.system.lightning_twins import twins
+from hpml.trials.job_data import data_loaders
+from hpml.trials.settings import BATCH_HOOKS, FUSED, RESTING_BATCHES, Settings, compilable
+from hpml.trials.subject import Subject
+from hpml.tuning.change import (
+    COMPUTE,
+    INPUT,
+    LOADER,
+    MODULE,
+    OVERHEAD,
+    SCRIPT,
+    TRAINER,
+    TRANSFER,
+    Change,
+)
+
+LOG_EVERY = 50  # steps, as Lightning's Trainer has it
+PREFETCHED = (4, 8)
+# Arguments by which callbacks of all kinds are told how seldom to act.
+INTERVALS = (
+    *("refresh_rate", "every_n_train_steps", "every_n_steps", "log_every_n_steps", "every_n"),
+    *("interval", "log_interval", "every"),
+)
+
+
+def changes_of(subject: Subject) -> list[Change]:
+    """All that may help a job, by what its Trainer, module and loaders are."""
+    return [
+        *_threads(subject),
+        *_of_loaders(subject, data_loaders(subject.data.loader)),
+        *_of_compute(subject),
+        *_of_logging(subject),
+        *_of_callbacks(subject),
+    ]
+
+
+def worker_counts(now: int, cores: int) -> list[int]:
+    """Numbers of workers to race: a few by doubling, up to the cores."""
+    counts = {0, 1, cores, *(2**power for power in range(1, int(math.log2(max(1, cores))) + 1))}
+    return sorted(counts - {now})
+
+
+def _threads(subject: Subject) -> Iterator[Change]:
+    now, cores = torch.get_num_threads(), usable_cores()
+    if subject.device.type != "cpu" and now == 1:
+        return
+    for threads in sorted({1, cores // 2, cores} - {0, now}):
+        yield threads_change(threads)
+
+
+def threads_change(threads: int) -> Change:
+    return Change(
+        name=f"threads={threads}",
+        slots=frozenset({"threads"}),
+        causes=frozenset({INPUT, COMPUTE, OVERHEAD}),
+        threads=threads,
+        keys={"cpu.threads": threads},
+        lines=((SCRIPT, f"torch.set_num_threads({threads})"),),
+    )
+
+
+def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Change]:
+    if len(loaders) != 1:  # several are told apart by nobody's lines
+        return
+    loader, cores = loaders[0], usable_cores()
+    now = loader.num_workers
+    for workers in worker_counts(now, cores):
+        change = _workers_change(workers)
+        yield change
+        if workers and subject.device.type == "cpu" and torch.get_num_threads() > 1:
+            yield together(change, threads_change(1))
+    for batches in (each for each in PREFETCHED if now and each != loader.prefetch_factor):
+        yield _loader_change("prefetch_factor", batches, price="memory for more batches")
+    if now and not loader.persistent_workers:
+        yield _loader_change("persistent_workers", True, price="workers stay between epochs")
+    if subject.device.type == "cuda" and not loader.pin_memory:
+        yield _loader_change("pin_memory", True, TRANSFER, price="memory that cannot be swapped")
+
+
+def _workers_change(workers: int) -> Change:
+    settings: list[tuple[str, Any]] = [("num_workers", workers)]
+    line = f"num_workers={workers}"
+    if workers:
+        settings.append(("persistent_workers", True))
+        line += ", persistent_workers=True"
+    return Change(
+        name=f"num_workers={workers}",
+        slots=frozenset({"num_workers", "persistent_workers"}),
+        causes=frozenset({INPUT}),
+        price=f"{workers} process{'es' if workers > 1 else ''}, with their memory" * bool(workers),
+        settings=Settings(loader=tuple(settings)),
+        lines=((LOADER, line),),
+    )
+
+
+def _loader_change(argument: str, value: Any, cause: str = INPUT, price: str = "") -> Change:
+    return Change(
+        name=f"{argument}={value}",
+        slots=frozenset({argument}),
+        causes=frozenset({cause}),
+        price=price,
+        settings=Settings(loader=((argument, value),)),
+        lines=((LOADER, f"{argument}={value}"),),
+    )
+
+
+def together(first: Change, second: Change) -> Change:
+    """Two changes as one: each may cost without the other, and save with it."""
+    return Change(
+        name=f"{first.name} + {second.name}",
+        slots=first.slots | second.slots,
+        causes=first.causes,
+        price="; ".join(filter(None, (first.price, second.price))),
+        settings=first.settings | second.settings,
+        threads=first.threads or second.threads,
+        keys={**first.keys, **second.keys},
+        lines=first.lines + second.lines,
+    )
+
+
+def _of_compute(subject: Subject) -> Iterator[Change]:
+    network, on_gpu = subject.network, subject.device.type == "cuda"
+    if compilable(network) and why_not_compiled(subject.device.type) is None:
+        modes = ("default", "max-autotune") if on_gpu else ("default",)
+        for mode in modes:
+            argument = "" if mode == "default" else f'mode="{mode}"'
+            parts = [name for name, _ in compilable(network)]
+            yield _compute_change(
+                "compile" if mode == "default" else f"compile={mode}",
+                {"compile"},
+                Settings(compile=mode),
+                [(MODULE, f"self.{name}.compile({argument})") for name in parts],
+                "the first steps compile",
+            )
+    if any(isinstance(part, torch.nn.Conv2d) for part in network.modules()):
+        line = "self.to(memory_format=torch.channels_last)"
+        yield _compute_change(
+            "channels_last", {"channels_last"}, Settings(channels_last=True), [(MODULE, line)]
+        )
+        if on_gpu and not torch.backends.cudnn.benchmark:
+            yield _compute_change(
+                "cudnn.benchmark",
+                {"benchmark"},
+                Settings(flags=("cudnn.benchmark",)),
+                [(TRAINER, "benchmark=True")],
+            )
+    precision = str(subject.trainer.precision)
+    if precision.startswith("32") and has_bfloat16(subject.device.type):
+        yield _compute_change(
+            "bf16-mixed",
+            {"precision"},
+            Settings(precision="bf16-mixed"),
+            [(TRAINER, 'precision="bf16-mixed"')],
+            "computes with fewer bits",
+        )
+    if on_gpu and precision.startswith("32") and torch.get_float32_matmul_precision() == "highest":
+        line = 'torch.set_float32_matmul_precision("high")'
+        yield _compute_change(
+            "tf32",
+            {"precision"},
+            Settings(flags=("tf32",)),
+            [(SCRIPT, line)],
+            "matrix products with fewer bits",
+        )
+    yield from _of_optimizers(subject)
+
+
+def _of_optimizers(subject: Subject) -> Iterator[Change]:
+    kinds = subject.optimizer_kinds
+    if not kinds:
+        return
+    name = " and ".join(kind.__name__ for kind in kinds)
+    ways = ["foreach"] if subject.device.type == "cpu" else []  # else it is the default
+    if all(kind in FUSED for kind in kinds):
+        ways.append("fused")
+    for way in ways:
+        yield _compute_change(
+            way,
+            {"optimizer"},
+            Settings(optimizer=way),
+            [(MODULE, f"{way}=True for {name}")],
+        )
+
+
+def _compute_change(
+    name: str,
+    slots: Iterable[str],
+    settings: Settings,
+    lines: list[tuple[str, str]],
+    price: str = "",
+) -> Change:
+    own, causes = frozenset(slots), frozenset({COMPUTE})
+    return Change(name, own, causes, price, settings, lines=tuple(lines))
+
+
+def _of_logging(subject: Subject) -> Iterator[Change]:
+    trainer = subject.trainer
+    logs = [each for each in trainer.loggers if not isinstance(each, twins(DummyLogger))]
+    every = int(getattr(trainer, "log_every_n_steps", 0))
+    if logs and 0 < every < LOG_EVERY:
+        yield Change(
+            name=f"log_every_n_steps={LOG_EVERY}",
+            slots=frozenset({"log_every"}),
+            causes=frozenset({OVERHEAD}),
+            price=f"a value every {LOG_EVERY} steps, not every {every}",
+            settings=Settings(log_every=LOG_EVERY),
+            lines=((TRAINER, f"log_every_n_steps={LOG_EVERY}"),),
+        )
+
+
+def _of_callbacks(subject: Subject) -> Iterator[Change]:
+    for name, callback in subject.callbacks.items():
+        if not acts_in_steps(callback):
+            continue
+        argument = interval_of(callback)
+        line = f"{name}({argument}={RESTING_BATCHES})"
+        if argument is None:
+            line = f"# {name}: return from its hooks unless batch_idx % {RESTING_BATCHES} == 0"
+        yield Change(
+            name=f"{name} at every {RESTING_BATCHES}th batch",
+            slots=frozenset({f"callback {name}"}),
+            causes=frozenset({OVERHEAD}),
+            price="what it does comes less often",
+            settings=Settings(rests=frozenset({name})),
+            lines=((TRAINER if argument else SCRIPT, line),),
+        )
+
+
+def acts_in_steps(callback: Any) -> bool:
+    """Whether its class has a hook of its own in a training step."""
+    bases = twins(L.Callback)
+    return any(
+        getattr(type(callback), hook) not in [getattr(base, hook, None) for base in bases]
+        for hook in BATCH_HOOKS
+    )
+
+
+def interval_of(callback: Any) -> str | None:
+    """The argument of a callback that says how seldom it acts; None where it has none."""
+    if isinstance(callback, twins(ProgressBar)):
+        return "refresh_rate"
+    try:
+        arguments = inspect.signature(type(callback).__init__).parameters
+    except (TypeError, ValueError):
+        return None
+    return next((name for name in INTERVALS if name in arguments), None)

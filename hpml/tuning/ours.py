@@ -1,0 +1,83 @@
+"""What can be changed about a job of our configuration, by keys that are typed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig
+
+from hpml.config.auto import has_bfloat16, why_not_compiled
+from hpml.system.environment import usable_cores
+from hpml.training.prepare import Job
+from hpml.tuning.change import COMPUTE, INPUT, OVERHEAD, TRANSFER, Change
+from hpml.tuning.foreign import PREFETCHED, threads_change, together, worker_counts
+
+
+def changes_of(job: Job, threads: int) -> list[Change]:
+    """All that may help a job on its device, which computes with so many threads."""
+    found = [*_of_loading(job, threads), *_of_compute(job), *_of_overhead(job.cfg)]
+    if job.device == "cpu":
+        cores = usable_cores()
+        found += [threads_change(count) for count in sorted({1, cores // 2, cores} - {0, threads})]
+    return found
+
+
+def _of_loading(job: Job, threads: int) -> Iterator[Change]:
+    data, on_cpu = job.cfg.data, job.device == "cpu"
+    pipeline, workers = data.get("pipeline"), data.get("num_workers")
+    if pipeline == "per_sample":
+        yield _change("data.pipeline", "batched", INPUT, redraws=True)
+    if data.get("in_memory") is False:
+        yield _change("data.in_memory", True, INPUT, "memory for all decoded images")
+    if job.device == "cuda" and pipeline == "batched":
+        price = "the images lie in the GPU's memory"
+        yield _change("data.pipeline", "device", INPUT, price, redraws=True)
+    if workers is None or pipeline == "device":
+        return
+    for count in worker_counts(workers, usable_cores()):
+        price = f"{count} process{'es' if count > 1 else ''}, with their memory" * bool(count)
+        change = _change("data.num_workers", count, INPUT, price)
+        yield change
+        if count and on_cpu and threads > 1:
+            yield together(change, threads_change(1))
+    if workers:
+        for batches in PREFETCHED:
+            if "prefetch_factor" in data and data.prefetch_factor != batches:
+                yield _change("data.prefetch_factor", batches, INPUT, "memory for more batches")
+        if data.get("persistent_workers") is False:
+            price = "workers stay between epochs"
+            yield _change("data.persistent_workers", True, INPUT, price)
+    if job.device == "cuda" and data.get("pin_memory") is False:
+        yield _change("data.pin_memory", True, TRANSFER, "memory that cannot be swapped")
+
+
+def _of_compute(job: Job) -> Iterator[Change]:
+    cfg, device = job.cfg, job.device
+    if not job.is_image_classifier:  # whose network the keys below do not reach
+        return
+    if not cfg.compile and device in ("cpu", "cuda") and why_not_compiled(device) is None:
+        yield _change("compile", True, COMPUTE, "the first steps compile")
+    if not cfg.channels_last:
+        yield _change("channels_last", True, COMPUTE)
+    if str(cfg.trainer.precision) in ("None", "32", "32-true") and has_bfloat16(device):
+        yield _change("trainer.precision", "bf16-mixed", COMPUTE, "computes with fewer bits")
+    if device == "cuda" and not cfg.trainer.benchmark:
+        yield _change("trainer.benchmark", True, COMPUTE)
+
+
+def _of_overhead(cfg: DictConfig) -> Iterator[Change]:
+    every = cfg.trainer.log_every_n_steps
+    if every is not None and every < 50:
+        yield _change("trainer.log_every_n_steps", 50, OVERHEAD, "fewer values in the loggers")
+
+
+def _change(key: str, value: Any, cause: str, price: str = "", redraws: bool = False) -> Change:
+    word = str(value).lower() if isinstance(value, bool) else value
+    slot = key.rpartition(".")[2]
+    return Change(
+        name=f"{key}={word}",
+        slots=frozenset({slot}),
+        causes=frozenset({cause}),
+        price=price,
+        keys={key: value},
+        redraws=redraws,
+    )

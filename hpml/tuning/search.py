@@ -1,0 +1,213 @@
+"""The search: changes race beside the job as it is, the best are combined, idle ones taken back.
+
+Each stage races what could still be added to the changes that are chosen. A change is dropped once
+it is proven to bring less than LEAST_GAIN, chosen once it is proven to bring more and none that is
+left looks better. Proven is what an interval says that holds whenever one looks, at a level divided
+by the number of changes. What is chosen in the end is measured again beside the job as it is: the
+gain that is claimed comes from these rounds alone, which nothing was chosen by.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpml.formatting import counted
+from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.trials.pace import Pace
+from hpml.trials.rounds import Candidate, Measurements, Watch, run_round, unwatched
+from hpml.tuning.change import NONE, Change, Changes, added, names
+
+LEAST_GAIN = 0.02  # of the epoch
+FEWEST_ROUNDS, MOST_ROUNDS = 4, 10
+MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
+# A first round so many times as long as the job as it is rules a change out.
+HOPELESS = 3.0
+# The gain is known well enough once its interval is so narrow, as a part of the time that is left.
+NARROW = 0.1
+# What is kept of the budget for the last comparison.
+PROOF_SHARE = 0.25
+SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What an epoch takes with some changes, by a short fit."""
+
+    epoch_s: float
+    pace: Pace
+
+
+Trial = Callable[[Changes], Candidate[Timed]]
+Report = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Search:
+    """Finds the changes that make an epoch shortest, within a budget.
+
+    `left_s` tells what is left of it. `measured` may hold the rounds of an earlier search, to which
+    this one adds.
+    """
+
+    trial: Trial
+    changes: Sequence[Change]
+    left_s: Callable[[], float]
+    budget_s: float
+    report: Report = lambda line: None
+    watch: Watch[Timed] = unwatched
+    measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
+    proofs: Measurements[Changes, Timed] = field(default_factory=Measurements)
+    chosen: Changes = NONE
+    alone: dict[Change, AnytimeEstimate] = field(default_factory=dict)  # gains, as logarithms
+    taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
+    was_interrupted: bool = False
+
+    def run(self) -> None:
+        """Searches and proves; Ctrl-C ends it with what is known so far."""
+        try:
+            self._choose()
+            self._take_back()
+            self._prove()
+        except KeyboardInterrupt:
+            self.was_interrupted = True
+
+    @property
+    def gain(self) -> AnytimeEstimate | None:
+        """Of all changes that are chosen: the logarithm of how many times as fast, as proven."""
+        return gain_in(self.proofs, NONE, self.chosen, LEVEL)
+
+    def gain_of(self, over: Changes, of: Changes) -> AnytimeEstimate | None:
+        """The same of the search's rounds, at the level of one of many."""
+        return gain_in(self.measured, over, of, LEVEL / max(1, len(self.changes)))
+
+    def company(self, change: Change) -> AnytimeEstimate | None:
+        """What one of the changes that are chosen brings beside the others."""
+        return self.gain_of(self.chosen - {change}, self.chosen)
+
+    def _choose(self) -> None:
+        stage, harmful = 0, set[Change]()
+        while True:
+            rivals = {
+                change: added(self.chosen, change)
+                for change in self.changes
+                if change not in self.chosen and change not in harmful
+            }
+            best = self._race(rivals, stage) if rivals else None
+            if stage == 0:
+                self.alone = {c: g for c, s in rivals.items() if (g := self.gain_of(NONE, s))}
+            if best is None:
+                return
+            shares_cores = best.slots & SHARED_CORES
+            for change, of in rivals.items():
+                gain = self.gain_of(self.chosen, of)
+                anew = shares_cores and change.slots & SHARED_CORES
+                if gain is not None and gain.high < 0 and not anew:
+                    harmful.add(change)
+            self.chosen = rivals[best]
+            self.report(f"chosen: {names(self.chosen)}")
+            stage += 1
+
+    def _race(self, rivals: dict[Change, Changes], stage: int) -> Change | None:
+        """The change that is proven to bring most beside those that are chosen."""
+        running = dict(rivals)
+        begun = self.measured.next_round
+        for number in range(MOST_ROUNDS):
+            if not running or self._is_late:
+                break
+            self._round([self.chosen, *running.values()])
+            gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
+            running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
+            proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
+            proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
+            leader = max(proven, key=lambda change: proven[change].mean, default=None)
+            self._tell(begun, number, gains)
+            if leader is None or number + 1 < FEWEST_ROUNDS:
+                continue
+            others = [gains[c] for c in running if c is not leader]
+            if all(g is not None and g.mean < proven[leader].mean for g in others):
+                return leader
+        return self._leader(rivals)
+
+    def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
+        gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
+        proven = {c: g.mean for c, g in gains.items() if g and g.low > 0 and g.mean > LEAST_GAIN}
+        return max(proven, key=lambda change: proven[change], default=None)
+
+    def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
+        if changes in self.measured.failures or gain is None:
+            return False
+        hopeless = gain.n == 1 and gain.mean < -math.log(HOPELESS)
+        return gain.high > LEAST_GAIN and not hopeless
+
+    def _take_back(self) -> None:
+        """Takes changes back, one by one, that bring nothing in company."""
+        while len(self.chosen) > 1:
+            without = {change: self.chosen - {change} for change in self.chosen}
+            for _ in range(FEWEST_ROUNDS):
+                if self._is_late:
+                    return
+                self._round([self.chosen, *without.values()])
+            company = {c: g for c in self.chosen if (g := self.company(c)) is not None}
+            idle = {c: g for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
+            if not idle:
+                return
+            least = min(idle, key=lambda change: idle[change].mean)
+            self.taken_back[least] = idle[least]
+            self.chosen -= {least}
+            self.report(f"taken back, for it brings nothing beside the others: {least.name}")
+
+    def _prove(self) -> None:
+        """Measures the job as it is, and with all changes, in rounds of their own."""
+        if not self.chosen:
+            return
+        self.report(f"the job as it is beside: {names(self.chosen)}")
+        for number in range(MOST_PROOFS):
+            every = [NONE, self.chosen][:: 1 if number % 2 else -1]
+            self._round(every, self.proofs)
+            gain = self.gain
+            if gain is None or number + 1 < FEWEST_ROUNDS:
+                continue
+            narrow = math.expm1(gain.half_width or math.inf) < NARROW
+            if self.left_s() <= 0 or (narrow and number + 1 > FEWEST_ROUNDS):
+                return
+
+    def _round(
+        self, every: Iterable[Changes], measured: "Measurements[Changes, Timed] | None" = None
+    ) -> None:
+        measured = self.measured if measured is None else measured
+        number = measured.next_round
+        candidates = [(of, self.trial(of)) for of in every]
+        # the machine may grow busy within a round: no change is always the last one
+        random.Random(number).shuffle(candidates)
+        optional = [of for of, _ in candidates if of]
+        run_round(candidates, measured, number, optional=optional, watch=self.watch)
+
+    @property
+    def _is_late(self) -> bool:
+        return self.left_s() < PROOF_SHARE * self.budget_s
+
+    def _tell(self, begun: int, number: int, gains: dict[Change, Any]) -> None:
+        best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)
+        if (gain := gains[best]) is not None:
+            times = math.exp(gain.mean)
+            self.report(
+                f"round {begun + number + 1}: {counted(len(gains), 'change')}, "
+                f"at best {times:.2f} times as fast ({best.name})"
+            )
+
+
+def gain_in(
+    measured: Measurements[Changes, Timed], over: Changes, of: Changes, level: float
+) -> AnytimeEstimate | None:
+    """The logarithm of how many times as fast, over rounds that both have and that count."""
+    if over not in measured.by_name or of not in measured.by_name:
+        return None
+    more, less = measured.kept(over), measured.kept(of)
+    both = more.keys() & less.keys()
+    if len(both) < FEWEST_ROUNDS:
+        more, less = measured.by_name[over], measured.by_name[of]
+        both = more.keys() & less.keys()
+    ratios = [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]
+    return anytime_estimate(ratios, level)

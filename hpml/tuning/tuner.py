@@ -1,0 +1,160 @@
+"""Tunes a job: what limits it, what may help, what it computes then, and what that brings."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import lightning as L
+
+from hpml.diagnosis import experiment as diagnosing
+from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.diagnosis.experiment import Experiment
+from hpml.diagnosis.wording import Diagnosis
+from hpml.errors import UserError, first_line
+from hpml.formatting import counted
+from hpml.system.other_programs import warn_of_others
+from hpml.timing.advice import JobFacts
+from hpml.timing.epoch_times import NS_PER_S
+from hpml.trials.rounds import watched
+from hpml.trials.sameness import DIFFERENT, Reference, Sameness
+from hpml.trials.subject import Subject
+from hpml.tuning import foreign
+from hpml.tuning.answer import Tuning
+from hpml.tuning.change import Change, Changes
+from hpml.tuning.job import Foreign, Trials, Tunable
+from hpml.tuning.search import LEAST_GAIN, Search
+
+BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
+DIAGNOSIS_SHARE = 0.15
+Report = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Tuner:
+    """Finds the changes that make a job's epoch shortest, within some seconds."""
+
+    subject: Subject
+    job: Tunable
+    offer: Callable[[], list[Change]]  # what may be changed, once the job was looked at
+    budget_s: float
+    report: Report
+    facts: JobFacts | None = None
+    also: frozenset[str] = frozenset()  # names of changes that may alter the training
+    skipped: dict[Change, str] = field(default_factory=dict)  # why it was not raced
+    same: dict[Change, Sameness] = field(default_factory=dict)
+
+    def run(self) -> Tuning:
+        until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
+
+        def left_s() -> float:
+            return (until_ns - time.perf_counter_ns()) / NS_PER_S
+
+        subject = self.subject
+        share = DIAGNOSIS_SHARE * self.budget_s
+        experiment = Experiment(subject, self.facts, share, self.report)
+        (diagnosis,) = diagnosing.run([experiment])
+        changes = self.within_reach(self.offer(), diagnosis)
+        reference = Reference(subject)
+        changes = [each for each in changes if self._may_be_taken(each, reference)]
+        if changes:
+            self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
+        trials = Trials(self.job, diagnosis.paces[AS_IT_IS][0], self.budget_s)
+        watch = watched(subject.witness, attrgetter("pace.waiting_share"))
+        search = Search(trials, changes, left_s, self.budget_s, self.report, watch)
+        with subject.stops:
+            search.run()
+        together = self._compared(search.chosen, reference) if search.chosen else None
+        return Tuning(
+            diagnosis=diagnosis,
+            search=search,
+            skipped=self.skipped,
+            same=self.same,
+            together=together,
+            notes=list(subject.notes),
+            epoch_steps=subject.epoch_steps,
+            is_ours=self.facts is not None,
+        )
+
+    def close(self) -> None:
+        """Lets go of copies, batches and workers."""
+        self.job.close()
+
+    def within_reach(self, changes: Iterable[Change], diagnosis: Diagnosis) -> list[Change]:
+        """Those that attack a cost large enough; of the others why they are skipped."""
+        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, diagnosis.gains
+        reachable = []
+        for change in changes:
+            most = [gains[cause] for cause in change.causes if cause in gains]
+            limit_s = max((each.mean + (each.half_width or 0.0) for each in most), default=math.inf)
+            if len(most) == len(change.causes) and limit_s < LEAST_GAIN * epoch_s:
+                share = max(0.0, limit_s / epoch_s)
+                self.skipped[change] = f"can save {share:.1%} at most"
+            elif change.alters and change.name not in self.also:
+                self.skipped[change] = "changes the training: ask for it by name"
+            else:
+                reachable.append(change)
+        return reachable
+
+    def _may_be_taken(self, change: Change, reference: Reference) -> bool:
+        """Whether a job with a change runs, and computes the same."""
+        try:
+            same = self.same[change] = self._compared(frozenset({change}), reference)
+        except Exception as error:
+            self.skipped[change] = f"could not be tried: {first_line(error)}"
+            return False
+        if same.kind == DIFFERENT and not (change.redraws or change.name in self.also):
+            self.skipped[change] = f"the training computes something else: {same.in_words}"
+            return False
+        return True
+
+    def _compared(self, changes: Changes, reference: Reference) -> Sameness:
+        subject, intervention = self.job.with_changes(changes)
+        return reference.compare(subject, intervention)
+
+
+def tune(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any,
+    budget_s: float,
+    also: Sequence[str],
+    report: Report,
+) -> Tuning:
+    """Finds what makes a training faster: see `hpml.tune`."""
+    check_budget(budget_s)
+    with closing(Subject(trainer, module, data)) as subject:
+        warn_of_others()
+        offer = lambda: foreign.changes_of(subject)  # noqa: E731 - once it was looked at
+        return Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also)).run()
+
+
+def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner:
+    """Tuner of a configuration's job; to be closed."""
+    job = prepare(cfg)
+    subject = subject_of(job)
+    ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
+    threads = torch.get_num_threads()
+    also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()
+    return Tuner(
+        subject=subject,
+        job=ours,
+        offer=lambda: changes_of(job, threads),
+        budget_s=cfg.tune.budget_s,
+        report=report,
+        facts=job.facts(overrides),
+        also=frozenset(also),
+    )
+
+
+def check_budget(budget_s: Any, key: str = "budget_s") -> None:
+    """Raises UserError for a budget that is none, or too small for an answer."""
+    if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
+        raise UserError(f"{key}={budget_s!r}: give seconds, more than 0")
+    if budget_s < LEAST_BUDGET_S:
+        raise UserError(
+            f"{key}={budget_s:g}: is too short to compare changes; give {LEAST_BUDGET_S:g}"
+        )

@@ -29,6 +29,9 @@ class Tunable(Protocol):
     def with_changes(self, changes: Changes) -> tuple[Subject, Intervention]:
         """The subject, and what a trial changes about it."""
 
+    def close(self) -> None:
+        """Lets go of copies, batches and workers."""
+
 
 class Foreign:
     """Anybody's Trainer, of which a trial changes copies."""
@@ -38,6 +41,9 @@ class Foreign:
 
     def with_changes(self, changes: Changes) -> tuple[Subject, Intervention]:
         return self.subject, intervention_of(changes)
+
+    def close(self) -> None:
+        self.subject.close()
 
 
 class Ours:

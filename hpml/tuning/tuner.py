@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import lightning as L
+import torch
+from omegaconf import DictConfig
 
 from hpml.diagnosis import experiment as diagnosing
 from hpml.diagnosis.conclusions import AS_IT_IS
@@ -19,13 +22,15 @@ from hpml.formatting import counted
 from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
+from hpml.training.prepare import prepare
 from hpml.trials.rounds import watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
-from hpml.trials.subject import Subject
+from hpml.trials.subject import Subject, subject_of
 from hpml.tuning import foreign
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import Change, Changes
-from hpml.tuning.job import Foreign, Trials, Tunable
+from hpml.tuning.job import Foreign, Ours, Trials, Tunable
+from hpml.tuning.ours import changes_of
 from hpml.tuning.search import LEAST_GAIN, Search
 
 BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
@@ -126,10 +131,12 @@ def tune(
 ) -> Tuning:
     """Finds what makes a training faster: see `hpml.tune`."""
     check_budget(budget_s)
-    with closing(Subject(trainer, module, data)) as subject:
+    subject = Subject(trainer, module, data)
+    offer = partial(foreign.changes_of, subject)
+    tuner = Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also))
+    with closing(tuner):
         warn_of_others()
-        offer = lambda: foreign.changes_of(subject)  # noqa: E731 - once it was looked at
-        return Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also)).run()
+        return tuner.run()
 
 
 def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner:

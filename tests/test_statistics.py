@@ -10,7 +10,16 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.statistics import BySeed, Estimate, Standing, _residual_variance, estimate, may_be_best
+from hpml.statistics import (
+    AnytimeEstimate,
+    BySeed,
+    Estimate,
+    Standing,
+    _residual_variance,
+    anytime_estimate,
+    estimate,
+    may_be_best,
+)
 from hpml.statistics import standings as _standings
 
 
@@ -232,3 +241,24 @@ def test_rounds_that_two_settings_share_are_compared() -> None:
     best = {0: 0.50, 1: 0.53, 2: 0.51, 3: 2.0, 4: 2.02}  # the machine has become busy
     late = {3: 3.0, 4: 3.03}
     assert may_be_best([early, best, late], higher_is_better=False) == [False, True, False]
+
+
+def test_an_anytime_interval_holds_whenever_one_looks() -> None:
+    """Of 400 series of 40 values, looked at after each, at most 5 % ever miss their mean."""
+    generator = np.random.default_rng(0)
+    missed = 0
+    for values in generator.normal(1.0, 0.1, size=(400, 40)).tolist():
+        looks = (anytime_estimate(values[:n]) for n in range(2, 41))
+        missed += any(look is not None and not look.low <= 1.0 <= look.high for look in looks)
+    assert missed <= 20
+
+
+def test_an_anytime_interval_of_few_values() -> None:
+    """Two bound nothing, four of little spread do; a lower level takes a wider one."""
+    assert anytime_estimate([]) is None
+    assert anytime_estimate([1.0, 1.1]) == AnytimeEstimate(1.05, None, 2)
+    five, strict = (
+        anytime_estimate([0.5, 0.51, 0.49, 0.5, 0.505], level) for level in (0.05, 0.005)
+    )
+    assert five is not None and strict is not None
+    assert 0 < five.half_width < strict.half_width < 0.05  # type: ignore[operator]

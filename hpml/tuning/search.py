@@ -97,6 +97,7 @@ class Search:
             best = self._race(rivals, stage) if rivals else None
             if stage == 0:
                 self.alone = {c: g for c, s in rivals.items() if (g := self.gain_of(NONE, s))}
+            harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
             if best is None:
                 return
             shares_cores = best.slots & SHARED_CORES

@@ -260,5 +260,6 @@ def test_an_anytime_interval_of_few_values() -> None:
     five, strict = (
         anytime_estimate([0.5, 0.51, 0.49, 0.5, 0.505], level) for level in (0.05, 0.005)
     )
-    assert five is not None and strict is not None
+    assert five is not None
+    assert strict is not None
     assert 0 < five.half_width < strict.half_width < 0.05  # type: ignore[operator]

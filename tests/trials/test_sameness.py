@@ -1,0 +1,127 @@
+"""What a changed job computes, beside what the job computes: no change goes unnoticed."""
+
+import random
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from hpml.trials.intervention import Intervention
+from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference
+from hpml.trials.settings import Settings
+from hpml.trials.subject import Subject
+
+WORKER = Settings(loader=(("num_workers", 1),))
+
+
+class Noisy(Dataset[Any]):
+    """Samples of random numbers, from torch and from Python."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        fixed = torch.arange(48.0).reshape(3, 4, 4) * (index + 1) / 100
+        return fixed.sin() + torch.rand(1) * random.random(), index % 3
+
+
+class DarkInWorkers(Noisy):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image, label = super().__getitem__(index)
+        return (image / 2 if get_worker_info() else image), label
+
+
+class Repeated(IterableDataset[Any]):
+    """A stream that each worker gives anew, without a share of its own."""
+
+    def __iter__(self) -> Any:
+        stream = ((torch.full((3, 4, 4), index / 64), index % 3) for index in range(64))
+        worker = get_worker_info()
+        return iter(list(stream)[worker.id if worker else 0 :])
+
+
+class Net(L.LightningModule):
+    def __init__(self, dropout: float = 0.0, lr: float = 1e-2) -> None:
+        super().__init__()
+        self.lr = lr
+        torch.manual_seed(0)
+        parts = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(dropout)]
+        self.network = nn.Sequential(*parts, nn.Flatten(), nn.Linear(32, 3))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), self.lr)
+
+
+def subject_of(dataset: Any = None, module: L.LightningModule | None = None) -> Subject:
+    shown = dict.fromkeys(("enable_progress_bar", "enable_model_summary"), False)
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, **shown
+    )
+    loader: Any = DataLoader(dataset or Noisy(), 8)
+    return Subject(trainer, module or Net(), loader)
+
+
+CASES: dict[str, tuple[Any, float, Intervention, str]] = {
+    "nothing": (Noisy(), 0.0, Intervention(), BITS),
+    "a worker": (Noisy(), 0.0, Intervention(settings=WORKER), BITS),
+    "a worker that gives other samples": (
+        *(DarkInWorkers(), 0.0),
+        *(Intervention(settings=WORKER), DIFFERENT),
+    ),
+    "two workers of a stream without shares": (
+        *(Repeated(), 0.0),
+        *(Intervention(settings=Settings(loader=(("num_workers", 2),))), DIFFERENT),
+    ),
+    "foreach": (Noisy(), 0.0, Intervention(settings=Settings(optimizer="foreach")), BITS),
+    "fewer bits": (Noisy(), 0.0, Intervention(settings=Settings(precision="bf16-mixed")), ROUNDED),
+    "another order of dropout's draws": (
+        *(Noisy(), 0.5),
+        *(Intervention(settings=Settings(channels_last=True)), DRAWS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_change_computes(name: str) -> None:
+    """To the bit, within rounding, but for dropout, or something else."""
+    dataset, dropout, intervention, kind = CASES[name]
+    subject = subject_of(dataset, Net(dropout))
+    assert Reference(subject).compare(subject, intervention).kind == kind
+
+
+def test_a_job_that_trains_otherwise_is_told() -> None:
+    """Another learning rate, though its first loss is the same."""
+    found = Reference(subject_of()).compare(subject_of(module=Net(lr=1.2e-2)), Intervention())
+    assert found.kind == DIFFERENT
+    assert 1e-4 < found.difference < 1
+
+
+def test_a_job_that_is_never_the_same_is_not_blamed_on_a_change() -> None:
+    """Samples with a generator of their own: batches cannot be compared, losses by their floor."""
+    generator = random.SystemRandom()
+
+    class Own(Noisy):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return super().__getitem__(index)[0] * (1 + generator.random() / 1e3), index % 3
+
+    subject = subject_of(Own())
+    assert Reference(subject).compare(subject, Intervention()).kind in (ROUNDED, DRAWS)
+
+
+def test_traces_leave_the_random_states_alone() -> None:
+    """And the loaders: the next draw is the one that would have come."""
+    dataset = Noisy()
+    subject = subject_of(dataset)
+    torch.manual_seed(1)
+    random.seed(1)
+    expected = torch.rand(1), random.random()
+    torch.manual_seed(1)
+    random.seed(1)
+    Reference(subject).compare(subject, Intervention(settings=WORKER))
+    assert (torch.rand(1), random.random()) == expected

@@ -18,7 +18,7 @@ REQUIRED = ("data", "model", "optimizer", "trainer")
 # Those of which nothing may be chosen, by `none`.
 OPTIONAL = ("scheduler", "callbacks", "logger")
 # Programs with keys of their own.
-PROGRAMS = ("summary", "workers", "diagnose", "lab")
+PROGRAMS = ("summary", "workers", "diagnose", "tune", "lab")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
 EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
 

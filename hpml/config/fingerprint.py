@@ -25,7 +25,19 @@ RUN_DIR = "<run_dir>"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
 NOT_IN_A_RUN = (
-    *("report", "sweep", "lab", "trials", "diagnosis", "diagnose.py", "workers", "summary", "cli"),
+    *(
+        "report",
+        "sweep",
+        "lab",
+        "trials",
+        "diagnosis",
+        "diagnose.py",
+        "tuning",
+        "tune.py",
+        "workers",
+        "summary",
+        "cli",
+    ),
 )
 # Their versions are in the record's environment.
 INSTALLED = ("hpml", "torch", "torchvision", "lightning")

@@ -113,6 +113,7 @@ RULES: dict[str, Rule] = {
     "sweep.skip_missing_devices": FLAG,
     "sweep.dry_run": FLAG,
     "diagnose.budget_s": Rule(float, above=0),
+    "tune.budget_s": Rule(float, above=0),
     "lab.name": TEXT,
     "lab.seeds": COUNT,
     "lab.budget_min": Rule(float, above=0, nullable=True),

@@ -78,30 +78,33 @@ class Reference:
         self._subject = subject
         self._own: dict[tuple[bool, float], Trace] = {}  # without dropout or with, perturbed or not
 
-    def compare(self, changed: Subject, intervention: Intervention) -> Sameness:
+    def compare(
+        self, changed: Subject, intervention: Intervention, fewer_bits: bool = False
+    ) -> Sameness:
         """The first steps with an intervention, or of another subject.
 
-        Rounding is as much as weights, perturbed by their last bit, make of it in as many steps.
-        Where dropout is all that differs, another order of drawing is: compilers and memory formats
-        have one of their own.
+        `fewer_bits` tells whether it computes with such numbers. Rounding is as much as weights,
+        perturbed by their last bit, make of it in as many steps. Where dropout is all that differs,
+        its draws come in another order: compilers and memory formats have one of their own.
         """
-        found = self._compared(changed, intervention, no_dropout=False)
+        found = self._compared(changed, intervention, fewer_bits, no_dropout=False)
         if found.kind != DIFFERENT or math.isinf(found.difference):
             return found
-        same = self._compared(changed, intervention, no_dropout=True).kind != DIFFERENT
-        return Sameness(DRAWS, found.difference) if same else found
+        without = self._compared(changed, intervention, fewer_bits, no_dropout=True)
+        return found if without.kind == DIFFERENT else Sameness(DRAWS, found.difference)
 
-    def _compared(self, changed: Subject, intervention: Intervention, no_dropout: bool) -> Sameness:
+    def _compared(
+        self, changed: Subject, intervention: Intervention, fewer_bits: bool, no_dropout: bool
+    ) -> Sameness:
         first, again = (self._trace(no_dropout, number) for number in (0, AGAIN))
         with _no_dropout(changed.network) if no_dropout else nullcontext():
             other = trace(changed, intervention)
         if first.batches != again.batches:  # its samples are never the same
             first, again, other = (replace(each, batches=()) for each in (first, again, other))
         difference = min(each.difference(other) for each in (first, again))
-        is_reduced = bool(intervention.settings.precision)
-        allowed = max(REDUCED if is_reduced else ROUNDING, 2 * first.difference(again))
+        allowed = max(REDUCED if fewer_bits else ROUNDING, 2 * first.difference(again))
         if allowed < difference < math.inf:
-            perturbed = self._trace(no_dropout, REDUCED_BITS if is_reduced else LAST_BIT)
+            perturbed = self._trace(no_dropout, REDUCED_BITS if fewer_bits else LAST_BIT)
             allowed = max(allowed, GROWN * first.difference(perturbed))
         if difference == 0:
             return Sameness(BITS, 0.0)

@@ -10,7 +10,7 @@ from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.sameness import Sameness
-from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order
+from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
 from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.
@@ -39,6 +39,11 @@ class Tuning:
         return "\n".join(self.lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from hpml.tuning.page import html  # and matplotlib
+
+        return html(self.as_dict())
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -101,6 +106,18 @@ class Tuning:
         return rows
 
     @property
+    def way(self) -> list[dict[str, Any]]:
+        """What was chosen in turn, and seconds of an epoch then, from the search's rounds."""
+        way, left, before = [], self.before_s, NONE
+        for change, after in self.search.steps if self.changes else ():
+            gain = self.search.gain_of(before, after)
+            left *= math.exp(-gain.mean) if gain else 1.0
+            if change in self.search.chosen:
+                way.append({"change": change.name, "epoch_s": left})
+            before = after
+        return way
+
+    @property
     def snippet(self) -> list[str]:
         """Overrides to type, or lines to write."""
         if self.is_ours:
@@ -120,7 +137,7 @@ class Tuning:
             sentences.append(
                 f"with all changes the first losses are the same {self.together.in_words}"
             )
-        sentences += [f"{c.name}: not tried, {why}" for c, why in self.skipped.items()]
+        sentences += [f"{c.name}: not taken, {why}" for c, why in self.skipped.items()]
         if self.search.was_interrupted:
             sentences.append("interrupted: this is the answer so far")
         return sentences + self.search.measured.notes + self.notes
@@ -148,6 +165,7 @@ class Tuning:
             "gain": self.gain and asdict(self.gain),
             "changes": [change.name for change in self.changes],
             "snippet": self.snippet,
+            "way": self.way,
             "rows": self.rows,
             "sentences": self.sentences,
             "same": {c.name: asdict(same) for c, same in self.same.items()},
@@ -172,8 +190,6 @@ def in_times(gain: AnytimeEstimate | None) -> str:
 
 
 def _rounds(measured: Any) -> dict[str, dict[int, Any]]:
-    from hpml.tuning.change import names
-
     return {
         names(changes): {number: asdict(each) for number, each in rounds.items()}
         for changes, rounds in measured.by_name.items()

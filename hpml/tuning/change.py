@@ -29,6 +29,7 @@ class Change:
     threads: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # of our configuration
     lines: tuple[tuple[str, str], ...] = ()  # of code, each with where it goes
+    fewer_bits: bool = False  # it computes with numbers of fewer bits
     redraws: bool = False  # random numbers are drawn in another order, of the same kind
     alters: bool = False  # it changes the training itself, and is tried only when asked for
 

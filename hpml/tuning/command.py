@@ -37,7 +37,7 @@ def job(cfg: DictConfig) -> "Tuning":
     warn_of_others()
     set_waiting(cfg)
     with signals_held():
-        from hpml.tuning import tuner
+        from hpml.tuning import page, tuner
 
     tuner.check_budget(cfg.tune.budget_s, "tune.budget_s")
     with closing(tuner.tuner_of(cfg, command_line.overrides(), log.info)) as own:
@@ -50,9 +50,11 @@ def job(cfg: DictConfig) -> "Tuning":
     file = Path(cfg.run_dir) / FILE_NAME
     try:
         write_whole(file, json.dumps(content, indent=1) + "\n")
+        written = page.write_page(content, file.parent)
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {shlex.quote(str(file))}")
+    log.info(f"page: {shlex.quote(str(written))}")
     if words := tuning.snippet:
         log.info(f"use: {words[0]}")
     return tuning

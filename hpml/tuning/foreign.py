@@ -167,6 +167,7 @@ def _of_compute(subject: Subject) -> Iterator[Change]:
             Settings(precision="bf16-mixed"),
             [(TRAINER, 'precision="bf16-mixed"')],
             "computes with fewer bits",
+            fewer_bits=True,
         )
     if on_gpu and precision.startswith("32") and torch.get_float32_matmul_precision() == "highest":
         line = 'torch.set_float32_matmul_precision("high")'
@@ -176,6 +177,7 @@ def _of_compute(subject: Subject) -> Iterator[Change]:
             Settings(flags=("tf32",)),
             [(SCRIPT, line)],
             "matrix products with fewer bits",
+            fewer_bits=True,
         )
     yield from _of_optimizers(subject)
 
@@ -203,9 +205,11 @@ def _compute_change(
     settings: Settings,
     lines: list[tuple[str, str]],
     price: str = "",
+    fewer_bits: bool = False,
 ) -> Change:
     own, causes = frozenset(slots), frozenset({COMPUTE})
-    return Change(name, own, causes, price, settings, lines=tuple(lines))
+    of_code = tuple(lines)
+    return Change(name, own, causes, price, settings, lines=of_code, fewer_bits=fewer_bits)
 
 
 def _of_logging(subject: Subject) -> Iterator[Change]:

@@ -59,7 +59,8 @@ def _of_compute(job: Job) -> Iterator[Change]:
     if not cfg.channels_last:
         yield _change("channels_last", True, COMPUTE)
     if str(cfg.trainer.precision) in ("None", "32", "32-true") and has_bfloat16(device):
-        yield _change("trainer.precision", "bf16-mixed", COMPUTE, "computes with fewer bits")
+        price = "computes with fewer bits"
+        yield _change("trainer.precision", "bf16-mixed", COMPUTE, price, fewer_bits=True)
     if device == "cuda" and not cfg.trainer.benchmark:
         yield _change("trainer.benchmark", True, COMPUTE)
 
@@ -70,14 +71,13 @@ def _of_overhead(cfg: DictConfig) -> Iterator[Change]:
         yield _change("trainer.log_every_n_steps", 50, OVERHEAD, "fewer values in the loggers")
 
 
-def _change(key: str, value: Any, cause: str, price: str = "", redraws: bool = False) -> Change:
+def _change(key: str, value: Any, cause: str, price: str = "", **traits: Any) -> Change:
     word = str(value).lower() if isinstance(value, bool) else value
-    slot = key.rpartition(".")[2]
     return Change(
         name=f"{key}={word}",
-        slots=frozenset({slot}),
+        slots=frozenset({key.rpartition(".")[2]}),
         causes=frozenset({cause}),
         price=price,
         keys={key: value},
-        redraws=redraws,
+        **traits,
     )

@@ -56,13 +56,20 @@ class Search:
     left_s: Callable[[], float]
     budget_s: float
     report: Report = lambda line: None
+    # whether a change, proven to help, may be chosen; asked once, before it is
+    may_choose: Callable[[Change], bool] = lambda change: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
     proofs: Measurements[Changes, Timed] = field(default_factory=Measurements)
     chosen: Changes = NONE
     alone: dict[Change, AnytimeEstimate] = field(default_factory=dict)  # gains, as logarithms
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
+    # what was chosen in turn, and what was chosen then
+    steps: list[tuple[Change, Changes]] = field(default_factory=list)
     was_interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        self._admitted: dict[Change, bool] = {}
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
@@ -92,7 +99,7 @@ class Search:
             rivals = {
                 change: added(self.chosen, change)
                 for change in self.changes
-                if change not in self.chosen and change not in harmful
+                if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals, stage) if rivals else None
             if stage == 0:
@@ -107,6 +114,7 @@ class Search:
                 if gain is not None and gain.high < 0 and not anew:
                     harmful.add(change)
             self.chosen = rivals[best]
+            self.steps.append((best, self.chosen))
             self.report(f"chosen: {names(self.chosen)}")
             stage += 1
 
@@ -122,19 +130,28 @@ class Search:
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
-            leader = max(proven, key=lambda change: proven[change].mean, default=None)
             self._tell(begun, number, gains)
-            if leader is None or number + 1 < FEWEST_ROUNDS:
+            if number + 1 < FEWEST_ROUNDS:
                 continue
-            others = [gains[c] for c in running if c is not leader]
-            if all(g is not None and g.mean < proven[leader].mean for g in others):
-                return leader
+            # the one that looks best, once that is proven to help
+            leader = max(running, key=lambda change: _mean(gains[change]), default=None)
+            while leader in proven:
+                if self._is_admitted(leader):
+                    return leader
+                del running[leader], proven[leader]
+                leader = max(running, key=lambda change: _mean(gains[change]), default=None)
         return self._leader(rivals)
 
     def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
         gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
-        proven = {c: g.mean for c, g in gains.items() if g and g.low > 0 and g.mean > LEAST_GAIN}
-        return max(proven, key=lambda change: proven[change], default=None)
+        proven = [c for c, g in gains.items() if g and g.low > 0 and g.mean > LEAST_GAIN]
+        proven.sort(key=lambda change: -_mean(gains[change]))
+        return next(filter(self._is_admitted, proven), None)
+
+    def _is_admitted(self, change: Change) -> bool:
+        if change not in self._admitted:
+            self._admitted[change] = self.may_choose(change)
+        return self._admitted[change]
 
     def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
         if changes in self.measured.failures or gain is None:
@@ -197,6 +214,10 @@ class Search:
                 f"round {begun + number + 1}: {counted(len(gains), 'change')}, "
                 f"at best {times:.2f} times as fast ({best.name})"
             )
+
+
+def _mean(gain: AnytimeEstimate | None) -> float:
+    return -math.inf if gain is None else gain.mean
 
 
 def gain_in(

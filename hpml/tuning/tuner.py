@@ -64,12 +64,12 @@ class Tuner:
         (diagnosis,) = diagnosing.run([experiment])
         changes = self.within_reach(self.offer(), diagnosis)
         reference = Reference(subject)
-        changes = [each for each in changes if self._may_be_taken(each, reference)]
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         trials = Trials(self.job, diagnosis.paces[AS_IT_IS][0], self.budget_s)
         watch = watched(subject.witness, attrgetter("pace.waiting_share"))
-        search = Search(trials, changes, left_s, self.budget_s, self.report, watch)
+        may_choose = partial(self._may_be_chosen, reference)
+        search = Search(trials, changes, left_s, self.budget_s, self.report, may_choose, watch)
         with subject.stops:
             search.run()
         together = self._compared(search.chosen, reference) if search.chosen else None
@@ -104,12 +104,15 @@ class Tuner:
                 reachable.append(change)
         return reachable
 
-    def _may_be_taken(self, change: Change, reference: Reference) -> bool:
-        """Whether a job with a change runs, and computes the same."""
+    def _may_be_chosen(self, reference: Reference, change: Change) -> bool:
+        """Whether a job with a change computes the same, or its change is to be taken all the same.
+
+        What it computes then is kept, with why it is not chosen.
+        """
         try:
             same = self.same[change] = self._compared(frozenset({change}), reference)
         except Exception as error:
-            self.skipped[change] = f"could not be tried: {first_line(error)}"
+            self.skipped[change] = f"could not be tried ({first_line(error)})"
             return False
         if same.kind == DIFFERENT and not (change.redraws or change.name in self.also):
             self.skipped[change] = f"the training computes something else: {same.in_words}"
@@ -118,7 +121,8 @@ class Tuner:
 
     def _compared(self, changes: Changes, reference: Reference) -> Sameness:
         subject, intervention = self.job.with_changes(changes)
-        return reference.compare(subject, intervention)
+        fewer_bits = any(change.fewer_bits for change in changes)
+        return reference.compare(subject, intervention, fewer_bits)
 
 
 def tune(

@@ -6,7 +6,7 @@ import sys
 
 from hpml.errors import UserError
 from hpml.watch.program import Program
-from hpml.watch.watch import BUDGET_S, MEASURES, Watch
+from hpml.watch.watch import MEASURES, Watch
 
 HELP = """\
 usage: python -m hpml.watch [options] SCRIPT.py [its arguments]
@@ -16,9 +16,10 @@ Runs a program as it stands, and times each fit of its Lightning Trainers. The
 program's own output is left alone: table, verdict and what to run next go to
 stderr, the record to outputs/watch/.
 
-  --diagnose    measure the first fit by short trials instead of running it;
-                the program ends there
-  --budget-s=S  seconds that measuring may take, about (40)
+  --diagnose    prove what limits the first fit, by short trials instead of
+                running it; the program ends there
+  --tune        find what makes it faster, in the same way
+  --budget-s=S  seconds that measuring may take, about (40, or 180 to tune)
   -m            a module, as `python -m` runs it; what follows is its own
   -h, --help    this
 """
@@ -32,9 +33,9 @@ def main() -> None:
             print(HELP, end="")
             return
         measure = next((name for name in MEASURES if name in given), None)
-        budget_s = _seconds(given.get("budget-s", str(BUDGET_S)))
-        if "budget-s" in given and measure is None:
-            raise UserError(f"--budget-s={given['budget-s']}: has no effect without --diagnose")
+        budget_s = _seconds(given["budget-s"]) if "budget-s" in given else None
+        if budget_s is not None and measure is None:
+            raise UserError(f"--budget-s={budget_s:g}: has no effect without --diagnose or --tune")
         program = Program.of(words, is_module="m" in given)
         code = program.load()
     except (getopt.GetoptError, UserError) as error:

@@ -14,9 +14,14 @@ from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.diagnosis.command import FILE_NAME
 from hpml.diagnosis.experiment import diagnose
 from hpml.diagnosis.page import write_page
+from hpml.diagnosis.wording import Diagnosis
 from hpml.system import environment
 from hpml.system.files import fresh_directory, write_whole
 from hpml.trials.intervention import Prepared
+from hpml.tuning.answer import Tuning
+from hpml.tuning.command import FILE_NAME as TUNED
+from hpml.tuning.page import write_page as write_tuning
+from hpml.tuning.tuner import tune
 
 Say = Callable[[str], None]
 
@@ -38,24 +43,38 @@ def warn_aside() -> None:
         log.propagate = False
 
 
-def diagnose_fit(
-    trainer: Any, module: Any, data: Any, *, budget_s: float, folder: Path, command: str, say: Say
+def measure_fit(
+    measure: str,
+    trainer: Any,
+    module: Any,
+    data: Any,
+    *,
+    budget_s: float,
+    folder: Path,
+    command: str,
+    say: Say,
 ) -> None:
-    """Says what limits the training, and keeps it and its page. Raises UserError."""
+    """Says what limits the training, or what makes it faster; keeps that and its page.
+
+    Raises UserError.
+    """
     warn_aside()
-    diagnosis = diagnose(trainer, module, data, budget_s, say)
-    for line in diagnosis.lines:
+    found: Diagnosis | Tuning
+    if measure == "tune":
+        found = tune(trainer, module, data, budget_s, (), say)
+        name, write, content = TUNED, write_tuning, found.as_dict()
+    else:
+        found = diagnose(trainer, module, data, budget_s, say)
+        name, write = FILE_NAME, write_page
+        content = {"diagnoses": {"": found.as_dict()}, "comparison": []}
+    for line in found.lines:
         say(line)
-    content = {
-        "command": command,
-        "environment": environment.describe(trainer.strategy.root_device.type),
-        "diagnoses": {"": diagnosis.as_dict()},
-        "comparison": [],
-    }
+    machine = environment.describe(trainer.strategy.root_device.type)
+    content = {"command": command, "environment": machine} | content
     try:
-        file = fresh_directory(folder) / FILE_NAME
+        file = fresh_directory(folder) / name
         write_whole(file, json.dumps(content, indent=1) + "\n")
         say(f"kept: {file}")
-        say(f"page: {write_page(content, file.parent)}")
+        say(f"page: {write(content, file.parent)}")
     except OSError as error:
         say(f"warning: {folder}: not written ({error.strerror})")

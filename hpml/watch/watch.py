@@ -20,9 +20,9 @@ from hpml.watch.imports import ChangingFinder
 from hpml.watch.lines import Lines
 from hpml.watch.program import Program
 
-# What can be done with a fit instead of running it: each is an option of the command.
-MEASURES = ("diagnose",)
-BUDGET_S = 40.0
+# What can be done with a fit instead of running it, and seconds that it may take: each is an option
+# of the command.
+MEASURES = {"diagnose": 40.0, "tune": 180.0}
 FOLDER = Path("outputs", "watch")
 # Under each of Lightning's names: where Trainer is, and what starts the script for other ranks.
 TRAINERS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
@@ -36,10 +36,13 @@ COMMANDS = ("_basic_subprocess_cmd", "_hydra_subprocess_cmd")
 class Watch:
     """Puts timers into each fit of a program's Trainers, or measures the first fit instead.
 
-    `measure` is one of MEASURES, or None. What it has to say goes to the process's own stderr.
+    `measure` is one of MEASURES, or None; `budget_s` None for the seconds that stand there. What it
+    has to say goes to the process's own stderr.
     """
 
-    def __init__(self, program: Program, measure: str | None, budget_s: float = BUDGET_S) -> None:
+    def __init__(
+        self, program: Program, measure: str | None, budget_s: float | None = None
+    ) -> None:
         self.program = program
         self.say = Lines(program.folder)
         self.record = program.folder / FOLDER / program.name
@@ -108,15 +111,17 @@ class Watch:
 
     def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
         """Ends the program, with exit code 0, or 2 for what cannot be measured."""
-        from hpml.watch.timers import diagnose_fit
+        from hpml.watch.timers import measure_fit
 
         self._measuring = True
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
-        settings: Any = {"budget_s": self._budget_s, "folder": self.record, "say": self.say}
-        settings["command"] = self.program.command(*self._diagnoses)
+        assert self._measure is not None
+        budget_s = self._budget_s or MEASURES[self._measure]
+        settings: Any = {"budget_s": budget_s, "folder": self.record, "say": self.say}
+        settings["command"] = self.program.command(*self._options(self._measure))
         try:
-            diagnose_fit(trainer, given["model"], data, **settings)
+            measure_fit(self._measure, trainer, given["model"], data, **settings)
         except UserError as error:
             if rank() == 0:
                 self.say(f"error: {error}")
@@ -132,7 +137,11 @@ class Watch:
         """What to run next; or that nothing was timed, and why."""
         name = self.program.words[0]
         if self._measuring:  # and if that has failed, it has said so
-            return f"after a change: {self.program.command()}" if self._measured else None
+            if not self._measured:
+                return None
+            if self._measure == "diagnose":
+                return f"next: {self.program.command('--tune')}"
+            return f"after a change: {self.program.command()}"
         if not self._fits:
             if any(module in sys.modules for module in TRAINERS):
                 return f"{name}: nothing was timed, because it called no Trainer.fit"
@@ -148,13 +157,12 @@ class Watch:
             return None  # a diagnosis is of one process
         verdicts = [(record.get("verdict") or {}).get("kind") for record in records]
         again = verdicts[-1] == "disturbed"
-        return f"next: {self.program.command(*([] if again else self._diagnoses))}"
+        return f"next: {self.program.command(*([] if again else ['--diagnose']))}"
 
-    @property
-    def _diagnoses(self) -> list[str]:
-        """The options that have the first fit diagnosed."""
-        budget = [f"--budget-s={self._budget_s:g}"] if self._budget_s != BUDGET_S else []
-        return ["--diagnose", *budget]
+    def _options(self, measure: str) -> list[str]:
+        """Those that have the first fit measured."""
+        budget = [] if self._budget_s is None else [f"--budget-s={self._budget_s:g}"]
+        return [f"--{measure}", *budget]
 
     def _records(self) -> list[dict[str, Any]]:
         """Those that the program has left, also from processes that it has started."""

@@ -104,7 +104,14 @@ def test_a_fit_is_measured_instead(tmp_path: Path) -> None:
     assert "with loading free" in done.stderr
     for name in ("diagnosis.json", "diagnosis.html"):
         assert (tmp_path / "outputs/watch/my train" / name).is_file()
-    assert done.stderr.endswith("-m hpml.watch 'my train.py' --rate '1 2'\n")
+    assert done.stderr.endswith("-m hpml.watch --tune 'my train.py' --rate '1 2'\n")
+
+
+def test_tuning_needs_time(tmp_path: Path) -> None:
+    """A budget that is too small for any comparison is refused in one line, before a fit."""
+    (tmp_path / "train.py").write_text(scripts.PLAIN)
+    done = run_program([*WATCH, "--tune", "--budget-s=1", "train.py"], tmp_path, 2)
+    assert "error: budget_s=1: is too short to compare changes; give 20" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
 """The failures that are reported in one line, without a traceback."""
 
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
+
+# Where code lies that is not the user's.
+PACKAGE = Path(__file__).parent
+LIBRARIES = ("site-packages", "dist-packages")
 
 
 class Reported(Exception):  # noqa: N818 - what its kinds have in common
@@ -36,6 +42,15 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         seen.append(error)
         error = error.__cause__ or error.__context__
+
+
+def place(error: BaseException) -> str:
+    """Where the user's own code raised an exception: ` in hook (train.py:41)`; else nothing."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if not (file.is_relative_to(PACKAGE) or any(part in LIBRARIES for part in file.parts)):
+            return f" in {frame.name} ({file.name}:{frame.lineno})"
+    return ""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """All timers for anybody's Trainer, in one line."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -9,6 +10,7 @@ from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.phase_trace import PhaseTrace
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.train_timer import TrainTimer
+from hpml.errors import UserError
 
 
 def phase_timers(
@@ -35,8 +37,19 @@ def phase_timers(
     if trace and record is None:
         raise ValueError("trace=True: is written beside the record; give record=DIRECTORY too")
     timer = EpochTimer(every_n_steps=every_n_steps, sync=sync, flops_per_sample=flops_per_sample)
-    callbacks: list[L.Callback] = [DataLoadTimer(), TrainTimer(), timer]
+    callbacks = _Timers([DataLoadTimer(), TrainTimer(), timer])
     if record is not None:
         recorder = RunRecorder(Path(record), timer)
         callbacks += [recorder, PhaseTrace(recorder)] if trace else [recorder]
     return callbacks
+
+
+class _Timers(list[L.Callback]):
+    """A list that says so where a Trainer takes it for a callback."""
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(L.Callback, name):
+            raise UserError(
+                "callbacks=[phase_timers()]: is a list in a list; give callbacks=[*phase_timers()]"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

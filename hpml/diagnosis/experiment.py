@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
 from hpml.diagnosis.conclusions import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
-from hpml.diagnosis.wording import Diagnosis
+from hpml.diagnosis.wording import TITLES, Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
 from hpml.system.interference import Interference
@@ -27,7 +27,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
 from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched, within
 from hpml.trials.subject import Subject, subject_of
-from hpml.trials.trainer import accumulated
+from hpml.trials.trainer import accumulated, intervals
 
 INTERVENTIONS = {
     AS_IT_IS: Intervention(),
@@ -146,7 +146,8 @@ class Experiment:
         if name in self._dropped:
             return
         self._dropped.add(name)
-        self._notes.append(f"{name.replace('_', ' ')} could not be tried ({reason})")
+        title = TITLES.get(name, name.replace("_", " "))
+        self._notes.append(f"the trial {title} could not be run ({reason})")
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
@@ -168,11 +169,12 @@ class Experiment:
 
     def diagnosis(self) -> Diagnosis:
         subject = self.subject
+        facts = self.facts or facts_of_trainer(subject.trainer, subject.data.loader)
         return Diagnosis(
             paces=dict(self.paces),
             epoch_steps=subject.epoch_steps,
             trial_steps=self._steps,
-            facts=self.facts or facts_of_trainer(subject.trainer, subject.data.loader),
+            facts=replace(facts, intervals=intervals(subject.callbacks)),
             notes=[*subject.notes, *self._notes],
             interference=self.seen.get(AS_IT_IS),
             round_s=self.round_s,

@@ -191,6 +191,8 @@ class Diagnosis(Inference):
 def at_most(saved: Estimate, whole_s: float = 0.0) -> str:
     """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
     half_s, shown = saved.half_width or 0.0, saved.mean
+    if shown + half_s < 0:
+        return f"none: takes {in_s(abs(saved))} more"
     words = in_s(saved)
     if half_s > 0 and abs(saved.mean) <= half_s:
         shown = saved.mean + half_s

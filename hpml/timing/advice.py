@@ -1,6 +1,7 @@
 """What to change about the cause that limits the speed: a key of ours, or an argument of theirs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class JobFacts:
     channels_last: bool = False
     compiled: bool = False
     experiments: tuple[str, ...] = ()
+    intervals: Mapping[str, str] = field(default_factory=dict)  # callbacks' arguments of how seldom
 
 
 UNKNOWN = JobFacts()
@@ -125,5 +127,8 @@ def _about_overhead(facts: JobFacts, largest_other: tuple[str, float] | None, of
     about = {
         "lightning_broadcast": f"Lightning asking all ranks once a step: {larger}",
         "logging": f"logging: raise {key}, or log fewer metrics",
-    }.get(name, f"{name}: call it less often, or make it cheaper")
+    }.get(name)
+    if about is None:
+        seldom = f"give a larger {facts.intervals[name]}" if name in facts.intervals else ""
+        about = f"{name}: {seldom or 'call it less often'}, or make it cheaper"
     return f"{share:.0%} of {of} is {about}"

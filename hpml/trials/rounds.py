@@ -15,6 +15,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
+from hpml.errors import first_line, place
 from hpml.formatting import counted
 from hpml.statistics import BySeed, Estimate, may_be_best, trimmed_estimate
 from hpml.system.interference import Interference, between, summed
@@ -267,7 +268,8 @@ def run_round(
         except Exception as error:
             if name not in optional:
                 raise
-            measured.failures[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            measured.failures[name] = reason + place(error)
             measured.drop(name)
             continue
         measured.add(name, number, measurement, seen)

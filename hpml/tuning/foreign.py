@@ -1,13 +1,11 @@
 """What can be changed about anybody's Trainer, and the lines that change it."""
 
-import inspect
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
@@ -17,6 +15,7 @@ from hpml.system.lightning_twins import twins
 from hpml.trials.job_data import data_loaders
 from hpml.trials.settings import BATCH_HOOKS, FUSED, RESTING_BATCHES, Settings, compilable
 from hpml.trials.subject import Subject
+from hpml.trials.trainer import interval_of
 from hpml.tuning.change import (
     COMPUTE,
     INPUT,
@@ -31,11 +30,6 @@ from hpml.tuning.change import (
 
 LOG_EVERY = 50  # steps, as Lightning's Trainer has it
 PREFETCHED = (4, 8)
-# Arguments by which callbacks of all kinds are told how seldom to act.
-INTERVALS = (
-    *("refresh_rate", "every_n_train_steps", "every_n_steps", "log_every_n_steps", "every_n"),
-    *("interval", "log_interval", "every"),
-)
 
 
 def changes_of(subject: Subject) -> list[Change]:
@@ -252,14 +246,3 @@ def acts_in_steps(callback: Any) -> bool:
         getattr(type(callback), hook) not in [getattr(base, hook, None) for base in bases]
         for hook in BATCH_HOOKS
     )
-
-
-def interval_of(callback: Any) -> str | None:
-    """The argument of a callback that says how seldom it acts; None where it has none."""
-    if isinstance(callback, twins(ProgressBar)):
-        return "refresh_rate"
-    try:
-        arguments = inspect.signature(type(callback).__init__).parameters
-    except (TypeError, ValueError):
-        return None
-    return next((name for name in INTERVALS if name in arguments), None)

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
 from hpml.diagnosis.conclusions import CAUSES
-from hpml.diagnosis.wording import Diagnosis, compare
+from hpml.diagnosis.wording import Diagnosis, at_most, compare
+from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
@@ -135,6 +136,12 @@ def test_two_causes_of_one_size(diagnose: Callable[..., Diagnosis]) -> None:
 
 class Slow(Planted):
     """A second callback, whose name is to be told."""
+
+
+def test_a_trial_that_takes_longer_saves_nothing() -> None:
+    """It says how much more it takes, where that is sure."""
+    assert at_most(Estimate(-2.0, 0.5, 5), 8.0) == "none: takes 2.00 ± 0.50 s more"
+    assert at_most(Estimate(-0.2, 0.5, 5), 8.0) == "< 0.300 s (4%)"
 
 
 def test_the_dearest_callback_is_named(diagnose: Callable[..., Diagnosis]) -> None:

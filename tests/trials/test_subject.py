@@ -428,7 +428,8 @@ def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
-    assert note.startswith("compute free could not be tried (AssertionError: ")
+    assert note.startswith("the trial with computing free could not be run (AssertionError: ")
+    assert " in need_gradients (test_subject.py:" in note
     assert found.verdict["kind"] in ("input-bound", "overhead-bound", "inconclusive")
 
 

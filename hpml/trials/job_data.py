@@ -11,6 +11,8 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sampling import cut
 from hpml.errors import UserError
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter, with_own_state
@@ -45,7 +47,7 @@ class JobData:
         elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
-        self.loader = one_loader(_with_workers_of_its_own(loader))
+        self.loader = one_loader(self._for_a_trial(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         return self.loader
@@ -55,10 +57,10 @@ class JobData:
     ) -> dict[str, Any]:
         """What `fit` is given besides the module, its loader paced; `transfer` keeps its hooks."""
         if self.given is not None and not self.is_module:
-            return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
+            return {"train_dataloaders": paced(self._for_a_trial(self.given))}
         owner = self._data_module(trainer) if self.is_module else module
         own = owner.train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own())))
+        alter(owner, train_dataloader=lambda owner: paced(self._for_a_trial(own())))
         if not self.is_module:
             return {}
         if not transfer:
@@ -85,6 +87,13 @@ class JobData:
         data.trainer = trainer
         alter(data, prepare_data=nothing, setup=nothing, teardown=nothing)
         return data
+
+    def _for_a_trial(self, loader: Any) -> Any:
+        """Loaders of its own; those of our data are cut as the user's Trainer has them cut."""
+        if isinstance(self.given, ImageDataModule):
+            for each in _data_loaders(one_loader(loader)):
+                cut(each, self._limit)
+        return _with_workers_of_its_own(loader)
 
     def _steps_in(self, loader: Any) -> int | None:
         limit, steps = self._limit, sized_len(loader)

@@ -99,6 +99,11 @@ class EpochSampler(DistributedSampler[int]):
         self.stop = min(stop, self.size)
         self._next_stop = self.stop if next_stop is None else min(next_stop, self.stop)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a pass ends before the epoch does."""
+        return self.stop < self.size
+
     def __iter__(self) -> Iterator[Any]:
         stop, self._next_stop = self._next_stop, self.stop
         return iter(self._keys()[self.start + self.rank : stop : self.num_replicas].tolist())

@@ -1,6 +1,7 @@
 """A job's training data, whichever way it is given: by a data module, as loaders, by the module."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
 from hpml.errors import UserError
@@ -71,6 +73,22 @@ class JobData:
     @property
     def num_workers(self) -> int:
         return sum(loader.num_workers for loader in data_loaders(self.loader))
+
+    @property
+    def surplus(self) -> int:
+        """Batches that the workers make in each epoch beyond those that are trained."""
+        if self.epoch_steps is None:
+            return 0
+        return sum(surplus(loader, self.epoch_steps) for loader in _data_loaders(self.loader))
+
+    def left_ahead(self, steps: int) -> int:
+        """Batches that workers have ready after so many steps, beyond those that an epoch leaves.
+
+        The next epoch waits for them; workers that are new know nothing of them.
+        """
+        return sum(
+            _left_ahead(each, steps, self.epoch_steps) for each in _data_loaders(self.loader)
+        )
 
     def close(self) -> None:
         end_workers(self.loader)
@@ -148,6 +166,18 @@ def data_loaders(loader: Any) -> list[DataLoader[Any]]:
 def batches_ahead(loader: Any) -> int:
     """Batches that the workers keep ready."""
     return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(loader))
+
+
+def _left_ahead(loader: DataLoader[Any], steps: int, epoch_steps: int | None) -> int:
+    ahead = batches_ahead(loader) if loader.persistent_workers else 0
+    if epoch_steps is None:
+        return ahead
+    is_cut = getattr(loader.sampler, "is_cut", False)
+    length = epoch_steps if is_cut else sized_len(loader) or math.inf
+    ready, at_the_end = (
+        max(0, min(ahead, length - taken)) for taken in (1 + (steps - 1) % epoch_steps, epoch_steps)
+    )
+    return int(ready - at_the_end)
 
 
 def end_workers(loader: Any) -> None:

@@ -11,6 +11,7 @@ from helpers.jobs import trainer
 from helpers.pipelines import batches, make_data, same
 from torch import Tensor
 
+from hpml.callbacks import phase_timers
 from hpml.data.pipelines import Split
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
@@ -133,6 +134,17 @@ class ByHand(L.Callback):
         self.train = len(list(trainer.datamodule.train_dataloader()))
 
 
+def test_nothing_is_said_of_batches_that_are_not_made(tmp_path: Path, capsys: Any) -> None:
+    """The timers note unused batches of loaders of others; ours make none."""
+    limited = trainer(
+        tmp_path, limit_train_batches=3, limit_val_batches=2, callbacks=phase_timers()
+    )
+    limited.fit(Module(), datamodule=make_data(num_workers=2, batch_size=8))
+    out = capsys.readouterr().out
+    assert "epoch" in out
+    assert "unused" not in out
+
+
 def test_a_loader_that_is_asked_for_by_hand_is_whole(tmp_path: Path) -> None:
     """A callback that looks at all of the data finds all of it, whatever the Trainer's limits."""
     by_hand, data = ByHand(), make_data(train_samples=80, test_samples=40, batch_size=8)
@@ -158,7 +170,7 @@ def test_trials_make_what_the_training_makes(measure: str, tmp_path: Path) -> No
     limited = trainer(tmp_path, limit_train_batches=3)
     subject = Subject(limited, Module(), data)
     assert subject.batches_ahead() == 4
-    assert subject.epoch_steps == 3
+    assert (subject.epoch_steps, subject.data.surplus, subject.notes) == (3, 0, [])
     if measure == "fit":  # five steps, and the one that ends the last: two epochs
         subject.fit(Intervention(), 1, 4, seed=0)
         assert made.value == 2 * 3 * 8
@@ -166,3 +178,29 @@ def test_trials_make_what_the_training_makes(measure: str, tmp_path: Path) -> No
         subject.load(1, 4, seed=0)
         assert made.value <= 3 * 3 * 8
     subject.close()
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "persistent_workers", "ours", "theirs"),
+    [
+        (4, 3, True, 2, 0),  # one batch of an epoch of three is taken; theirs always leaves four
+        (5, 3, True, 1, 0),
+        (6, 3, True, 0, 0),
+        (5, 9, True, 4, 3),  # theirs has ten batches: after nine there is one
+        (5, 1.0, True, 4, 4),
+        (8, 1.0, True, 2, 2),
+        (4, 3, False, 0, 0),  # new workers in each epoch
+    ],
+)
+def test_what_a_new_epoch_waits_for(
+    steps: int, limit: Any, persistent_workers: bool, ours: int, theirs: int, tmp_path: Path
+) -> None:
+    """Batches that are ready beyond those that each epoch leaves, of the loader alone."""
+    for own, expected in ((True, ours), (False, theirs)):
+        data, _ = counted(num_workers=2, persistent_workers=persistent_workers)
+        given = data if own else data.train_dataloader()
+        subject = Subject(trainer(tmp_path, limit_train_batches=limit), Module(), given)
+        subject.batches_ahead()
+        subject.data.new_loader(subject.trainer, subject._module)
+        assert subject.data.left_ahead(steps) == expected
+        subject.close()

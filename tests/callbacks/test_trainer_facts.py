@@ -29,7 +29,7 @@ def rows(count: int = 10, **settings: Any) -> Any:
         (rows(num_workers=2), 8, 2),
         (rows(num_workers=2), 10, 0),
         (rows(num_workers=2, prefetch_factor=1), 3, 2),
-        (rows(num_workers=3, batch_size=4), 1, 2),
+        (rows(num_workers=2, batch_size=4), 1, 2),
         (rows(), 3, 0),
         (DataLoader(RandomIterableDataset(32, 10), num_workers=2), 3, 4),
         (DataLoader(RandomIterableDataset(32, 10), num_workers=2), math.inf, 0),
@@ -56,11 +56,11 @@ def test_the_times_say_once_that_they_hold_it(
     settings: Any, workers: int, said: list[str], tmp_path: Path, capsys: Any
 ) -> None:
     """Below the verdict, and in the record with it; nothing where nothing is made."""
-    timers = phase_timers(record=tmp_path)
+    timers = phase_timers(record=tmp_path / "record")
     fit = trainer(tmp_path, max_epochs=3, callbacks=timers, **{"limit_val_batches": 1.0} | settings)
     fit.fit(BoringModel(), rows(num_workers=workers), rows(num_workers=workers))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     sentences = [f"{sentence}; the times hold that" for sentence in said]
     assert [line for line in lines if "unused" in line] == sentences
-    note = RunRecord.read(tmp_path).verdict.get("note")
+    note = RunRecord.read(tmp_path / "record").verdict.get("note")
     assert note == ("; ".join(sentences) or None)

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.data import sized_len
+from torch.utils.data import DataLoader
 
 from hpml.system.environment import usable_cores
 from hpml.system.threads import SPIN, waiting
@@ -37,9 +38,10 @@ def surplus(loader: Any, steps: float) -> int:
 
     They load ahead, and know nothing of the Trainer's limit. A stream is taken to go on after it.
     """
-    if getattr(getattr(loader, "sampler", None), "is_cut", False) or steps == math.inf:
+    is_cut = getattr(getattr(loader, "sampler", None), "is_cut", False)
+    if not isinstance(loader, DataLoader) or is_cut or steps == math.inf:
         return 0
-    ahead = getattr(loader, "num_workers", 0) * (getattr(loader, "prefetch_factor", None) or 0)
+    ahead = loader.num_workers * (loader.prefetch_factor or 0)
     length = sized_len(loader)
     return int(ahead if length is None else max(0, min(ahead, length - steps)))
 
@@ -57,10 +59,11 @@ def surpluses(trainer: L.Trainer) -> list[str]:
     """A sentence for each of training and validation whose limit has workers load for nobody."""
     fit_loop = trainer.fit_loop
     training, validation = fit_loop._combined_loader, fit_loop.epoch_loop.val_loop._combined_loader
-    limits = {"train": training.limits if training else [], "val": trainer.num_val_batches}
+    in_training = training.limits if training is not None else None
+    limits = {"train": in_training, "val": trainer.num_val_batches}
     sentences = []
     for loop, combined in (("train", training), ("val", validation)):
-        loaders = combined.flattened if combined else []
+        loaders = combined.flattened if combined is not None else []
         more = sum(map(surplus, loaders, limits[loop] or []))
         sentences += [surplus_in_words(trainer, more, loop)] if more else []
     return sentences

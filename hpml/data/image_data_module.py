@@ -195,7 +195,7 @@ class ImageDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
         if trainer is not None and stage is not None:  # workers would make more, for nobody
-            is_check = stage is RunningStage.SANITY_CHECKING
+            is_check = stage == RunningStage.SANITY_CHECKING
             limit = getattr(trainer, f"limit_{stage.dataloader_prefix}_batches")
             cut(loader, limit, trainer.num_sanity_val_steps if is_check else None)
         if self.num_workers > (cores := usable_cores()) and shuffle:
@@ -205,7 +205,7 @@ class ImageDataModule(L.LightningDataModule):
     def _stage_asking(self, for_training: bool) -> RunningStage | None:
         """The Trainer's stage that asks for a loader; None where a person does, who gets all."""
         stage = self.trainer.state.stage if self.trainer else None
-        return stage if (stage is RunningStage.TRAINING) == for_training else None
+        return stage if (stage == RunningStage.TRAINING) == for_training else None
 
     def _sampler(self, split: Split, repeats: bool) -> EpochSampler:
         shuffle, trainer = split is self.train, self.trainer

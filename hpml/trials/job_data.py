@@ -79,16 +79,14 @@ class JobData:
         """Batches that the workers make in each epoch beyond those that are trained."""
         if self.epoch_steps is None:
             return 0
-        return sum(surplus(loader, self.epoch_steps) for loader in _data_loaders(self.loader))
+        return sum(surplus(loader, self.epoch_steps) for loader in data_loaders(self.loader))
 
     def left_ahead(self, steps: int) -> int:
         """Batches that workers have ready after so many steps, beyond those that an epoch leaves.
 
         The next epoch waits for them; workers that are new know nothing of them.
         """
-        return sum(
-            _left_ahead(each, steps, self.epoch_steps) for each in _data_loaders(self.loader)
-        )
+        return sum(_left_ahead(each, steps, self.epoch_steps) for each in data_loaders(self.loader))
 
     def close(self) -> None:
         end_workers(self.loader)
@@ -109,7 +107,7 @@ class JobData:
     def _for_a_trial(self, loader: Any) -> Any:
         """Loaders of its own; those of our data are cut as the user's Trainer has them cut."""
         if isinstance(self.given, ImageDataModule):
-            for each in _data_loaders(one_loader(loader)):
+            for each in data_loaders(one_loader(loader)):
                 cut(each, self._limit)
         return _with_workers_of_its_own(loader)
 

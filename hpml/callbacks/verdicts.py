@@ -6,7 +6,7 @@ import lightning as L
 
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.phase_timer import of_all_ranks
-from hpml.callbacks.trainer_facts import facts_of_trainer
+from hpml.callbacks.trainer_facts import facts_of_trainer, surpluses
 from hpml.records.verdict import in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.live import LiveShares
@@ -45,7 +45,11 @@ class Verdicts:
             verdict = trainer.strategy.broadcast(verdict, src=rank)
             if rank and verdict is not None:
                 verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
-        return [] if verdict is None else self._lines(verdict)
+        if verdict is None:
+            return []
+        if notes := surpluses(trainer):
+            verdict["note"] = "; ".join(notes)
+        return [*self._lines(verdict), *(f"  {note}" for note in notes)]
 
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
         facts, live = self._facts or facts_of_trainer(trainer, trainer.train_dataloader), self._live

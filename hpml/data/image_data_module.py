@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal, get_args
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hpml.data.augment import Flip, draw, normalize
 from hpml.data.pipelines import Batched, DeviceBatch, OnDevice, PerSample, ResidentSet, Split, as_is
-from hpml.data.sampling import EpochSampler, permutation
+from hpml.data.sampling import EpochSampler, RepeatingSampler, cut, permutation
 from hpml.data.storage import ImageSet
 from hpml.errors import DataError
 from hpml.system.environment import usable_cores
@@ -152,7 +153,7 @@ class ImageDataModule(L.LightningDataModule):
                 epoch, batches = self._begins_at
                 self._begins_at = None
             done = batches * self.batch_size * sampler.num_replicas
-            sampler.set_position(epoch, done if done < sampler.size else 0)
+            sampler.set_position(epoch, done if done < sampler.stop else 0)
         return loader
 
     def begin_at(self, epoch: int, batches: int) -> None:
@@ -172,13 +173,7 @@ class ImageDataModule(L.LightningDataModule):
             warnings.filterwarnings("ignore", message=guess)
         shuffle, is_test, trainer = split is self.train, split is self.test, self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        place = {"rank": trainer.global_rank, "world_size": trainer.world_size} if trainer else {}
-        sampler = EpochSampler(len(split), seed=self.seed, shuffle=shuffle, **place)
-        if shuffle and len(sampler) < self.batch_size:
-            raise DataError(
-                f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
-                f"has only {len(sampler)} training samples"
-            )
+        stage = self._stage_asking(shuffle)
         if self.pipeline == "device" and trainer:  # now, not in the first batch
             self._resident_set(is_test, device)
         pipelines: dict[str, Any] = {
@@ -189,7 +184,7 @@ class ImageDataModule(L.LightningDataModule):
         loader: DataLoader[Any] = DataLoader(
             pipelines[self.pipeline](split),
             batch_size=self.batch_size if shuffle else self.eval_batch_size or self.batch_size,
-            sampler=sampler,
+            sampler=self._sampler(split, repeats=stage is not None and _overfits(trainer)),
             num_workers=self.num_workers,
             collate_fn=as_is,
             drop_last=shuffle and self.drop_last,
@@ -199,9 +194,30 @@ class ImageDataModule(L.LightningDataModule):
             # without one of its own, a loader draws from the global generator at each epoch
             generator=torch.Generator().manual_seed(self.seed),
         )
+        if trainer is not None and stage is not None:  # workers would make more, for nobody
+            is_check = stage == RunningStage.SANITY_CHECKING
+            limit = getattr(trainer, f"limit_{stage.dataloader_prefix}_batches")
+            cut(loader, limit, trainer.num_sanity_val_steps if is_check else None)
         if self.num_workers > (cores := usable_cores()) and shuffle:
             log.warning(f"data.num_workers={self.num_workers} on {cores} usable cores")
         return loader
+
+    def _stage_asking(self, for_training: bool) -> RunningStage | None:
+        """The Trainer's stage that asks for a loader; None where a person does, who gets all."""
+        stage = self.trainer.state.stage if self.trainer else None
+        return stage if (stage == RunningStage.TRAINING) == for_training else None
+
+    def _sampler(self, split: Split, repeats: bool) -> EpochSampler:
+        shuffle, trainer = split is self.train, self.trainer
+        place = {"rank": trainer.global_rank, "world_size": trainer.world_size} if trainer else {}
+        kind = RepeatingSampler if repeats else EpochSampler
+        sampler = kind(len(split), seed=self.seed, shuffle=shuffle, **place)
+        if shuffle and len(sampler) < self.batch_size:
+            raise DataError(
+                f"data.batch_size={self.batch_size}: each of {sampler.num_replicas} processes "
+                f"has only {len(sampler)} training samples"
+            )
+        return sampler
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Raises the DataError that a loader met, here in the training process."""
@@ -239,6 +255,10 @@ class ImageDataModule(L.LightningDataModule):
             mean, std = numbers.view(2, 3, 1, 1)
             self._constants[device] = mean, std
         return self._constants[device]
+
+
+def _overfits(trainer: Any) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING and trainer.overfit_batches > 0
 
 
 def _subset(size: int, wanted: int | None, key: str, where: str) -> np.ndarray:

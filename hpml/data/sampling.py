@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 # A sampler gives keys, not indices: the epoch travels with the index to the worker that draws the
 # crop, so a worker that outlives an epoch cannot draw for the wrong one.
@@ -76,6 +76,8 @@ class EpochSampler(DistributedSampler[int]):
         # what `len` gives, also where a pass starts in the middle of an epoch
         self.num_samples = (self.size - rank + world_size - 1) // world_size
         self.start = 0
+        self.stop = self.size
+        self._next_stop = self.size
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch; where it is the epoch of `set_position`, its start stays."""
@@ -92,10 +94,49 @@ class EpochSampler(DistributedSampler[int]):
         self.epoch = epoch
         self.start = start
 
+    def end_at(self, stop: int, next_stop: int | None = None) -> None:
+        """Ends each pass so many samples, over all ranks, into an epoch; the next one earlier."""
+        self.stop = min(stop, self.size)
+        self._next_stop = self.stop if next_stop is None else min(next_stop, self.stop)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a pass ends before the epoch does."""
+        return self.stop < self.size
+
     def __iter__(self) -> Iterator[Any]:
+        stop, self._next_stop = self._next_stop, self.stop
+        return iter(self._keys()[self.start + self.rank : stop : self.num_replicas].tolist())
+
+    def _keys(self) -> np.ndarray:
+        """Those of all ranks, in the epoch's order."""
         if self.shuffle:
             order = permutation(self.seed, self.epoch, len(self.dataset))[: self.size]  # type: ignore[arg-type]
         else:
             order = np.arange(self.size)
-        shard = order[self.start + self.rank :: self.num_replicas]
-        return iter(pack(self.epoch, shard).tolist())
+        return pack(self.epoch, order)
+
+
+class RepeatingSampler(EpochSampler, SequentialSampler):
+    """The samples as they lie, each epoch as the first: what `overfit_batches` asks for.
+
+    It derives from SequentialSampler because Lightning would otherwise put one in its place, which
+    knows of no end and of no middle of an epoch.
+    """
+
+    def _keys(self) -> np.ndarray:
+        return pack(0, np.arange(self.size))
+
+
+def cut(loader: DataLoader[Any], limit: int | float, next_most: float | None = None) -> None:
+    """Has a loader of ours make no batch beyond a limit of Lightning's; another stays as it is.
+
+    `limit` is a number of batches, or as a float a part of them. Its length stays that of all, by
+    which Lightning reckons. The next pass has at most `next_most` batches.
+    """
+    sampler, batch_size = loader.sampler, loader.batch_size
+    if isinstance(sampler, EpochSampler) and batch_size is not None:
+        batches = int(len(loader) * limit) if isinstance(limit, float) else limit
+        step = batch_size * sampler.num_replicas
+        first = batches if next_most is None else min(batches, next_most)
+        sampler.end_at(batches * step, int(first * step))

@@ -1,6 +1,7 @@
 """A job's training data, whichever way it is given: by a data module, as loaders, by the module."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from hpml.callbacks.trainer_facts import surplus
+from hpml.data.image_data_module import ImageDataModule
+from hpml.data.sampling import cut
 from hpml.errors import UserError
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.copies import alter, with_own_state
@@ -45,7 +49,7 @@ class JobData:
         elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
-        self.loader = one_loader(_with_workers_of_its_own(loader))
+        self.loader = one_loader(self._for_a_trial(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         return self.loader
@@ -55,10 +59,10 @@ class JobData:
     ) -> dict[str, Any]:
         """What `fit` is given besides the module, its loader paced; `transfer` keeps its hooks."""
         if self.given is not None and not self.is_module:
-            return {"train_dataloaders": paced(_with_workers_of_its_own(self.given))}
+            return {"train_dataloaders": paced(self._for_a_trial(self.given))}
         owner = self._data_module(trainer) if self.is_module else module
         own = owner.train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(_with_workers_of_its_own(own())))
+        alter(owner, train_dataloader=lambda owner: paced(self._for_a_trial(own())))
         if not self.is_module:
             return {}
         if not transfer:
@@ -69,6 +73,20 @@ class JobData:
     @property
     def num_workers(self) -> int:
         return sum(loader.num_workers for loader in data_loaders(self.loader))
+
+    @property
+    def surplus(self) -> int:
+        """Batches that the workers make in each epoch beyond those that are trained."""
+        if self.epoch_steps is None:
+            return 0
+        return sum(surplus(loader, self.epoch_steps) for loader in data_loaders(self.loader))
+
+    def left_ahead(self, steps: int) -> int:
+        """Batches that workers have ready after so many steps, beyond those that an epoch leaves.
+
+        The next epoch waits for them; workers that are new know nothing of them.
+        """
+        return sum(_left_ahead(each, steps, self.epoch_steps) for each in data_loaders(self.loader))
 
     def close(self) -> None:
         end_workers(self.loader)
@@ -85,6 +103,13 @@ class JobData:
         data.trainer = trainer
         alter(data, prepare_data=nothing, setup=nothing, teardown=nothing)
         return data
+
+    def _for_a_trial(self, loader: Any) -> Any:
+        """Loaders of its own; those of our data are cut as the user's Trainer has them cut."""
+        if isinstance(self.given, ImageDataModule):
+            for each in data_loaders(one_loader(loader)):
+                cut(each, self._limit)
+        return _with_workers_of_its_own(loader)
 
     def _steps_in(self, loader: Any) -> int | None:
         limit, steps = self._limit, sized_len(loader)
@@ -139,6 +164,18 @@ def data_loaders(loader: Any) -> list[DataLoader[Any]]:
 def batches_ahead(loader: Any) -> int:
     """Batches that the workers keep ready."""
     return sum(each.num_workers * (each.prefetch_factor or 0) for each in data_loaders(loader))
+
+
+def _left_ahead(loader: DataLoader[Any], steps: int, epoch_steps: int | None) -> int:
+    ahead = batches_ahead(loader) if loader.persistent_workers else 0
+    if epoch_steps is None:
+        return ahead
+    is_cut = getattr(loader.sampler, "is_cut", False)
+    length = epoch_steps if is_cut else sized_len(loader) or math.inf
+    ready, at_the_end = (
+        max(0, min(ahead, length - taken)) for taken in (1 + (steps - 1) % epoch_steps, epoch_steps)
+    )
+    return int(ready - at_the_end)
 
 
 def end_workers(loader: Any) -> None:

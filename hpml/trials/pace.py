@@ -174,11 +174,11 @@ class PacedLoader:
         return Pace(step / NS_PER_S, usual / NS_PER_S, start_s, first_s)
 
 
-def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
+def loading_pace(loader: PacedLoader, left: int = 0) -> Pace:
     """The loader alone: nothing is done with its batches. An epoch's start is measured apart.
 
-    Of the batches that workers have loaded `ahead`, and that a new epoch waits for, a whole epoch
-    would have left none: their time is taken off.
+    Workers have `left` batches ready that a new epoch waits for, and that a whole epoch would have
+    taken: their time is taken off.
     """
     for _ in loader:
         pass
@@ -187,4 +187,4 @@ def loading_pace(loader: PacedLoader, ahead: int = 0) -> Pace:
     batches = iter(loader.loader)  # whose workers end after the clock is read
     next(batches)
     took_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
-    return replace(pace, start_s=max(0.0, took_s - pace.wait_s - ahead * pace.step_s))
+    return replace(pace, start_s=max(0.0, took_s - pace.wait_s - left * pace.step_s))

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.disturbances import witness_of
+from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.errors import UserError
 from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
@@ -167,7 +168,7 @@ class Subject:
         """The loader alone, for so many batches."""
         with self._loader(seed, settings) as loader:
             paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
-            return loading_pace(paced, batches_ahead(loader))
+            return loading_pace(paced, self.data.left_ahead(paced.steps))
 
     def candidates(
         self, interventions: Mapping[str, Intervention], warm_up: int, measured: int
@@ -342,7 +343,10 @@ class Subject:
     def _loader(self, seed: int, settings: Settings = NO_CHANGE) -> Iterator[Any]:
         with seeded_folder(seed, self.data.given) as folder:
             trainer = trial_trainer(self.trainer, folder, self.epoch_steps is not None)
-            loader = changed(self.data.new_loader(trainer, self._module), settings)
+            loader = self.data.new_loader(trainer, self._module)
+            if more := self.data.surplus:
+                self._note(surplus_in_words(self.trainer, more))
+            loader = changed(loader, settings)
             try:
                 yield loader
             finally:

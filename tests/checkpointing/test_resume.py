@@ -45,6 +45,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "cosine": ("scheduler=cosine", "optimizer=adadelta"),
     "accumulated": ("trainer.accumulate_grad_batches=3", "optimizer=adagrad"),
     "validated in between": ("trainer.val_check_interval=3", "optimizer=rmsprop"),
+    "limited": ("trainer.limit_train_batches=7", "data.num_workers=2"),
+    "overfitted": ("trainer.overfit_batches=7", "data.num_workers=2"),
     "best": ("data.val_split=0.25", "optimizer=adamw"),
 }
 

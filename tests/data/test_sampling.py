@@ -84,3 +84,20 @@ def test_a_pass_can_begin_anywhere(size: int, world_size: int, data: st.DataObje
     assert len(sampler) == length
     sampler.set_epoch(3)
     assert len(indices_of(sampler)) == length
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.booleans(), st.data())
+def test_a_pass_can_end_anywhere(
+    size: int, world_size: int, shuffle: bool, data: st.DataObject
+) -> None:
+    """It begins as the whole epoch does, on each rank; only the next one may end earlier yet."""
+    for sampler in of_ranks(size, world_size, shuffle):
+        whole, length = indices_of(sampler), len(sampler)
+        most, next_most = (data.draw(st.integers(0, length + 1)) for _ in range(2))
+        sampler.end_at(most * world_size, next_most * world_size)
+        passes = [indices_of(sampler) for _ in range(3)]
+        assert passes == [whole[: min(most, next_most)], whole[:most], whole[:most]]
+        assert len(sampler) == length
+        begun = data.draw(st.integers(0, sampler.size // world_size))
+        sampler.set_position(0, begun * world_size)
+        assert indices_of(sampler) == whole[begun:most]

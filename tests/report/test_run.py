@@ -84,6 +84,21 @@ def test_one_run_has_a_page_of_its_own(report: Any) -> None:
     assert lines[-1].startswith(f"report: {folder / 'report.html'} (the runs fill ")
 
 
+NOTE = "limit_train_batches=3: workers also load up to 4 unused batches an epoch"
+
+
+@pytest.mark.parametrize(("note", "is_shown"), [(NOTE, True), ([NOTE], False)])
+def test_what_the_times_hold_besides(report: Any, note: Any, is_shown: bool) -> None:
+    """A verdict's note stands on the page and in the terminal; what is no text is passed over."""
+
+    def change(record: RunRecord) -> None:
+        fill(record).verdict = VERDICT | {"note": note}
+
+    printed, folder = report(change)
+    assert (NOTE in printed.splitlines()) == is_shown
+    assert (NOTE in read(folder).text) == is_shown
+
+
 def test_the_tables_say_what_the_record_says(tmp_path: Path) -> None:
     """Times that add up as they are shown, steps, memory, metrics; the parts by their length."""
     make_run(tmp_path, "run", choices={"model": "small"})

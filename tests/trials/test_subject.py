@@ -553,6 +553,20 @@ def test_operations_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert ceiling.ceiling_flops_per_s(torch.device("cpu"), "32-true") == 2 * 64**3 / 0.5
 
 
+@pytest.mark.parametrize(("limit", "workers"), [(2, 2), (0.7, 2), (2, 0), (1.0, 2)])
+def test_what_workers_load_for_nobody_is_noted(limit: Any, workers: int, tmp_path: Path) -> None:
+    """Once, where a limit cuts a loader that has workers."""
+    note = f"limit_train_batches={limit}: workers also load up to 1 unused batch an epoch"
+    subject = Subject(
+        trainer(tmp_path, limit_train_batches=limit), Convolutional(4), images(num_workers=workers)
+    )
+    for _ in range(2):
+        subject.load(1, 2, seed=0)
+    is_cut = workers and limit != 1.0
+    assert subject.notes == ([f"{note}; the times hold that"] if is_cut else [])
+    subject.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "data", "message"),
     [

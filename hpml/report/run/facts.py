@@ -135,6 +135,8 @@ def sentences(run: Run) -> Iterator[str]:
             f"half of an epoch's steps take {_in_ms(p50)} at most, one in a hundred {_in_ms(p99)} "
             f"or more, the longest of all {_in_ms(longest)}"
         )
+    if record.verdict is not None and isinstance(note := record.verdict.get("note"), str):
+        yield clean(note)
     for resumption in record.resumed:
         batches = resumption.get("batches")
         after = f" after {batches:,} batches" if is_number(batches) else ""

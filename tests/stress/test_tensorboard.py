@@ -1,11 +1,7 @@
 """A sweep in TensorBoard, seen by a browser."""
 
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pytest
 from helpers.chromium import NEEDS_CHROMIUM, browse, driven
 from helpers.configurations import TINY
 from helpers.programs import run_program
+from helpers.tensorboard import served
 
 from hpml.records.run_record import RunRecord
 
@@ -45,27 +42,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(sweep: Path) -> Iterator[str]:
     """Where `tensorboard --logdir outputs` answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = f"http://127.0.0.1:{port}/"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", str(port)],
-        cwd=sweep,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(found + "data/runs", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield found
-    finally:
-        server.terminate()
-        server.wait()
+    with served("tensorboard --logdir outputs", sweep) as address:
+        yield address
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -70,7 +70,8 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
     every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
     resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
-    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
+    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder]
+    callbacks += [HParams(hparams_of(cfg), recorder)]
     callbacks += [PhaseTrace(recorder, say=log.info)] if cfg.timing.trace else []
     callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
     first_step = found.state["logging_step"] if found else 0

@@ -15,6 +15,7 @@ from hpml.train import train
 STEPS = 6  # of each of the two epochs
 JOB = (*QUICK, "data.batch_size=16", "logger=[tensorboard,csv]", "trainer.log_every_n_steps=1")
 JOB += ("timing.every_n_steps=null",)  # windows of time begin anew
+TIMES = ("mean/", "time/", "throughput/")
 OFTEN, SELDOM = "checkpoint.every_s=1e-9", "checkpoint.every_s=null"
 
 
@@ -59,10 +60,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float | None]]]:
     """Of each tag the steps and, where a repeated run has the same, the values."""
     events = EventAccumulator(str(folder)).Reload()
     return {
-        tag: [
-            (at.step, None if "time" in tag or "throughput" in tag else at.value)
-            for at in events.Scalars(tag)
-        ]
+        tag: [(at.step, None if tag.startswith(TIMES) else at.value) for at in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
         if not tag.startswith("machine/")  # nobody knows it of an epoch in two parts
     }

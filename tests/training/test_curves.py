@@ -7,8 +7,12 @@ import pytest
 from helpers.configurations import stress
 from helpers.cut_short import OFTEN, SELDOM, STEPS, curves, killed_at, run, stop_at
 from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from hpml.checkpointing.resume import resume_checkpoints
+from hpml.records.run_record import RunRecord
+from hpml.report.collect import Run
 from hpml.training.csv_rows import keep_rows
 
 
@@ -16,7 +20,7 @@ def rows(folder: Path) -> list[tuple[int, dict[str, str]]]:
     """Of `metrics.csv` each row's step, and what it holds besides times."""
     with (folder / "csv" / "metrics.csv").open(newline="") as file:
         every = list(csv.DictReader(file))
-    apart = ("machine/", "time/", "throughput/")
+    apart = ("machine/", "mean/", "time/", "throughput/")
     return [
         (
             int(row["step"]),
@@ -40,6 +44,21 @@ def test_a_whole_run_logs_each_step_once(whole: Path) -> None:
     assert [step for step, _ in shown["time/epoch_s"]] == [STEPS - 1, 2 * STEPS - 1]
     for tag, points in shown.items():
         assert tag == "epoch" or len({step for step, _ in points}) == len(points)
+
+
+def test_hparams_has_the_figures_of_the_report(whole: Path) -> None:
+    """The means of times, by names that say so; no figure of the last epoch's time."""
+    run = Run(whole, RunRecord.read(whole))
+    assert len({epoch.time["epoch_s"] for epoch in run.epochs}) == 2
+    events = EventAccumulator(str(whole)).Reload()
+    for name in ("epoch_s", "steady_epoch_s", "data_s", "steady_data_s", "samples_per_s"):
+        (shown,) = events.Scalars(f"mean/{name}")
+        assert shown.value == pytest.approx(run.figure(name))
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    infos = HParamsPluginData.FromString(content).experiment.metric_infos
+    names = [info.name.tag for info in infos]
+    assert names[:4] == ["val/accuracy", "mean/epoch_s", "mean/steady_epoch_s", "mean/data_s"]
+    assert {name.partition("/")[0] for name in names} == {"val", "train", "lr", "mean", "own"}
 
 
 @pytest.mark.parametrize("batch", [STEPS + 2, stress(3), stress(2 * STEPS)])

@@ -221,7 +221,7 @@ def test_tensorboard_stays_on_this_machine() -> None:
     texts = {path: path.read_text() for path in files}
     whole = "\n".join(text for path, text in texts.items() if path.name != "SECURITY.md")
     lines = re.findall(".*tensorboard.*--logdir.*", whole)
-    assert len(lines) >= 3
+    assert len(lines) >= 2  # of one place of the sources, and of the documents
     assert not [line for line in lines if re.search("--(bind_all|host|port)", line)]
     assert not [path for path, text in texts.items() if "bind_all" in text and path.suffix != ".md"]
 

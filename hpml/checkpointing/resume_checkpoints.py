@@ -163,6 +163,8 @@ class ResumeCheckpoints(Checkpoint, Observer):
             "module": apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu),
             "timer": self.timer.open_epoch(),
         }
+        for logger in trainer.loggers:  # what was logged before it is not logged again
+            logger.save()
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         batches = progress.total.processed
         self._writing = {
@@ -170,7 +172,9 @@ class ResumeCheckpoints(Checkpoint, Observer):
             "record": self.recorder.so_far(),
             "batches": batches,
             "begins_at": [trainer.current_epoch, progress.current.processed],
-            "logging_step": logging_step(trainer),
+            # the first of the steps that come again; Lightning counts a batch after its hooks
+            "logging_step": logging_step(trainer)
+            + (progress.current.processed - progress.current.completed),
         }
         part = self.folder / ".resume.part"
         try:

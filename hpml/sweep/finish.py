@@ -9,6 +9,7 @@ from pathlib import Path
 from hpml.config import command_line
 from hpml.config.fingerprint import key_of
 from hpml.formatting import counted
+from hpml.system import tensorboard
 from hpml.system.interference import Interference
 from hpml.system.signals import RunInterrupted
 
@@ -39,8 +40,8 @@ def conclude(
         pass
     except Exception as error:  # a full disk, say: what failed is reported nevertheless
         log.error(f"no report: {type(error).__name__}: {error}")  # noqa: TRY400
-    if next(directory.glob("*/events.out.tfevents.*"), None) is not None:
-        log.info(f"curves: tensorboard --logdir {shlex.quote(str(directory))}")
+    if next(directory.glob(f"*/{tensorboard.EVENTS}"), None) is not None:
+        log.info(f"curves: {tensorboard.command(directory, directory)}")
     _report_disturbed(disturbed_jobs, may_rerun)
     _report_failures(failed_jobs)
     return 1 if failed_jobs else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from hpml.checkpointing import resume
 from hpml.config import command_line
 from hpml.config.conf import has_curves, spelled
 from hpml.records.run_record import FILE_NAME, RunRecord
-from hpml.system import environment
+from hpml.system import environment, tensorboard
 from hpml.system.signals import JOB
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def print_result_paths(cfg: DictConfig, directory: Path) -> None:
     for trace in sorted(directory.rglob("*.pt.trace.json")):
         log.info(f"trace: {from_here(trace)}")
     if has_curves(cfg):
-        log.info(f"curves: tensorboard --logdir {shlex.quote(str(shown))}")
+        log.info(f"curves: {tensorboard.command(directory, shown)}")
 
 
 def print_resume_hint(directory: Path) -> None:

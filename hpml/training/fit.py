@@ -35,6 +35,7 @@ from hpml.system import environment
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
 from hpml.training.console import announce, from_here, print_result_paths
+from hpml.training.csv_rows import keep_rows
 from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare
 
@@ -69,13 +70,16 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     found = resume.choose(directory, cfg.resume, facts, environment.rank())
     every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
     resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
-    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder, HParams(hparams_of(cfg))]
+    callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder]
+    callbacks += [HParams(hparams_of(cfg), recorder)]
     callbacks += [PhaseTrace(recorder, say=log.info)] if cfg.timing.trace else []
     callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
-    trainer = build_trainer(cfg, callbacks, found.state["logging_step"] if found else None)
+    first_step = found.state["logging_step"] if found else 0
+    trainer = build_trainer(cfg, callbacks, purge_step=first_step)
     if found:
         own = found.path.is_relative_to(directory.resolve())
         _resume_data(trainer, job, record, found, last_sign_s if own else None)
+        keep_rows(trainer.loggers, first_step)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
         log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")

@@ -122,13 +122,16 @@ def choose(
             return Found(checkpoint, state, content)
         if named is not None:
             raise UserError(f"resume={how}: {why}; it cannot resume exactly")
-        return _begin_at_start(f"{checkpoint}: {why}")
+        _refuse_or_warn(f"{checkpoint}: {why}")
+        return None
     if passed and named is not None:
         raise UserError(f"resume={how}: {'; '.join(passed)}")
-    return _begin_at_start("; ".join(passed)) if passed else None
+    if passed:
+        _refuse_or_warn("; ".join(passed))
+    return None
 
 
-def _begin_at_start(why: str) -> None:
+def _refuse_or_warn(why: str) -> None:
     """What a sweep does with a job by itself; elsewhere it is the user's to say."""
     if SWEPT not in os.environ:
         raise UserError(f"{why}; resume=never begins at the start, in their place")

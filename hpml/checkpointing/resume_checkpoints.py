@@ -4,7 +4,6 @@ import logging
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Container
 from contextlib import suppress
@@ -59,18 +58,15 @@ class ResumeCheckpoints(Checkpoint, Observer):
     every_s: float | None  # seconds between two; None for none in time
     warns: bool  # where there cannot be any
     found: resume.Found | None = None  # the one to resume from
+    imported: Container[str] | None = None  # modules, when a run resumes; None for any
 
     def __post_init__(self) -> None:
         self.folder = self.directory.resolve() / resume.FOLDER
         self._own = [self.found.path] if self.found else []  # those that are kept
         self._is_exact = self._was_tried = False
-        self._imported: frozenset[str] = frozenset()  # by the time that a run resumes
         self._last_s = self._took_s = self._sign_s = 0.0
         self._epoch = self._agree_at = 0
         self._reasons: set[str] = set()  # that were told
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._imported = frozenset(sys.modules)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Brings back what a checkpoint holds besides Lightning's part; from now signals wait."""
@@ -154,7 +150,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
         if not self._was_tried and can_begin_here(trainer):
             try:
                 self._content(trainer)
-                _own_state(pl_module, self._imported)
+                _own_state(pl_module, self.imported)
             except NotPlainError as error:
                 self._warn_not_plain(error)
             self._was_tried = True
@@ -163,9 +159,8 @@ class ResumeCheckpoints(Checkpoint, Observer):
         """Once for each reason."""
         if str(error) not in self._reasons:
             self._reasons.add(str(error))
-            log.warning(
-                f"this run cannot be resumed{' from here on' if self._own else ''}: {error}; {ADVICE}"
-            )
+            since = " from here on" if self._own else ""
+            log.warning(f"this run cannot be resumed{since}: {error}; {ADVICE}")
 
     def _try_to_write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A full disk, say, ends no training: those before stay."""
@@ -182,18 +177,18 @@ class ResumeCheckpoints(Checkpoint, Observer):
         """Lightning's part, in plain types. Raises NotPlainError."""
         # not `save_checkpoint`, after which all ranks wait for one that may find no room
         connector: Any = trainer._checkpoint_connector
-        return plain_checkpoint(connector.dump_checkpoint(weights_only=False), self._imported)[0]
+        return plain_checkpoint(connector.dump_checkpoint(weights_only=False), self.imported)[0]
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()
         self._was_tried = True
-        own = {
+        own: dict[str, Any] = {
             "facts": self.facts,
             "random": _random_states(trainer.strategy.root_device),
             "timer": self.timer.open_epoch(),
         }
         try:
-            own["module"] = _own_state(pl_module, self._imported)
+            own["module"] = _own_state(pl_module, self.imported)
         except NotPlainError as error:
             own["why"] = str(error)
         ranks = _of_all_ranks(trainer, own)
@@ -234,7 +229,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
             old.unlink(missing_ok=True)
 
 
-def _own_state(module: Any, imported: Container[str]) -> Any:
+def _own_state(module: Any, imported: Container[str] | None) -> Any:
     """What a module keeps of an epoch's middle, in plain types. Raises NotPlainError."""
     # a device's tensors would come to the other ranks as that device's
     state = apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     callbacks += [PhaseTrace(recorder, say=log.info)] if cfg.timing.trace else []
     callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
     trainer = build_trainer(cfg, callbacks, found.state["logging_step"] if found else None)
+    resume_checkpoints.imported = frozenset(sys.modules)
     if found:
         own = found.path.is_relative_to(directory.resolve())
         _resume_data(trainer, job, record, found, last_sign_s if own else None)

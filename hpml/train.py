@@ -158,6 +158,10 @@ def _to_resume(directory: Path, cfg: DictConfig) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
+def _holds(file: Path, content: bytes | None) -> bool:
+    return content is not None and file.is_file() and file.read_bytes() == content
+
+
 @contextmanager
 def _recorded(record: RunRecord, directory: Path, earlier: bytes | None) -> Iterator[None]:
     """Writes the record when a run starts, and when it ends, however it ends.
@@ -191,8 +195,8 @@ def _recorded(record: RunRecord, directory: Path, earlier: bytes | None) -> Iter
     finally:
         earlier_s = record.resumed[-1].get("earlier_s", 0.0) if record.resumed else 0.0
         record.wall_s = earlier_s + time.perf_counter() - started
-        begun = earlier is None or (directory / FILE_NAME).read_bytes() != earlier
-        if writes and (begun or record.status == "completed"):
+        begun = record.status == "completed" or not _holds(directory / FILE_NAME, earlier)
+        if writes and begun:
             try:
                 record.write_last(directory)
             except OSError as error:

@@ -36,6 +36,7 @@ NATIVE = {
     torch.device,
     torch.layout,
 }
+INSIDE = "[…]"  # of something that is not plain: its parts have no keys of the user's
 EMPTY = torch.empty(0)
 MOST_BITS = 255 * 8 - 1  # of an integer that weights_only reads
 # Lightning's keys for hyperparameters and for their type.
@@ -182,9 +183,10 @@ class _Writer:
         except TypeError as error:
             raise NotPlainError(f"{at} is {error}") from error
         if found is not None:
-            # what these are made of is looked at when they are rebuilt
-            write = replace(self, is_skeleton=False) if found[0] in KINDS else self
-            return {TYPE: found[0], OF: write(found[1], at)}
+            # all of it has to be kept, and what numpy's are made of as it is
+            empties = self.is_skeleton and found[0] not in KINDS
+            write = replace(self, left_out=None, is_skeleton=empties)
+            return {TYPE: found[0], OF: write(found[1], at if at.endswith(INSIDE) else at + INSIDE)}
         for known in torch.serialization.get_safe_globals():
             one = known[0] if isinstance(known, tuple) else known
             if one is node or one is type(node):
@@ -196,6 +198,8 @@ CONTAINERS = (dict, OrderedDict, Counter, list, tuple, set, bytearray, torch.Siz
 
 
 def _key(at: str, key: Any) -> str:
+    if at.endswith(INSIDE):
+        return at
     return f"{at}.{key}" if at else f"{key}"
 
 

@@ -112,7 +112,8 @@ def choose(
         try:
             content = _read(checkpoint)
         except UnreadableError as error:
-            passed.append(f"{'it' if checkpoint == named else checkpoint} {error}")
+            is_named = named is not None and checkpoint == named.resolve()
+            passed.append(str(error) if is_named else f"{checkpoint} {error}")
             continue
         if passed:
             log.warning(f"{'; '.join(passed)}; resuming from {checkpoint}")

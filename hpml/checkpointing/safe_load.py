@@ -45,7 +45,7 @@ def reason(error: Exception) -> str:
     """Why a file was not read, in one line that does nothing to a terminal."""
     text = f"{error}"
     if met := NOT_ADMITTED.search(text):
-        words = f"it holds {met[1]}, which is no plain type and could call anything"
+        words = f"it holds {met[1]}, which does not load safely"
     elif isinstance(error, OSError) and error.strerror:
         words = error.strerror
     elif isinstance(error, KeyError):

@@ -57,7 +57,8 @@ class _ReadAlready(_Between):
     def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
         """Once: what is written and read from now on is another matter."""
         self.strategy.checkpoint_io = self.files
-        return self.content
+        content, self.content = self.content, {}
+        return content
 
 
 @contextmanager
@@ -77,6 +78,7 @@ def written_in_plain_types(strategy: Strategy, tell: Callable[[str], None]) -> I
 def hand_over(strategy: Strategy, content: dict[str, Any]) -> None:
     """Has a Trainer's fit resume from a checkpoint that was read, in plain types, already.
 
-    Raises what `rebuilt` raises.
+    The Trainer gets all of it, which nobody else then keeps in memory. Raises what `rebuilt` raises.
     """
-    strategy.checkpoint_io = _ReadAlready(strategy, rebuilt(content))
+    strategy.checkpoint_io = _ReadAlready(strategy, dict(rebuilt(content)))
+    content.clear()

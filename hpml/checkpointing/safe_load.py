@@ -52,7 +52,9 @@ def reason(error: Exception) -> str:
         words = f"it has no {error.args[0]}"
     else:
         cause = CAUSE.search(text)
-        words = (cause[1] if cause else first_line(error)).partition(". This file can")[0]
+        words = cause[1] if cause else first_line(error)
+        if cause or isinstance(error, RuntimeError | EOFError):
+            words = f"torch cannot read it ({words})"
     return "".join(one if one.isprintable() else "?" for one in words)[:200]
 
 

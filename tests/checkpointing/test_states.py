@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.configurations import Compose, composed
+from helpers.configurations import Compose, composed, stress
 from helpers.own import StopError, hooked
 from helpers.states import KINDS, NOT_KEPT, Keeping, Phase, Stateful, hyper
 from helpers.trained import last_weights
@@ -123,6 +123,19 @@ def test_it_resumes_to_the_bit(outcomes: dict[str, Any], kind: str) -> None:
     assert outcomes["resumed"][kind] == outcomes["whole"][kind]
 
 
+def test_a_loader_of_ones_own_resumes_to_the_bit(tmp_path: Path) -> None:
+    """With a position and a generator of numpy's, in the middle of its second epoch."""
+    model = {"_target_": "helpers.states.Resuming", "num_classes": None, "size": 8}
+    own = {"model": model, "data": {"_target_": "helpers.states.LoaderData"}}
+    general = [word for word in JOB if not word.startswith(("data", "model"))]
+    words = [*general, "monitor=my_loss", "trainer.limit_val_batches=0"]
+    for name, stop in (("whole", 0), ("parts", 8), ("parts", 0)):
+        with suppress(StopError):
+            record = train(composed(tmp_path / name, *words, stop_after(stop), **own))
+    assert [one["batches"] for one in record.resumed] == [7]
+    assert last_weights(tmp_path / "parts") == last_weights(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_itself_after_a_file(kind: str) -> None:
     """As it begins, and as it is at the next batch; a copy, which draws what the first one does."""
@@ -188,7 +201,7 @@ def test_a_stranger_has_nothing_called(kind: str, content: Any) -> None:
         rebuild(kind, content, None)
 
 
-@pytest.mark.parametrize("kind", ["lambda", "network"])
+@pytest.mark.parametrize("kind", ["lambda", stress("network")])
 def test_a_run_says_at_once_that_it_cannot_be_resumed(
     compose: Compose, monkeypatch: Any, caplog: Any, tmp_path: Path, kind: str
 ) -> None:

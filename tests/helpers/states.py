@@ -4,7 +4,7 @@ import functools
 import random
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 
-from helpers.own import Resumable, network
+from helpers.own import OwnModule, Resumable, network
 from hpml.models.image_classifier import ImageClassifier
 
 
@@ -190,6 +190,47 @@ class Keeping(Resumable):
 
     def state_dict(self) -> dict[str, Any]:
         return {"ok": 1, "value": self.value}
+
+
+class Loader:
+    """Batches of numpy's generator, six an epoch; it begins again where it was."""
+
+    def __init__(self) -> None:
+        self.done, self.generator = np.int64(0), np.random.default_rng(1)
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[Any]:
+        self.done %= np.int64(6)
+        while self.done < 6:
+            self.done += np.int64(1)
+            images = self.generator.random((4, 3, 8, 8), np.float32)
+            yield torch.from_numpy(images), torch.arange(4) % 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done, "generator": self.generator}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert type(state["done"]) is np.int64
+        self.done, self.generator = state["done"], state["generator"]
+
+
+class LoaderData(L.LightningDataModule):
+    num_classes = 2
+
+    def train_dataloader(self) -> Any:
+        return Loader()
+
+
+class Resuming(OwnModule):
+    """Keeps no sums of an epoch."""
+
+    def resume_state(self) -> dict[str, Any]:
+        return {}
+
+    def load_resume_state(self, state: dict[str, Any]) -> None:
+        assert state == {}
 
 
 def numpy_sgd(parameters: Any) -> torch.optim.Optimizer:

@@ -78,7 +78,7 @@ def written_in_plain_types(strategy: Strategy, tell: Callable[[str], None]) -> I
 def hand_over(strategy: Strategy, content: dict[str, Any]) -> None:
     """Has a Trainer's fit resume from a checkpoint that was read, in plain types, already.
 
-    The Trainer gets all of it, which nobody else then keeps in memory. Raises what `rebuilt` raises.
+    The Trainer gets all of it, and nobody else keeps it in memory. Raises what `rebuilt` raises.
     """
     strategy.checkpoint_io = _ReadAlready(strategy, dict(rebuilt(content)))
     content.clear()

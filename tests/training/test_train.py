@@ -215,9 +215,9 @@ def test_evaluate_says_what_is_wrong_with_a_file(compose: Compose, tmp_path: Pat
     (tmp_path / "short").write_bytes((tmp_path / "short").read_bytes()[:-100])
     torch.save({"network": torch.nn.Linear(1, 1)}, tmp_path / "network")
     for name, message in (
-        ("text", "cannot be loaded: Invalid magic number"),
+        ("text", r"cannot be loaded: torch cannot read it \(Unsupported operand"),
         ("folder", "cannot be loaded: Is a directory"),
-        ("short", "cannot be loaded: .*failed finding central directory"),
+        ("short", r"cannot be loaded: torch cannot read it \(.*central directory"),
         (
             "network",
             r"cannot be loaded: it holds torch\.nn\.modules\.linear\.Linear, which does not",

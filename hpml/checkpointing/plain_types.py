@@ -21,7 +21,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from hpml.checkpointing import safe_load
 from hpml.checkpointing.kinds import KINDS, content_of, described, rebuild
-from hpml.errors import first_line
 
 TYPE, OF = "hpml_type", "of"
 NATIVE = {
@@ -101,7 +100,7 @@ def _written(
     except RecursionError as error:
         raise NotPlainError(f"{at or 'it'} contains itself, or is nested too deep") from error
     except Exception as error:  # of torch's writer and reader, and of classes that were admitted
-        raise NotPlainError(safe_load.reason(error) or first_line(error)) from error
+        raise NotPlainError(safe_load.reason(error)) from error
 
 
 def _simple(node: Any) -> Any:

@@ -46,15 +46,15 @@ def reason(error: Exception) -> str:
     text = f"{error}"
     if met := NOT_ADMITTED.search(text):
         words = f"it holds {met[1]}, which does not load safely"
-    elif isinstance(error, OSError) and error.strerror:
+    elif isinstance(error, OSError) and error.strerror and error.filename:
         words = error.strerror
     elif isinstance(error, KeyError):
         words = f"it has no {error.args[0]}"
     else:
         cause = CAUSE.search(text)
         words = cause[1] if cause else first_line(error)
-        if cause or isinstance(error, RuntimeError | EOFError):
-            words = f"torch cannot read it ({words})"
+        if cause or isinstance(error, RuntimeError | EOFError | OSError):  # of torch's reader
+            words = f"torch cannot read it ({words.partition('. ')[0]})"
     return "".join(one if one.isprintable() else "?" for one in words)[:200]
 
 

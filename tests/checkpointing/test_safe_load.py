@@ -136,8 +136,10 @@ def test_what_contains_itself_is_read(tmp_path: Path) -> None:
     endless.append(endless)
     torch.save({"a": endless}, tmp_path / "file")
     assert set(safe_load.read(tmp_path / "file", "evaluate")) == {"a"}
-    torch.save({"a": endless, "b": [{"_instantiator": 1}]}, tmp_path / "file")
-    refused(r"evaluate=.*file: refused", safe_load.read, tmp_path / "file", "evaluate")
+    pairs = {"hpml_type": "dict", "of": {"arguments": [], "pairs": [["_instantiator", 1]]}}
+    for beside in ([{"_instantiator": 1}], pairs):
+        torch.save({"a": endless, "b": beside}, tmp_path / "file")
+        refused(r"evaluate=.*file: refused", safe_load.read, tmp_path / "file", "evaluate")
 
 
 def test_no_file_to_delete_is_named(compose: Compose, honest: Honest, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_evaluate_says_what_is_wrong_with_a_file(compose: Compose, tmp_path: Pat
     (tmp_path / "text").write_bytes(b"no checkpoint")
     torch.save({"state_dict": {}}, tmp_path / "other")
     (tmp_path / "folder").mkdir()
-    torch.save({"weights": torch.zeros(1000)}, tmp_path / "short")
+    torch.save({"weights": torch.zeros(100_000)}, tmp_path / "short")
     (tmp_path / "short").write_bytes((tmp_path / "short").read_bytes()[:-100])
     torch.save({"network": torch.nn.Linear(1, 1)}, tmp_path / "network")
     for name, message in (

@@ -3,6 +3,7 @@
 # torch and Lightning take seconds to import: `--help`, a mistyped key and a sweep's check of its
 # jobs do without them, and a run says where it goes before it imports them.
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.system import environment, failures
+from hpml.system.environment import SWEPT
 from hpml.system.garbage_collection import gc_paused
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
 from hpml.training.console import from_here, print_resume_hint
@@ -90,7 +92,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
         log.info(f"complete already: {from_here(directory)}; resume=never trains it again")
         return completed
     _refuse_to_overwrite(directory, cfg, completed)
-    with _recorded(record, directory):
+    with _recorded(record, directory, _to_resume(directory, cfg)):
         if work is None:
             set_waiting(cfg)
             with signals_held(), gc_paused():
@@ -144,12 +146,32 @@ def _refuse_to_overwrite(directory: Path, cfg: DictConfig, completed: RunRecord 
         raise UserError(f"{from_here(directory)}: holds {kind} run: {hint}")
 
 
+def _to_resume(directory: Path, cfg: DictConfig) -> bytes | None:
+    """The record of an unfinished run that is to be resumed; None where there is no such run.
+
+    In a sweep, whose launcher reads how its jobs have ended, it is the job's that comes.
+    """
+    resumes = resume.mode(cfg.resume) != resume.NEVER and SWEPT not in os.environ
+    if not (resumes and resume.resume_checkpoints(directory)):
+        return None
+    file = directory / FILE_NAME
+    return file.read_bytes() if file.is_file() else None
+
+
+def _holds(file: Path, content: bytes | None) -> bool:
+    return content is not None and file.is_file() and file.read_bytes() == content
+
+
 @contextmanager
-def _recorded(record: RunRecord, directory: Path) -> Iterator[None]:
-    """Writes the record when a run starts, and when it ends, however it ends."""
+def _recorded(record: RunRecord, directory: Path, earlier: bytes | None) -> Iterator[None]:
+    """Writes the record when a run starts, and when it ends, however it ends.
+
+    The record of a run that is to be resumed, `earlier`, stays until `fit` writes over it: what
+    a resume checkpoint refuses, say, has not changed that run.
+    """
     started = time.perf_counter()
     writes = environment.rank() == 0
-    if writes:
+    if writes and earlier is None:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             record.write(directory)
@@ -173,7 +195,8 @@ def _recorded(record: RunRecord, directory: Path) -> Iterator[None]:
     finally:
         earlier_s = record.resumed[-1].get("earlier_s", 0.0) if record.resumed else 0.0
         record.wall_s = earlier_s + time.perf_counter() - started
-        if writes:
+        begun = record.status == "completed" or not _holds(directory / FILE_NAME, earlier)
+        if writes and begun:
             try:
                 record.write_last(directory)
             except OSError as error:

@@ -1,5 +1,6 @@
 """`last.ckpt` and `best.ckpt`: when they are written, by which metric, and what is in them."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from hpml.callbacks.observer import Observer
+from hpml.checkpointing.plain_files import written_in_plain_types
 from hpml.config.conf import resolve
 from hpml.errors import RunFailedError, UserError
+
+log = logging.getLogger("hpml")
 
 
 class Checkpoint(ModelCheckpoint, Observer):
     """Lightning's ModelCheckpoint under one fixed name, with more of the run inside.
 
-    `contents` are added to the checkpoint's own keys. They are plain dictionaries and lists, so
-    the file loads with `torch.load(..., weights_only=True)`.
+    `contents` are added to the checkpoint's own keys. All of it is written in plain types, so that
+    the file loads with `torch.load(..., weights_only=True)`; what cannot be is left out, and told.
 
     Logs nothing.
     """
@@ -30,6 +34,7 @@ class Checkpoint(ModelCheckpoint, Observer):
             auto_insert_metric_name=False, enable_version_counter=False, save_top_k=1, **settings
         )
         self.contents = contents
+        self._told: set[str] = set()
 
     @property
     def state_key(self) -> str:
@@ -52,13 +57,20 @@ class Checkpoint(ModelCheckpoint, Observer):
         """Gives the file its name once it is whole, so that a full disk leaves the one before."""
         temporary = Path(f"{filepath}.part")
         try:
-            super()._save_checkpoint(trainer, str(temporary))
+            with written_in_plain_types(trainer.strategy, self._tell):
+                super()._save_checkpoint(trainer, str(temporary))
             if trainer.is_global_zero:
                 temporary.replace(filepath)
         finally:
             if trainer.is_global_zero:
                 temporary.unlink(missing_ok=True)
         self._last_checkpoint_saved = filepath
+
+    def _tell(self, words: str) -> None:
+        """Once for each; what is true of `best` is of `last` too."""
+        if self.monitor is None and words not in self._told:
+            self._told.add(words)
+            log.warning(f"{self.filename}.ckpt {words}")
 
     def _should_remove_checkpoint(self, trainer: L.Trainer, previous: str, current: str) -> bool:
         """Nothing: the one name is written over; a path in a stranger's checkpoint may be any."""

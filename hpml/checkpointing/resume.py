@@ -31,10 +31,15 @@ _NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.ckpt")
 
 
 class Found(NamedTuple):
-    """The checkpoint that a run resumes from, and our own part of it."""
+    """The checkpoint that a run resumes from, our own part of it, and Lightning's."""
 
     path: Path
     state: dict[str, Any]
+    content: dict[str, Any]  # as it was read: in plain types
+
+
+class UnreadableError(Exception):
+    """A file that no run can resume from: says why, in words that follow its name."""
 
 
 def mode(resume: str | None) -> str:
@@ -91,9 +96,9 @@ def choose(
 ) -> Found | None:
     """The checkpoint to resume from; None where the run begins at its start.
 
-    A damaged one is passed over for the one before it, with a warning that names both. Raises
-    UserError where this run cannot resume exactly from the last one; in a sweep that is a warning,
-    and the run begins at its start.
+    One that is damaged, or cannot be loaded, is passed over for the one before it, with a warning
+    that names both and says why. Raises UserError where that leaves none, or where this run cannot
+    resume exactly from the last one; in a sweep that is a warning, and the run begins at its start.
 
     `facts` are what has to be the same, by name, as a checkpoint keeps it for each rank: if one
     resumed and another did not, they would wait for each other without end.
@@ -102,47 +107,56 @@ def choose(
     if how == NEVER:
         return None
     named = None if how == AUTO else Path(how).expanduser()
-    damaged: list[Path] = []
+    passed: list[str] = []
     for checkpoint in resume_checkpoints(named or directory):
-        state = _read(checkpoint)
-        if state is None:
-            damaged.append(checkpoint)
+        try:
+            content = _read(checkpoint)
+        except UnreadableError as error:
+            is_named = named is not None and checkpoint == named.resolve()
+            passed.append(str(error) if is_named else f"{checkpoint} {error}")
             continue
-        if damaged:
-            log.warning(f"{_listed(damaged)} damaged; resuming from {checkpoint}")
+        if passed:
+            log.warning(f"{'; '.join(passed)}; resuming from {checkpoint}")
+        state = content.pop(KEY)
         why = _differences(state["ranks"], facts, rank)
         if not why:
-            return Found(checkpoint, state)
+            return Found(checkpoint, state, content)
         if named is not None:
             raise UserError(f"resume={how}: {why}; it cannot resume exactly")
-        if SWEPT not in os.environ:
-            hint = "resume=never begins at the start, in their place"
-            raise UserError(f"{checkpoint}: {why}; {hint}")
-        log.warning(f"{checkpoint}: {why}; the run begins at its start")
+        _refuse_or_warn(f"{checkpoint}: {why}")
         return None
-    if damaged and named is not None:
-        raise UserError(f"resume={how}: is no resume checkpoint of hpml ({PATTERN}), or damaged")
-    if damaged:
-        log.warning(f"{_listed(damaged)} damaged; the run begins at its start")
+    if passed and named is not None:
+        raise UserError(f"resume={how}: {'; '.join(passed)}")
+    if passed:
+        _refuse_or_warn("; ".join(passed))
     return None
 
 
-def _read(checkpoint: Path) -> dict[str, Any] | None:
-    """Our own part of a checkpoint; None for one that is damaged, or another kind of file.
+def _refuse_or_warn(why: str) -> None:
+    """What a sweep does with a job by itself; elsewhere it is the user's to say."""
+    if SWEPT not in os.environ:
+        raise UserError(f"{why}; resume=never begins at the start, in their place")
+    log.warning(f"{why}; the run begins at its start")
 
-    Raises UserError for one that `safe_load.read` refuses.
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint with our own part.
+
+    Raises UnreadableError, and UserError for one that `safe_load.read` refuses.
     """
     named = _NAME.fullmatch(checkpoint.name)
+    if named is None:
+        raise UnreadableError(f"is no resume checkpoint of hpml ({PATTERN})")
     try:
-        if named is None or named[2] != _checksum(checkpoint):
-            return None
-        state = safe_load.read(checkpoint, "resume")[KEY]
-        state["ranks"][0]["facts"].items()
-    except UserError:
+        if named[2] != _checksum(checkpoint):
+            raise UnreadableError("is damaged")
+        content = safe_load.read(checkpoint, "resume")
+        content[KEY]["ranks"][0]["facts"].items()
+    except (UnreadableError, UserError):
         raise
-    except Exception:  # there is no end to what a damaged file can raise
-        return None
-    return state if isinstance(state, dict) else None
+    except Exception as error:  # there is no end to what torch can raise
+        raise UnreadableError(f"cannot be loaded: {safe_load.reason(error)}") from error
+    return content
 
 
 def _differences(ranks: list[dict[str, Any]], facts: dict[str, Any], rank: int) -> str:
@@ -164,7 +178,3 @@ def _checksum(file: Path) -> str:
 def _batches(checkpoint: Path) -> int:
     named = _NAME.fullmatch(checkpoint.name)
     return int(named[1]) if named else 0
-
-
-def _listed(damaged: list[Path]) -> str:
-    return f"{', '.join(map(str, damaged))} {'is' if len(damaged) == 1 else 'are'}"

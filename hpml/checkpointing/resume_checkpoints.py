@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.checkpointing import resume
 from hpml.checkpointing.can_resume import can_begin_here, why_not
+from hpml.checkpointing.plain_types import NotPlainError, plain, plain_checkpoint, rebuilt
 from hpml.errors import first_line
 from hpml.system.files import sync_directory
 from hpml.system.signals import RunInterrupted, process_signals
@@ -32,6 +34,7 @@ MOST_SHARE = 0.02  # of the time, for writing them
 RANKS_AGREE_EVERY = 10  # batches, where there are several ranks: to agree costs time
 # So often the last checkpoint is touched: what was done after it, and lost, is known to that.
 SIGN_EVERY_S = 2.0
+ADVICE = "leave it out of its state_dict, or admit its type by torch.serialization.add_safe_globals"
 TO_ARRIVE_S = 0.05  # for a signal that has ended a loader's process to reach this one too
 
 
@@ -55,14 +58,15 @@ class ResumeCheckpoints(Checkpoint, Observer):
     every_s: float | None  # seconds between two; None for none in time
     warns: bool  # where there cannot be any
     found: resume.Found | None = None  # the one to resume from
+    imported: Container[str] | None = None  # modules, when a run resumes; None for any
 
     def __post_init__(self) -> None:
         self.folder = self.directory.resolve() / resume.FOLDER
         self._own = [self.found.path] if self.found else []  # those that are kept
-        self._writing: dict[str, Any] | None = None
-        self._is_exact = False
+        self._is_exact = self._was_tried = False
         self._last_s = self._took_s = self._sign_s = 0.0
         self._epoch = self._agree_at = 0
+        self._reasons: set[str] = set()  # that were told
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Brings back what a checkpoint holds besides Lightning's part; from now signals wait."""
@@ -77,7 +81,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
             module: Any = pl_module
             own = self.found.state["ranks"][trainer.global_rank]
             _set_random_states(own["random"], trainer.strategy.root_device)
-            module.load_resume_state(own["module"])
+            module.load_resume_state(rebuilt(own["module"]))
             self.timer.carry_over(own["timer"])
             self.recorder.carry_over(trainer, self.found.state["record"])
             self.found = None
@@ -99,7 +103,10 @@ class ResumeCheckpoints(Checkpoint, Observer):
             asked, due = (
                 trainer.strategy.reduce_boolean_decision(one, all=False) for one in (asked, due)
             )
-        if not (asked or due) or not can_begin_here(trainer):
+        if not (asked or due):
+            self._try_once(trainer, pl_module)
+            return
+        if not can_begin_here(trainer):
             return
         self._try_to_write(trainer, pl_module)
         self._epoch = trainer.current_epoch
@@ -121,13 +128,6 @@ class ResumeCheckpoints(Checkpoint, Observer):
             if process_signals.arrived is not None:
                 self._try_to_write(trainer, pl_module)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Adds our part to a resume checkpoint; other checkpoints stay as they are."""
-        if self._writing is not None:
-            checkpoint[resume.KEY] = self._writing
-
     def _between_batches(self, trainer: L.Trainer) -> bool:
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         same = progress.ready == progress.completed > 0
@@ -145,30 +145,62 @@ class ResumeCheckpoints(Checkpoint, Observer):
             return True
         return trainer.current_epoch != self._epoch and since_s * MOST_SHARE >= self._took_s
 
+    def _try_once(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at the first batch whether all can be kept: the first one may be hours away."""
+        if not self._was_tried and can_begin_here(trainer):
+            try:
+                self._content(trainer)
+                _own_state(pl_module, self.imported)
+            except NotPlainError as error:
+                self._warn_not_plain(error)
+            self._was_tried = True
+
+    def _warn_not_plain(self, error: NotPlainError) -> None:
+        """Once for each reason."""
+        if str(error) not in self._reasons:
+            self._reasons.add(str(error))
+            since = " from here on" if self._own else ""
+            log.warning(f"this run cannot be resumed{since}: {error}; {ADVICE}")
+
     def _try_to_write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A full disk, say, ends no training: those before stay."""
         try:
             self._write(trainer, pl_module)
+        except NotPlainError as error:
+            self._last_s = time.monotonic()
+            self._warn_not_plain(error)
         except (OSError, RuntimeError) as error:  # of torch's writer
             self._last_s = time.monotonic()
             log.warning(f"no resume checkpoint was written: {first_line(error)}")
 
+    def _content(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Lightning's part, in plain types. Raises NotPlainError."""
+        # not `save_checkpoint`, after which all ranks wait for one that may find no room
+        connector: Any = trainer._checkpoint_connector
+        return plain_checkpoint(connector.dump_checkpoint(weights_only=False), self.imported)[0]
+
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         begun_s = time.monotonic()
-        module: Any = pl_module
-        own = {
+        self._was_tried = True
+        own: dict[str, Any] = {
             "facts": self.facts,
             "random": _random_states(trainer.strategy.root_device),
-            # a device's tensors would come to the other ranks as that device's
-            "module": apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu),
             "timer": self.timer.open_epoch(),
         }
+        try:
+            own["module"] = _own_state(pl_module, self.imported)
+        except NotPlainError as error:
+            own["why"] = str(error)
+        ranks = _of_all_ranks(trainer, own)
+        for rank in ranks:
+            if "why" in rank:
+                raise NotPlainError(rank["why"])
         for logger in trainer.loggers:  # what was logged before it is not logged again
             logger.save()
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         batches = progress.total.processed
-        self._writing = {
-            "ranks": _of_all_ranks(trainer, own),
+        writing = {
+            "ranks": ranks,
             "record": self.recorder.so_far(),
             "batches": batches,
             "begins_at": [trainer.current_epoch, progress.current.processed],
@@ -180,14 +212,12 @@ class ResumeCheckpoints(Checkpoint, Observer):
         try:
             any_trainer: Any = trainer
             with any_trainer.profiler.profile("save_checkpoint"):
-                # not `save_checkpoint`, after which all ranks wait for one that may find no room
-                content = any_trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+                content = self._content(trainer)
                 if trainer.is_global_zero:
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    torch.save(content, part)
+                    torch.save(content | {resume.KEY: writing}, part)
                     self._give_name(part, batches)
         finally:
-            self._writing = None
             if trainer.is_global_zero:
                 part.unlink(missing_ok=True)
         self._last_s = time.monotonic()
@@ -201,6 +231,13 @@ class ResumeCheckpoints(Checkpoint, Observer):
         self._own = self._own[-resume.KEPT :]
         for old in set(resume.resume_checkpoints(self.folder)) - set(self._own):
             old.unlink(missing_ok=True)
+
+
+def _own_state(module: Any, imported: Container[str] | None) -> Any:
+    """What a module keeps of an epoch's middle, in plain types. Raises NotPlainError."""
+    # a device's tensors would come to the other ranks as that device's
+    state = apply_to_collection(module.resume_state(), torch.Tensor, torch.Tensor.cpu)
+    return plain(state, "resume_state", imported)
 
 
 def _of_all_ranks(trainer: L.Trainer, own: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 import hpml.data
 import hpml.models
 from hpml.checkpointing import safe_load
+from hpml.checkpointing.plain_types import rebuilt
 from hpml.config.aliases import with_names_of_today
 from hpml.config.auto import on_device
 from hpml.config.checks import check
@@ -86,18 +87,25 @@ def _read(path: Path, taken: set[str]) -> tuple[dict[str, DictConfig], str, dict
     """Of a checkpoint: the groups that are taken from it, its model's name, its weights."""
     try:
         checkpoint = safe_load.read(path, "evaluate")
-        trained_with = {
-            group: OmegaConf.create(with_names_of_today(dict(checkpoint["hpml_config"][group])))
-            for group in taken
-        }
-        name = str(checkpoint["hpml_names"]["model"])
-        weights = checkpoint["state_dict"]
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"evaluate={path}: there is no such file") from error
+    except Exception as error:  # there is no end to what torch can raise
+        why = safe_load.reason(error)
+        raise UserError(f"evaluate={path}: cannot be loaded: {why}") from error
+    try:
+        trained_with = {
+            group: OmegaConf.create(
+                with_names_of_today(dict(rebuilt(checkpoint["hpml_config"][group])))
+            )
+            for group in taken
+        }
+        name = str(checkpoint["hpml_names"]["model"])
+        weights = rebuilt(checkpoint["state_dict"])
     except Exception as error:
-        raise UserError(f"evaluate={path}: no checkpoint of hpml") from error
+        why = safe_load.reason(error)
+        raise UserError(f"evaluate={path}: no checkpoint of hpml: {why}") from error
     _refuse_odd_text(trained_with, name, path)
     return trained_with, name, weights
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from hpml.callbacks import (
     RunRecorder,
     TrainTimer,
 )
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume, safe_load
 from hpml.checkpointing.last_and_best import build_checkpoints
+from hpml.checkpointing.plain_files import hand_over
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.config.auto import on_device
 from hpml.config.conf import resolve
@@ -76,9 +78,11 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
     first_step = found.state["logging_step"] if found else 0
     trainer = build_trainer(cfg, callbacks, purge_step=first_step)
+    resume_checkpoints.imported = frozenset(sys.modules)
     if found:
         own = found.path.is_relative_to(directory.resolve())
         _resume_data(trainer, job, record, found, last_sign_s if own else None)
+        _resume_states(trainer, found)
         keep_rows(trainer.loggers, first_step)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
     if cfg.resume == resume.AUTO and not is_kept:
@@ -107,7 +111,7 @@ def _resume_data(
     trainer: L.Trainer, job: Job, record: RunRecord, found: resume.Found, last_sign_s: float | None
 ) -> None:
     """Has the data begin where a checkpoint was made; says so, and keeps it in the record."""
-    checkpoint, state = found
+    checkpoint, state, _ = found
     if len(state["ranks"]) != trainer.world_size:
         raise UserError(
             f"{checkpoint}: was made by {len(state['ranks'])} processes, this run has "
@@ -120,6 +124,16 @@ def _resume_data(
     lost = f"; {lost_s:.0f} s of work after it are lost" if lost_s and lost_s >= 1 else ""
     if environment.rank() == 0:
         log.info(f"resumes after {state['batches']:,} batches, from {from_here(checkpoint)}{lost}")
+
+
+def _resume_states(trainer: L.Trainer, found: resume.Found) -> None:
+    """Hands them to the Trainer: by now all classes that they may hold are imported."""
+    try:
+        hand_over(trainer.strategy, found.content)
+    except Exception as error:  # of any type's constructor
+        raise UserError(
+            f"{found.path}: cannot be loaded: {safe_load.reason(error)}; give resume=never"
+        ) from error
 
 
 def _call_fit(trainer: L.Trainer, job: Job, checkpoint: Path | None, recorder: RunRecorder) -> None:

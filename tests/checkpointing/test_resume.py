@@ -294,8 +294,8 @@ def test_an_evaluation_leaves_an_unfinished_run_alone(run: Runs) -> None:
     assert (run.folder / "record.json").read_bytes() == before
 
 
-def test_a_damaged_one_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixture) -> None:
-    """With a warning that names it and the one before; of none that is whole it begins anew."""
+def test_a_damaged_one_is_passed_over(run: Runs, caplog: Any, monkeypatch: Any) -> None:
+    """With a warning that names it and the one before; where none is whole, the user decides."""
     run(OFTEN, stop_after=5)
     last, before = run.kept
     last.write_bytes(last.read_bytes()[:-100])
@@ -305,8 +305,14 @@ def test_a_damaged_one_is_passed_over(run: Runs, caplog: pytest.LogCaptureFixtur
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
+    before = run.record, run.kept
+    why = r"is damaged; .* is damaged; resume=never begins at the start, in their place"
+    with pytest.raises(UserError, match=why):
+        run(OFTEN)
+    assert (run.record, run.kept) == before
+    monkeypatch.setenv("HPML_SWEPT", "seed")
     rest, record = run(OFTEN)
-    assert "are damaged; the run begins at its start" in caplog.text
+    assert "is damaged; the run begins at its start" in caplog.text
     assert (len(rest), record.resumed) == (STEPS * EPOCHS, [])
 
 
@@ -320,15 +326,16 @@ def test_what_cannot_resume(run: Runs, tmp_path: Path, caplog: Any, monkeypatch:
         (kept.parent, "was made with data.batch_size=8"),
         (tmp_path, "holds no resume checkpoint"),
         ("none.ckpt", "there is no such file"),
-        (Path(__file__), "is no resume checkpoint of hpml .*, or damaged"),
+        (Path(__file__), r"is no resume checkpoint of hpml \(resume-\*\.ckpt\)"),
     ):
         with pytest.raises(UserError, match=message):
             run(f"resume={value}", "data.batch_size=4")
     assert len(run(f"resume={kept}")[0]) == STEPS * EPOCHS - done
     run(OFTEN, "resume=never", stop_after=5)
-    before = run.kept
+    before, record = run.kept, (run.folder / "record.json").read_bytes()
     with pytest.raises(UserError, match="resume=never begins at the start, in their place"):
         run(OFTEN, "seed=1")
+    assert (run.folder / "record.json").read_bytes() == record
     with pytest.raises(UserError, match="holds an unfinished run: resume=auto resumes it"):
         run("resume=null")
     facts = torch.load(before[0], weights_only=True)["hpml_resume"]["ranks"][0]["facts"]
@@ -354,8 +361,11 @@ def test_one_of_another_code_is_refused(tmp_path: Path) -> None:
     assert choose(tmp_path, whole, {"code": "a"}) is not None
     with pytest.raises(UserError, match="another code"):
         choose(tmp_path, whole, {"code": "b"})
-    for wrong in (kept(StopError(), 2), str(shutil.copy(whole, folder / "copy.ckpt"))):
-        with pytest.raises(UserError, match="no resume checkpoint of hpml"):
+    for wrong, why in (
+        (kept(StopError(), 2), "cannot be loaded: it holds helpers.own.StopError, which d"),
+        (str(shutil.copy(whole, folder / "copy.ckpt")), "is no resume checkpoint of hpml"),
+    ):
+        with pytest.raises(UserError, match=why):
             choose(tmp_path, wrong, {"code": "a"})
 
 

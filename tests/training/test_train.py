@@ -207,11 +207,24 @@ def test_evaluate_gives_the_metrics_of_the_last_epoch(compose: Compose, tiny: Tr
 
 
 def test_evaluate_says_what_is_wrong_with_a_file(compose: Compose, tmp_path: Path) -> None:
-    """No file, no checkpoint, and the checkpoint of another program."""
+    """Its own reason: no file, none to load, one cut short, one of another program."""
     (tmp_path / "text").write_bytes(b"no checkpoint")
     torch.save({"state_dict": {}}, tmp_path / "other")
-    none = "no checkpoint of hpml"
-    for name, message in (("text", none), ("other", none), ("nowhere", "there is no such file")):
+    (tmp_path / "folder").mkdir()
+    torch.save({"weights": torch.zeros(100_000)}, tmp_path / "short")
+    (tmp_path / "short").write_bytes((tmp_path / "short").read_bytes()[:-100])
+    torch.save({"network": torch.nn.Linear(1, 1)}, tmp_path / "network")
+    for name, message in (
+        ("text", r"cannot be loaded: torch cannot read it \(Unsupported operand"),
+        ("folder", "cannot be loaded: Is a directory"),
+        ("short", r"cannot be loaded: torch cannot read it \(.*central directory"),
+        (
+            "network",
+            r"cannot be loaded: it holds torch\.nn\.modules\.linear\.Linear, which does not",
+        ),
+        ("other", "no checkpoint of hpml: it has no hpml_config"),
+        ("nowhere", "there is no such file"),
+    ):
         with pytest.raises(UserError, match=f"evaluate=.*{name}: {message}"):
             train(compose(*QUICK, f"evaluate={tmp_path / name}"))
 

@@ -15,8 +15,9 @@ from hpml.formatting import capital, counted, decimals, listed
 from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
-from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
+from hpml.report.comparison import Comparison
 from hpml.report.disturbances import is_faster
+from hpml.report.ranking import EPOCH, STEADY, Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
 from hpml.statistics import estimate, standings
 

@@ -53,10 +53,10 @@ class Estimate:
         return Estimate(self.mean / size, half_width, self.n, lowest, highest)
 
     def __abs__(self) -> "Estimate":
-        ends = (self.lowest, self.highest)
-        if self.mean < 0:
-            ends = tuple(None if end is None else -end for end in reversed(ends))
-        return Estimate(abs(self.mean), self.half_width, self.n, *ends)
+        if self.mean >= 0:
+            return self
+        lowest, highest = (None if end is None else -end for end in (self.highest, self.lowest))
+        return Estimate(-self.mean, self.half_width, self.n, lowest, highest)
 
 
 def students_quantile(freedom: float) -> float:

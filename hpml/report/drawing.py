@@ -115,6 +115,7 @@ def spread_ticks(axes: Axes, values: Sequence[float]) -> None:
         else:
             axes.set_xscale("log")
         axes.minorticks_off()
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # not by mathtext
     texts = [f"{value:g}" for value in values]
     if len(values) <= MOST_TICKS and max(map(len, texts)) <= LONGEST_TICK:
         axes.set_xticks(values, texts)

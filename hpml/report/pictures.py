@@ -255,7 +255,7 @@ def _what_bars_are(settings: Sequence[Setting]) -> str:
     """What error bars are, where there are any."""
     if not any(len(setting.completed) > 1 for setting in settings):
         return "; one run each"
-    return "; error bars are 95 % intervals over the runs, of few runs that differ much their range"
+    return "; error bars are 95 % intervals over the runs, or the runs' range where these are wide"
 
 
 def _disturbed(settings: Sequence[Setting]) -> str:

@@ -150,7 +150,7 @@ def _column(runs: Sequence[Run], key: str) -> list[str]:
     if len({*written}) < 2 or not {*OPEN} & {*written}:
         return written
     pairs = zip(runs, written, strict=True)
-    return [(_stood_for(run, key) or value) if value in OPEN else value for run, value in pairs]
+    return [_stood_for(run, key, value) if value in OPEN else value for run, value in pairs]
 
 
 def _unexplained(runs: Sequence[Run], columns: Mapping[str, Sequence[str]]) -> list[str]:
@@ -168,17 +168,20 @@ def _unexplained(runs: Sequence[Run], columns: Mapping[str, Sequence[str]]) -> l
     return [key for key in differing if key not in columns]
 
 
-def _stood_for(run: Run, key: str) -> str:
-    """What `auto` or null stood for in a run, as it is typed; nothing where nobody knows."""
+def _stood_for(run: Run, key: str, written: str) -> str:
+    """What `auto` or null stood for in a run, as it is typed; itself where nobody knows."""
     chosen, model = (
         of if isinstance(of, dict) else {} for of in (run.record.chosen, run.record.model)
     )
-    of_others = {
+    known = NULL_IS | {
         "data.eval_batch_size": run.leaves.get("data.batch_size"),
         "model.num_classes": model.get("num_classes"),
     }
-    known = (source.get(key) for source in (chosen, of_others, NULL_IS))
-    return next((_typed(value) for value in known if value is not None), "")
+    if written != "null" and key not in chosen:
+        return written
+    value = chosen.get(key) if written != "null" else None
+    value = known.get(key) if value is None else value
+    return written if value is None else _typed(value)
 
 
 def _value(run: Run, key: str) -> str:

@@ -73,6 +73,10 @@ class Diagnosis(Inference):
         first, *others = list(self.gains)[:2]
         if self.cause is None:
             advice = "No single cost stands out: change one setting at a time, and compare"
+            if self.lead_s.mean > self._least_s:
+                rounds = counted(self.rounds, "round")
+                advice = f"The largest cost is likely {first}, which {rounds} cannot tell from the "
+                advice += "next: measure for longer"
             if (needed_s := self.needed_s) is not None:
                 key = "diagnose.budget_s" if self.facts.keys else "budget_s"
                 budget = f"{key}={_rounded(needed_s)}"

@@ -138,7 +138,9 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
         shortened = []
     return Section(
         *head,
-        commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
+        commands=[
+            words for m in there for task in sorted(tasks) for words in m.commands(task, part)
+        ],
         hardware=[machine.name for machine in there],
         shortened="; ".join(m.in_front(text, there) for m, text in shortened if text),
         tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],

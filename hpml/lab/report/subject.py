@@ -33,8 +33,12 @@ def instead_of_asked(machine: Machine, part: str) -> str:
     ours = {group: _chosen(machine, group) for group in groups}
     trains = task in (TRAINING, NO_NORM, DEVICES)
     epochs = _settings(machine).get("trainer.max_epochs", EPOCHS) if trains else EPOCHS
-    if epochs == EPOCHS and is_as_asked(machine, *(group for group in groups if ours[group])):
+    samples = _settings(machine).get("data.train_samples") if ours.get("data") else None
+    named = [group for group in groups if ours[group]]
+    if epochs == EPOCHS and not samples and is_as_asked(machine, *named):
         return ""
+    if isinstance(samples, int):
+        ours["data"] = f"{samples:,} images of {ours['data']}"
     asked, own = (
         " on ".join(names) for names in ([ASKED[g][1] for g in groups], filter(None, ours.values()))
     )

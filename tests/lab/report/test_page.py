@@ -80,7 +80,8 @@ def diagnosed(folder: Path, counts: tuple[int, int], step_s: tuple[float, float]
 
 
 def state_of(folder: Path, device: str = "cpu", **changes: Any) -> None:
-    tasks = ("workers", "summary-sgd", "no_norm", "diagnosis", "devices")
+    summaries = ("summary-sgd", "summary-no_norm_sgd", "summary-no_norm_adam")
+    tasks = ("workers", *summaries, "no_norm", "diagnosis", "devices")
     state = {
         "typed": ["output_dir=out put", "data.batch_size=64", "+x='[1,2]'"],
         "has_norm": True,
@@ -189,6 +190,9 @@ def test_the_tables_have_the_figures(whole: Whole) -> None:
     assert "So use data.num_workers=2." in sections["C3"]
     assert "data.num_workers=2 is faster: an epoch takes" in sections["C4"]
     assert "data.num_workers=1: input-bound" in sections["C4"]
+    assert "With data.num_workers=1 an epoch waits 196" in sections["C4"]
+    counts = [re.findall("python -m summary-(.*)", sections[f"Q{n}"]) for n in range(1, 5)]
+    assert counts == [["sgd"], ["sgd"], ["sgd", "no_norm_sgd"], ["no_norm_adam"]]
     assert {name for row in shown(sections, "C6")[1:] for name in row} >= set(OPTIMIZERS)
     assert "Without norm the last training loss is 1.5, with it 1: higher" in sections["C7"]
     assert "There is nothing to compare cpu with" in sections["C5"]
@@ -313,12 +317,13 @@ def test_what_stands_in_for_what_is_asked_is_said(tmp_path: Path) -> None:
         kept = json.loads(record.read_text())
         kept["choices"] |= choices | {"model": "small_no_norm", "data": "image_folder"}
         keep(record, kept)
-    state_of(folder, settings={"trainer.max_epochs": 3})
+    state_of(folder, settings={"trainer.max_epochs": 3, "data.train_samples": 1500})
     sections = sections_of(tmp_path / "lab")
     network, data = "Asked is ResNet-18; this is small.", "ResNet-18 on CIFAR-10"
-    epochs = f"Asked is {data} for 5 epochs; this is small on image_folder for 3."
+    images = "1,500 images of image_folder"
+    epochs = f"Asked is {data} for 5 epochs; this is small on {images} for 3."
     expected = dict.fromkeys(map(str.upper, PARTS), epochs)
-    expected |= dict.fromkeys(("C3", "C4"), f"Asked is {data}; this is small on image_folder.")
+    expected |= dict.fromkeys(("C3", "C4"), f"Asked is {data}; this is small on {images}.")
     expected |= dict.fromkeys(("Q1", "Q2", "Q3", "Q4"), network)
     for part, sentence in expected.items():
         assert f"numbers**\n\n- {sentence}\n- " in sections[part], part

@@ -11,11 +11,18 @@ from hpml.formatting import in_s
 from hpml.report.collect import Run
 from hpml.report.ranking import Ranked
 from hpml.statistics import Estimate
+from hpml.timing.verdict import LEAST_MARGIN
 
 RATE = "optimizer.lr"
 OFF_BY = 10  # times as large or as small a rate is as the usual one, to be called unusual
 # Adam divides each step by the gradient's own size. Source: Kingma and Ba, arXiv:1412.6980, 2.1.
 OF_ADAM = "Adam's steps are about as long as the rate, however small the gradients get"
+
+
+def more_workers_help(diagnoses: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the second of two numbers of workers, the larger one, makes an epoch shorter."""
+    few_s, many_s = (of["epoch_s"][AS_IT_IS]["mean"] for of in diagnoses.values())
+    return bool(many_s < (1 - LEAST_MARGIN) * few_s)
 
 
 def why_workers_differ(
@@ -25,17 +32,14 @@ def why_workers_differ(
 
     Of two numbers of workers the first is the smaller one.
     """
-    waits = {name: Estimate(**of["waited_s"]) for name, of in diagnoses.items()}
-    epochs = {name: Estimate(**of["epoch_s"][AS_IT_IS]) for name, of in diagnoses.items()}
-    if len(waits) != 2:
-        return
-    few, many = waits
-    share = waits[few].mean / epochs[few].mean if epochs[few].mean else 0.0
+    (few, first), (many, second) = diagnoses.items()
+    waited_s, whole_s = Estimate(**first["waited_s"]), first["epoch_s"][AS_IT_IS]["mean"]
     yield (
-        f"With {few} an epoch waits {in_s(waits[few])} for data, {share:.1%} of it: that is the "
-        f"most that more workers can save. With {many} it waits {in_s(waits[many])}."
+        f"With {few} an epoch waits {in_s(waited_s)} for data, {waited_s.mean / whole_s:.1%} of "
+        f"it: that is the most that more workers can save. With {many} it waits "
+        f"{in_s(Estimate(**second['waited_s']))}."
     )
-    if cores:
+    if cores and not more_workers_help(diagnoses):
         yield (
             f"Workers load in processes of their own, on the {cores} cores that train: while all "
             "cores are busy, they save no time, they only take it from training."

@@ -14,7 +14,7 @@ from hpml.lab.report import answers
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
-from hpml.lab.report.explained import rate_of, why_workers_differ
+from hpml.lab.report.explained import more_workers_help, rate_of, why_workers_differ
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.published import nonzero
@@ -132,14 +132,17 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
     if best is not None and best < 2 and not disturbed_by(machine.workers or {}):
         compared = "one worker is compared with the best number above it"
         answer.insert(0, f"The best number of workers here is {best}: {compared}.")
-    if not reason:
+    compared = diagnosis["diagnoses"] if len(verdicts) == 2 and not reason else {}
+    if compared:
         cores = machine.environment.get("cpu_cores")
         shared = cores if machine.environment.get("device") == "cpu" else None
-        answer += why_workers_differ(diagnosis["diagnoses"], shared)
+        answer += why_workers_differ(compared, shared)
     for name, verdict in verdicts.items():
         if not is_none(verdict):
-            words = f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}."
-            answer.append(words)
+            answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}.")
+            in_vain = "more num_workers" in verdict["advice"] and compared
+            if not in_vain or more_workers_help(compared):
+                answer[-1] += f" {verdict['advice']}."
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds" + (_MARKED if reason else "")
     marked = [f"{name}{'!' * is_none(verdict)}" for name, verdict in verdicts.items()]

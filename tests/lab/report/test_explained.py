@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers.records import make_run
 
-from hpml.lab.report.explained import usual_rate, why_last, why_workers_differ
+from hpml.lab.report.explained import more_workers_help, usual_rate, why_last, why_workers_differ
 from hpml.report.collect import collect
 from hpml.report.ranking import Ranked
 from hpml.report.settings import Setting
@@ -24,7 +24,7 @@ def waiting(waited_s: float, epoch_s: float) -> dict[str, Any]:
 
 
 def test_more_workers_save_no_more_than_one_waits() -> None:
-    """On a CPU they take the cores that train, on a GPU they do not."""
+    """Where they do not help on a CPU, they take the cores that train; on a GPU they do not."""
     both = {ONE: waiting(0.5, 10.0), FOUR: waiting(0.2, 11.0)}
     first, second = why_workers_differ(both, 2)
     assert first == (
@@ -33,7 +33,10 @@ def test_more_workers_save_no_more_than_one_waits() -> None:
     )
     assert "on the 2 cores that train" in second
     assert list(why_workers_differ(both, None)) == [first]
-    assert list(why_workers_differ({ONE: both[ONE]}, 2)) == []
+    assert not more_workers_help(both)
+    faster = both | {FOUR: waiting(0.2, 8.0)}
+    assert more_workers_help(faster)
+    assert len([*why_workers_differ(faster, 2)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,17 @@ def test_published_submissions_are_an_option(tmp_path: Path) -> None:
         assert own["convolutions"] == "20"
 
 
+def test_no_more_workers_are_advised_where_more_did_not_help(tmp_path: Path) -> None:
+    """Though loading is what limits both."""
+    folder = complete(tmp_path / "lab")
+    advice = "Try more num_workers"
+    assert advice in sections_of(tmp_path / "lab")["C4"]
+    diagnosed(folder, (1, 4), (1.0, 1.02))
+    text = sections_of(tmp_path / "lab")["C4"]
+    assert "data.num_workers=4: input-bound; with loading free" in text
+    assert advice not in text
+
+
 def test_code_is_shown_once(tmp_path: Path) -> None:
     """A later part names the one that shows it."""
     complete(tmp_path / "lab")

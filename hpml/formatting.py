@@ -72,9 +72,17 @@ def decimals(seconds: float) -> int:
 
 def in_s(estimate: Estimate) -> str:
     """`7.12 ± 0.10 s`."""
-    spec = f",.{decimals(max(abs(estimate.mean), estimate.half_width or 0.0))}f"
-    half = "" if estimate.half_width is None else f" ± {estimate.half_width:{spec}}"
-    return f"{estimate.mean:{spec}}{half} s"
+    size = max(abs(estimate.mean), 0.0 if estimate.is_wide else estimate.half_width or 0.0)
+    return f"{with_spread(estimate, f',.{decimals(size)}f')} s"
+
+
+def with_spread(estimate: Estimate, spec: str, spec_of_half: str = "") -> str:
+    """`7.12 ± 0.10`; `5.10 to 9.81` of runs whose interval is wide, `7.12` of one."""
+    if estimate.half_width is None:
+        return f"{estimate.mean:{spec}}"
+    if estimate.is_wide and estimate.lowest is not None:
+        return " to ".join(format(end, spec) for end in estimate.ends)
+    return f"{estimate.mean:{spec}} ± {estimate.half_width:{spec_of_half or spec}}"
 
 
 def table(rows: Sequence[Sequence[str]], align: str) -> list[str]:

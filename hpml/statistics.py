@@ -3,13 +3,15 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal
 
 from scipy.special import fdtri, stdtr, stdtrit
 
 LEVEL = 0.05
+# An interval whose half is wider than this part of the mean is told by the runs' range.
+WIDE = 0.5
 # What share of pairs that vary as the others do is taken for one that does.
 ALIKE = 0.9
 # The same of settings measured in rounds on one machine, which do vary alike.
@@ -20,19 +22,41 @@ BySeed = Mapping[object, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` runs; the half-width of its 95 % interval is None where n is 1."""
+    """A mean over `n` runs; the half-width of its 95 % interval is None where n is 1.
+
+    `lowest` and `highest` are the runs' own, None where nobody kept them.
+    """
 
     mean: float
     half_width: float | None
     n: int
+    lowest: float | None = field(default=None, compare=False)
+    highest: float | None = field(default=None, compare=False)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the interval tells little; of two runs it is 13 times as wide as their range."""
+        return self.half_width is not None and self.half_width > WIDE * abs(self.mean)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the interval, or of the runs' range where the interval is wide; the mean for none."""
+        if self.is_wide and self.lowest is not None and self.highest is not None:
+            return self.lowest, self.highest
+        half_width = self.half_width or 0.0
+        return self.mean - half_width, self.mean + half_width
 
     def in_units(self, size: float) -> "Estimate":
         """The same in units of a size: 90 s in units of 60 are 1.5."""
-        half_width = None if self.half_width is None else self.half_width / size
-        return Estimate(self.mean / size, half_width, self.n)
+        of = (self.half_width, self.lowest, self.highest)
+        half_width, lowest, highest = (None if value is None else value / size for value in of)
+        return Estimate(self.mean / size, half_width, self.n, lowest, highest)
 
     def __abs__(self) -> "Estimate":
-        return Estimate(abs(self.mean), self.half_width, self.n)
+        if self.mean >= 0:
+            return self
+        lowest, highest = (None if end is None else -end for end in (self.highest, self.lowest))
+        return Estimate(-self.mean, self.half_width, self.n, lowest, highest)
 
 
 def students_quantile(freedom: float) -> float:
@@ -48,7 +72,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     n = len(values)
     if n < 2:
         return Estimate(values[0], None, 1) if n else None
-    return Estimate(fmean(values), students_quantile(n - 1) * stdev(values) / math.sqrt(n), n)
+    half_width = students_quantile(n - 1) * stdev(values) / math.sqrt(n)
+    return Estimate(fmean(values), half_width, n, min(values), max(values))
 
 
 def trimmed_estimate(values: Sequence[float]) -> Estimate | None:
@@ -66,7 +91,8 @@ def trimmed_estimate(values: Sequence[float]) -> Estimate | None:
     kept = sorted(values)[cut : n - cut]
     winsorised = [kept[0]] * cut + kept + [kept[-1]] * cut
     error = stdev(winsorised) / ((1 - 2 * cut / n) * math.sqrt(n))
-    return Estimate(fmean(kept), students_quantile(len(kept) - 1) * error, n)
+    half_width = students_quantile(len(kept) - 1) * error
+    return Estimate(fmean(kept), half_width, n, min(values), max(values))
 
 
 def standings(

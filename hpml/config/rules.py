@@ -117,6 +117,7 @@ RULES: dict[str, Rule] = {
     "lab.name": TEXT,
     "lab.seeds": COUNT,
     "lab.budget_min": Rule(float, above=0, nullable=True),
+    "lab.published": FLAG,
     "lab.again": FLAG,
     "lab.dry_run": FLAG,
     "workers.rounds": COUNT,

@@ -12,10 +12,11 @@ from hpml.diagnosis.wording import at_most
 from hpml.formatting import capital, in_s
 from hpml.records.phases import OTHER, PHASES
 from hpml.report.collect import in_words
-from hpml.report.comparison import NOTHING, SAME
+from hpml.report.comparison import SAME
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
 from hpml.report.pictures import Picture
+from hpml.report.ranking import NOTHING
 from hpml.report.tables import Cell, Table
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference

@@ -39,8 +39,6 @@ BEYOND = (
     ": more than all, so its kernels leave out some of the operations counted (as attention behind "
     "a mask does, or a convolution by Winograd), or the product was measured too slow"
 )
-# An epoch that is known no better than this part of it is told by its rounds' range.
-WIDE = 0.5
 
 
 class Diagnosis(Inference):
@@ -75,6 +73,10 @@ class Diagnosis(Inference):
         first, *others = list(self.gains)[:2]
         if self.cause is None:
             advice = "No single cost stands out: change one setting at a time, and compare"
+            if self.lead_s.mean > self._least_s:
+                rounds = counted(self.rounds, "round")
+                advice = f"The largest cost is likely {first}, which {rounds} cannot tell from the "
+                advice += "next: measure for longer"
             if (needed_s := self.needed_s) is not None:
                 key = "diagnose.budget_s" if self.facts.keys else "budget_s"
                 budget = f"{key}={_rounded(needed_s)}"
@@ -106,11 +108,7 @@ class Diagnosis(Inference):
 
     def epoch_in_words(self, trial: str) -> str:
         """`3.28 ± 0.25 s`; the range of its rounds where the interval would tell less."""
-        estimate, epochs = self.epoch_s(trial), self.epochs(trial)
-        if (estimate.half_width or 0.0) <= WIDE * estimate.mean:
-            return in_s(estimate)
-        least, most = (in_s(Estimate(s, None, 1)) for s in (min(epochs), max(epochs)))
-        return f"{least.removesuffix(' s')} to {most}"
+        return in_s(self.epoch_s(trial))
 
     @property
     def sentences(self) -> list[str]:

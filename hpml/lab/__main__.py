@@ -99,7 +99,7 @@ def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: flo
     finally:
         from hpml.lab.report.page import write_report  # which imports matplotlib
 
-        log.info(f"report: {write_report(Path(cfg.run_dir))}")
+        log.info(f"report: {write_report(Path(cfg.run_dir), cfg.lab.published)}")
 
 
 def _run_each(tasks: Iterable[Task], state: State) -> list[str]:

@@ -71,3 +71,9 @@ SUMMARIES = {
 }
 # The same of a network that has no normalisation to do without.
 SUMMARIES_AS_IT_IS = {"sgd": ["optimizer=sgd"], "adam": ["optimizer=adam"]}
+# For each part that counts, those that its figures are from, as far as there are any.
+COUNTED = {
+    **dict.fromkeys(("q1", "q2"), ("sgd",)),
+    "q3": ("sgd", "no_norm_sgd"),
+    "q4": ("adam", "no_norm_adam"),
+}

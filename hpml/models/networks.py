@@ -1,4 +1,4 @@
-"""The networks: ResNet-18 for small images, with or without normalisation, and a small one."""
+"""The networks: ResNet-18 for small images and a small one, with or without normalisation."""
 
 from typing import Literal
 
@@ -35,8 +35,10 @@ def resnet18(num_classes: int, norm: bool = True, init: Init = "torch") -> nn.Mo
     return network
 
 
-def small(num_classes: int, width: int = 16) -> nn.Module:
-    """Five 3×3 convolutions, of which the middle three halve the image; 246,682 parameters.
+def small(num_classes: int, width: int = 16, norm: bool = True) -> nn.Module:
+    """Five 3×3 convolutions, of which the middle three halve the image.
+
+    With 10 classes it has 246,682 parameters, 245,946 without normalisation.
 
     Takes float images of shape (N, 3, H, W) and gives logits of shape (N, num_classes). The first
     layer has `width` channels. A step is so cheap on a CPU (about 13 MFLOP a 32×32 sample forward)
@@ -48,7 +50,7 @@ def small(num_classes: int, width: int = 16) -> nn.Module:
         *(
             nn.Sequential(
                 nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
+                nn.BatchNorm2d(outputs) if norm else nn.Identity(),
                 nn.ReLU(inplace=True),
             )
             for inputs, outputs, stride in channels

@@ -3,16 +3,22 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from hpml.formatting import counted, decimals, listed
+from hpml.formatting import counted
 from hpml.report import disturbances
-from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words
-from hpml.report.disturbances import MOST_NAMED, Span
-from hpml.report.settings import Setting, find_settings, number
-from hpml.statistics import Estimate, Standing, estimate, standings
+from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
+from hpml.report.ranking import (
+    EPOCH,
+    STEADY,
+    Measure,
+    Ranked,
+    in_a_sentence,
+    without_a_fastest,
+)
+from hpml.report.settings import Setting, find_settings, is_continuous, number
+from hpml.statistics import estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
@@ -22,43 +28,6 @@ SAME = {
     "jobs_at_once": "jobs at once on the machine",
 }
 RATE = "optimizer.lr"
-NOTHING = "–"  # where there is no figure
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A figure by which settings are ranked."""
-
-    name: str  # in the record
-    title: str
-    best: str  # what the best setting is called
-    higher_is_better: bool = False
-    unit: str = "s"  # or `%`, or nothing
-
-    def shown(self, estimate: Estimate | None, with_unit: bool = True) -> str:
-        """`2.31 ± 0.05 s`, `84.1 ± 0.4%`; a single run has no interval."""
-        if estimate is None:
-            return NOTHING
-        scale = 100 if self.unit == "%" else 1
-        spec = f".{decimals(estimate.mean)}f" if self.unit == "s" else ".2f" if self.unit else ".4g"
-        text = f"{scale * estimate.mean:{spec}}"
-        if estimate.half_width is not None:
-            text += f" ± {scale * estimate.half_width:{spec if self.unit else '.2g'}}"
-        return text + {"s": " s"}.get(self.unit, self.unit) * with_unit
-
-
-EPOCH = Measure("epoch_s", "time of an epoch", "fastest")
-STEADY = Measure("steady_epoch_s", "time of an epoch after the first", "fastest")
-
-
-@dataclass(frozen=True)
-class Ranked:
-    setting: Setting
-    estimate: Estimate | None
-    standing: Standing | None
-    span: Span | None = None  # of a time
-    in_doubt: bool = False  # others disturbed it too much for a place: it stands at None
-    may_lead: bool = False  # without what it lost it may be ahead of the first one
 
 
 class Comparison:
@@ -98,22 +67,43 @@ class Comparison:
         title = f"last {name}" + ", on the test set" * (unsplit and name.startswith("val/"))
         return Measure(name, title, "best", not lower, "%" if name.endswith("accuracy") else "")
 
+    @cached_property
+    def continuous(self) -> list[str]:
+        """The keys whose values are numbers, not all of them whole: none of them is the fastest."""
+        return [key for key in self.keys if is_continuous(self.settings, key)]
+
+    @cached_property
+    def timed(self) -> list[Setting]:
+        """The settings; those that differ in continuous keys alone are one."""
+        if not self.continuous:
+            return self.settings
+        pools: dict[tuple[str, ...], Setting] = {}
+        for each in self.settings:
+            values = {k: value for k, value in each.values.items() if k not in self.continuous}
+            pool = pools.setdefault(tuple(values.values()), Setting(values, [], each.texts))
+            pool.runs.extend(each.runs)
+        return list(pools.values())
+
     def ranked(self, measure: Measure) -> list[Ranked]:
-        """The settings, the best first; below, those in doubt, and those without the measure."""
+        """The settings, the best first; below, those in doubt, and those without the measure.
+
+        Of a time those of `timed`.
+        """
         is_time = measure.name in TIMED_FROM
-        spans = [disturbances.span(s, measure.name) if is_time else None for s in self.settings]
+        settings = self.timed if is_time else self.settings
+        spans = [disturbances.span(s, measure.name) if is_time else None for s in settings]
         doubts = disturbances.in_doubt(spans)
-        by_seed = [setting.by_seed(measure.name) for setting in self.settings]
-        every = [setting.all_of(measure.name) for setting in self.settings]
+        by_seed = [setting.by_seed(measure.name) for setting in settings]
+        every = [setting.all_of(measure.name) for setting in settings]
         certain = [[] if doubt else values for values, doubt in zip(every, doubts, strict=True)]
         outcome = standings(by_seed, certain, measure.higher_is_better)
-        ranks = map(Ranked, self.settings, map(estimate, every), outcome, spans, doubts)
+        ranks = map(Ranked, settings, map(estimate, every), outcome, spans, doubts)
         sign = -1 if measure.higher_is_better else 1
 
         def place(rank: Ranked) -> tuple[bool, float]:
             return rank.in_doubt, sign * rank.estimate.mean if rank.estimate else math.inf
 
-        return _without_a_fastest(sorted(ranks, key=place))
+        return without_a_fastest(sorted(ranks, key=place))
 
     @cached_property
     def by_time(self) -> list[Ranked]:
@@ -124,8 +114,14 @@ class Comparison:
         return self.ranked(self.quality)
 
     @property
-    def has_repeats(self) -> bool:
-        return any(len(setting.completed) > 1 for setting in self.settings)
+    def spread(self) -> str:
+        """What stands beside a mean over several runs; empty where each setting ran once."""
+        if all(len(setting.completed) < 2 for setting in self.settings):
+            return ""
+        ranks = self.by_time + self.by_quality
+        has_ranges = any(rank.estimate.is_wide for rank in ranks if rank.estimate)
+        ranges = "; “a to b” is their range, where that interval is wide" * has_ranges
+        return f"± is a 95 % interval over the runs{ranges}"
 
     @property
     def has_ties(self) -> bool:
@@ -144,10 +140,12 @@ class Comparison:
         They rank by quality where only the optimizer and its schedule vary.
         """
         ranks = self.by_quality if about_learning(self.keys) else self.by_time
-        settings = [rank.setting for rank in ranks if rank.setting.completed]
+        place = {id(run): n for n, rank in enumerate(ranks) for run in rank.setting.runs}
+        settings = [setting for setting in self.settings if setting.completed]
         if self.is_by_number:
-            settings.sort(key=lambda setting: number(setting, self.keys[0]) or 0.0)
-        return settings
+            return sorted(settings, key=lambda setting: number(setting, self.keys[0]) or 0.0)
+        time_s = {id(each): mean(each.all_of(self.time.name)) for each in settings}
+        return sorted(settings, key=lambda s: (place[id(s.runs[0])], time_s[id(s)] or math.inf))
 
     @cached_property
     def is_by_number(self) -> bool:
@@ -214,63 +212,6 @@ class Comparison:
                 others = tuple(v for key, v in rank.setting.values.items() if key != RATE)
                 of_each.setdefault(others, []).append(rank)
         return [(ranks[0], len(ranks)) for ranks in of_each.values() if len(ranks) > 1]
-
-
-def in_a_sentence(measure: Measure, ranks: Sequence[Ranked]) -> str:
-    """`fastest: adam, 2.31 ± 0.05 s …; tied with it: sgd`; nothing where there is no choice."""
-    ranked = [(rank, rank.estimate) for rank in ranks if rank.estimate is not None]
-    if len(ranked) < 2:
-        return ""
-    first, figure = ranked[0]
-    if len({estimate.mean for _, estimate in ranked}) == 1:
-        return f"{measure.title}: {measure.shown(figure)} in all settings"
-    doubted = [rank.setting.name for rank, _ in ranked if rank.in_doubt]
-    not_ranked = f"; not ranked, being disturbed: {listed(doubted, MOST_NAMED)}" if doubted else ""
-    if above := [rank.span for rank in ranks if rank.span and rank.may_lead]:
-        above.sort(key=lambda span: span.lowest_s - span.time_s)
-        lost = listed([f"{span.name} {span.in_words}" for span in above], MOST_NAMED)
-        text = f"no {measure.best} can be named ({measure.title}): {first.setting.name} took "
-        return f"{text}{measure.shown(figure)}, but {lost}{not_ranked}"
-    text = f"{measure.best}: {first.setting.name}, {measure.shown(figure)} ({measure.title})"
-    if first.standing == "untested":
-        text += ", in one run, which is too few to tell it from chance: sweep seed=0,1,2"
-        best = next((pair for pair in ranked if pair[0].standing == "best"), None)
-        if best is None or doubted:
-            return text + not_ranked
-        text += f"; of what ran again: {best[0].setting.name}, {measure.shown(best[1])}"
-    tied, worse, untested = (
-        [rank.setting.name for rank, _ in ranked if rank.standing == standing]
-        for standing in ("tied", "worse", "untested")
-    )
-    if tied and (worse or len(tied) == 1):
-        text += f"; tied with it: {listed(tied, MOST_NAMED)}"
-    elif tied:
-        text += "; no other can be told from it"
-    elif worse:
-        text += "; ahead of all others" + " that ran again" * bool(untested)
-    untested = [name for name in untested if name != first.setting.name]
-    if untested:
-        text += f"; not compared, for want of a second run: {listed(untested, MOST_NAMED)}"
-    return text + not_ranked
-
-
-def _without_a_fastest(ranks: list[Ranked]) -> list[Ranked]:
-    """The same; where others may have lost their lead to interference, none of them has a place.
-
-    Of what was not disturbed, and is tied anyway, nobody says that it is slower.
-    """
-
-    def may_lead(rank: Ranked, first: Ranked) -> bool:
-        if rank is first or rank.span is None or first.span is None or rank.span.lost_s == 0:
-            return False
-        tied = rank.standing == "tied" and not rank.span.disturbed
-        return not tied and not first.span.is_below(rank.span)
-
-    leading = [may_lead(rank, ranks[0]) for rank in ranks]
-    if not any(leading):
-        return ranks
-    pairs = zip(ranks, leading, strict=True)
-    return [replace(rank, standing=None, may_lead=leads) for rank, leads in pairs]
 
 
 def about_learning(keys: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpml.formatting import decimals
+from hpml.report.labels import in_lines, longest_line, most_lines
 from hpml.statistics import Estimate
 
 # In the page, what is drawn in it takes the colour of the text.
@@ -31,10 +33,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 BAR = "#56b4e9"
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vPX*"
-LONGEST_NAME = 44
+LINE_INCHES = 0.17
 LEGEND_WIDTH = 130  # characters
 MOST_TICKS = 12
-CROWDED = 20  # how many times as large the largest value is: then they stand on a logarithmic axis
+LONGEST_TICK = 7  # characters
+CROWDED = 20  # how many times as large as the other one a number is
 
 
 def bars(
@@ -46,11 +49,13 @@ def bars(
 ) -> Figure:
     """Horizontal bars of times in seconds, with error bars, their figures and notes behind them.
 
-    Error bars do not go below 0. Of a time whose `n` is 0 only the note is written. `parts` are the
-    seconds and looks of what the bars are made of, not a number for none; without them they have
-    one colour.
+    Error bars do not go below 0, and are the runs' range where the interval is wide. Of a time
+    whose `n` is 0 only the note is written. `parts` are the seconds and looks of what the bars are
+    made of, not a number for none; without them they have one colour.
     """
-    figure = Figure(figsize=(8, 1.4 + 0.36 * len(names)), layout="constrained")
+    names = in_lines(names)
+    row = max(0.36, 0.1 + LINE_INCHES * most_lines(names))
+    figure = Figure(figsize=(8, 1.4 + row * len(names)), layout="constrained")
     axes = figure.subplots()
     size, unit = time_unit(max(time.mean for time in times if time))
     scaled = [time.in_units(size) if time else Estimate(0.0, None, 0) for time in times]
@@ -59,13 +64,13 @@ def bars(
         for time, note in zip(scaled, notes or [""] * len(names), strict=True)
     ]
     for place, (time, text) in enumerate(zip(scaled, texts, strict=True)):
-        end, half_width = time.mean, time.half_width or 0.0
-        if half_width:
-            reach = [[min(half_width, end)], [half_width]]
-            axes.errorbar(end, place, xerr=reach, fmt="none", ecolor=INK, capsize=3, linewidth=1)
-        behind = (end + half_width, place)
+        low, high = time.ends
+        if high > low:
+            reach = [[min(time.mean - low, time.mean)], [high - time.mean]]
+            axes.errorbar(time.mean, place, xerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1)
+        behind = (high, place)
         axes.annotate(text, behind, xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     left = np.zeros(len(names))
@@ -89,24 +94,49 @@ def looks() -> Iterator[dict[str, Any]]:
 
 def line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, look: Any) -> None:
     """A line with error bars; those of what is not negative do not go below 0."""
-    means = [estimate.mean for _, estimate in points]
-    above = [estimate.half_width or 0.0 for _, estimate in points]
-    below = [min(a, mean) if mean >= 0 else a for a, mean in zip(above, means, strict=True)]
+    means, ends = zip(*((estimate.mean, estimate.ends) for _, estimate in points), strict=True)
+    above = [high - mean for mean, (_, high) in zip(means, ends, strict=True)]
+    below = [
+        mean - (max(0.0, low) if mean >= 0 else low)
+        for mean, (low, _) in zip(means, ends, strict=True)
+    ]
     xs = [x for x, _ in points]
-    axes.errorbar(xs, means, yerr=[below, above], label=shortened(label), capsize=3, **look)
+    axes.errorbar(xs, means, yerr=[below, above], label=label, capsize=3, **look)
 
 
 def spread_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """The axis of a swept number: its values as ticks, far ones on a logarithmic scale."""
-    least = next((value for value in values if value > 0), math.inf)
-    if values[0] >= 0 and values[-1] > CROWDED * least:
+    """The axis of a swept number: on a logarithmic scale where its values spread so.
+
+    They are the ticks where there are few, of few digits.
+    """
+    if is_logarithmic(values):
         if values[0] == 0:
-            axes.set_xscale("symlog", linthresh=least)
+            axes.set_xscale("symlog", linthresh=next(value for value in values if value > 0))
         else:
             axes.set_xscale("log")
         axes.minorticks_off()
-    if len(values) <= MOST_TICKS:
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # not by mathtext
+    texts = [f"{value:g}" for value in values]
+    if len(values) <= MOST_TICKS and max(map(len, texts)) <= LONGEST_TICK:
+        axes.set_xticks(values, texts)
+
+
+def is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether sorted numbers that are not negative spread more evenly by their logarithms.
+
+    That is how they were swept: the widest gap between two of them is a smaller part of the whole.
+    Two alone tell it where one is CROWDED times the other.
+    """
+    above = [value for value in values if value > 0]
+    if values[0] < 0 or len(above) < 2:
+        return False
+    if len(above) == 2:
+        return above[1] > CROWDED * above[0]
+    by_scale = (above, [math.log(value) for value in above])
+    linear, logarithmic = (
+        max(b - a for a, b in pairwise(of)) / (of[-1] - of[0]) for of in by_scale
+    )
+    return logarithmic < linear
 
 
 def in_percent(axes: Axes) -> None:
@@ -121,15 +151,11 @@ def time_unit(longest_s: float) -> tuple[float, str]:
 
 
 def legend_above(figure: Figure, names: Sequence[str]) -> None:
-    """A legend in as many columns as its names, shortened, have room for."""
-    longest = max(len(shortened(name)) for name in names)
-    columns = max(1, min(len(names), LEGEND_WIDTH // (longest + 8)))
-    legend = figure.legend(loc="outside upper center", ncols=columns, fontsize=9)
-    for text in legend.get_texts():
-        text.set_text(shortened(text.get_text()))
+    """A legend in as many columns as its names, in their lines, have room for.
 
-
-def shortened(name: str) -> str:
-    """A name that fits: where it is too long its middle goes, since the ends tell more."""
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    The figure grows by what stands above one line of names.
+    """
+    columns = max(1, min(len(names), LEGEND_WIDTH // (longest_line(names) + 8)))
+    lines = math.ceil(len(names) / columns) * most_lines(names)
+    figure.set_figheight(figure.get_figheight() + LINE_INCHES * (lines - 1))
+    figure.legend(loc="outside upper center", ncols=columns, fontsize=9)

@@ -88,7 +88,7 @@ def _environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"md": _escaped, "fenced": _fenced}
+    environment.filters |= {"md": _escaped, "fenced": _fenced, "breaks": _with_breaks}
     return environment
 
 
@@ -182,6 +182,11 @@ def _cleaned(value: object) -> object:
 def _escaped(text: object) -> str:
     """Text that Markdown shows as it is, in a line or in a table's cell."""
     return re.sub(r"([\\`*_{}\[\]<>#|&$~])", r"\\\1", str(text)).replace("\n", " ")
+
+
+def _with_breaks(key: str) -> Markup:
+    """A heading in HTML that breaks between the parts of a key, and nowhere else."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=\w)", clean(key)))
 
 
 def _fenced(text: str) -> str:

@@ -1,6 +1,5 @@
 """The report's pictures: which there are, and what is in them."""
 
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from hpml.formatting import capital, counted, listed
+from hpml.formatting import capital, counted
 from hpml.records.phases import PHASES
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
-from hpml.report.disturbances import MOST_NAMED, is_disturbed, is_faster
+from hpml.report.disturbances import is_disturbed, is_faster
 from hpml.report.drawing import (
     INK,
     STYLE,
@@ -27,12 +26,12 @@ from hpml.report.drawing import (
     spread_ticks,
     time_unit,
 )
-from hpml.report.settings import ABSENT, Setting, number
+from hpml.report.settings import ABSENT, Setting, labels, number
 from hpml.report.sharing import over_epochs
 from hpml.statistics import Estimate, estimate
 
 DEVICES = ("device", "trainer.devices")
-MOST_BARS, MOST_LINES = 20, 10
+MOST_BARS, MOST_LINES, MOST_NAMED = 20, 10, 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
         for phase in PHASES
     ]
     times = [setting.estimate("epoch_s") for setting in shown]
-    figure = bars([setting.name for setting in shown], times, "time of an epoch", parts=parts)
+    figure = bars(labels(shown), times, "time of an epoch", parts=parts)
     legend_above(figure, [phase.title for phase in PHASES])
     caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}{_disturbed(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
@@ -79,28 +78,30 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
     """A measure against a numeric key: time, with that of waiting for data in it, or quality."""
     learning = about_learning([key])
     measure = comparison.quality if learning else comparison.time
-    lines: dict[str, dict[float, Setting]] = {}
+    lines: dict[tuple[str, ...], dict[float, Setting]] = {}
     for setting in comparison.in_order:
         x = number(setting, key)
         if x is not None and setting.all_of(measure.name):
-            others = [f"{name}={value}" for name, value in setting.values.items() if name != key]
-            lines.setdefault(" ".join(others), {})[x] = setting
-    lines = {name: places for name, places in lines.items() if len(places) > 1}
-    if not lines:
+            others = tuple(value for name, value in setting.values.items() if name != key)
+            lines.setdefault(others, {})[x] = setting
+    every = [places for places in lines.values() if len(places) > 1]
+    if not every:
         return None
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    shown = dict(itertools.islice(lines.items(), MOST_LINES))
-    drawn = [(name or measure.title, _points(at, measure.name)) for name, at in shown.items()]
-    waits = len(lines) == 1 and not learning
+    shown = every[:MOST_LINES]
+    names = labels([next(iter(places.values())) for places in shown], without=key)
+    names = names if len(comparison.keys) > 1 else [measure.title]
+    drawn = [(name, _points(at, measure.name)) for name, at in zip(names, shown, strict=True)]
+    waits = len(every) == 1 and not learning
     if waits:
         in_it = "steady_data_s" if measure.name == "steady_epoch_s" else "data_s"
-        drawn.append(("waiting for data in it", _points(next(iter(lines.values())), in_it)))
+        drawn.append(("waiting for data in it", _points(every[0], in_it)))
     means = [estimate.mean for _, points in drawn for _, estimate in points]
     size, unit = time_unit(max(means)) if measure.unit == "s" else (1.0, "")
     for (name, points), look in zip(drawn, looks(), strict=False):
         line(axes, [(x, estimate.in_units(size)) for x, estimate in points], name, look)
-    spread_ticks(axes, sorted({x for places in shown.values() for x in places}))
+    spread_ticks(axes, sorted({x for places in shown for x in places}))
     if measure.unit == "%":
         in_percent(axes)
     elif min(means) >= 0:
@@ -109,10 +110,10 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
     title = "time" if waits else measure.title
     axes.set_ylabel(f"{title} ({unit})" if unit else title)
     axes.legend(fontsize=9)
-    every = [setting for places in shown.values() for setting in places.values()]
-    caption = f"{capital(measure.title)}, against {key}{_what_bars_are(every)}"
-    caption += "" if learning else _disturbed(every)
-    return Picture(_file_name(key), _cut(caption, len(lines), MOST_LINES), figure)
+    settings = [setting for places in shown for setting in places.values()]
+    caption = f"{capital(measure.title)}, against {key}{_what_bars_are(settings)}"
+    caption += "" if learning else _disturbed(settings)
+    return Picture(_file_name(key), _cut(caption, len(every), MOST_LINES), figure)
 
 
 def _speed_up(comparison: Comparison, key: str) -> Picture | None:
@@ -128,11 +129,10 @@ def _speed_up(comparison: Comparison, key: str) -> Picture | None:
         peers = [pair for pair, theirs in zip(shown, others, strict=True) if theirs == other]
         slowest, slowest_time = max(peers, key=lambda pair: pair[1].mean)
         times_as_fast = f"{slowest_time.mean / time.mean:.3g} times as fast"
-        note = f", {times_as_fast} as {slowest.values[key]}"
+        note = f", {times_as_fast} as {slowest.text_of(key)}"
         notes.append(note * is_faster(setting, slowest, comparison.time.name))
-    names, times = [s.name for s, _ in shown], [time for _, time in shown]
-    figure = bars(names, times, comparison.time.title, notes)
-    settings = [setting for setting, _ in shown]
+    settings, times = [setting for setting, _ in shown], [time for _, time in shown]
+    figure = bars(labels(settings), times, comparison.time.title, notes)
     caption = f"Speed by {key}{_what_bars_are(settings)}{_disturbed(settings)}"
     return Picture(_file_name(key), _cut(caption, len(timed), MOST_BARS), figure)
 
@@ -145,11 +145,12 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
     runs = [run for setting in shown for run in setting.completed]
     size, unit = time_unit(max(sum(e.time["epoch_s"] or 0.0 for e in run.epochs) for run in runs))
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    names = labels(shown)
     for row, metric in enumerate(("train/loss", comparison.quality.name)):
-        for setting, look in zip(shown, looks(), strict=False):
+        for setting, name, look in zip(shown, names, looks(), strict=False):
             *both, means, lowest, highest = _mean_curve(setting.completed, metric, size)
             for xs, axes in zip(both, panels[row], strict=True):
-                label = setting.name if axes is panels[0][0] else None
+                label = name if axes is panels[0][0] else None
                 axes.plot(xs, means, label=label, **look)
                 if len(setting.completed) > 1:
                     axes.fill_between(xs, lowest, highest, color=look["color"], alpha=0.15, lw=0)
@@ -162,7 +163,7 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
     panels[1][0].set_xlim(0.5, max(len(run.record.epochs) for run in runs) + 0.5)
     panels[1][1].set_xlabel(f"time since the first step ({unit})")
-    legend_above(figure, [setting.name for setting in shown])
+    legend_above(figure, names)
     caption = "Learning over epochs, and over time: means over the completed runs"
     if any(len(setting.completed) > 1 for setting in shown):
         caption += ", in bands from the lowest run to the highest"
@@ -175,7 +176,8 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
 def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
     """Bars of the time until the accuracy that half of the settings reach."""
     target = accuracy_to_reach(settings)
-    reached = {s.name: [time_to_reach(run, target) for run in s.completed] for s in settings}
+    named = zip(labels(settings), settings, strict=True)
+    reached = {name: [time_to_reach(run, target) for run in s.completed] for name, s in named}
     times = {name: estimate([t for t in of if t is not None]) for name, of in reached.items()}
     # of a setting whose runs did not all reach it, the mean would be that of its lucky ones
     always = {n: time for n, time in times.items() if time and time.n == len(reached[n])}
@@ -251,14 +253,17 @@ def _points(places: dict[float, Setting], measure: str) -> list[tuple[float, Est
 
 def _what_bars_are(settings: Sequence[Setting]) -> str:
     """What error bars are, where there are any."""
-    repeated = any(len(setting.completed) > 1 for setting in settings)
-    return "; error bars are 95 % intervals over the runs" if repeated else "; one run each"
+    if not any(len(setting.completed) > 1 for setting in settings):
+        return "; one run each"
+    return "; error bars are 95 % intervals over the runs, or the runs' range where these are wide"
 
 
 def _disturbed(settings: Sequence[Setting]) -> str:
-    """Which times others disturbed, if any."""
+    """Which times others disturbed, if any; how many, where their names would fill the page."""
     names = [s.name for s in settings if any(map(is_disturbed, s.completed))]
-    return f"; disturbed by others: {listed(names, MOST_NAMED)}" if names else ""
+    if len(names) > MOST_NAMED:
+        return f"; disturbed by others: {len(names)} of {counted(len(settings), 'setting')}"
+    return f"; disturbed by others: {', '.join(names)}" if names else ""
 
 
 def _cut(caption: str, count: int, most: int) -> str:

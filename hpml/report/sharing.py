@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from hpml.report.collect import Run
 from hpml.report.drawing import INK, in_percent, legend_above, looks, time_unit
+from hpml.report.labels import in_lines
 from hpml.system.interference import Interference
 
 COLUMNS = 2
@@ -33,12 +34,12 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(9, 0.8 + 1.9 * rows), layout="constrained")
     places = [*figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).flat]
+    names = in_lines([run.name for run in runs])
     for axes, (title, values) in zip(places, panels.items(), strict=False):
-        for run, of_run, look in zip(runs, values, looks(), strict=False):
+        for run, of_run, name, look in zip(runs, values, names, looks(), strict=False):
             epochs = [epoch.epoch for epoch in run.record.epochs]
-            axes.plot(
-                epochs, of_run[: len(epochs)], label=run.name if axes is places[0] else None, **look
-            )
+            label = name if axes is places[0] else None
+            axes.plot(epochs, of_run[: len(epochs)], label=label, **look)
         axes.set_ylabel(title, fontsize=9)
         axes.set_ylim(0, 1.08 * max(0.0, float(np.nanmax(values))) or 1.0)
         axes.grid(alpha=0.25, color=INK, linewidth=0.5)
@@ -52,7 +53,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     last = max(epoch.epoch for run in runs for epoch in run.record.epochs)
     places[0].set_xlim(-0.5, last + 0.5)
     figure.supxlabel("epoch", fontsize=10)
-    legend_above(figure, [run.name for run in runs])
+    legend_above(figure, names)
     return figure
 
 

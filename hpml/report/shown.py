@@ -10,7 +10,8 @@ from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.records.verdict import in_words
-from hpml.report.comparison import NOTHING, Comparison
+from hpml.report.comparison import Comparison
+from hpml.report.ranking import NOTHING
 from hpml.report.run.facts import in_figures, marks
 
 MOST_EPOCHS = 20

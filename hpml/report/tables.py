@@ -10,9 +10,10 @@ from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
-from hpml.report.comparison import NOTHING, RATE, Comparison, Measure
+from hpml.report.comparison import RATE, Comparison
 from hpml.report.disturbances import is_disturbed
-from hpml.report.settings import number
+from hpml.report.ranking import NOTHING, Measure
+from hpml.report.settings import ABSENT, Setting, number
 from hpml.statistics import Estimate, Standing
 from hpml.system.interference import FIGURES, Interference
 
@@ -40,19 +41,18 @@ def setting_table(comparison: Comparison) -> Table:
     """A row for each setting; `*` marks the best and what is tied with it, `!` is disturbed."""
     time, quality = comparison.time, comparison.quality
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
-    of_time = {id(rank.setting): rank for rank in comparison.by_time}
+    of_time = {id(run): rank for rank in comparison.by_time for run in rank.setting.runs}
     keys = comparison.keys or ["run"]
     headings = [*keys, "runs", "steady s", "epoch s", *PHASE_HEADINGS, "samples/s", quality.name]
     rows = []
     for setting in comparison.in_order:
-        place = of_time[id(setting)].standing
+        place = of_time[id(setting.runs[0])].standing
         rank = of_quality[id(setting)]
-        values = setting.values or {"run": setting.name}
         means = {name: mean(run.measures[name] for run in setting.completed) for name in MEASURES}
         rate = means["samples_per_s"]
         rows.append(
             [
-                *(Cell(values[key], number(setting, key) or values[key]) for key in keys),
+                *_values(setting, keys),
                 Cell(f"{len(setting.completed)}", len(setting.completed)),
                 *(
                     figure(
@@ -77,14 +77,21 @@ def chosen_table(comparison: Comparison) -> Table:
     others = [key for key in comparison.keys if key != RATE]
     rows = [
         [
-            *(Cell(rank.setting.values[key], rank.setting.values[key]) for key in others),
-            Cell(rank.setting.values[RATE], number(rank.setting, RATE)),
+            *_values(rank.setting, [*others, RATE]),
             Cell(str(out_of), out_of),
             figure(quality, rank.estimate),
         ]
         for rank, out_of in comparison.chosen
     ]
     return Table([*others, RATE, "out of", quality.name], rows, len(others))
+
+
+def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:
+    """A setting's values, its name where nothing varies."""
+    if not setting.values:
+        return [Cell(setting.name, setting.name)]
+    known = {key: value for key, value in setting.values.items() if value != ABSENT}
+    return [Cell(setting.text_of(key), number(setting, key) or known.get(key)) for key in keys]
 
 
 def write_csv(comparison: Comparison, folder: Path) -> None:

@@ -81,8 +81,7 @@ def _caption(comparison: Comparison) -> str:
     parts = [f"by {comparison.order}" if several else "means over whole epochs"]
     if _several_epochs(comparison):
         parts.append("steady: after the first epoch")
-    repeats = comparison.has_repeats
-    parts.append("± is a 95 % interval over the runs" if repeats else "one run each")
+    parts.append(comparison.spread or "one run each")
     if comparison.has_ties:
         parts.append("* the best, or tied with it")
     if comparison.has_disturbed:

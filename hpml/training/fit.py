@@ -59,6 +59,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         # Lightning's two tell whether a validation works; on a CPU they are half of the start-up
         cfg.trainer.num_sanity_val_steps = 0
     record.model = describe(job.module, job.names["model"])
+    record.model["num_classes"] = getattr(job.data, "num_classes", None)
     record.model["flops_per_sample"] = flops = _flops(job)
     timer = EpochTimer(
         every_n_steps=cfg.timing.every_n_steps,

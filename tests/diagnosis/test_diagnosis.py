@@ -129,6 +129,7 @@ def test_two_causes_of_one_size(diagnose: Callable[..., Diagnosis]) -> None:
     assert verdict["kind"] == "inconclusive"
     assert "with loading free" in verdict["evidence"]
     assert "with computing free" in verdict["evidence"]
+    assert verdict["advice"].startswith("No single cost stands out: ")
     assert found.overlap is not None
     assert found.overlap.mean == pytest.approx(0, abs=1e-9)
     assert "loading and computing overlap by 0% of the shorter one" in found.sentences
@@ -216,6 +217,8 @@ def test_how_long_an_answer_would_take() -> None:
     found = made(spread, keys=True)
     assert not found.is_answered
     assert found.needed_s is None  # a round's time is not known
+    likely = "The largest cost is likely input, which 3 rounds cannot tell from the next: measure "
+    assert found.verdict["advice"] == f"{likely}for longer"
     found.round_s = 10.0
     lead = found.lead_s
     assert lead.half_width is not None

@@ -185,7 +185,7 @@ def test_parts_as_they_are_typed(make: Make) -> None:
     assert make(*given, *others).typed == list(given)
 
 
-@pytest.mark.parametrize("model", ["model=small", "model=resnet18_no_norm"])
+@pytest.mark.parametrize("model", ["model=small_no_norm", "model=resnet18_no_norm"])
 def test_a_network_without_normalisation_has_no_c7(make: Make, model: str) -> None:
     """Nothing is trained for it, and what is counted is the network as it is."""
     assert by_name(make(model, "lab.parts=[c7]")) == {}

@@ -119,8 +119,9 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[list[str]]
     """What a report measures of the good runs alone, and the tags of its page."""
     folder = tmp_path_factory.mktemp("undamaged")
     make_report([make_good(folder / "sweep")], folder)
-    # the last four: of what has failed
-    return measured(folder), {*read(folder).tags, "details", "summary", "pre", "strong"}
+    # of what has failed, and in the headings of dotted keys
+    others = {"details", "summary", "pre", "strong", "wbr"}
+    return measured(folder), {*read(folder).tags, *others}
 
 
 Report = Callable[[list[bytes]], str]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.chromium import NEEDS_CHROMIUM, browse
+from helpers.chromium import NEEDS_CHROMIUM, browse, driven
 from helpers.records import make_run
 from PIL import Image
 
@@ -70,6 +70,22 @@ def test_the_page_is_drawn_sorted_and_safe(page: Path) -> None:
     assert all(width > 100 and w > 100 and h > 50 for width, w, h in seen["pictures"])
     assert any("evil" in name for name in seen["strong"])
     assert not seen["wider"]
+
+
+def test_on_a_phone_only_tables_and_pictures_scroll(page: Path) -> None:
+    """Each sentence and caption is read whole; a wide picture keeps the size of its text."""
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    with driven(page.as_uri()) as browser:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        wide, texts, pictures = browser.execute_script(
+            "const boxes = kind => [...document.querySelectorAll(kind)]"
+            ".map(node => node.getBoundingClientRect());"
+            "const wide = document.documentElement.scrollWidth;"
+            "return [wide, boxes('h1, h2, p, figcaption'), boxes('svg')]"
+        )
+    assert wide == phone["width"]
+    assert max(box["right"] for box in texts) <= phone["width"]
+    assert min(box["width"] for box in pictures) >= 1.4 * phone["width"]
 
 
 @pytest.mark.parametrize(("mode", "light"), [("light", True), ("dark", False)])

@@ -7,16 +7,16 @@ runs the part again.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from hpml.formatting import capital, counted, decimals, listed
+from hpml.formatting import counted, decimals, listed
 from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
-from hpml.report.comparison import EPOCH, STEADY, Comparison, Measure, Ranked, in_a_sentence
 from hpml.report.disturbances import is_faster
+from hpml.report.ranking import EPOCH, STEADY, Measure
 from hpml.report.settings import Setting
 from hpml.statistics import estimate, standings
 
@@ -43,7 +43,7 @@ def about_learning(runs: Sequence[Run]) -> list[str]:
         differs = abs(last.mean - CHANCE) > max(luck, last.half_width or 0.0)
         times = f"is {last.mean / CHANCE:.1f} times" if differs else "cannot be told from"
         sentences.append(f"The {ACCURACY.title} {times} that of guessing, {CHANCE:.0%}.")
-    return sentences + _caveats(runs)
+    return sentences + caveats(runs)
 
 
 def about_times(runs: Sequence[Run], again: str) -> list[str]:
@@ -51,9 +51,9 @@ def about_times(runs: Sequence[Run], again: str) -> list[str]:
     setting = counting(runs)
     whole = setting.estimate(EPOCH.name)
     if whole is None:
-        return ["No epoch was timed.", *_caveats(runs)]
+        return ["No epoch was timed.", *caveats(runs)]
     if seen := disturbance(setting.completed):
-        return [too_busy(seen.in_words(), again), *_caveats(runs)]
+        return [too_busy(seen.in_words(), again), *caveats(runs)]
     epochs = sum(len(run.epochs) for run in setting.completed)
     of_all = f"the mean over {counted(epochs, 'epoch')} of {counted(len(setting.completed), 'run')}"
     sentences = [f"An epoch takes {EPOCH.shown(whole)}, {of_all}."]
@@ -69,7 +69,7 @@ def about_times(runs: Sequence[Run], again: str) -> list[str]:
         sentences.append(f"Its phases are {shares}; they add up to {sums}.")
     if missing := [title for title in means if title not in parts]:
         sentences.append(f"Not measured: {', '.join(missing)}.")
-    return sentences + _first_epoch(setting.completed) + _caveats(runs)
+    return sentences + _first_epoch(setting.completed) + caveats(runs)
 
 
 def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[str]:
@@ -82,8 +82,8 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[st
     named = {setting.values["device"]: setting for setting in settings}
     reason = why(named, measure)
     if reason and (len(settings) == 1 or is_in_doubt(settings, measure)):
-        return [too_busy(reason, again), *_caveats(runs)]
-    sentences = [f"{name}: {_shown(s, measure)} ({measure.title})." for name, s in named.items()]
+        return [too_busy(reason, again), *caveats(runs)]
+    sentences = [f"{name}: {shown(s, measure)} ({measure.title})." for name, s in named.items()]
     sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:
         sentences.append("No epoch was timed on any device.")
@@ -97,22 +97,7 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[st
     else:
         settings.sort(key=lambda setting: mean(setting.all_of(measure.name)) or 0.0)
         sentences += [_ratio(setting, settings[-1], measure) for setting in settings[:-1]]
-    return sentences + _caveats(runs)
-
-
-def about_optimizers(comparison: Comparison, again: str) -> list[str]:
-    """C6: the optimizers by loss and by accuracy, and how far their epochs' times are apart."""
-    sentences = []
-    for measure in (LOSS, ACCURACY):
-        if len(ranks := [rank for rank in comparison.ranked(measure) if rank.estimate]) > 1:
-            order = ", ".join(f"{_name(r.setting)} {_shown(r.setting, measure)}" for r in ranks)
-            sentences.append(f"By {measure.title}: {order}.")
-            sentences.append(f"{capital(in_a_sentence(measure, ranks))}.")
-            sentences.append(_last(ranks, f"Worst {measure.title.removeprefix('last ')}"))
-    sentences += _by_time(comparison, again)
-    if not sentences:
-        sentences.append("Fewer than two optimizers completed: there is no order.")
-    return [sentence for sentence in sentences if sentence] + _caveats(comparison.runs)
+    return sentences + caveats(runs)
 
 
 def about_norm(with_norm: Sequence[Run], without: Sequence[Run], again: str) -> list[str]:
@@ -135,29 +120,10 @@ def about_norm(with_norm: Sequence[Run], without: Sequence[Run], again: str) -> 
         if measure is time and reason:
             differs += f"; by how much is not known: {reason}"
         sentences.append(
-            f"Without norm the {measure.title} is {_shown(one, measure)}, with it "
-            f"{_shown(other, measure)}: {'the same' if ours == theirs else differs}."
+            f"Without norm the {measure.title} is {shown(one, measure)}, with it "
+            f"{shown(other, measure)}: {'the same' if ours == theirs else differs}."
         )
-    return sentences + _caveats([*with_norm, *without])
-
-
-def _by_time(comparison: Comparison, again: str) -> Iterator[str]:
-    """Which optimizer is fastest, which slowest, and how far they are apart."""
-    time = comparison.time
-    ranks = [rank for rank in comparison.by_time if rank.estimate]
-    if len(ranks) < 2:
-        return
-    reason = why({_name(rank.setting): rank.setting for rank in ranks}, time)
-    if any(rank.in_doubt or rank.may_lead for rank in ranks):
-        yield too_busy(reason, again) if reason else f"{capital(in_a_sentence(time, ranks))}."
-        return
-    yield f"{capital(in_a_sentence(time, ranks))}."
-    fastest, *_, slowest = (rank.estimate.mean for rank in ranks if rank.estimate)
-    if reason:
-        yield f"By how much they differ is not known: {reason}."
-    elif fastest > 0:
-        yield f"The slowest takes {slowest / fastest - 1:.1%} longer than the fastest."
-        yield _last(ranks, "Slowest")
+    return sentences + caveats([*with_norm, *without])
 
 
 def counting(runs: Sequence[Run], **values: str) -> Setting:
@@ -165,7 +131,7 @@ def counting(runs: Sequence[Run], **values: str) -> Setting:
     return Setting(values, [run for run in runs if run.completed and run.epochs])
 
 
-def _caveats(runs: Sequence[Run]) -> list[str]:
+def caveats(runs: Sequence[Run]) -> list[str]:
     """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
     sentences = [] if runs else ["There are no runs yet."]
     for run in runs:
@@ -269,23 +235,5 @@ def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
     return ", told apart at 95 %" if "worse" in outcome else ", which cannot be told from chance"
 
 
-def _last(ranks: Sequence[Ranked], called: str) -> str:
-    """Which is last, and whether that may be chance."""
-    best, last = ranks[0].estimate, ranks[-1]
-    if not (best and last.estimate) or best.mean == last.estimate.mean:
-        return ""
-    certainty = {
-        "worse": "told from the best at 95 %",
-        "tied": "but it cannot be told from the best",
-        "best": "but it alone was repeated",
-    }.get(last.standing or "", "in one run, too few to tell from chance")
-    return f"{called}: {_name(last.setting)}, {certainty}."
-
-
-def _name(setting: Setting) -> str:
-    """The optimizer's, where nothing else varies."""
-    return setting.values["optimizer"] if list(setting.values) == ["optimizer"] else setting.name
-
-
-def _shown(setting: Setting, measure: Measure) -> str:
+def shown(setting: Setting, measure: Measure) -> str:
     return measure.shown(setting.estimate(measure.name))

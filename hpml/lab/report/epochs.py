@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hpml.formatting import decimals
+from hpml.formatting import decimals, with_spread
 from hpml.lab.report.answers import CURVES, counting
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
@@ -52,6 +52,6 @@ def _times(epochs: Sequence[EpochRecord], interval: bool = True) -> list[Cell]:
     means = {name: mean(epoch.time[name] for epoch in epochs) for name in TIMES}
     texts = shown_times(means)
     whole = estimate([t for epoch in epochs if (t := epoch.time["epoch_s"]) is not None])
-    if interval and whole and whole.half_width is not None:
-        texts[0] += f" ± {whole.half_width:.{decimals(whole.mean)}f}"
+    if interval and whole:
+        texts[0] = with_spread(whole, f".{decimals(whole.mean)}f")
     return [Cell(text, means[name]) for name, text in zip(TIMES, texts, strict=True)]

@@ -14,8 +14,10 @@ from hpml.lab.report import answers
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
+from hpml.lab.report.explained import more_workers_help, rate_of, why_workers_differ
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.published import against_published, nonzero
+from hpml.lab.report.optimizers import about_optimizers
+from hpml.lab.report.published import nonzero
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.page import save
@@ -24,8 +26,7 @@ from hpml.report.tables import Cell, Table, setting_table
 from hpml.statistics import Estimate
 from hpml.workers.picture import draw_workers
 
-_MEANS = "Means over the runs; no validation"
-_CAPTION = f"{_MEANS}; the five phases add up to the time"
+_ADDS_UP = "the five phases add up to the time"
 _MARKED = "; ! other programs or limits of the machine disturbed it"
 
 
@@ -62,14 +63,20 @@ def _draw(part: str, machine: Machine, runs: Sequence[Run], *only: str) -> list[
     return draw_for(f"{part}_{machine.folder.name}", runs, machine.lab, only)
 
 
-def _epochs(runs: Sequence[Run], caption: str, **columns: bool) -> tuple[Table, str]:
-    marked = _MARKED if disturbed_epochs(counting(runs).completed) else ""
-    return epoch_table(runs, **columns), caption + marked
+def _epochs(runs: Sequence[Run], title: str = "", **columns: bool) -> tuple[Table, str]:
+    counted_runs = counting(runs).completed
+    number = len(counted_runs)
+    parts = [f"means over {number} runs" if number > 1 else "one run"]
+    if all(run.leaves.get("trainer.limit_val_batches") == 0 for run in counted_runs):
+        parts.append("no validation")
+    parts += [_ADDS_UP] if columns.get("phases", True) else []
+    marked = _MARKED if disturbed_epochs(counted_runs) else ""
+    return epoch_table(runs, **columns), f"{title}{capital('; '.join(parts))}{marked}"
 
 
 def _learning(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        tables=[_epochs(runs, _MEANS, phases=False)],
+        tables=[_epochs(runs, phases=False)],
         pictures=_draw("c1", machine, runs, "learning"),
         answer=answers.about_learning(runs),
     )
@@ -77,7 +84,7 @@ def _learning(machine: Machine, runs: list[Run]) -> Figures:
 
 def _times(machine: Machine, runs: list[Run]) -> Figures:
     return Figures(
-        tables=[_epochs(runs, _CAPTION, curves=False)],
+        tables=[_epochs(runs, curves=False)],
         pictures=_draw("c2", machine, runs, "phases"),
         answer=answers.about_times(runs, machine.again("c2")),
     )
@@ -125,10 +132,17 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
     if best is not None and best < 2 and not disturbed_by(machine.workers or {}):
         compared = "one worker is compared with the best number above it"
         answer.insert(0, f"The best number of workers here is {best}: {compared}.")
+    compared = diagnosis["diagnoses"] if len(verdicts) == 2 and not reason else {}
+    if compared:
+        cores = machine.environment.get("cpu_cores")
+        shared = cores if machine.environment.get("device") == "cpu" else None
+        answer += why_workers_differ(compared, shared)
     for name, verdict in verdicts.items():
         if not is_none(verdict):
-            words = f"{name}: {verdict['kind']}; {verdict['evidence']}. {verdict['advice']}."
-            answer.append(words)
+            answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}.")
+            in_vain = "more num_workers" in verdict["advice"] and compared
+            if not in_vain or more_workers_help(compared):
+                answer[-1] += f" {verdict['advice']}."
     caption = "How long an epoch would take with a cost taken out, without validation; ± is a 95 % "
     caption += "interval over rounds" + (_MARKED if reason else "")
     marked = [f"{name}{'!' * is_none(verdict)}" for name, verdict in verdicts.items()]
@@ -144,16 +158,19 @@ def _of_several_optimizers(machine: Machine) -> list[Run]:
 
 def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
     comparison = Comparison([run.directory for run in runs])
+    rate = rate_of(runs)
+    rates = "learning rates differ" if rate is None else f"all with a learning rate of {rate:g}"
+    spread = comparison.spread or "one run of each"
     return Figures(
-        tables=[(setting_table(comparison), "Means over the epochs; all with one learning rate")],
+        tables=[(setting_table(comparison), f"Means over the epochs; {rates}; {spread}")],
         pictures=_draw("c6", machine, runs, "learning", "phases"),
-        answer=answers.about_optimizers(comparison, machine.again("c6")),
+        answer=about_optimizers(comparison, machine.again("c6")),
     )
 
 
 def _norm(machine: Machine, without: list[Run]) -> Figures:
     return Figures(
-        tables=[_epochs(without, f"Without normalisation. {_CAPTION}")],
+        tables=[_epochs(without, "Without normalisation. ")],
         pictures=_draw("c7", machine, [*machine.sgd, *without], "learning"),
         answer=answers.about_norm(machine.sgd, without, machine.again("c7")),
     )
@@ -173,7 +190,7 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     again = there[0].again("c5") if there else ""
     figures = Figures(
         tables=[
-            _epochs(of_device, f"{device}. {_CAPTION}", curves=False)
+            _epochs(of_device, f"{device}. ", curves=False)
             for device, of_device in by_device.items()
         ],
         pictures=draw_for("c5", runs, there[0].lab, only) if are_apart else [],
@@ -241,7 +258,6 @@ def _about_gradients(title: str, facts: dict[str, Any]) -> Iterator[str]:
             f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients are "
             "computed before the optimizer acts, so a difference between them is chance."
         )
-    yield from against_published(facts)
     optimizer = facts.get("optimizer") or {}
     if parameters and (state := optimizer.get("state_elements")) is not None:
         each = f"{state / parameters:.3g} for each parameter"

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpml.config.command_line import as_override
 from hpml.formatting import counted
-from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
+from hpml.lab.parts import COUNTED, DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
 from hpml.lab.tasks import LAB_FILE, read_result
 from hpml.report.collect import Run, clean, collect
 from hpml.system.files import read_json
@@ -65,9 +65,12 @@ class Machine:
         """A text with the machine's name before it, where there are several."""
         return f"{self.name}: {text}" if len(machines) > 1 else text
 
-    def commands(self, task: str) -> list[str]:
+    def commands(self, task: str, part: str = "") -> list[str]:
+        """The command lines of a task; of those that count, what a part's figures are from."""
         commands: dict[str, list[str]] = self.state.get("commands", {})
-        of_task = [lines for name, lines in commands.items() if name.partition("-")[0] == task]
+        of_part = [f"{SUMMARY}-{name}" for name in COUNTED.get(part, ())]
+        keys = of_part or [name for name in commands if name.partition("-")[0] == task]
+        of_task = [commands[key] for key in keys if key in commands]
         if task == WORKERS and not of_task and self.workers:  # made before the lab
             return [str(self.workers.get("command", ""))]
         return [*chain(*of_task)]

@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpml.lab.parts import DEVICES, NO_NORM, PARTS, TRAINING, WORKERS
 from hpml.lab.report.figures import Figures, figures_of
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.published import own_figures, published_caption, published_table
+from hpml.lab.report.published import (
+    about_published,
+    own_figures,
+    published_caption,
+    published_table,
+)
+from hpml.lab.report.subject import instead_of_asked
 from hpml.lab.tasks import LAB_FILE
 from hpml.report.collect import clean
 from hpml.report.make import PAGE
@@ -56,8 +62,11 @@ class Section(Figures):
         return re.sub(r"[^\w\- ]", "", self.heading.lower()).replace(" ", "-")
 
 
-def write_report(lab: Path) -> Path:
-    """Writes `report.html`, whose path it returns, `report.md` and the pictures."""
+def write_report(lab: Path, published: bool = False) -> Path:
+    """Writes `report.html`, whose path it returns, `report.md` and the pictures.
+
+    With a section on two submissions that are `published`, where that is asked for.
+    """
     for pattern in PICTURES:
         for old in lab.glob(pattern):
             old.unlink()
@@ -67,13 +76,6 @@ def write_report(lab: Path) -> Path:
         for machine in machines
         for text in filter(None, (machine.shortened, machine.shortened_search))
     )
-    published = Section(
-        "Published",
-        "Beside two published submissions",
-        "What others have handed in for the same lab, and what was wrong with it.",
-        shortened=shortened,
-        tables=[(published_table(own_figures(machines)), published_caption())],
-    )
     budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
     heading = Heading(
         title=f"The lab: {clean(lab.name)}",
@@ -82,7 +84,21 @@ def write_report(lab: Path) -> Path:
         shortened=shortened,
         budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
     )
-    return write_page([*sections_of(lab, machines), published], heading, lab)
+    sections = sections_of(lab, machines)
+    sections += [_published(machines, shortened)] if published else []
+    return write_page(sections, heading, lab)
+
+
+def _published(machines: Sequence[Machine], shortened: str) -> Section:
+    table, answer = published_table(own_figures(machines)), about_published(machines)
+    return Section(
+        "Published",
+        "Beside two published submissions",
+        "What others have handed in for the same lab, and what was wrong with it.",
+        shortened=shortened,
+        tables=[(table, published_caption())],
+        answer=answer,
+    )
 
 
 def machines_of(lab: Path) -> list[Machine]:
@@ -91,7 +107,16 @@ def machines_of(lab: Path) -> list[Machine]:
 
 
 def sections_of(lab: Path, machines: Sequence[Machine]) -> list[Section]:
-    return [_section(part, machines, lab) for part in PARTS]
+    """A section for each part; code that one before has shown is named, not shown again."""
+    sections, shown = [], dict[str, str]()
+    for part in PARTS:
+        section = _section(part, machines, lab)
+        before = shown.setdefault(section.code, section.part)
+        if section.code and before != section.part:
+            same = f"Counted by the code under {before}."
+            section = replace(section, code="", answer=[*section.answer, same])
+        sections.append(section)
+    return sections
 
 
 def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> Path:
@@ -113,19 +138,28 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
         shortened = []
     return Section(
         *head,
-        commands=[words for m in there for task in sorted(tasks) for words in m.commands(task)],
+        commands=[
+            words for m in there for task in sorted(tasks) for words in m.commands(task, part)
+        ],
         hardware=[machine.name for machine in there],
         shortened="; ".join(m.in_front(text, there) for m, text in shortened if text),
         tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
         pictures=[picture for _, figures in of_all for picture in figures.pictures],
         code=of_all[0][1].code,
-        answer=[m.in_front(line, by_itself) for m, figures in of_all for line in figures.answer],
+        answer=[m.in_front(line, by_itself) for m, f in of_all for line in _answer(part, m, f)],
     )
+
+
+def _answer(part: str, machine: Machine, figures: Figures) -> list[str]:
+    """A machine's answer, behind what it is about where that is not what was asked."""
+    instead = instead_of_asked(machine, part) if figures.answer else ""
+    return [*filter(None, [instead]), *figures.answer]
 
 
 def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
     if part == "c7" and machines and not any(m.has_norm for m in machines):
-        return "The network has no normalisation to do without."
+        can = "one that can do without normalisation, as model=resnet18 and model=small"
+        return f"The network has no model.norm that is true; it takes {can}."
     machine = machines[0] if machines else Machine(lab, lab)
     return f"To run it: {machine.command_for(part)}"
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from hpml.formatting import decimals, range_in_words
 from hpml.lab.disturbances import disturbed_by
-from hpml.lab.parts import OPTIMIZERS
+from hpml.lab.parts import OPTIMIZERS, SUMMARIES
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.subject import EPOCHS, has_whole_epochs, is_as_asked
 from hpml.report.collect import Run
 from hpml.report.disturbances import is_disturbed
+from hpml.report.ranking import NOTHING
 from hpml.report.settings import Setting
-from hpml.report.tables import NOTHING, Cell, Table
+from hpml.report.tables import Cell, Table
 from hpml.statistics import estimate
 
 # Behind the name of an optimizer, or of the network without norm, each makes a row's key.
@@ -60,8 +62,21 @@ def published_caption() -> str:
     return ". ".join([published["source"].rstrip("."), *machines, quiet, means]) + "."
 
 
+def about_published(machines: Sequence[Machine]) -> list[str]:
+    """Whether anything here is like theirs, and what the counts of theirs tell."""
+    summaries = [of for m in machines for name in SUMMARIES if (of := m.summary(name))]
+    sentences = [line for facts in summaries for line in against_published(facts)]
+    if not own_figures(machines):
+        sentences.insert(0, "Nothing here is like theirs: ResNet-18 on CIFAR-10, in whole epochs.")
+    return list(dict.fromkeys(sentences))
+
+
 def own_figures(machines: Sequence[Machine]) -> dict[str, Any]:
-    """This lab's figures by the keys of ROWS; of several machines those with a GPU go first."""
+    """This lab's figures that are of what the submissions measured, by the keys of ROWS.
+
+    Counts are of their network, times of it on their data in whole epochs, loss and accuracy of
+    five of these. Of several machines those with a GPU go first.
+    """
     own: dict[str, Any] = {}
     for machine in sorted(machines, key=lambda one: one.environment.get("device") == "cpu"):
         own = {key: figure for key, figure in _of_machine(machine) if figure} | own
@@ -102,6 +117,13 @@ def _read() -> Any:
 
 
 def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
+    if is_as_asked(machine, "model"):
+        yield from _counts(machine)
+    if is_as_asked(machine) and has_whole_epochs(machine):
+        yield from _times(machine)
+
+
+def _times(machine: Machine) -> Iterator[tuple[str, Any]]:
     if machine.workers is not None and not disturbed_by(machine.workers):
         yield "best_workers", str(machine.workers["recommended"])
     runs = [*machine.sgd, *machine.other_devices]
@@ -113,9 +135,13 @@ def _of_machine(machine: Machine) -> Iterator[tuple[str, Any]]:
     for name, runs in (by_name | {"no_norm": machine.no_norm}).items():
         setting = Setting({}, runs)
         yield f"{name}_epoch_s", Setting({}, _quiet(runs)).all_of("epoch_s")
-        for figure in ("loss", "accuracy"):
+        whole = all(len(run.epochs) == EPOCHS for run in setting.completed)
+        for figure in ("loss", "accuracy") if whole else ():
             last = estimate(setting.all_of(f"train/{figure}"))
             yield f"{name}_{figure}", last and [last.mean]
+
+
+def _counts(machine: Machine) -> Iterator[tuple[str, Any]]:
     if facts := machine.summary("sgd"):
         yield "conv_layers", str(facts["conv_layers"])
         yield "linear_inputs", str(facts["linear_in_features"] or "none")

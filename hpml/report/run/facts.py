@@ -10,7 +10,8 @@ from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import LARGEST, EpochRecord, RunRecord, read_records
 from hpml.records.verdict import in_words
 from hpml.report.collect import Run, clean, mean
-from hpml.report.comparison import NOTHING, Comparison
+from hpml.report.comparison import Comparison
+from hpml.report.ranking import NOTHING
 
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.

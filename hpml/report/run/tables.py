@@ -7,7 +7,8 @@ from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, clean, in_words
-from hpml.report.comparison import NOTHING, SAME
+from hpml.report.comparison import SAME
+from hpml.report.ranking import NOTHING
 from hpml.report.run.facts import in_figures, marks, parts
 from hpml.report.tables import Cell, Table
 

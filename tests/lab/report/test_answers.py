@@ -13,10 +13,10 @@ from hpml.lab.report.answers import (
     about_devices,
     about_learning,
     about_norm,
-    about_optimizers,
     about_times,
 )
 from hpml.lab.report.epochs import epoch_table
+from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.collect import Run, collect
 from hpml.report.comparison import Comparison
 

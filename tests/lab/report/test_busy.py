@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from hpml.lab.report.answers import about_devices, about_norm, about_optimizers, about_times
+from hpml.lab.report.answers import about_devices, about_norm, about_times
 from hpml.lab.report.epochs import epoch_table
+from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.comparison import Comparison
 
 from .test_answers import AGAIN, one, write

@@ -1,0 +1,77 @@
+"""Why figures are what they are: sentences that hold whichever way they fall."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from hpml.config.conf import find_conf
+from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.formatting import in_s
+from hpml.report.collect import Run
+from hpml.report.ranking import Ranked
+from hpml.statistics import Estimate
+from hpml.timing.verdict import LEAST_MARGIN
+
+RATE = "optimizer.lr"
+OFF_BY = 10  # times as large or as small a rate is as the usual one, to be called unusual
+# Adam divides each step by the gradient's own size. Source: Kingma and Ba, arXiv:1412.6980, 2.1.
+OF_ADAM = "Adam's steps are about as long as the rate, however small the gradients get"
+
+
+def more_workers_help(diagnoses: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the second of two numbers of workers, the larger one, makes an epoch shorter."""
+    few_s, many_s = (of["epoch_s"][AS_IT_IS]["mean"] for of in diagnoses.values())
+    return bool(many_s < (1 - LEAST_MARGIN) * few_s)
+
+
+def why_workers_differ(
+    diagnoses: Mapping[str, Mapping[str, Any]], cores: int | None
+) -> Iterator[str]:
+    """What more workers can save, and what they take; `cores` where they share them with training.
+
+    Of two numbers of workers the first is the smaller one.
+    """
+    (few, first), (many, second) = diagnoses.items()
+    waited_s, whole_s = Estimate(**first["waited_s"]), first["epoch_s"][AS_IT_IS]["mean"]
+    yield (
+        f"With {few} an epoch waits {in_s(waited_s)} for data, {waited_s.mean / whole_s:.1%} of "
+        f"it: that is the most that more workers can save. With {many} it waits "
+        f"{in_s(Estimate(**second['waited_s']))}."
+    )
+    if cores and not more_workers_help(diagnoses):
+        yield (
+            f"Workers load in processes of their own, on the {cores} cores that train: while all "
+            "cores are busy, they save no time, they only take it from training."
+        )
+
+
+def why_last(ranks: Sequence[Ranked]) -> str:
+    """Whether the rate may be why an optimizer is last; nothing where it is near the usual one."""
+    name = ranks[-1].setting.values.get("optimizer", "")
+    rate, usual = rate_of(ranks[-1].setting.completed), usual_rate(name)
+    if rate is None or usual is None or usual / OFF_BY < rate < usual * OFF_BY:
+        return ""
+    times = rate / usual
+    size = f"{times:,.3g} times" if times > 1 else f"1/{1 / times:,.3g} of"
+    steps = f" {OF_ADAM}." if name.startswith("adam") and times > 1 else ""
+    return (
+        f"The rate is a likely cause: {rate:g} is {size} {name}'s usual one, {usual:g}.{steps} One "
+        "rate for all compares the rates as much as the optimizers."
+    )
+
+
+def rate_of(runs: Sequence[Run]) -> float | None:
+    """The learning rate of all of some runs; None where they have several, or none."""
+    rates = {run.leaves.get(RATE) for run in runs}
+    rate = rates.pop() if len(rates) == 1 else None
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else None
+
+
+def usual_rate(optimizer: str) -> float | None:
+    """The rate that an optimizer's option has; None where the option has none of its own."""
+    file = find_conf() / "optimizer" / f"{optimizer}.yaml"
+    if not optimizer.isidentifier() or not file.is_file():
+        return None
+    rate = OmegaConf.select(OmegaConf.load(file), "lr")
+    return None if rate is None else float(rate)

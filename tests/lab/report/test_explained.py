@@ -1,0 +1,68 @@
+"""Why figures are what they are."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.records import make_run
+
+from hpml.lab.report.explained import more_workers_help, usual_rate, why_last, why_workers_differ
+from hpml.report.collect import collect
+from hpml.report.ranking import Ranked
+from hpml.report.settings import Setting
+from hpml.statistics import Estimate
+
+ONE, FOUR = "data.num_workers=1", "data.num_workers=4"
+
+
+def waiting(waited_s: float, epoch_s: float) -> dict[str, Any]:
+    return {
+        "waited_s": asdict(Estimate(waited_s, 0.01, 3)),
+        "epoch_s": {"as_it_is": asdict(Estimate(epoch_s, 0.1, 3))},
+    }
+
+
+def test_more_workers_save_no_more_than_one_waits() -> None:
+    """Where they do not help on a CPU, they take the cores that train; on a GPU they do not."""
+    both = {ONE: waiting(0.5, 10.0), FOUR: waiting(0.2, 11.0)}
+    first, second = why_workers_differ(both, 2)
+    assert first == (
+        f"With {ONE} an epoch waits 0.500 ± 0.010 s for data, 5.0% of it: that is the most that "
+        f"more workers can save. With {FOUR} it waits 0.200 ± 0.010 s."
+    )
+    assert "on the 2 cores that train" in second
+    assert list(why_workers_differ(both, None)) == [first]
+    assert not more_workers_help(both)
+    faster = both | {FOUR: waiting(0.2, 8.0)}
+    assert more_workers_help(faster)
+    assert len([*why_workers_differ(faster, 2)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "expected"),
+    [
+        ("adam", 0.1, "0.1 is 100 times adam's usual one, 0.001. Adam's steps are about as long"),
+        ("adagrad", 0.1, "0.1 is 10 times adagrad's usual one, 0.01. One rate for all"),
+        ("adadelta", 0.1, "0.1 is 1/10 of adadelta's usual one, 1. One rate for all"),
+        ("adam", 0.001, ""),
+        ("sgd", 0.1, ""),
+        ("own", 0.1, ""),
+        ("../sgd", 9.0, ""),
+    ],
+)
+def test_an_unusual_rate_may_be_why_an_optimizer_is_last(
+    tmp_path: Path, optimizer: str, rate: float, expected: str
+) -> None:
+    """Of those whose usual rate is ten times another one."""
+    make_run(tmp_path, "a", config={"optimizer": {"lr": rate}})
+    setting = Setting({"optimizer": optimizer}, collect([tmp_path])[0])
+    sentence = why_last([Ranked(setting, None, None)])
+    assert sentence.startswith("The rate is a likely cause: ") == bool(expected)
+    assert expected in sentence
+
+
+def test_the_usual_rate_is_that_of_its_option() -> None:
+    """Nesterov's is in the option that it is made of."""
+    rates = {name: usual_rate(name) for name in ("sgd", "nesterov", "adagrad", "adadelta", "adam")}
+    assert rates == {"sgd": 0.1, "nesterov": None, "adagrad": 0.01, "adadelta": 1.0, "adam": 0.001}

@@ -21,6 +21,8 @@ NOT_IN_FINGERPRINT = (
 )
 # Keys that came later, with the values at which a run is what it was without them.
 AS_BEFORE = {"cpu.threads": "auto", "cpu.wait": "auto"}
+# The same of arguments of a model, by its class.
+AS_BEFORE_OF_MODEL = {"hpml.models.small": {"model.norm": True}}
 RUN_DIR = "<run_dir>"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
@@ -54,10 +56,13 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     Where the run's own directory stands in a value, RUN_DIR stands instead.
     """
     here = str(config.get("run_dir") or RUN_DIR)
+    model = config.get("model")
+    target = model.get("_target_") if isinstance(model, dict) else None
+    as_before: dict[str, Any] = AS_BEFORE | AS_BEFORE_OF_MODEL.get(str(target), {})
     leaves = {
         key: value
         for key, value in _leaves(config)
-        if not (is_left_out(key) or (key in AS_BEFORE and AS_BEFORE[key] == value))
+        if not (is_left_out(key) or (key in as_before and as_before[key] == value))
     }
     for key, value in leaves.items():
         if not isinstance(value, str):

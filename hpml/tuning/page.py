@@ -10,11 +10,11 @@ import matplotlib
 
 from hpml.formatting import capital, in_s
 from hpml.report.collect import in_words
-from hpml.report.comparison import NOTHING, SAME
+from hpml.report.comparison import SAME
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
-from hpml.report.tables import Cell, Table
+from hpml.report.tables import NOTHING, Cell, Table
 from hpml.statistics import Estimate
 
 FILE_NAME = "tune.html"

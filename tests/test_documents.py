@@ -111,15 +111,9 @@ def test_the_page_of_the_ground_names_the_findings_that_there_are() -> None:
 def test_each_finding_has_the_form(script: Path) -> None:
     """In words on top: what one would guess, what is seen, where, why it matters; pinned."""
     head, _, rest = text_of(script).partition("set -euo pipefail")
-    for word in (
-        "One would guess: ",
-        "What is seen: ",
-        "Version",
-        "Why it matters: ",
-        "Exits with 1",
-    ):
+    for word in ("One would guess: ", "What is seen: ", "Version", "Why it matters: "):
         assert f"# {word}" in head
-    assert re.search(r"pip\" install .*[\w-]+==\d", rest)
+    assert re.search(r"\w==\d", rest)
     assert "hpml" not in rest
 
 

@@ -29,7 +29,14 @@ from hpml.records.run_record import RunRecord
 README, SLURM = ROOT / "README.md", ROOT / "examples" / "slurm" / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 TOP = [ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")]
-PAGES = [README, *DOCS, *TOP, SLURM, ROOT / "benchmarks" / "README.md"]
+FINDINGS = sorted((ROOT / "findings").glob("*.sh"))
+PAGES = [
+    README,
+    *DOCS,
+    *TOP,
+    SLURM,
+    *(ROOT / room / "README.md" for room in ("benchmarks", "findings")),
+]
 
 HANDS_ON = re.compile(r"(.*-m hpml\.|hpml )(?P<name>\w+)(?P<words>.*)")
 # What the tests do not start: downloads, clusters, servers, and what others test by themselves
@@ -92,6 +99,24 @@ def test_the_readme_is_two_pages_and_begins_with_what_counts() -> None:
         assert word in first
 
 
+def test_the_page_of_the_ground_names_the_findings_that_there_are() -> None:
+    """A row without a script has another proof; a name in its place is that of a script."""
+    rows = [line.split(" | ") for line in text_of(DOCS[0].with_name("ground.md")).splitlines()]
+    proofs = " ".join(row[2] for row in rows if len(row) == 4)
+    named = {name for name in re.findall(r"`(\w+)`", proofs) if "_" in name}
+    assert named <= {path.stem for path in FINDINGS}
+
+
+@pytest.mark.parametrize("script", FINDINGS, ids=lambda path: path.stem)
+def test_each_finding_has_the_form(script: Path) -> None:
+    """In words on top: what one would guess, what is seen, where, why it matters; pinned."""
+    head, _, rest = text_of(script).partition("set -euo pipefail")
+    for word in ("One would guess: ", "What is seen: ", "Version", "Why it matters: "):
+        assert f"# {word}" in head
+    assert re.search(r"\w==\d", rest)
+    assert "hpml" not in rest
+
+
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_each_page_begins_with_its_purpose_and_a_command(page: Path) -> None:
     """A heading, a sentence, a command; and the README links it."""
@@ -125,7 +150,9 @@ def test_every_command_is_allowed(commands: list[str], tmp_path: Path, monkeypat
             assert ours["name"] in COMMANDS
             if ours["name"] not in ("report", "watch") and "-sc" not in ours["words"]:
                 is_allowed(ours["name"], shlex.split(os.path.expandvars(ours["words"])))
-        elif files := re.findall(r"(?:scripts|benchmarks|examples|tests)/[\w./]+", command):
+        elif files := re.findall(
+            r"(?:scripts|benchmarks|examples|tests|findings)/[\w./]+", command
+        ):
             assert all((ROOT / file).exists() for file in files)
         else:
             assert ELSEWHERE.match(command), command

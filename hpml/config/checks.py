@@ -77,6 +77,11 @@ def check(cfg: DictConfig) -> None:
             f"compile={graphs}: its CUDA graphs overwrite the gradients that "
             f"trainer.accumulate_grad_batches={window} keeps; give compile=default"
         )
+    if isinstance(_select(cfg, "trainer.max_time"), int | float):
+        raise UserError(
+            f"trainer.max_time={cfg.trainer.max_time}: a file's 10:00:00:00 is read as a number; "
+            "give days, hours, minutes and seconds in quotes: '00:12:00:00'"
+        )
     if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "

@@ -2,7 +2,8 @@
 
 import inspect
 import logging
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import lightning as L
 import torch
 from hydra.utils import get_class
 from lightning.fabric.utilities.apply_func import apply_to_collection
-from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -101,18 +102,28 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """As Lightning's isolate_rng, which leaves the states changed where something is raised."""
+    states = _collect_rng_states(include_cuda=False)
+    try:
+        yield
+    finally:
+        _set_rng_states(states)
+
+
 class DrawnSteps:
     """Steps whose weights and batch are drawn from a seed; the caller's random numbers stay."""
 
     def __init__(self, cfg: DictConfig, data: L.LightningDataModule) -> None:
         self.cfg = cfg
         self.data = data
-        with isolate_rng(include_cuda=False):
+        with _random_states_kept():
             self.module = build_module(cfg, data)
 
     def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
         """One step; `optimizer` goes before the configuration's in our own module."""
-        with isolate_rng(include_cuda=False), ExitStack() as stack:
+        with _random_states_kept(), ExitStack() as stack:
             # `build_module` has said of the first module already what it would say
             stack.callback(log.setLevel, log.level)
             log.setLevel(logging.ERROR)

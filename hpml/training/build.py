@@ -21,8 +21,6 @@ from hpml.models.image_classifier import EPOCH_METRICS, ImageClassifier
 
 log = logging.getLogger("hpml")
 
-MOMENTUM = {"momentum", "betas"}  # what an optimizer that has one calls it
-
 
 def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningModule:
     """The module of `model`: a LightningModule as it is, a network inside an ImageClassifier.
@@ -74,7 +72,7 @@ def _image_classifier(
     interval = settings.pop("interval", "epoch")
     make_scheduler = None
     if settings:
-        if settings.get("cycle_momentum") and not MOMENTUM & optimizer.defaults.keys():
+        if settings.get("cycle_momentum") and not _has_momentum(optimizer):
             settings["cycle_momentum"] = False
         make_scheduler = instantiate_target(OmegaConf.create(settings), "scheduler")
         steps = {key: 2 for key, value in settings.items() if value is None}
@@ -89,6 +87,12 @@ def _image_classifier(
         label_smoothing=cfg.label_smoothing,
         compiled_for=shape if cfg.compile else None,
     )
+
+
+def _has_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it has one above 0: OneCycleLR would give one to plain SGD, which lists it as 0."""
+    first_beta, *_ = optimizer.defaults.get("betas", [0])
+    return bool(optimizer.defaults.get("momentum") or first_beta)
 
 
 def build_trainer(

@@ -82,6 +82,8 @@ GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
         ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be"),
         ("trainer.max_epochs=-1", "trainer.max_epochs=-1: the run would never end"),
+        # what YAML makes of 10:00:00:00 in a file, where it makes a text of 09:00:00:00
+        ("trainer.max_time=2160000", "trainer.max_time=2160000: a file's 10:00:00:00 is read as"),
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu: `device` alone sets it"),
         ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
         ("data.batch_size=???", "data.batch_size: Missing mandatory value"),

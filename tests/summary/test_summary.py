@@ -16,12 +16,13 @@ from omegaconf import open_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hpml.data.build import build_data
 from hpml.data.storage import ImageSet
 from hpml.data.synthetic import Synthetic
 from hpml.models.counts import flops_per_sample
 from hpml.models.networks import resnet18
 from hpml.summary.__main__ import main
-from hpml.summary.summarize import summarize
+from hpml.summary.summarize import DrawnSteps, summarize
 from hpml.summary.table import print_summary
 
 
@@ -285,7 +286,7 @@ def test_images_that_are_there_say_their_shape(compose: Compose, image_folder: P
     absent = summarize(compose(*override))
     assert "images of 3×32×32, random labels of 7 classes" in absent["batch"]
     assert absent["notes"][0].startswith("assumed, since nowhere/train is not there: 32×32 pixels")
-    cfg = compose("data=synthetic", "model=small", "data.train_samples=8", "data.test_samples=8")
+    cfg = compose("data=synthetic", "model=small", "data.batch_size=8", "data.train_samples=8")
     cfg.data._target_ = f"{__name__}.OfTwoClasses"
     assert summarize(cfg)["batch"].endswith("random labels of 2 classes")
 
@@ -338,3 +339,17 @@ def test_refused(words: Any, message: str, monkeypatch: pytest.MonkeyPatch, capf
 class OfTwoClasses(Synthetic):
     def load(self) -> ImageSet:
         return replace(super().load(), classes=("a", "b"))
+
+
+def test_the_callers_random_numbers_stay_where_a_step_fails(compose: Compose) -> None:
+    """A notebook that catches the error draws what it would have drawn."""
+    cfg = compose("model=small", "data=synthetic", "data.batch_size=8", "data.train_samples=8")
+    steps = DrawnSteps(cfg, build_data(cfg))
+    before = torch.get_rng_state()
+
+    def fails(_: Any) -> Any:
+        raise RuntimeError("no optimizer")
+
+    with pytest.raises(RuntimeError, match="no optimizer"):
+        steps.step(seed=1, samples=2, optimizer=fails)
+    assert torch.equal(torch.get_rng_state(), before)

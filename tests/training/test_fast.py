@@ -236,3 +236,23 @@ TOGETHER = [
 def test_what_goes_together_trains(compose: Compose, overrides: tuple[str, ...]) -> None:
     """A network all of another precision with images from each pipeline; one cycle of the rate."""
     assert train(compose(*QUICK, *overrides)).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "momentum"),
+    [
+        (("optimizer=sgd", "optimizer.momentum=0"), "momentum", 0),
+        (("optimizer=sgd", "optimizer.momentum=0.8"), "momentum", 0.95),
+        (("optimizer=adam", "optimizer.betas=[0.0,0.9]"), "betas", (0, 0.9)),
+        (("optimizer=adam", "optimizer.betas=[0.8,0.9]"), "betas", (0.95, 0.9)),
+    ],
+)
+def test_one_cycle_gives_no_momentum_where_there_is_none(
+    compose: Compose, overrides: tuple[str, ...], key: str, momentum: float | tuple[float, ...]
+) -> None:
+    """A momentum of 0 stays 0; another begins at the top of the cycle."""
+    module = prepare(compose(*QUICK, "scheduler=one_cycle", *overrides)).module
+    optimizer = module.make_optimizer(module.parameters())
+    module.make_scheduler(optimizer, total_steps=4)
+    value = optimizer.param_groups[0][key]
+    assert (tuple(value) if key == "betas" else value) == momentum

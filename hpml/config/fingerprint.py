@@ -20,7 +20,10 @@ NOT_IN_FINGERPRINT = (
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
 # Keys that came later, with the values at which a run is what it was without them.
-AS_BEFORE = {"cpu.threads": "auto", "cpu.wait": "auto"}
+AS_BEFORE = {
+    **{"cpu.threads": "auto", "cpu.wait": "auto"},
+    **{"data.exif": "ignore", "data.background": None},
+}
 RUN_DIR = "<run_dir>"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.

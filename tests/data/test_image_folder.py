@@ -9,7 +9,7 @@ from helpers.pipelines import same, set_up
 from PIL import Image
 
 from hpml.data import ImageFolder
-from hpml.data.image_folder import verify
+from hpml.data.decoding import Decoder
 from hpml.errors import DataError
 
 
@@ -50,7 +50,7 @@ def test_what_serves_as_well(image_folder: Path) -> None:
     assert len(make_data(image_folder).test) == 4
     path = jpeg(image_folder / "train" / "cat", keep=1)
     path.write_bytes(path.read_bytes() + b"maker's notes")
-    assert verify(path) == (8, 8)
+    assert Decoder().check(str(path)) == ((8, 8), [])
     assert len(make_data(image_folder).loaded.train) == 17
 
 

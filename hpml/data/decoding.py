@@ -76,11 +76,11 @@ class Decoder:
 
         Only where header and end do not show that a file is whole it is decoded. Damage in the
         middle is found of a PNG up to SMALL by its checksums, of what is decoded, and else by
-        `decode` alone. Takes 34 microseconds a 32×32 JPEG, where decoding it takes 75 (one core of
+        `decode` alone. Takes 37 microseconds a 32×32 JPEG, where decoding it takes 75 (one core of
         an EPYC server).
         """
         try:
-            with io.FileIO(path) as file:
+            with io.BufferedReader(io.FileIO(path)) as file:
                 image = Image.open(file)
                 width, height = image.size
                 turned = _orientation(image)
@@ -94,13 +94,13 @@ class Decoder:
             height, width = width, height
         return (height, width), lost
 
-    def _is_whole(self, image: Image.Image, file: io.FileIO) -> bool:
+    def _is_whole(self, image: Image.Image, file: io.BufferedReader) -> bool:
         """Whether an image that was just opened shows it; where it does not, it may be whole."""
         end = ENDS.get(image.format or "")
         if end is None or (self.exif == "apply" and image.format == "PNG"):
             return False
         with suppress(Exception):
-            size = file.seek(0, os.SEEK_END)
+            size = os.fstat(file.fileno()).st_size
             if image.format == "PNG" and size <= SMALL:
                 image.verify()  # every checksum up to the end; consumes the image
                 return True

@@ -44,10 +44,6 @@ class ImageFolder(ImageDataModule):
 
     def load(self) -> ImageSet:
         layout = find_layout(self.root)
-        tested = {label for _, label in layout.test}
-        for label, name in enumerate(layout.classes):
-            if tested and label not in tested:
-                log.warning(f"{self.root}: the test set has no images of {name}")
         size = (self.image_size,) * 2 if self.image_size else self._first_size(layout.train)
         if self.verify:
             self._check((*layout.train, *layout.test), size)

@@ -81,8 +81,11 @@ def _find_test(root: Path, train: Path, classes: tuple[str, ...]) -> Images:
     if chosen_folder is None:
         for reason in passed:
             log.warning(reason)
-    elif passed or chosen_folder.name not in ("test", "val"):
+        return []
+    if passed or chosen_folder.name not in ("test", "val"):
         log.info("; ".join((f"test set: {chosen_folder}", *passed)))
+    for missing in sorted({*range(len(classes))} - {label for _, label in chosen}):
+        log.warning(f"{chosen_folder}: has no images of {classes[missing]}")
     return chosen
 
 

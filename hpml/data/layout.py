@@ -70,10 +70,11 @@ def _find_test(root: Path, train: Path, classes: tuple[str, ...]) -> Images:
         if chosen:
             passed.append(f"{folder} is not used")
             continue
-        unknown = sorted({*_classes(folder)} - {*classes})
-        if unknown and len(unknown) < len(_classes(folder)):
+        there = {*_classes(folder)}
+        unknown = sorted(there - {*classes})
+        if unknown and len(unknown) < len(there):
             raise DataError(f"{folder / unknown[0]}: a class that {train} does not have")
-        chosen = [] if unknown else _list(folder, classes, may_be_empty=True)
+        chosen = [] if unknown or not there else _list(folder, classes, may_be_empty=True)
         if chosen:
             chosen_folder = folder
         else:
@@ -102,7 +103,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def _list(folder: Path, classes: tuple[str, ...], may_be_empty: bool) -> Images:
     """The images of the classes; tells how many files it leaves out, by reason."""
     outside = [e.path for e in _visible(folder) if not _is_dir(e) and _reason(e) is None]
-    strays = [("outside of a class", path) for path in outside]
+    strays = [("outside of any class", path) for path in outside]
     images: Images = []
     deeper = None
     for label, name in enumerate(classes):
@@ -157,18 +158,18 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 def _reason(entry: os.DirEntry[str]) -> str | None:
     """Why an entry that is no folder cannot be an image; None where its name is that of one."""
     if not (Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()):
-        return "links to folders" if _is_dir(entry) else "no files"
+        return "link to a folder" if _is_dir(entry) else "no plain file"
     extension = PurePath(entry.name).suffix.lower()
-    return None if extension in extensions() else extension or "without extension"
+    return None if extension in extensions() else extension or "no extension"
 
 
 def _counts(strays: list[tuple[str, str]]) -> str:
-    """`: left out .csv 2, .txt 1 (such as PATH)`; nothing where there are none."""
+    """`: left out .csv (2), .txt (1), such as PATH`; nothing where there are none."""
     if not strays:
         return ""
     counts = Counter(reason for reason, _ in strays).most_common()
-    words = listed([f"{reason} {count:,}" for reason, count in counts], 5)
-    return f": left out {words} (such as {strays[0][1]})"
+    words = listed([f"{reason} ({count:,})" for reason, count in counts], 5)
+    return f": left out {words}, such as {strays[0][1]}"
 
 
 def _holds(folder: Path) -> str:

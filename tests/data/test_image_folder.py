@@ -122,7 +122,7 @@ def test_what_is_not_used_is_reported(image_folder: Path, caplog: pytest.LogCapt
     make_data(image_folder)
     assert sorted(record.message for record in caplog.records) == [
         f"warning: {image_folder / 'test'}: has no images of cat",
-        f"warning: {image_folder / 'train'}: left out .csv 1, .txt 1 (such as {cats / 'more.csv'})",
+        f"warning: {image_folder / 'train'}: left out .csv (1), .txt (1), such as {cats / 'more.csv'}",
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -94,7 +94,7 @@ class Decoder:
             height, width = width, height
         return (height, width), lost
 
-    def _is_whole(self, image: Image.Image, file: io.BufferedReader) -> bool:
+    def _is_whole(self, image: Image.Image, file: IO[bytes]) -> bool:
         """Whether an image that was just opened shows it; where it does not, it may be whole."""
         end = ENDS.get(image.format or "")
         if end is None or (self.exif == "apply" and image.format == "PNG"):

@@ -120,9 +120,10 @@ def test_what_is_not_used_is_reported(image_folder: Path, caplog: pytest.LogCapt
     for name in ("notes.txt", "more.csv", "Thumbs.db", ".DS_Store"):
         (cats / name).write_text("x")
     make_data(image_folder)
+    left_out = f"left out .csv (1), .txt (1), such as {cats / 'more.csv'}"
     assert sorted(record.message for record in caplog.records) == [
         f"warning: {image_folder / 'test'}: has no images of cat",
-        f"warning: {image_folder / 'train'}: left out .csv (1), .txt (1), such as {cats / 'more.csv'}",
+        f"warning: {image_folder / 'train'}: {left_out}",
     ]
 
 

@@ -179,8 +179,8 @@ def test_what_is_passed_over_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
     assert len(layout.test) == 3
     ours = [record.message for record in caplog.records if "left out" in record.message]
     assert ours == [
-        f"warning: {tmp_path / 'train'}: left out no plain file (3), .txt (2), outside of any class "
-        f"(1), link to a folder (1), no extension (1), such as {tmp_path / 'train/0.jpg'}",
+        f"warning: {tmp_path / 'train'}: left out no plain file (3), .txt (2), outside of any "
+        f"class (1), link to a folder (1), no extension (1), such as {tmp_path / 'train/0.jpg'}",
         f"warning: {tmp_path / 'test'}: left out .txt (2), no plain file (2), link to a folder "
         f"(1), no extension (1), such as {tmp_path / 'test/cat/a.txt'}",
     ]

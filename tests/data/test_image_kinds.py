@@ -83,8 +83,7 @@ def test_any_kind_is_trained_and_reported(
     again = [record.message for record in caplog.records if "(such as" in record.message]
     assert sorted(told) == sorted(again)
     assert len(told) == len({kind for _, lost in TRAINED.values() for kind in lost})
-    make_report([tmp_path / "run"], tmp_path / "report")
-    assert "image_folder" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert make_report([tmp_path / "run"], tmp_path / "report") == 1
 
 
 @pytest.mark.filterwarnings("ignore")

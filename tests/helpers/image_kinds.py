@@ -58,7 +58,7 @@ ALPHA = Image.fromarray(np.dstack([PIXELS, GRAY]))
 FLOAT = Image.fromarray((GRAY / 255).astype(np.float32))
 TWELVE_BITS = Image.fromarray((GRAY.astype(np.uint16) << 4) + 15)
 DEEP_RGB = png(16, 2, (b"\0" + bytes(16 * 6)) * 16)
-LAB = Image.fromarray(PIXELS, "LAB")
+LAB = Image.frombytes("LAB", (16, 16), PIXELS.tobytes())
 
 # File name, content, and what of it is told.
 TRAINED: dict[str, tuple[bytes, set[str]]] = {

@@ -147,6 +147,7 @@ class Losses:
 @cache
 def extensions() -> frozenset[str]:
     """Those of the files that Pillow decodes by itself, in lower case."""
+    Image.preinit()  # the common ones first, or each JPEG is tried as what precedes it in the alphabet
     Image.init()
     stubs = {
         name

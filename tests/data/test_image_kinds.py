@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -199,6 +201,13 @@ def test_only_what_pillow_decodes_by_itself_is_an_image() -> None:
     """All that torchvision reads, phones' files, and none that another program has to decode."""
     assert extensions() >= {*IMG_EXTENSIONS, ".jfif", ".mpo", ".apng", ".pfm", ".jp2"}
     assert not extensions() & {".eps", ".ps", ".h5", ".mpg", ".wmf", ".pdf", ".txt", ".csv"}
+
+
+def test_listing_extensions_slows_no_opening() -> None:
+    """In a fresh process the common kinds are still tried first."""
+    code = "from hpml.data.decoding import *; extensions(); print(*Image.ID[:5])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) >= {"JPEG", "PNG"}
 
 
 def test_new_keys_leave_fingerprints_alone(compose: Compose) -> None:

@@ -147,7 +147,7 @@ class Losses:
 @cache
 def extensions() -> frozenset[str]:
     """Those of the files that Pillow decodes by itself, in lower case."""
-    Image.preinit()  # the common ones first, or each JPEG is tried as what precedes it in the alphabet
+    Image.preinit()  # the common ones come first: each file is tried as one kind after the other
     Image.init()
     stubs = {
         name

@@ -6,7 +6,7 @@
 # What is seen: `.mpo` is missing, though Image.open reads such files (a phone's or a stereo camera's
 #   pictures), because its plugin leaves opening to JPEG's. `.mpg` is there, though an MPEG is opened
 #   with its size and can never be decoded; so are `.h5`, `.grib` and `.bufr`, whose plugins are stubs.
-# Versions: Pillow 12.0.0 and 13.0.0.
+# Versions: Pillow 13.0.0.
 # Why it matters: a data set listed by this recipe loses its `.mpo` files without a word, and takes
 #   in videos and HDF5 files of annotations, which fail as late as they are decoded.
 #

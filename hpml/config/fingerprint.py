@@ -20,7 +20,10 @@ NOT_IN_FINGERPRINT = (
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
 # Keys that came later, with the values at which a run is what it was without them.
-AS_BEFORE = {"cpu.threads": "auto", "cpu.wait": "auto"}
+AS_BEFORE = {
+    **{"cpu.threads": "auto", "cpu.wait": "auto"},
+    **{"data.exif": "ignore", "data.background": None},
+}
 # The same of arguments of a model, by its class.
 AS_BEFORE_OF_MODEL = {"hpml.models.small": {"model.norm": True}}
 RUN_DIR = "<run_dir>"

@@ -147,6 +147,8 @@ RULES: dict[str, Rule] = {
     "data.image_size": Rule(int, at_least=8, nullable=True),
     "data.in_memory": FLAG,
     "data.verify": FLAG,
+    "data.exif": Rule(str, choices=("apply", "ignore")),
+    "data.background": Rule(int, at_least=0, below=256, length=3, nullable=True),
     "data.mean": Rule(float, length=3),
     "data.std": Rule(float, above=0, length=3),
     "data.encoded": Rule(str, choices=("none", "jpeg")),

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded
+from hpml.data.decoding import Decoder, Size
 from hpml.errors import DataError
 
 PART = 1024  # images that are made or decoded at a time, which bounds the memory
@@ -85,7 +86,9 @@ class EncodedBytes(Source):
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         data, ends = self.bytes.numpy(), self.ends.numpy()
         encoded = (data[ends[index - 1] if index else 0 : ends[index]] for index in indices)
-        return np.stack([pixels(Image.open(io.BytesIO(each.tobytes()))) for each in encoded])
+        return np.stack(
+            [Decoder().pixels(Image.open(io.BytesIO(each.tobytes()))) for each in encoded]
+        )
 
 
 @dataclass(eq=False)
@@ -96,37 +99,29 @@ class Files(Source):
     # forked worker, as their reference counts change.
     paths: np.ndarray
     labels: Tensor
-    image_size: tuple[int, int]  # height and width
+    image_size: Size
     resize: bool  # images of another size to this one
+    decoder: Decoder
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([self._read(str(self.paths[index])) for index in indices])
 
     def _read(self, path: str) -> np.ndarray:
-        height, width = self.image_size
-        try:
-            with Image.open(path) as image:
-                if image.size != (width, height):
-                    if not self.resize:
-                        raise DataError(
-                            f"{path}: {image.width}×{image.height} pixels where the first image "
-                            f"has {width}×{height}; give data.image_size to resize all"
-                        )
-                    rgb = Image.fromarray(np.ascontiguousarray(pixels(image).transpose(1, 2, 0)))
-                    return pixels(rgb.resize((width, height), Image.Resampling.BILINEAR))
-                return pixels(image)
-        except DataError:
-            raise
-        except Exception as error:  # each of Pillow's decoders has its own words for a broken file
-            raise DataError(f"{path}: cannot be decoded ({error})") from error
+        pixels = self.decoder.decode(path)
+        height, width = pixels.shape[1:]
+        if (height, width) == self.image_size:
+            return pixels
+        if not self.resize:
+            raise other_size(path, (height, width), self.image_size)
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        return self.decoder.pixels(image.resize(self.image_size[::-1], Image.Resampling.BILINEAR))
 
 
-def pixels(image: Image.Image) -> np.ndarray:
-    """A PIL image of any mode as uint8 of shape (3, H, W), RGB."""
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 255 instead of scaling
-        gray = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
-        return np.broadcast_to(gray, (3, *gray.shape))
-    return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+def other_size(path: str, found: Size, wanted: Size) -> DataError:
+    return DataError(
+        f"{path}: {found[1]}×{found[0]} pixels where the first image has "
+        f"{wanted[1]}×{wanted[0]}; give data.image_size to resize all"
+    )
 
 
 @dataclass(frozen=True)

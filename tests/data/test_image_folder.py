@@ -9,7 +9,7 @@ from helpers.pipelines import same, set_up
 from PIL import Image
 
 from hpml.data import ImageFolder
-from hpml.data.image_folder import verify
+from hpml.data.decoding import Decoder
 from hpml.errors import DataError
 
 
@@ -50,7 +50,7 @@ def test_what_serves_as_well(image_folder: Path) -> None:
     assert len(make_data(image_folder).test) == 4
     path = jpeg(image_folder / "train" / "cat", keep=1)
     path.write_bytes(path.read_bytes() + b"maker's notes")
-    assert verify(path) == (8, 8)
+    assert Decoder().check(str(path)) == ((8, 8), [])
     assert len(make_data(image_folder).loaded.train) == 17
 
 
@@ -67,6 +67,7 @@ def cut(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
 
 
+TRUNCATED = r"cannot be decoded \(image file is truncated"
 A_FILE, NO_IMAGE = "train/cat/a.jpg", "not an image that can be read"
 WIDE, OTHER_SIZE = Image.new("RGB", (9, 8)), "9×8 pixels where the first image has 8×8"
 
@@ -81,9 +82,9 @@ WIDE, OTHER_SIZE = Image.new("RGB", (9, 8)), "9×8 pixels where the first image 
         (lambda root: shutil.rmtree(root / "test"), "images: has no test set; give data.val_split"),
         (lambda root: (root / A_FILE).write_text("no image"), rf"{A_FILE}: {NO_IMAGE} \(8 bytes"),
         (lambda root: (root / A_FILE).touch(), rf"{A_FILE}: {NO_IMAGE} \(0 bytes\)"),
-        (lambda root: jpeg(root / "train/cat", keep=0.9), f"train/cat/broken.jpg: {NO_IMAGE}"),
+        (lambda root: jpeg(root / "train/cat", keep=0.9), "cat/broken.jpg: cannot be decoded"),
         (lambda root: WIDE.save(root / "test/dog/1.png"), f"test/dog/1.png: {OTHER_SIZE}"),
-        (lambda root: cut(root / "train/cat/0.png", -20), "train/cat/0.png: the file is truncated"),
+        (lambda root: cut(root / "train/cat/0.png", -30), rf"train/cat/0.png: {TRUNCATED}"),
         (shutil.rmtree, "data.root=.*images: there is no such folder"),
         ({"batch_size": 17}, "data.batch_size=17: the training set has only 16"),
         ({"train_samples": 17}, "data.train_samples=17: there are only 16"),
@@ -113,15 +114,16 @@ def test_an_unreadable_first_image_is_named(image_folder: Path) -> None:
 
 
 def test_what_is_not_used_is_reported(image_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning of a class without test images, one of files that are none; no other strays."""
+    """One warning of a class without test images, one of files that are none, by extension."""
     shutil.rmtree(image_folder / "test" / "cat")
     cats = image_folder / "train" / "cat"
     for name in ("notes.txt", "more.csv", "Thumbs.db", ".DS_Store"):
         (cats / name).write_text("x")
     make_data(image_folder)
+    left_out = f"left out .csv (1), .txt (1), such as {cats / 'more.csv'}"
     assert sorted(record.message for record in caplog.records) == [
         f"warning: {image_folder / 'test'}: has no images of cat",
-        f"warning: {cats / 'more.csv'} and 1 more: no image, left out",
+        f"warning: {image_folder / 'train'}: {left_out}",
     ]
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from hpml.callbacks.observer import Observer
-from hpml.config.conf import resolve
+from hpml.config.conf import lower_is_better, resolve
 from hpml.errors import RunFailedError, UserError
 
 
@@ -88,8 +88,6 @@ def build_checkpoints(cfg: DictConfig, names: dict[str, str], directory: Path) -
     last = Checkpoint(contents, dirpath=folder, filename="last", save_on_train_epoch_end=True)
     if not cfg.data.get("val_split"):
         return [last]
-    mode = cfg.monitor_mode
-    if mode == "auto":
-        mode = "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
+    mode = "min" if lower_is_better(cfg.monitor, cfg.monitor_mode) else "max"
     best = Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode)
     return [last, best]

@@ -59,6 +59,10 @@ class SweepDirectory(Callback):
         self.has_begun, self.values = False, 0
         self._before: tuple[Path, bool, bytes | None] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock: other launchers take Hydra's callbacks along to their jobs."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
     @classmethod
     def among(cls, callbacks: Sequence[Callback]) -> "SweepDirectory":
         """The one that a configuration has; one that knows nothing where it has none."""

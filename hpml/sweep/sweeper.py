@@ -123,4 +123,5 @@ def _check_storage(storage: str) -> None:
         optuna, sqlalchemy = metadata.version("optuna"), metadata.version("sqlalchemy")
         if "://" in storage and optuna.startswith("2.") and not sqlalchemy.startswith("1."):
             which = f"Optuna {optuna} cannot store a study with SQLAlchemy {sqlalchemy}"
-            raise UserError(f"hydra.sweeper.storage={storage}: {which}; pip install 'sqlalchemy<2'")
+            pip = "pip install 'sqlalchemy<2' 'alembic<1.20'"
+            raise UserError(f"hydra.sweeper.storage={storage}: {which}; {pip}")

@@ -93,9 +93,10 @@ def in_doubt(spans: Sequence[Span | None]) -> list[bool]:
 
 
 def sentences(runs: Sequence[Run]) -> list[str]:
-    """Which runs were disturbed, and by what: the worst first; then those that had company.
+    """Which runs were disturbed, and by what: the worst first; then those that may have been.
 
-    What that took of caches and memory is in no record.
+    These had company on their machine: by the launcher, or by their times where their records do
+    not say what that took.
     """
     worst = []
     for run in runs:
@@ -116,15 +117,26 @@ def _lost_s(seen: Sequence[Interference]) -> float | None:
     return fmean(epoch.lost for epoch in seen) if seen else 0.0
 
 
+def _is_told(run: Run) -> bool:
+    """Whether the record says what others took: of its cores, and of a GPU where it is on one."""
+    seen = run.seen_from()
+    on_gpu = str(run.record.environment.get("device")).startswith("cuda")
+    return len(seen) == len(run.epochs) > 0 and all(
+        epoch.main_waited_s is not None and (epoch.gpus or not on_gpu) for epoch in seen
+    )
+
+
 def _company(runs: Sequence[Run]) -> list[str]:
     """Which runs did not have their machine to themselves, by the launcher or by their times."""
+    untold = [run for run in runs if not _is_told(run)]
     jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in runs)
     lines = [
         f"{counted(count, 'run')} of a sweep of {at_once} jobs at once"
         for at_once, count in jobs.items()
         if at_once != "1"
     ]
-    if count := len(_overlapping(runs)):
+    at_once = _overlapping(runs)
+    if count := sum(id(run) in at_once for run in untold):
         lines.append(f"{counted(count, 'run')} at the same time as another one on the machine")
     return lines
 

@@ -131,8 +131,8 @@ class SweepDirectory(Callback):
             cause = f"{type(error).__name__}: {first_line(error)}"
             if isinstance(error, RunFailedError):
                 cause = str(error)
-            elif self.has_begun and not self.values:
-                cause = f"no job gave a value of {config.monitor}"
+            elif self.failed_jobs and not self.values:  # Optuna: "Record does not exist."
+                cause = f"no job gave a value of {config.monitor} ({cause})"
             raise RunFailedError(f"the sweep ended early: {cause}") from error
 
     def leave_as_it_was(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hpml.cli.program import users_environment
 from hpml.config.checks import check, refuse_lists
@@ -256,7 +256,7 @@ class SweepLauncher:
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""
-        of_hydra = self.config.hydra.overrides.hydra
+        of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         of_hydra = [word for word in of_hydra if not key_of(word).startswith(NOT_FOR_JOBS)]
         mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
         return [

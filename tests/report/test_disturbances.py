@@ -155,15 +155,18 @@ def test_a_gpu_that_was_slowed_may_have_lost_anything(tmp_path: Path) -> None:
 
 
 def test_who_had_company_is_told(tmp_path: Path) -> None:
-    """Also where the records say that it took no core: nobody counts what it took of caches."""
+    """Always where the launcher knows; by their times only runs whose records do not tell more.
+
+    Older records, systems that tell nothing, and GPUs without a witness do not.
+    """
     at_once = MACHINE | {"jobs_at_once": 2}
-    make_run(tmp_path, "a", environment=MACHINE, lost_s=0.0)
-    assert Comparison([tmp_path]).disturbances == []
-    make_run(tmp_path, "b", environment=at_once, lost_s=0.0)
+    make_run(tmp_path, "a", environment=at_once, lost_s=0.0)
+    assert Comparison([tmp_path]).disturbances == ["1 run of a sweep of 2 jobs at once"]
+    make_run(tmp_path, "b", environment=at_once | {"device": "cuda:0"}, lost_s=0.0)
     make_run(tmp_path, "c", environment=at_once)
     assert Comparison([tmp_path]).disturbances == [
-        "2 runs of a sweep of 2 jobs at once",
-        "3 runs at the same time as another one on the machine",
+        "3 runs of a sweep of 2 jobs at once",
+        "2 runs at the same time as another one on the machine",
     ]
 
 

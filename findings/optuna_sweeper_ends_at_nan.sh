@@ -6,7 +6,7 @@
 # What is seen: after an exception it goes on. A NaN ends the whole search with exit code 1: the sweeper
 #   tells the study that the trial failed, and hands it the NaN once more, which a failed trial may
 #   not have. Whether a diverged training raises or returns NaN decides whether the night is lost.
-# Versions: hydra-optuna-sweeper 1.3.0, hydra-core 1.3.2, Optuna 2.10.1.
+# Versions: hydra-optuna-sweeper 1.3.0, hydra-core 1.3.8, Optuna 2.10.1.
 # Why it matters: NaN is what a training that diverges returns, and launchers that turn a failure into
 #   NaN, so that Hydra's own sweeper goes on, end Optuna's.
 #
@@ -16,7 +16,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
-  hydra-core==1.3.2 hydra-optuna-sweeper==1.3.0 optuna==2.10.1
+  hydra-core==1.3.8 hydra-optuna-sweeper==1.3.0 optuna==2.10.1
 cat >"$folder/app.py" <<'PYTHON'
 import hydra
 

@@ -88,7 +88,7 @@ class SweepDirectory(Callback):
             self._before = directory, is_used, hydras.read_bytes() if hydras.is_file() else None
             if not _is_ours(config):
                 _refuse_what_needs_our_launcher(config, directory)
-            elif config.hydra.sweep._get_node("subdir")._value() != OUR_SUBDIR:
+            elif _has_subdir(config):
                 named = "a job's folder is named by what varies in the sweep"
                 log.warning(f"hydra.sweep.subdir has no effect: {named}")
             if searches(config):
@@ -124,7 +124,8 @@ class SweepDirectory(Callback):
         if not begun:
             self.leave_as_it_was()
             return
-        if isinstance(error, RunInterrupted):  # first of all: the report may be interrupted, too
+        if isinstance(error, RunInterrupted) and _is_ours(config):
+            # first of all: the report may be interrupted, too
             log.error("to resume: %s", resume_command(directory))
         self.conclude(config)
         if isinstance(error, Exception) and not isinstance(error, UserError | JobFailed):
@@ -148,6 +149,11 @@ class SweepDirectory(Callback):
             if not was_used:
                 (directory / files.LOCK).unlink(missing_ok=True)
                 directory.rmdir()
+
+
+def _has_subdir(config: DictConfig) -> bool:
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    return sweep["subdir"] != OUR_SUBDIR
 
 
 def _is_ours(config: DictConfig) -> bool:

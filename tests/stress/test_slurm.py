@@ -224,7 +224,8 @@ def test_a_batch_job_of_two_processes_goes_on_by_itself(tmp_path: Path, by: str)
     tasks = 2 if by == "srun" else 1
     script = tmp_path / "job.sh"
     script.write_text(
-        f"#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt -n {tasks}\n"
+        f"#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt"
+        f" --nodes=1 --ntasks-per-node={tasks}\n"
         f"srun {program} -m hpml.train {' '.join(JOB)} trainer.devices=2 hydra.run.dir=run\n"
     )
     number = submit(tmp_path, script, OMP_NUM_THREADS="1")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.observer import Observer
 from hpml.checkpointing.plain_files import written_in_plain_types
-from hpml.config.conf import resolve
+from hpml.config.conf import lower_is_better, resolve
 from hpml.errors import RunFailedError, UserError
 
 log = logging.getLogger("hpml")
@@ -100,8 +100,6 @@ def build_checkpoints(cfg: DictConfig, names: dict[str, str], directory: Path) -
     last = Checkpoint(contents, dirpath=folder, filename="last", save_on_train_epoch_end=True)
     if not cfg.data.get("val_split"):
         return [last]
-    mode = cfg.monitor_mode
-    if mode == "auto":
-        mode = "min" if "loss" in cfg.monitor or "error" in cfg.monitor else "max"
+    mode = "min" if lower_is_better(cfg.monitor, cfg.monitor_mode) else "max"
     best = Checkpoint(contents, dirpath=folder, filename="best", monitor=cfg.monitor, mode=mode)
     return [last, best]

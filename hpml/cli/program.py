@@ -19,11 +19,12 @@ from omegaconf import DictConfig
 
 from hpml.cli import help
 from hpml.cli.completion import script
+from hpml.cli.endings import endings_called
 from hpml.cli.wrong_input import explain, refuse
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
-from hpml.errors import UserError
+from hpml.errors import RunFailedError, UserError
 from hpml.system import failures, slurm
 from hpml.system.environment import rank
 from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, process_signals
@@ -81,7 +82,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
-        with ended_by_signals(), _hydra_raises():
+        with ended_by_signals(), _hydra_raises(), endings_called():
             main(job)()
     except JobFailed as error:
         sys.exit(error.args[0])
@@ -99,6 +100,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             return
         if os.environ[FULL_ERROR] == "1":
             raise
+        if isinstance(error, RunFailedError):  # a sweep, as its end says
+            log.error(f"failed: {error}")  # noqa: TRY400
+            sys.exit(1)
         refuse(explain(error, config_name, sys.argv[1:]))
 
 

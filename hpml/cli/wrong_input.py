@@ -17,6 +17,15 @@ from hpml.config.conf import closest_key, find_conf
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
 
+# The packages of Hydra's own plugins, by the options that they bring.
+PLUGINS = {
+    **{f"hydra/sweeper={name}": f"hydra-{name}-sweeper" for name in ("ax", "nevergrad", "optuna")},
+    **{f"hydra/launcher={name}": f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq")},
+    **{f"hydra/launcher=submitit_{on}": "hydra-submitit-launcher" for on in ("local", "slurm")},
+    "hydra/launcher=slurm": "'hpml[slurm]'",
+    **{f"hydra/{part}=colorlog": "hydra-colorlog" for part in ("hydra_logging", "job_logging")},
+}
+
 
 class BelowError(logging.Filter):
     """Lets through what belongs on stdout; errors go to stderr."""
@@ -45,6 +54,8 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             options = [name for name in cause.options if not name.startswith("base_")]
+            if (package := PLUGINS.get(f"{group}={option}")) is not None:
+                return f"{group}={option}: pip install {package}"
             return f"{group}={option}: there is no such option; give one of {', '.join(options)}"
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return f"{cause.full_key}: {first_line(cause)}"

@@ -39,6 +39,11 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
+def lower_is_better(monitor: str, mode: str) -> bool:
+    """Of the metric that `monitor` names, by `monitor_mode`; with `auto` its name says."""
+    return mode == "min" or (mode != "max" and ("loss" in monitor or "error" in monitor))
+
+
 def closest_key(cfg: DictConfig, dotted: str) -> str | None:
     """The key of the configuration that looks most like a mistyped one."""
     known = [key for key in dotted_keys(cfg) if key != dotted]

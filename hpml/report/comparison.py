@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from hpml.config.conf import lower_is_better
 from hpml.formatting import counted
 from hpml.report import disturbances
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
@@ -62,10 +63,15 @@ class Comparison:
         name = names.pop() if len(names) == 1 else ACCURACY
         modes = {run.record.config.get("monitor_mode", "auto") for run in self.runs}
         mode = modes.pop() if len(modes) == 1 else "auto"
-        lower = mode == "min" or (mode != "max" and ("loss" in name or "error" in name))
         unsplit = all(run.leaves.get("data.val_split") == 0 for run in self.runs)
         title = f"last {name}" + ", on the test set" * (unsplit and name.startswith("val/"))
-        return Measure(name, title, "best", not lower, "%" if name.endswith("accuracy") else "")
+        return Measure(
+            name,
+            title,
+            "best",
+            not lower_is_better(name, mode),
+            "%" if name.endswith("accuracy") else "",
+        )
 
     @cached_property
     def continuous(self) -> list[str]:

@@ -95,7 +95,8 @@ def in_doubt(spans: Sequence[Span | None]) -> list[bool]:
 def sentences(runs: Sequence[Run]) -> list[str]:
     """Which runs were disturbed, and by what: the worst first; then those that may have been.
 
-    These had company on their machine, and their records do not say what that took.
+    These had company on their machine: by the launcher, or by their times where their records do
+    not say what that took.
     """
     worst = []
     for run in runs:
@@ -128,7 +129,7 @@ def _is_told(run: Run) -> bool:
 def _company(runs: Sequence[Run]) -> list[str]:
     """Which runs did not have their machine to themselves, by the launcher or by their times."""
     untold = [run for run in runs if not _is_told(run)]
-    jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in untold)
+    jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in runs)
     lines = [
         f"{counted(count, 'run')} of a sweep of {at_once} jobs at once"
         for at_once, count in jobs.items()

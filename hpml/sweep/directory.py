@@ -4,25 +4,31 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from hpml.cli.endings import at_early_end
+from hpml.cli.program import JobFailed
 from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
 from hpml.config.checks import check_keys
-from hpml.errors import UserError
+from hpml.errors import RunFailedError, UserError, first_line
 from hpml.records.run_record import FILE_NAME
-from hpml.sweep.finish import conclude
+from hpml.sweep.finish import conclude, resume_command
 from hpml.sweep.reruns import RERUN, WAIT
+from hpml.sweep.sweeper import arrange, searches
 from hpml.system import files
 from hpml.system.interference import Interference
+from hpml.system.signals import RunInterrupted
 
 log = logging.getLogger("hpml")
 
 HYDRAS_FILE = "multirun.yaml"  # which Hydra writes before the launcher is asked
 NOT_IN_A_NAME = set("/\\'\"${}:*?<>|\n\t")
+OUR_SUBDIR = "${hydra.job.num}"  # as in conf/train.yaml
 # Keys of `sweep` that need one value of `sweep.on_disturbance`.
 NEEDED_BY = {"max_wait_s": WAIT, "max_reruns": RERUN}
 # Keys of `sweep` that need our launcher.
@@ -41,15 +47,21 @@ def check_name(name: str, key: str = "sweep.name") -> None:
 class SweepDirectory(Callback):
     """The directory of a sweep: fresh, or the one of its name, and then for one sweep at a time.
 
-    It works with any launcher. When all jobs are done it makes the report; Hydra's own launchers
-    do not come to that after a failure.
+    It works with any launcher and any sweeper. When all jobs are done it makes the report, and
+    where an error or a signal ends them early.
     """
 
     def __init__(self) -> None:
         # names; a sweeper may call our launcher several times, and each time it adds to them
         self.failed_jobs: list[str] = []
         self.disturbed_jobs: dict[str, Interference] = {}
+        # of our launcher: whether it has run jobs, and how many of them gave the sweeper a value
+        self.has_begun, self.values = False, 0
         self._before: tuple[Path, bool, bytes | None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock: other launchers take Hydra's callbacks along to their jobs."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
 
     @classmethod
     def among(cls, callbacks: Sequence[Callback]) -> "SweepDirectory":
@@ -74,8 +86,13 @@ class SweepDirectory(Callback):
             hydras = directory / HYDRAS_FILE
             is_used = directory.is_dir() and any(directory.iterdir())
             self._before = directory, is_used, hydras.read_bytes() if hydras.is_file() else None
-            if "hpml" not in str((config.hydra.launcher or {}).get("_target_")):
+            if not _is_ours(config):
                 _refuse_what_needs_our_launcher(config, directory)
+            elif _has_subdir(config):
+                named = "a job's folder is named by what varies in the sweep"
+                log.warning(f"hydra.sweep.subdir has no effect: {named}")
+            if searches(config):
+                arrange(config)
             for key, policy in NEEDED_BY.items():
                 if is_given(config, f"sweep.{key}") and config.sweep.on_disturbance != policy:
                     log.warning(f"sweep.{key} has no effect without sweep.on_disturbance={policy}")
@@ -84,6 +101,7 @@ class SweepDirectory(Callback):
                 hint = "wait for its end, or give another name"
                 in_use = f"sweep.name={directory.name}: {at_work}; {hint}"
                 self.lock = files.locked(directory, "hydra.sweep.dir", in_use)
+            at_early_end(partial(self._end_early, config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with errors_end_the_program():
@@ -95,6 +113,28 @@ class SweepDirectory(Callback):
         may_rerun = config.sweep.on_disturbance != RERUN and config.sweep.parallel is None
         directory = Path(config.hydra.sweep.dir)
         return conclude(directory, self.failed_jobs, self.disturbed_jobs, may_rerun)
+
+    def _end_early(self, config: DictConfig, error: BaseException) -> None:
+        """The report of what has run, after a signal or an error, be it the sweeper's own.
+
+        Raises RunFailedError in place of an error that does not name the sweep.
+        """
+        directory = Path(config.hydra.sweep.dir)
+        begun = self.has_begun if _is_ours(config) else any(directory.rglob(FILE_NAME))
+        if not begun:
+            self.leave_as_it_was()
+            return
+        if isinstance(error, RunInterrupted) and _is_ours(config):
+            # first of all: the report may be interrupted, too
+            log.error("to resume: %s", resume_command(directory))
+        self.conclude(config)
+        if isinstance(error, Exception) and not isinstance(error, UserError | JobFailed):
+            cause = f"{type(error).__name__}: {first_line(error)}"
+            if isinstance(error, RunFailedError):
+                cause = str(error)
+            elif self.failed_jobs and not self.values:  # Optuna: "Record does not exist."
+                cause = f"no job gave a value of {config.monitor} ({cause})"
+            raise RunFailedError(f"the sweep ended early: {cause}") from error
 
     def leave_as_it_was(self) -> None:
         """Takes back what was written for a sweep that starts no job."""
@@ -109,6 +149,16 @@ class SweepDirectory(Callback):
             if not was_used:
                 (directory / files.LOCK).unlink(missing_ok=True)
                 directory.rmdir()
+
+
+def _has_subdir(config: DictConfig) -> bool:
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    return sweep["subdir"] != OUR_SUBDIR
+
+
+def _is_ours(config: DictConfig) -> bool:
+    """Whether the launcher is one of ours."""
+    return "hpml" in str((config.hydra.launcher or {}).get("_target_"))
 
 
 def _refuse_what_needs_our_launcher(config: DictConfig, directory: Path) -> None:

@@ -61,6 +61,7 @@ def _report_disturbed(jobs: Mapping[str, Interference], may_rerun: bool) -> None
 
 
 def _report_failures(names: Sequence[str]) -> None:
+    names = list(dict.fromkeys(names))  # a sweeper may have asked for one again
     if names:
         log.error(f"failed: {counted(len(names), 'job')}: {', '.join(names)}")
 

@@ -29,12 +29,12 @@ class Job:
     monitor: str
 
 
-def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """The name of each job's folder: the overrides in which the jobs differ.
+def job_names(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> list[str]:
+    """The name of each job's folder: the overrides in which the jobs differ, or will.
 
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
-    varying, names = varying_keys(job_overrides), []
+    varying, names = varying_keys(job_overrides, swept), []
     for job in (_by_key(tuple(overrides)) for overrides in job_overrides):
         name = ",".join(job[key] for key in varying if key in job)
         # nothing that a folder's name cannot hold on some system, nor too long
@@ -44,10 +44,11 @@ def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     return names
 
 
-def varying_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+def varying_keys(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> list[str]:
+    """The keys of which some jobs have another value, and those that are swept."""
     jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
     keys = dict.fromkeys(key for job in jobs for key in job)
-    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+    return [key for key in keys if key in swept or len({job.get(key) for job in jobs}) > 1]
 
 
 @cache  # a millisecond a job, and a sweeper that comes in batches has all its jobs named at each

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hpml.cli.program import users_environment
 from hpml.config.checks import check, refuse_lists
@@ -22,14 +22,13 @@ from hpml.formatting import counted
 from hpml.records.run_record import RunRecord
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
-from hpml.sweep.finish import resume_command
 from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
 from hpml.sweep.process import kill_processes_of
 from hpml.sweep.reruns import RERUN, OnDisturbance, disturbance, settle_all
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
+from hpml.sweep.sweeper import FailedJob, job_return, searches, swept_keys
 from hpml.system.environment import JOBS_AT_ONCE, SWEPT, probe_devices, visible_gpus
-from hpml.system.signals import RunInterrupted
 
 log = logging.getLogger("hpml")
 
@@ -56,50 +55,52 @@ class SweepLauncher:
         self.directory = Path(str(config.hydra.sweep.dir))
         self._config_loader = hydra_context.config_loader
         self._sweep_directory = SweepDirectory.among(hydra_context.callbacks.callbacks)
-        self._seen: list[tuple[str, ...]] = []  # a sweeper may come in batches
+        self._searches = searches(config)
+        self._seen: dict[tuple[str, ...], None] = {}  # a sweeper may come in batches
 
     def launch(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
         """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
 
-        A failed job returns NaN: with its failure, Hydra's sweeper would raise its error and keep
-        silent about the others. Raises UserError before the first job, and RunInterrupted after a
-        signal, when the running job has ended in order.
+        To a sweeper that searches, a failed job is one, as `job_return` has it. Raises UserError
+        before the first job, and RunInterrupted after a signal, when the running job has ended in
+        order.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        self._seen += map(tuple, job_overrides)
-        try:
-            jobs, done, waiting, runner = self._plan(job_overrides, first_number)
-        except UserError:
-            if not first_number:
-                self._sweep_directory.leave_as_it_was()
-            raise
+        self._seen |= dict.fromkeys(map(tuple, job_overrides))
+        jobs, done, waiting, runner = self._plan(job_overrides, first_number)
+        directory = self._sweep_directory
         if self.config.sweep.dry_run:
-            self._sweep_directory.leave_as_it_was()
+            directory.leave_as_it_was()
+            if self._searches:
+                log.info("and those that the sweeper asks for when it knows how these ended")
+                sys.exit(0)
             return []
         self._run(runner, waiting)
-        returns = []
-        for job in jobs:
-            record = runner.records.get(job) or (RunRecord.read(done[job]) if job in done else None)
-            completed = record is not None and record.status == "completed"
+        earlier = {job: RunRecord.read(at) for job, at in done.items()}
+        for job, record in earlier.items():
             self._note_disturbed(job, record)
-            value = record.last_metric(job.monitor) if record and completed else float("nan")
-            status = JobStatus.COMPLETED
-            returns.append(JobReturn(job.overrides, _return_value=value, status=status))
+        records = runner.records | earlier
+        returns = [job_return(job, records.get(job), self._searches) for job in jobs]
+        directory.values += sum(not isinstance(each, FailedJob) for each in returns)
         return returns
 
     def _plan(
         self, job_overrides: Sequence[Sequence[str]], first_number: int
     ) -> tuple[list[Job], dict[Job, Path], list[Job], JobRunner]:
-        """All jobs, the directories of those that are complete, the others, what will run them."""
-        sweep, swept = self.config.sweep, varying_keys(self._seen)
+        """A job for each of the overrides, and of these the directories of those that are complete,
+        the others, and what will run them.
+        """
+        sweep = self.config.sweep
+        swept = varying_keys(list(self._seen), swept_keys(self.config))
         for key in swept:
             if key.partition(".")[0] in ("sweep", "output_dir"):
                 raise UserError(f"{key}: is one for the whole sweep; start one for each value")
         if not sweep.dry_run:
             self._end_leftovers()
         ledger = Ledger(self.directory, swept)
-        jobs = self._present(self._jobs(job_overrides, first_number, ledger))
+        every = self._jobs(job_overrides, first_number, ledger, swept)
+        jobs = self._present(list(dict.fromkeys(every)))
         done = ledger.completed(jobs, sweep.on_code_change, self._config_of)
         on_disturbance = OnDisturbance(sweep.on_disturbance, sweep.max_wait_s, sweep.max_reruns)
         done = {job: at for job, at in done.items() if not on_disturbance.runs_again(job)}
@@ -122,32 +123,25 @@ class SweepLauncher:
                 log.info(f"  {job.name}")
             if len(waiting) > SHOWN:
                 log.info(f"  … and {len(waiting) - SHOWN} more")
-        return jobs, done, waiting, self._runner(how, cost_model, first_number + len(done))
+        return every, done, waiting, self._runner(how, cost_model, first_number + len(done))
 
     def _runner(self, how: HowToRun, cost_model: CostModel, done: int) -> JobRunner:
         return Runner(how, cost_model, done)
 
     def _run(self, runner: JobRunner, waiting: Sequence[Job]) -> None:
-        failed_jobs = self._sweep_directory.failed_jobs
+        directory = self._sweep_directory
+        directory.has_begun = True
         try:
             runner.run(waiting)
-        except RunInterrupted:
-            failed_jobs += [job.name for job in runner.failed]
-            # first of all: the report may be interrupted, too
-            log.error("to resume: %s", resume_command(self.directory))  # noqa: TRY400 - no error
-            self._conclude_early(runner)
-            raise
-        failed_jobs += [job.name for job in runner.failed]
+        finally:
+            directory.failed_jobs += [job.name for job in runner.failed]
+            for job, record in runner.records.items():
+                self._note_disturbed(job, record)
         if runner.failed and self.config.sweep.fail_fast:
-            sys.exit(self._conclude_early(runner))
+            sys.exit(directory.conclude(self.config))
 
-    def _conclude_early(self, runner: JobRunner) -> int:
-        for job, record in runner.records.items():
-            self._note_disturbed(job, record)
-        return self._sweep_directory.conclude(self.config)
-
-    def _note_disturbed(self, job: Job, record: RunRecord | None) -> None:
-        if record is None or record.status != "completed":
+    def _note_disturbed(self, job: Job, record: RunRecord) -> None:
+        if record.status != "completed":
             return
         if (seen := disturbance(record)) is not None:
             self._sweep_directory.disturbed_jobs[job.name] = seen
@@ -158,21 +152,30 @@ class SweepLauncher:
         settle_all(self.directory)
 
     def _jobs(
-        self, job_overrides: Sequence[Sequence[str]], first_number: int, ledger: Ledger
+        self,
+        job_overrides: Sequence[Sequence[str]],
+        first_number: int,
+        ledger: Ledger,
+        swept: Sequence[str],
     ) -> list[Job]:
+        """A job for each of the overrides; a sweeper that searches may ask for one twice."""
         if not job_overrides:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
         # with those of the batches before, whose names are taken
-        names = job_names(self._seen)[-len(job_overrides) :]
+        names = dict(zip(self._seen, job_names(list(self._seen), swept), strict=True))
         jobs: list[Job] = []
-        for offset, (name, overrides) in enumerate(zip(names, job_overrides, strict=True)):
+        for offset, overrides in enumerate(job_overrides):
+            name = names[tuple(overrides)]
             try:
                 refuse_lists(overrides)
                 cfg = self._compose(overrides, first_number + offset)
                 check(cfg)
                 config = resolve(cfg)
             except UserError as error:
-                raise UserError(f"{error} (job {name}; no job was started)") from error
+                begun = (
+                    "the sweep ends" if self._sweep_directory.has_begun else "no job was started"
+                )
+                raise UserError(f"{error} (job {name}; {begun})") from error
             max_epochs = config["trainer"]["max_epochs"] or 0
             jobs.append(
                 Job(
@@ -190,11 +193,13 @@ class SweepLauncher:
                     monitor=config["monitor"],
                 )
             )
-        by_identity = {ledger.identity(job.fingerprint, job.overrides): job for job in jobs}
-        if len(by_identity) < len(jobs):
+        identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
+        by_identity = dict(zip(identities, jobs, strict=True))
+        if len(by_identity) < len(jobs) and not self._searches:
             raise UserError("two jobs of the sweep are the same; give each value once")
         directories = ledger.directories({i: job.name for i, job in by_identity.items()})
-        return [replace(job, directory=directories[i]) for i, job in by_identity.items()]
+        placed = {i: replace(job, directory=directories[i]) for i, job in by_identity.items()}
+        return [placed[identity] for identity in identities]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """A job's configuration, as the job itself will compose it."""
@@ -251,7 +256,7 @@ class SweepLauncher:
 
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""
-        of_hydra = self.config.hydra.overrides.hydra
+        of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         of_hydra = [word for word in of_hydra if not key_of(word).startswith(NOT_FOR_JOBS)]
         mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
         return [

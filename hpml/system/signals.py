@@ -24,6 +24,8 @@ JOB = "HPML_JOB"  # names its directory to each process of a sweep's job
 # How long a signal waits for a checkpoint from which the run resumes exactly.
 PATIENCE_S = 20.0
 WARNED_PATIENCE_S = 45.0  # SLURM warns minutes before the end
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # which torchrun gives to the processes that it starts
+TORCHRUNS_PATIENCE_S = 25.0  # it kills them 30 s after a signal that it has handed on
 
 
 class RunInterrupted(BaseException):
@@ -182,8 +184,7 @@ class ProcessSignals:
                 signal.raise_signal(number)
         if is_first and self.state is State.WAITING:
             signal.signal(signal.SIGALRM, self._lose_patience)
-            patience_s = WARNED_PATIENCE_S if number in WARNINGS else PATIENCE_S
-            signal.setitimer(signal.ITIMER_REAL, patience_s)
+            signal.setitimer(signal.ITIMER_REAL, _patience_s(number))
         elif is_first and self.state is State.RAISING:
             raise RunInterrupted(number)
 
@@ -213,6 +214,12 @@ def _end_with_launcher() -> None:
     while os.read(0, 1):
         pass
     os.killpg(0, signal.SIGKILL)
+
+
+def _patience_s(number: int) -> float:
+    if number not in WARNINGS:
+        return PATIENCE_S
+    return TORCHRUNS_PATIENCE_S if TORCHRUN in os.environ else WARNED_PATIENCE_S
 
 
 def _is_main_thread() -> bool:

@@ -23,6 +23,8 @@ TRAIN = ["-m", "hpml.train"]
 
 WRONG = {
     "optimizer=foo": r"optimizer=foo: there is no such option; give one of adadelta, .*sgd",
+    "-m hydra/sweeper=nevergrad seed=1,2": r"hydra/sweeper=nevergrad: pip install hydra-n.*",
+    "-m hydra/launcher=rq seed=1,2": r"hydra/launcher=rq: pip install hydra-rq-launcher",
     "data.batch_size=0": r"data.batch_size=0: give an integer of at least 1",
     "data.batchsize=4": r"data.batchsize: there is no such key; did you mean data.batch_size\?",
     "optimizer={a": r"optimizer={a: put what has signs .* \"optimizer='{a'\"",

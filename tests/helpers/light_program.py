@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 import hpml.train
 from hpml.cli.program import run_hydra
+from hpml.errors import RunFailedError
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.system.environment import JOBS_AT_ONCE
@@ -59,6 +60,10 @@ def broken() -> None:
     raise ValueError("it broke\nbadly")
 
 
+def diverge() -> None:
+    raise RunFailedError("train/loss is not finite in epoch 0, step 3")
+
+
 def hang() -> None:
     """Deaf to whoever asks it to end in order."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
@@ -83,6 +88,8 @@ def babble() -> None:
 FAULTS: dict[str, Any] = {
     "none": lambda: None,
     "exception": broken,
+    "diverge": diverge,
+    "interrupt": lambda: signal.raise_signal(signal.SIGTERM),
     "exit": lambda: sys.exit(3),
     "exit_0": lambda: os._exit(0),
     "kill": lambda: signal.raise_signal(signal.SIGKILL),

@@ -154,17 +154,18 @@ def test_a_gpu_that_was_slowed_may_have_lost_anything(tmp_path: Path) -> None:
     assert comparison.disturbances == ["run x=b: GPU 0 ran slower for heat"]
 
 
-def test_who_had_company_is_told_where_the_record_does_not_say_what_it_took(
-    tmp_path: Path,
-) -> None:
-    """Older records, systems that tell nothing, and GPUs without a witness."""
+def test_who_had_company_is_told(tmp_path: Path) -> None:
+    """Always where the launcher knows; by their times only runs whose records do not tell more.
+
+    Older records, systems that tell nothing, and GPUs without a witness do not.
+    """
     at_once = MACHINE | {"jobs_at_once": 2}
     make_run(tmp_path, "a", environment=at_once, lost_s=0.0)
-    assert Comparison([tmp_path]).disturbances == []
+    assert Comparison([tmp_path]).disturbances == ["1 run of a sweep of 2 jobs at once"]
     make_run(tmp_path, "b", environment=at_once | {"device": "cuda:0"}, lost_s=0.0)
     make_run(tmp_path, "c", environment=at_once)
     assert Comparison([tmp_path]).disturbances == [
-        "2 runs of a sweep of 2 jobs at once",
+        "3 runs of a sweep of 2 jobs at once",
         "2 runs at the same time as another one on the machine",
     ]
 

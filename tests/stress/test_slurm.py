@@ -215,6 +215,28 @@ def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
     assert f"job {number} is back in the queue" in output.read_text()
 
 
+@pytest.mark.parametrize("by", ["lightning", "srun", "torchrun"])
+def test_a_batch_job_of_two_processes_goes_on_by_itself(tmp_path: Path, by: str) -> None:
+    """Whoever starts the processes; torchrun has to be told to hand SLURM's warning on."""
+    handled = "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+    torchrun = Path(sys.executable).with_name("torchrun")
+    program = {"torchrun": f"{torchrun} {handled} --nproc-per-node=2"}.get(by, sys.executable)
+    tasks = 2 if by == "srun" else 1
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt"
+        f" --nodes=1 --ntasks-per-node={tasks}\n"
+        f"srun {program} -m hpml.train {' '.join(JOB)} trainer.devices=2 hydra.run.dir=run\n"
+    )
+    number = submit(tmp_path, script, OMP_NUM_THREADS="1")
+    run, output = tmp_path / "run", tmp_path / "batch.txt"
+    wait(lambda: resume_checkpoints(run), output)
+    subprocess.run(["scancel", "--signal=USR1", number], check=True)
+    wait(lambda: RunRecord.read(run).status == "completed", output)
+    assert len(RunRecord.read(run).resumed) == 1
+    assert f"job {number} is back in the queue" in output.read_text()
+
+
 def test_the_example_of_the_lab(tmp_path: Path) -> None:
     """Warned in the middle, it goes back into the queue from outside its container, and completes.
 

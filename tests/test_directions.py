@@ -17,6 +17,7 @@ FLOORS = """
     training
     checkpointing
     callbacks data
+    loading
     timing report cli
     records config
     models system formatting

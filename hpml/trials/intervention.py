@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from hpml.loading.copies import alter
 from hpml.system.lightning_twins import twin_for, twins
-from hpml.trials.copies import alter
 from hpml.trials.settings import Settings
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from hpml.trials.by_index import ByIndex
-from hpml.trials.copies import alter
+from hpml.loading.copies import alter
 
 # A callback that rests is called at one batch of so many.
 RESTING_BATCHES = 20

@@ -17,20 +17,14 @@ from torch.nn.parameter import is_lazy
 from hpml.callbacks.disturbances import witness_of
 from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.errors import UserError
+from hpml.loading.copies import preserve_global_state, seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
 from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.contents import copy_of, share_memory
-from hpml.trials.copies import (
-    copied,
-    copied_module,
-    preserve_attributes,
-    preserve_global_state,
-    seeded_folder,
-    uncompiled,
-)
+from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
 from hpml.trials.given import check_given
 from hpml.trials.intervention import (
     STEP_HOOKS,

@@ -34,8 +34,8 @@ from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
+from hpml.loading.copies import alter
 from hpml.models.flop_formulas import FORMULAS
-from hpml.trials.copies import alter
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import after_rounds, run_rounds

@@ -1,0 +1,1 @@
+"""A loader taken apart: what each stage of its samples costs, and in which lines."""

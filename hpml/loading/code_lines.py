@@ -1,0 +1,163 @@
+"""In which lines of the user's code the time goes, by looks at the running thread.
+
+A thread of this process looks every millisecond at the stack of the one that loads, by the
+interpreter's own `sys._current_frames`: that needs no root, no other process and no package, is on
+every system, and costs the code that is looked at nothing between two looks. What else there is
+would not do: a profiler of another process needs the right to trace this one, a hook for each call
+or line (`sys.setprofile`, `sys.monitoring`, which Python 3.11 has not) makes cheap calls dear, and a
+signal's handler runs in the main thread alone and interrupts what sleeps.
+
+A look needs the interpreter's lock, which the other thread gives up when it calls into C or when it
+has had it for the switch interval. That is set to 50 microseconds meanwhile: at Python's own 5 ms
+most looks would fall on the lines that give it up. A look counts for the time since the one before.
+"""
+
+import linecache
+import sys
+import sysconfig
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_stack
+from types import CodeType, TracebackType
+from typing import Any
+
+EVERY_S = 0.001
+SWITCH_S = 50e-6
+Place = tuple[str, int]  # file and line
+# Nanoseconds by stage and line; no line where none is the data's own.
+Looks = Counter[tuple[str, Place | None]]
+_HERE = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parents[1])
+_LIBRARIES = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")})
+_PACKAGES = ("site-packages", "dist-packages")
+_OF_THE_LOADER = str(Path("torch", "utils", "data"))
+
+
+@dataclass(frozen=True)
+class CodeLine:
+    """A line and its share of the time of all samples; `stage` is where most of that goes."""
+
+    file: str
+    line: int
+    share: float
+    stage: str
+    text: str  # as it stands in the file; empty where that cannot be read
+
+    @property
+    def place(self) -> str:
+        """`photos.py:41`, as one finds it from here."""
+        return f"{shown(self.file)}:{self.line}"
+
+
+class LineSampler:
+    """Looks at this thread while the context is open.
+
+    Args:
+        root: the function that loads: frames from it on are not those of the data.
+        stage: tells which stage is open.
+    """
+
+    def __init__(self, root: CodeType, stage: Callable[[], str]) -> None:
+        self.ns: Looks = Counter()
+        self._root, self._stage = root, stage
+        self._ended = threading.Event()
+
+    def __enter__(self) -> "LineSampler":
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        self._of = threading.get_ident()
+        self._thread = threading.Thread(target=self._look, name="line sampler", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: Any, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        sys.setswitchinterval(self._switch_s)
+
+    def _look(self) -> None:
+        before_s = time.monotonic()
+        while not self._ended.wait(EVERY_S):
+            frame = sys._current_frames().get(self._of)
+            stage, now_s = self._stage(), time.monotonic()
+            stack = self._within(frame)
+            if stack is not None:
+                self.ns[stage, own_line(stack)] += round((now_s - before_s) * 1e9)
+            before_s = now_s
+
+    def _within(self, frame: Any) -> list[Place] | None:
+        """From the innermost frame to the root; None where that is not running."""
+        stack = []
+        for each, line in walk_stack(frame):
+            if each.f_code is self._root:
+                return stack
+            stack.append((each.f_code.co_filename, line))
+        return None
+
+
+def ranked(ns: Looks, most: int) -> list[CodeLine]:
+    """The lines that cost most, the dearest first."""
+    whole, by_line, stages = ns.total(), Counter[Place](), dict[Place, str]()
+    for (stage, place), spent in ns.most_common():
+        if place is not None:
+            by_line[place] += spent
+            stages.setdefault(place, stage)
+    return [
+        CodeLine(*place, spent / whole, stages[place], linecache.getline(*place).strip())
+        for place, spent in by_line.most_common(most)
+        if spent
+    ]
+
+
+def line_of_each(ns: Looks) -> dict[str, str]:
+    """Of each stage the line where most of it goes, as `photos.py:41`, where one is known."""
+    lines: dict[str, str] = {}
+    for (stage, place), _ in ns.most_common():
+        if place is not None:
+            lines.setdefault(stage, f"{shown(place[0])}:{place[1]}")
+    return lines
+
+
+def own_line(stack: Sequence[Place]) -> Place | None:
+    """The innermost line of the user's own, of a stack from the innermost one outwards.
+
+    Where a library's data set reads by itself, the innermost line of that library.
+    """
+    outside = [place for place in stack if not place[0].startswith(_HERE)]
+    for place in outside:
+        if _is_users(place[0]):
+            return place
+    of_data = [place for place in outside if _OF_THE_LOADER not in place[0]]
+    if not of_data:
+        return None
+    package = _package(of_data[-1][0])
+    return next(place for place in of_data if _package(place[0]) == package)
+
+
+def _is_users(file: str) -> bool:
+    """Whether it is neither Python's, nor an installed package's, nor ours."""
+    parts = Path(file).parts
+    libraries = (*_LIBRARIES, _OURS, "<frozen")
+    return not file.startswith(libraries) and not any(name in parts for name in _PACKAGES)
+
+
+def _package(file: str) -> str:
+    return shown(file).partition("/")[0]
+
+
+def shown(file: str) -> str:
+    """Its path from here, or from where packages are; whole elsewhere."""
+    parts = Path(file).parts
+    for name in _PACKAGES:
+        if name in parts:
+            return "/".join(parts[parts.index(name) + 1 :])
+    if file.startswith(_OURS):
+        return Path(file).relative_to(Path(_OURS).parent).as_posix()
+    path = Path(file)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else file

@@ -1,0 +1,241 @@
+"""A loader taken apart: how long a sample is in each stage of its way, and in which lines."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from hpml.errors import first_line
+from hpml.loading.clock import (
+    COLLATING,
+    COPYING,
+    DECODING,
+    LOOP,
+    PINNING,
+    READING,
+    SAMPLER,
+    StageClock,
+)
+from hpml.loading.code_lines import LineSampler, Looks, line_of_each, ranked
+from hpml.loading.copies import seeded_folder, with_own_state
+from hpml.loading.in_workers import Delivery, WorkersPass, run_in_workers
+from hpml.loading.instruments import stage_of
+from hpml.loading.passes import NS_PER_S, Fetching, Parts, Pass, copying_s, run_pass
+from hpml.loading.stages import LoaderStages, Stage, WorkerTimes
+from hpml.statistics import Estimate, estimate
+
+SECONDS = 5.0
+# Parts of the time: two passes over the same samples, a look at the lines, the workers.
+FIRST_SHARE, LINES_SHARE, WORKERS_SHARE = 0.25, 0.25, 0.25
+# Workers are tried where they have so many seconds, of which they need some to start.
+LEAST_FOR_WORKERS_S = 0.5
+MOST_LINES = 10
+MOST_LOOKED_AT = 20  # passes
+
+
+def take_apart(loader: Any, seconds: float = SECONDS) -> LoaderStages:
+    """What each stage of a sample costs, by passes over copies of a loader's parts.
+
+    In this process, with as many threads as a worker has: a first pass over some samples; a second
+    one over the same, whose times are those of the stages; a third one that looks for the lines.
+    Then a pass through the loader's own workers. Loader, data set, transforms, sampler and random
+    states stay as they are. What reads and decodes is known of Python's files, Pillow, torchvision,
+    OpenCV, NumPy and others (see `hpml.loading.seams`); what is not is its caller's.
+
+    Args:
+        loader: a DataLoader. Of any other one nothing is known, which is said.
+        seconds: that it takes, about; a sample that takes longer is loaded all the same, and of a
+            batch that would take too long some samples are.
+
+    Raises what the loader's own parts raise.
+    """
+    kind = type(loader).__name__
+    if not isinstance(loader, DataLoader):
+        why = f"a {kind} is no DataLoader, so its stages cannot be seen"
+        return LoaderStages(kind, unknown={"stages": why})
+    with seeded_folder(0, loader), _threads_of_a_worker(loader.num_workers):
+        return _Apart(loader, seconds).stages()
+
+
+class _Apart:
+    """One loader under the knife."""
+
+    def __init__(self, loader: DataLoader[Any], seconds: float) -> None:
+        self._loader: Any = with_own_state(loader, {})
+        self._parts = Parts.of(self._loader)
+        self._seconds = seconds
+        self._unknown: dict[str, str] = {}
+        self._notes: list[str] = []
+        if type(loader).__iter__ is not DataLoader.__iter__:
+            self._notes.append(f"what {type(loader).__name__}.__iter__ adds is not in these times")
+
+    def stages(self) -> LoaderStages:
+        """All passes, one after the other."""
+        failed: Exception | None = None
+        cut, first, second = None, Pass(), Pass()
+        lines: Looks = Counter()
+        read, fetching = None, None
+        try:
+            cut = self._cut()
+            fetching = Fetching(self._parts, StageClock(time.perf_counter_ns))
+            before = storage_bytes()
+            first = self._pass(fetching, FIRST_SHARE, cut)
+            read = _grown(before, storage_bytes())
+            second = self._pass(fetching, FIRST_SHARE, cut, first)
+            lines = self._looks(fetching, cut, first)
+        except Exception as error:
+            if not self._loader.num_workers:
+                raise
+            failed = error
+        made = self._in_workers(cut)
+        if failed is not None:
+            self._notes.append(
+                f"loading fails in this process ({type(failed).__name__}: {first_line(failed)}), so "
+                "the stages are those of the workers"
+            )
+            second = Pass.of((each.ns, each.samples) for each in made.batches)
+        elif first.ns and len(second.ns) < len(first.ns):
+            self._unknown["a second pass"] = "the data gave its samples once"
+            second = first
+        return self._result(first if second is not first else Pass(), second, made, lines, read)
+
+    def _cut(self) -> int | None:
+        """To how many samples a batch is cut to be loaded in time; None for as it is."""
+        with seeded_folder(0, self._loader):
+            index = next(iter(self._loader._index_sampler), None)
+            if not (isinstance(index, list) and self._parts.in_batches):
+                return None
+            clock = StageClock(time.perf_counter_ns)
+            for place in range(2):  # the first one imports, and opens files
+                fetching = Fetching(self._parts, clock)
+                clock.take()
+                try:
+                    fetching.fetch(index[place : place + 1] or index[:1])
+                except Exception:  # which the pass will raise, if it is more than a lone sample
+                    return None
+            sample_s = sum(clock.take().values()) / NS_PER_S
+        fits = int(FIRST_SHARE * self._seconds / sample_s) if sample_s else len(index)
+        return max(1, fits) if fits < len(index) else None
+
+    def _pass(
+        self, fetching: Fetching, share: float, cut: int | None, again: Pass | None = None
+    ) -> Pass:
+        with seeded_folder(0, self._loader):
+            return run_pass(fetching, self._loader, share * self._seconds, cut, again)
+
+    def _looks(self, fetching: Fetching, cut: int | None, first: Pass) -> Looks:
+        """Passes over the same samples, looked at until the time for that is over."""
+        until_ns = time.perf_counter_ns() + LINES_SHARE * self._seconds * NS_PER_S
+        with LineSampler(run_pass.__code__, lambda: fetching.clock.phase) as sampler:
+            for _ in range(MOST_LOOKED_AT):
+                self._pass(fetching, LINES_SHARE, cut, first)
+                if time.perf_counter_ns() >= until_ns:
+                    break
+        return sampler.ns
+
+    def _in_workers(self, cut: int | None) -> WorkersPass:
+        if not self._loader.num_workers:
+            return WorkersPass([])
+        seconds = WORKERS_SHARE * self._seconds
+        if seconds < LEAST_FOR_WORKERS_S:
+            self._unknown["the workers' times"] = "there was no time to start them"
+            return WorkersPass([])
+        with seeded_folder(0, self._loader):
+            return run_in_workers(self._loader, seconds, cut)
+
+    def _result(
+        self, first: Pass, second: Pass, made: WorkersPass, looks: Looks, read: int | None
+    ) -> LoaderStages:
+        lines = line_of_each(looks)
+        stages = [
+            Stage(
+                name,
+                taken,
+                fmean(first.seconds(name)) if first.ns else None,
+                made.seconds(name),
+                lines.get(name),
+            )
+            for name in self._in_order(second.stages)
+            if (taken := estimate(second.seconds(name))) is not None
+        ]
+        counts = [count for count in second.samples if count is not None]
+        stages += self._copying(second)
+        if not stages:
+            self._unknown["stages"] = "the loader gave no batch"
+        if first.ns and not read and any(stage.name == READING for stage in stages):
+            self._unknown["reading from storage"] = (
+                "the kernel counted none: the files were in memory, or lie where it does not count"
+            )
+        return LoaderStages(
+            loader=type(self._loader).__name__,
+            unit="sample" if counts else "batch",
+            counted=sum(counts) if counts else len(second.ns),
+            batches=len(second.ns),
+            stages=stages,
+            code=ranked(looks, MOST_LINES),
+            unknown=self._unknown,
+            batch_samples=fmean(counts) if counts else None,
+            first_s=sum(fmean(first.seconds(name)) for name in first.stages) if first.ns else None,
+            first_batch_s=made.first_batch_s,
+            storage_bytes=read,
+            workers=[_times(deliveries) for deliveries in made.deliveries],
+            workers_end=self._loader.num_workers > 0 and not self._loader.persistent_workers,
+            notes=self._notes,
+        )
+
+    def _in_order(self, names: Iterable[str]) -> list[str]:
+        """The stages in the order of a sample's way, those of data sets behind their transforms."""
+        own = stage_of(self._parts.dataset)
+        head, tail = [SAMPLER, READING, DECODING], [own, COLLATING, PINNING, LOOP]
+        between = [name for name in names if name not in (*head, *tail)]
+        return [name for name in (*head, *between, *tail) if name in names]
+
+    def _copying(self, second: Pass) -> list[Stage]:
+        """Between the processes, where there are workers."""
+        if not self._loader.num_workers or second.batch is None:
+            return []
+        seconds = copying_s(second.batch, time.perf_counter_ns)
+        if seconds is None:
+            kind = type(second.batch).__name__
+            self._unknown[COPYING] = f"a batch is a {kind} that is not made of tensors alone"
+            return []
+        return [
+            Stage(COPYING, Estimate(seconds / (second.samples[-1] or 1), None, 1), None, None, None)
+        ]
+
+
+def storage_bytes() -> int | None:
+    """Bytes that this process has read from storage, not from memory; None where nobody tells."""
+    try:
+        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["read_bytes"]) if "read_bytes" in counts else None
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _times(deliveries: Sequence[Delivery]) -> WorkerTimes:
+    spent = [sum(each.ns.values()) / NS_PER_S for each in deliveries]
+    return WorkerTimes(len(spent[1:]), sum(spent[1:]), next(iter(spent), None))
+
+
+@contextmanager
+def _threads_of_a_worker(workers: int) -> Iterator[None]:
+    """As many as the process that loads has: workers compute with one."""
+    before = torch.get_num_threads()
+    if workers:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,8 +3,8 @@
 A thread of this process looks every millisecond at the stack of the one that loads, by the
 interpreter's own `sys._current_frames`: that needs no root, no other process and no package, is on
 every system, and costs the code that is looked at nothing between two looks. What else there is
-would not do: a profiler of another process needs the right to trace this one, a hook for each call
-or line (`sys.setprofile`, `sys.monitoring`, which Python 3.11 has not) makes cheap calls dear, and a
+would not do: a profiler of another process needs the right to trace this one; a hook for each call
+or line (`sys.setprofile`, or `sys.monitoring`, which Python 3.11 has not) makes cheap calls dear; a
 signal's handler runs in the main thread alone and interrupts what sleeps.
 
 A look needs the interpreter's lock, which the other thread gives up when it calls into C or when it
@@ -30,11 +30,9 @@ SWITCH_S = 50e-6
 Place = tuple[str, int]  # file and line
 # Nanoseconds by stage and line; no line where none is the data's own.
 Looks = Counter[tuple[str, Place | None]]
-_HERE = str(Path(__file__).parent)
 _OURS = str(Path(__file__).parents[1])
 _LIBRARIES = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")})
 _PACKAGES = ("site-packages", "dist-packages")
-_OF_THE_LOADER = str(Path("torch", "utils", "data"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class LineSampler:
 
     def _within(self, frame: Any) -> list[Place] | None:
         """From the innermost frame to the root; None where that is not running."""
-        stack = []
+        stack = list[Place]()
         for each, line in walk_stack(frame):
             if each.f_code is self._root:
                 return stack
@@ -125,39 +123,18 @@ def line_of_each(ns: Looks) -> dict[str, str]:
 
 
 def own_line(stack: Sequence[Place]) -> Place | None:
-    """The innermost line of the user's own, of a stack from the innermost one outwards.
-
-    Where a library's data set reads by itself, the innermost line of that library.
-    """
-    outside = [place for place in stack if not place[0].startswith(_HERE)]
-    for place in outside:
-        if _is_users(place[0]):
-            return place
-    of_data = [place for place in outside if _OF_THE_LOADER not in place[0]]
-    if not of_data:
-        return None
-    package = _package(of_data[-1][0])
-    return next(place for place in of_data if _package(place[0]) == package)
+    """The innermost line that is the user's own, of a stack from the innermost one outwards."""
+    return next((place for place in stack if is_users(place[0])), None)
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
     """Whether it is neither Python's, nor an installed package's, nor ours."""
     parts = Path(file).parts
     libraries = (*_LIBRARIES, _OURS, "<frozen")
     return not file.startswith(libraries) and not any(name in parts for name in _PACKAGES)
 
 
-def _package(file: str) -> str:
-    return shown(file).partition("/")[0]
-
-
 def shown(file: str) -> str:
-    """Its path from here, or from where packages are; whole elsewhere."""
-    parts = Path(file).parts
-    for name in _PACKAGES:
-        if name in parts:
-            return "/".join(parts[parts.index(name) + 1 :])
-    if file.startswith(_OURS):
-        return Path(file).relative_to(Path(_OURS).parent).as_posix()
+    """Its path from here; whole elsewhere."""
     path = Path(file)
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else file

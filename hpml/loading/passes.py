@@ -16,6 +16,7 @@ from hpml.loading.clock import COLLATING, PINNING, SAMPLER, StageClock
 from hpml.loading.copies import attributes_copied, with_own_state
 from hpml.loading.instruments import Instruments, stage_of
 from hpml.loading.seams import seams_timed
+from hpml.statistics import Estimate, estimate
 
 NS_PER_S = 1e9
 MOST_BATCHES = 1000  # of a pass
@@ -96,6 +97,12 @@ class Pass:
         both = list(zip(self.ns, self.samples, strict=True))
         chosen = both[1:] if stage == SAMPLER and len(both) > 1 else both
         return [times.get(stage, 0) / NS_PER_S / (count or 1) for times, count in chosen]
+
+    def more_than(self, other: "Pass") -> Estimate | None:
+        """By how many seconds a sample this one took longer, over the batches of both."""
+        both = [[sum(times.values()) for times in each.ns] for each in (self, other)]
+        pairs = zip(*both, self.samples, strict=False)
+        return estimate([(a - b) / NS_PER_S / (count or 1) for a, b, count in pairs])
 
     @property
     def stages(self) -> dict[str, None]:

@@ -80,7 +80,7 @@ def _found() -> Iterator[tuple[Any, str, str]]:
             yield kind, "load", DECODING
 
 
-def _kinds(kind: type) -> Iterator[type]:
+def _kinds(kind: Any) -> Iterator[Any]:
     yield kind
     for below in kind.__subclasses__():
         yield from _kinds(below)

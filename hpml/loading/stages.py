@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from hpml.formatting import counted, decimals, table
+from hpml.loading.clock import COLLATING, READING
 from hpml.loading.code_lines import CodeLine
 from hpml.statistics import Estimate
 
@@ -16,6 +17,8 @@ UNEVEN = 1.25
 # A stage of less is in no table.
 LEAST_SHARE = 0.005
 MOST_LINES = 3
+# What takes no more than this part of its first time was kept from that.
+KEPT = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class LoaderStages:
     unknown: dict[str, str] = field(default_factory=dict)  # why, by what is not known
     batch_samples: float | None = None  # in the mean
     first_s: float | None = None  # a sample in the first pass
+    first_more: Estimate | None = None  # than in the second one, over the batches of both
     first_batch_s: float | None = None  # until the workers' first batch, their start included
     storage_bytes: int | None = None  # that the first pass read from storage
     workers: Sequence[WorkerTimes] = ()
@@ -117,14 +121,18 @@ class LoaderStages:
         return [f"the lines that cost most: {', '.join(lines)}"] if lines else []
 
     def _about_the_first_pass(self) -> list[str]:
-        whole, first_s = self.seconds, self.first_s
-        if not whole or first_s is None or first_s < SLOWER * whole:
+        """Where it took longer, by more than the batches differ by."""
+        whole, more = self.seconds, self.first_more
+        if not whole or more is None or more.half_width is None or self.first_s is None:
+            return []
+        if more.mean < max(more.half_width, (SLOWER - 1) * whole):
             return []
         grown = max(self.stages, key=lambda stage: (stage.first_s or 0.0) - stage.seconds.mean)
-        each = f"{_ms(first_s)} instead of {_ms(whole)} ms"
+        each = f"{_ms(self.first_s)} instead of {_ms(self.first_s - more.mean)} ms"
         sentence = f"the first pass over the same samples took {each} a {self.unit}"
         sentences = [f"{sentence}, most of it for {grown.name}"]
-        if self.workers_end and grown.name != "reading":
+        is_kept = grown.seconds.mean < KEPT * (grown.first_s or 0.0)
+        if self.workers_end and is_kept and grown.name not in (READING, COLLATING):
             sentences.append(
                 "what the data set keeps from its first pass is lost with the workers, which end "
                 "with each epoch: persistent_workers=True keeps them"
@@ -135,7 +143,7 @@ class LoaderStages:
         sentences = []
         if (first_s := self.first_batch_s) is not None:
             workers = counted(len(self.workers), "worker")
-            sentences.append(f"the first batch came {first_s:.2g} s after {workers} had to start")
+            sentences.append(f"the first batch came after {first_s:.2g} s, with {workers} to start")
         imbalance = self.imbalance
         if imbalance is not None and imbalance >= UNEVEN:
             busy = ", ".join(f"{worker.busy_s:.2g}" for worker in self.workers)
@@ -168,6 +176,7 @@ class LoaderStages:
             "code": [asdict(line) | {"place": line.place} for line in self.code],
             "dearest": dearest.name if (dearest := self.dearest) else None,
             **{"first_s": self.first_s, "storage_bytes": self.storage_bytes},
+            "first_more_s": asdict(self.first_more) if self.first_more else None,
             **{"first_batch_s": self.first_batch_s, "imbalance": self.imbalance},
             "workers": [asdict(worker) for worker in self.workers],
             **{"unknown": self.unknown, "rows": self.rows, "sentences": self.sentences},

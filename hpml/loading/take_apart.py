@@ -36,6 +36,7 @@ FIRST_SHARE, LINES_SHARE, WORKERS_SHARE = 0.25, 0.25, 0.25
 # Workers are tried where they have so many seconds, of which they need some to start.
 LEAST_FOR_WORKERS_S = 0.5
 MOST_LINES = 10
+LEAST_BATCHES = 4  # of a pass, or as many samples
 MOST_LOOKED_AT = 20  # passes
 
 
@@ -96,7 +97,7 @@ class _Apart:
         made = self._in_workers(cut)
         if failed is not None:
             self._notes.append(
-                f"loading fails in this process ({type(failed).__name__}: {first_line(failed)}), so "
+                f"loading fails in this process ({type(failed).__name__}: {first_line(failed)}): "
                 "the stages are those of the workers"
             )
             second = Pass.of((each.ns, each.samples) for each in made.batches)
@@ -120,7 +121,9 @@ class _Apart:
                 except Exception:  # which the pass will raise, if it is more than a lone sample
                     return None
             sample_s = sum(clock.take().values()) / NS_PER_S
-        fits = int(FIRST_SHARE * self._seconds / sample_s) if sample_s else len(index)
+            fits = len(index)
+            if sample_s:
+                fits = int(FIRST_SHARE * self._seconds / sample_s / LEAST_BATCHES)
         return max(1, fits) if fits < len(index) else None
 
     def _pass(
@@ -161,7 +164,7 @@ class _Apart:
                 made.seconds(name),
                 lines.get(name),
             )
-            for name in self._in_order(second.stages)
+            for name in self._in_order(first.stages | second.stages)
             if (taken := estimate(second.seconds(name))) is not None
         ]
         counts = [count for count in second.samples if count is not None]
@@ -182,6 +185,7 @@ class _Apart:
             unknown=self._unknown,
             batch_samples=fmean(counts) if counts else None,
             first_s=sum(fmean(first.seconds(name)) for name in first.stages) if first.ns else None,
+            first_more=first.more_than(second) if first.ns else None,
             first_batch_s=made.first_batch_s,
             storage_bytes=read,
             workers=[_times(deliveries) for deliveries in made.deliveries],
@@ -205,9 +209,8 @@ class _Apart:
             kind = type(second.batch).__name__
             self._unknown[COPYING] = f"a batch is a {kind} that is not made of tensors alone"
             return []
-        return [
-            Stage(COPYING, Estimate(seconds / (second.samples[-1] or 1), None, 1), None, None, None)
-        ]
+        a_sample = Estimate(seconds / (second.samples[-1] or 1), None, 1)
+        return [Stage(COPYING, a_sample, None, None, None)]
 
 
 def storage_bytes() -> int | None:

@@ -7,7 +7,7 @@ all three.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,9 @@ class Pipeline(Dataset[Any]):
     and raised in the training process.
     """
 
+    # what its methods do, where its loader is taken apart
+    loading_stages: ClassVar[dict[str, str]] = {}
+
     split: Split
 
     def __len__(self) -> int:
@@ -77,19 +80,37 @@ class PerSample(Pipeline):
     Batches are float32 images of shape (B, 3, H, W), normalised, and int64 labels of shape (B,).
     """
 
+    loading_stages: ClassVar = {
+        **{"fetch": "fetching", "augment": "crop and flip", "finish": "to tensor and normalize"},
+        "collate": "collating",
+    }
+
     mean: list[float]
     std: list[float]
 
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
         samples = []
-        for position, pixels in enumerate(self.split.source.fetch(indices)):
+        for position, pixels in enumerate(self.fetch(indices)):
             image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
             if draws:
-                drawn = (draws.top, draws.left, draws.flip)
-                image = crop_flip_image(image, *(each[position].item() for each in drawn))
-            tensor = functional.to_tensor(image)
-            samples.append(functional.normalize(tensor, self.mean, self.std, inplace=True))
-        return default_collate(samples), self.split.source.labels[torch.from_numpy(indices)]
+                image = self.augment(image, draws, position)
+            samples.append(self.finish(image))
+        return self.collate(samples), self.split.source.labels[torch.from_numpy(indices)]
+
+    def fetch(self, indices: np.ndarray) -> np.ndarray:
+        return self.split.source.fetch(indices)
+
+    def augment(self, image: Image.Image, draws: Draws, position: int) -> Image.Image:
+        drawn = (draws.top, draws.left, draws.flip)
+        return crop_flip_image(image, *(each[position].item() for each in drawn))
+
+    def finish(self, image: Image.Image) -> Tensor:
+        tensor = functional.to_tensor(image)
+        return functional.normalize(tensor, self.mean, self.std, inplace=True)
+
+    def collate(self, samples: list[Tensor]) -> Tensor:
+        images: Tensor = default_collate(samples)
+        return images
 
 
 class Batched(Pipeline):
@@ -98,10 +119,15 @@ class Batched(Pipeline):
     Batches are uint8 images of shape (B, 3, H, W) and int64 labels of shape (B,).
     """
 
+    loading_stages: ClassVar = {"images": "crop and flip"}
+
     def load(self, indices: np.ndarray, draws: Draws | None) -> Any:
+        images = self.images(indices, draws)
+        return torch.from_numpy(images), self.split.source.labels[torch.from_numpy(indices)]
+
+    def images(self, indices: np.ndarray, draws: Draws | None) -> np.ndarray:
         source = self.split.source
-        images = source.fetch_augmented(indices, draws) if draws else source.fetch(indices)
-        return torch.from_numpy(images), source.labels[torch.from_numpy(indices)]
+        return source.fetch_augmented(indices, draws) if draws else source.fetch(indices)
 
 
 class DeviceBatch(NamedTuple):

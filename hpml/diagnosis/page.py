@@ -39,6 +39,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
     for number, (name, of) in enumerate(content["diagnoses"].items()):
         picture = draw_savings(of, f"savings{number + 1}" if name else "savings")
         parts = {"verdict": verdict_lines(of), "table": trial_table(of), "notes": notes(of)}
+        parts |= {"loader": loader_table(of), "loading": loader_sentences(of)}
         jobs.append({"name": name, **parts, "picture": save(picture, folder)})
     values = {
         **{"title": "Diagnosis", "summary": _summary(content), "jobs": jobs},
@@ -103,6 +104,21 @@ def trial_table(diagnosis: Mapping[str, Any]) -> Table:
     ]
     what = "an epoch" if diagnosis["epoch_steps"] else "some steps"
     return Table(["trial", what, "saves at most"], rows)
+
+
+def loader_table(diagnosis: Mapping[str, Any]) -> Table | None:
+    """A row for each stage of loading a sample; None where the loader was not taken apart."""
+    loader = diagnosis.get("loader")
+    if not loader or not loader["stages"]:
+        return None
+    rows = [list(map(Cell, row)) for row in loader["rows"]]
+    return Table(["stage", f"ms a {loader['unit']}", "share"], rows)
+
+
+def loader_sentences(diagnosis: Mapping[str, Any]) -> list[str]:
+    """What its stages say."""
+    loader = diagnosis.get("loader")
+    return [capital(sentence) for sentence in loader["sentences"]] if loader else []
 
 
 def notes(diagnosis: Mapping[str, Any]) -> list[str]:

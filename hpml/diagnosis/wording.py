@@ -87,6 +87,7 @@ class Diagnosis(Inference):
         facts = self.facts
         if ONE_THREAD in self.paces and not facts.keys:
             facts = replace(facts, spins=False)  # one thread was tried, and brought too little
+        facts = replace(facts, dearest_stage=self.loader and self.loader.cost)
         start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
         largest = self.largest_of_overhead
         advice = advise(first, facts, largest, start_share, of="the overhead")
@@ -146,6 +147,7 @@ class Diagnosis(Inference):
             f"  ± is a 95 % interval over {self.rounds} rounds of "
             f"{counted(self.trial_steps, 'step')}: what comes less often is not seen",
             *self.sentences,
+            *(self.loader.lines if self.loader else ()),
             f"{verdict['kind']}: {verdict['evidence']}",
             f"  {verdict['advice']}",
         ]
@@ -166,6 +168,7 @@ class Diagnosis(Inference):
             "flops_per_step": self.flops_per_step,
             "ceiling_flops_per_s": self.ceiling_flops_per_s,
             "utilisation": self.utilisation,
+            "loader": self.loader and self.loader.as_dict(),
             "verdict": self.verdict,
             "sentences": self.sentences,
             "rows": self.rows,

@@ -69,6 +69,11 @@ class LoaderStages:
         """Of a sample in all, one after the other in one process."""
         return sum(stage.seconds.mean for stage in self.stages) if self.stages else None
 
+    @property
+    def batch_s(self) -> float | None:
+        """Of a batch in all."""
+        return None if self.seconds is None else self.seconds * (self.batch_samples or 1)
+
     def share(self, stage: Stage) -> float:
         """Of a sample's time."""
         return stage.seconds.mean / self.seconds if self.seconds else 0.0
@@ -181,6 +186,17 @@ class LoaderStages:
             "workers": [asdict(worker) for worker in self.workers],
             **{"unknown": self.unknown, "rows": self.rows, "sentences": self.sentences},
         }
+
+
+def among(found: Sequence[LoaderStages], dearest: LoaderStages) -> list[str]:
+    """A sentence where it is one of several loaders."""
+    if len(found) < 2:
+        return []
+    place = next(n for n, each in enumerate(found) if each is dearest)
+    seconds = ", ".join("unknown" if s is None else f"{_ms(s)}" for s in (e.batch_s for e in found))
+    return [
+        f"of {len(found)} loaders this is number {place + 1}, the dearest: {seconds} ms a batch"
+    ]
 
 
 def _in_ms(estimate: Estimate) -> str:

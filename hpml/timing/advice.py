@@ -28,6 +28,7 @@ class JobFacts:
     compiled: bool = False
     experiments: tuple[str, ...] = ()
     intervals: Mapping[str, str] = field(default_factory=dict)  # callbacks' arguments of how seldom
+    dearest_stage: str | None = None  # of loading a sample, and its line: see loading/stages.py
 
 
 UNKNOWN = JobFacts()
@@ -78,7 +79,7 @@ def _for_input(facts: JobFacts, start_share: float) -> dict[str, bool]:
         "data.in_memory=true": facts.in_memory is False,
         "data.pipeline=device": facts.on_gpu and facts.pipeline == "batched",
         more_workers: not full and facts.pipeline != "device",
-        "a cheaper dataset": not facts.data_keys,
+        f"a cheaper {facts.dearest_stage or 'dataset'}": not facts.data_keys,
     }
 
 

@@ -40,6 +40,7 @@ class JobData:
         self._is_set_up = False
         self.epoch_steps: int | None = None  # None where only the loader knows
         self.loader: Any = None  # the last one that was made for itself
+        self._untouched: Any = None  # the first one, as it was before anything was read by it
 
     def new_loader(self, trainer: L.Trainer, module: Any) -> Any:
         """The training loader by itself; the epoch's steps are known from then."""
@@ -52,7 +53,14 @@ class JobData:
         self.loader = one_loader(self._for_a_trial(loader))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
+        if self._untouched is None:
+            self._untouched = [with_own_state(each, {}) for each in data_loaders(self.loader)]
         return self.loader
+
+    @property
+    def untouched(self) -> list[Any]:
+        """torch's loaders, whose data sets have kept nothing yet of what the trials have read."""
+        return self._untouched or []
 
     def for_fit(
         self, trainer: L.Trainer, module: Any, transfer: bool, paced: Callable[[Any], Any]
@@ -90,7 +98,7 @@ class JobData:
 
     def close(self) -> None:
         end_workers(self.loader)
-        self.given = self.loader = None
+        self.given = self.loader = self._untouched = None
 
     def _data_module(self, trainer: L.Trainer) -> L.LightningDataModule:
         """A copy for one trial; what is set up once stays so for all of them."""

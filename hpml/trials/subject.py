@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from hpml.callbacks.disturbances import witness_of
 from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.errors import UserError
 from hpml.loading.copies import preserve_global_state, seeded_folder
+from hpml.loading.stages import LoaderStages, among
+from hpml.loading.take_apart import take_apart
 from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
 from hpml.system.threads import crowded_in_words, workers_affinity
@@ -163,6 +165,17 @@ class Subject:
         with self._loader(seed, settings) as loader:
             paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
             return loading_pace(paced, self.data.left_ahead(paced.steps))
+
+    def take_apart(self, seconds: float) -> LoaderStages:
+        """What each stage of a sample costs; of several loaders, of the one that costs most.
+
+        Raises what loading raises.
+        """
+        with self._loader(0) as loader:
+            loaders = self.data.untouched or [loader]
+        found = [take_apart(each, seconds / len(loaders)) for each in loaders]
+        dearest = max(found, key=lambda stages: stages.batch_s or 0.0)
+        return replace(dearest, notes=[*dearest.notes, *among(found, dearest)])
 
     def candidates(
         self, interventions: Mapping[str, Intervention], warm_up: int, measured: int

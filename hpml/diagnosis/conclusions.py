@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from hpml.loading.stages import LoaderStages
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
@@ -46,7 +45,6 @@ class Inference:
     trial_steps: int = 0  # that were measured in each trial
     interference: Interference | None = None  # of the trials as it is; None where nobody knows
     round_s: float | None = None  # of the budget, for each round
-    loader: LoaderStages | None = None  # taken apart, where the job waits for data
 
     @property
     def steps(self) -> int:
@@ -177,12 +175,6 @@ class Inference:
         """
         found = found or self.lead_s
         return max(self._least_s, found.half_width or 0.0, self.floor_s)
-
-    @property
-    def waits_most(self) -> bool:
-        """Whether nothing would gain as much as loading that is free."""
-        first = next(iter(self.gains.items()), None)
-        return first is not None and first[0] == "input" and first[1].mean > self._least_s
 
     @property
     def disturbed(self) -> Interference | None:

@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
 from hpml.diagnosis.conclusions import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
+from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import TITLES, Diagnosis
-from hpml.errors import UserError, first_line
+from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
 from hpml.system.interference import Interference
 from hpml.system.other_programs import warn_of_others
@@ -49,9 +50,6 @@ MOST_ROUNDS = 1000
 ENOUGH_STEPS, MOST_STEPS = 5, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
-# The part of the budget in which the loader is taken apart, where the job waits for data; nobody
-# is helped by more seconds of it than so many.
-LOADER_SHARE, MOST_LOADER_S = 0.15, 10.0
 PILOT_BATCHES = 3
 # A step of which every one more is a cost; what host and hooks take of it is looked at once.
 SLOW_S = 0.2
@@ -193,23 +191,14 @@ class Experiment:
             if diagnosis.flops_per_step is not None:
                 precision = str(subject.trainer.precision)
                 diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
-        if diagnosis.waits_most:
-            try:
-                diagnosis.loader = subject.take_apart(self._loader_s)
-            except Exception as error:  # in this process, or of a part alone
-                words = f"{type(error).__name__}: {first_line(error)}"
-                diagnosis.notes.append(f"the loader could not be taken apart ({words})")
+        diagnosis.loader = take_apart_if_waiting(diagnosis, subject, self.budget_s)
         return diagnosis
 
     @property
     def rounds_budget_s(self) -> float:
         """The part of the budget that is not for the callbacks' trials, nor for the loader."""
         whole_s = self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks else 1)
-        return whole_s - (self._loader_s if self._waits else 0.0)
-
-    @property
-    def _loader_s(self) -> float:
-        return min(MOST_LOADER_S, LOADER_SHARE * self.budget_s)
+        return whole_s - (seconds_of(self.budget_s) if self._waits else 0.0)
 
     @property
     def _callbacks(self) -> list[str]:

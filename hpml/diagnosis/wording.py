@@ -15,6 +15,7 @@ from hpml.diagnosis.conclusions import (
     is_sure,
 )
 from hpml.formatting import counted, duration_in_words, in_s, table
+from hpml.loading.stages import LoaderStages
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.verdict import LEAST_MARGIN
@@ -43,6 +44,8 @@ BEYOND = (
 
 class Diagnosis(Inference):
     """What a job's trials have shown; `print` shows it as a table with a verdict."""
+
+    loader: LoaderStages | None = None  # taken apart, where the job waits for data
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -87,7 +90,7 @@ class Diagnosis(Inference):
         facts = self.facts
         if ONE_THREAD in self.paces and not facts.keys:
             facts = replace(facts, spins=False)  # one thread was tried, and brought too little
-        facts = replace(facts, dearest_stage=self.loader and self.loader.cost)
+        facts = replace(facts, dearest_stage=self.loader.cost if self.loader else None)
         start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
         largest = self.largest_of_overhead
         advice = advise(first, facts, largest, start_share, of="the overhead")

@@ -188,17 +188,6 @@ class LoaderStages:
         }
 
 
-def among(found: Sequence[LoaderStages], dearest: LoaderStages) -> list[str]:
-    """A sentence where it is one of several loaders."""
-    if len(found) < 2:
-        return []
-    place = next(n for n, each in enumerate(found) if each is dearest)
-    seconds = ", ".join("unknown" if s is None else f"{_ms(s)}" for s in (e.batch_s for e in found))
-    return [
-        f"of {len(found)} loaders this is number {place + 1}, the dearest: {seconds} ms a batch"
-    ]
-
-
 def _in_ms(estimate: Estimate) -> str:
     ms = estimate.in_units(0.001)
     half = "" if ms.half_width is None else f" ± {ms.half_width:.{_places(ms.mean)}f}"

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -62,6 +63,18 @@ def take_apart(loader: Any, seconds: float = SECONDS) -> LoaderStages:
         return LoaderStages(kind, unknown={"stages": why})
     with seeded_folder(0, loader), _threads_of_a_worker(loader.num_workers):
         return _Apart(loader, seconds).stages()
+
+
+def dearest_of(loaders: Sequence[Any], seconds: float) -> LoaderStages:
+    """As `take_apart`, of the loader whose batches cost most; the time is for all of them."""
+    found = [take_apart(loader, seconds / len(loaders)) for loader in loaders]
+    costs = [stages.batch_s or 0.0 for stages in found]
+    place = costs.index(max(costs))
+    if len(found) == 1:
+        return found[0]
+    ms = ", ".join(f"{1000 * cost:.3g}" for cost in costs)
+    which = f"of {len(found)} loaders this is number {place + 1}, the dearest: {ms} ms a batch"
+    return replace(found[place], notes=[*found[place].notes, which])
 
 
 class _Apart:

@@ -73,13 +73,14 @@ def _for_input(facts: JobFacts, start_share: float) -> dict[str, bool]:
         return {f"{key}: most of the waiting is for workers that start anew in each epoch": True}
     full = workers is not None and facts.cores is not None and workers >= facts.cores
     now = "" if workers is None else f" (now {workers})"
+    cheaper = f"cheaper {facts.dearest_stage}" if facts.dearest_stage else "a cheaper dataset"
     more_workers = f"more {ours}num_workers{'' if ours else ' for the DataLoader'}{now}"
     return {
         "data.pipeline=batched": facts.pipeline == "per_sample",
         "data.in_memory=true": facts.in_memory is False,
         "data.pipeline=device": facts.on_gpu and facts.pipeline == "batched",
         more_workers: not full and facts.pipeline != "device",
-        f"a cheaper {facts.dearest_stage or 'dataset'}": not facts.data_keys,
+        cheaper: not facts.data_keys,
     }
 
 

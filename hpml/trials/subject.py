@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from hpml.callbacks.disturbances import witness_of
 from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.errors import UserError
 from hpml.loading.copies import preserve_global_state, seeded_folder
-from hpml.loading.stages import LoaderStages, among
-from hpml.loading.take_apart import take_apart
+from hpml.loading.stages import LoaderStages
+from hpml.loading.take_apart import dearest_of
 from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
 from hpml.system.threads import crowded_in_words, workers_affinity
@@ -172,10 +172,7 @@ class Subject:
         Raises what loading raises.
         """
         with self._loader(0) as loader:
-            loaders = self.data.untouched or [loader]
-        found = [take_apart(each, seconds / len(loaders)) for each in loaders]
-        dearest = max(found, key=lambda stages: stages.batch_s or 0.0)
-        return replace(dearest, notes=[*dearest.notes, *among(found, dearest)])
+            return dearest_of(self.data.untouched or [loader], seconds)
 
     def candidates(
         self, interventions: Mapping[str, Intervention], warm_up: int, measured: int

@@ -3,6 +3,7 @@
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.hparams import HParams
+from hpml.callbacks.loader_timer import LoaderTimer
 from hpml.callbacks.phase_timers import phase_timers
 from hpml.callbacks.phase_trace import PhaseTrace
 from hpml.callbacks.progress_bar import ProgressBar
@@ -14,6 +15,7 @@ __all__ = [
     "DataLoadTimer",
     "EpochTimer",
     "HParams",
+    "LoaderTimer",
     "PhaseTrace",
     "ProgressBar",
     "RunRecorder",

@@ -7,6 +7,7 @@ import lightning as L
 
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer
+from hpml.callbacks.loader_timer import LoaderTimer
 from hpml.callbacks.phase_trace import PhaseTrace
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.train_timer import TrainTimer
@@ -19,6 +20,7 @@ def phase_timers(
     sync: bool = False,
     flops_per_sample: float | None = None,
     trace: bool = False,
+    loader: bool = False,
 ) -> list[L.Callback]:
     """`L.Trainer(callbacks=[*phase_timers()])`: a DataLoadTimer, a TrainTimer, an EpochTimer.
 
@@ -31,6 +33,7 @@ def phase_timers(
         sync: waits for the GPU at every border between phases: an audit, which slows training.
         flops_per_sample: forward and backward, for the achieved TFLOP/s; see `hpml.models.counts`.
         trace: writes `trace.json` beside the record: see PhaseTrace.
+        loader: takes the training loader apart when the fit is over, in about 5 s: see LoaderTimer.
 
     Raises ValueError for a trace without a record.
     """
@@ -38,9 +41,11 @@ def phase_timers(
         raise ValueError("trace=True: is written beside the record; give record=DIRECTORY too")
     timer = EpochTimer(every_n_steps=every_n_steps, sync=sync, flops_per_sample=flops_per_sample)
     callbacks = _Timers([DataLoadTimer(), TrainTimer(), timer])
-    if record is not None:
-        recorder = RunRecorder(Path(record), timer)
+    recorder = None if record is None else RunRecorder(Path(record), timer)
+    if recorder is not None:
         callbacks += [recorder, PhaseTrace(recorder)] if trace else [recorder]
+    if loader:
+        callbacks.append(LoaderTimer(recorder))
     return callbacks
 
 

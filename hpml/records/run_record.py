@@ -88,6 +88,8 @@ class RunRecord:
     verdict: dict[str, str] | None = None
     # what live windows hold, one after the other: see timing/windows.py
     windows: dict[str, list[float | None]] | None = None
+    # what each stage of loading a sample costs, where that was asked for: see loading/stages.py
+    loader: dict[str, Any] | None = None
     # in a sweep, what was done about other programs: {policy, …}, see sweep/runner.py
     disturbance: dict[str, Any] | None = None
     # each {at, batches, lost_s, earlier_s}
@@ -231,7 +233,7 @@ def _check_types(record: RunRecord) -> None:
         *(("config", dict), ("environment", dict), ("choices", dict), ("overrides", list)),
         *(("command", str), ("fingerprint", str), ("code_fingerprint", str), ("resumed", list)),
         *(("error", dict | None), ("evaluation", dict | None), ("started_at", str)),
-        ("disturbance", dict | None),
+        *(("disturbance", dict | None), ("loader", dict | None)),
     ):
         if not isinstance(getattr(record, name), kind):
             raise TypeError(name)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from hpml.trials.by_index import ByIndex
 from hpml.loading.copies import alter
+from hpml.trials.by_index import ByIndex
 
 # A callback that rests is called at one batch of so many.
 RESTING_BATCHES = 20

@@ -37,7 +37,7 @@ FIRST_SHARE, LINES_SHARE, WORKERS_SHARE = 0.25, 0.25, 0.25
 # Workers are tried where they have so many seconds, of which they need some to start.
 LEAST_FOR_WORKERS_S = 0.5
 MOST_LINES = 10
-LEAST_BATCHES = 4  # of a pass, or as many samples
+LEAST_BATCHES = 2  # of a pass
 MOST_LOOKED_AT = 20  # passes
 
 
@@ -137,7 +137,14 @@ class _Apart:
             fits = len(index)
             if sample_s:
                 fits = int(FIRST_SHARE * self._seconds / sample_s / LEAST_BATCHES)
-        return max(1, fits) if fits < len(index) else None
+        if fits >= len(index):
+            return None
+        cut = max(1, fits)
+        self._notes.append(
+            f"of {len(index)} samples of a batch {cut} were loaded, for want of time: what is done "
+            "once a batch counts for more than it is"
+        )
+        return cut
 
     def _pass(
         self, fetching: Fetching, share: float, cut: int | None, again: Pass | None = None
@@ -186,7 +193,7 @@ class _Apart:
             self._unknown["stages"] = "the loader gave no batch"
         if first.ns and not read and any(stage.name == READING for stage in stages):
             self._unknown["reading from storage"] = (
-                "the kernel counted none: the files were in memory, or lie where it does not count"
+                "none was counted: the files were in memory, or lie where it is not counted"
             )
         return LoaderStages(
             loader=type(self._loader).__name__,

@@ -22,6 +22,7 @@ from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
+from hpml.trials.subject import Subject
 
 STEPS = 20
 # What a job is bound by that is slowed in one of these places.
@@ -120,6 +121,33 @@ def test_each_prediction_is_the_sum_of_the_other_delays(diagnose: Callable[..., 
     assert kept["verdict"] == found.verdict
     assert kept["epoch_s"]["loading_free"]["mean"] == seconds(28)
     assert kept["saved_s"]["transfer"]["mean"] == seconds(7)
+
+
+def test_a_job_that_waits_has_its_loader_taken_apart(diagnose: Callable[..., Diagnosis]) -> None:
+    """The advice names its dearest stage; text and file have all of it. Others are left whole."""
+    found = diagnose(dataset=40, sampler=10, forward=11)
+    assert found.loader is not None
+    costs = {stage.name: stage.seconds.mean for stage in found.loader.stages}
+    assert costs["sampler"] == pytest.approx(10 * NS / 1e9)
+    assert costs["Samples.__getitem__"] == pytest.approx(40 * NS / 1e9)
+    assert ", or cheaper Samples.__getitem__ (80% of a sample" in found.verdict["advice"]
+    assert "Samples.__getitem__ takes 80% of a sample" in str(found)
+    kept = json.loads(json.dumps(found.as_dict()))["loader"]
+    assert kept["dearest"] == "Samples.__getitem__"
+    assert diagnose(forward=90, dataset=7).loader is None
+
+
+def test_a_loader_that_cannot_be_taken_apart(
+    diagnose: Callable[..., Diagnosis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The diagnosis stands without, and says why."""
+    monkeypatch.setattr(Subject, "take_apart", lambda self, seconds: 1 / 0)
+    found = diagnose(collate=40)
+    assert found.loader is None
+    why = "ZeroDivisionError: division by zero"
+    assert f"the loader could not be taken apart ({why})" in found.notes
+    assert "a cheaper dataset" in found.verdict["advice"]
+    assert found.as_dict()["loader"] is None
 
 
 def test_two_causes_of_one_size(diagnose: Callable[..., Diagnosis]) -> None:

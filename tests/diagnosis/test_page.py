@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from helpers.pages import EVIL, Page
 
+from hpml.diagnosis.cell import html
 from hpml.diagnosis.page import write_page
 from hpml.diagnosis.wording import Diagnosis
+from hpml.loading.stages import LoaderStages, Stage
+from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 from hpml.trials.pace import Pace
 
@@ -19,13 +22,16 @@ STEP_S = {
 
 def diagnosis(rounds: int = 3, lost_s: float = 0.0, **changes: float) -> dict[str, Any]:
     """What a diagnosis keeps whose rounds differ by a hundredth."""
+    return made(rounds, lost_s, **changes).as_dict()
+
+
+def made(rounds: int = 3, lost_s: float = 0.0, **changes: float) -> Diagnosis:
     paces = {
         trial: [Pace(step_s * (1 + number / 100), 0.0, 0.0) for number in range(rounds)]
         for trial, step_s in (STEP_S | changes).items()
     }
     seen = Interference(10.0, lost_s={"others": lost_s} if lost_s else {})
-    found = Diagnosis(paces, 100, trial_steps=10, interference=seen, notes=[f"noted {EVIL}"])
-    return found.as_dict()
+    return Diagnosis(paces, 100, trial_steps=10, interference=seen, notes=[f"noted {EVIL}"])
 
 
 def page_of(folder: Path, *diagnoses: dict[str, Any]) -> Page:
@@ -55,6 +61,20 @@ def test_it_shows_what_each_intervention_saves(tmp_path: Path) -> None:
         assert words in page.text.replace("Noted", "noted")
     assert page.tags.count("script") == 1  # ours
     assert all(target.startswith("#") for target in page.fetched)
+
+
+def test_a_loader_taken_apart_has_its_table(tmp_path: Path) -> None:
+    """And its sentences, on the page and in a cell; a page of a job without one has neither."""
+    cost = Estimate(0.007, 0.001, 4)
+    stages = [Stage(f"Blur {EVIL}", cost, 0.01, None, f"{EVIL}.py:4")]
+    plain, found = diagnosis(), made()
+    found.loader = LoaderStages("DataLoader", stages=stages, counted=64)
+    page = page_of(tmp_path, found.as_dict())
+    assert "7.00 ± 1.00" in page.text
+    assert "takes 100% of a sample" in page.text
+    assert page.tags.count("script") == 1
+    assert "7.00 ± 1.00" in html(found)
+    assert "taken apart" not in page_of(tmp_path, plain).text
 
 
 def test_two_jobs_stand_side_by_side(tmp_path: Path) -> None:

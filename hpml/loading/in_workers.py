@@ -46,14 +46,16 @@ class WorkersPass:
         return spent / NS_PER_S / samples if samples else None
 
 
-def run_in_workers(loader: Any, seconds: float, cut: int | None = None) -> WorkersPass:
+def run_in_workers(
+    loader: Any, seconds: float, cut: int | None = None, whole: bool = False
+) -> WorkersPass:
     """Takes batches of an epoch from workers as the loader has them, until the time is over.
 
-    Of each batch no more than `cut` samples are fetched.
+    Of each batch no more than `cut` samples are fetched; `whole` as Fetching has it.
     """
     made = WorkersPass([[] for _ in range(loader.num_workers)])
     begun_ns = time.perf_counter_ns()
-    batches = iter(_with_deliveries(loader, cut))
+    batches = iter(_with_deliveries(loader, cut, whole))
     try:
         for _ in range(MOST_BATCHES):
             delivery = next(batches, None)
@@ -69,7 +71,7 @@ def run_in_workers(loader: Any, seconds: float, cut: int | None = None) -> Worke
     return made
 
 
-def _with_deliveries(loader: Any, cut: int | None) -> DataLoader[Delivery]:
+def _with_deliveries(loader: Any, cut: int | None, whole: bool) -> DataLoader[Delivery]:
     parts = Parts.of(loader)
     stream = parts.is_stream
     count = (
@@ -77,7 +79,7 @@ def _with_deliveries(loader: Any, cut: int | None) -> DataLoader[Delivery]:
     )
     kind = _Stream if stream else _Indexed
     return DataLoader(
-        kind(_AtWork(parts), count),
+        kind(_AtWork(parts, whole), count),
         batch_size=None,
         sampler=None if stream else _Cut(loader._index_sampler, cut if parts.in_batches else None),
         num_workers=loader.num_workers,
@@ -97,6 +99,7 @@ class _AtWork:
     """Fetches in a worker; timed copies are made there, so only the user's own goes to it."""
 
     parts: Parts
+    whole: bool
     _fetching: Fetching | None = None
     _timed: Any = None
 
@@ -105,7 +108,7 @@ class _AtWork:
             clock = StageClock(time.perf_counter_ns)
             self._timed = contextlib.ExitStack()
             self._timed.enter_context(seams_timed(clock))  # for as long as the worker lives
-            self._fetching = Fetching(self.parts, clock)
+            self._fetching = Fetching(self.parts, clock, self.whole)
         self._fetching.clock.take()
         batch = self._fetching.fetch(index)
         info = of_torch.get_worker_info()

@@ -45,16 +45,20 @@ class Parts:
 
 
 class Fetching:
-    """Fetches from copies of a loader's parts, which are timed by a clock."""
+    """Fetches from copies of a loader's parts, which are timed by a clock.
 
-    def __init__(self, parts: Parts, clock: StageClock) -> None:
+    With `whole` the parts of the data set are not, only itself and what collates.
+    """
+
+    def __init__(self, parts: Parts, clock: StageClock, whole: bool = False) -> None:
         memo: dict[int, Any] = {}
         dataset = with_own_state(parts.dataset, memo)
         if dataset is parts.dataset and not isinstance(dataset, list | tuple | dict):
             dataset = attributes_copied(dataset, memo)  # of any class that can be indexed
         collate = with_own_state(parts.collate, memo)
         instruments = Instruments(clock, memo)
-        instruments.time_data_set(dataset)
+        if not whole:
+            instruments.time_data_set(dataset)
         self.parts, self.clock, self.stage = parts, clock, stage_of(dataset)
         self._dataset, self._collate = dataset, instruments.timed(collate, COLLATING)
         self.samples: int | None = None  # of the last batch; None where only the data set knows
@@ -134,14 +138,18 @@ def run_pass(
                 index = again.indices[number]
             if index is _END:
                 break
-            index = index[:cut] if isinstance(index, list) and fetching.parts.in_batches else index
+            whole = len(index) if isinstance(index, list) else 0
+            most = whole if cut is None else min(cut, whole)
             try:
-                made.batch = fetching.fetch(index)
+                made.batch = fetching.fetch(index[:most] if most < whole else index)
             except StopIteration:
                 break
             if pins:
                 made.batch = clock.call(PINNING, pin_memory, made.batch, None)
-            made.ns.append(clock.take())
+            times = clock.take()
+            if most < whole:  # it has given the others too
+                times[SAMPLER] = times.get(SAMPLER, 0) * most // whole
+            made.ns.append(times)
             made.samples.append(fetching.samples)
             made.indices.append(index)
             if again is None and time.perf_counter_ns() >= until_ns:

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,6 +77,17 @@ def dearest_of(loaders: Sequence[Any], seconds: float) -> LoaderStages:
     return replace(found[place], notes=[*found[place].notes, which])
 
 
+@dataclass
+class _Here:
+    """What the passes in this process gave."""
+
+    cut: int | None = None  # samples of a batch
+    first: Pass = field(default_factory=Pass)
+    second: Pass = field(default_factory=Pass)
+    read: int | None = None  # bytes that the first one read from storage
+    looks: Looks = field(default_factory=Counter)
+
+
 class _Apart:
     """One loader under the knife."""
 
@@ -91,33 +102,44 @@ class _Apart:
 
     def stages(self) -> LoaderStages:
         """All passes, one after the other."""
-        failed: Exception | None = None
-        cut, first, second = None, Pass(), Pass()
-        lines: Looks = Counter()
-        read, fetching = None, None
-        try:
-            cut = self._cut()
-            fetching = Fetching(self._parts, StageClock(time.perf_counter_ns))
-            before = storage_bytes()
-            first = self._pass(fetching, FIRST_SHARE, cut)
-            read = _grown(before, storage_bytes())
-            second = self._pass(fetching, FIRST_SHARE, cut, first)
-            lines = self._looks(fetching, cut, first)
-        except Exception as error:
-            if not self._loader.num_workers:
-                raise
-            failed = error
-        made = self._in_workers(cut)
+        here, failed = self._here_or_why()
+        if failed is not None and not (here.second.ns or self._loader.num_workers):
+            raise failed
+        made = self._in_workers(here.cut)
         if failed is not None:
+            why = f"{type(failed).__name__}: {first_line(failed)}"
             self._notes.append(
-                f"loading fails in this process ({type(failed).__name__}: {first_line(failed)}): "
-                "the stages are those of the workers"
+                f"its transforms are not told apart, for timed ones fail ({why})"
+                if here.second.ns
+                else f"loading fails in this process ({why}): the stages are those of the workers"
             )
-            second = Pass.of((each.ns, each.samples) for each in made.batches)
-        elif first.ns and len(second.ns) < len(first.ns):
+        if not here.second.ns:
+            here.second = Pass.of((each.ns, each.samples) for each in made.batches)
+        return self._result(here, made)
+
+    def _here_or_why(self) -> tuple["_Here", Exception | None]:
+        """The passes in this process, and what was raised: data may not bear to have parts timed."""
+        failed: Exception | None = None
+        for self._whole in (False, True):
+            try:
+                return self._here(), failed
+            except Exception as error:
+                failed = error
+        self._whole = False
+        return _Here(), failed
+
+    def _here(self) -> "_Here":
+        """The passes in this process."""
+        cut = self._cut()
+        fetching = Fetching(self._parts, StageClock(time.perf_counter_ns), self._whole)
+        before = storage_bytes()
+        first = self._pass(fetching, FIRST_SHARE, cut)
+        read = _grown(before, storage_bytes())
+        second = self._pass(fetching, FIRST_SHARE, cut, first)
+        if len(second.ns) < len(first.ns):
             self._unknown["a second pass"] = "the data gave its samples once"
-            second = first
-        return self._result(first if second is not first else Pass(), second, made, lines, read)
+            return _Here(cut, Pass(), first, read, Counter())
+        return _Here(cut, first, second, read, self._looks(fetching, cut, first))
 
     def _cut(self) -> int | None:
         """To how many samples a batch is cut to be loaded in time; None for as it is."""
@@ -127,7 +149,7 @@ class _Apart:
                 return None
             clock = StageClock(time.perf_counter_ns)
             for place in range(2):  # the first one imports, and opens files
-                fetching = Fetching(self._parts, clock)
+                fetching = Fetching(self._parts, clock, self._whole)
                 clock.take()
                 try:
                     fetching.fetch(index[place : place + 1] or index[:1])
@@ -169,13 +191,16 @@ class _Apart:
         if seconds < LEAST_FOR_WORKERS_S:
             self._unknown["the workers' times"] = "there was no time to start them"
             return WorkersPass([])
-        with seeded_folder(0, self._loader):
-            return run_in_workers(self._loader, seconds, cut)
+        try:
+            with seeded_folder(0, self._loader):
+                return run_in_workers(self._loader, seconds, cut, self._whole)
+        except Exception as error:
+            self._unknown["the workers' times"] = f"{type(error).__name__}: {first_line(error)}"
+            return WorkersPass([])
 
-    def _result(
-        self, first: Pass, second: Pass, made: WorkersPass, looks: Looks, read: int | None
-    ) -> LoaderStages:
-        lines = line_of_each(looks)
+    def _result(self, here: "_Here", made: WorkersPass) -> LoaderStages:
+        first, second, read = here.first, here.second, here.read
+        lines = line_of_each(here.looks)
         stages = [
             Stage(
                 name,
@@ -201,7 +226,7 @@ class _Apart:
             counted=sum(counts) if counts else len(second.ns),
             batches=len(second.ns),
             stages=stages,
-            code=ranked(looks, MOST_LINES),
+            code=ranked(here.looks, MOST_LINES),
             unknown=self._unknown,
             batch_samples=fmean(counts) if counts else None,
             first_s=sum(fmean(first.seconds(name)) for name in first.stages) if first.ns else None,

@@ -346,3 +346,19 @@ def test_an_error_of_the_data_is_the_users() -> None:
     """It comes out as it is raised."""
     with pytest.raises(ZeroDivisionError):
         apart(Photos(VirtualClock(), lambda sample: 1 // 0))
+
+
+class Picky(Photos):
+    """Takes a transform of one class alone."""
+
+    def __getitem__(self, index: int) -> Any:
+        assert type(self.transform) is Blur
+        return super().__getitem__(index)
+
+
+def test_data_that_does_not_bear_timed_transforms(clock: VirtualClock) -> None:
+    """Is timed as a whole, and that is said."""
+    found = apart(Picky(clock, Blur(clock, 3)))
+    assert ms_of(found) == {"Picky.__getitem__": 8}
+    why = "its transforms are not told apart, for timed ones fail (AssertionError: "
+    assert any(note.startswith(why) for note in found.notes)

@@ -15,6 +15,7 @@ from contextlib import (
     nullcontext,
     redirect_stderr,
     redirect_stdout,
+    suppress,
 )
 from functools import partial
 from pathlib import Path
@@ -64,13 +65,28 @@ def attributes_copied(thing: Any, memo: dict[int, Any]) -> Any:
     """
     try:
         own = object.__new__(type(thing))
-        attributes = vars(thing)
     except TypeError:
         return thing
     memo[id(thing)] = own
-    for name, value in attributes.items():  # a DataLoader refuses setattr
+    for name in _slots(type(thing)):
+        with suppress(AttributeError):  # it may be empty
+            object.__setattr__(own, name, with_own_state(getattr(thing, name), memo))
+    for name, value in getattr(thing, "__dict__", {}).items():  # a DataLoader refuses setattr
         vars(own)[name] = with_own_state(value, memo)
     return own
+
+
+def _slots(kind: type) -> Iterator[str]:
+    """The attributes that an object of the class has outside of its dictionary."""
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__"):
+                yield f"_{base.__name__.lstrip('_')}{name}" if _is_private(name) else name
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
 
 
 def _holders() -> tuple[type, ...]:

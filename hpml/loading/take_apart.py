@@ -118,7 +118,7 @@ class _Apart:
         return self._result(here, made)
 
     def _here_or_why(self) -> tuple["_Here", Exception | None]:
-        """The passes in this process, and what was raised: data may not bear to have parts timed."""
+        """The passes in this process, and what was raised: data may not bear timed parts."""
         failed: Exception | None = None
         for self._whole in (False, True):
             try:

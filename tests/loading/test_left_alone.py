@@ -99,6 +99,33 @@ def test_a_job_and_its_data_are_as_they_were(tmp_path: Path) -> None:
     assert any(note.startswith("of 2 loaders this is number 2") for note in found.notes)
 
 
+class Slotted(Dataset[Any]):
+    """Keeps its attributes outside of a dictionary, one of them under a name of its own."""
+
+    __slots__ = ("__kept", "size")
+
+    def __init__(self) -> None:
+        self.size, self.__kept = 4, list[int]()
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        self.__kept.append(index)
+        return torch.zeros(len(self.__kept))[:1]
+
+    @property
+    def reads(self) -> int:
+        return len(self.__kept)
+
+
+def test_a_data_set_with_slots_is_copied_too() -> None:
+    """With what they hold, which the copy may add to."""
+    dataset = Slotted()
+    assert take_apart(DataLoader(dataset, 2), SHORT_S).counted == 4
+    assert dataset.reads == 0
+
+
 def slow_line(sample: Any) -> Any:
     time.sleep(0.002)  # the line
     return sample

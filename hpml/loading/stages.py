@@ -12,7 +12,7 @@ from hpml.statistics import Estimate
 
 # A first pass is told where it takes so many times as long as the second one.
 SLOWER = 1.25
-# Workers are told whose batches take so many times as long as those of the mean.
+# A worker is told whose batches surely take so many times as long as the mean of all.
 UNEVEN = 1.25
 # A stage of less is in no table.
 LEAST_SHARE = 0.005
@@ -39,6 +39,7 @@ class WorkerTimes:
     batches: int  # after its first
     busy_s: float  # of those
     first_s: float | None  # of its first batch
+    batch_s: Estimate | None  # of one of the others; None where there were none
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,15 @@ class LoaderStages:
     @property
     def imbalance(self) -> float | None:
         """How many times as long the slowest worker's batches take as those of all."""
-        means = [worker.busy_s / worker.batches for worker in self.workers if worker.batches]
-        if len(means) < 2 or not any(means):
-            return None
-        return max(means) / fmean(means)
+        slowest = self._slowest
+        return None if slowest is None else slowest[0].mean / slowest[1]
+
+    @property
+    def _slowest(self) -> tuple[Estimate, float] | None:
+        """Seconds of a batch of the slowest worker, and the mean of all workers."""
+        every = [worker.batch_s for worker in self.workers if worker.batch_s is not None]
+        mean = fmean([each.mean for each in every]) if len(every) > 1 else 0.0
+        return (max(every, key=lambda each: each.mean), mean) if mean else None
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -149,12 +155,14 @@ class LoaderStages:
         if (first_s := self.first_batch_s) is not None:
             workers = counted(len(self.workers), "worker")
             sentences.append(f"the first batch came after {first_s:.2g} s, with {workers} to start")
-        imbalance = self.imbalance
-        if imbalance is not None and imbalance >= UNEVEN:
+        slowest, mean_s = self._slowest or (None, 0.0)
+        if slowest is None or slowest.half_width is None:
+            return sentences
+        if slowest.mean - slowest.half_width >= UNEVEN * mean_s:
             busy = ", ".join(f"{worker.busy_s:.2g}" for worker in self.workers)
             sentences.append(
-                f"the workers are uneven: one's batches take {imbalance:.1f} times as long as the "
-                f"mean ({busy} s busy), and batches come in order, so the others wait for it"
+                f"the workers are uneven: one's batches take {slowest.mean / mean_s:.1f} times as "
+                f"long as the mean ({busy} s busy), and the others' wait for them to come in order"
             )
         return sentences
 

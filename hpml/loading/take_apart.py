@@ -274,7 +274,8 @@ def _grown(before: int | None, after: int | None) -> int | None:
 
 def _times(deliveries: Sequence[Delivery]) -> WorkerTimes:
     spent = [sum(each.ns.values()) / NS_PER_S for each in deliveries]
-    return WorkerTimes(len(spent[1:]), sum(spent[1:]), next(iter(spent), None))
+    first_s = next(iter(spent), None)
+    return WorkerTimes(len(spent[1:]), sum(spent[1:]), first_s, estimate(spent[1:]))
 
 
 @contextmanager

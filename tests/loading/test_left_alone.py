@@ -251,7 +251,17 @@ def test_a_cache_that_ends_with_its_workers() -> None:
 
 
 def test_even_workers_are_no_matter() -> None:
-    """Of one alone, or of none, nothing is said."""
-    even = [WorkerTimes(10, 1.0, 0.2), WorkerTimes(9, 0.9, 0.2)]
-    assert made(1.0, workers=even).imbalance == pytest.approx(1.0)
-    assert made(1.0, workers=even[:1]).imbalance is None
+    """Nor are those that may be even, as far as their batches tell; of one alone nothing is said."""
+
+    def workers(*batch_s: Estimate) -> list[WorkerTimes]:
+        return [WorkerTimes(each.n, each.n * each.mean, 0.2, each) for each in batch_s]
+
+    even, slow = Estimate(0.1, 0.01, 9), Estimate(0.3, 0.02, 9)
+    assert made(1.0, workers=workers(even, even)).imbalance == pytest.approx(1.0)
+    assert made(1.0, workers=workers(even)).imbalance is None
+    unsure = made(1.0, workers=workers(even, Estimate(0.3, 0.2, 2)))
+    assert unsure.imbalance == pytest.approx(1.5)
+    assert len(unsure.sentences) == 1
+    told = made(1.0, workers=workers(even, slow)).sentences[-1]
+    assert told.startswith("the workers are uneven: one's batches take 1.5 times as long")
+    assert "(0.9, 2.7 s busy)" in told

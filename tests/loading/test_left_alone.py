@@ -251,7 +251,7 @@ def test_a_cache_that_ends_with_its_workers() -> None:
 
 
 def test_even_workers_are_no_matter() -> None:
-    """Nor are those that may be even, as far as their batches tell; of one alone nothing is said."""
+    """Nor are those that may be even, by their batches; of one alone nothing is said."""
 
     def workers(*batch_s: Estimate) -> list[WorkerTimes]:
         return [WorkerTimes(each.n, each.n * each.mean, 0.2, each) for each in batch_s]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data._utils import signal_handling
 from torch.utils.data._utils import worker as of_torch
 from torch.utils.data._utils.worker import WorkerInfo
 
@@ -51,14 +52,22 @@ def run_in_workers(
 ) -> WorkersPass:
     """Takes batches of an epoch from workers as the loader has them, until the time is over.
 
-    Of each batch no more than `cut` samples are fetched; `whole` as Fetching has it.
+    Of each batch no more than `cut` samples are fetched; `whole` as Fetching has it. Workers that
+    have not started in that time, or hang, are ended.
     """
     made = WorkersPass([[] for _ in range(loader.num_workers)])
     begun_ns = time.perf_counter_ns()
-    batches = iter(_with_deliveries(loader, cut, whole))
+    batches: Any = iter(_with_deliveries(loader, cut, whole))
+    batches._timeout, is_late = seconds, False
     try:
         for _ in range(MOST_BATCHES):
-            delivery = next(batches, None)
+            try:
+                delivery = next(batches, None)
+            except RuntimeError:
+                is_late = time.perf_counter_ns() - begun_ns >= seconds * NS_PER_S
+                if not is_late:
+                    raise
+                break
             if delivery is None:
                 break
             if made.first_batch_s is None:
@@ -67,8 +76,18 @@ def run_in_workers(
             if time.perf_counter_ns() - begun_ns >= seconds * NS_PER_S:
                 break
     finally:
-        batches._shutdown_workers()  # type: ignore[attr-defined]
+        if is_late:
+            _stop(batches)
+        batches._shutdown_workers()
     return made
+
+
+def _stop(batches: Any) -> None:
+    """Ends workers at once, which torch would wait for; it is not told, for it would raise."""
+    signal_handling._remove_worker_pids(id(batches))
+    batches._worker_pids_set = False
+    for each in batches._workers:
+        each.terminate()
 
 
 def _with_deliveries(loader: Any, cut: int | None, whole: bool) -> DataLoader[Delivery]:
@@ -86,7 +105,6 @@ def _with_deliveries(loader: Any, cut: int | None, whole: bool) -> DataLoader[De
         prefetch_factor=loader.prefetch_factor,
         collate_fn=_as_it_is,
         pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
         worker_init_fn=_Init(loader.worker_init_fn),
         multiprocessing_context=loader.multiprocessing_context,
         generator=loader.generator,

@@ -193,10 +193,14 @@ class _Apart:
             return WorkersPass([])
         try:
             with seeded_folder(0, self._loader):
-                return run_in_workers(self._loader, seconds, cut, self._whole)
+                made = run_in_workers(self._loader, seconds, cut, self._whole)
         except Exception as error:
             self._unknown["the workers' times"] = f"{type(error).__name__}: {first_line(error)}"
             return WorkersPass([])
+        if made.first_batch_s is None:
+            why = f"no batch came in {seconds:.2g} s of their start"
+            self._unknown["the workers' times"] = why
+        return made
 
     def _result(self, here: "_Here", made: WorkersPass) -> LoaderStages:
         first, second, read = here.first, here.second, here.read

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import multiprocessing
 import pickle
 import random
 import sys
@@ -216,6 +217,23 @@ def test_what_loads_in_workers_alone() -> None:
     assert {"Sharded.__iter__", "collating"} <= {stage.name for stage in found.stages}
     why = "loading fails in this process (RuntimeError: give at least one worker)"
     assert any(note.startswith(why) for note in found.notes)
+
+
+class Late(Images):
+    """Its workers take too long to start."""
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.0 if get_worker_info() is None else 60.0)
+        return torch.zeros(1)
+
+
+def test_workers_that_are_late_are_ended() -> None:
+    """The rest is known; the time that was given is kept."""
+    found = take_apart(DataLoader(Late(8), 2, num_workers=2), 2.0)
+    assert found.unknown["the workers' times"] == "no batch came in 0.5 s of their start"
+    assert found.first_batch_s is None
+    assert found.seconds is not None
+    assert not multiprocessing.active_children()
 
 
 def made(*costs_ms: float, **settings: Any) -> LoaderStages:

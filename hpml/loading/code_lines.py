@@ -92,6 +92,8 @@ class LineSampler:
     def _within(self, frame: Any) -> list[Place] | None:
         """From the innermost frame to the root; None where that is not running."""
         stack = list[Place]()
+        if frame is None:  # for which Python would look at this thread
+            return None
         for each, line in walk_stack(frame):
             if each.f_code is self._root:
                 return stack

@@ -4,6 +4,7 @@ import copy
 import functools
 import random
 from collections import Counter
+from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from hpml.loading.clock import StageClock
-from hpml.loading.copies import alter
+from hpml.loading.copies import alter, with_own_state
 
 _MOST_PARTS = 64  # of a list of transforms
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, functools.partial)
@@ -66,30 +67,49 @@ class Instruments:
 
     def _timed(self, part: Any, stage: str) -> Any:
         if isinstance(part, MethodType):
-            owner = self._memo.get(id(part.__self__), part.__self__)
-            part = MethodType(part.__func__, owner)
+            part = MethodType(part.__func__, self._owner(part.__self__))
         if isinstance(part, (MethodType, *_FUNCTIONS)):
             return self._clock.around(part, stage)
         if not hasattr(part, "__dict__") or isinstance(part, torch.jit.ScriptModule):
             return part
         try:
-            own = object.__new__(type(part))
+            own = self._copy(part)
         except TypeError:  # of a class written in C
             return self._clock.around(part, stage)
-        learns = isinstance(part, torch.nn.Module) and any(True for _ in part.parameters())
-        for name, value in vars(part).items():  # a network's layers are no stages of their own
-            vars(own)[name] = value if learns else self._part(value)
         return (
             own
             if _alter(own, {"__call__": self._clock.around(type(part).__call__, stage)})
             else part
         )
 
+    def _owner(self, owner: Any) -> Any:
+        """What a method is bound to: a copy of it, which may count and draw."""
+        if isinstance(owner, Dataset):
+            return with_own_state(owner, self._memo) if self._is_users(owner) else owner
+        if isinstance(owner, type) or not hasattr(owner, "__dict__"):
+            return owner
+        if id(owner) not in self._copies:
+            self._copies[id(owner)] = owner, owner
+            with suppress(TypeError):
+                self._copies[id(owner)] = owner, self._copy(owner)
+        return self._copies[id(owner)][1]
+
+    def _copy(self, part: Any) -> Any:
+        """An object of the same class, whose parts are timed. Raises TypeError for one of C's."""
+        own = object.__new__(type(part))
+        learns = isinstance(part, torch.nn.Module) and any(True for _ in part.parameters())
+        for name, value in vars(part).items():  # a network's layers are no stages of their own
+            vars(own)[name] = value if learns else self._part(value)
+        return own
+
+    def _is_users(self, dataset: Any) -> bool:
+        return all(dataset is not own for own in self._memo.values())
+
     def _part(self, value: Any) -> Any:
         if isinstance(value, type | Sampler | DataLoader):
             return value
         if isinstance(value, Dataset):
-            own = self._memo.get(id(value), value)
+            own = with_own_state(value, self._memo) if self._is_users(value) else value
             self.time_data_set(own, is_outermost=False)
             return own
         if isinstance(value, _GENERATORS):

@@ -100,6 +100,29 @@ def test_a_job_and_its_data_are_as_they_were(tmp_path: Path) -> None:
     assert any(note.startswith("of 2 loaders this is number 2") for note in found.notes)
 
 
+@dataclass(eq=False)
+class Mixing:
+    """Draws from another data set, by a method that a data set has for its transform."""
+
+    other: Caching
+    calls: int = 0
+    generator: Any = field(default_factory=lambda: np.random.default_rng(1))
+
+    def apply(self, sample: Any) -> Any:
+        self.calls += 1
+        return sample + self.other[self.generator.integers(12)]
+
+
+def test_what_a_transform_holds_is_left_alone() -> None:
+    """A data set in it, and the object that its method is bound to; both are timed."""
+    mixing = Mixing(Caching())
+    before = pickle.dumps((mixing.other.kept, mixing.calls, mixing.generator))
+    found = take_apart(DataLoader(Caching(mixing.apply), 4), SHORT_S)
+    assert {"apply", "Caching.__getitem__"} <= {each.name for each in found.stages}
+    assert (type(mixing.other), mixing.other.reads) == (Caching, 0)
+    assert pickle.dumps((mixing.other.kept, mixing.calls, mixing.generator)) == before
+
+
 class Slotted(Dataset[Any]):
     """Keeps its attributes outside of a dictionary, one of them under a name of its own."""
 

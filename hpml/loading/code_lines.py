@@ -9,7 +9,8 @@ signal's handler runs in the main thread alone and interrupts what sleeps.
 
 A look needs the interpreter's lock, which the other thread gives up when it calls into C or when it
 has had it for the switch interval. That is set to 50 microseconds meanwhile: at Python's own 5 ms
-most looks would fall on the lines that give it up. A look counts for the time since the one before.
+98 % of the looks fell on a call of zlib that took 26 % of the time, and 32 % of them so. A look counts
+for the time since the one before.
 """
 
 import linecache

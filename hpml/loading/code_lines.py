@@ -8,7 +8,7 @@ or line (`sys.setprofile`, or `sys.monitoring`, which Python 3.11 has not) makes
 signal's handler runs in the main thread alone and interrupts what sleeps.
 
 A look needs the interpreter's lock, which the other thread gives up when it calls C that does, or
-when it has had it for the switch interval. That is 50 microseconds meanwhile: at Python's own 5 ms a
+when it has had it for the switch interval. That is 50 microseconds meanwhile: at the usual 5 ms a
 sampling thread (pprofile's, on two cores) had 98 % of its looks on a call of zlib that took 26 % of
 the time, and 32 % so. A look counts for the time since the one before.
 """

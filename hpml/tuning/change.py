@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.config.conf import spelled
+from hpml.records.phases import PHASES
 from hpml.trials.intervention import Intervention
 from hpml.trials.settings import Settings
 
-INPUT, TRANSFER, COMPUTE, OVERHEAD = "input", "transfer", "compute", "overhead"
+INPUT, TRANSFER, COMPUTE, OVERHEAD = (phase.cause for phase in PHASES if phase.cause)
 # Where a line of code goes, in the order in which they are shown.
 SCRIPT, LOADER, TRAINER, MODULE = "script", "DataLoader", "Trainer", "module"
 

@@ -75,7 +75,7 @@ def test_it_ends_as_without(tmp_path: Path, text: str, exit_code: int) -> None:
     [
         ([], "give a script, or -m and a module"),
         (["absent.py"], "absent.py: No such file or directory"),
-        (["--tune", "train.py"], "option --tune not recognized"),
+        (["--turn", "train.py"], "option --turn not recognized"),
         (["--budget-s=none", "train.py"], "--budget-s=none: give seconds, more than 0"),
         (["."], ".: is a directory; give a script, or -m and a module"),
         (["notes.txt"], "notes.txt: is not a Python program"),

@@ -303,7 +303,7 @@ def network(num_classes):
 def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
     """Whatever prints besides goes to stderr; no file is left."""
     (tmp_path / "loud.py").write_text(LOUD)
-    words = ["model=small", "model._target_=loud.network", "~model.width", "seed=5"]
+    words = ["model=small", "model._target_=loud.network", "~model.width", "~model.norm", "seed=5"]
     done = run_program(["-m", "hpml.summary", "--json", *words, "summary.seeds=2"], tmp_path)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)

@@ -9,9 +9,9 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import STEPS_SHOWN
-from hpml.trials.sameness import Sameness
+from hpml.trials.sameness import DIFFERENT, Sameness
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.search import Search
+from hpml.tuning.search import FEWEST_ROUNDS, Search
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -73,14 +73,45 @@ class Tuning:
         what = "epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
         gain, before = self.gain, in_s(Estimate(self.before_s, None, 1))
         if gain is None:
-            why = f" ({self.least_told})" if self.least_told else ""
-            return f"nothing to gain: {what} {before}, and no change is proven to shorten it{why}"
+            return f"{self._why_nothing}: {what} {before}{self._instead}"
         after = in_s(Estimate(self.after_s, None, 1))
         times, least = math.exp(gain.mean), math.exp(gain.low)
         return (
             f"{what} {before.removesuffix(' s')} → {after}, {times:.2f} times as fast, proven "
             f"≥ {least:.2f}; {counted(len(self.changes), 'change')}"
         )
+
+    @property
+    def _why_nothing(self) -> str:
+        search = self.search
+        if search.was_interrupted or (search.changes and not search.is_raced):
+            return "not answered"
+        return "not proven" if search.chosen else "nothing to gain"
+
+    @property
+    def _instead(self) -> str:
+        """What is known where nothing is recommended."""
+        search = self.search
+        if search.chosen:
+            seen = in_times(search.gain_of(NONE, search.chosen))
+            done = (
+                "its own rounds were interrupted"
+                if search.was_interrupted
+                else ("not in rounds of its own")
+            )
+            times = f"{seen} times as fast in the search, {done}" if seen else done
+            return f"; with {names(search.chosen)} it looked {times}"
+        if search.was_interrupted:
+            return ", and no change is proven yet"
+        if search.changes and not search.is_raced:
+            key = "tune.budget_s" if self.is_ours else "budget_s"
+            needed_s = max(search.needed_s, search.budget_s)
+            return (
+                f", and {search.budget_s:g} s were too short for {FEWEST_ROUNDS} rounds of trials "
+                f"of {search.trial_s:.2g} s; give {key}={30 * math.ceil(needed_s / 30)}"
+            )
+        why = f" ({self.least_told})" if self.least_told else ""
+        return f", and no change is proven to shorten it{why}"
 
     @property
     def least_told(self) -> str:
@@ -134,10 +165,12 @@ class Tuning:
         """What qualifies the answer."""
         sentences = [f"{d['kind']}: {d['evidence']}" for d in [self.diagnosis.verdict]]
         if self.together is not None and self.changes:
-            sentences.append(
-                f"with all changes the first losses are the same {self.together.in_words}"
-            )
-        sentences += [f"{c.name}: not taken, {why}" for c, why in self.skipped.items()]
+            verb = "are" if self.together.kind == DIFFERENT else "are the same"
+            sentences.append(f"with all changes the first losses {verb} {self.together.in_words}")
+        by_reason: dict[str, list[str]] = {}
+        for change, why in self.skipped.items():
+            by_reason.setdefault(why, []).append(change.name)
+        sentences += [f"not taken: {', '.join(own)} ({why})" for why, own in by_reason.items()]
         if self.search.was_interrupted:
             sentences.append("interrupted: this is the answer so far")
         return sentences + self.search.measured.notes + self.notes

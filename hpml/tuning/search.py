@@ -15,6 +15,7 @@ from typing import Any
 
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import Candidate, Measurements, Watch, run_round, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, names
@@ -26,8 +27,9 @@ MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
 HOPELESS = 3.0
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
 NARROW = 0.1
-# What is kept of the budget for the last comparison.
-PROOF_SHARE = 0.25
+# What is kept of the budget for the last comparison, and how far beyond it that may go.
+PROOF_SHARE, BEYOND_SHARE = 0.25, 0.1
+RACE_SHARE = 0.6  # and what the race may take; the diagnosis has the rest
 SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
 
@@ -47,8 +49,9 @@ Report = Callable[[str], None]
 class Search:
     """Finds the changes that make an epoch shortest, within a budget.
 
-    `left_s` tells what is left of it. `measured` may hold the rounds of an earlier search, to which
-    this one adds.
+    `left_s` tells what is left of it; the changes that promise most come first, and where trials
+    are slow the last ones are left out. `measured` may hold the rounds of an earlier search, to
+    which this one adds.
     """
 
     trial: Trial
@@ -56,8 +59,9 @@ class Search:
     left_s: Callable[[], float]
     budget_s: float
     report: Report = lambda line: None
-    # whether a change, proven to help, may be chosen; asked once, before it is
-    may_choose: Callable[[Change], bool] = lambda change: True
+    # whether changes may be chosen together; asked of each one that is proven to help, before it
+    # is chosen, and in the end of all
+    may_choose: Callable[[Changes], bool] = lambda changes: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
     proofs: Measurements[Changes, Timed] = field(default_factory=Measurements)
@@ -66,18 +70,22 @@ class Search:
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
     # what was chosen in turn, and what was chosen then
     steps: list[tuple[Change, Changes]] = field(default_factory=list)
+    left_out: list[Change] = field(default_factory=list)  # for want of time
     was_interrupted: bool = False
+    is_raced: bool = False  # whether there was time for FEWEST_ROUNDS of the first race
 
     def __post_init__(self) -> None:
         self._admitted: dict[Change, bool] = {}
+        self._trials, self._trials_s = 0, 0.0
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
         try:
-            self._choose()
+            self._choose(self._affordable())
             self._take_back()
+            self._drop_until_same()
             self._prove()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RunInterrupted):
             self.was_interrupted = True
 
     @property
@@ -93,12 +101,35 @@ class Search:
         """What one of the changes that are chosen brings beside the others."""
         return self.gain_of(self.chosen - {change}, self.chosen)
 
-    def _choose(self) -> None:
+    @property
+    def trial_s(self) -> float:
+        """Seconds that a trial takes, with all around it."""
+        return self._trials_s / self._trials if self._trials else 0.0
+
+    @property
+    def needed_s(self) -> float:
+        """The budget that would be enough to race all changes."""
+        return FEWEST_ROUNDS * (len(self.changes) + 1) * self.trial_s / RACE_SHARE
+
+    def _affordable(self) -> list[Change]:
+        """The changes that there is time to race; a first trial tells how long one takes."""
+        if not self.changes:
+            return []
+        self._round([NONE])
+        rounds_s = FEWEST_ROUNDS * self.trial_s
+        count = int((self.left_s() - self._reserve_s) / max(rounds_s, 1e-9)) - 1
+        count = min(len(self.changes), max(0, count))
+        self.left_out = list(self.changes[count:])
+        if self.left_out:
+            self.report(f"time for {count} of {counted(len(self.changes), 'change')}")
+        return list(self.changes[:count])
+
+    def _choose(self, changes: Sequence[Change]) -> None:
         stage, harmful = 0, set[Change]()
         while True:
             rivals = {
                 change: added(self.chosen, change)
-                for change in self.changes
+                for change in changes
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals, stage) if rivals else None
@@ -126,11 +157,14 @@ class Search:
             if not running or self._is_late:
                 break
             self._round([self.chosen, *running.values()])
+            self.is_raced |= number + 1 == FEWEST_ROUNDS
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
             self._tell(begun, number, gains)
+            if not running:
+                self.is_raced = True
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
@@ -150,7 +184,7 @@ class Search:
 
     def _is_admitted(self, change: Change) -> bool:
         if change not in self._admitted:
-            self._admitted[change] = self.may_choose(change)
+            self._admitted[change] = self.may_choose(frozenset({change}))
         return self._admitted[change]
 
     def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
@@ -176,6 +210,13 @@ class Search:
             self.chosen -= {least}
             self.report(f"taken back, for it brings nothing beside the others: {least.name}")
 
+    def _drop_until_same(self) -> None:
+        """Of changes that may not be chosen together the last ones go."""
+        while len(self.chosen) > 1 and not self.may_choose(self.chosen):
+            last = next(change for change, _ in reversed(self.steps) if change in self.chosen)
+            self.chosen -= {last}
+            self.report(f"taken back, for all together compute something else: {last.name}")
+
     def _prove(self) -> None:
         """Measures the job as it is, and with all changes, in rounds of their own."""
         if not self.chosen:
@@ -185,10 +226,10 @@ class Search:
             every = [NONE, self.chosen][:: 1 if number % 2 else -1]
             self._round(every, self.proofs)
             gain = self.gain
-            if gain is None or number + 1 < FEWEST_ROUNDS:
-                continue
+            if gain is None or self.left_s() < -BEYOND_SHARE * self.budget_s:
+                return
             narrow = math.expm1(gain.half_width or math.inf) < NARROW
-            if self.left_s() <= 0 or (narrow and number + 1 > FEWEST_ROUNDS):
+            if number + 1 >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):
                 return
 
     def _round(
@@ -200,11 +241,26 @@ class Search:
         # the machine may grow busy within a round: no change is always the last one
         random.Random(number).shuffle(candidates)
         optional = [of for of, _ in candidates if of]
-        run_round(candidates, measured, number, optional=optional, watch=self.watch)
+        begun_s = self.left_s()
+        least_s = self._reserve_s if measured is self.measured else -math.inf
+
+        def enough(measured: Any) -> bool:
+            return self.left_s() < least_s
+
+        tried = run_round(
+            candidates, measured, number, optional=optional, enough=enough, watch=self.watch
+        )
+        self._trials += len(tried)
+        self._trials_s += begun_s - self.left_s()
 
     @property
     def _is_late(self) -> bool:
-        return self.left_s() < PROOF_SHARE * self.budget_s
+        return self.left_s() < self._reserve_s
+
+    @property
+    def _reserve_s(self) -> float:
+        """For the last comparison."""
+        return max(PROOF_SHARE * self.budget_s, 2 * FEWEST_ROUNDS * self.trial_s)
 
     def _tell(self, begun: int, number: int, gains: dict[Change, Any]) -> None:
         best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)

@@ -1,9 +1,10 @@
 """Jobs of other people's kinds that are slow in a known way, for `tune.py`."""
 
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,18 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from hpml.system.environment import usable_cores
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.jobs import Adversarial, Job
+from helpers.jobs import trainer as quiet_trainer
+
 BATCHES, BATCH_SIZE = 60, 32
 WORKERS, THREADS, OPTIMIZER = "num_workers", "threads", "optimizer"
 # What may help a network that computes, by the machine.
 COMPUTING = {"compile", "channels_last", "precision", THREADS, OPTIMIZER}
-Job = tuple[L.Trainer, L.LightningModule, DataLoader[Any]]
 
 
+LOADING = {WORKERS, "persistent_workers", THREADS, "prefetch_factor"}
+ANYTHING = LOADING | COMPUTING
 sgd = partial(torch.optim.SGD, lr=1e-3)
 adam = partial(torch.optim.Adam, lr=1e-3)
 
@@ -48,30 +54,6 @@ class Module(L.LightningModule):
         return self.optimizer(
             parameter for parameter in self.parameters() if parameter.requires_grad
         )
-
-
-class Adversarial(L.LightningModule):
-    """A GAN by hand: two optimizers, a step of each for a batch."""
-
-    def __init__(self, width: int = 256) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.generator = nn.Sequential(nn.Linear(32, width), nn.ReLU(), nn.Linear(width, 784))
-        self.critic = nn.Sequential(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 1))
-
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        images = batch[0].flatten(1)
-        for_generator, for_critic = self.optimizers()  # type: ignore[misc, attr-defined]
-        made = self.generator(torch.randn(len(images), 32))
-        for_generator.zero_grad()
-        self.manual_backward(-self.critic(made).mean())
-        for_generator.step()
-        for_critic.zero_grad()
-        self.manual_backward(self.critic(made.detach()).mean() - self.critic(images).mean())
-        for_critic.step()
-
-    def configure_optimizers(self) -> Any:
-        return [torch.optim.Adam(part.parameters()) for part in (self.generator, self.critic)]
 
 
 class Chatty(Module):
@@ -141,6 +123,10 @@ def as_lists(samples: list[Any]) -> Any:
     return tuple(zip(*samples, strict=True))
 
 
+def flat(samples: list[Any]) -> Any:
+    return (torch.stack([image.flatten() for image, _ in samples]),)
+
+
 def tokens(samples: list[str]) -> Tensor:
     """A collate of one's own: splits texts into words, and looks them up."""
     rows = []
@@ -182,8 +168,7 @@ def regressed(network: nn.Module, batch: Any) -> Tensor:
 
 
 def tiny() -> nn.Module:
-    pool = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 10)]
-    return nn.Sequential(*pool)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 10))
 
 
 def convolutions(width: int) -> nn.Module:
@@ -195,9 +180,9 @@ def convolutions(width: int) -> nn.Module:
 class Elementwise(nn.Module):
     """Many small kernels, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: int = 80) -> None:
         super().__init__()
-        self.scales = nn.Parameter(torch.ones(80, 64))
+        self.scales = nn.Parameter(torch.ones(kernels, 64))
 
     def forward(self, x: Tensor) -> Tensor:
         for scale in self.scales:
@@ -208,6 +193,18 @@ class Elementwise(nn.Module):
 def vectors(width: int, batch_size: int = BATCH_SIZE, dtype: Any = torch.float32) -> Any:
     data = torch.rand(BATCHES * batch_size, width, dtype=dtype)
     return DataLoader(TensorDataset(data), batch_size)
+
+
+def small() -> Module:
+    return Module(convolutions(4), classified)
+
+
+def pictures() -> Any:
+    """Images that lie in memory."""
+    size = BATCHES * BATCH_SIZE
+    return DataLoader(
+        TensorDataset(torch.rand(size, 1, 28, 28), torch.arange(size) % 10), BATCH_SIZE
+    )
 
 
 def frozen(width: int) -> nn.Module:
@@ -232,114 +229,75 @@ class SlowJob(NamedTuple):
     module: Callable[[], L.LightningModule]
     loader: Callable[[], Any]
     needed: set[str]  # slots of changes
-    may: set[str] = set()  # noqa: RUF012 - a tuple's default
     trainer: Callable[[Path], dict[str, Any]] = lambda folder: {}
+    may: set[str] = ANYTHING
     threads: int = 1
 
     def job(self, folder: Path, **settings: Any) -> Job:
-        off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-        defaults: dict[str, Any] = {"accelerator": "cpu", "limit_val_batches": 0, "max_epochs": 2}
-        own = defaults | {"default_root_dir": folder} | self.trainer(folder)
-        trainer = L.Trainer(**dict.fromkeys(off, False) | own | settings)
-        return trainer, self.module(), self.loader()
+        given = {"max_epochs": 2} | self.trainer(folder) | settings
+        return quiet_trainer(folder, **given), self.module(), self.loader()
 
 
-def logging(folder: Path) -> dict[str, Any]:
-    return {"logger": TensorBoardLogger(folder), "log_every_n_steps": 1}
-
-
-def with_norms(folder: Path) -> dict[str, Any]:
-    return {"callbacks": [Norms()]}
-
-
-many_layers = partial(lambda: nn.Sequential(*(nn.Linear(16, 16) for _ in range(60))))
-LOADING = {WORKERS, "persistent_workers", THREADS, "prefetch_factor"}
+TEXTS: Any = [f"word {n} of a text that is long enough" for n in range(BATCHES * BATCH_SIZE)]
 JOBS = {
-    "slow item": SlowJob(
-        lambda: Module(convolutions(4), classified), samples(sines(64)), {WORKERS}, LOADING
-    ),
-    "heavy collate": SlowJob(
-        lambda: Module(convolutions(4), classified),
-        samples(sines(1), collate_fn=sorted_slowly),
-        {WORKERS},
-        LOADING,
-    ),
+    "slow item": SlowJob(small, samples(sines(64)), {WORKERS}),
+    "heavy collate": SlowJob(small, samples(sines(1), collate_fn=sorted_slowly), {WORKERS}),
     "chatty logger": SlowJob(
         lambda: Chatty(tiny(), classified),
-        samples(cache(sines(1))),
+        pictures,
         {"log_every"},
-        LOADING | COMPUTING,
-        logging,
+        lambda folder: {"logger": TensorBoardLogger(folder), "log_every_n_steps": 1},
     ),
     "reading callback": SlowJob(
         lambda: Module(nn.Linear(256, 256), regressed),
         lambda: vectors(256),
         {"callback Norms"},
-        COMPUTING,
-        with_norms,
+        lambda folder: {"callbacks": [Norms()]},
     ),
     "small kernels": SlowJob(
-        lambda: Module(Elementwise(), regressed), lambda: vectors(64), {"compile"}, COMPUTING
+        lambda: Module(Elementwise(), regressed), lambda: vectors(64), {"compile"}
     ),
     "too many threads": SlowJob(
-        lambda: Module(Elementwise(), regressed),
-        lambda: vectors(64, 2048),
+        lambda: Module(Elementwise(10), regressed),
+        lambda: vectors(64, 4096),
         {THREADS},
-        COMPUTING,
         threads=4 * usable_cores(),
     ),
-    "decoded every epoch": SlowJob(
-        lambda: Module(convolutions(4), classified), samples(Decoded), {WORKERS}, LOADING
-    ),
+    "decoded every epoch": SlowJob(small, samples(Decoded), {WORKERS}),
     "nothing to gain": SlowJob(
-        lambda: Module(nn.Linear(1024, 1024, dtype=torch.float64), regressed),
-        lambda: vectors(1024, 256, torch.float64),
+        lambda: Module(nn.Linear(512, 512, dtype=torch.float64), regressed),
+        lambda: vectors(512, 256, torch.float64),
         set(),
-        trainer=lambda folder: {"precision": "64-true"},
+        lambda folder: {"precision": "64-true"},
+        may=set(),
         threads=usable_cores(),
     ),
     # fused and foreach exclude each other
     "many weights": SlowJob(
-        lambda: Module(many_layers(), regressed, adam),
+        lambda: Module(nn.Sequential(*(nn.Linear(16, 16) for _ in range(60))), regressed, adam),
         lambda: vectors(16),
         {OPTIMIZER},
-        COMPUTING,
     ),
     "slow item, slow callback": SlowJob(
-        lambda: Module(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), classified),
-        samples(sines(32)),
+        lambda: Module(nn.Sequential(nn.Flatten(), nn.Linear(784, 1000)), classified),
+        samples(sines(16)),
         {WORKERS, "callback Norms"},
-        LOADING,
-        with_norms,
+        lambda folder: {"callbacks": [Norms()]},
     ),
     # of kinds as they are met elsewhere
     "detection of lists": SlowJob(
         lambda: Module(convolutions(4), detected),
         samples(sines(48, varies=True), collate_fn=as_lists),
         {WORKERS},
-        LOADING | COMPUTING,
     ),
-    "GAN by hand": SlowJob(Adversarial, samples(sines(32)), {WORKERS}, LOADING | COMPUTING),
+    "GAN by hand": SlowJob(Adversarial, samples(sines(32), collate_fn=flat), {WORKERS}),
     "text with its own collate": SlowJob(
         lambda: Module(nn.Sequential(nn.Embedding(256, 32), nn.Linear(32, 256)), read),
-        lambda: DataLoader(
-            [f"word {n} of a text that is long enough to be read" for n in range(1920)],  # type: ignore[arg-type]
-            BATCH_SIZE,
-            collate_fn=tokens,
-        ),
+        lambda: DataLoader(TEXTS, BATCH_SIZE, collate_fn=tokens),
         {WORKERS},
-        LOADING | COMPUTING,
     ),
     "contrastive, two views": SlowJob(
-        lambda: Module(convolutions(4), contrasted),
-        samples(sines(32, views=2)),
-        {WORKERS},
-        LOADING | COMPUTING,
+        lambda: Module(convolutions(4), contrasted), samples(sines(32, views=2)), {WORKERS}
     ),
-    "fine-tuning of a head": SlowJob(
-        lambda: Module(frozen(48), classified, adam),
-        samples(cache(sines(1))),
-        set(),
-        LOADING | COMPUTING,
-    ),
+    "fine-tuning of a head": SlowJob(lambda: Module(frozen(48), classified, adam), pictures, set()),
 }

@@ -173,6 +173,8 @@ def tune(
 ) -> Tuning:
     """Finds what makes a training faster: see `hpml.tune`."""
     check_budget(budget_s)
+    if isinstance(also, str):
+        raise UserError(f"also={also!r}: give a list of names")
     subject = Subject(trainer, module, data)
     offer = partial(foreign.changes_of, subject)
     tuner = Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also))

@@ -23,8 +23,9 @@ from hpml.tuning.change import NONE, Change, Changes, added, names
 LEAST_GAIN = 0.02  # of the epoch
 FEWEST_ROUNDS, MOST_ROUNDS = 4, 10
 MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
-# A first round so many times as long as the job as it is rules a change out.
-HOPELESS = 3.0
+# Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
+# others may have slowed it.
+HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
 NARROW = 0.1
 # What is kept of the budget for the last comparison, and how far beyond it that may go.
@@ -190,7 +191,8 @@ class Search:
     def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
         if changes in self.measured.failures or gain is None:
             return False
-        hopeless = gain.n == 1 and gain.mean < -math.log(HOPELESS)
+        ratios = ratios_in(self.measured, self.chosen, changes)
+        hopeless = max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
         return gain.high > LEAST_GAIN and not hopeless
 
     def _take_back(self) -> None:
@@ -280,12 +282,16 @@ def gain_in(
     measured: Measurements[Changes, Timed], over: Changes, of: Changes, level: float
 ) -> AnytimeEstimate | None:
     """The logarithm of how many times as fast, over rounds that both have and that count."""
+    return anytime_estimate(ratios_in(measured, over, of), level)
+
+
+def ratios_in(measured: Measurements[Changes, Timed], over: Changes, of: Changes) -> list[float]:
+    """The same of each round; none where one of them was not measured."""
     if over not in measured.by_name or of not in measured.by_name:
-        return None
+        return []
     more, less = measured.kept(over), measured.kept(of)
     both = more.keys() & less.keys()
     if len(both) < FEWEST_ROUNDS:
         more, less = measured.by_name[over], measured.by_name[of]
         both = more.keys() & less.keys()
-    ratios = [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]
-    return anytime_estimate(ratios, level)
+    return [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]

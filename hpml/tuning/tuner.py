@@ -28,6 +28,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.rounds import watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
+from hpml.trials.validation import Validation, checks_an_epoch, validation_of
 from hpml.tuning import foreign
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import Change, Changes
@@ -54,6 +55,8 @@ class Tuner:
     skipped: dict[Change, str] = field(default_factory=dict)  # why it was not raced
     same: dict[Change, Sameness] = field(default_factory=dict)
     together: Sameness | None = None  # what was chosen, all together
+    validation: Any = None  # the loaders for it that `fit` would get
+    validated: Validation | None = None
 
     def run(self) -> Tuning:
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
@@ -75,6 +78,8 @@ class Tuner:
         search = Search(trials, changes, left_s, self.budget_s, self.report, may_choose, watch)
         with subject.stops:
             search.run()
+        if not search.was_interrupted:
+            self._look_at_validation()
         if search.left_out:
             self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
         return Tuning(
@@ -86,7 +91,18 @@ class Tuner:
             notes=list(subject.notes),
             epoch_steps=subject.epoch_steps,
             is_ours=self.facts is not None,
+            validation=self.validated,
+            checks_an_epoch=checks_an_epoch(subject.trainer),
         )
+
+    def _look_at_validation(self) -> None:
+        """After all fits, of which there are none with it."""
+        if checks_an_epoch(self.subject.trainer) is None:
+            return
+        try:
+            self.validated = validation_of(self.subject, self.validation)
+        except Exception as error:
+            self.subject.notes.append(f"validation could not be looked at ({first_line(error)})")
 
     def close(self) -> None:
         """Lets go of copies, batches and workers."""
@@ -170,14 +186,23 @@ def tune(
     budget_s: float,
     also: Sequence[str],
     report: Report,
+    validation: Any = None,
 ) -> Tuning:
-    """Finds what makes a training faster: see `hpml.tune`."""
+    """Finds what makes a training faster: see `hpml.tune`; `validation` are loaders for that."""
     check_budget(budget_s)
     if isinstance(also, str):
         raise UserError(f"also={also!r}: give a list of names")
     subject = Subject(trainer, module, data)
     offer = partial(foreign.changes_of, subject)
-    tuner = Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also))
+    tuner = Tuner(
+        subject,
+        Foreign(subject),
+        offer,
+        budget_s,
+        report,
+        also=frozenset(also),
+        validation=validation,
+    )
     with closing(tuner):
         warn_of_others()
         return tuner.run()

@@ -9,9 +9,11 @@ import pytest
 from helpers.pages import EVIL, Page
 
 from hpml.diagnosis.wording import Diagnosis
+from hpml.statistics import AnytimeEstimate
 from hpml.trials.pace import Pace
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
-from hpml.tuning.answer import Tuning
+from hpml.trials.validation import Validation
+from hpml.tuning.answer import Tuning, in_times
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
 from hpml.tuning.page import draw_way, html, write_page
 from hpml.tuning.search import Search, Timed
@@ -91,6 +93,13 @@ def test_each_change_has_a_row() -> None:
     assert rows[1][2].startswith("1.3")
 
 
+def test_an_interval_that_tells_nothing_is_not_shown() -> None:
+    """Of hundreds of times, after a few rounds that others disturbed."""
+    assert in_times(AnytimeEstimate(math.log(2), 4.0, 5)) == "2.00"
+    assert in_times(AnytimeEstimate(math.log(2), math.log(1.25), 5)) == "2.00 (1.60 to 2.50)"
+    assert in_times(AnytimeEstimate(math.log(2), None, 1)) == "2.00"
+
+
 def test_the_snippet_is_lines_by_place_or_overrides() -> None:
     """Of a Trainer of anybody's, and of a configuration of ours."""
     assert tuning(searched()).snippet == [
@@ -111,9 +120,13 @@ def test_changes_with_one_reason_are_told_together() -> None:
 
 NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     "no change helps": (
-        {"chosen": NONE, "steps": []},
+        {"chosen": NONE, "steps": [], "alone": {COMPILE: AnytimeEstimate(0.03, 0.1, 5)}},
         "nothing to gain: epoch 4.03 s, and no change is proven to shorten it "
         r"\(less than \d+% cannot be told here\)$",
+    ),
+    "what looks good is hidden": (
+        {"chosen": NONE, "steps": [], "alone": {COMPILE: AnytimeEstimate(0.5, 3.0, 5)}},
+        "not answered: epoch 4.03 s; compile looks 1.65 times as fast, but trials vary too much",
     ),
     "no time for a race": (
         {"chosen": NONE, "steps": [], "is_raced": False, "_trials": 2, "_trials_s": 30.0},
@@ -189,3 +202,16 @@ def test_the_way_leads_from_before_to_after() -> None:
     way = tuning(searched()).way
     assert [round(step["epoch_s"], 1) for step in way] == [2.0, 1.5]
     assert draw_way(content(searched())) is not None
+
+
+def test_what_fewer_validations_would_save_is_calculated() -> None:
+    """Where they add much to an epoch; the key to type, or the Trainer's argument."""
+    much, little = Validation(0.1, 20, 4), Validation(0.001, 20, 4)
+    line = "validation adds 2.00 s to an epoch (calculated from 4 of 20 batches)"
+    saves = "check_val_every_n_epoch=10 would save 1.80 s"
+    (sentence,) = tuning(searched(), validation=much, checks_an_epoch=1.0)._of_validation
+    assert sentence == f"{line}; {saves}"
+    ours = tuning(searched(), is_ours=True, validation=much, checks_an_epoch=1.0)
+    assert f"trainer.{saves}" in ours._of_validation[0]
+    for seen, checks in ((little, 1.0), (much, 0.1), (None, 1.0), (much, None)):
+        assert tuning(searched(), validation=seen, checks_an_epoch=checks)._of_validation == []

@@ -186,3 +186,27 @@ def test_changes_that_may_not_be_together_are_not() -> None:
     search = searched({"a=1": -0.7, "b=1": -0.4}, may_choose=may_choose)
     assert claimed(search) == {"a=1"}
     assert asked == [{"a=1"}, {"b=1"}, {"a=1", "b=1"}]
+
+
+def test_a_single_slow_round_rules_nothing_out() -> None:
+    """Others may have slowed it; two do, and one that took ten times as long."""
+    slowed = {("good=1", 1): 5.0, ("slow=1", 1): 5.0, ("slow=1", 2): 5.0, ("stuck=1", 1): 20.0}
+    tried: list[tuple[str, int]] = []
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            name = "".join(each.name for each in changes)
+            tried.append((name, number))
+            seconds = slowed.get((name, number), 0.5 if changes else 1.0)
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    names = ["good=1", "slow=1", "stuck=1"]
+    search = Search(trial, list(map(change, names)), lambda: BUDGET_S, BUDGET_S)
+    search.is_raced = False
+    search._round([frozenset()])
+    search._race({each: frozenset({each}) for each in search.changes}, 0)
+    rounds = [max(number for name, number in tried if name == each) for each in names]
+    assert rounds[0] > 4
+    assert rounds[1:] == [2, 1]

@@ -79,7 +79,7 @@ def tuned(case: SlowJob, folder: Path, budget_s: float, fits: int) -> dict[str, 
     if changes:
         ratio = float(np.median(times["as_it_is"]) / np.median(times["changed"]))
     return {
-        "found": names(changes) or "none",
+        "found": names(changes) or found.sentence.partition(":")[0],
         "is_right": float(case.needed <= slots <= case.needed | case.may),
         "claimed": gain,
         "least": math.exp(found.gain.low) if found.gain else 1.0,

@@ -249,6 +249,7 @@ class Tuning:
             "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
             "rounds": {
                 "search": _rounds(self.search.measured),
+                "left_out": sorted(self.search.measured.left_out),
                 "proof": _rounds(self.search.proofs),
             },
             "diagnosis": self.diagnosis.as_dict(),

@@ -158,14 +158,15 @@ class Search:
             if not running or self._is_late:
                 break
             self._round([self.chosen, *running.values()])
-            self.is_raced |= number + 1 == FEWEST_ROUNDS
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
+            known = {c: gain.n for c, gain in gains.items() if gain is not None}
+            failed = {c for c, of in running.items() if of in self.measured.failures}
+            is_whole = running.keys() == known.keys() | failed
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
+            self.is_raced |= is_whole and all(known[c] >= FEWEST_ROUNDS for c in running)
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
             self._tell(begun, number, gains)
-            if not running:
-                self.is_raced = True
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help

@@ -25,16 +25,17 @@ from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
-from hpml.trials.rounds import watched
+from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validation, checks_an_epoch, validation_of
 from hpml.tuning import foreign
 from hpml.tuning.answer import Tuning
-from hpml.tuning.change import Change, Changes
+from hpml.tuning.change import NONE, Change, Changes, names
+from hpml.tuning.earlier import Rounds
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import changes_of
-from hpml.tuning.search import LEAST_GAIN, Search
+from hpml.tuning.search import LEAST_GAIN, Search, Timed
 
 BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
 DIAGNOSIS_SHARE = 0.15
@@ -57,6 +58,7 @@ class Tuner:
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
     validated: Validation | None = None
+    earlier: Rounds = field(default_factory=dict)  # of a search that this one resumes
 
     def run(self) -> Tuning:
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
@@ -72,10 +74,13 @@ class Tuner:
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
+        measured = self._measured_earlier(changes)
         trials = Trials(self.job, diagnosis.paces[AS_IT_IS][0], self.budget_s)
         watch = watched(subject.witness, attrgetter("pace.waiting_share"))
         may_choose = partial(self._may_be_chosen, reference)
-        search = Search(trials, changes, left_s, self.budget_s, self.report, may_choose, watch)
+        search = Search(
+            trials, changes, left_s, self.budget_s, self.report, may_choose, watch, measured
+        )
         with subject.stops:
             search.run()
         if not search.was_interrupted:
@@ -94,6 +99,14 @@ class Tuner:
             validation=self.validated,
             checks_an_epoch=checks_an_epoch(subject.trainer),
         )
+
+    def _measured_earlier(self, changes: Iterable[Change]) -> Measurements[Changes, Timed]:
+        """The rounds of each change alone, and of the job as it is."""
+        measured: Measurements[Changes, Timed] = Measurements()
+        for of in (NONE, *(frozenset({change}) for change in changes)):
+            for number, timed in self.earlier.get(names(of), {}).items():
+                measured.add(of, number, timed)
+        return measured
 
     def _look_at_validation(self) -> None:
         """After all fits, of which there are none with it."""

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
+from hpml.trials.pace import Pace
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning import foreign, job, tuner
@@ -115,6 +116,21 @@ def test_a_change_that_alters_the_training_is_told_and_not_taken(
     asked = tuned(small(tmp_path, callbacks=[Halving()]), FAST, also=frozenset({"faster"}))
     assert asked.changes == [FAST]
     assert asked.rows[0][3].startswith("different")
+
+
+def test_rounds_of_an_earlier_search_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the job as it is and of each change; new ones follow them."""
+    monkeypatch.setattr(tuner, "Trials", Halved)
+    pace = Pace(0.1, 0.0, None)
+    earlier = {
+        name: {number: Timed(seconds + number / 1e4, pace) for number in range(6)}
+        for name, seconds in {"": 1.0, "faster": 0.5}.items()
+    }
+    found = tuned(small(tmp_path, callbacks=[Slow()]), FAST, earlier=earlier)
+    own = found.search.measured.by_name[frozenset({FAST})]
+    assert {number: own[number] for number in range(6)} == earlier["faster"]
+    assert len(own) > 8
+    assert found.search.alone[FAST].n == len(own)
 
 
 class Interrupting(Convolutional):

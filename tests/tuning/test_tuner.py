@@ -56,6 +56,7 @@ class Halved(job.Trials):
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
     monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
+    monkeypatch.setattr(tuner, "DIAGNOSIS_SHARE", 1e-4)
     monkeypatch.setattr(job, "LEAST_S", 0.0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -88,6 +88,8 @@ class Search:
             self._prove()
         except (KeyboardInterrupt, RunInterrupted):
             self.was_interrupted = True
+        sole = {change: frozenset({change}) for change in self.changes}
+        self.alone = {c: gain for c, of in sole.items() if (gain := self.gain_of(NONE, of))}
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -134,8 +136,6 @@ class Search:
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals, stage) if rivals else None
-            if stage == 0:
-                self.alone = {c: g for c, s in rivals.items() if (g := self.gain_of(NONE, s))}
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
             if best is None:
                 return

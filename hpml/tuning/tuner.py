@@ -85,6 +85,9 @@ class Tuner:
             search.run()
         if not search.was_interrupted:
             self._look_at_validation()
+        for changes_of_trial, reason in search.measured.failures.items():
+            for change in changes_of_trial if len(changes_of_trial) == 1 else ():
+                self.skipped[change] = f"could not be tried ({reason})"
         if search.left_out:
             self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
         return Tuning(

@@ -113,6 +113,7 @@ def test_an_interrupt_gives_the_answer_so_far() -> None:
     search = searched({"a=1": -0.5, "b=1": 0.0}, fails=interrupts)
     assert search.was_interrupted
     assert search.measured.rounds > 0
+    assert {each.name for each in search.alone} == {"a=1", "b=1"}  # as far as it got
 
 
 def test_a_change_that_fails_is_dropped() -> None:

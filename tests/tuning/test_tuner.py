@@ -134,6 +134,17 @@ def test_rounds_of_an_earlier_search_count(tmp_path: Path, monkeypatch: pytest.M
     assert found.search.alone[FAST].n == len(own)
 
 
+def test_a_change_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own error; the others are found."""
+    monkeypatch.setattr(tuner, "Trials", Halved)
+    broken = Settings(flags=("no such flag",))
+    bad = Change("bad", frozenset({"bad"}), frozenset({"input"}), settings=broken)
+    found = tuned(small(tmp_path, callbacks=[Slow()]), FAST, bad)
+    assert found.changes == [FAST]
+    assert found.skipped[bad].startswith("could not be tried (")
+    assert bad not in found.search.alone
+
+
 class Interrupting(Convolutional):
     """Ctrl-C is typed in one of its steps."""
 

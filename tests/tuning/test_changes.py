@@ -149,7 +149,9 @@ def test_each_change_of_a_trainer_can_be_made(compiles: bool, tmp_path: Path) ->
     subject.close()
     gc.collect()
     after = everything(given, tmp_path)
-    assert not {key for key, was in before.items() if was != after[key]}
+    # torch's compiler keeps the threads that read from its own processes
+    own = {"threads"} if compiles else set()
+    assert {key for key, was in before.items() if was != after[key]} <= own
 
 
 def test_the_line_of_a_callback_names_its_argument() -> None:

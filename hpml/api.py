@@ -1,11 +1,11 @@
-"""The commands from Python: `from hpml.api import train, sweep, report, workers, lab`.
+"""The commands from Python: `from hpml.api import train, sweep, report, workers, tune, lab`.
 
 What stands on a command line, stands here in strings: `train("optimizer=adam", "seed=1")`. A call
 prints what its command prints, and hands back what it has found; a notebook shows that as a table
 and a picture. Wrong input raises UserError. `config_dir` is a folder of options of your own.
 
-`train`, `diagnose` and `summary` run in this process: `model` and `data` may be classes of your
-own, defined in a cell too, or `functools.partial` of them. The others start the command.
+`train`, `diagnose`, `tune` and `summary` run in this process: `model` and `data` may be classes of
+your own, defined in a cell too, or `functools.partial` of them. The others start the command.
 """
 
 import os
@@ -38,6 +38,7 @@ from hpml.train import train as run_training
 if TYPE_CHECKING:
     from hpml.diagnosis.wording import Diagnosis
     from hpml.lab.answers import LabAnswers
+    from hpml.tuning.answer import Tuning
     from hpml.workers.answer import WorkersAnswer
 
 
@@ -158,6 +159,18 @@ def diagnose(
     with called("diagnose", words, config_dir, {"model": model, "data": data}) as cfg:
         diagnoses = job(cfg)
     return diagnoses.get("", diagnoses)
+
+
+def tune(*words: str, config_dir: Folder = None, model: Any = None, data: Any = None) -> "Tuning":
+    """Finds what makes a training faster, as `python -m hpml.tune`; of a Trainer: `hpml.tune`.
+
+    Keeps `tune.json` and its page. Ctrl-C prints the answer so far, and then ends the call.
+    """
+    from hpml.tuning.command import job
+
+    _refuse_several("tune", words)
+    with called("tune", words, config_dir, {"model": model, "data": data}) as cfg:
+        return job(cfg)
 
 
 def summary(

@@ -77,7 +77,8 @@ def bars(
     whole = [time.mean if time else 0.0 for time in times]
     for lengths_s, look in parts or [(whole, {"color": BAR})]:
         widths = np.divide(lengths_s, size)
-        axes.barh(range(len(names)), widths, left=left, edgecolor=INK, linewidth=0.5, **look)
+        drawn: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.5} | look
+        axes.barh(range(len(names)), widths, left=left, **drawn)
         left = left + np.nan_to_num(widths)
     room = 1.02 + 0.016 * max(map(len, texts))
     axes.set_xlim(0, axes.dataLim.x1 * room or 1.0)

@@ -1,5 +1,6 @@
 """What a trial takes out of a job, the module without it, and what stands in for it."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,6 +104,21 @@ def computing_with(threads: int | None) -> Iterator[None]:
     finally:
         if threads is not None:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def interrupts_raised() -> Iterator[None]:
+    """Ctrl-C within it raises KeyboardInterrupt: Lightning's fit ends the process, and lets no
+    later one through.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
 
 
 def nothing(*_: Any, **__: Any) -> None:

@@ -46,7 +46,7 @@ class JobData:
         """The training loader by itself; the epoch's steps are known from then."""
         loader = self.given
         if self.is_module:
-            loader = self._data_module(trainer).train_dataloader()
+            loader = self.module_for(trainer).train_dataloader()
         elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
@@ -68,7 +68,7 @@ class JobData:
         """What `fit` is given besides the module, its loader paced; `transfer` keeps its hooks."""
         if self.given is not None and not self.is_module:
             return {"train_dataloaders": paced(self._for_a_trial(self.given))}
-        owner = self._data_module(trainer) if self.is_module else module
+        owner = self.module_for(trainer) if self.is_module else module
         own = owner.train_dataloader
         alter(owner, train_dataloader=lambda owner: paced(self._for_a_trial(own())))
         if not self.is_module:
@@ -100,7 +100,7 @@ class JobData:
         end_workers(self.loader)
         self.given = self.loader = self._untouched = None
 
-    def _data_module(self, trainer: L.Trainer) -> L.LightningDataModule:
+    def module_for(self, trainer: L.Trainer) -> L.LightningDataModule:
         """A copy for one trial; what is set up once stays so for all of them."""
         if not self._is_set_up:
             self.given.trainer = trainer

@@ -155,7 +155,7 @@ class PacedLoader:
                 yield begins, batch
                 begins = False
             if begins:
-                raise UserError("the training loader gives no batch")
+                raise UserError("the training loader gives no batch, or none when it begins again")
 
     @property
     def pace(self) -> Pace:

@@ -35,6 +35,7 @@ from hpml.trials.intervention import (
     Logged,
     altered,
     computing_with,
+    interrupts_raised,
     preparation,
 )
 from hpml.trials.job_data import (
@@ -251,6 +252,7 @@ class Subject:
                 with (
                     computing_with(intervention.threads),
                     intervention.settings.applied(self._module, self._compiled),
+                    interrupts_raised(),
                 ):
                     trainer.fit(module, **data)
             except Exception:

@@ -9,9 +9,10 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import STEPS_SHOWN
-from hpml.trials.sameness import Sameness
+from hpml.trials.sameness import DIFFERENT, Sameness
+from hpml.trials.validation import Validation
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.search import Search
+from hpml.tuning.search import FEWEST_ROUNDS, Search
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -20,6 +21,10 @@ PLACES = {
     LOADER: "arguments of the DataLoader",
     TRAINER: "arguments of the Trainer, and of its callbacks",
 }
+# What validation may add to an epoch, and checks in so many epochs that would be enough.
+MUCH, SELDOM = 0.1, (2, 5, 10)
+# Logarithms: an interval that is not worth telling, and a gain that is worth another search.
+WIDE, SEEMS = math.log(10), math.log(1.1)
 
 
 @dataclass(eq=False, repr=False)
@@ -34,6 +39,8 @@ class Tuning:
     notes: list[str]
     epoch_steps: int | None
     is_ours: bool  # a configuration of ours, whose changes are overrides
+    validation: Validation | None = None
+    checks_an_epoch: float | None = None
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -73,14 +80,59 @@ class Tuning:
         what = "epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
         gain, before = self.gain, in_s(Estimate(self.before_s, None, 1))
         if gain is None:
-            why = f" ({self.least_told})" if self.least_told else ""
-            return f"nothing to gain: {what} {before}, and no change is proven to shorten it{why}"
+            return f"{self._why_nothing}: {what} {before}{self._instead}"
         after = in_s(Estimate(self.after_s, None, 1))
         times, least = math.exp(gain.mean), math.exp(gain.low)
         return (
             f"{what} {before.removesuffix(' s')} → {after}, {times:.2f} times as fast, proven "
             f"≥ {least:.2f}; {counted(len(self.changes), 'change')}"
         )
+
+    @property
+    def _why_nothing(self) -> str:
+        search = self.search
+        unanswered = search.was_interrupted or (search.changes and not search.is_raced)
+        if unanswered or (self._seeming and not search.chosen):
+            return "not answered"
+        return "not proven" if search.chosen else "nothing to gain"
+
+    @property
+    def _instead(self) -> str:
+        """What is known where nothing is recommended."""
+        search = self.search
+        if search.chosen:
+            seen = in_times(search.gain_of(NONE, search.chosen))
+            done = (
+                "its own rounds were interrupted"
+                if search.was_interrupted
+                else ("not in rounds of its own")
+            )
+            times = f"{seen} times as fast in the search, {done}" if seen else done
+            return f"; with {names(search.chosen)} it looked {times}"
+        if search.was_interrupted:
+            return ", and no change is proven yet"
+        if search.changes and not search.is_raced:
+            key = "tune.budget_s" if self.is_ours else "budget_s"
+            needed_s = max(search.needed_s, search.budget_s)
+            return (
+                f", and {search.budget_s:g} s were too short for {FEWEST_ROUNDS} rounds of trials "
+                f"of {search.trial_s:.2g} s; give {key}={30 * math.ceil(needed_s / 30)}"
+            )
+        if (seeming := self._seeming) is not None:
+            looks = math.exp(search.alone[seeming].mean)
+            return (
+                f"; {seeming.name} looks {looks:.2f} times as fast, but trials vary too much here "
+                f"to prove it: try a quiet machine, or a larger budget"
+            )
+        why = f" ({self.least_told})" if self.least_told else ""
+        return f", and no change is proven to shorten it{why}"
+
+    @property
+    def _seeming(self) -> Change | None:
+        """The change that looks best, where that would be much and is not known."""
+        open_ = {c: g for c, g in self.search.alone.items() if c not in self.skipped and g.low <= 0}
+        best = max(open_, key=lambda change: open_[change].mean, default=None)
+        return best if best is not None and open_[best].mean > SEEMS else None
 
     @property
     def least_told(self) -> str:
@@ -134,13 +186,36 @@ class Tuning:
         """What qualifies the answer."""
         sentences = [f"{d['kind']}: {d['evidence']}" for d in [self.diagnosis.verdict]]
         if self.together is not None and self.changes:
-            sentences.append(
-                f"with all changes the first losses are the same {self.together.in_words}"
-            )
-        sentences += [f"{c.name}: not taken, {why}" for c, why in self.skipped.items()]
+            verb = "are" if self.together.kind == DIFFERENT else "are the same"
+            sentences.append(f"with all changes the first losses {verb} {self.together.in_words}")
+        sentences += self._of_validation
+        by_reason: dict[str, list[str]] = {}
+        for change, why in self.skipped.items():
+            by_reason.setdefault(why, []).append(change.name)
+        sentences += [f"not taken: {', '.join(own)} ({why})" for why, own in by_reason.items()]
         if self.search.was_interrupted:
             sentences.append("interrupted: this is the answer so far")
         return sentences + self.search.measured.notes + self.notes
+
+    @property
+    def _of_validation(self) -> list[str]:
+        """What it adds to an epoch, and what fewer checks would save: calculated, not tried."""
+        seen, checks = self.validation, self.checks_an_epoch
+        if seen is None or checks is None or not self.epoch_steps:
+            return []
+        now_s = seen.check_s * checks
+        if now_s < MUCH * self.after_s:
+            return []
+        fewer = [every for every in SELDOM if every * checks > 1]
+        seldom = next((n for n in fewer if seen.check_s / n < MUCH * self.after_s), SELDOM[-1])
+        if seldom * checks <= 1:
+            return []
+        saved = in_s(Estimate(now_s - seen.check_s / seldom, None, 1))
+        key = "trainer.check_val_every_n_epoch" if self.is_ours else "check_val_every_n_epoch"
+        return [
+            f"validation adds {in_s(Estimate(now_s, None, 1))} to an epoch (calculated from "
+            f"{seen.looked_at} of {seen.batches:,} batches); {key}={seldom} would save {saved}"
+        ]
 
     @property
     def lines(self) -> list[str]:
@@ -169,10 +244,12 @@ class Tuning:
             "rows": self.rows,
             "sentences": self.sentences,
             "same": {c.name: asdict(same) for c, same in self.same.items()},
+            "validation": self.validation and asdict(self.validation),
             "skipped": {c.name: why for c, why in self.skipped.items()},
             "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
             "rounds": {
                 "search": _rounds(self.search.measured),
+                "left_out": sorted(self.search.measured.left_out),
                 "proof": _rounds(self.search.proofs),
             },
             "diagnosis": self.diagnosis.as_dict(),
@@ -180,11 +257,11 @@ class Tuning:
 
 
 def in_times(gain: AnytimeEstimate | None) -> str:
-    """`2.10 (1.92 to 2.31)`; without an interval as far as it is not known."""
+    """`2.10 (1.92 to 2.31)`; without an interval that tells nothing."""
     if gain is None:
         return ""
     times = f"{math.exp(gain.mean):.2f}"
-    if gain.half_width is None:
+    if gain.half_width is None or gain.half_width > WIDE:
         return times
     return f"{times} ({math.exp(gain.low):.2f} to {math.exp(gain.high):.2f})"
 

@@ -37,15 +37,21 @@ def job(cfg: DictConfig) -> "Tuning":
     warn_of_others()
     set_waiting(cfg)
     with signals_held():
-        from hpml.tuning import page, tuner
+        from hpml.tuning import earlier, page, tuner
 
     tuner.check_budget(cfg.tune.budget_s, "tune.budget_s")
     with closing(tuner.tuner_of(cfg, command_line.overrides(), log.info)) as own:
+        machine = environment.describe(own.subject.device.type)
+        identity = earlier.identity(cfg)
+        if cfg.tune.resume is not None:
+            file = Path(str(cfg.tune.resume)).expanduser()
+            own.earlier = earlier.read_rounds(file, identity, machine)
         tuning = own.run()
         log.info("\n".join(tuning.lines))
         content = {
             "command": command_line.typed(),
-            "environment": environment.describe(own.subject.device.type),
+            "environment": machine,
+            "job": identity,
         } | tuning.as_dict()
     file = Path(cfg.run_dir) / FILE_NAME
     try:

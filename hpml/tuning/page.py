@@ -19,7 +19,8 @@ from hpml.statistics import Estimate
 
 FILE_NAME = "tune.html"
 TEMPLATES = Path(__file__).parent / "templates"
-HEADINGS = ("change", "alone", "in company", "first losses", "price")
+# Of a row of the answer, words before figures.
+HEADINGS = {"change": 0, "first losses": 3, "price": 4, "alone": 1, "in company": 2}
 SAVED, LEFT = {"color": "#009e73", "hatch": "//"}, {"color": BAR}
 
 
@@ -59,8 +60,9 @@ def html(content: Mapping[str, Any]) -> str:
 
 def tried(content: Mapping[str, Any]) -> Table:
     """A row for each change that was raced."""
-    rows = [[Cell(text or NOTHING, text) for text in row] for row in content["rows"]]
-    return Table(list(HEADINGS), rows, 1)
+    rows = [[row[place] for place in HEADINGS.values()] for row in content["rows"]]
+    cells = [[Cell(text or NOTHING, text) for text in row] for row in rows]
+    return Table(list(HEADINGS), cells, 3)
 
 
 def draw_way(content: Mapping[str, Any]) -> Picture | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import Candidate, Measurements, Watch, run_round, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, names
@@ -22,12 +23,14 @@ from hpml.tuning.change import NONE, Change, Changes, added, names
 LEAST_GAIN = 0.02  # of the epoch
 FEWEST_ROUNDS, MOST_ROUNDS = 4, 10
 MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
-# A first round so many times as long as the job as it is rules a change out.
-HOPELESS = 3.0
+# Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
+# others may have slowed it.
+HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
 NARROW = 0.1
-# What is kept of the budget for the last comparison.
-PROOF_SHARE = 0.25
+# What is kept of the budget for the last comparison, and how far beyond it that may go.
+PROOF_SHARE, BEYOND_SHARE = 0.25, 0.1
+RACE_SHARE = 0.6  # and what the race may take; the diagnosis has the rest
 SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
 
@@ -47,8 +50,9 @@ Report = Callable[[str], None]
 class Search:
     """Finds the changes that make an epoch shortest, within a budget.
 
-    `left_s` tells what is left of it. `measured` may hold the rounds of an earlier search, to which
-    this one adds.
+    `left_s` tells what is left of it; the changes that promise most come first, and where trials
+    are slow the last ones are left out. `measured` may hold the rounds of an earlier search, to
+    which this one adds.
     """
 
     trial: Trial
@@ -56,8 +60,9 @@ class Search:
     left_s: Callable[[], float]
     budget_s: float
     report: Report = lambda line: None
-    # whether a change, proven to help, may be chosen; asked once, before it is
-    may_choose: Callable[[Change], bool] = lambda change: True
+    # whether changes may be chosen together; asked of each one that is proven to help, before it
+    # is chosen, and in the end of all
+    may_choose: Callable[[Changes], bool] = lambda changes: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
     proofs: Measurements[Changes, Timed] = field(default_factory=Measurements)
@@ -66,19 +71,25 @@ class Search:
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
     # what was chosen in turn, and what was chosen then
     steps: list[tuple[Change, Changes]] = field(default_factory=list)
+    left_out: list[Change] = field(default_factory=list)  # for want of time
     was_interrupted: bool = False
+    is_raced: bool = False  # whether there was time for FEWEST_ROUNDS of the first race
 
     def __post_init__(self) -> None:
         self._admitted: dict[Change, bool] = {}
+        self._trials, self._trials_s = 0, 0.0
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
         try:
-            self._choose()
+            self._choose(self._affordable())
             self._take_back()
+            self._drop_until_same()
             self._prove()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RunInterrupted):
             self.was_interrupted = True
+        sole = {change: frozenset({change}) for change in self.changes}
+        self.alone = {c: gain for c, of in sole.items() if (gain := self.gain_of(NONE, of))}
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -93,17 +104,38 @@ class Search:
         """What one of the changes that are chosen brings beside the others."""
         return self.gain_of(self.chosen - {change}, self.chosen)
 
-    def _choose(self) -> None:
+    @property
+    def trial_s(self) -> float:
+        """Seconds that a trial takes, with all around it."""
+        return self._trials_s / self._trials if self._trials else 0.0
+
+    @property
+    def needed_s(self) -> float:
+        """The budget that would be enough to race all changes."""
+        return FEWEST_ROUNDS * (len(self.changes) + 1) * self.trial_s / RACE_SHARE
+
+    def _affordable(self) -> list[Change]:
+        """The changes that there is time to race; a first trial tells how long one takes."""
+        if not self.changes:
+            return []
+        self._round([NONE])
+        rounds_s = FEWEST_ROUNDS * self.trial_s
+        count = int((self.left_s() - self._reserve_s) / max(rounds_s, 1e-9)) - 1
+        count = min(len(self.changes), max(0, count))
+        self.left_out = list(self.changes[count:])
+        if self.left_out:
+            self.report(f"time for {count} of {counted(len(self.changes), 'change')}")
+        return list(self.changes[:count])
+
+    def _choose(self, changes: Sequence[Change]) -> None:
         stage, harmful = 0, set[Change]()
         while True:
             rivals = {
                 change: added(self.chosen, change)
-                for change in self.changes
+                for change in changes
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals, stage) if rivals else None
-            if stage == 0:
-                self.alone = {c: g for c, s in rivals.items() if (g := self.gain_of(NONE, s))}
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
             if best is None:
                 return
@@ -127,7 +159,11 @@ class Search:
                 break
             self._round([self.chosen, *running.values()])
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
+            known = {c: gain.n for c, gain in gains.items() if gain is not None}
+            failed = {c for c, of in running.items() if of in self.measured.failures}
+            is_whole = running.keys() == known.keys() | failed
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
+            self.is_raced |= is_whole and all(known[c] >= FEWEST_ROUNDS for c in running)
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
             self._tell(begun, number, gains)
@@ -150,13 +186,14 @@ class Search:
 
     def _is_admitted(self, change: Change) -> bool:
         if change not in self._admitted:
-            self._admitted[change] = self.may_choose(change)
+            self._admitted[change] = self.may_choose(frozenset({change}))
         return self._admitted[change]
 
     def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
         if changes in self.measured.failures or gain is None:
             return False
-        hopeless = gain.n == 1 and gain.mean < -math.log(HOPELESS)
+        ratios = ratios_in(self.measured, self.chosen, changes)
+        hopeless = max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
         return gain.high > LEAST_GAIN and not hopeless
 
     def _take_back(self) -> None:
@@ -176,6 +213,13 @@ class Search:
             self.chosen -= {least}
             self.report(f"taken back, for it brings nothing beside the others: {least.name}")
 
+    def _drop_until_same(self) -> None:
+        """Of changes that may not be chosen together the last ones go."""
+        while len(self.chosen) > 1 and not self.may_choose(self.chosen):
+            last = next(change for change, _ in reversed(self.steps) if change in self.chosen)
+            self.chosen -= {last}
+            self.report(f"taken back, for all together compute something else: {last.name}")
+
     def _prove(self) -> None:
         """Measures the job as it is, and with all changes, in rounds of their own."""
         if not self.chosen:
@@ -185,10 +229,10 @@ class Search:
             every = [NONE, self.chosen][:: 1 if number % 2 else -1]
             self._round(every, self.proofs)
             gain = self.gain
-            if gain is None or number + 1 < FEWEST_ROUNDS:
-                continue
+            if gain is None or self.left_s() < -BEYOND_SHARE * self.budget_s:
+                return
             narrow = math.expm1(gain.half_width or math.inf) < NARROW
-            if self.left_s() <= 0 or (narrow and number + 1 > FEWEST_ROUNDS):
+            if number + 1 >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):
                 return
 
     def _round(
@@ -200,11 +244,26 @@ class Search:
         # the machine may grow busy within a round: no change is always the last one
         random.Random(number).shuffle(candidates)
         optional = [of for of, _ in candidates if of]
-        run_round(candidates, measured, number, optional=optional, watch=self.watch)
+        begun_s = self.left_s()
+        least_s = self._reserve_s if measured is self.measured else -math.inf
+
+        def enough(measured: Any) -> bool:
+            return self.left_s() < least_s
+
+        tried = run_round(
+            candidates, measured, number, optional=optional, enough=enough, watch=self.watch
+        )
+        self._trials += len(tried)
+        self._trials_s += begun_s - self.left_s()
 
     @property
     def _is_late(self) -> bool:
-        return self.left_s() < PROOF_SHARE * self.budget_s
+        return self.left_s() < self._reserve_s
+
+    @property
+    def _reserve_s(self) -> float:
+        """For the last comparison."""
+        return max(PROOF_SHARE * self.budget_s, 2 * FEWEST_ROUNDS * self.trial_s)
 
     def _tell(self, begun: int, number: int, gains: dict[Change, Any]) -> None:
         best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)
@@ -224,12 +283,16 @@ def gain_in(
     measured: Measurements[Changes, Timed], over: Changes, of: Changes, level: float
 ) -> AnytimeEstimate | None:
     """The logarithm of how many times as fast, over rounds that both have and that count."""
+    return anytime_estimate(ratios_in(measured, over, of), level)
+
+
+def ratios_in(measured: Measurements[Changes, Timed], over: Changes, of: Changes) -> list[float]:
+    """The same of each round; none where one of them was not measured."""
     if over not in measured.by_name or of not in measured.by_name:
-        return None
+        return []
     more, less = measured.kept(over), measured.kept(of)
     both = more.keys() & less.keys()
     if len(both) < FEWEST_ROUNDS:
         more, less = measured.by_name[over], measured.by_name[of]
         both = more.keys() & less.keys()
-    ratios = [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]
-    return anytime_estimate(ratios, level)
+    return [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]

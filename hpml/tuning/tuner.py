@@ -17,21 +17,25 @@ from hpml.diagnosis import experiment as diagnosing
 from hpml.diagnosis.conclusions import AS_IT_IS
 from hpml.diagnosis.experiment import Experiment
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError, first_line
+from hpml.errors import UserError, first_line, place
 from hpml.formatting import counted
+from hpml.statistics import Estimate
 from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
-from hpml.trials.rounds import watched
+from hpml.trials.intervention import Intervention
+from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
+from hpml.trials.validation import Validation, checks_an_epoch, validation_of
 from hpml.tuning import foreign
 from hpml.tuning.answer import Tuning
-from hpml.tuning.change import Change, Changes
+from hpml.tuning.change import NONE, Change, Changes, names
+from hpml.tuning.earlier import Rounds
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import changes_of
-from hpml.tuning.search import LEAST_GAIN, Search
+from hpml.tuning.search import LEAST_GAIN, Search, Timed
 
 BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
 DIAGNOSIS_SHARE = 0.15
@@ -51,6 +55,10 @@ class Tuner:
     also: frozenset[str] = frozenset()  # names of changes that may alter the training
     skipped: dict[Change, str] = field(default_factory=dict)  # why it was not raced
     same: dict[Change, Sameness] = field(default_factory=dict)
+    together: Sameness | None = None  # what was chosen, all together
+    validation: Any = None  # the loaders for it that `fit` would get
+    validated: Validation | None = None
+    earlier: Rounds = field(default_factory=dict)  # of a search that this one resumes
 
     def run(self) -> Tuning:
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
@@ -58,66 +66,128 @@ class Tuner:
         def left_s() -> float:
             return (until_ns - time.perf_counter_ns()) / NS_PER_S
 
-        subject = self.subject
+        subject, offered = self.subject, self.offered()
         share = DIAGNOSIS_SHARE * self.budget_s
         experiment = Experiment(subject, self.facts, share, self.report)
         (diagnosis,) = diagnosing.run([experiment])
-        changes = self.within_reach(self.offer(), diagnosis)
+        changes = self.within_reach(offered, diagnosis)
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
+        measured = self._measured_earlier(changes)
         trials = Trials(self.job, diagnosis.paces[AS_IT_IS][0], self.budget_s)
         watch = watched(subject.witness, attrgetter("pace.waiting_share"))
         may_choose = partial(self._may_be_chosen, reference)
-        search = Search(trials, changes, left_s, self.budget_s, self.report, may_choose, watch)
+        search = Search(
+            trials, changes, left_s, self.budget_s, self.report, may_choose, watch, measured
+        )
         with subject.stops:
             search.run()
-        together = self._compared(search.chosen, reference) if search.chosen else None
+        if not search.was_interrupted:
+            self._look_at_validation()
+        for changes_of_trial, reason in search.measured.failures.items():
+            for change in changes_of_trial if len(changes_of_trial) == 1 else ():
+                self.skipped[change] = f"could not be tried ({reason})"
+        if search.left_out:
+            self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
         return Tuning(
             diagnosis=diagnosis,
             search=search,
             skipped=self.skipped,
             same=self.same,
-            together=together,
+            together=self.together,
             notes=list(subject.notes),
             epoch_steps=subject.epoch_steps,
             is_ours=self.facts is not None,
+            validation=self.validated,
+            checks_an_epoch=checks_an_epoch(subject.trainer),
         )
+
+    def _measured_earlier(self, changes: Iterable[Change]) -> Measurements[Changes, Timed]:
+        """The rounds of each change alone, and of the job as it is."""
+        measured: Measurements[Changes, Timed] = Measurements()
+        for of in (NONE, *(frozenset({change}) for change in changes)):
+            for number, timed in self.earlier.get(names(of), {}).items():
+                measured.add(of, number, timed)
+        return measured
+
+    def _look_at_validation(self) -> None:
+        """After all fits, of which there are none with it."""
+        if checks_an_epoch(self.subject.trainer) is None:
+            return
+        try:
+            self.validated = validation_of(self.subject, self.validation)
+        except Exception as error:
+            self.subject.notes.append(f"validation could not be looked at ({first_line(error)})")
 
     def close(self) -> None:
         """Lets go of copies, batches and workers."""
         self.job.close()
 
-    def within_reach(self, changes: Iterable[Change], diagnosis: Diagnosis) -> list[Change]:
-        """Those that attack a cost large enough; of the others why they are skipped."""
-        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, diagnosis.gains
-        reachable = []
-        for change in changes:
-            most = [gains[cause] for cause in change.causes if cause in gains]
-            limit_s = max((each.mean + (each.half_width or 0.0) for each in most), default=math.inf)
-            if len(most) == len(change.causes) and limit_s < LEAST_GAIN * epoch_s:
-                share = max(0.0, limit_s / epoch_s)
-                self.skipped[change] = f"can save {share:.1%} at most"
-            elif change.alters and change.name not in self.also:
-                self.skipped[change] = "changes the training: ask for it by name"
-            else:
-                reachable.append(change)
-        return reachable
+    def offered(self) -> list[Change]:
+        """What may be changed, once a step has shown what the job is like.
 
-    def _may_be_chosen(self, reference: Reference, change: Change) -> bool:
-        """Whether a job with a change computes the same, or its change is to be taken all the same.
-
-        What it computes then is kept, with why it is not chosen.
+        Raises UserError where that step fails, and for a name in `also` that is none of theirs.
         """
         try:
-            same = self.same[change] = self._compared(frozenset({change}), reference)
+            self.subject.loading()  # makes the loader
+            self.subject.fit(Intervention(), 0, 1, seed=0)
+        except UserError:
+            raise
         except Exception as error:
-            self.skipped[change] = f"could not be tried ({first_line(error)})"
+            what = f"{type(error).__name__}: {first_line(error)}{place(error)}"
+            raise UserError(f"the training fails in its first step: {what}") from error
+        changes = self.offer()
+        known = [change.name for change in changes]
+        if unknown := sorted(self.also.difference(known)):
+            key = "also" if self.facts is None else "tune.also"
+            raise UserError(
+                f"{key}: {unknown[0]!r} is no change of this job; there are {', '.join(known)}"
+            )
+        return changes
+
+    def within_reach(self, changes: Iterable[Change], diagnosis: Diagnosis) -> list[Change]:
+        """Those that attack a cost large enough, the largest first; of the others why not.
+
+        What was asked for by name comes before them.
+        """
+        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, diagnosis.gains
+        limits: dict[Change, float] = {}
+        for change in changes:
+            most = [gains.get(cause) for cause in change.causes]
+            limit_s = max(map(_at_most, most))
+            if change.name in self.also:
+                limits[change] = math.inf
+            elif limit_s < LEAST_GAIN * epoch_s:
+                share = max(0.0, limit_s / epoch_s)
+                self.skipped[change] = f"can save {share:.1%} at most"
+            elif change.alters:
+                self.skipped[change] = "changes the training: ask for it by name"
+            else:
+                limits[change] = max(each.mean for each in most if each) if any(most) else 0.0
+        return sorted(limits, key=lambda change: -limits[change])
+
+    def _may_be_chosen(self, reference: Reference, changes: Changes) -> bool:
+        """Whether a job with changes computes the same, or they are to be taken all the same.
+
+        What it computes then is kept, with why one is not chosen.
+        """
+        alone = next(iter(changes)) if len(changes) == 1 else None
+        try:
+            same = self._compared(changes, reference)
+        except Exception as error:
+            if alone:
+                self.skipped[alone] = f"could not be tried ({first_line(error)})"
             return False
-        if same.kind == DIFFERENT and not (change.redraws or change.name in self.also):
-            self.skipped[change] = f"the training computes something else: {same.in_words}"
-            return False
-        return True
+        is_asked_for = any(each.redraws or each.name in self.also for each in changes)
+        may = same.kind != DIFFERENT or is_asked_for
+        if alone:
+            self.same[alone] = same
+        if alone and not may:
+            self.skipped[alone] = f"the training computes something else: {same.in_words}"
+        elif may and not alone:
+            self.together = same
+        return may
 
     def _compared(self, changes: Changes, reference: Reference) -> Sameness:
         subject, intervention = self.job.with_changes(changes)
@@ -132,12 +202,23 @@ def tune(
     budget_s: float,
     also: Sequence[str],
     report: Report,
+    validation: Any = None,
 ) -> Tuning:
-    """Finds what makes a training faster: see `hpml.tune`."""
+    """Finds what makes a training faster: see `hpml.tune`; `validation` are loaders for that."""
     check_budget(budget_s)
+    if isinstance(also, str):
+        raise UserError(f"also={also!r}: give a list of names")
     subject = Subject(trainer, module, data)
     offer = partial(foreign.changes_of, subject)
-    tuner = Tuner(subject, Foreign(subject), offer, budget_s, report, also=frozenset(also))
+    tuner = Tuner(
+        subject,
+        Foreign(subject),
+        offer,
+        budget_s,
+        report,
+        also=frozenset(also),
+        validation=validation,
+    )
     with closing(tuner):
         warn_of_others()
         return tuner.run()
@@ -159,6 +240,13 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
         facts=job.facts(overrides),
         also=frozenset(also),
     )
+
+
+def _at_most(gain: Estimate | None) -> float:
+    """Seconds; infinite where nobody knows."""
+    if gain is None or gain.half_width is None:
+        return math.inf
+    return gain.mean + gain.half_width
 
 
 def check_budget(budget_s: Any, key: str = "budget_s") -> None:

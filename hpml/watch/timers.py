@@ -53,6 +53,7 @@ def measure_fit(
     folder: Path,
     command: str,
     say: Say,
+    validation: Any = None,
 ) -> None:
     """Says what limits the training, or what makes it faster; keeps that and its page.
 
@@ -61,7 +62,7 @@ def measure_fit(
     warn_aside()
     found: Diagnosis | Tuning
     if measure == "tune":
-        found = tune(trainer, module, data, budget_s, (), say)
+        found = tune(trainer, module, data, budget_s, (), say, validation)
         name, write, content = TUNED, write_tuning, found.as_dict()
     else:
         found = diagnose(trainer, module, data, budget_s, say)

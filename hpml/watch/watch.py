@@ -119,6 +119,7 @@ class Watch:
         assert self._measure is not None
         budget_s = self._budget_s or MEASURES[self._measure]
         settings: Any = {"budget_s": budget_s, "folder": self.record, "say": self.say}
+        settings["validation"] = given.get("val_dataloaders")
         settings["command"] = self.program.command(*self._options(self._measure))
         try:
             measure_fit(self._measure, trainer, given["model"], data, **settings)

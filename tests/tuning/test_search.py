@@ -26,6 +26,7 @@ def searched(
     pair: tuple[frozenset[str], float] = (frozenset("none"), 0.0),
     budget_s: float = BUDGET_S,
     fails: Callable[[int], None] = lambda count: None,
+    may_choose: Callable[[Changes], bool] = lambda changes: True,
 ) -> Search:
     """A search among changes that add to the logarithm of an epoch's time; a `pair` adds more.
 
@@ -49,7 +50,7 @@ def searched(
         return measure
 
     changes = list(map(change, effects))
-    search = Search(trial, changes, lambda: budget_s - clock_s, budget_s)
+    search = Search(trial, changes, lambda: budget_s - clock_s, budget_s, may_choose=may_choose)
     search.run()
     assert clock_s < budget_s + 20
     return search
@@ -112,6 +113,7 @@ def test_an_interrupt_gives_the_answer_so_far() -> None:
     search = searched({"a=1": -0.5, "b=1": 0.0}, fails=interrupts)
     assert search.was_interrupted
     assert search.measured.rounds > 0
+    assert {each.name for each in search.alone} == {"a=1", "b=1"}  # as far as it got
 
 
 def test_a_change_that_fails_is_dropped() -> None:
@@ -130,3 +132,82 @@ def test_a_change_that_fails_is_dropped() -> None:
     search.run()
     assert {each.name for each in search.chosen} == {"good=1"}
     assert all("no such kernel" in reason for reason in search.measured.failures.values())
+
+
+def test_slow_trials_leave_changes_out_and_keep_to_the_budget() -> None:
+    """The first ones on the list are raced, for they promise most; what is left out is known."""
+    clock_s = 0.0
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s
+            clock_s += 2.0
+            seconds = 0.5 if "first=1" in {each.name for each in changes} else 1.0
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    changes = list(map(change, ("first=1", "second=1", "third=1", "fourth=1", "fifth=1")))
+    search = Search(trial, changes, lambda: 60.0 - clock_s, 60.0)
+    search.run()
+    assert clock_s <= 1.2 * 60.0
+    assert [each.name for each in search.left_out] == ["fifth=1"]
+    assert claimed(search) == {"first=1"}
+    assert search.is_raced
+
+
+def test_a_machine_that_grows_slow_ends_a_round_early() -> None:
+    """The budget holds though each trial takes ten times as long as the first."""
+    clock_s, trials = 0.0, 0
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s, trials
+            trials += 1
+            clock_s += 1.0 if trials == 1 else 10.0
+            return Timed(1.0 + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    search = Search(trial, list(map(change, "abcde")), lambda: 60.0 - clock_s, 60.0)
+    search.run()
+    assert clock_s <= 60.0
+    assert not search.is_raced
+    assert not search.chosen
+
+
+def test_changes_that_may_not_be_together_are_not() -> None:
+    """The one that was chosen last goes, before anything is claimed."""
+    asked = []
+
+    def may_choose(changes: Changes) -> bool:
+        asked.append({each.name for each in changes})
+        return len(changes) < 2
+
+    search = searched({"a=1": -0.7, "b=1": -0.4}, may_choose=may_choose)
+    assert claimed(search) == {"a=1"}
+    assert asked == [{"a=1"}, {"b=1"}, {"a=1", "b=1"}]
+
+
+def test_a_single_slow_round_rules_nothing_out() -> None:
+    """Others may have slowed it; two do, and one that took ten times as long."""
+    slowed = {("good=1", 1): 5.0, ("slow=1", 1): 5.0, ("slow=1", 2): 5.0, ("stuck=1", 1): 20.0}
+    tried: list[tuple[str, int]] = []
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            name = "".join(each.name for each in changes)
+            tried.append((name, number))
+            seconds = slowed.get((name, number), 0.5 if changes else 1.0)
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    names = ["good=1", "slow=1", "stuck=1"]
+    search = Search(trial, list(map(change, names)), lambda: BUDGET_S, BUDGET_S)
+    search.is_raced = False
+    search._round([frozenset()])
+    search._race({each: frozenset({each}) for each in search.changes}, 0)
+    rounds = [max(number for name, number in tried if name == each) for each in names]
+    assert rounds[0] > 4
+    assert rounds[1:] == [2, 1]

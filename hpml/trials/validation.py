@@ -1,0 +1,101 @@
+"""What a validation costs, by its first batches: training trials leave it out."""
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch import callbacks
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils._pytree import tree_leaves
+
+from hpml.system.lightning_twins import twin_for
+from hpml.trials.copies import preserve_attributes, seeded_folder
+from hpml.trials.intervention import Intervention, interrupts_raised
+from hpml.trials.subject import Subject
+from hpml.trials.trainer import trial_trainer
+
+LOOKED_AT = 4  # batches
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One check of a job's validation, as it would be at the pace of the first batches."""
+
+    batch_s: float
+    batches: int  # of a whole check
+    looked_at: int
+
+    @property
+    def check_s(self) -> float:
+        return self.batches * self.batch_s
+
+
+def validation_of(subject: Subject, given: Any = None) -> Validation | None:
+    """Validates a few batches of a job; None where it has no validation, or one of no known length.
+
+    `given` are the loaders that `fit` would get; else the data module has them, or the module. To
+    be called after all fits: what Lightning computes meanwhile cannot be trained with. Raises what
+    the job raises.
+    """
+    module: Any = subject.network
+    ends, lengths = list[float](), list[int | None]()
+    if not is_overridden("validation_step", module, twin_for(module, L.LightningModule)):
+        return None
+
+    def begin(trainer: Any, *_: Any) -> None:
+        limit = subject.trainer.limit_val_batches
+        loaders = tree_leaves(trainer.val_dataloaders)
+        lengths.extend(_limited(sized_len(each), limit) for each in loaders)
+
+    def end(*_: Any) -> None:
+        ends.append(time.perf_counter())
+
+    with seeded_folder(0, subject.data.given) as folder, preserve_attributes(module):
+        trainer = trial_trainer(subject.trainer, folder, True, Intervention(hooks=True))
+        trainer.limit_val_batches = LOOKED_AT
+        owner, data = _source(subject, trainer, module, given)
+        if owner is not None and not is_overridden("val_dataloader", owner, _base(owner)):
+            return None
+        every: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        kind = twin_for(trainer, callbacks.LambdaCallback)
+        every.append(kind(on_validation_start=begin, on_validation_batch_end=end))
+        with interrupts_raised():
+            trainer.validate(module, **data, verbose=False)
+    known = [length for length in lengths if length is not None]
+    if len(ends) < 2 or len(known) < len(lengths):
+        return None
+    batch_s = fmean(after - before for before, after in pairwise(ends))
+    return Validation(batch_s, sum(known), len(ends))
+
+
+def _source(subject: Subject, trainer: Any, module: Any, given: Any) -> tuple[Any, dict[str, Any]]:
+    """Whose `val_dataloader` it is, None for loaders that are given; and what validates them."""
+    if given is not None:
+        return None, {"dataloaders": given}
+    if subject.data.is_module:
+        owner = subject.data.module_for(trainer)
+        return owner, {"datamodule": owner}
+    return module, {}
+
+
+def _base(owner: Any) -> Any:
+    is_module = hasattr(owner, "training_step")
+    return twin_for(owner, L.LightningModule if is_module else L.LightningDataModule)
+
+
+def _limited(length: int | None, limit: int | float) -> int | None:
+    if length is None:
+        return limit if isinstance(limit, int) else None
+    return min(length, limit) if isinstance(limit, int) else int(length * limit)
+
+
+def checks_an_epoch(trainer: Any) -> float | None:
+    """How often an epoch ends with a validation; None for one that is by steps, or within it."""
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    if not every or interval != 1.0 or not trainer.limit_val_batches:
+        return None
+    return 1 / float(every)

@@ -1,0 +1,52 @@
+"""Rounds of an earlier search of the same job on the same machine, to which another one adds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from hpml.config.conf import resolve
+from hpml.config.fingerprint import identifying
+from hpml.errors import UserError
+from hpml.system.files import read_json
+from hpml.trials.pace import Pace
+from hpml.tuning.search import Timed
+
+MACHINE = ("host", "cpu", "cpu_cores", "accelerators", "python", "torch", "lightning")
+Rounds = Mapping[str, Mapping[int, Timed]]  # by the names of changes, and by round
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """What a job computes, and how: without the keys of this program."""
+    every = identifying(resolve(cfg))
+    plain: dict[str, Any] = json.loads(json.dumps(every, default=str))
+    return {key: value for key, value in plain.items() if not key.startswith("tune")}
+
+
+def read_rounds(file: Path, job: Mapping[str, Any], machine: Mapping[str, Any]) -> Rounds:
+    """Those of a `tune.json` that count.
+
+    Raises UserError for a file that is none, or of another `job` or `machine`.
+    """
+    key = f"tune.resume={file}"
+    earlier = read_json(file, "job", "environment", "rounds")
+    if earlier is None:
+        raise UserError(f"{key}: is no search that can be resumed; give the tune.json of one")
+    seen: dict[str, Any] = json.loads(json.dumps(machine, default=str))
+    pairs = [(earlier["job"], job, job.keys() | earlier["job"].keys(), "job")]
+    pairs.append((earlier["environment"], seen, set(MACHINE), "machine"))
+    for then, now, keys, what in pairs:
+        if others := sorted(each for each in keys if then.get(each) != now.get(each)):
+            differs = ", ".join(others[:3])
+            raise UserError(f"{key}: is of another {what} ({differs}); leave it out")
+    search, out = earlier["rounds"]["search"], set(earlier["rounds"].get("left_out", ()))
+    return {
+        name: {
+            int(number): Timed(each["epoch_s"], Pace(**each["pace"]))
+            for number, each in rounds.items()
+            if int(number) not in out
+        }
+        for name, rounds in search.items()
+    }

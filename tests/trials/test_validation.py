@@ -1,0 +1,82 @@
+"""What a validation costs, by its first batches."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from helpers.jobs import Convolutional, Images, trainer
+from helpers.snapshots import everything
+from torch.utils.data import DataLoader
+
+from hpml.trials.intervention import Intervention
+from hpml.trials.subject import Subject
+from hpml.trials.validation import checks_an_epoch, validation_of
+
+
+def images(batches: int) -> Any:
+    return DataLoader(Images(8 * batches), 8)
+
+
+class Validated(Convolutional):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("val_loss", super().training_step(batch, batch_idx))
+
+
+class WithOwnData(Validated):
+    def val_dataloader(self) -> Any:
+        return images(7)
+
+
+class Module(L.LightningDataModule):
+    """With a validation of two loaders."""
+
+    def train_dataloader(self) -> Any:
+        return images(3)
+
+    def val_dataloader(self) -> Any:
+        return [images(5), images(6)]
+
+
+ALL: dict[str, Any] = {"limit_val_batches": 1.0}
+CASES: dict[str, tuple[Any, Any, Any, dict[str, Any], int | None]] = {
+    "the module's": (WithOwnData(2), images(3), None, ALL, 7),
+    "the data module's": (Validated(2), Module(), None, ALL, 11),
+    "given": (Validated(2), images(3), images(9), ALL, 9),
+    "a limited one": (WithOwnData(2), images(3), None, {"limit_val_batches": 5}, 5),
+    "no step": (Convolutional(2), Module(), None, ALL, None),
+    "no data": (Validated(2), images(3), None, ALL, None),
+    "a single batch": (Validated(2), images(3), images(1), ALL, None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_validation_is_looked_at_and_all_is_left_as_it_was(name: str, tmp_path: Path) -> None:
+    """Its batches, whoever gives them; None where there is nothing to look at."""
+    module, data, given, settings, batches = CASES[name]
+    job = trainer(tmp_path, **settings), module, data
+    before = everything(job, tmp_path)
+    subject = Subject(*job)
+    subject.fit(Intervention(), 0, 1, seed=0)
+    found = validation_of(subject, given)
+    subject.close()
+    gc.collect()
+    after = everything(job, tmp_path)
+    assert not {key for key, was in before.items() if was != after[key]}
+    assert (found and found.batches) == batches
+    if found is not None:
+        assert found.check_s == found.batches * found.batch_s > 0
+
+
+def test_how_often_an_epoch_is_validated(tmp_path: Path) -> None:
+    """By the Trainer's arguments; unknown where it is by steps, or not at all."""
+    cases: list[tuple[dict[str, Any], float | None]] = [
+        ({}, 1.0),
+        ({"check_val_every_n_epoch": 4}, 0.25),
+        ({"val_check_interval": 0.5}, None),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 10}, None),
+        ({"limit_val_batches": 0}, None),
+    ]
+    for settings, checks in cases:
+        assert checks_an_epoch(trainer(tmp_path, **ALL | settings)) == checks

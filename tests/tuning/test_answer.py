@@ -1,0 +1,217 @@
+"""What a tuning says, of searches that are made up; and its page."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.pages import EVIL, Page
+
+from hpml.diagnosis.wording import Diagnosis
+from hpml.statistics import AnytimeEstimate
+from hpml.trials.pace import Pace
+from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
+from hpml.trials.validation import Validation
+from hpml.tuning.answer import Tuning, in_times
+from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
+from hpml.tuning.page import draw_way, html, write_page
+from hpml.tuning.search import Search, Timed
+
+WORKERS = Change(
+    "num_workers=2", frozenset({"num_workers"}), frozenset({"input"}), "2 processes",
+    keys={"data.num_workers": 2}, lines=((LOADER, "num_workers=2"),),
+)  # fmt: skip
+COMPILE = Change(
+    "compile", frozenset({"compile"}), frozenset({"compute"}), "the first steps compile",
+    keys={"compile": True}, lines=((MODULE, "self.network.compile()"),),
+)  # fmt: skip
+THREADS = Change(
+    "threads=1", frozenset({"threads"}), frozenset({"compute"}), EVIL,
+    lines=((SCRIPT, "torch.set_num_threads(1)"),),
+)  # fmt: skip
+STEP_S = {"as_it_is": 0.04, "loading_free": 0.02, "compute_free": 0.03, "loader_alone": 0.02}
+
+
+def searched(rounds: int = 8, proofs: int = 8, **given: Any) -> Search:
+    """4 s an epoch: half with workers, a quarter less again if it is compiled."""
+    changes = [WORKERS, COMPILE, THREADS]
+    search = Search(lambda of: lambda number: None, changes, lambda: 0.0, 180.0)  # type: ignore[arg-type, return-value]
+    both = frozenset({WORKERS, COMPILE})
+    seconds = {
+        NONE: 4.0, frozenset({WORKERS}): 2.0, frozenset({COMPILE}): 3.0,
+        frozenset({THREADS}): 5.0, both: 1.5,
+    }  # fmt: skip
+    for number in range(rounds):
+        for of, each in seconds.items():
+            noise = 1 + 0.01 * ((number + len(of)) % 3)
+            search.measured.add(of, number, Timed(each * noise, Pace(each / 100, 0.0, None)))
+    for number in range(proofs):
+        for of in (NONE, both):
+            noise = 1 + 0.01 * ((number + len(of)) % 3)
+            search.proofs.add(of, number, Timed(seconds[of] * noise, Pace(0.04, 0.0, None)))
+    search.chosen, search.is_raced = both, True
+    search.steps = [(WORKERS, frozenset({WORKERS})), (COMPILE, both)]
+    search.alone = {c: search.gain_of(NONE, frozenset({c})) for c in changes}  # type: ignore[misc]
+    for name, value in given.items():
+        setattr(search, name, value)
+    return search
+
+
+def tuning(search: Search, is_ours: bool = False, **given: Any) -> Tuning:
+    paces = {trial: [Pace(step_s, 0.0, 0.0)] * 3 for trial, step_s in STEP_S.items()}
+    same = {WORKERS: Sameness(BITS, 0.0), COMPILE: Sameness(ROUNDED, 1e-6)}
+    skipped = {
+        Change(name, frozenset({name}), frozenset({"transfer"})): "can save 0.1% at most"
+        for name in ("pin_memory", EVIL)
+    }
+    values: dict[str, Any] = {
+        "diagnosis": Diagnosis(paces, 100), "search": search, "skipped": skipped, "same": same,
+        "together": Sameness(ROUNDED, 1e-6), "notes": [], "epoch_steps": 100, "is_ours": is_ours,
+    }  # fmt: skip
+    return Tuning(**values | given)
+
+
+def test_the_sentence_claims_what_was_proven() -> None:
+    """Before, after, how many times as fast, and the least of it."""
+    found = tuning(searched())
+    least = math.exp(found.gain.low) if found.gain else 0.0
+    assert found.sentence == (
+        f"epoch 4.03 → 1.51 s, 2.66 times as fast, proven ≥ {least:.2f}; 2 changes"
+    )
+    assert 2.5 < least < 2.66
+    assert found.changes == [COMPILE, WORKERS]
+
+
+def test_each_change_has_a_row() -> None:
+    """The best first: alone, in company, what it computes, what it costs."""
+    rows = tuning(searched()).rows
+    assert [row[0] for row in rows] == ["* num_workers=2", "* compile", "threads=1"]
+    assert rows[0][1].startswith("2.00 (1.9")
+    assert [row[3] for row in rows] == ["to the bit", "within rounding (1e-06)", ""]
+    assert rows[2][2] == ""
+    assert rows[1][2].startswith("1.3")
+
+
+def test_an_interval_that_tells_nothing_is_not_shown() -> None:
+    """Of hundreds of times, after a few rounds that others disturbed."""
+    assert in_times(AnytimeEstimate(math.log(2), 4.0, 5)) == "2.00"
+    assert in_times(AnytimeEstimate(math.log(2), math.log(1.25), 5)) == "2.00 (1.60 to 2.50)"
+    assert in_times(AnytimeEstimate(math.log(2), None, 1)) == "2.00"
+
+
+def test_the_snippet_is_lines_by_place_or_overrides() -> None:
+    """Of a Trainer of anybody's, and of a configuration of ours."""
+    assert tuning(searched()).snippet == [
+        *("# in the module's __init__, once the parts are there", "self.network.compile()"),
+        *("# arguments of the DataLoader", "num_workers=2"),
+    ]
+    assert tuning(searched(), is_ours=True).snippet == ["compile=true data.num_workers=2"]
+
+
+def test_changes_with_one_reason_are_told_together() -> None:
+    """In a sentence, with the diagnosis and what all together compute."""
+    sentences = tuning(searched()).sentences
+    assert f"not taken: pin_memory, {EVIL} (can save 0.1% at most)" in sentences
+    assert "with all changes the first losses are the same within rounding (1e-06)" in sentences
+    other = tuning(searched(), together=Sameness(DIFFERENT, math.inf)).sentences
+    assert "with all changes the first losses are different (other batches)" in other
+
+
+NOTHING: dict[str, tuple[dict[str, Any], str]] = {
+    "no change helps": (
+        {"chosen": NONE, "steps": [], "alone": {COMPILE: AnytimeEstimate(0.03, 0.1, 5)}},
+        "nothing to gain: epoch 4.03 s, and no change is proven to shorten it "
+        r"\(less than \d+% cannot be told here\)$",
+    ),
+    "what looks good is hidden": (
+        {"chosen": NONE, "steps": [], "alone": {COMPILE: AnytimeEstimate(0.5, 3.0, 5)}},
+        "not answered: epoch 4.03 s; compile looks 1.65 times as fast, but trials vary too much",
+    ),
+    "no time for a race": (
+        {"chosen": NONE, "steps": [], "is_raced": False, "_trials": 2, "_trials_s": 30.0},
+        "not answered: epoch 4.03 s, and 180 s were too short for 4 rounds of trials of 15 s; "
+        r"give budget_s=420$",
+    ),
+    "interrupted": (
+        {"chosen": NONE, "steps": [], "was_interrupted": True},
+        "not answered: epoch 4.03 s, and no change is proven yet",
+    ),
+    "interrupted before the proof": (
+        {"was_interrupted": True, "proofs": 0},
+        r"not answered: .* with compile \+ num_workers=2 it looked 2.6. \(.*\) times as fast in "
+        "the search, its own rounds were interrupted",
+    ),
+    "not confirmed": (
+        {"proofs": 1},
+        "not proven: .* in the search, not in rounds of its own",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_where_nothing_is_claimed_it_says_why(name: str) -> None:
+    """Nothing to gain is said only where it was looked for."""
+    import re
+
+    given, sentence = NOTHING[name]
+    found = tuning(searched(**given))
+    assert re.match(sentence, found.sentence), found.sentence
+    assert found.changes == found.snippet == []
+    assert found.after_s == found.before_s
+
+
+def test_all_of_it_can_be_kept_and_read_again() -> None:
+    """As JSON, whose numbers are finite."""
+    kept = tuning(searched()).as_dict()
+    read = json.loads(json.dumps(kept, allow_nan=False))
+    assert read["changes"] == ["compile", "num_workers=2"]
+    assert read["before_s"] == pytest.approx(4.04, abs=0.02)
+    assert [step["change"] for step in read["way"]] == ["num_workers=2", "compile"]
+    assert len(read["rounds"]["search"]["compile + num_workers=2"]) == 8
+
+
+def content(search: Search) -> dict[str, Any]:
+    machine = {"host": EVIL, "cpu": "CPU", "cpu_cores": 2, "torch": "2.14"}
+    return {"command": f"tune {EVIL}", "environment": machine} | tuning(search).as_dict()
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_the_page_shows_the_answer(chosen: bool, tmp_path: Path) -> None:
+    """With its picture, where something is recommended; what users wrote stays text."""
+    search = searched() if chosen else searched(chosen=NONE, steps=[])
+    assert write_page(content(search), tmp_path) == tmp_path / "tune.html"
+    text = (tmp_path / "tune.html").read_text(encoding="utf-8")
+    Page().feed(text)
+    assert EVIL not in text
+    assert ("num_workers=2</pre>" in text) == chosen
+    assert bool(list(tmp_path.rglob("way*"))) == chosen
+    assert "threads=1" in text
+
+
+def test_a_cell_shows_the_same() -> None:
+    """The sentence, the lines, the picture and the table."""
+    cell = html(content(searched()))
+    assert "2.66 times as fast" in cell
+    assert "self.network.compile()" in cell
+    assert EVIL not in cell
+
+
+def test_the_way_leads_from_before_to_after() -> None:
+    """Each step takes off what is left; the last bar was measured again."""
+    way = tuning(searched()).way
+    assert [round(step["epoch_s"], 1) for step in way] == [2.0, 1.5]
+    assert draw_way(content(searched())) is not None
+
+
+def test_what_fewer_validations_would_save_is_calculated() -> None:
+    """Where they add much to an epoch; the key to type, or the Trainer's argument."""
+    much, little = Validation(0.1, 20, 4), Validation(0.001, 20, 4)
+    line = "validation adds 2.00 s to an epoch (calculated from 4 of 20 batches)"
+    saves = "check_val_every_n_epoch=10 would save 1.80 s"
+    (sentence,) = tuning(searched(), validation=much, checks_an_epoch=1.0)._of_validation
+    assert sentence == f"{line}; {saves}"
+    ours = tuning(searched(), is_ours=True, validation=much, checks_an_epoch=1.0)
+    assert f"trainer.{saves}" in ours._of_validation[0]
+    for seen, checks in ((little, 1.0), (much, 0.1), (None, 1.0), (much, None)):
+        assert tuning(searched(), validation=seen, checks_an_epoch=checks)._of_validation == []

@@ -1,0 +1,217 @@
+"""What can be changed about a job, by what it is; and that each change can be made."""
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers.configurations import QUICK, composed, stress
+from helpers.jobs import Adversarial, Convolutional, Images, Stream, trainer, vectors
+from helpers.snapshots import everything
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from hpml.training.prepare import prepare
+from hpml.trials.intervention import Intervention
+from hpml.trials.subject import Subject, subject_of
+from hpml.tuning import foreign, ours
+from hpml.tuning.change import Change, added, intervention_of
+from hpml.tuning.job import Ours
+
+
+class Every(L.Callback):
+    """Acts in steps, and can be told how seldom."""
+
+    def __init__(self, interval: int = 1) -> None:
+        self.interval = interval
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        pass
+
+
+class AtTheEnd(L.Callback):
+    def on_train_epoch_end(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores that have bfloat16 and a compiler."""
+    for room in (foreign, ours):
+        monkeypatch.setattr(room, "usable_cores", lambda: 2)
+        monkeypatch.setattr(room, "has_bfloat16", lambda kind: True)
+        monkeypatch.setattr(room, "why_not_compiled", lambda kind: None)
+
+
+def images(**settings: Any) -> Any:
+    return DataLoader(Images(24), 8, **settings)
+
+
+def job(folder: Path, loader: Any, module: Any = None, **settings: Any) -> Any:
+    return trainer(folder, **settings), module or Convolutional(2), loader
+
+
+def offered(given: Any) -> tuple[Subject, list[Change]]:
+    subject = Subject(*given)
+    subject.loading()
+    subject.fit(Intervention(), 0, 1, seed=0)
+    return subject, foreign.changes_of(subject)
+
+
+def names(changes: list[Change]) -> set[str]:
+    return {change.name for change in changes}
+
+
+LOADS = {"num_workers=1", "num_workers=2"}
+COMPUTES = {"compile", "channels_last", "bf16-mixed", "foreach", "fused"}
+Made = Callable[[Path], Any]
+OFFERED: dict[str, tuple[Made, set[str], set[str]]] = {
+    "plain": (lambda f: job(f, images()), LOADS | COMPUTES, {"num_workers=0", "log_every"}),
+    "a worker": (
+        lambda f: job(f, images(num_workers=1)),
+        {"num_workers=0", "num_workers=2", "prefetch_factor=4", "persistent_workers=True"},
+        {"num_workers=1"},
+    ),
+    "that persists": (
+        lambda f: job(f, images(num_workers=1, persistent_workers=True, prefetch_factor=4)),
+        {"prefetch_factor=8"},
+        {"persistent_workers=True", "prefetch_factor=4"},
+    ),
+    "no convolution": (
+        lambda f: job(f, DataLoader(vectors(24), 8), Adversarial(4)),
+        {"compile", "foreach", "fused"},
+        {"channels_last", "cudnn.benchmark"},
+    ),
+    "other precision": (
+        lambda f: job(f, images(), precision="bf16-mixed"), {"compile"}, {"bf16-mixed", "tf32"},
+    ),
+    "several loaders": (lambda f: job(f, [images(), images()], TwoLoaders(2)), {"compile"}, LOADS),
+    "no loader of torch's": (lambda f: job(f, Batches()), {"compile"}, LOADS),
+    "callbacks": (
+        lambda f: job(f, images(), callbacks=[Every(), AtTheEnd()]),
+        {"Every at every 20th batch"},
+        {"AtTheEnd at every 20th batch"},
+    ),
+    "a logger": (
+        lambda f: job(f, images(), logger=CSVLogger(f), log_every_n_steps=1),
+        {"log_every_n_steps=50"},
+        set(),
+    ),
+    "a logger that is seldom called": (
+        lambda f: job(f, images(), logger=CSVLogger(f), log_every_n_steps=50),
+        {"compile"},
+        {"log_every_n_steps=50"},
+    ),
+}  # fmt: skip
+
+
+class Batches:
+    def __iter__(self) -> Any:
+        return iter(images())
+
+    def __len__(self) -> int:
+        return 3
+
+
+class TwoLoaders(Convolutional):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return super().training_step(batch[0], batch_idx)
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_a_job_is_offered_what_it_may_need(name: str, tmp_path: Path) -> None:
+    """And nothing that it has already, or cannot have."""
+    made, there, missing = OFFERED[name]
+    _, changes = offered(made(tmp_path))
+    assert there <= names(changes)
+    assert not missing & names(changes)
+    assert len(names(changes)) == len(changes)
+    assert all(change.lines and change.causes and change.slots for change in changes)
+
+
+@pytest.mark.parametrize("compiles", [False, stress(True)])
+def test_each_change_of_a_trainer_can_be_made(compiles: bool, tmp_path: Path) -> None:
+    """On a small job, which is as it was afterwards."""
+    callbacks, loggers = [Every()], CSVLogger(tmp_path)
+    given = job(
+        *(tmp_path, images(num_workers=1)),
+        **{"callbacks": callbacks, "logger": loggers, "log_every_n_steps": 1},
+    )
+    before = everything(given, tmp_path)
+    subject, changes = offered(given)
+    for change in changes:
+        if ("compile" in change.name) == compiles:
+            pace = subject.fit(intervention_of({change}), 1, 2, seed=0)
+            assert pace.step_s > 0, change.name
+    subject.close()
+    gc.collect()
+    after = everything(given, tmp_path)
+    # torch's compiler keeps the threads that read from its own processes
+    own = {"threads"} if compiles else set()
+    assert {key for key, was in before.items() if was != after[key]} <= own
+
+
+def test_the_line_of_a_callback_names_its_argument() -> None:
+    """Or says what to write in it, where it has none."""
+    _, changes = offered(job(Path(), images(), callbacks=[Every()]))
+    (line,) = next(each.lines for each in changes if each.name.startswith("Every"))
+    assert line == ("Trainer", "Every(interval=20)")
+
+
+KEYS: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
+    "slow": (
+        ("data.pipeline=per_sample",),
+        {"data.pipeline=batched", "data.num_workers=1", "compile=true", "channels_last=true"},
+        {"data.num_workers=0", "trainer.benchmark=true", "data.pin_memory=true"},
+    ),
+    "fast": (
+        ("data.pipeline=batched", "channels_last=true", "data.num_workers=1"),
+        {"data.num_workers=0"},
+        {"data.pipeline=batched", "channels_last=true"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_configuration_is_offered_other_keys(name: str, tmp_path: Path) -> None:
+    """Each as the words to type."""
+    words, there, missing = KEYS[name]
+    changes = ours.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
+    assert there <= names(changes)
+    assert not missing & names(changes)
+    assert all(" + ".join(change.overrides) == change.name.replace(
+        "threads=", "cpu.threads=") for change in changes)  # fmt: skip
+
+
+@pytest.mark.parametrize("compiles", [False, stress(True)])
+def test_each_change_of_a_configuration_can_be_made(compiles: bool, tmp_path: Path) -> None:
+    """The job of its keys trains a few steps."""
+    cfg = composed(tmp_path, *QUICK, "data.pipeline=per_sample", "trainer.log_every_n_steps=1")
+    own = prepare(cfg)
+    tunable = Ours(cfg, subject_of(own), lambda config: subject_of(prepare(config)))
+    changes = ours.changes_of(own, threads=2)
+    assert len(changes) > 5
+    for change in changes:
+        if ("compile" in change.name) == compiles:
+            subject, intervention = tunable.with_changes(frozenset({change}))
+            assert subject.fit(intervention, 0, 1, seed=0).step_s > 0, change.name
+    tunable.close()
+
+
+def test_changes_of_one_slot_exclude_each_other() -> None:
+    """The later one takes the place of all that it excludes."""
+    workers, threads = foreign._workers_change(2), foreign.threads_change(1)
+    both = foreign.together(foreign._workers_change(1), threads)
+    assert added(frozenset({workers, threads}), both) == {both}
+    assert added(frozenset({both}), workers) == {workers}
+    assert intervention_of({both}).threads == 1
+    assert dict(both.settings.loader)["num_workers"] == 1
+
+
+def test_a_stream_may_have_workers(tmp_path: Path) -> None:
+    """What they make of it is compared before they are chosen."""
+    loader: Any = DataLoader(Stream(24), 8)
+    assert names(offered(job(tmp_path, loader))[1]) >= LOADS

@@ -12,8 +12,9 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 
+from hpml.loading.copies import seeded_folder
 from hpml.system.lightning_twins import twin_for
-from hpml.trials.copies import preserve_attributes, seeded_folder
+from hpml.trials.copies import preserve_attributes
 from hpml.trials.intervention import Intervention, interrupts_raised
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import trial_trainer

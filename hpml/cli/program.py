@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from hpml.cli import help
 from hpml.cli.completion import script
 from hpml.cli.endings import endings_called
-from hpml.cli.wrong_input import explain, refuse
+from hpml.cli.wrong_input import explain, refuse, refuse_unknown_options
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
@@ -69,6 +69,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     atexit.register(end_children)
     slurm.start_ranks_here()
     sys.argv[1:] = arranged(sys.argv[1:])
+    refuse_unknown_options(sys.argv[1:], config_name)
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return

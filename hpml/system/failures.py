@@ -12,7 +12,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HOST_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
 MONITORS = (
     re.compile(r"conditioned on metric `(.+?)` which is not available.*following: (.+)"),
-    re.compile(r"\(monitor='(.+?)'\) could not find the monitored key .*: \[(.*)\]"),
+    re.compile(r"\(monitor='(.+?)'\)` could not find the monitored key .*?: \[(.*)\]"),
 )
 WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: (\w+))?")
 

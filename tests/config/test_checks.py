@@ -7,7 +7,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 from helpers.configurations import TINY, Compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -192,6 +194,28 @@ def test_a_useless_option_is_named(compose: Compose, overrides: str, sentences: 
     unused = unused_keys(compose(*overrides.split()))
     for sentence, expected in zip(unused, sentences, strict=True):
         assert sentence.startswith(expected)
+
+
+def test_a_useless_option_is_named_where_it_was_typed(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has a value anyway says nothing of who set it; a job of a sweep may have its keys."""
+    words = ["data.timeout_s=9", "checkpoint.every_s=3", "trainer.enable_checkpointing=false"]
+    words += ["sweep.timeout_s=60", "sweep.name=a"]
+    cfg = compose(*words, typed=True)
+    of_a_run = [
+        "data.timeout_s=9 has no effect without data.num_workers",
+        "checkpoint.every_s=3 has no effect with trainer.enable_checkpointing=false",
+    ]
+    of_a_sweep = [f"{word} has no effect without -m" for word in words[3:]]
+    OmegaConf.set_readonly(HydraConfig.get(), False)
+    HydraConfig.get().mode = RunMode.RUN
+    assert [*unused_keys(cfg)] == of_a_run + of_a_sweep
+    monkeypatch.setenv("HPML_SWEPT", "seed")
+    assert [*unused_keys(cfg)] == of_a_run
+    monkeypatch.delenv("HPML_SWEPT")
+    HydraConfig.get().mode = RunMode.MULTIRUN  # of another launcher
+    assert [*unused_keys(cfg)] == of_a_run
 
 
 def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:

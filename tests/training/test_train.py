@@ -420,7 +420,7 @@ def test_what_would_mislead_is_refused(compose: Compose, overrides: str, message
 def test_a_metric_that_only_the_module_knows(compose: Compose) -> None:
     """A callback that waits for it in vain ends the run in one line; one of ours can be watched."""
     own = [*QUICK, "data.image_size=8", "monitor=my_loss"]
-    with pytest.raises(RunFailedError, match="monitor=my_los of a callback: not among my_loss, "):
+    with pytest.raises(RunFailedError, match="monitor=my_los of a callback: not among my_loss"):
         train(compose(*own, watching("my_los"), model=OWN_MODULE))
     stopped = watching("val/loss", more=",stopping_threshold:1000")
     assert len(train(compose(*QUICK, stopped)).epochs) == 1

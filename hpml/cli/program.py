@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from hpml.cli import help
 from hpml.cli.completion import script
 from hpml.cli.endings import endings_called
+from hpml.cli.run_directory import leave_nothing
 from hpml.cli.wrong_input import explain, refuse, refuse_unknown_options
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
@@ -54,11 +55,14 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         try:
             check_keys(cfg)
         except UserError as error:  # a configuration of their own, perhaps without our log
+            leave_nothing()
             refuse(str(error))
         try:
             return task(cfg)
         except Exception as error:
             exit_code = _report(error, cfg)
+            if exit_code == 2:
+                leave_nothing()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)

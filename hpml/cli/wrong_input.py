@@ -5,16 +5,18 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from hpml.config.command_line import config_dir
+from hpml.config.command_line import config_dir, options, quoted
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
@@ -72,6 +74,15 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
     return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
 
 
+def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
+    """A program's configuration with some overrides. Raises UserError that begins with `key`."""
+    try:
+        return hydra.compose(program, [quoted(word) for word in words])
+    except Exception as error:  # a number for a group is a ValueError, say
+        why = explain(error, program, [*options(sys.argv[1:]), *words])
+        raise UserError(f"{key}: {why}") from error
+
+
 def _hint(key: str, defaults: DictConfig) -> str:
     """What was probably meant by a key that is not there."""
     group, hint = key.partition(".")[0], f"+{key}=… adds a key of your own"
@@ -120,7 +131,10 @@ def _defaults(config_name: str, words: Sequence[str], without: str) -> DictConfi
     if (folder := config_dir(words)) is not None:
         chosen.append(f"hydra.searchpath=['{folder}']")
     of_hydra = without.startswith("hydra.")
-    with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
+    with ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # as it is within a program
+            own = hydra.initialize_config_dir(str(find_conf()), version_base="1.3")
+            stack.enter_context(own)
         try:
             return hydra.compose(config_name, chosen, return_hydra_config=of_hydra)
         except (HydraException, OmegaConfBaseException):

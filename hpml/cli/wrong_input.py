@@ -137,7 +137,7 @@ def _defaults(config_name: str, words: Sequence[str], without: str) -> DictConfi
             stack.enter_context(own)
         try:
             return hydra.compose(config_name, chosen, return_hydra_config=of_hydra)
-        except (HydraException, OmegaConfBaseException):
+        except Exception:  # a number for a group is a ValueError, say
             return hydra.compose(config_name, return_hydra_config=of_hydra)
 
 

@@ -46,6 +46,7 @@ WRONG = {
     "--seed=3": r"--seed: there is no such option; give seed=3",
     "model=small --batch-size 64 seed=1": r"--batch-size: .*; give data.batch_size=64",
     "--lr": r"--lr: there is no such option; give optimizer.lr=VALUE",
+    "--sed 3 model=5": r"--sed: there is no such option; give seed=3",
     "--frobnicate 3": r"--frobnicate: .*; give KEY=VALUE; --help lists the keys",
     "--config-dir": r"argument --config-dir/-cd: expected one argument",
     "seed=1 --cfg job model=small": r"model=small: options such as --cfg go first, then .*",

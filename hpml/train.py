@@ -18,6 +18,7 @@ from hpml.cli.run_directory import with_run_dir
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.chosen import choices
+from hpml.config.command_line import from_here
 from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import code_fingerprint, fingerprint
@@ -27,7 +28,7 @@ from hpml.system import environment, failures
 from hpml.system.environment import SWEPT
 from hpml.system.garbage_collection import gc_paused
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
-from hpml.training.console import from_here, print_resume_hint
+from hpml.training.console import print_resume_hint
 
 log = logging.getLogger("hpml")
 

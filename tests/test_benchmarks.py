@@ -1,5 +1,6 @@
 import importlib
 import inspect
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,21 @@ def test_each_benchmark_finds_what_it_imports(benchmark_module: Import, name: st
     if name != "harness":
         assert f"python benchmarks/{name}.py" in (module.__doc__ or "")
         assert inspect.signature(module.measure).return_annotation.__name__ == "Page"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "harness"])
+def test_help_measures_nothing(
+    benchmark_module: Import, monkeypatch: pytest.MonkeyPatch, capfd: Any, name: str
+) -> None:
+    """It says what the benchmark is about, and its options, and ends."""
+    file = str(BENCHMARKS / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [file, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(file, run_name="__main__")
+    printed, errors = capfd.readouterr()
+    assert (ended.value.code, errors) == (0, "")
+    assert (inspect.getdoc(benchmark_module(name)) or "").splitlines()[0] in printed
+    assert "--quick" in printed
 
 
 def curve(**figures: dict[int, float]) -> dict[int, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import lightning as L
 
 from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
+from hpml.config.command_line import from_here
 from hpml.system.files import write_whole
 from hpml.timing.profiler import PhaseProfiler
 from hpml.timing.trace import STEPS_AN_EPOCH, Trace
@@ -79,6 +81,6 @@ class PhaseTrace(Observer):
             log.warning(f"{file}: not written ({error.strerror})")
             return
         if trainer.is_global_zero:
-            shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+            shown = shlex.quote(str(from_here(file)))
             line = f"trace: {shown} ({trace.in_words}; to open at {VIEWER})"
             (self._say or pl_module.print)(line)

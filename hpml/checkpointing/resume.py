@@ -25,6 +25,10 @@ log = logging.getLogger("hpml")
 FOLDER, KEY = "checkpoints", "hpml_resume"
 AUTO, NEVER = "auto", "never"
 CONFIGURATION = "configuration"  # among the facts, as `identifying` gives it
+# How many processes load, and how, changes nothing about the batches of our own data.
+LOADING = tuple(
+    f"data.{key}" for key in ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
+)
 KEPT = 2
 PATTERN = "resume-*.ckpt"
 _NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.ckpt")
@@ -162,12 +166,24 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 def _differences(ranks: list[dict[str, Any]], facts: dict[str, Any], rank: int) -> str:
     """What is not as it was when a checkpoint was made, in words; empty where all is."""
     theirs = ranks[min(rank, len(ranks) - 1)]["facts"]  # how many there are is another question
+    theirs, facts = _without_loading(theirs), _without_loading(facts)
     words = [
         difference(theirs[name], value) if name == CONFIGURATION else f"another {name}"
         for name, value in facts.items()
         if theirs.get(name) != value
     ]
     return f"was made with {', '.join(words)}" if words else ""
+
+
+def _without_loading(facts: dict[str, Any]) -> dict[str, Any]:
+    """With data of the user's own, as they are: that may count its workers."""
+    configuration = facts.get(CONFIGURATION)
+    if not isinstance(configuration, dict):
+        return facts
+    if not str(configuration.get("data._target_")).startswith("hpml."):
+        return facts
+    kept = {key: value for key, value in configuration.items() if key not in LOADING}
+    return facts | {CONFIGURATION: kept}
 
 
 def _checksum(file: Path) -> str:

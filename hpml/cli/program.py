@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from hpml.cli import help
 from hpml.cli.completion import script
 from hpml.cli.endings import endings_called
-from hpml.cli.wrong_input import explain, refuse
+from hpml.cli.run_directory import leave_nothing
+from hpml.cli.wrong_input import explain, refuse, refuse_unknown_options
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
@@ -54,11 +55,14 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         try:
             check_keys(cfg)
         except UserError as error:  # a configuration of their own, perhaps without our log
+            leave_nothing()
             refuse(str(error))
         try:
             return task(cfg)
         except Exception as error:
             exit_code = _report(error, cfg)
+            if exit_code == 2:
+                leave_nothing()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
@@ -69,6 +73,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     atexit.register(end_children)
     slurm.start_ranks_here()
     sys.argv[1:] = arranged(sys.argv[1:])
+    refuse_unknown_options(sys.argv[1:], config_name)
     if shell_script := script(sys.argv[1:]):
         print(shell_script)
         return

@@ -1,14 +1,17 @@
 """Hydra's callback that gives a run a directory of its own; a sweep's is `sweep.directory`."""
 
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -33,7 +36,7 @@ class RunDirectory(Callback):
         with errors_end_the_program():
             check(config)
             refuse_run_dir(config)
-            refuse_lists(_overrides(config))
+            refuse_lists(_overrides(config.hydra))
             if is_given(config, "hydra.run.dir"):
                 if not rank():  # for this run's other ranks too, as long as Hydra keeps us
                     directory = Path(str(config.hydra.run.dir)).expanduser()
@@ -46,12 +49,12 @@ class RunDirectory(Callback):
 
 def is_given(config: DictConfig, key: str) -> bool:
     """Whether the command line names a key."""
-    return key in map(key_of, _overrides(config))
+    return key in map(key_of, _overrides(config.hydra))
 
 
-def _overrides(config: DictConfig) -> list[str]:
+def _overrides(hydra: Any) -> list[str]:
     """As they were typed: what they interpolate is not known yet."""
-    overrides = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    overrides = OmegaConf.to_container(hydra.overrides, resolve=False)
     assert isinstance(overrides, dict)
     return [*overrides["hydra"], *overrides["task"]]
 
@@ -78,6 +81,21 @@ def fresh_dir(path: str) -> str:
         raise UserError(f"output_dir: {error.filename} cannot be made: {error.strerror}") from error
     except ValueError as error:  # `.` and `/` have no name
         raise UserError(f"hydra.run.dir={path}: is there already; give a folder to make") from error
+
+
+def leave_nothing() -> None:
+    """Removes what a run has that did not begin: Hydra's files in a fresh directory, its log."""
+    hydra = HydraConfig.get()
+    directory, subdir = Path(hydra.runtime.output_dir), str(hydra.output_subdir)
+    log_file = directory / f"{hydra.job.name}.log"
+    if rank() or hydra.mode != RunMode.RUN or "hydra.run.dir" in map(key_of, _overrides(hydra)):
+        return
+    with suppress(OSError):
+        if {file.name for file in directory.iterdir()} <= {subdir, log_file.name}:
+            log_file.unlink(missing_ok=True)
+            if hydra.output_subdir is not None:
+                shutil.rmtree(directory / subdir, ignore_errors=True)
+            files.remove_empty(directory)
 
 
 def with_run_dir(cfg: DictConfig) -> DictConfig:

@@ -2,18 +2,22 @@
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from hpml.config.command_line import config_dir
-from hpml.config.conf import closest_key, find_conf
+from hpml.config.command_line import config_dir, options, quoted
+from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
 
@@ -41,16 +45,8 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
         return str(ours)
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-            key = cause.full_key
-            defaults = _defaults(config_name, words, without=key)
-            close = closest_key(defaults, key)
-            group, hint = key.partition(".")[0], f"+{key}=… adds a key of your own"
-            if close:
-                hint = f"did you mean {close}?"
-            elif isinstance(defaults.get(group), DictConfig):
-                names = [name for name in defaults[group] if not name.startswith("_")]
-                hint = f"{group} has {', '.join(names)}; {hint}"
-            return f"{key}: there is no such key; {hint}"
+            hint = _hint(cause.full_key, _defaults(config_name, words, without=cause.full_key))
+            return f"{cause.full_key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             options = [name for name in cause.options if not name.startswith("base_")]
@@ -78,6 +74,47 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
     return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
 
 
+def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
+    """A program's configuration with some overrides. Raises UserError that begins with `key`."""
+    try:
+        return hydra.compose(program, [quoted(word) for word in words])
+    except Exception as error:  # a number for a group is a ValueError, say
+        why = explain(error, program, [*options(sys.argv[1:]), *words])
+        raise UserError(f"{key}: {why}") from error
+
+
+def _hint(key: str, defaults: DictConfig) -> str:
+    """What was probably meant by a key that is not there."""
+    group, hint = key.partition(".")[0], f"+{key}=… adds a key of your own"
+    if options := options_with(key):
+        hint = f"{group}={' or '.join(options)} would have {key}"
+    elif close := closest_key(defaults, key):
+        return f"did you mean {close}?"
+    if isinstance(defaults.get(group), DictConfig):
+        names = [name for name in defaults[group] if not name.startswith("_")]
+        hint = f"{group} has {', '.join(names)}; {hint}"
+    return hint
+
+
+def refuse_unknown_options(words: Sequence[str], config_name: str) -> None:
+    """Ends the program for an option that Hydra does not know: `--seed 3`."""
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # instead of all options, and then a line
+    unknown = parser.parse_known_args(words)[1]
+    if not unknown:
+        return
+    option, _, value = unknown[0].partition("=")
+    if not option.startswith("-"):
+        refuse(f"{unknown[0]}: options such as --cfg go first, then all KEY=VALUE")
+    following = words[words.index(unknown[0]) + 1 :][:1]
+    value = value or next((word for word in following if not {"-", "="} & set(word)), "VALUE")
+    key = option.lstrip("-").replace("-", "_")
+    defaults = _defaults(config_name, words, without=option)
+    known = key if key in set(dotted_keys(defaults)) else closest_key(defaults, key)
+    hint = shlex.quote(f"{known}={value}") if known else "KEY=VALUE; --help lists the keys"
+    refuse(f"{option}: there is no such option; give {hint}")
+
+
 def _of_no_option(given: Sequence[str]) -> str | None:
     """The first override that gives a group something else than the name of an option."""
     parser, groups = OverridesParser.create(), {folder.name for folder in find_conf().iterdir()}
@@ -93,11 +130,15 @@ def _defaults(config_name: str, words: Sequence[str], without: str) -> DictConfi
     chosen = [word for word in chosen if not word.startswith(without)]
     if (folder := config_dir(words)) is not None:
         chosen.append(f"hydra.searchpath=['{folder}']")
-    with hydra.initialize_config_dir(str(find_conf()), version_base="1.3"):
+    of_hydra = without.startswith("hydra.")
+    with ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # as it is within a program
+            own = hydra.initialize_config_dir(str(find_conf()), version_base="1.3")
+            stack.enter_context(own)
         try:
-            return hydra.compose(config_name, chosen)
-        except (HydraException, OmegaConfBaseException):
-            return hydra.compose(config_name)
+            return hydra.compose(config_name, chosen, return_hydra_config=of_hydra)
+        except Exception:  # a number for a group is a ValueError, say
+            return hydra.compose(config_name, return_hydra_config=of_hydra)
 
 
 def refuse(message: str) -> NoReturn:

@@ -2,16 +2,22 @@
 
 import itertools
 import math
+import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hpml.config import command_line
 from hpml.config.conf import dotted_keys, find_conf, spelled
+from hpml.config.fingerprint import key_of
 from hpml.config.rules import COUNT, PRECISIONS, RULES
 from hpml.errors import UserError, first_line
+from hpml.system.environment import SWEPT
 
 # The Hydra groups that a run cannot do without.
 REQUIRED = ("data", "model", "optimizer", "trainer")
@@ -145,6 +151,14 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
+    given = {key_of(word): word for word in command_line.overrides()}
+    if (on_device or workers == 0) and (word := given.get("data.timeout_s")):
+        yield f"{word} has no effect without data.num_workers"
+    if cfg.trainer.enable_checkpointing is False and (word := given.get("checkpoint.every_s")):
+        yield f"{word} has no effect with trainer.enable_checkpointing=false"
+    if _is_one_training():
+        of_sweeps = (word for key, word in given.items() if key.startswith("sweep."))
+        yield from (f"{word} has no effect without -m" for word in of_sweeps)
     if data.get("augment") is False and data.get("flip") not in (None, "random"):
         yield f"data.flip={data.flip} has no effect without data.augment"
     scheduler = cfg.scheduler or {}
@@ -157,6 +171,14 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
             yield f"{key}=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
         yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
+
+
+def _is_one_training() -> bool:
+    """Whether this is one of `hpml.train`, and no job of a sweep."""
+    if not HydraConfig.initialized() or SWEPT in os.environ:
+        return False
+    hydra = HydraConfig.get()
+    return hydra.job.config_name == "train" and hydra.mode == RunMode.RUN
 
 
 _ABSENT = object()

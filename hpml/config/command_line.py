@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from hpml.config.fingerprint import key_of
-from hpml.errors import UserError, first_line
 from hpml.system.signals import JOB
 
 # What a sweep's launcher tells a job about its place in the sweep.
@@ -79,14 +77,6 @@ def overrides() -> list[str]:
     return list(map(str, typed))
 
 
-def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
-    """A program's configuration with some overrides. Raises UserError that names `key`."""
-    try:
-        return hydra.compose(program, list(words))
-    except HydraException as error:
-        raise UserError(f"{key}: {first_line(error)}") from error
-
-
 def options(words: Sequence[str]) -> list[str]:
     """Those of WITH_VALUE among the words, with their values: `--config-dir mine`."""
     return [word for word, is_option in _marked(words) if is_option]
@@ -128,6 +118,18 @@ def typed(*more: str) -> str:
     left_out = {*map(key_of, more), *(OF_A_JOB if JOB in os.environ else ())}
     words = [word for word in sys.argv[1:] if key_of(word) not in left_out]
     return shlex.join(["python" if same else sys.executable, *program(), *words, *more])
+
+
+def from_here(path: Path) -> Path:
+    """A path as one types it: relative where it lies below the folder of the command line.
+
+    With `hydra.job.chdir=true` that is another one than the working directory.
+    """
+    here = Path.cwd()
+    if HydraConfig.initialized():
+        runtime = HydraConfig.get().runtime
+        here = here if OmegaConf.is_missing(runtime, "cwd") else Path(runtime.cwd)
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def as_call(name: str, words: Sequence[str], objects: Mapping[str, Any]) -> str:

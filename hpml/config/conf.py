@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hpml.errors import UserError, first_line
 
 PACKAGE = Path(__file__).parents[1]
+LEAST_LIKE = 0.7  # of a mistyped name and the one that was meant
 
 
 def find_conf() -> Path:
@@ -45,14 +46,46 @@ def lower_is_better(monitor: str, mode: str) -> bool:
 
 
 def closest_key(cfg: DictConfig, dotted: str) -> str | None:
-    """The key of the configuration that looks most like a mistyped one."""
+    """The key of the configuration that looks most like a mistyped one.
+
+    Each of its parts is like the other's: what a group's keys have in common says nothing.
+    """
     known = [key for key in dotted_keys(cfg) if key != dotted]
-    close = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
-    if close:
-        return close[0]
+    likeness = {key: _likeness(key.split("."), dotted.split(".")) for key in known}
+    close = max(known, key=lambda key: likeness[key], default=None)
+    if close is not None and likeness[close] >= LEAST_LIKE:
+        return close
     # `batch_size=64` for `data.batch_size=64`
     same_name = [key for key in known if key.rpartition(".")[2] == dotted.rpartition(".")[2]]
     return same_name[0] if len(same_name) == 1 else None
+
+
+def _likeness(parts: Sequence[str], others: Sequence[str]) -> float:
+    """Of the two parts that are least alike; 0 for keys of another depth."""
+    if len(parts) != len(others):
+        return 0.0
+    pairs = zip(parts, others, strict=True)
+    return min(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+
+def options_with(dotted: str) -> list[str]:
+    """The options of a key's group that have it: `adam` and `adamw` of `optimizer.betas`."""
+    group, _, key = dotted.partition(".")
+    files = sorted((find_conf() / group).glob("*.yaml"))
+    options = [file.stem for file in files if not file.stem.startswith("base_")]
+    return [option for option in options if key in set(dotted_keys(_option(group, option)))]
+
+
+def _option(group: str, name: str) -> DictConfig:
+    """What its file and those that it builds on hold."""
+    node = OmegaConf.load(find_conf() / group / f"{name}.yaml")
+    assert isinstance(node, DictConfig)
+    bases = [
+        each for each in node.pop("defaults", []) if isinstance(each, str) and each != "_self_"
+    ]
+    merged = OmegaConf.merge(*(_option(group, base) for base in bases), node)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:

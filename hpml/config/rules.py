@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import ge, gt, lt
+from operator import ge, gt, le, lt
 from typing import Any
 
 from omegaconf import ListConfig
@@ -11,7 +11,10 @@ from omegaconf import ListConfig
 from hpml.config.conf import spelled
 
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-BOUNDS = {"at_least": ("of at least", ge), "above": ("above", gt), "below": ("below", lt)}
+BOUNDS = {
+    **{"at_least": ("of at least", ge), "above": ("above", gt)},
+    **{"at_most": ("at most", le), "below": ("below", lt)},
+}
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,12 @@ class Rule:
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
+    at_most: float | None = None
     part: bool = False  # above 1 it is a count, and whole
     choices: tuple[str | bool, ...] = ()
     or_auto: bool = False
     nullable: bool = False
+    note: str = ""  # what else there is to know
 
     def admits(self, value: Any) -> bool:
         if value is None:
@@ -70,7 +75,8 @@ class Rule:
         if self.length is not None:
             words = f"a list of {self.length}, each {words}"
         words += " or auto" if self.or_auto else ""
-        return words + (" or null" if self.nullable else "")
+        words += " or null" if self.nullable else ""
+        return f"{words}; {self.note}" if self.note else words
 
 
 COUNT = Rule(int, at_least=1)
@@ -84,6 +90,7 @@ PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
     *("transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16", "auto"),
 )
+OF_PIXELS = "pixels are between 0 and 1: divide what is of 0 to 255 by 255"
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 BATCHES = Rule(float, at_least=0, part=True, nullable=True)  # a part of them, or how many
 
@@ -149,8 +156,8 @@ RULES: dict[str, Rule] = {
     "data.verify": FLAG,
     "data.exif": Rule(str, choices=("apply", "ignore")),
     "data.background": Rule(int, at_least=0, below=256, length=3, nullable=True),
-    "data.mean": Rule(float, length=3),
-    "data.std": Rule(float, above=0, length=3),
+    "data.mean": Rule(float, at_least=0, at_most=1, length=3, note=OF_PIXELS),
+    "data.std": Rule(float, above=0, at_most=1, length=3, note=OF_PIXELS),
     "data.encoded": Rule(str, choices=("none", "jpeg")),
     "model.num_classes": Rule(int, at_least=2, nullable=True),
     "model.norm": FLAG,

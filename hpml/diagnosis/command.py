@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.cli.program import run_hydra
+from hpml.cli.wrong_input import composed
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve, spelled
@@ -43,7 +44,7 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
     own, configs = command_line.overrides(), {"": cfg}
     if against:
         key = f"diagnose.against={' '.join(against)}"
-        other = command_line.composed("diagnose", [*own, *against], key)
+        other = composed("diagnose", [*own, *against], key)
         if _identity(other) == _identity(cfg):
             raise UserError(f"{key}: is so already")
         if cpu := [word for word in against if key_of(word).startswith("cpu.")]:

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hpml.cli.program import run_hydra
+from hpml.cli.wrong_input import composed
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve
@@ -21,7 +22,7 @@ from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.formatting import duration_in_words
 from hpml.lab.disturbances import disturbed_by
-from hpml.lab.parts import OPTIMIZERS, PARTS, TRAINING, WORKERS
+from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
 from hpml.lab.plan import Plan, usable_s
 from hpml.lab.run_task import run_task
@@ -29,7 +30,7 @@ from hpml.lab.state import State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
-from hpml.system.files import read_json, write_whole
+from hpml.system.files import read_json, remove_empty, write_whole
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
 from hpml.workers.__main__ import found_before
@@ -69,7 +70,7 @@ def job(cfg: DictConfig) -> None:
                 log.info(line)
             if cfg.lab.dry_run:
                 return
-            state.keep_pilots(pilots)
+            state.keep_pilots(pilots, machine)
             failed = _run_all(cfg, tasks, state, plan, begun)
         log.info(f"took {duration_in_words(time.monotonic() - begun)}")
     if failed:
@@ -142,7 +143,9 @@ def _devices(cfg: DictConfig) -> list[str]:
 
 
 def _pilots(tasks: Tasks, measured: dict[str, Pilot]) -> dict[str, Pilot]:
-    """A few steps on each device, of those that are not measured yet."""
+    """A few steps on each device, of those that are not measured yet; counting needs none."""
+    if tasks.has <= {SUMMARY}:
+        return {}
     pilots = dict(measured)
     missing = [device for device in tasks.devices if device not in pilots]
     if missing:
@@ -184,7 +187,7 @@ def _settings(tasks: Tasks) -> dict[str, Any]:
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     """A training's configuration, checked and resolved."""
-    cfg = command_line.composed("train", overrides, overrides[-1])
+    cfg = composed("train", overrides, overrides[-1])
     check(cfg)
     return resolve(cfg)
 
@@ -206,8 +209,7 @@ def _disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it holds something
-            folder.rmdir()
+        remove_empty(folder)
 
 
 def _slug(machine: dict[str, Any]) -> str:

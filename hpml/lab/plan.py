@@ -35,7 +35,8 @@ class Plan:
 
     has: set[str]  # the names of the tasks that there are
     trainings: list[tuple[str, int]]  # a device and how many trainings, for each sweep of them
-    pilots: dict[str, Pilot]  # by device; the first one searches for workers and diagnoses
+    # by device; the first one searches for workers and diagnoses; none where all is counting
+    pilots: dict[str, Pilot]
     epochs: int  # of a training
     counts: int  # numbers of workers that are likely tried
     rounds: int  # how often each is measured
@@ -59,7 +60,7 @@ class Plan:
         search, cores = _keys_of("workers", cfg), usable_cores()
         settings = tasks.search["settings"] if tasks.search else {}
         measured = settings.get(str(tasks.to_train_with))
-        if measured is not None:  # for longer than a pilot, and with these workers
+        if pilots and measured is not None:  # for longer than a pilot, and with these workers
             first = tasks.devices[0]
             step_s = measured["epoch_s"]["mean"] / pilots[first].epoch_steps
             pilots = pilots | {first: replace(pilots[first], step_s=step_s)}
@@ -91,9 +92,9 @@ class Plan:
         """Seconds of one kind of task; all trainings are one."""
         if task in self.done or task not in self.has:
             return 0.0
-        step_s, build_s = self.first.step_s, self.first.build_s
         if task == SUMMARY:
             return len(SUMMARIES) * SUMMARY_S
+        step_s, build_s = self.first.step_s, self.first.build_s
         if task == WORKERS:  # the loader alone and the training, each with a pilot
             slow_s, usual_s = 4 * step_s, 6 * step_s + self.seconds
             training_s = slow_s if 2 * step_s > self.seconds else usual_s
@@ -152,11 +153,12 @@ class Plan:
         of_all = f"{self.rounds} of " if self.rounds < self.all_rounds else ""
         rounds = f"{of_all}{counted(self.all_rounds, 'round')}"
         trainings = f"{counted(self.jobs, 'training')} of {counted(self.epochs, 'epoch')}"
+        trainings += f" of {self._length}" if self.pilots else ""
         for task, what in (
             (SUMMARY, "layers, parameters, gradients counted"),
             (WORKERS, f"about {self.counts} numbers of workers, {rounds}"),
             (DIAGNOSIS, "two numbers of workers diagnosed"),
-            (TRAINING, f"{trainings} of {self._length}"),
+            (TRAINING, trainings),
         ):
             if task in self.done:
                 yield f"  {task:<10} {'':<46} done"
@@ -181,7 +183,8 @@ class Plan:
     @property
     def _whole(self) -> int:
         """Training batches of a whole epoch."""
-        return min(pilot.epoch_steps for pilot in self.pilots.values())
+        steps = (pilot.epoch_steps for pilot in self.pilots.values())
+        return min(steps, default=FEWEST_BATCHES)
 
     @property
     def _fewest(self) -> int:

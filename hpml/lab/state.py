@@ -76,10 +76,12 @@ class State:
         self._facts |= facts
         write_whole(self._file, json.dumps(self._facts, indent=1) + "\n")
 
-    def keep_pilots(self, pilots: Mapping[str, Pilot]) -> None:
-        first = next(iter(pilots.values()))
+    def keep_pilots(self, pilots: Mapping[str, Pilot], machine: dict[str, Any]) -> None:
+        """With the first one's environment; the machine's where nothing was measured."""
         of_all = {device: asdict(pilot) for device, pilot in pilots.items()}
-        self.keep(environment=first.environment, pilots=self._facts["pilots"] | of_all)
+        known = [*(pilot.environment for pilot in pilots.values()), self._facts.get("environment")]
+        first = next((environment for environment in known if environment), machine)
+        self.keep(environment=first, pilots=self._facts["pilots"] | of_all)
 
     def begins(self, task: Task) -> None:
         """Writes a task's command down, for the report; a sweep may have had several."""

@@ -148,7 +148,7 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
         rows.append(
             [
                 Cell(run.name, run.name, command=clean(record.command)),
-                Cell(record.status, record.status),
+                Cell(_status(run), _status(run)),
                 Cell(record.started_at.replace("T", " ")[:16], record.started_at),
                 Cell(str(len(run.epochs)), len(run.epochs)),
                 figure(comparison.time, timed, disturbed=is_disturbed(run)),
@@ -160,6 +160,13 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
         )
     headings = ["run", "status", "started (UTC)", "epochs", "epoch s", quality.name]
     return Table([*headings, "host", "commit", "log"], rows, 2)
+
+
+def _status(run: Run) -> str:
+    times = len(run.record.resumed)
+    if not times:
+        return run.record.status
+    return f"{run.record.status}, resumed" + (f" {times} times" if times > 1 else "")
 
 
 def log_of(run: Run, folder: Path) -> str:

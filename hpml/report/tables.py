@@ -120,7 +120,8 @@ def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str
     return {
         **{"directory": clean(str(run.directory)), "status": record.status, "cause": run.cause},
         **named,
-        **{"started_at": record.started_at, "wall_s": record.wall_s, "epochs": len(run.epochs)},
+        **{"started_at": record.started_at, "resumed": len(record.resumed)},
+        **{"wall_s": record.wall_s, "epochs": len(run.epochs)},
         **{name: run.measures[name] for name in MEASURES},
         **_interference(run.seen_from()),
         **{name: record.last_metric(name) for name in metrics},

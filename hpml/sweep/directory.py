@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,12 @@ class SweepDirectory(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Finds the name and takes the lock; the launcher checks the jobs."""
-        with errors_end_the_program(), flag_override(config, "readonly", False):
+        with (
+            errors_end_the_program(),
+            flag_override(config, "readonly", False),
+            ExitStack() as refused,
+        ):
+            refused.callback(self.leave_as_it_was)
             check_keys(config)
             refuse_run_dir(config)
             has_dir = is_given(config, "hydra.sweep.dir")
@@ -102,6 +107,7 @@ class SweepDirectory(Callback):
                 in_use = f"sweep.name={directory.name}: {at_work}; {hint}"
                 self.lock = files.locked(directory, "hydra.sweep.dir", in_use)
             at_early_end(partial(self._end_early, config))
+            refused.pop_all()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with errors_end_the_program():
@@ -148,7 +154,7 @@ class SweepDirectory(Callback):
                 (directory / HYDRAS_FILE).unlink(missing_ok=True)
             if not was_used:
                 (directory / files.LOCK).unlink(missing_ok=True)
-                directory.rmdir()
+                files.remove_empty(directory)
 
 
 def _has_subdir(config: DictConfig) -> bool:

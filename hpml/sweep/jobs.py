@@ -27,6 +27,7 @@ class Job:
     processes: object
     epochs: int | None  # None where no end is known
     monitor: str
+    would_sweep: bool = False  # an option has it begin a sweep, as `experiment=optimizers` does
 
 
 def job_names(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from hpml.cli.program import users_environment
 from hpml.config.checks import check, refuse_lists
@@ -57,6 +57,8 @@ class SweepLauncher:
         self._sweep_directory = SweepDirectory.among(hydra_context.callbacks.callbacks)
         self._searches = searches(config)
         self._seen: dict[tuple[str, ...], None] = {}  # a sweeper may come in batches
+        with flag_override(config, "readonly", False):  # what `-m` adds is the sweep's alone
+            config.hydra.overrides.hydra = self._of_hydra("hydra.mode")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
         """Checks all jobs, runs those that are not complete, and returns what `monitor` names.
@@ -191,6 +193,7 @@ class SweepLauncher:
                     processes=config["trainer"]["devices"],
                     epochs=max_epochs if max_epochs > 0 else None,
                     monitor=config["monitor"],
+                    would_sweep=HydraConfig.get().mode == RunMode.MULTIRUN,
                 )
             )
         identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
@@ -254,14 +257,19 @@ class SweepLauncher:
             return f"; {cost} for those to come, as earlier runs here say"
         return "; how long they take shows after the first" if waiting else ""
 
+    def _of_hydra(self, *left_out: str) -> list[str]:
+        """Overrides of Hydra's own keys, without those whose keys begin so."""
+        words: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        return [word for word in words if not key_of(word).startswith(left_out)]
+
     def _command(self, job: Job) -> list[str]:
         """A single run's command line; Lightning starts it again in each of several processes."""
-        of_hydra: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        of_hydra = [word for word in of_hydra if not key_of(word).startswith(NOT_FOR_JOBS)]
+        of_hydra = self._of_hydra(*NOT_FOR_JOBS)
         mine = [word for word in job.overrides if key_of(word) != "sweep.name"]
+        one_run = ["hydra.mode=RUN"] if job.would_sweep else []
         return [
-            *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine),
-            *("hydra.mode=RUN", f"hydra.job.num={job.number}"),
+            *(sys.executable, *program(), *options(sys.argv[1:]), *of_hydra, *mine, *one_run),
+            f"hydra.job.num={job.number}",
             as_override("hydra.run.dir", str(job.directory)),
             as_override("sweep.name", str(self.config.sweep.name)),
         ]

@@ -10,6 +10,10 @@ from hpml.system.environment import MIB, resident_peak_mib
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HOST_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
+MONITORS = (
+    re.compile(r"conditioned on metric `(.+?)` which is not available.*following: (.+)"),
+    re.compile(r"\(monitor='(.+?)'\)` could not find the monitored key .*?: \[(.*)\]"),
+)
 WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: (\w+))?")
 
 
@@ -26,7 +30,7 @@ def explain(
         return None
     chain = list(causes(error))
     for cause in reversed(chain):  # the others followed from the first one
-        words = _of_memory(cause, batch_size) or _of_the_loader(cause)
+        words = _of_memory(cause, batch_size) or _of_the_loader(cause) or _of_a_monitor(cause)
         if words is not None:
             return RunFailedError(words)
     return _of_the_disk(chain, directory)
@@ -61,6 +65,14 @@ def _of_the_loader(error: BaseException) -> str | None:
         memory = "; for want of memory? Give fewer" if worker[3] == "Killed" else "; give other"
         return f"data worker {worker[1]} {died}{memory} data.num_workers; 0 loads in this process"
     return None
+
+
+def _of_a_monitor(error: BaseException) -> str | None:
+    """Of a callback of Lightning's whose metric the module does not log."""
+    if (asked := next(filter(None, (each.search(str(error)) for each in MONITORS)), None)) is None:
+        return None
+    names = re.sub("[`']", "", asked[2])
+    return f"monitor={asked[1]} of a callback: not among {names}"
 
 
 def _of_the_disk(chain: list[BaseException], directory: Path) -> RunFailedError | None:

@@ -103,6 +103,15 @@ def size_of(directory: Path) -> int:
     return size
 
 
+def remove_empty(directory: Path) -> None:
+    """Removes a directory that holds nothing, and then those above it, below the working one."""
+    directory, here = directory.resolve(), Path.cwd()
+    with suppress(OSError):  # something else lies there
+        while directory != here and directory not in here.parents:
+            directory.rmdir()
+            directory = directory.parent
+
+
 def fresh_directory(wanted: Path) -> Path:
     """Makes a new directory; `-2`, `-3` … is added to its name where one exists already.
 

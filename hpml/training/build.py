@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.callbacks.checkpoint import Checkpoint as AnyCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
+from hpml.callbacks.hparams import OF_ONE_EPOCH
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.config.chosen import name_of
@@ -38,12 +39,34 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         module = _image_classifier(cfg, model, data)
         if cfg.monitor not in EPOCH_METRICS:
             raise UserError(f"monitor={cfg.monitor}: give one of {', '.join(EPOCH_METRICS)}")
+        _check_monitors(cfg)
     else:
         raise UserError(f"model._target_={cfg.model._target_}: is no torch.nn.Module")
     if cfg.compile:
         mode = "default" if cfg.compile is True else cfg.compile
         model.compile(mode=mode)  # in place: the checkpoint's names stay those of the plain network
     return module
+
+
+def _check_monitors(cfg: DictConfig) -> None:
+    """Raises UserError for a callback that asks for a metric which the run will not have.
+
+    One of the user's own might log it.
+    """
+    callbacks = {name: node for name, node in (cfg.callbacks or {}).items() if node}
+    targets = [str(node.get("_target_")) for node in callbacks.values()]
+    if not all(target.startswith(("hpml.", "lightning.")) for target in targets):
+        return
+    validates = cfg.trainer.limit_val_batches != 0
+    logged = [name for name in EPOCH_METRICS if validates or not name.startswith("val/")]
+    for name, node in callbacks.items():
+        names = [*logged, "epoch", "step"] if "Checkpoint" in node._target_ else logged
+        monitor = node.get("monitor")
+        if monitor in (*names, None) or node.get("strict") is False:
+            continue
+        if not str(monitor).startswith(OF_ONE_EPOCH):  # which our timers log
+            allowed = ", ".join(names) + ("" if validates else "; there is no validation")
+            raise UserError(f"callbacks.{name}.monitor={monitor}: give one of {allowed}")
 
 
 def _classes(cfg: DictConfig, data: L.LightningDataModule) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 
 from hpml.checkpointing import resume
 from hpml.config import command_line
+from hpml.config.command_line import from_here
 from hpml.config.conf import has_curves, spelled
 from hpml.records.run_record import FILE_NAME, RunRecord
 from hpml.system import environment, tensorboard
@@ -44,9 +46,9 @@ def announce(job: Job, record: RunRecord) -> None:
 def print_result_paths(cfg: DictConfig, directory: Path) -> None:
     """Prints where a completed run's record, trace and curves are."""
     shown = from_here(directory)
-    log.info(f"record: {shown / FILE_NAME}")
+    log.info(f"record: {shlex.quote(str(shown / FILE_NAME))}")
     for trace in sorted(directory.rglob("*.pt.trace.json")):
-        log.info(f"trace: {from_here(trace)}")
+        log.info(f"trace: {shlex.quote(str(from_here(trace)))}")
     if has_curves(cfg):
         log.info(f"curves: {tensorboard.command(directory, shown)}")
 
@@ -54,15 +56,11 @@ def print_result_paths(cfg: DictConfig, directory: Path) -> None:
 def print_resume_hint(directory: Path) -> None:
     """Prints what an interrupted run leaves, and the command that resumes it."""
     paths = {"record": directory / FILE_NAME, "checkpoint": directory / "checkpoints" / "last.ckpt"}
-    left = [f"{name} {from_here(path)}" for name, path in paths.items() if path.exists()]
+    there = {name: from_here(path) for name, path in paths.items() if path.exists()}
+    left = [f"{name} {shlex.quote(str(path))}" for name, path in there.items()]
     # a sweep says how all of it resumes
     if resume.resume_checkpoints(directory) and JOB not in os.environ:
         here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
         left.append(f"to resume: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:
         log.error(f"interrupted: {'; '.join(left)}")
-
-
-def from_here(path: Path) -> Path:
-    """A path as one types it: relative where it lies below the working directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -24,6 +24,7 @@ from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.plain_files import hand_over
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.config.auto import on_device
+from hpml.config.command_line import from_here
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.config.instantiate import is_about_values
@@ -36,7 +37,7 @@ from hpml.records.run_record import RunRecord
 from hpml.system import environment
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
-from hpml.training.console import announce, from_here, print_result_paths
+from hpml.training.console import announce, print_result_paths
 from hpml.training.csv_rows import keep_rows
 from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare

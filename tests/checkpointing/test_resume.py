@@ -182,6 +182,17 @@ def test_a_signal_to_the_loaders_loses_nothing(run: Runs, monkeypatch: pytest.Mo
     assert [(e.steps, e.partial) for e in resumed.epochs] == [(STEPS, False)] * EPOCHS
 
 
+@pytest.mark.parametrize(("before", "then"), [(0, 2), (2, 0)])
+def test_it_may_resume_with_other_workers(run: Runs, before: int, then: int) -> None:
+    """Its batches are the same: it ends as if it had not been stopped."""
+    sums, outcome = run.whole(f"data.num_workers={before}")
+    assert run(OFTEN, f"data.num_workers={before}", stop_after=STEPS + 3)[0] == sums[: STEPS + 3]
+    more = (f"data.num_workers={then}", "data.pin_memory=false")
+    after = STEPS + 2  # batches, of which there is a checkpoint
+    assert run(OFTEN, *more)[0] == sums[after:]
+    assert run.outcome == outcome
+
+
 def test_what_another_run_left_is_not_taken_for_its_own(run: Runs) -> None:
     """A run that begins anew in its directory keeps its own, however few batches it has done."""
     run(OFTEN, stop_after=12)

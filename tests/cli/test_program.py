@@ -37,12 +37,27 @@ WRONG = {
     "-m seed=0,1 run_dir=one": r"run_dir: follows Hydra's directory; .*",
     "run_dir=one": r"run_dir: follows Hydra's directory; .*",
     "data=synthetic data.enoded=jpeg": r"data.enoded: .* did you mean data.encoded\?",
-    "data=synthetic data.root=x": r"data.root: there is no such key; .* adds a key.*",
+    "data=synthetic data.root=x": r"data.root: .*; data=cifar10 or image_folder would have .*",
+    "data=synthetic data.rood=x": r"data.rood: .*; data has .*; \+data.rood=… adds .*",
+    "optimizer.betas=0.9": r"optimizer.betas: .* has lr, .*; optimizer=adam or adamw would have .*",
+    "callbacks=none callbacks.early.x=1": r"callbacks.early: .*; \+callbacks.early=… adds .*",
+    "hydra.job.chdr=true": r"hydra.job.chdr: .* did you mean hydra.job.chdir\?",
+    "--seed 3": r"--seed: there is no such option; give seed=3",
+    "--seed=3": r"--seed: there is no such option; give seed=3",
+    "model=small --batch-size 64 seed=1": r"--batch-size: .*; give data.batch_size=64",
+    "--lr": r"--lr: there is no such option; give optimizer.lr=VALUE",
+    "--sed 3 model=5": r"--sed: there is no such option; give seed=3",
+    "--frobnicate 3": r"--frobnicate: .*; give KEY=VALUE; --help lists the keys",
+    "--config-dir": r"argument --config-dir/-cd: expected one argument",
+    "seed=1 --cfg job model=small": r"model=small: options such as --cfg go first, then .*",
     "-m optimizer=sgd,foo": r"optimizer=foo: there is no such option; .*",
     "-m seed=0,1 trainer.max_epochs=1,x": r"trainer.max_epochs=x: .*",
     "-m trainer.precision=32-true,foo": r"trainer.precision=foo: give one of 32-true.*",
     "-m optimizer.lr=range(1,0)": r"the sweep has no jobs: .*",
     "optimizer=adam optimizer.momentum=.9": r"optimizer.momentum: .* has lr, weight.*",
+    "resume=Auto": r"resume=Auto: give auto, never, or the path of a resume checkpoint",
+    "resume=nowhere": r"resume=nowhere: there is no such file",
+    "-m seed=0,1 sweep.name=a/b": r"sweep.name=a/b: give a plain name, .*",
     "foo": r"foo: give KEY=VALUE",
     "optimizer.lr=0.1,0.2": r"optimizer.lr=0.1,0.2: add -m to sweep over .*",
     "optimizer=[sgd,adam]": r"optimizer=\[sgd,adam\]: give one; -m optimizer=sgd,adam sweeps",
@@ -64,7 +79,7 @@ def test_wrong_input_is_reported_at_once(tmp_path: Path, words: str, message: st
     done = run_program([*TRAIN, *words.split(" ")], tmp_path, exit_code=2)
     assert re.fullmatch(f"error: {message}\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
-    assert not list(tmp_path.rglob("train.log"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
@@ -209,6 +224,31 @@ def test_exit_codes_on_signals(tmp_path: Path, number: int, code: int) -> None:
     assert RunRecord.read(file).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_what_is_printed_is_right_from_where_it_was_typed(tmp_path: Path) -> None:
+    """The run works in its own folder; its paths are told from the user's, in quotes."""
+    words = [*TINY, "hydra.job.chdir=true", "output_dir='a b'", "timing.trace=true"]
+    done = run_program([*TRAIN, *words], tmp_path)
+    told = dict(re.findall(r"^(record|trace|curves): (.*)$", done.stdout, re.MULTILINE))
+    (file,) = tmp_path.rglob("record.json")
+    folder = str(file.parent.relative_to(tmp_path))
+    assert folder.startswith("a b/runs/")
+    assert told["record"] == f"'{folder}/record.json'"
+    assert told["curves"] == f"tensorboard --logdir '{folder}'"
+    assert told["trace"].startswith(f"'{folder}/trace.json' (")
+
+
+def test_a_run_in_its_own_folder_says_how_it_resumes(tmp_path: Path) -> None:
+    """By the path from where the command was typed: from there it is the same run."""
+    words = [*TINY, "trainer.max_epochs=100000", "hydra.job.chdir=true"]
+    process = Program([*TRAIN, *words], tmp_path)
+    process.wait_for(lambda: list(tmp_path.rglob("last.ckpt")))
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    (file,) = tmp_path.rglob("record.json")
+    folder = file.parent.relative_to(tmp_path)
+    assert stderr.endswith(f" resume=auto hydra.run.dir={folder}\n")
 
 
 @pytest.mark.parametrize("delay", [stress(0.0), 0.5, stress(1.0)])

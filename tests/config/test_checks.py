@@ -7,7 +7,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 from helpers.configurations import TINY, Compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -15,7 +17,7 @@ from omegaconf import OmegaConf
 from hpml.cli.run_directory import fresh_dir
 from hpml.config.checks import PROGRAMS, check, unused_keys
 from hpml.config.command_line import arranged, as_override, options, quoted, typed
-from hpml.config.conf import closest_key, dotted_keys, find_conf, resolve
+from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with, resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.config.rules import RULES, Rule
 from hpml.errors import UserError
@@ -77,6 +79,15 @@ GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
         *((word, f"{word}: give {what}") for what, of in ALLOWED.items() for word in of.split()),
         ("compile=reduce-overhead trainer.accumulate_grad_batches=2", GRAPHS),
         ("optimizer.lr=inf", "optimizer.lr=Infinity: give a number above 0 and below 3e+38"),
+        # of pixels between 0 and 255
+        (
+            "data.mean=[123,117,104]",
+            "data.mean=[123, 117, 104]: give a list of 3, each a number of",
+        ),
+        (
+            "data.std=[58,57,57]",
+            "data.std=[58, 57, 57]: give a list of 3, each a number above 0 and",
+        ),
         ("optimizer.lr=[1,2]", "optimizer.lr=[1, 2]: give a number above 0 and below 3e+38"),
         (f"trainer.max_steps={'9' * 400}", "trainer.max_steps=999"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be trained"),
@@ -185,6 +196,28 @@ def test_a_useless_option_is_named(compose: Compose, overrides: str, sentences: 
         assert sentence.startswith(expected)
 
 
+def test_a_useless_option_is_named_where_it_was_typed(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has a value anyway says nothing of who set it; a job of a sweep may have its keys."""
+    words = ["data.timeout_s=9", "checkpoint.every_s=3", "trainer.enable_checkpointing=false"]
+    words += ["sweep.timeout_s=60", "sweep.name=a"]
+    cfg = compose(*words, typed=True)
+    of_a_run = [
+        "data.timeout_s=9 has no effect without data.num_workers",
+        "checkpoint.every_s=3 has no effect with trainer.enable_checkpointing=false",
+    ]
+    of_a_sweep = [f"{word} has no effect without -m" for word in words[3:]]
+    OmegaConf.set_readonly(HydraConfig.get(), False)
+    HydraConfig.get().mode = RunMode.RUN
+    assert [*unused_keys(cfg)] == of_a_run + of_a_sweep
+    monkeypatch.setenv("HPML_SWEPT", "seed")
+    assert [*unused_keys(cfg)] == of_a_run
+    monkeypatch.delenv("HPML_SWEPT")
+    HydraConfig.get().mode = RunMode.MULTIRUN  # of another launcher
+    assert [*unused_keys(cfg)] == of_a_run
+
+
 def test_the_fingerprint_is_about_what_is_computed(compose: Compose) -> None:
     """Paths, also in another value, names and loggers do not change it; the seed does."""
 
@@ -217,8 +250,18 @@ def test_the_code_is_identified_unimported(tmp_path: Path, monkeypatch: pytest.M
 def test_a_mistyped_key_has_a_neighbour(compose: Compose) -> None:
     """The hint names the key that was probably meant, or none."""
     meant = {"data.batchsize": "data.batch_size", "batch_size": "data.batch_size"}
-    meant |= {"optimzer.lr": "optimizer.lr", "qwerty": None}
+    meant |= {"optimzer.lr": "optimizer.lr", "trainer.epochs": "trainer.max_epochs"}
+    # what is above it is there, and the group alone makes no two keys alike
+    meant |= dict.fromkeys(["qwerty", "callbacks.early", "optimizer.eta", "optimizer.betas"])
     assert {typed: closest_key(compose(), typed) for typed in meant} == meant
+
+
+def test_a_key_of_another_option_is_told() -> None:
+    """Also where that option builds on another one."""
+    assert options_with("optimizer.betas") == ["adam", "adamw"]
+    assert options_with("optimizer.momentum") == ["nesterov", "rmsprop", "sgd"]
+    assert options_with("data.encoded") == ["synthetic"]
+    assert options_with("model.nothing") == options_with("nowhere.lr") == options_with("lr") == []
 
 
 def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None:

@@ -110,6 +110,21 @@ def test_the_tables_are_there_as_csv(report: Path) -> None:
     assert sum(phases) == pytest.approx(float(first["epoch_s"]))
 
 
+def test_a_resumed_run_is_marked(tmp_path: Path) -> None:
+    """In the page, in Markdown and in runs.csv, which counts how often."""
+    resumed = {"at": "2026-01-01T00:00:00+00:00", "batches": 5, "lost_s": 1.0}
+    for name, times in (("seed=0", 0), ("seed=1", 1), ("seed=2", 3)):
+        make_run(tmp_path / "sweep", name, resumed=[resumed] * times)
+    folder = report_on(tmp_path)
+    rows = csv.DictReader(io.StringIO((folder / "runs.csv").read_text()))
+    assert {row["seed"]: row["resumed"] for row in rows} == {"0": "0", "1": "1", "2": "3"}
+    statuses = ["completed", "completed, resumed", "completed, resumed 3 times"]
+    markdown = (folder / "report.md").read_text()
+    page = (folder / "report.html").read_text()
+    for form, text in ((">{}</td>", page), ("| {} |", markdown)):
+        assert [text.count(form.format(status)) for status in statuses] == [1, 1, 1], form
+
+
 def test_markdown_has_the_table_and_the_pictures(report: Path) -> None:
     """Its table has as many cells in each row as in its heading."""
     text = (report / "report.md").read_text()

@@ -18,10 +18,14 @@ from helpers.sweeps import (
     statuses,
     sweep,
 )
+from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
+from hpml.config.conf import find_conf
+from hpml.errors import UserError
 from hpml.records.run_record import RunRecord
+from hpml.sweep.directory import SweepDirectory
 from hpml.sweep.sweeper import FailedTrialError, job_return
 
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1")
@@ -185,7 +189,27 @@ def test_a_search_of_the_wrong_is_refused(
     """One line, exit code 2, no folder."""
     done = sweep(tmp_path, *OPTUNA, "seed=1,2", words, exit_code=2)
     assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
-    assert not (tmp_path / SWEEP).exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_sweeper_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Nor those above it that were made for it; what was there before stays."""
+
+    def refuse(config: Any) -> None:
+        raise UserError("hydra.sweeper.x=1: no")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hpml.sweep.directory.searches", lambda config: True)
+    monkeypatch.setattr("hpml.sweep.directory.arrange", refuse)
+    (tmp_path / "kept").mkdir()
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        config = compose("train", overrides=["output_dir=out"], return_hydra_config=True)
+    with pytest.raises(SystemExit):
+        SweepDirectory().on_multirun_start(config)
+    assert capsys.readouterr().err == "error: hydra.sweeper.x=1: no\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_dry_run_of_a_search_shows_its_first_jobs(tmp_path: Path, optuna: Any) -> None:

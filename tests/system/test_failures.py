@@ -14,6 +14,10 @@ from hpml.system import files
 from hpml.system.failures import explain
 
 KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
+NOT_LOGGED = (
+    "`ModelCheckpoint(monitor='a')` could not find the monitored key in the returned metrics: "
+    "['b', 'epoch']. HINT: Did you call `log('a', value)` in the `LightningModule`?"
+)
 EXITED = "DataLoader worker (pid(s) 7) exited unexpectedly"
 
 
@@ -31,6 +35,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory on the device; "),
         (raised_from(RuntimeError(EXITED), RuntimeError(KILLED)), "worker 7 was killed (Killed);"),
         (RuntimeError(EXITED), "data worker 7 ended; give other data.num_workers"),
+        (RuntimeError(NOT_LOGGED), "monitor=a of a callback: not among b, epoch"),
         (OSError(errno.ENOSPC, "No space left", "/elsewhere"), "/run: No space left"),
         (OSError(errno.ENOENT, "No such file", "/run/record.json"), "/run/record.json: No such"),
     ],

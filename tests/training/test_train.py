@@ -369,6 +369,12 @@ def test_a_swallowed_signal(compose: Compose, tmp_path: Path, hook: str, steps: 
     assert [epoch.steps for epoch in record.epochs] == steps
 
 
+def watching(monitor: str, kind: str = "EarlyStopping", more: str = "") -> str:
+    """The override that adds a callback of Lightning's with this `monitor`."""
+    target = f"_target_:lightning.pytorch.callbacks.{kind}"
+    return f"+callbacks.mine={{{target},monitor:{monitor}{more}}}"
+
+
 NO_WAY = "divides by zero of 4 steps: give another"  # one step has no way up and down
 NO_END = "scheduler.total_steps=null: this run has no known end"
 
@@ -390,6 +396,12 @@ NO_END = "scheduler.total_steps=null: this run has no known end"
         ("optimizer=adam optimizer.betas=3", "optimizer.betas=3: give a list of 2"),
         ("data.val_split=0.5 monitor=lr", "monitor=lr: with data.val_split"),
         ("monitor=val/f1", "monitor=val/f1: give one of train/loss, .*"),
+        (watching("val/los"), r"callbacks.mine.monitor=val/los: give one of train/loss, .*, lr$"),
+        (watching("val/f1", "ModelCheckpoint"), r"callbacks.mine.monitor=val/f1: .*, epoch, step$"),
+        (
+            f"{watching('val/loss')} trainer.limit_val_batches=0",
+            r"callbacks.mine.monitor=val/loss: .*, lr; there is no validation",
+        ),
         ("trainer.strategy=nowhere", r"trainer: .*nowhere"),
         # Lightning knows only in `fit` that an epoch has fewer batches
         ("trainer.val_check_interval=100", r"trainer: +`val_check_interval` \(100\) must be"),
@@ -403,6 +415,15 @@ def test_what_would_mislead_is_refused(compose: Compose, overrides: str, message
     """Wrong in silence, or by an error of torch's or Lightning's: told by its key instead."""
     with pytest.raises(UserError, match=message):
         train(compose(*QUICK, *overrides.split()))
+
+
+def test_a_metric_that_only_the_module_knows(compose: Compose) -> None:
+    """A callback that waits for it in vain ends the run in one line; one of ours can be watched."""
+    own = [*QUICK, "data.image_size=8", "monitor=my_loss"]
+    with pytest.raises(RunFailedError, match="monitor=my_los of a callback: not among my_loss"):
+        train(compose(*own, watching("my_los"), model=OWN_MODULE))
+    stopped = watching("val/loss", more=",stopping_threshold:1000")
+    assert len(train(compose(*QUICK, stopped)).epochs) == 1
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "multistep", "one_cycle"])

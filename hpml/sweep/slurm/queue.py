@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from hpml.errors import UserError, first_line
+from hpml.errors import RunFailedError, UserError, first_line
 
 log = logging.getLogger("hpml")
 
 POLL_S = 5.0
+PATIENCE_S = 1800.0  # with a controller that restarts, say
 # Reasons of squeue's for a job that waits, or does not, as it should.
 ORDINARY = ("None", "Resources", "Priority", "BeginTime", "JobArrayTaskLimit", "Cleaning")
 
@@ -70,16 +71,24 @@ def submitting(parameters: Mapping[str, Any]) -> Callable[[Sequence[Any]], list[
 def queued(numbers: Mapping[str, Any], insists: bool = True) -> dict[str, str]:
     """The state of those jobs that are in SLURM's queue, by their numbers.
 
-    With `insists` SLURM is asked until it answers.
+    With `insists` SLURM is asked until it answers. Raises RunFailedError where it has not for
+    PATIENCE_S: the jobs stay with it.
     """
     if not numbers:
         return {}
     joined = ",".join({number.partition("_")[0] for number in numbers})
     command = ["squeue", "--noheader", "--array", "--format=%i %T %r", f"--jobs={joined}"]
+    begun_s = None
     while (answer := answer_of(command)) is None:
         if not insists:
             return {}
-        log.warning(f"squeue does not answer; asked again in {POLL_S:g} s")
+        if begun_s is None:
+            begun_s = time.monotonic()
+            log.warning(f"squeue does not answer; asked again every {POLL_S:g} s")
+        if time.monotonic() - begun_s > PATIENCE_S:
+            silent = f"squeue has not answered for {PATIENCE_S / 60:g} minutes"
+            jobs = f"SLURM's jobs {arrays(numbers)} go on; the same command waits for them again"
+            raise RunFailedError(f"{silent}; {jobs}")
         time.sleep(POLL_S)
     states = {}
     for line in answer.splitlines():

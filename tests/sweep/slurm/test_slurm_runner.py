@@ -15,7 +15,7 @@ from helpers.programs import run_program
 from helpers.records import make_run
 from helpers.sweeps import contents, make_disturbed_run, make_job
 
-from hpml.errors import UserError
+from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import RunRecord
 from hpml.sweep.reruns import OnDisturbance, set_aside
 from hpml.sweep.runner import HowToRun
@@ -69,6 +69,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return made, cluster_queue
 
     return go
+
+
+def test_a_queue_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half an hour of silence the sweep ends; a shorter one is none."""
+    now_s, answers = [0.0], [None] * 300 + ["7_0 RUNNING None"]
+    monkeypatch.setattr(queue.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(queue.time, "sleep", lambda s: now_s.__setitem__(0, now_s[0] + s))
+    monkeypatch.setattr(queue, "answer_of", lambda command: answers.pop(0))
+    assert queued({"7_0": "a"}) == {"7_0": "running"}
+    assert now_s == [300 * 5.0]
+    monkeypatch.setattr(queue, "answer_of", lambda command: None)
+    said = "not answered for 30 minutes; SLURM's jobs 7 go on; the same command waits for them"
+    with pytest.raises(RunFailedError, match=said):
+        queued({"7_0": "a", "7_1": "b"})
+    assert now_s == [300 * 5.0 + 1805]
+    assert queued({"7_0": "a"}, insists=False) == {}
 
 
 def test_a_job_that_left_without_a_word_has_failed(

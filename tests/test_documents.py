@@ -179,6 +179,10 @@ NOT_HERE = re.compile(
 )
 
 
+# What a quick run tells nothing of: tests/watch and tests/tuning run these.
+OWN_TESTS = ("watch", "tune")
+
+
 def as_small(command: str) -> list[str]:
     """What makes a command quick: few samples, one epoch, a small network where none is named."""
     small = ["data.train_samples=16", "data.test_samples=4", "data.batch_size=4"]
@@ -196,7 +200,7 @@ def as_small(command: str) -> list[str]:
 def run_here(command: str, folder: Path, sweeps: bool) -> None:
     """As it is written, with overrides behind it that make it quick."""
     ours = HANDS_ON.match(command)
-    if ours is None or ours["name"] == "watch" or NOT_HERE.search(command):
+    if ours is None or ours["name"] in OWN_TESTS or NOT_HERE.search(command):
         return
     words = shlex.split(ours["words"].replace("$HOME", str(folder)))
     if {"--help", "--cfg"}.isdisjoint(words) and ours["name"] != "report":

@@ -12,6 +12,7 @@ measured one is the ratio of the fits' medians.
 
 import contextlib
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ import lightning as L
 import numpy as np
 from harness import Page, interleaved, main, silent_timers, spread
 from lightning.pytorch.callbacks import LambdaCallback
-from slow_jobs import JOBS, Job, SlowJob
 
 from hpml.trials.intervention import computing_with
 from hpml.tuning.change import Changes, intervention_of, names
 from hpml.tuning.tuner import tune
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.slow_jobs import JOBS, Job, SlowJob
 
 TARGET = 0.10
 NAMES = list(JOBS)

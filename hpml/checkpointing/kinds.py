@@ -121,7 +121,7 @@ def _reduced(node: Any) -> dict[str, Any]:
     """The parts that pickle would write, as `object.__reduce__` gives them."""
     call, arguments, *rest = node.__reduce_ex__(4)  # 2 loses a time's fold
     state, items, pairs = (*rest, None, None, None)[:3]
-    is_new = call is copyreg.__newobj__  # type: ignore[attr-defined]
+    is_new = call is copyreg.__newobj__
     parts = {"new": is_new or None, "arguments": list(arguments[1:] if is_new else arguments)}
     parts["state"] = state
     parts["items"] = None if items is None else list(items)
@@ -139,9 +139,10 @@ def _from_reduced(
 ) -> Any:
     made = kind.__new__(kind, *arguments) if new else kind(*arguments)
     if state is not None:
-        made.__setstate__(state) if hasattr(made, "__setstate__") else vars(made).update(state)
+        own = getattr(kind, "__setstate__", None)  # the class's: an attribute is the file's
+        own(made, state) if own is not None else vars(made).update(state)
     if items:
-        made.extend(items)
+        kind.extend(made, items)
     for key, value in pairs:
         made[key] = value
     return made
@@ -173,6 +174,8 @@ def _of_array(array: np.ndarray[Any, Any]) -> list[Any]:
 
 def _to_array(content: list[Any]) -> Any:
     descr, shape, order, elements = content
+    if type(elements) is not torch.Tensor:
+        raise TypeError("an array's elements are no tensor")
     dtype = _to_dtype(descr)
     return np.ndarray(shape, dtype, elements.numpy().tobytes(), order=order).copy("K")
 

@@ -138,8 +138,12 @@ class _Writer:
             is_bare = kind in (torch.Tensor, torch.nn.Parameter) and not vars(node)
             return EMPTY if self.is_skeleton and is_bare else node
         if id(node) not in self.done:
-            written = self._container(node, at) if kind in CONTAINERS else None
-            self.done[id(node)] = node, self._marked(node, at) if written is None else written
+            try:
+                written = self._container(node, at) if kind in CONTAINERS else None
+                self.done[id(node)] = node, self._marked(node, at) if written is None else written
+            except NotPlainError:
+                self.done.pop(id(node), None)  # half of it is no copy for whoever refers to it too
+                raise
         return self.done[id(node)][1]
 
     def _container(self, node: Any, at: str) -> Any:

@@ -148,12 +148,14 @@ class ResumeCheckpoints(Checkpoint, Observer):
     def _try_once(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Looks at the first batch whether all can be kept: the first one may be hours away."""
         if not self._was_tried and can_begin_here(trainer):
+            self._was_tried = True
             try:
                 self._content(trainer)
                 _own_state(pl_module, self.imported)
             except NotPlainError as error:
                 self._warn_not_plain(error)
-            self._was_tried = True
+            except (OSError, RuntimeError) as error:  # as when one is written, which ends nothing
+                log.warning(f"no resume checkpoint can be written: {first_line(error)}")
 
     def _warn_not_plain(self, error: NotPlainError) -> None:
         """Once for each reason."""
@@ -196,7 +198,10 @@ class ResumeCheckpoints(Checkpoint, Observer):
             if "why" in rank:
                 raise NotPlainError(rank["why"])
         for logger in trainer.loggers:  # what was logged before it is not logged again
-            logger.save()
+            try:
+                logger.save()
+            except Exception as error:  # of a client of any kind: the checkpoint is worth more
+                log.warning(f"{type(logger).__name__} could not save: {first_line(error)}")
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         batches = progress.total.processed
         writing = {

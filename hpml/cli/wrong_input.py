@@ -92,7 +92,7 @@ def _hint(key: str, defaults: DictConfig) -> str:
         return f"did you mean {close}?"
     if isinstance(defaults.get(group), DictConfig):
         names = [name for name in defaults[group] if not name.startswith("_")]
-        hint = f"{group} has {', '.join(names)}; {hint}"
+        hint = f"{group} has {', '.join(names)}; {hint}" if names else hint
     return hint
 
 

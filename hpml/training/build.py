@@ -57,6 +57,8 @@ def _check_monitors(cfg: DictConfig) -> None:
     targets = [str(node.get("_target_")) for node in callbacks.values()]
     if not all(target.startswith(("hpml.", "lightning.")) for target in targets):
         return
+    if any(target.endswith("LearningRateMonitor") for target in targets):  # which logs its own
+        return
     validates = cfg.trainer.limit_val_batches != 0
     logged = [name for name in EPOCH_METRICS if validates or not name.startswith("val/")]
     for name, node in callbacks.items():

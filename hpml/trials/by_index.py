@@ -29,6 +29,13 @@ class ByIndex(Dataset[Any]):
         with _Drawing(indices[0] if indices else 0):
             return self.dataset.__getitems__(indices)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets it on the data set, as a `worker_init_fn` would."""
+        if name in ("dataset", "__getitems__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.dataset, name, value)
+
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":  # not there yet while it is unpickled
             raise AttributeError(name)

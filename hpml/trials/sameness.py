@@ -16,12 +16,14 @@ from hpml.system.lightning_twins import twin_for
 from hpml.trials.contents import tensors_in
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
+from hpml.trials.trainer import accumulated
 
 STEPS = 5
 # Parts of a loss, within STEPS: what another order of summing makes, and what fewer bits make.
 ROUNDING, REDUCED = 1e-4, 5e-2
 # What float32 and bfloat16 round a weight by, and how many times what that grows to is rounding.
 LAST_BIT, REDUCED_BITS, GROWN = 2.0**-24, 2.0**-9, 10
+UNBOUNDED = "other batches, or no finite loss"
 AGAIN = -1.0  # not perturbed, and run a second time
 BITS, ROUNDED, DRAWS, DIFFERENT = "equal", "rounded", "draws", "different"
 
@@ -55,11 +57,11 @@ class Sameness:
     """How a changed job's first steps compare with the job's own."""
 
     kind: str  # BITS, ROUNDED, DRAWS or DIFFERENT
-    difference: float  # the largest part by which a loss differs; infinite for other batches
+    difference: float  # the largest part by which a loss differs; infinite where that has no size
 
     @property
     def in_words(self) -> str:
-        size = f"{self.difference:.1%}" if math.isfinite(self.difference) else "other batches"
+        size = f"{self.difference:.1%}" if math.isfinite(self.difference) else UNBOUNDED
         return {
             BITS: "to the bit",
             ROUNDED: f"within rounding ({self.difference:.0e})",
@@ -124,7 +126,7 @@ def trace(subject: Subject, intervention: Intervention, perturbed: float = 0.0) 
     Without that a worker would draw other ones than this process does, though it computes the same.
     The weights at first are `perturbed` by such a part of each.
     """
-    steps = STEPS
+    steps = STEPS * accumulated(subject.trainer)  # so that optimizers step
     losses: list[float] = []
     batches: list[int] = []
 
@@ -177,4 +179,5 @@ def _apart(a: float, b: float) -> float:
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0
     size = max(abs(a), abs(b))
-    return abs(a - b) / size if math.isfinite(size) else math.inf
+    both = math.isfinite(a) and math.isfinite(b)
+    return abs(a - b) / size if both else math.inf

@@ -84,8 +84,9 @@ class Settings:
                 stack.callback(write, read())
                 write(_SET[name])
             if self.channels_last:
+                weights = [each for each in module.parameters() if each.dim() == 4]
+                stack.callback(_put_back, [(each, each.data) for each in weights])
                 module.to(memory_format=torch.channels_last)
-                stack.callback(module.to, memory_format=torch.contiguous_format)
             if self.compile is not None:
                 for name, part in compilable(module):
                     key = name, self.compile
@@ -119,6 +120,14 @@ def _at_some(own: Callable[..., Any]) -> Callable[..., Any]:
             own(callback, trainer, *arguments)
 
     return hook
+
+
+def _put_back(weights: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Has each lie in memory as it did."""
+    for tensor, before in weights:
+        if tensor.data is not before:
+            before.copy_(tensor.data)
+            tensor.data = before
 
 
 def _set_benchmark(value: bool) -> None:

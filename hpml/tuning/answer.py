@@ -146,7 +146,7 @@ class Tuning:
         rows = []
         chosen = set(self.changes)
         for change in sorted(self.search.alone, key=lambda c: -self.search.alone[c].mean):
-            company = self.search.company(change) if change in chosen else None
+            company = self.search.company(change) if chosen > {change} else None
             if change in self.search.taken_back:
                 company = self.search.taken_back[change]
             mark = "* " if change in chosen else ""
@@ -262,7 +262,7 @@ def in_times(gain: AnytimeEstimate | None) -> str:
         return ""
     times = f"{math.exp(gain.mean):.2f}"
     if gain.half_width is None or gain.half_width > WIDE:
-        return times
+        return f"{times} (not known)"
     return f"{times} ({math.exp(gain.low):.2f} to {math.exp(gain.high):.2f})"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
@@ -74,7 +75,7 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
     loader, cores = loaders[0], usable_cores()
     now = loader.num_workers
     for workers in worker_counts(now, cores):
-        change = _workers_change(workers)
+        change = _workers_change(workers, loader)
         yield change
         if workers and subject.device.type == "cpu" and torch.get_num_threads() > 1:
             yield together(change, threads_change(1))
@@ -86,12 +87,16 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
         yield _loader_change("pin_memory", True, TRANSFER, price="memory that cannot be swapped")
 
 
-def _workers_change(workers: int) -> Change:
+def _workers_change(workers: int, loader: DataLoader[Any]) -> Change:
     settings: list[tuple[str, Any]] = [("num_workers", workers)]
     line = f"num_workers={workers}"
     if workers:
         settings.append(("persistent_workers", True))
         line += ", persistent_workers=True"
+    else:  # torch refuses what only workers have
+        line += ", persistent_workers=False" * loader.persistent_workers
+        line += ", prefetch_factor=None" * (loader.prefetch_factor is not None)
+        line += ", timeout=0" * bool(loader.timeout)
     return Change(
         name=f"num_workers={workers}",
         slots=frozenset({"num_workers", "persistent_workers"}),
@@ -141,7 +146,8 @@ def _of_compute(subject: Subject) -> Iterator[Change]:
                 [(MODULE, f"self.{name}.compile({argument})") for name in parts],
                 "the first steps compile",
             )
-    if any(isinstance(part, torch.nn.Conv2d) for part in network.modules()):
+    convolutions = [part for part in network.modules() if isinstance(part, torch.nn.Conv2d)]
+    if convolutions and not any(map(_is_channels_last, convolutions)):
         line = "self.to(memory_format=torch.channels_last)"
         yield _compute_change(
             "channels_last", {"channels_last"}, Settings(channels_last=True), [(MODULE, line)]
@@ -174,6 +180,11 @@ def _of_compute(subject: Subject) -> Iterator[Change]:
             fewer_bits=True,
         )
     yield from _of_optimizers(subject)
+
+
+def _is_channels_last(convolution: torch.nn.Conv2d) -> bool:
+    weight = convolution.weight  # of a kernel of one pixel both formats are the same
+    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
 
 
 def _of_optimizers(subject: Subject) -> Iterator[Change]:
@@ -223,20 +234,28 @@ def _of_logging(subject: Subject) -> Iterator[Change]:
 
 def _of_callbacks(subject: Subject) -> Iterator[Change]:
     for name, callback in subject.callbacks.items():
-        if not acts_in_steps(callback):
+        if not acts_in_steps(callback) or isinstance(callback, twins(WeightAveraging)):
             continue
         argument = interval_of(callback)
-        line = f"{name}({argument}={RESTING_BATCHES})"
+        if argument is not None and _interval(callback, argument) >= RESTING_BATCHES:
+            continue
+        line = f"# of {name}: {argument}={RESTING_BATCHES}"
         if argument is None:
             line = f"# {name}: return from its hooks unless batch_idx % {RESTING_BATCHES} == 0"
         yield Change(
             name=f"{name} at every {RESTING_BATCHES}th batch",
             slots=frozenset({f"callback {name}"}),
             causes=frozenset({OVERHEAD}),
-            price="what it does comes less often",
+            price="what it does comes less often: is that enough?",
             settings=Settings(rests=frozenset({name})),
             lines=((TRAINER if argument else SCRIPT, line),),
         )
+
+
+def _interval(callback: Any, argument: str) -> int:
+    """How seldom a callback acts now, where it tells; else 1."""
+    values = (getattr(callback, name, None) for name in (argument, f"_{argument}"))
+    return next((value for value in values if isinstance(value, int)), 1)
 
 
 def acts_in_steps(callback: Any) -> bool:

@@ -172,11 +172,19 @@ class Search:
             # the one that looks best, once that is proven to help
             leader = max(running, key=lambda change: _mean(gains[change]), default=None)
             while leader in proven:
-                if self._is_admitted(leader):
-                    return leader
+                plain = self._plainer(leader, proven)
+                if self._is_admitted(plain):
+                    return plain
+                leader = plain
                 del running[leader], proven[leader]
                 leader = max(running, key=lambda change: _mean(gains[change]), default=None)
         return self._leader(rivals)
+
+    def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
+        """A part of it that brings as much, if it is a bundle of changes; else itself."""
+        parts = [each for each in proven if each.slots < leader.slots]
+        best = max(parts, key=lambda change: proven[change].mean, default=leader)
+        return best if proven[best].mean > proven[leader].mean - LEAST_GAIN else leader
 
     def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
         gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
@@ -242,7 +250,8 @@ class Search:
         number = measured.next_round
         candidates = [(of, self.trial(of)) for of in every]
         # the machine may grow busy within a round: no change is always the last one
-        random.Random(number).shuffle(candidates)
+        if measured is self.measured:
+            random.Random(number).shuffle(candidates)
         optional = [of for of, _ in candidates if of]
         begun_s = self.left_s()
         least_s = self._reserve_s if measured is self.measured else -math.inf

@@ -21,6 +21,7 @@ from hpml.errors import UserError, first_line, place
 from hpml.formatting import counted
 from hpml.statistics import Estimate
 from hpml.system.other_programs import warn_of_others
+from hpml.system.signals import RunInterrupted
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
@@ -117,6 +118,8 @@ class Tuner:
             return
         try:
             self.validated = validation_of(self.subject, self.validation)
+        except (KeyboardInterrupt, RunInterrupted):
+            self.subject.notes.append("validation was not looked at: interrupted")
         except Exception as error:
             self.subject.notes.append(f"validation could not be looked at ({first_line(error)})")
 
@@ -178,6 +181,8 @@ class Tuner:
         except Exception as error:
             if alone:
                 self.skipped[alone] = f"could not be tried ({first_line(error)})"
+            else:
+                self.subject.notes.append(f"all together could not be tried ({first_line(error)})")
             return False
         is_asked_for = any(each.redraws or each.name in self.also for each in changes)
         may = same.kind != DIFFERENT or is_asked_for
@@ -206,8 +211,7 @@ def tune(
 ) -> Tuning:
     """Finds what makes a training faster: see `hpml.tune`; `validation` are loaders for that."""
     check_budget(budget_s)
-    if isinstance(also, str):
-        raise UserError(f"also={also!r}: give a list of names")
+    check_also(also)
     subject = Subject(trainer, module, data)
     offer = partial(foreign.changes_of, subject)
     tuner = Tuner(
@@ -231,6 +235,7 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
     ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
     threads = torch.get_num_threads()
     also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()
+    check_also(also, "tune.also")
     return Tuner(
         subject=subject,
         job=ours,
@@ -247,6 +252,13 @@ def _at_most(gain: Estimate | None) -> float:
     if gain is None or gain.half_width is None:
         return math.inf
     return gain.mean + gain.half_width
+
+
+def check_also(also: Any, key: str = "also") -> None:
+    """Raises UserError for what is no list of names."""
+    is_list = isinstance(also, Iterable) and not isinstance(also, str)
+    if not (is_list and all(isinstance(name, str) for name in also)):
+        raise UserError(f"{key}={also!r}: give a list of names")
 
 
 def check_budget(budget_s: Any, key: str = "budget_s") -> None:

@@ -32,7 +32,10 @@ def main() -> None:
         if given.keys() & {"h", "help"}:
             print(HELP, end="")
             return
-        measure = next((name for name in MEASURES if name in given), None)
+        measures = [name for name in MEASURES if name in given]
+        if len(measures) > 1:
+            raise UserError("--diagnose and --tune: give one of them")
+        measure = measures[0] if measures else None
         budget_s = _seconds(given["budget-s"]) if "budget-s" in given else None
         if budget_s is not None and measure is None:
             raise UserError(f"--budget-s={budget_s:g}: has no effect without --diagnose or --tune")

@@ -261,3 +261,12 @@ def test_hyperparameters_of_any_kind_are_evaluated(tmp_path: Path, caplog: Any) 
     record = train(composed(tmp_path / "again", *words, model=model))
     assert record.evaluation is not None
     assert hyper(10).hparams.keys() - kept.keys() == {"inner", "optimizer"}
+
+
+def test_what_cannot_be_kept_in_two_places_is_in_neither() -> None:
+    """No half of it, and each place is named."""
+    shared = [1, lambda: 0, 2]
+    states = {"callbacks": {"A": {"items": shared}, "B": {"items": shared}}}
+    kept, told = plain_checkpoint(states, complete=False)
+    assert kept == {"callbacks": {"A": {}, "B": {}}}
+    assert len(told) == 2

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from hpml.trials.by_index import ByIndex
 from hpml.trials.intervention import Intervention
-from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference
+from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference, Trace
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 
@@ -126,3 +127,30 @@ def test_traces_leave_the_random_states_alone() -> None:
     random.seed(1)
     Reference(subject).compare(subject, Intervention(settings=WORKER))
     assert (torch.rand(1), random.random()) == expected
+
+
+def test_a_loss_that_is_no_number_is_no_rounding() -> None:
+    """Of one of two jobs; of both at once it is the same."""
+    nan, weights = float("nan"), torch.zeros(3)
+    own = Trace((1.0, 0.9), weights, (1, 2))
+    assert Trace((1.0, nan), weights, (1, 2)).difference(own) == float("inf")
+    assert Trace((1.0, nan), weights, (1, 2)).difference(Trace((1.0, nan), weights, (1, 2))) < 1e-9
+
+
+def test_a_change_of_memory_format_is_undone() -> None:
+    """Weights lie as they did, with what the trial has learnt."""
+    subject = subject_of(module=Net())
+    (convolution,) = [p for p in subject.network.modules() if isinstance(p, nn.Conv2d)]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        convolution.to(memory_format=layout)
+        strides = convolution.weight.stride()
+        subject.fit(Intervention(settings=Settings(channels_last=True)), 0, 2, seed=0)
+        assert convolution.weight.stride() == strides
+        assert subject.trained_weights().isfinite().all()
+
+
+def test_what_a_worker_is_told_reaches_the_data_set() -> None:
+    """Attributes that a `worker_init_fn` sets."""
+    dataset = ByIndex(Noisy())
+    dataset.file = "open"
+    assert dataset.dataset.file == "open"

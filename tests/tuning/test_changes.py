@@ -158,7 +158,7 @@ def test_the_line_of_a_callback_names_its_argument() -> None:
     """Or says what to write in it, where it has none."""
     _, changes = offered(job(Path(), images(), callbacks=[Every()]))
     (line,) = next(each.lines for each in changes if each.name.startswith("Every"))
-    assert line == ("Trainer", "Every(interval=20)")
+    assert line == ("Trainer", "# of Every: interval=20")
 
 
 KEYS: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
@@ -203,8 +203,9 @@ def test_each_change_of_a_configuration_can_be_made(compiles: bool, tmp_path: Pa
 
 def test_changes_of_one_slot_exclude_each_other() -> None:
     """The later one takes the place of all that it excludes."""
-    workers, threads = foreign._workers_change(2), foreign.threads_change(1)
-    both = foreign.together(foreign._workers_change(1), threads)
+    plain: Any = DataLoader(range(4))  # type: ignore[arg-type]
+    workers, threads = foreign._workers_change(2, plain), foreign.threads_change(1)
+    both = foreign.together(foreign._workers_change(1, plain), threads)
     assert added(frozenset({workers, threads}), both) == {both}
     assert added(frozenset({both}), workers) == {workers}
     assert intervention_of({both}).threads == 1

@@ -1,7 +1,6 @@
-"""Jobs of other people's kinds that are slow in a known way, for `tune.py`."""
+"""Jobs of other people's kinds that are slow in a known way, for `benchmarks/tune.py`."""
 
 import io
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from hpml.system.environment import usable_cores
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.jobs import Adversarial, Job
 from helpers.jobs import trainer as quiet_trainer
+from hpml.system.environment import usable_cores
 
 BATCHES, BATCH_SIZE = 60, 32
 WORKERS, THREADS, OPTIMIZER = "num_workers", "threads", "optimizer"

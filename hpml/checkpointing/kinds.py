@@ -121,7 +121,7 @@ def _reduced(node: Any) -> dict[str, Any]:
     """The parts that pickle would write, as `object.__reduce__` gives them."""
     call, arguments, *rest = node.__reduce_ex__(4)  # 2 loses a time's fold
     state, items, pairs = (*rest, None, None, None)[:3]
-    is_new = call is copyreg.__newobj__
+    is_new = call is copyreg.__newobj__  # type: ignore[attr-defined]
     parts = {"new": is_new or None, "arguments": list(arguments[1:] if is_new else arguments)}
     parts["state"] = state
     parts["items"] = None if items is None else list(items)

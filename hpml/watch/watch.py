@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
 from hpml.system.environment import rank
 from hpml.system.files import read_json
+from hpml.system.signals import RunInterrupted
 from hpml.watch.imports import ChangingFinder
 from hpml.watch.lines import Lines
 from hpml.watch.program import Program
@@ -110,7 +112,7 @@ class Watch:
         self._left = True
 
     def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
-        """Ends the program, with exit code 0, or 2 for what cannot be measured."""
+        """Ends the program, with exit code 0, 2 for what cannot be measured, 130 for Ctrl-C."""
         from hpml.watch.timers import measure_fit
 
         self._measuring = True
@@ -127,6 +129,9 @@ class Watch:
             if rank() == 0:
                 self.say(f"error: {error}")
             sys.exit(2)
+        except (KeyboardInterrupt, RunInterrupted):
+            self.say("interrupted: there is no answer yet")
+            sys.exit(128 + signal.SIGINT)
         self._measured = True
         sys.exit(0)
 

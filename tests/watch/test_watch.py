@@ -142,3 +142,15 @@ def test_the_other_packages_trainer_is_timed(tmp_path: Path) -> None:
     both(tmp_path, f"{text}\ntrainer().fit(Module(), loader())\n", 0)
     (record,) = records(tmp_path)
     assert [epoch.samples for epoch in record.epochs] == [12, 12]
+
+
+def test_an_interrupt_before_there_is_an_answer(tmp_path: Path) -> None:
+    """One line, the exit code of Ctrl-C, and no traceback."""
+    interrupted = "import torch\nclass Stops(torch.utils.data.Dataset):\n"
+    interrupted += "    def __len__(self): return 8\n"
+    interrupted += "    def __getitem__(self, index): raise KeyboardInterrupt\n"
+    fit = "trainer().fit(Module(), torch.utils.data.DataLoader(Stops(), 2))"
+    (tmp_path / "train.py").write_text(f"{scripts.JOB}\n{interrupted}{fit}")
+    done = run_program([*WATCH, "--tune", "train.py"], tmp_path, 130)
+    assert "interrupted: there is no answer yet\n" in done.stderr
+    assert "Traceback" not in done.stderr

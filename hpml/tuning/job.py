@@ -98,11 +98,15 @@ class Trials:
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
             subject, intervention = self._job.with_changes(changes)
-            if changes not in self._loading:
+            is_new = changes not in self._loading
+            if is_new:
                 self._loading[changes] = subject.loading(intervention.settings)
             loading = self._loading[changes]
             whole = math.lcm(accumulated(subject.trainer), max(1, loading.workers))
             steps = -(-max(self._steps, 2 * loading.ahead) // whole) * whole
+            if is_new and any("compile" in change.slots for change in changes):
+                # each shape of a batch, an epoch's last one too, is compiled before it is timed
+                subject.fit(intervention, WARM_UP + loading.ahead, steps, seed=number)
             pace = subject.fit(intervention, WARM_UP + loading.ahead, steps, seed=number)
             return Timed(epoch_s(subject.epoch_steps, loading, pace), pace)
 

@@ -125,9 +125,8 @@ def _at_some(own: Callable[..., Any]) -> Callable[..., Any]:
 def _put_back(weights: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Has each lie in memory as it did."""
     for tensor, before in weights:
-        if tensor.data is not before:
-            before.copy_(tensor.data)
-            tensor.data = before
+        before.copy_(tensor.data)  # with what it has learnt
+        tensor.data = before
 
 
 def _set_benchmark(value: bool) -> None:

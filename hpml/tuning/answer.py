@@ -102,11 +102,9 @@ class Tuning:
         search = self.search
         if search.chosen:
             seen = in_times(search.gain_of(NONE, search.chosen))
-            done = (
-                "its own rounds were interrupted"
-                if search.was_interrupted
-                else ("not in rounds of its own")
-            )
+            done = "not in rounds of its own"
+            if search.was_interrupted:
+                done = "its own rounds were interrupted"
             times = f"{seen} times as fast in the search, {done}" if seen else done
             return f"; with {names(search.chosen)} it looked {times}"
         if search.was_interrupted:
@@ -184,7 +182,8 @@ class Tuning:
     @property
     def sentences(self) -> list[str]:
         """What qualifies the answer."""
-        sentences = [f"{d['kind']}: {d['evidence']}" for d in [self.diagnosis.verdict]]
+        verdict = self.diagnosis.verdict
+        sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
         if self.together is not None and self.changes:
             verb = "are" if self.together.kind == DIFFERENT else "are the same"
             sentences.append(f"with all changes the first losses {verb} {self.together.in_words}")

@@ -32,7 +32,6 @@ class Change:
     lines: tuple[tuple[str, str], ...] = ()  # of code, each with where it goes
     fewer_bits: bool = False  # it computes with numbers of fewer bits
     redraws: bool = False  # random numbers are drawn in another order, of the same kind
-    alters: bool = False  # it changes the training itself, and is tried only when asked for
 
     def __hash__(self) -> int:
         return hash(self.name)

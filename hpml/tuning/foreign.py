@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
+from hpml.formatting import counted
 from hpml.system.environment import usable_cores
 from hpml.system.lightning_twins import twins
 from hpml.trials.job_data import data_loaders
@@ -50,12 +51,21 @@ def worker_counts(now: int, cores: int) -> list[int]:
     return sorted(counts - {now})
 
 
+def price_of(workers: int) -> str:
+    """What so many workers cost, in words."""
+    return f"{counted(workers, 'worker')}, with their memory" if workers else ""
+
+
 def _threads(subject: Subject) -> Iterator[Change]:
-    now, cores = torch.get_num_threads(), usable_cores()
-    if subject.device.type != "cpu" and now == 1:
-        return
-    for threads in sorted({1, cores // 2, cores} - {0, now}):
-        yield threads_change(threads)
+    now = torch.get_num_threads()
+    if subject.device.type == "cpu" or now > 1:
+        yield from thread_changes(now)
+
+
+def thread_changes(now: int) -> list[Change]:
+    """One thread, half the cores, all of them; without the number that there is."""
+    cores = usable_cores()
+    return [threads_change(threads) for threads in sorted({1, cores // 2, cores} - {0, now})]
 
 
 def threads_change(threads: int) -> Change:
@@ -101,7 +111,7 @@ def _workers_change(workers: int, loader: DataLoader[Any]) -> Change:
         name=f"num_workers={workers}",
         slots=frozenset({"num_workers", "persistent_workers"}),
         causes=frozenset({INPUT}),
-        price=f"{workers} process{'es' if workers > 1 else ''}, with their memory" * bool(workers),
+        price=price_of(workers),
         settings=Settings(loader=tuple(settings)),
         lines=((LOADER, line),),
     )

@@ -9,16 +9,21 @@ from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
 from hpml.tuning.change import COMPUTE, INPUT, OVERHEAD, TRANSFER, Change
-from hpml.tuning.foreign import PREFETCHED, threads_change, together, worker_counts
+from hpml.tuning.foreign import (
+    LOG_EVERY,
+    PREFETCHED,
+    price_of,
+    thread_changes,
+    threads_change,
+    together,
+    worker_counts,
+)
 
 
 def changes_of(job: Job, threads: int) -> list[Change]:
     """All that may help a job on its device, which computes with so many threads."""
     found = [*_of_loading(job, threads), *_of_compute(job), *_of_overhead(job.cfg)]
-    if job.device == "cpu":
-        cores = usable_cores()
-        found += [threads_change(count) for count in sorted({1, cores // 2, cores} - {0, threads})]
-    return found
+    return found + (thread_changes(threads) if job.device == "cpu" else [])
 
 
 def _of_loading(job: Job, threads: int) -> Iterator[Change]:
@@ -34,8 +39,7 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
     if workers is None or pipeline == "device":
         return
     for count in worker_counts(workers, usable_cores()):
-        price = f"{count} process{'es' if count > 1 else ''}, with their memory" * bool(count)
-        change = _change("data.num_workers", count, INPUT, price)
+        change = _change("data.num_workers", count, INPUT, price_of(count))
         yield change
         if count and on_cpu and threads > 1:
             yield together(change, threads_change(1))
@@ -67,8 +71,9 @@ def _of_compute(job: Job) -> Iterator[Change]:
 
 def _of_overhead(cfg: DictConfig) -> Iterator[Change]:
     every = cfg.trainer.log_every_n_steps
-    if every is not None and every < 50:
-        yield _change("trainer.log_every_n_steps", 50, OVERHEAD, "fewer values in the loggers")
+    if every is not None and every < LOG_EVERY:
+        key = "trainer.log_every_n_steps"
+        yield _change(key, LOG_EVERY, OVERHEAD, "fewer values in the loggers")
 
 
 def _change(key: str, value: Any, cause: str, price: str = "", **traits: Any) -> Change:

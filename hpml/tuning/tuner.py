@@ -164,8 +164,6 @@ class Tuner:
             elif limit_s < LEAST_GAIN * epoch_s:
                 share = max(0.0, limit_s / epoch_s)
                 self.skipped[change] = f"can save {share:.1%} at most"
-            elif change.alters:
-                self.skipped[change] = "changes the training: ask for it by name"
             else:
                 limits[change] = max(each.mean for each in most if each) if any(most) else 0.0
         return sorted(limits, key=lambda change: -limits[change])

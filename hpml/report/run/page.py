@@ -28,6 +28,7 @@ def write_page(
         "verdict": verdict_lines(record),
         "sentences": [capital(sentence) for sentence in sentences(run)],
         "disturbances": comparison.disturbances,
+        "is_told": (record.verdict or {}).get("kind") == "disturbed",  # by the verdict
         "disturbed": sum(each.disturbed for each in seen),
         "looked_at": len(seen),
         "pictures": pictures,

@@ -27,7 +27,8 @@ def _lines(run: Run, comparison: Comparison) -> Iterator[str]:
     yield from filter(None, ["; ".join(filter(None, (subject(run), machine(run))))])
     yield from _rows(run)
     yield from sentences(run)
-    yield from (f"times disturbed: {line}" for line in comparison.disturbances)
+    if (record.verdict or {}).get("kind") != "disturbed":  # which says so itself
+        yield from (f"times disturbed: {line}" for line in comparison.disturbances)
     if verdict := verdict_lines(record):
         evidence, advice = verdict
         yield from (evidence, f"  {advice}")

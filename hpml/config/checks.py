@@ -3,8 +3,8 @@
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from functools import cache, partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hpml.config import command_line
-from hpml.config.conf import dotted_keys, find_conf, spelled
+from hpml.config.conf import dotted_keys, find_conf, resolve, spelled
 from hpml.config.fingerprint import key_of
 from hpml.config.rules import COUNT, PRECISIONS, RULES
 from hpml.errors import UserError, first_line
@@ -36,24 +36,49 @@ def check(cfg: DictConfig) -> None:
     check all of its jobs before the first one starts. A key that a configuration of the user's
     own does not have is not asked for.
     """
-    check_keys(cfg)
+    _check(partial(_select, cfg), set(dotted_keys(cfg)))
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration that `check` admits as plain dictionaries, its interpolations resolved.
+
+    As `check` and `resolve` one after the other, in a third of their time: a sweep may have ten
+    thousand jobs. Raises what they raise.
+    """
+    try:
+        config = resolve(cfg)
+    except UserError:
+        check(cfg)
+        raise
+    _check(partial(_get, config), set(dotted_keys(config)))
+    return config
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raises UserError where a key that runs read is missing, or a group of keys is none."""
+    _check_keys(partial(_select, cfg), set(dotted_keys(cfg)))
+
+
+def _check(value_of: Callable[[str], Any], there: Set[str]) -> None:
+    """Checks a configuration with the keys `there`; `value_of` gives _ABSENT for all others."""
+    _check_keys(value_of, there)
     theirs = {
         group
         for group in EXTENSIBLE
-        if not str((cfg.get(group) or {}).get("_target_")).startswith(("hpml.", "torch."))
+        if not str(value_of(f"{group}._target_")).startswith(("hpml.", "torch."))
     }
     for key, rule in RULES.items():
         if key.partition(".")[0] in theirs:
             continue
-        value = _select(cfg, key)
+        value = value_of(key)
         if value is not _ABSENT and not rule.admits(value):
             raise UserError(f"{key}={spelled(value)}: give {rule}")
-    precision = _select(cfg, "trainer.precision")
+    precision = value_of("trainer.precision")
     if precision not in (None, _ABSENT) and str(precision) not in PRECISIONS:
         raise UserError(f"trainer.precision={precision}: give one of {', '.join(PRECISIONS)}")
-    milestones = _select(cfg, "scheduler.milestones")
+    milestones = value_of("scheduler.milestones")
     if "scheduler" not in theirs and milestones is not _ABSENT:
-        numbers = list(milestones) if isinstance(milestones, ListConfig) else []
+        numbers = list(milestones) if isinstance(milestones, ListConfig | list) else []
         counts = numbers and all(map(COUNT.admits, numbers))
         if not counts or any(now <= before for before, now in itertools.pairwise(numbers)):
             raise UserError(
@@ -61,58 +86,59 @@ def check(cfg: DictConfig) -> None:
                 "least 1, such as [3, 4]"
             )
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
-        if cfg.evaluate is None and _select(cfg, f"trainer.{key}") == 0:
+        if value_of("evaluate") is None and value_of(f"trainer.{key}") == 0:
             raise UserError(f"trainer.{key}=0: nothing would be trained; give a number above 0")
-    accelerator = _select(cfg, "trainer.accelerator")
-    if accelerator != cfg.device:
+    accelerator, device = value_of("trainer.accelerator"), value_of("device")
+    if accelerator != device:
         raise UserError(
             f"trainer.accelerator={accelerator}: `device` alone sets it; give device={accelerator}"
         )
-    if _select(cfg, "optimizer.nesterov") is True and not _select(cfg, "optimizer.momentum"):
+    if value_of("optimizer.nesterov") is True and not value_of("optimizer.momentum"):
         raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
-    if _select(cfg, "trainer.val_check_interval") == 0:
+    if value_of("trainer.val_check_interval") == 0:
         raise UserError("trainer.val_check_interval=0: give a number above 0, a time, or null")
-    if cfg.data.get("val_split") and cfg.monitor in ("lr", "train/loss", "train/accuracy"):
+    split, monitor = value_of("data.val_split"), value_of("monitor")
+    if split not in (None, _ABSENT, 0) and monitor in ("lr", "train/loss", "train/accuracy"):
         raise UserError(
-            f"monitor={cfg.monitor}: with data.val_split the best epoch is chosen by it; "
+            f"monitor={monitor}: with data.val_split the best epoch is chosen by it; "
             "give val/loss or val/accuracy"
         )
-    window, graphs = _select(cfg, "trainer.accumulate_grad_batches"), cfg.get("compile")
+    window, graphs = value_of("trainer.accumulate_grad_batches"), value_of("compile")
     if graphs in ("reduce-overhead", "max-autotune") and window not in (1, _ABSENT):
         raise UserError(
             f"compile={graphs}: its CUDA graphs overwrite the gradients that "
             f"trainer.accumulate_grad_batches={window} keeps; give compile=default"
         )
-    if isinstance(_select(cfg, "trainer.max_time"), int | float):
+    max_time = value_of("trainer.max_time")
+    if isinstance(max_time, int | float):
         raise UserError(
-            f"trainer.max_time={cfg.trainer.max_time}: a file's 10:00:00:00 is read as a number; "
+            f"trainer.max_time={max_time}: a file's 10:00:00:00 is read as a number; "
             "give days, hours, minutes and seconds in quotes: '00:12:00:00'"
         )
-    if cfg.trainer.max_epochs == -1 and cfg.trainer.max_steps == -1 and not cfg.trainer.max_time:
+    is_endless = all(value_of(f"trainer.{key}") == -1 for key in ("max_epochs", "max_steps"))
+    if is_endless and not max_time:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "
             "give trainer.max_steps or trainer.max_time too"
         )
 
 
-def check_keys(cfg: DictConfig) -> None:
-    """Raises UserError where a key that runs read is missing, or a group of keys is none."""
+def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
     for group in (*REQUIRED, *OPTIONAL):
-        chosen, option = _select(cfg, group), "OPTION" if group in REQUIRED else "none"
+        chosen, option = value_of(group), "OPTION" if group in REQUIRED else "none"
         if chosen is _ABSENT or (group in REQUIRED and not chosen):
             raise UserError(f"{group}: nothing is chosen; give {group}={option}")
-        if not isinstance(chosen, DictConfig | None):
+        if not isinstance(chosen, DictConfig | dict | None):
             raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
-    there = set(dotted_keys(cfg))
     for key in _needed():
         if key not in there:
             own = "an option of your own begins with `defaults: [default]`"
             hint = own if key.startswith("trainer.") else "no run can do without it"
             raise UserError(f"{key}: is missing; {hint}")
     for group in ("callbacks", "logger"):
-        for name in cfg[group] or ():
-            value = _select(cfg, f"{group}.{name}")
-            if not isinstance(value, DictConfig | None):
+        for name in value_of(group) or ():
+            value = value_of(f"{group}.{name}")
+            if not isinstance(value, DictConfig | dict | None):
                 raise UserError(f"{group}.{name}={spelled(value)}: give a mapping with a _target_")
 
 
@@ -182,6 +208,16 @@ def _is_one_training() -> bool:
 
 
 _ABSENT = object()
+
+
+def _get(config: Mapping[str, Any], key: str) -> Any:
+    """As `_select`, of plain dictionaries."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return _ABSENT
+        node = node[part]
+    return node
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

@@ -90,12 +90,14 @@ def _option(group: str, name: str) -> DictConfig:
 
 def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
     """All keys of a configuration, groups and leaves, as they are written on the command line."""
-    if isinstance(node, DictConfig):
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield f"{prefix}{key}"
+            yield from dotted_keys(child, f"{prefix}{key}.")
+    elif isinstance(node, DictConfig) and not node._is_none():
         for key in map(str, node):
             yield prefix + key
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none():
-                yield from dotted_keys(child, f"{prefix}{key}.")
+            yield from dotted_keys(node._get_node(key), f"{prefix}{key}.")
 
 
 def spelled(value: Any) -> str:

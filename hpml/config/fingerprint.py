@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,24 @@ def code_fingerprint(config: dict[str, Any]) -> str:
 
     A module is named by a `_target_`; torch, torchvision and Lightning are left out.
     """
+    return code_of(targets(config))
+
+
+def code_of(names: Iterable[str]) -> str:
+    """The code fingerprint of a configuration with these targets."""
     digest = hashlib.sha256()
     for source in sorted(PACKAGE.rglob("*.py")):
         if source.relative_to(PACKAGE).parts[0] not in NOT_IN_A_RUN:
             digest.update(source.read_bytes())
-    for target in sorted(set(_targets(config))):
+    for target in sorted(names):
         if target.partition(".")[0] not in INSTALLED and (file := _source_of(target)):
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def targets(config: dict[str, Any]) -> frozenset[str]:
+    """Each `_target_`, however deep in dictionaries and lists."""
+    return frozenset(_targets(config))
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -120,7 +130,6 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Each `_target_`, however deep in dictionaries and lists."""
     if isinstance(node, dict) and "_target_" in node:
         yield str(node["_target_"])
     if isinstance(node, dict | list):

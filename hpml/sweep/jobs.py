@@ -3,12 +3,11 @@
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hpml.sweep.composing import parsed
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ def job_names(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ())
     A job's number where nothing varies, or where the names would not tell the jobs apart.
     """
     varying, names = varying_keys(job_overrides, swept), []
-    for job in (_by_key(tuple(overrides)) for overrides in job_overrides):
+    for job in (_by_key(overrides) for overrides in job_overrides):
         name = ",".join(job[key] for key in varying if key in job)
         # nothing that a folder's name cannot hold on some system, nor too long
         names.append(re.sub(r"[^A-Za-z0-9=,.+\[\]~-]", "_", name)[:200])
@@ -47,15 +46,13 @@ def job_names(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ())
 
 def varying_keys(job_overrides: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> list[str]:
     """The keys of which some jobs have another value, and those that are swept."""
-    jobs = [_by_key(tuple(overrides)) for overrides in job_overrides]
+    jobs = [_by_key(overrides) for overrides in job_overrides]
     keys = dict.fromkeys(key for job in jobs for key in job)
     return [key for key in keys if key in swept or len({job.get(key) for job in jobs}) > 1]
 
 
-@cache  # a millisecond a job, and a sweeper that comes in batches has all its jobs named at each
-def _by_key(overrides: tuple[str, ...]) -> Mapping[str, str]:
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {override.key_or_group: override.input_line or "" for override in parsed}
+def _by_key(overrides: Iterable[str]) -> Mapping[str, str]:
+    return {parsed(word).key_or_group: word for word in overrides}
 
 
 def setting(overrides: Sequence[str]) -> tuple[str, ...]:

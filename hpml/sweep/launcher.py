@@ -4,22 +4,24 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from hpml.cli.program import users_environment
-from hpml.config.checks import check, refuse_lists
+from hpml.config.checks import checked, refuse_lists
 from hpml.config.command_line import as_override, options, program
 from hpml.config.conf import resolve
-from hpml.config.fingerprint import RUN_DIR, code_fingerprint, fingerprint, key_of
+from hpml.config.fingerprint import code_of, fingerprint, key_of, targets
 from hpml.errors import UserError
 from hpml.formatting import counted
 from hpml.records.run_record import RunRecord
+from hpml.sweep.composing import Composer
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
 from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
@@ -53,7 +55,7 @@ class SweepLauncher:
     def __init__(self, config: DictConfig, hydra_context: HydraContext) -> None:
         self.config = config
         self.directory = Path(str(config.hydra.sweep.dir))
-        self._config_loader = hydra_context.config_loader
+        self._composer = Composer(hydra_context.config_loader, config)
         self._sweep_directory = SweepDirectory.among(hydra_context.callbacks.callbacks)
         self._searches = searches(config)
         self._seen: dict[tuple[str, ...], None] = {}  # a sweeper may come in batches
@@ -165,14 +167,13 @@ class SweepLauncher:
             raise UserError("the sweep has no jobs: one of its ranges is empty")
         # with those of the batches before, whose names are taken
         names = dict(zip(self._seen, job_names(list(self._seen), swept), strict=True))
+        code_once = cache(code_of)  # half the work, and the same for nearly all jobs
         jobs: list[Job] = []
         for offset, overrides in enumerate(job_overrides):
             name = names[tuple(overrides)]
             try:
                 refuse_lists(overrides)
-                cfg = self._compose(overrides, first_number + offset)
-                check(cfg)
-                config = resolve(cfg)
+                config = checked(self._composer.compose(overrides, first_number + offset))
             except UserError as error:
                 begun = (
                     "the sweep ends" if self._sweep_directory.has_begun else "no job was started"
@@ -187,7 +188,7 @@ class SweepLauncher:
                     setting=setting(overrides),
                     directory=Path(),  # which all of them together decide
                     fingerprint=fingerprint(config),
-                    code_fingerprint=code_fingerprint(config),
+                    code_fingerprint=code_once(targets(config)),
                     cost_key=cost_key(config),
                     device=config["device"],
                     processes=config["trainer"]["devices"],
@@ -204,18 +205,8 @@ class SweepLauncher:
         placed = {i: replace(job, directory=directories[i]) for i, job in by_identity.items()}
         return [placed[identity] for identity in identities]
 
-    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """A job's configuration, as the job itself will compose it."""
-        cfg = self._config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(cfg):
-            cfg.hydra.job.num = number
-            cfg.run_dir = RUN_DIR  # it is not known yet, and has no part in the fingerprint
-            HydraConfig.instance().set_config(cfg)  # for `${hydra:…}` of the user's own
-            del cfg["hydra"]
-        return cfg
-
     def _config_of(self, job: Job) -> dict[str, Any]:
-        config = resolve(self._compose(job.overrides, job.number))
+        config = resolve(self._composer.compose(job.overrides, job.number))
         return config | {"run_dir": str(job.directory.resolve())}
 
     def _present(self, jobs: list[Job]) -> list[Job]:

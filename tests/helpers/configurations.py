@@ -1,12 +1,17 @@
 """Configurations that tests share."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from hpml.config.conf import find_conf
@@ -30,17 +35,35 @@ def stress(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.stress)
 
 
+@cache
+def _of_files(words: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        return compose("train", overrides=list(words))
+
+
+def _is_value(word: Override) -> bool:
+    is_group = (find_conf() / word.key_or_group).is_dir()
+    return not (is_group or word.is_add() or word.is_force_add() or word.is_delete())
+
+
 def composed(
     run_dir: Path, *overrides: str, typed: bool = False, **groups: dict[str, Any]
 ) -> DictConfig:
     """A run's configuration; `groups` replace choices, `typed` overrides are a command line's."""
     words = [f"run_dir={run_dir}", "resume=never", *overrides]
-    with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        cfg = compose("train", overrides=words, return_hydra_config=typed)
     if typed:
+        with initialize_config_dir(str(find_conf()), version_base="1.3"):
+            cfg = compose("train", overrides=words, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
+    else:
+        # what chooses files once for all tests: values are set behind that, as Hydra does it
+        parsed = OverridesParser.create().parse_overrides(words)
+        values = [word for word in parsed if _is_value(word)]
+        files = tuple(str(word.input_line) for word in parsed if word not in values)
+        cfg = deepcopy(_of_files(files))
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     for group, node in groups.items():
         cfg[group] = node
     return cfg

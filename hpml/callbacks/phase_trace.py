@@ -27,8 +27,8 @@ class PhaseTrace(Observer):
 
     It stands behind the timers and their RunRecorder in the Trainer's callbacks. Logs nothing. The
     file is written when the fit is over, or has failed. Each rank after the first has one of its
-    own, `trace-rank1.json` …, with the rank as its process. Times are the host's: on a GPU, when
-    work was handed over.
+    own, `trace-rank1.json` …, as a process named after its rank. Times are the host's: on a GPU,
+    when work was handed over.
 
     Args:
         recorder: whose directory it is written to.

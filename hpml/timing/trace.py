@@ -1,8 +1,12 @@
 """Where a fit's time went, moment by moment, for a viewer of Chrome traces.
 
-The format: "Trace Event Format" (Chromium's documentation), whose complete events Perfetto opens.
+The format: "Trace Event Format" (Chromium's documentation), whose complete events Perfetto opens. What
+Perfetto makes of them is in its `src/trace_processor/importers/json`: it cuts `ts` and `dur` off to
+nanoseconds, leaves out an event that ends after the one it began in, and has uses of its own for
+process 0 and thread 0.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -117,12 +121,12 @@ class Trace:
     def as_dict(self, begun_ns: int, rank: int = 0) -> dict[str, Any]:
         """The file's content, in microseconds since `begun_ns`; a rank is a process of it."""
         names = {"process_name": f"rank {rank}", "thread_name": "training loop"}
-        where = {"pid": rank, "tid": 0}
+        where = {"pid": rank + 1, "tid": 1}
         head = [{"ph": "M", "name": k, **where, "args": {"name": v}} for k, v in names.items()]
         events = [
             {
                 **{"ph": "X", "name": name, "cat": kind, **where},
-                **{"ts": (start_ns - begun_ns) / 1000, "dur": (end_ns - start_ns) / 1000},
+                **{"ts": _in_us(start_ns - begun_ns), "dur": _in_us(end_ns - start_ns)},
             }
             for kind, name, start_ns, end_ns in self._events(begun_ns)
         ]
@@ -142,6 +146,12 @@ class Trace:
                 name = f"steps {count} to {count + epoch.more_steps - 1}: not traced"
                 yield "step", name, epoch.steps[-1][1], epoch.more_ended_ns
             yield from _of_stretches(epoch)
+
+
+def _in_us(ns: int) -> float:
+    """Microseconds that are the same nanoseconds again when they are cut off: not 1.001 for 1001."""
+    us = ns / 1000
+    return us if int(us * 1000) == ns else math.nextafter(us, math.inf)
 
 
 def _of_stretches(epoch: _Epoch) -> Iterator[tuple[str, str, int, int]]:

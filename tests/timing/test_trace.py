@@ -1,5 +1,6 @@
 """The trace of a fit: a valid file whose events nest, and add up to the record's phases."""
 
+import itertools
 import json
 import logging
 from collections import Counter
@@ -21,15 +22,22 @@ Event = dict[str, Any]
 
 
 def events_of(file: Path) -> list[Event]:
-    """The complete events of a file, checked by the rules of the format, and that they nest."""
+    """The complete events of a file, checked by the rules of the format, and that they nest.
+
+    Perfetto leaves out what does not, to the nanosecond.
+    """
     content = json.loads(file.read_text(), parse_constant=pytest.fail)
     head, events = content["traceEvents"][:2], content["traceEvents"][2:]
     assert [event["name"] for event in head] == ["process_name", "thread_name"]
     assert all(event["ph"] == "M" and event["args"]["name"] for event in head)
+    assert {(event["pid"], event["tid"]) for event in head} == {(head[0]["pid"], head[0]["tid"])}
+    assert min(head[0]["pid"], head[0]["tid"]) > 0  # 0 is the idle process of Linux to Perfetto
     around: list[int] = []
     for event in sorted(events, key=lambda event: event["ts"]):  # stable, as viewers sort them
         assert event["ph"] == "X"
-        assert isinstance(event["name"], str)
+        assert event.keys() == {"ph", "name", "cat", "pid", "tid", "ts", "dur"}
+        assert event["name"]
+        assert event["cat"]
         assert (event["pid"], event["tid"]) == (head[0]["pid"], head[0]["tid"])
         span = span_ns(event)
         assert 0 <= span.start < span.stop
@@ -41,7 +49,9 @@ def events_of(file: Path) -> list[Event]:
 
 
 def span_ns(event: Event) -> range:
-    return range(round(event["ts"] * 1000), round((event["ts"] + event["dur"]) * 1000))
+    """As Perfetto reads it: what is smaller than a nanosecond is cut off."""
+    begun_ns = int(event["ts"] * 1000)
+    return range(begun_ns, begun_ns + int(event["dur"] * 1000))
 
 
 def within(event: Event, events: list[Event]) -> list[Event]:
@@ -186,6 +196,20 @@ def test_it_is_bounded() -> None:
     assert trace.in_words == "the first 10 steps of the first 3 epochs"
 
 
+def test_no_nanosecond_is_lost_when_microseconds_are_cut_off() -> None:
+    """1,001 ns as 1.001 µs would be 1,000 again, and what begins or ends there overlap by one."""
+    trace, begun_ns = Trace(steps_an_epoch=1000), 0
+    trace.begin_epoch(0, 0)
+    for ended_ns in range(1, 3000, 7):
+        trace.add("data", begun_ns, ended_ns)
+        trace.add_step(begun_ns, ended_ns)
+        begun_ns = ended_ns
+    trace.end_epoch(begun_ns, counts=True)
+    steps = map(span_ns, named(trace.as_dict(0)["traceEvents"][2:], "step"))
+    borders = [0, *range(1, 3000, 7)]
+    assert [*steps] == [range(*pair) for pair in itertools.pairwise(borders)]
+
+
 def test_a_rank_is_a_process_of_the_trace() -> None:
     """So that the files of all ranks can be looked at together."""
     trace = Trace()
@@ -193,7 +217,7 @@ def test_a_rank_is_a_process_of_the_trace() -> None:
     trace.add("data", 5, 9)
     trace.end_epoch(9, counts=True)
     events = trace.as_dict(0, rank=3)["traceEvents"]
-    assert {event["pid"] for event in events} == {3}
+    assert {event["pid"] for event in events} == {4}
     assert events[0]["args"] == {"name": "rank 3"}
 
 
@@ -221,7 +245,7 @@ def test_each_rank_writes_its_own(tmp_path: Path) -> None:
     for name, rank in (("trace.json", 0), ("trace-rank1.json", 1)):
         events = events_of(tmp_path / "record-2" / name)
         assert len(named(events, "epoch")) == 2
-        assert {event["pid"] for event in events} == {rank}
+        assert {event["pid"] for event in events} == {rank + 1}
 
 
 def test_without_a_trace_the_clock_is_as_it_was(tmp_path: Path) -> None:

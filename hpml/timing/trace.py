@@ -1,9 +1,8 @@
 """Where a fit's time went, moment by moment, for a viewer of Chrome traces.
 
-The format: "Trace Event Format" (Chromium's documentation), whose complete events Perfetto opens. What
-Perfetto makes of them is in its `src/trace_processor/importers/json`: it cuts `ts` and `dur` off to
-nanoseconds, leaves out an event that ends after the one it began in, and has uses of its own for
-process 0 and thread 0.
+The format: "Trace Event Format" (Chromium's documentation), whose complete events Perfetto opens.
+By its `src/trace_processor/importers/json` it cuts `ts` and `dur` off to nanoseconds, leaves out an
+event that ends after the one it lies in, and has uses of its own for process 0 and thread 0.
 """
 
 import math
@@ -149,7 +148,7 @@ class Trace:
 
 
 def _in_us(ns: int) -> float:
-    """Microseconds that are the same nanoseconds again when they are cut off: not 1.001 for 1001."""
+    """Microseconds that are as many nanoseconds when cut off, as 1.001 is not (1000.9…)."""
     us = ns / 1000
     return us if int(us * 1000) == ns else math.nextafter(us, math.inf)
 

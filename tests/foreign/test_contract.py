@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -23,14 +22,6 @@ from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
 
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
-
-
-def job(name: str) -> Any:
-    """Its module; the test is skipped where a package is not there that the job needs."""
-    needs = getattr(load(name), "NEEDS", None)
-    if needs and importlib.util.find_spec(needs) is None:
-        pytest.skip(f"{name} needs {needs}, which hpml does not: pip install {needs}")
-    return load(name)
 
 
 def each(slow: set[str]) -> Any:
@@ -78,7 +69,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
 @each(slow=PROCESSES)
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
-    expected = job(name)
+    expected = load(name)
     plain, timed = (in_a_process if name in PROCESSES else plain_and_timed)(name, tmp_path)
     for outcome in timed:
         assert set(outcome.warned) <= set(plain.warned)
@@ -93,7 +84,7 @@ def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
     monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
-    expected = job(name)
+    expected = load(name)
     made = make(expected, tmp_path)
     before = everything(made, tmp_path)
     diagnose: Callable[[], Any] = lambda: experiment.diagnose(*made, 0.01, lambda line: None)  # noqa: E731
@@ -107,11 +98,10 @@ def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not {key: (was, after[key]) for key, was in before.items() if was != after[key]}
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("hpml.watch"), reason="there is no hpml.watch yet")
 @pytest.mark.parametrize("name", [n if n == "plain" else stress(n) for n in NAMES])
 def test_watch(name: str, tmp_path: Path) -> None:
     """The script as it stands ends well, and leaves a record of its last fit."""
-    expected, environment = job(name), {**os.environ, "PYTHONPATH": str(ROOT)}
+    expected, environment = load(name), {**os.environ, "PYTHONPATH": str(ROOT)}
     # not `run_program`, whose processes have Lightning before the watch begins
     words = [sys.executable, "-m", "hpml.watch", str(FOLDER / f"{name}.py")]
     subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=200)

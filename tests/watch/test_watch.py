@@ -71,7 +71,6 @@ def test_each_fit_has_a_record(tmp_path: Path) -> None:
 
 def test_a_cli_reads_its_arguments(tmp_path: Path) -> None:
     """LightningCLI, with a YAML; fit's signature is what it was."""
-    pytest.importorskip("jsonargparse")
     both(tmp_path, scripts.CLI, 0, "fit", "--config", "cli.yaml")
     (record,) = records(tmp_path)
     assert [epoch.steps for epoch in record.epochs] == [4, 4]

@@ -8,7 +8,6 @@ from plain import OFF, Validated, loader
 
 EPOCHS = 2
 SAMPLES = [44, 44]
-NEEDS = "jsonargparse"
 
 
 class Data(L.LightningDataModule):

@@ -201,8 +201,13 @@ class Comparison:
 
     @cached_property
     def disturbances(self) -> list[str]:
-        """Which runs others disturbed, and by what; which ones they may have disturbed."""
+        """Which runs others disturbed, and by what."""
         return disturbances.sentences(self.runs)
+
+    @cached_property
+    def company(self) -> list[str]:
+        """Which runs shared a machine with another one of these, or of their sweep."""
+        return disturbances.company(self.runs)
 
     @cached_property
     def chosen(self) -> list[tuple[Ranked, int]]:

@@ -1,6 +1,5 @@
 """What the times of runs lost to others, and which order of their settings that leaves open."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,11 +92,7 @@ def in_doubt(spans: Sequence[Span | None]) -> list[bool]:
 
 
 def sentences(runs: Sequence[Run]) -> list[str]:
-    """Which runs were disturbed, and by what: the worst first; then those that may have been.
-
-    These had company on their machine: by the launcher, or by their times where their records do
-    not say what that took.
-    """
+    """Which runs were disturbed, and by what: the worst first."""
     worst = []
     for run in runs:
         seen = [seen for seen in run.interference.values() if seen and seen.disturbed]
@@ -107,7 +102,34 @@ def sentences(runs: Sequence[Run]) -> list[str]:
     lines = [line for _, line in worst[:MOST_NAMED]]
     if (more := len(worst) - MOST_NAMED) > 0:
         lines.append(f"{counted(more, 'more run')}, marked ! in the table")
-    return lines + _company(runs)
+    return lines
+
+
+def company(runs: Sequence[Run]) -> list[str]:
+    """Which runs did not have their machine to themselves: by the launcher, or by their times.
+
+    That disturbs no time by itself: each may have had cores, or a GPU, of its own.
+    """
+    of_sweep: dict[str, list[Run]] = {}
+    for run in runs:
+        of_sweep.setdefault(_at_once(run), []).append(run)
+    alone = of_sweep.pop("1", [])
+    lines = []
+    for at_once, these in of_sweep.items():
+        apart = all(str(run.record.environment.get("device")).startswith("cuda") for run in these)
+        own = ", each on a GPU of its own" * apart
+        lines.append(f"{counted(len(these), 'run')} of a sweep of {at_once} jobs at once{own}")
+    at_same_time = _overlapping(runs)
+    if shared := [run.name for run in alone if id(run) in at_same_time]:
+        names = ", ".join(shared[:MOST_NAMED]) + ", …" * (len(shared) > MOST_NAMED)
+        count = counted(len(shared), "run")
+        lines.append(f"{count} at the same time as another one on the machine: {names}")
+    return lines
+
+
+def in_company(runs: Sequence[Run]) -> set[int]:
+    """The ids of the runs that `company` counts."""
+    return _overlapping(runs) | {id(run) for run in runs if _at_once(run) != "1"}
 
 
 def _lost_s(seen: Sequence[Interference]) -> float | None:
@@ -117,28 +139,9 @@ def _lost_s(seen: Sequence[Interference]) -> float | None:
     return fmean(epoch.lost for epoch in seen) if seen else 0.0
 
 
-def _is_told(run: Run) -> bool:
-    """Whether the record says what others took: of its cores, and of a GPU where it is on one."""
-    seen = run.seen_from()
-    on_gpu = str(run.record.environment.get("device")).startswith("cuda")
-    return len(seen) == len(run.epochs) > 0 and all(
-        epoch.main_waited_s is not None and (epoch.gpus or not on_gpu) for epoch in seen
-    )
-
-
-def _company(runs: Sequence[Run]) -> list[str]:
-    """Which runs did not have their machine to themselves, by the launcher or by their times."""
-    untold = [run for run in runs if not _is_told(run)]
-    jobs = Counter(in_words(run.record.environment.get("jobs_at_once", 1)) for run in runs)
-    lines = [
-        f"{counted(count, 'run')} of a sweep of {at_once} jobs at once"
-        for at_once, count in jobs.items()
-        if at_once != "1"
-    ]
-    at_once = _overlapping(runs)
-    if count := sum(id(run) in at_once for run in untold):
-        lines.append(f"{counted(count, 'run')} at the same time as another one on the machine")
-    return lines
+def _at_once(run: Run) -> str:
+    """How many jobs of its sweep had the machine, as its launcher says."""
+    return in_words(run.record.environment.get("jobs_at_once", 1))
 
 
 def _overlapping(runs: Sequence[Run]) -> set[int]:

@@ -130,7 +130,8 @@ class Report:
         compared = self.comparison
         ended = [f"{run.record.status}: {run.name}: {run.cause}" for run in compared.unfinished]
         disturbed = [f"times disturbed: {line}" for line in compared.disturbances]
-        return [*ended, *compared.sentences, *disturbed]
+        shared = [f"machine shared: {line}" for line in compared.company]
+        return [*ended, *compared.sentences, *disturbed, *shared]
 
     def __repr__(self) -> str:
         return "\n".join([*self.sentences, f"report: {self.path}"])

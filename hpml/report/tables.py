@@ -11,7 +11,7 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
-from hpml.report.disturbances import is_disturbed
+from hpml.report.disturbances import in_company, is_disturbed
 from hpml.report.ranking import NOTHING, Measure
 from hpml.report.settings import ABSENT, Setting, number
 from hpml.statistics import Estimate, Standing
@@ -103,7 +103,11 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
         for setting in comparison.settings
         for run in setting.runs
     }
-    _write(folder / "runs.csv", (_of_run(run, named[id(run)], metrics) for run in comparison.runs))
+    shared = in_company(comparison.runs)
+    each = (
+        (run, named[id(run)] | {"shared_machine": id(run) in shared}) for run in comparison.runs
+    )
+    _write(folder / "runs.csv", (_of_run(run, own, metrics) for run, own in each))
     rows = (
         {
             **{"directory": clean(str(run.directory)), **named[id(run)]},

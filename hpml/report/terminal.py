@@ -38,6 +38,7 @@ def show(comparison: Comparison) -> None:
         ),
         *(f"runs differ: {line}" for line in comparison.differences),
         *(f"times disturbed: {line}" for line in comparison.disturbances),
+        *(f"machine shared: {line}" for line in comparison.company),
         *(f"evaluated: {run.name}: {evaluation(run)}" for run in comparison.evaluations),
     ]
     for line in lines:

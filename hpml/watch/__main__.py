@@ -27,7 +27,8 @@ stderr, the record to outputs/watch/.
 
 def main() -> None:
     try:
-        options, words = getopt.getopt(sys.argv[1:], "hm", ["help", "budget-s=", *MEASURES])
+        at = next((n for n, word in enumerate(sys.argv) if word.startswith("-m")), len(sys.argv))
+        options, words = getopt.getopt(sys.argv[1:at], "h", ["help", "budget-s=", *MEASURES])
         given = {name.strip("-"): value for name, value in options}
         if given.keys() & {"h", "help"}:
             print(HELP, end="")
@@ -39,13 +40,24 @@ def main() -> None:
         budget_s = _seconds(given["budget-s"]) if "budget-s" in given else None
         if budget_s is not None and measure is None:
             raise UserError(f"--budget-s={budget_s:g}: has no effect without --diagnose or --tune")
-        program = Program.of(words, is_module="m" in given)
+        program = _program(words, sys.argv[at:])
         code = program.load()
     except (getopt.GetoptError, UserError) as error:
         print(f"error: {error}; see python -m hpml.watch --help", file=sys.stderr)
         sys.exit(2)
     Watch(program, measure, budget_s).begin()
     program.run(code)
+
+
+def _program(words: list[str], from_m: list[str]) -> Program:
+    """Of the words that are no options: those before one that begins with `-m`, and the others.
+
+    Behind a script all are its own; `-mNAME` is `-m NAME`, as for Python.
+    """
+    if words or not from_m:
+        return Program.of([*words, *from_m], is_module=False)
+    glued, *rest = from_m
+    return Program.of([glued[2:], *rest] if glued != "-m" else rest, is_module=True)
 
 
 def _seconds(text: str) -> float:

@@ -42,7 +42,8 @@ class Program:
     def command(self, *options: str) -> str:
         """The shell's line, from the folder where it starts, that watches it with these options."""
         module = [] if self.spec is None else ["-m"]
-        end = sys.orig_argv.index("-m") if "-m" in sys.orig_argv else 1
+        words = enumerate(sys.orig_argv)
+        end = next((n for n, word in words if word.startswith("-m")), 1)  # -mhpml.watch, too
         python = sys.orig_argv[:end]  # with options of its own
         return shlex.join([*python, "-m", "hpml.watch", *options, *module, *self.words])
 

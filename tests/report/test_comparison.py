@@ -96,12 +96,14 @@ def test_runs_that_shared_a_machine_are_told(tmp_path: Path) -> None:
         make_run(tmp_path / "x", name, started_at=f"2026-01-01T{time}+00:00", status=status)
     comparison = Comparison([tmp_path / "x"])
     assert comparison.differences == []
-    assert comparison.disturbances == ["2 runs at the same time as another one on the machine"]
+    assert comparison.disturbances == []
+    at_same_time = "at the same time as another one on the machine"
+    assert comparison.company == [f"2 runs {at_same_time}: a, b"]
     make_run(tmp_path / "y", "d", environment=MACHINE | {"jobs_at_once": 4})
-    assert Comparison([tmp_path / "y"]).disturbances == ["1 run of a sweep of 4 jobs at once"]
+    assert Comparison([tmp_path / "y"]).company == ["1 run of a sweep of 4 jobs at once"]
     for name in "ef":
         make_run(tmp_path / "z", name, environment={})
-    assert Comparison([tmp_path / "z"]).disturbances == []  # who knows where
+    assert Comparison([tmp_path / "z"]).company == []  # who knows where
 
 
 def test_the_monitor_says_which_way_is_better(tmp_path: Path) -> None:

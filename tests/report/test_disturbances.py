@@ -155,19 +155,27 @@ def test_a_gpu_that_was_slowed_may_have_lost_anything(tmp_path: Path) -> None:
 
 
 def test_who_had_company_is_told(tmp_path: Path) -> None:
-    """Always where the launcher knows; by their times only runs whose records do not tell more.
-
-    Older records, systems that tell nothing, and GPUs without a witness do not.
-    """
-    at_once = MACHINE | {"jobs_at_once": 2}
-    make_run(tmp_path, "a", environment=at_once, lost_s=0.0)
-    assert Comparison([tmp_path]).disturbances == ["1 run of a sweep of 2 jobs at once"]
-    make_run(tmp_path, "b", environment=at_once | {"device": "cuda:0"}, lost_s=0.0)
-    make_run(tmp_path, "c", environment=at_once)
-    assert Comparison([tmp_path]).disturbances == [
-        "3 runs of a sweep of 2 jobs at once",
-        "2 runs at the same time as another one on the machine",
+    """Each run, by its launcher or its times; that alone disturbs none, nor where nobody looked."""
+    gpus = MACHINE | {"jobs_at_once": 2, "device": "cuda:0"}
+    for name in "ab":  # all begin at the same time
+        make_run(tmp_path, name, environment=gpus, lost_s=0.0)
+    for name in "cd":
+        make_run(tmp_path, name, lost_s=0.0)
+    make_run(tmp_path, "e", environment=MACHINE | {"host": "another"})
+    comparison = Comparison([tmp_path])
+    assert comparison.company == [
+        "2 runs of a sweep of 2 jobs at once, each on a GPU of its own",
+        "2 runs at the same time as another one on the machine: c, d",
     ]
+    assert comparison.disturbances == []
+    write_report(comparison, tmp_path, "t")
+    with (tmp_path / "runs.csv").open() as file:
+        marks = {row["directory"][-1]: row["shared_machine"] for row in csv.DictReader(file)}
+    assert marks == dict.fromkeys("abcd", "True") | {"e": "False"}
+    for form in ("html", "md"):
+        page = (tmp_path / f"report.{form}").read_text()
+        assert "Runs that shared their machine" in page
+        assert "Times that were disturbed" not in page
 
 
 def test_of_many_disturbed_runs_the_worst_are_told(tmp_path: Path) -> None:

@@ -202,6 +202,18 @@ def test_disturbed_epochs_are_marked(report: Any) -> None:
     assert "! disturbed by others" in page.text
 
 
+def test_what_disturbed_a_run_is_told_once(report: Any) -> None:
+    """Where its verdict says it, no line besides does, in no form of the report."""
+    evidence = "the process waited 3.0 s of 6.0 s for a core that other programs had"
+
+    def judge(record: RunRecord) -> None:
+        record.verdict = {"kind": "disturbed", "evidence": evidence, "advice": "wait"}
+
+    printed, folder = report(judge, epoch_s=2.0, lost_s=1.0)
+    for text in (printed, read(folder).text, (folder / "report.md").read_text()):
+        assert text.count("for a core that other programs had") == 1
+
+
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_few_epochs(epochs: int, report: Any) -> None:
     """None, or one without steps, windows and memory: what there is is shown."""

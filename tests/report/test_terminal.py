@@ -64,7 +64,7 @@ def test_a_table_that_would_not_end_is_cut(tmp_path: Path, shown: Callable[..., 
         make_run(tmp_path, f"optimizer.lr={rate}")
     out = shown()
     assert "the first 40 of 45" in out
-    assert out.count("optimizer.lr=") == 40
+    assert out.count("\n optimizer.lr=") == 40
 
 
 def test_evaluations_are_told_and_not_compared(tmp_path: Path, shown: Callable[..., str]) -> None:

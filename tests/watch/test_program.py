@@ -44,11 +44,16 @@ def test_it_finds_itself_as_without(tmp_path: Path) -> None:
     for name in ("train.py", "sub/train.py"):
         (tmp_path / name).write_text(SELF)
     (tmp_path / "link.py").symlink_to("sub/train.py")
-    for words in (["sub/train.py", "--diagnose", "-m"], ["link.py"], ["-m", "train", "--help"]):
+    words: list[str]
+    for name, *words in (
+        ["sub/train.py", "sub/train.py", "--diagnose", "-m", "-mother"],
+        ["link.py", "link.py"],
+        ["train", "-mtrain", "--help"],
+    ):
         without, watched = python(tmp_path, *words), python(tmp_path, *WATCH, *words)
         assert "[4, 9]" in without.stdout
         assert watched.stdout == without.stdout
-        assert watched.stderr == f"{words[words[0] == '-m']}: {LAST}"
+        assert watched.stderr == f"{name}: {LAST}"
 
 
 def test_a_module_imports_relatively(tmp_path: Path) -> None:
@@ -80,6 +85,8 @@ def test_it_ends_as_without(tmp_path: Path, text: str, exit_code: int) -> None:
         (["."], ".: is a directory; give a script, or -m and a module"),
         (["notes.txt"], "notes.txt: is not a Python program"),
         (["-m", "absent"], "-m absent: there is no module absent"),
+        (["-mabsent"], "-m absent: there is no module absent"),
+        (["-m"], "give a script, or -m and a module"),
         (["-m", "absent.part"], "-m absent.part: there is no module absent.part"),
         (["-m", "job"], "-m job: there is no module job.__main__"),
         (["-m", "train.py"], "-m train.py: a file has no -m before it"),

@@ -112,6 +112,12 @@ def verdict_lines(record: RunRecord) -> tuple[str, str] | None:
     return clean(so_far + evidence), clean(advice)
 
 
+def untold_disturbances(run: Run, comparison: Comparison) -> list[str]:
+    """What disturbed it; empty where its verdict says so already."""
+    told = (run.record.verdict or {}).get("kind") == "disturbed"
+    return [] if told else comparison.disturbances
+
+
 def sentences(run: Run) -> Iterator[str]:
     """Where the time of the whole run went, how fast its epochs and steps were, its resumptions."""
     record = run.record

@@ -8,7 +8,14 @@ from hpml.formatting import capital, counted
 from hpml.report.collect import Run
 from hpml.report.comparison import Comparison
 from hpml.report.page import address_of, log_of, render
-from hpml.report.run.facts import machine, marks, sentences, subject, verdict_lines
+from hpml.report.run.facts import (
+    machine,
+    marks,
+    sentences,
+    subject,
+    untold_disturbances,
+    verdict_lines,
+)
 from hpml.report.run.tables import MOST_EPOCHS, epoch_table, fact_table, part_table
 from hpml.report.tables import Table
 
@@ -26,9 +33,8 @@ def write_page(
         "unfinished": None if run.completed else _why(run),
         "log_end": (record.error or {}).get("log_end"),
         "verdict": verdict_lines(record),
-        "sentences": [capital(sentence) for sentence in sentences(run)],
-        "disturbances": comparison.disturbances,
-        "is_told": (record.verdict or {}).get("kind") == "disturbed",  # by the verdict
+        "sentences": [capital(line) for line in (*sentences(run), *comparison.company)],
+        "disturbances": untold_disturbances(run, comparison),
         "disturbed": sum(each.disturbed for each in seen),
         "looked_at": len(seen),
         "pictures": pictures,

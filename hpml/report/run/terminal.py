@@ -8,7 +8,7 @@ from hpml.formatting import console
 from hpml.records.epoch_table import EpochTable
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
-from hpml.report.run.facts import machine, sentences, subject, verdict_lines
+from hpml.report.run.facts import machine, sentences, subject, untold_disturbances, verdict_lines
 
 MOST_ROWS = 40  # an even number
 
@@ -27,8 +27,8 @@ def _lines(run: Run, comparison: Comparison) -> Iterator[str]:
     yield from filter(None, ["; ".join(filter(None, (subject(run), machine(run))))])
     yield from _rows(run)
     yield from sentences(run)
-    if (record.verdict or {}).get("kind") != "disturbed":  # which says so itself
-        yield from (f"times disturbed: {line}" for line in comparison.disturbances)
+    yield from (f"times disturbed: {line}" for line in untold_disturbances(run, comparison))
+    yield from comparison.company
     if verdict := verdict_lines(record):
         evidence, advice = verdict
         yield from (evidence, f"  {advice}")

@@ -34,7 +34,7 @@ ROWS = {
     ),
     "startup": ("import torch, lightning", "experiment=demo"),
     "threads": ("small | 0 | 0", "small | 0 | 2", "small, alone", "small, beside loops"),
-    "timer_overhead": ("bare", "timers"),
+    "timer_overhead": ("bare", "timers", "watch's timers by hand", "hpml.watch"),
     "tune": ("slow item",),
     "workers": ("sleeps 8 ms", "sleeps 32 ms", "in memory | 0", "slower with workers | 0"),
 }

@@ -91,26 +91,16 @@ def report(*paths: str | Path, folder: Folder = None, title: str | None = None) 
 
     Raises UserError where there is no run, or where the page cannot be written.
     """
-    from hpml.report.make import make_report
+    from hpml.report.make import report_on
 
     for path in paths:
         if not isinstance(path, str | Path):
             raise UserError(f"report({path!r}): give the path of a run, of a sweep, or of a folder")
-    every = [Path(path).expanduser() for path in paths]
-    for path in every:
-        if not path.exists():
-            raise UserError(f"{path}: there is no such file or folder")
-    if not every:
+    if not paths:
         raise UserError("report(): give the path of a run, of a sweep, or of a folder of them")
-    first = every[0] if every[0].is_dir() else every[0].parent
-    found = Report(every, first if folder is None else Path(folder).expanduser())
-    try:
-        if not make_report(every, found.folder, title):
-            raise UserError(f"no readable record.json under {', '.join(map(str, every))}")
-    except OSError as error:
-        hint = "" if folder is not None else "; give folder=…"
-        raise UserError(f"{error.filename or found.folder}: {error.strerror}{hint}") from error
-    return found
+    every = [Path(path).expanduser() for path in paths]
+    into = None if folder is None else Path(folder).expanduser()
+    return Report(every, report_on(every, into, title, "give folder=…"))
 
 
 def workers(*words: str, config_dir: Folder = None) -> "WorkersAnswer":
@@ -217,7 +207,7 @@ def _command(name: str, words: Sequence[str], config_dir: Folder, directory: Pat
     command = [sys.executable, "-m", f"hpml.{name}", *own, *words]
     path = os.pathsep.join(filter(None, sys.path))  # where modules are found here, they are there
     with TemporaryDirectory() as folder, interruptible():
-        process = JobProcess(command, Path(folder), True, {"PYTHONPATH": path})
+        process = JobProcess(command, Path(folder), True, {"PYTHONPATH": path}, raises=True)
         try:
             exit_code = process.wait()
         finally:

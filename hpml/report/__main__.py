@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from hpml.errors import UserError
 from hpml.system.files import pipe_may_close
 
 
@@ -15,27 +16,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help=helps)
     parser.add_argument("--title", help="the page's heading")
     given = parser.parse_args()
-    paths: list[Path] = given.paths
-    for path in paths:
-        if not path.exists():
-            _refuse(f"{path}: there is no such file or folder")
-    from hpml.report.make import make_report
+    from hpml.report.make import report_on
 
-    first = paths[0] if paths[0].is_dir() else paths[0].parent
-    folder: Path = given.output or first
     try:
         with pipe_may_close():
-            if not make_report(paths, folder, given.title):
-                _refuse(f"no readable record.json under {', '.join(map(str, paths))}")
+            report_on(given.paths, given.output, given.title, "give --output DIR")
             sys.stdout.flush()
-    except OSError as error:
-        hint = "" if given.output else "; give --output DIR"
-        _refuse(f"{error.filename or folder}: {error.strerror}{hint}")
-
-
-def _refuse(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

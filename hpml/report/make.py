@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpml.errors import UserError
 from hpml.formatting import size_in_words
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
@@ -40,6 +41,27 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
         disk = size_in_words(sum(size_of(path) for path in paths))
         print(f"report: {clean(str(folder / PAGE))} (the runs fill {disk})")
     return count
+
+
+def report_on(paths: Sequence[Path], folder: Path | None, title: str | None, hint: str) -> Path:
+    """The same in a folder, by default the first of the paths; returns the folder.
+
+    Raises UserError where there is no run, or where nothing can be written; `hint` says then how to
+    name another folder.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder")
+    first = paths[0] if paths[0].is_dir() else paths[0].parent
+    try:
+        if not make_report(paths, folder or first, title):
+            raise UserError(f"no readable record.json under {', '.join(map(str, paths))}")
+    except BrokenPipeError:  # no fault of the folder
+        raise
+    except OSError as error:
+        more = f"; {hint}" if folder is None else ""
+        raise UserError(f"{error.filename or folder or first}: {error.strerror}{more}") from error
+    return folder or first
 
 
 def title_of(paths: Sequence[Path]) -> str:

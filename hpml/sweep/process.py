@@ -40,11 +40,17 @@ class JobProcess:
     The command's standard input is a pipe that closes when this process ends, whatever ends it.
     `end_with_launcher` waits for that in the job, and ends all of its processes.
 
-    Where `shown`, the output goes to this process's terminal too, with a moving progress bar.
+    Where `shown`, the output goes to this process's terminal too, with a moving progress bar; but
+    not the line with which it ends for wrong input, where the caller `raises` that.
     """
 
     def __init__(
-        self, command: Sequence[str], directory: Path, shown: bool, environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        directory: Path,
+        shown: bool,
+        environment: Mapping[str, str],
+        raises: bool = False,
     ) -> None:
         self.directory = directory
         self._started = time.monotonic()
@@ -62,7 +68,7 @@ class JobProcess:
             )
         finally:
             os.close(writer)
-        self._output = _Output(reader, directory / LOG, shown)
+        self._output = _Output(reader, directory / LOG, shown, raises)
         self._output.start()
 
     @property
@@ -116,10 +122,10 @@ class JobProcess:
         """Kills whatever is left of the job, also what has left its group, and ends the log."""
         self.send(getattr(signal, "SIGKILL", signal.SIGTERM))
         kill_processes_of(self.directory)
-        self._process.wait()
+        exit_code = self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._output.end()
+        self._output.end(exit_code)
 
 
 def kill_processes_of(directory: Path) -> None:
@@ -135,8 +141,10 @@ def kill_processes_of(directory: Path) -> None:
 class _Output(threading.Thread):
     """Takes a job's output from its end of a pipe or terminal to the log, and shows it."""
 
-    def __init__(self, reader: int, path: Path, shown: bool) -> None:
+    def __init__(self, reader: int, path: Path, shown: bool, raises: bool) -> None:
         super().__init__(name="output", daemon=True)
+        self._raises = raises
+        self._held = b""  # a line that may be what is raised
         self.tail: deque[str] = deque(maxlen=10 * TAIL_LINES)
         self._reader = reader
         self._path = path
@@ -150,9 +158,7 @@ class _Output(threading.Thread):
             self._log = self._path.open("w", encoding="utf-8")
         line = b""
         while chunk := self._read():
-            if self._show is not None:
-                with suppress(OSError, ValueError):
-                    self._show(chunk)
+            self._pass_on(chunk)
             *lines, line = (line + chunk).split(b"\n")
             self._keep(lines)
             drawn_over = line.rstrip(b"\r").rfind(b"\r")
@@ -166,10 +172,13 @@ class _Output(threading.Thread):
             with suppress(OSError):
                 self._log.close()
 
-    def end(self) -> None:
+    def end(self, exit_code: int) -> None:
         self.join(timeout=5)  # for what is still to be read
         if not self.is_alive():
             os.close(self._reader)
+        if exit_code != 2:
+            self._raises = False
+            self._pass_on(b"")
 
     def resize(self) -> None:
         """Gives the job's terminal the size of ours."""
@@ -183,6 +192,15 @@ class _Output(threading.Thread):
         with suppress(OSError):  # a terminal's other side has closed
             return os.read(self._reader, 65536)
         return b""
+
+    def _pass_on(self, chunk: bytes) -> None:
+        """Shows what is printed, one line of an error later where that may be raised."""
+        chunk = self._held + chunk
+        last = chunk[chunk.rstrip(b"\n").rfind(b"\n") + 1 :]
+        self._held = last if self._raises and last.startswith(b"error: ") else b""
+        if self._show is not None:
+            with suppress(OSError, ValueError):
+                self._show(chunk.removesuffix(self._held))
 
     def _keep(self, lines: Sequence[bytes]) -> None:
         """Of a line that was drawn over, the last state."""

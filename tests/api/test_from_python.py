@@ -190,10 +190,11 @@ def test_a_sweep_returns_its_report(capfd: pytest.CaptureFixture[str]) -> None:
     assert str(again.path) in repr(again)
 
 
-def test_a_sweep_that_cannot_begin_leaves_no_folder() -> None:
-    """A value that no job can have is refused in one line."""
+def test_a_sweep_that_cannot_begin_leaves_no_folder(capfd: pytest.CaptureFixture[str]) -> None:
+    """A value that no job can have is refused in one line, which nothing tells besides."""
     with pytest.raises(UserError, match="optimizer=adma: there is no such option"):
         sweep(*SHORT, "optimizer=sgd,adma")
+    assert "adma" not in "".join(capfd.readouterr())
     assert not list(Path("outputs").rglob("*"))
 
 

@@ -171,7 +171,7 @@ def _unless_refused(record: RunRecord, directory: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        has_begun = record.startup_s is not None or record.evaluation is not None
+        has_begun = bool(record.startup_s or record.epochs or record.evaluation)
         if environment.rank() == 0 and not has_begun and SWEPT not in os.environ:
             if before is not None:
                 file.write_bytes(before)

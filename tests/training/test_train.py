@@ -418,7 +418,7 @@ def test_what_would_mislead_is_refused(
     """Wrong in silence, or by an error of torch's or Lightning's: told by its key instead."""
     with pytest.raises(UserError, match=message):
         train(compose(*QUICK, *overrides.split()))
-    assert not any(tmp_path.iterdir())  # nothing has begun
+    assert not list(tmp_path.rglob("record.json"))  # nothing has begun
 
 
 def test_what_is_refused_leaves_the_record_that_was_there(

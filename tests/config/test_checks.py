@@ -303,6 +303,9 @@ def test_a_key_of_another_option_is_told() -> None:
     assert options_with("optimizer.betas") == ["adam", "adamw"]
     assert options_with("optimizer.momentum") == ["nesterov", "rmsprop", "sgd"]
     assert options_with("data.encoded") == ["synthetic"]
+    # a base of another folder is passed over
+    assert options_with("hydra/hydra_logging.loggers") == ["hpml"]
+    assert [*dotted_keys(OmegaConf.create({"a": {1: 2}}))] == ["a", "a.1"]
     assert options_with("model.nothing") == options_with("nowhere.lr") == options_with("lr") == []
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -84,7 +84,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
     """
     cfg = with_run_dir(cfg)
     check(cfg)
-    resume.check(cfg.resume)
+    resume.check(cfg.resume, cfg.evaluate)
     directory = Path(cfg.run_dir)
     last_sign_s = resume.last_sign_s(directory)
     record = _new_record(cfg)
@@ -93,7 +93,8 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
         log.info(f"complete already: {from_here(directory)}; resume=never trains it again")
         return completed
     _refuse_to_overwrite(directory, cfg, completed)
-    with _recorded(record, directory, _to_resume(directory, cfg)):
+    to_resume = _to_resume(directory, cfg)
+    with _unless_refused(record, directory), _recorded(record, directory, to_resume):
         if work is None:
             set_waiting(cfg)
             with signals_held(), gc_paused():
@@ -157,6 +158,28 @@ def _to_resume(directory: Path, cfg: DictConfig) -> bytes | None:
         return None
     file = directory / FILE_NAME
     return file.read_bytes() if file.is_file() else None
+
+
+@contextmanager
+def _unless_refused(record: RunRecord, directory: Path) -> Iterator[None]:
+    """Puts the record back that was there before, or none, for what was refused before it began.
+
+    A job of a sweep keeps its own: the launcher reads in it how the job has ended.
+    """
+    file = directory / FILE_NAME
+    before = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    except UserError:
+        has_begun = bool(record.startup_s or record.epochs or record.evaluation)
+        if environment.rank() == 0 and not has_begun and SWEPT not in os.environ:
+            if before is not None:
+                file.write_bytes(before)
+            else:
+                file.unlink(missing_ok=True)
+                with suppress(OSError):  # it holds something
+                    directory.rmdir()
+        raise
 
 
 def _holds(file: Path, content: bytes | None) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpml.checkpointing import safe_load
+from hpml.config.command_line import as_typed
 from hpml.config.fingerprint import difference
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
@@ -53,14 +54,19 @@ def mode(resume: str | None) -> str:
     return AUTO if {SWEPT, "SLURM_JOB_ID"} & os.environ.keys() else NEVER
 
 
-def check(resume: str | None) -> None:
-    """Raises UserError where `resume` names nothing that a run could resume from."""
+def check(resume: str | None, evaluated: str | None = None) -> None:
+    """Raises UserError where `resume` names nothing that a run could resume from.
+
+    Or where there is no checkpoint that is to be evaluated.
+    """
+    if evaluated is not None and not as_typed(evaluated).exists():
+        raise UserError(f"evaluate={evaluated}: there is no such file")
     how = mode(resume)
     if how in (AUTO, NEVER):
         return
     if how.lower() in ("", "auto", "never", "true", "false") or not how.strip():
         raise UserError(f"resume={how}: give auto, never, or the path of a resume checkpoint")
-    named = Path(how).expanduser()
+    named = as_typed(how)
     if not named.exists():
         raise UserError(f"resume={how}: there is no such file")
     if not resume_checkpoints(named):
@@ -110,7 +116,7 @@ def choose(
     how = mode(resume)
     if how == NEVER:
         return None
-    named = None if how == AUTO else Path(how).expanduser()
+    named = None if how == AUTO else as_typed(how)
     passed: list[str] = []
     for checkpoint in resume_checkpoints(named or directory):
         try:

@@ -36,6 +36,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 USERS_FULL_ERROR = "HPML_FULL_ERROR"  # what the user has given for it, while it is ours
 # Options of Hydra's with which it prints, and runs nothing.
 PRINTING = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+RUNS = "train"  # the program whose runs may have a folder of their own to work in
 CHILD_ENDS_S = 1.0  # for a loader's process that was asked to end
 
 
@@ -52,6 +53,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     """
 
     def job(cfg: DictConfig) -> Any:
+        if config_name != RUNS:  # whatever hydra.job.chdir says
+            os.chdir(HydraConfig.get().runtime.cwd)
         try:
             check_keys(cfg)
         except UserError as error:  # a configuration of their own, perhaps without our log

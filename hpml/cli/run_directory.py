@@ -1,10 +1,11 @@
 """Hydra's callback that gives a run a directory of its own; a sweep's is `sweep.directory`."""
 
+import os
 import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from hpml.cli.wrong_input import refuse
 from hpml.config.checks import check, refuse_lists
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, first_line
+from hpml.records.run_record import FILE_NAME
 from hpml.system import files
-from hpml.system.environment import rank
+from hpml.system.environment import SWEPT, rank
+
+IS_OURS = "is_ours"  # in this callback's part of the configuration: the run has made its folder
 
 
 class RunDirectory(Callback):
@@ -37,14 +41,18 @@ class RunDirectory(Callback):
             check(config)
             refuse_run_dir(config)
             refuse_lists(_overrides(config.hydra))
+            is_ours = self.fresh_dir
             if is_given(config, "hydra.run.dir"):
+                directory = Path(str(config.hydra.run.dir)).expanduser()
+                is_ours = not (directory.exists() or SWEPT in os.environ)
                 if not rank():  # for this run's other ranks too, as long as Hydra keeps us
-                    directory = Path(str(config.hydra.run.dir)).expanduser()
                     in_use = f"hydra.run.dir={directory}: another run is at work there"
                     self.lock = files.locked(directory, "hydra.run.dir", in_use)
             elif self.fresh_dir:
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
+            with flag_override(config, ["readonly", "struct"], False):
+                config.hydra.callbacks.run_directory[IS_OURS] = is_ours
 
 
 def is_given(config: DictConfig, key: str) -> bool:
@@ -84,18 +92,15 @@ def fresh_dir(path: str) -> str:
 
 
 def leave_nothing() -> None:
-    """Removes what a run has that did not begin: Hydra's files in a fresh directory, its log."""
+    """Removes the folder that was made for a run which then did not begin, and so has no record."""
     hydra = HydraConfig.get()
-    directory, subdir = Path(hydra.runtime.output_dir), str(hydra.output_subdir)
-    log_file = directory / f"{hydra.job.name}.log"
-    if rank() or hydra.mode != RunMode.RUN or "hydra.run.dir" in map(key_of, _overrides(hydra)):
+    directory = Path(hydra.runtime.output_dir)
+    is_ours = (hydra.callbacks.get("run_directory") or {}).get(IS_OURS)
+    if rank() or hydra.mode != RunMode.RUN or not is_ours or (directory / FILE_NAME).exists():
         return
-    with suppress(OSError):
-        if {file.name for file in directory.iterdir()} <= {subdir, log_file.name}:
-            log_file.unlink(missing_ok=True)
-            if hydra.output_subdir is not None:
-                shutil.rmtree(directory / subdir, ignore_errors=True)
-            files.remove_empty(directory)
+    os.chdir(hydra.runtime.cwd)
+    shutil.rmtree(directory, ignore_errors=True)
+    files.remove_empty(directory.parent)
 
 
 def with_run_dir(cfg: DictConfig) -> DictConfig:

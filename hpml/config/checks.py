@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hpml.config import command_line
 from hpml.config.conf import dotted_keys, find_conf, resolve, spelled
 from hpml.config.fingerprint import key_of
-from hpml.config.rules import COUNT, PRECISIONS, RULES
+from hpml.config.rules import BATCHES, COUNT, PRECISIONS, RULES
 from hpml.errors import UserError, first_line
 from hpml.system.environment import SWEPT
 
@@ -25,6 +25,8 @@ REQUIRED = ("data", "model", "optimizer", "trainer")
 OPTIONAL = ("scheduler", "callbacks", "logger")
 # Programs with keys of their own.
 PROGRAMS = ("summary", "workers", "diagnose", "tune", "lab")
+# Groups that an evaluation has no use for.
+ONLY_TO_TRAIN = ("optimizer", "scheduler", "checkpoint")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
 EXTENSIBLE = ("data", "model", "optimizer", "scheduler")
 
@@ -95,8 +97,7 @@ def _check(value_of: Callable[[str], Any], there: Set[str]) -> None:
         )
     if value_of("optimizer.nesterov") is True and not value_of("optimizer.momentum"):
         raise UserError("optimizer.momentum=0: Nesterov's method needs a momentum above 0")
-    if value_of("trainer.val_check_interval") == 0:
-        raise UserError("trainer.val_check_interval=0: give a number above 0, a time, or null")
+    _check_numbers(value_of)
     split, monitor = value_of("data.val_split"), value_of("monitor")
     if split not in (None, _ABSENT, 0) and monitor in ("lr", "train/loss", "train/accuracy"):
         raise UserError(
@@ -120,6 +121,26 @@ def _check(value_of: Callable[[str], Any], there: Set[str]) -> None:
         raise UserError(
             "trainer.max_epochs=-1: the run would never end; "
             "give trainer.max_steps or trainer.max_time too"
+        )
+
+
+def _check_numbers(value_of: Callable[[str], Any]) -> None:
+    """Raises UserError for a number where the Trainer takes other things too, and not this one."""
+    devices = value_of("trainer.devices")
+    if isinstance(devices, int | float) and devices != -1 and not COUNT.admits(devices):
+        raise UserError(f"trainer.devices={spelled(devices)}: give {COUNT}, or -1 for all")
+    tried = value_of("trainer.fast_dev_run")
+    if (
+        not isinstance(tried, bool)
+        and tried is not _ABSENT
+        and not (tried == 0 or COUNT.admits(tried))
+    ):
+        raise UserError(f"trainer.fast_dev_run={spelled(tried)}: give true, false or {COUNT}")
+    every = value_of("trainer.val_check_interval")
+    if isinstance(every, int | float) and not (every and BATCHES.admits(every)):
+        raise UserError(
+            f"trainer.val_check_interval={spelled(every)}: give a part of an epoch, above 0 and "
+            "below 1, a whole number of batches, a time, or null"
         )
 
 
@@ -169,6 +190,7 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(map(str, cfg.keys() - groups - ours.keys() - set(PROGRAMS))):
         if f"${{{key}" not in text:
             yield f"{key}={spelled(cfg[key])} has no effect: nothing in hpml reads it"
+    yield from _never_reached(cfg.trainer)
     data, workers = cfg.data, cfg.data.get("num_workers")
     on_device = data.get("pipeline") == "device"
     if on_device and workers:
@@ -182,6 +204,12 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
         yield f"{word} has no effect without data.num_workers"
     if cfg.trainer.enable_checkpointing is False and (word := given.get("checkpoint.every_s")):
         yield f"{word} has no effect with trainer.enable_checkpointing=false"
+    if cfg.evaluate is not None:
+        words = (word for key, word in given.items() if key.partition(".")[0] in ONLY_TO_TRAIN)
+        yield from (f"{word} has no effect with evaluate" for word in words)
+    if data.get("val_split") and cfg.trainer.limit_val_batches == 0:
+        split = f"data.val_split={data.val_split}"
+        yield f"{split} only takes samples from training: trainer.limit_val_batches=0"
     if _is_one_training():
         of_sweeps = (word for key, word in given.items() if key.startswith("sweep."))
         yield from (f"{word} has no effect without -m" for word in of_sweeps)
@@ -197,6 +225,17 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
             yield f"{key}=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
         yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
+
+
+def _never_reached(trainer: DictConfig) -> Iterator[str]:
+    """Of epochs and steps: what lies beyond the last one."""
+    for what in ("epochs", "steps"):
+        least, most = trainer.get(f"min_{what}") or 0, trainer.get(f"max_{what}") or 0
+        if least > most > 0:
+            yield f"trainer.min_{what}={least} has no effect beyond trainer.max_{what}={most}"
+    every, epochs = trainer.get("check_val_every_n_epoch") or 0, trainer.max_epochs or 0
+    if every > epochs > 0:
+        yield f"trainer.check_val_every_n_epoch={every}: no epoch of {epochs} is validated"
 
 
 def _is_one_training() -> bool:

@@ -120,16 +120,23 @@ def typed(*more: str) -> str:
     return shlex.join(["python" if same else sys.executable, *program(), *words, *more])
 
 
-def from_here(path: Path) -> Path:
-    """A path as one types it: relative where it lies below the folder of the command line.
+def typed_in() -> Path:
+    """The folder of the command line: with `hydra.job.chdir=true` not the working directory."""
+    if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().runtime, "cwd"):
+        return Path.cwd()
+    return Path(HydraConfig.get().runtime.cwd)
 
-    With `hydra.job.chdir=true` that is another one than the working directory.
-    """
-    here = Path.cwd()
-    if HydraConfig.initialized():
-        runtime = HydraConfig.get().runtime
-        here = here if OmegaConf.is_missing(runtime, "cwd") else Path(runtime.cwd)
+
+def from_here(path: Path) -> Path:
+    """A path as one types it: relative where it lies below the folder of the command line."""
+    here = typed_in()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def as_typed(text: object) -> Path:
+    """The path that somebody has typed: relative to the folder of the command line."""
+    path, here = Path(str(text)).expanduser(), typed_in()
+    return path if here == Path.cwd() else here / path
 
 
 def as_call(name: str, words: Sequence[str], objects: Mapping[str, Any]) -> str:

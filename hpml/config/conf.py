@@ -81,7 +81,9 @@ def _option(group: str, name: str) -> DictConfig:
     node = OmegaConf.load(find_conf() / group / f"{name}.yaml")
     assert isinstance(node, DictConfig)
     bases = [
-        each for each in node.pop("defaults", []) if isinstance(each, str) and each != "_self_"
+        each
+        for each in node.pop("defaults", [])
+        if isinstance(each, str) and (find_conf() / group / f"{each}.yaml").is_file()
     ]
     merged = OmegaConf.merge(*(_option(group, base) for base in bases), node)
     assert isinstance(merged, DictConfig)
@@ -95,9 +97,10 @@ def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
             yield from dotted_keys(child, f"{prefix}{key}.")
     elif isinstance(node, DictConfig) and not node._is_none():
-        for key in map(str, node):
-            yield prefix + key
-            yield from dotted_keys(node._get_node(key), f"{prefix}{key}.")
+        for key in node:  # of which one may be a number
+            dotted = prefix + str(key)
+            yield dotted
+            yield from dotted_keys(node._get_node(key), f"{dotted}.")
 
 
 def spelled(value: Any) -> str:

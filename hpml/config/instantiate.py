@@ -13,11 +13,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from hpml.config.aliases import with_names_of_today
+from hpml.config.command_line import as_typed, typed_in
 from hpml.errors import UserError, first_line
 
 # The packages to which a configuration's values are handed: what they raise is about the values.
 # A frame of any other package's code, the user's above all, needs its traceback.
 HANDED_TO = sys.stdlib_module_names | {"hydra", "lightning", "tensorboard", "torch", "torchvision"}
+# Arguments that hold a path, of data sets, loggers, callbacks and the Trainer of KNOWN packages.
+PATHS = ("root", "save_dir", "dirpath", "directory", "tracking_uri", "default_root_dir")
+KNOWN = ("hpml.", "lightning.")
 OURS = __name__.partition(".")[0]
 _T = TypeVar("_T")
 
@@ -30,6 +34,8 @@ def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
     if not OmegaConf.is_dict(node) or "_target_" not in node:
         raise UserError(f"{key}: needs a _target_")
     plain = with_names_of_today(OmegaConf.to_container(node, resolve=True))
+    if str(node["_target_"]).startswith(KNOWN):
+        plain = with_typed_paths(plain)
     try:
         return instantiate(plain, _convert_="all", **settings)
     except InstantiationException as error:
@@ -44,6 +50,15 @@ def instantiate_target(node: Any, key: str, **settings: Any) -> Any:
         raise UserError(f"{key}: {first_line(cause)}") from error
     except TypeError as error:  # Hydra's word for a wrong _partial_, _args_ or the like
         raise UserError(f"{key}: {first_line(error)}") from error
+
+
+def with_typed_paths(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments in which paths lead where they were typed, also from a run's own folder."""
+    if typed_in() == Path.cwd():
+        return arguments
+    paths = {key: arguments[key] for key in PATHS if isinstance(arguments.get(key), str)}
+    local = {key: path for key, path in paths.items() if ":" not in path}  # and no server
+    return arguments | {key: str(as_typed(path)) for key, path in local.items()}
 
 
 def _not_loaded(target: str, error: BaseException) -> str:

@@ -18,6 +18,7 @@ from hpml.data.augment import Flip, draw, normalize
 from hpml.data.pipelines import Batched, DeviceBatch, OnDevice, PerSample, ResidentSet, Split, as_is
 from hpml.data.sampling import EpochSampler, RepeatingSampler, cut, permutation
 from hpml.data.storage import ImageSet
+from hpml.data.watchdog import send_feeder_errors
 from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 
@@ -186,6 +187,7 @@ class ImageDataModule(L.LightningDataModule):
             batch_size=self.batch_size if shuffle else self.eval_batch_size or self.batch_size,
             sampler=self._sampler(split, repeats=stage is not None and _overfits(trainer)),
             num_workers=self.num_workers,
+            worker_init_fn=send_feeder_errors if self.num_workers else None,
             collate_fn=as_is,
             drop_last=shuffle and self.drop_last,
             persistent_workers=self.num_workers > 0 and self.persistent_workers is not False,

@@ -6,13 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import Queue
 from traceback import walk_stack
+from typing import Any
 
+from torch._utils import ExceptionWrapper
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from hpml.errors import RunFailedError
 
 LOOK_S = 1.0
+FEEDER_ERROR = "_on_queue_feeder_error"  # Python's hook for what a queue's thread could not send
 
 
 @contextmanager
@@ -23,6 +27,8 @@ def ended_if_hung(timeout_s: float | None) -> Iterator[None]:
     would not do: to take over a batch that lies ready, it waits without limit for the worker that
     made it.
     """
+    # torch's `__del__` misses it, with a traceback, where a loader fails before it has workers
+    setattr(_MultiProcessingDataLoaderIter, "_shutdown", True)  # noqa: B010
     if timeout_s is None:
         yield
         return
@@ -66,3 +72,21 @@ def _waits_for(thread: int) -> tuple[int, int] | None:
             loader = frame.f_locals["self"]
             return id(loader), loader._rcvd_idx
     return None
+
+
+def send_feeder_errors(worker_id: int) -> None:
+    """A `worker_init_fn`, after which a batch that could not be sent raises where it is awaited.
+
+    A queue pickles in a thread of its own, which puts tensors into shared memory. What fails there,
+    as where that is full, Python prints, and drops the batch: its loader would wait for ever.
+    """
+    printed = getattr(Queue, FEEDER_ERROR)
+
+    def send(queue: Any, error: Exception, sent: Any) -> None:
+        if isinstance(sent, tuple) and len(sent) == 2:  # a batch, behind its number
+            raised = type(error), error, error.__traceback__
+            queue.put((sent[0], ExceptionWrapper(raised, f"in DataLoader worker {worker_id}")))
+        else:
+            printed(error, sent)
+
+    setattr(Queue, FEEDER_ERROR, send)

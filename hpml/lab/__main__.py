@@ -65,7 +65,7 @@ def job(cfg: DictConfig) -> None:
             plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
             if cfg.lab.budget_min is not None:
                 plan.fit(cfg.lab.budget_min)
-            heading = f"lab {cfg.run_dir}, on {_described(machine)}"
+            heading = f"lab {shown(Path(cfg.run_dir))}, on {_described(machine)}"
             for line in (heading, *plan.lines(), *_kept(cfg, tasks, plan)):
                 log.info(line)
             if cfg.lab.dry_run:

@@ -86,9 +86,9 @@ class Composer:
         """Whether there are files to choose, where `hydra.searchpath` of the command looks too."""
         if key not in self._groups:
             hydra = self._sweep.hydra
-            found = self._loader.get_group_options(
-                key, None, str(hydra.job.config_name), list(hydra.overrides.hydra)
-            )
+            words: Any = OmegaConf.to_container(hydra.overrides.hydra)  # as they stand
+            name = str(hydra.job.config_name)
+            found = self._loader.get_group_options(key, None, name, words)
             self._groups[key] = bool(found)
         return self._groups[key]
 

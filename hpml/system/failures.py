@@ -3,7 +3,9 @@
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
+from traceback import walk_tb
 
 from hpml.errors import RunFailedError, UserError, causes
 from hpml.system.environment import MIB, resident_peak_mib
@@ -14,7 +16,11 @@ MONITORS = (
     re.compile(r"conditioned on metric `(.+?)` which is not available.*following: (.+)"),
     re.compile(r"\(monitor='(.+?)'\)` could not find the monitored key .*?: \[(.*)\]"),
 )
-WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: (\w+))?")
+WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: ([^.]+))?")
+SEMAPHORES = "multiprocessing.synchronize"
+# What torch says of a tensor that it could not share between processes, and why.
+NOT_SHARED = re.compile(r"unable to \w+ [^\n]*(?:shared memory|shm|</torch_)[^\n]*")
+SHARED_MEMORY = Path("/dev/shm")  # of Linux
 
 
 def explain(
@@ -30,7 +36,8 @@ def explain(
         return None
     chain = list(causes(error))
     for cause in reversed(chain):  # the others followed from the first one
-        words = _of_memory(cause, batch_size) or _of_the_loader(cause) or _of_a_monitor(cause)
+        words = _of_shared_memory(cause) or _of_memory(cause, batch_size)
+        words = words or _of_the_loader(cause) or _of_a_monitor(cause)
         if words is not None:
             return RunFailedError(words)
     return _of_the_disk(chain, directory)
@@ -59,12 +66,41 @@ def _of_memory(error: BaseException, batch_size: int | None) -> str | None:
     return None
 
 
+def _of_shared_memory(error: BaseException) -> str | None:
+    """Of what workers hand over: torch's reason, and where the memory's size is to be given."""
+    if (reason := NOT_SHARED.search(str(error))) is None:
+        if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and _of_a_lock(error)):
+            return None
+        return f"no shared memory for the data workers: {error.strerror}; {_more_shared_memory()}"
+    if "open files" in reason[0]:
+        return f"a data worker: {reason[0]}; give fewer data.num_workers, or raise ulimit -n"
+    return f"a data worker: {reason[0]}; {_more_shared_memory()}"
+
+
+def _of_a_lock(error: BaseException) -> bool:
+    """Whether a process could not make one for its workers: it lies in shared memory, too."""
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == SEMAPHORES for frame, _ in frames)
+
+
+def _more_shared_memory() -> str:
+    size = ""
+    if SHARED_MEMORY.is_dir():
+        size = f"{SHARED_MEMORY} has {shutil.disk_usage(SHARED_MEMORY).total / MIB:,.1f} MiB: "
+    return (
+        f"{size}give it more (--shm-size of a container), fewer data.num_workers, or a smaller "
+        "data.batch_size; 0 workers load in this process"
+    )
+
+
 def _of_the_loader(error: BaseException) -> str | None:
-    if worker := WORKER.search(str(error)):
-        died = f"was killed ({worker[3]})" if worker[3] else "ended"
-        memory = "; for want of memory? Give fewer" if worker[3] == "Killed" else "; give other"
-        return f"data worker {worker[1]} {died}{memory} data.num_workers; 0 loads in this process"
-    return None
+    if (worker := WORKER.search(str(error))) is None:
+        return None
+    died = f"was killed ({worker[3]})" if worker[3] else "ended"
+    if worker[3] == "Bus error":  # as Linux says it; torch guesses the same
+        return f"data worker {worker[1]} {died}; out of shared memory? {_more_shared_memory()}"
+    memory = "; for want of memory? Give fewer" if worker[3] == "Killed" else "; give other"
+    return f"data worker {worker[1]} {died}{memory} data.num_workers; 0 loads in this process"
 
 
 def _of_a_monitor(error: BaseException) -> str | None:

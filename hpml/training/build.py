@@ -15,7 +15,7 @@ from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.config.chosen import name_of
 from hpml.config.conf import resolve
-from hpml.config.instantiate import instantiate_target, probe
+from hpml.config.instantiate import instantiate_target, probe, with_typed_paths
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError
 from hpml.models.image_classifier import EPOCH_METRICS, ImageClassifier
@@ -137,7 +137,7 @@ def build_trainer(
         for name, logger in (cfg.logger or {}).items()
         if logger is not None
     ]
-    arguments = resolve(cfg.trainer)
+    arguments = with_typed_paths(resolve(cfg.trainer))
     if arguments.get("enable_checkpointing") is False:
         callbacks = [one for one in callbacks if not isinstance(one, AnyCheckpoint)]
     if arguments.get("enable_progress_bar") is False:

@@ -17,6 +17,7 @@ from hpml.checkpointing.plain_types import rebuilt
 from hpml.config.aliases import with_names_of_today
 from hpml.config.auto import on_device
 from hpml.config.checks import check
+from hpml.config.command_line import as_typed
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import key_of
 from hpml.data.image_data_module import ImageDataModule
@@ -42,7 +43,7 @@ def evaluate(cfg: DictConfig, record: RunRecord) -> None:
     what is called, where something is written, or what is fetched.
     """
     record.environment = environment.describe()
-    path = Path(str(cfg.evaluate))
+    path = as_typed(cfg.evaluate)
     given = set(map(key_of, record.overrides))
     taken = {"data", "model"} - given
     trained_with, name, weights = _read(path, taken)

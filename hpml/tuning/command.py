@@ -44,7 +44,7 @@ def job(cfg: DictConfig) -> "Tuning":
         machine = environment.describe(own.subject.device.type)
         identity = earlier.identity(cfg)
         if cfg.tune.resume is not None:
-            file = Path(str(cfg.tune.resume)).expanduser()
+            file = command_line.as_typed(cfg.tune.resume)
             own.earlier = earlier.read_rounds(file, identity, machine)
         tuning = own.run()
         log.info("\n".join(tuning.lines))

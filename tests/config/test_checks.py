@@ -14,13 +14,24 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from hpml.checkpointing.resume import check as check_files
 from hpml.cli.run_directory import fresh_dir
 from hpml.config.checks import PROGRAMS, check, unused_keys
-from hpml.config.command_line import arranged, as_override, options, quoted, typed
+from hpml.config.command_line import (
+    arranged,
+    as_override,
+    as_typed,
+    from_here,
+    options,
+    quoted,
+    typed,
+)
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with, resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
+from hpml.config.instantiate import instantiate_target, with_typed_paths
 from hpml.config.rules import RULES, Rule
 from hpml.errors import UserError
+from hpml.training.build import build_trainer
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "callbacks", "logger")
 
@@ -162,6 +173,37 @@ def test_a_command_line_as_people_type_it() -> None:
     assert [*map(quoted, as_is)] == as_is
 
 
+def test_paths_are_read_from_where_they_were_typed(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run that works in its own folder: those of ours and Lightning's, and no server's."""
+    words = ["logger=csv", "logger.csv.save_dir=logs", "trainer.default_root_dir=mine"]
+    cfg = compose(*words, "data=image_folder", "data.root=images", typed=True)
+    here, run = tmp_path / "here", tmp_path / "run"
+    OmegaConf.set_readonly(HydraConfig.get(), False)
+    HydraConfig.get().runtime.cwd = str(here)
+    here.mkdir()
+    run.mkdir()
+    monkeypatch.chdir(run)
+    assert as_typed("a/b.ckpt") == here / "a/b.ckpt"
+    assert as_typed("/a") == Path("/a")
+    assert from_here(here / "a") == Path("a")
+    assert instantiate_target(cfg.logger.csv, "logger.csv").save_dir == str(here / "logs")
+    assert with_typed_paths({"tracking_uri": "http://a", "dirpath": None, "seed": "x"}) == {
+        "tracking_uri": "http://a",
+        "dirpath": None,
+        "seed": "x",
+    }
+    trainer = build_trainer(cfg)
+    assert trainer.default_root_dir == str(here / "mine")
+    assert instantiate_target(cfg.data, "data").root == here / "images"
+    monkeypatch.chdir(here)
+    assert as_typed("a/b.ckpt") == Path("a/b.ckpt")
+    for how in ("resume", "evaluate"):
+        with pytest.raises(UserError, match=f"{how}=gone: there is no such file"):
+            check_files("gone" if how == "resume" else None, "gone" if how == "evaluate" else None)
+
+
 def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Typed again, it does not write into the sweep."""
     words = ["--config-dir", "mine", "seed=1", "hydra.run.dir='a b'", "sweep.name='s'"]
@@ -261,6 +303,9 @@ def test_a_key_of_another_option_is_told() -> None:
     assert options_with("optimizer.betas") == ["adam", "adamw"]
     assert options_with("optimizer.momentum") == ["nesterov", "rmsprop", "sgd"]
     assert options_with("data.encoded") == ["synthetic"]
+    # a base of another folder is passed over
+    assert options_with("hydra/hydra_logging.loggers") == ["hpml"]
+    assert [*dotted_keys(OmegaConf.create({"a": {1: 2}}))] == ["a", "a.1"]
     assert options_with("model.nothing") == options_with("nowhere.lr") == options_with("lr") == []
 
 

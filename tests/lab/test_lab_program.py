@@ -200,6 +200,15 @@ def test_counting_needs_neither_data_nor_steps(parts: Parts) -> None:
     assert parts.started == []
 
 
+def test_the_lab_works_where_its_command_was_typed(parts: Parts, capsys: Any) -> None:
+    """Whatever Hydra is told: its commands and paths are the reader's, and its parts read there."""
+    words = ["lab.parts=[q1]", "hydra.job.chdir=true", "data.root=images", "lab.dry_run=true"]
+    assert parts.run_program("data=image_folder", "lab.name=l", *words) == 0
+    assert "lab outputs/labs/l, on AMD EPYC" in capsys.readouterr().out
+    assert parts.run_program("data=image_folder", "lab.name=l", *words[:3]) == 0
+    assert "data=image_folder data.root=images optimizer=sgd seed=0" in parts.report
+
+
 def test_the_whole_chain(parts: Parts) -> None:
     """Each part once, fed by those before; then there is nothing left to do but the report."""
     assert parts.start() == 0

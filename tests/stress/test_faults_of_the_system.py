@@ -1,7 +1,10 @@
 """Real limits and real deaths: one clear line each, an exit code, and nothing finished lost."""
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,6 +100,30 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     assert line.count("\n") == 1
     assert RunRecord.read(tmp_path / "run").status == "failed"
     assert resume_checkpoints(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [("512k", "a data worker: unable to allocate shared memory(shm) for "), ("4k", "no shared ")],
+)
+def test_shared_memory_that_is_too_small(tmp_path: Path, size: str, told: str) -> None:
+    """For a batch, or for the workers' queues: the reason and what to give, at once, in a line."""
+    words = [*JOB, "data.num_workers=1", "data.image_size=64", "trainer.max_epochs=1"]
+    program = shlex.join([sys.executable, "-m", "hpml.train", *words])
+    mount = f"mount -t tmpfs -o size={size} tmpfs /dev/shm"
+    fill_it = ": > /dev/shm/a; head -c 4k /dev/zero > /dev/shm/b" if size == "4k" else ":"
+    unshare = ["unshare", "-Urm", "sh", "-c"]
+    if subprocess.run([*unshare, mount], capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted")
+    begun = time.monotonic()
+    command = [*unshare, f"{mount}; {fill_it}; exec {program}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"failed: {told}")
+    assert " MiB: give it more (--shm-size of a container), fewer data.num_workers, or" in line
+    assert time.monotonic() - begun < 60  # data.timeout_s is 300
+    assert "Traceback" not in done.stdout
 
 
 def test_a_worker_that_hangs(tmp_path: Path) -> None:

@@ -41,7 +41,17 @@ base_data basic sgd,adam true ä"""
 OPTIONS = [*listed(OPTIONS), "", "'a b'"]
 FINE = """seed=3 optimizer=adam model=small data=synthetic logger=csv scheduler=cosine +own.key=1
 optimizer.lr=${data.val_split}1 device=cpu trainer.max_epochs=2 callbacks=none hydra.job.chdir=true
-experiment=demo timing.sync=true resume=auto sweep.name=a data.mean=[0,0,0] -m seed=0,1"""
+experiment=demo timing.sync=true resume=auto sweep.name=a data.mean=[0,0,0] -m seed=0,1
+data=image_folder data.exif=apply data.background=[255,255,255] data.background=white"""
+# paths, that are there or not, and what works in another folder; sweepers, there or not
+FINE += """ data.root=. data.root=../of data.root=~/x data.root=http://a/b evaluate=nowhere
+evaluate=. resume=nowhere resume=. resume=../nobody output_dir=a/b output_dir=. output_dir=/dev/x
+trainer.default_root_dir=.. logger.tensorboard.save_dir=logs hydra.run.dir=mine hydra.run.dir=.
+hydra.run.dir=a/../b hydra.job.chdir=true hydra.job.chdir=null hydra.output_subdir=null
+hydra/sweeper=optuna hydra/sweeper=nevergrad hydra/sweeper=basic hydra.sweeper.max_batch_size=1
+hydra.sweeper.n_trials=2 hydra.sweeper.direction=maximize hydra.sweeper.max_batch_size=-1
+hydra.sweeper.params.seed='1,2' +hydra.sweeper.params.seed='1,2' hydra.sweep.subdir=x
+hydra.sweep.dir=there hydra.sweep.dir=. sweep.name=a/b sweep.dry_run=true seed=interval(0,3)"""
 FINE = listed(FINE)
 # which Hydra's grammar admits
 PLAIN = """-1 0 1 1.5 1e300 -1e-300 inf nan 0x10 1_000 abc null true TRUE ??? [] [1,2] {} {a:1}
@@ -92,6 +102,10 @@ trainer.default_root_dir={run}
 trainer.default_root_dir={run}/checkpoints/last.ckpt
 logger=csv logger.csv.save_dir={run}/checkpoints
 logger=tensorboard logger.tensorboard.save_dir={run}/checkpoints
+hydra.job.chdir=true evaluate={run}/checkpoints/last.ckpt
+hydra.job.chdir=true resume=run/checkpoints/last.ckpt
+hydra.job.chdir=true evaluate=run/checkpoints/last.ckpt
+hydra.job.chdir=true data=image_folder data.root=run data.train_samples=null data.test_samples=null
 hydra.job.chdir=true hydra.output_subdir=../checkpoints hydra.run.dir={run}/sub
 -m seed=0,1 hydra.sweep.dir={run}
 -m seed=0,1 hydra.sweep.dir={run}/checkpoints

@@ -1,14 +1,16 @@
 """What ends a run for want of memory, disk or a process, in words; the long suite causes it."""
 
 import errno
+import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hpml.data.watchdog import ended_if_hung
+from hpml.data.watchdog import ended_if_hung, send_feeder_errors
 from hpml.errors import RunFailedError, UserError
 from hpml.system import files
 from hpml.system.failures import explain
@@ -18,6 +20,13 @@ NOT_LOGGED = (
     "`ModelCheckpoint(monitor='a')` could not find the monitored key in the returned metrics: "
     "['b', 'epoch']. HINT: Did you call `log('a', value)` in the `LightningModule`?"
 )
+NOT_SHARED = "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left (28)"
+NO_FILES = "unable to open shared memory object </torch_1> in read/write mode: Too many open files"
+BUS = (
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
+SEGFAULT = "DataLoader worker (pid 7) is killed by signal: Segmentation fault. "
 EXITED = "DataLoader worker (pid(s) 7) exited unexpectedly"
 
 
@@ -34,6 +43,10 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "with data.batch_size=8: give a smaller"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory on the device; "),
         (raised_from(RuntimeError(EXITED), RuntimeError(KILLED)), "worker 7 was killed (Killed);"),
+        (RuntimeError(f"Caught it.\nOriginal:\n{NOT_SHARED}\n"), f"a data worker: {NOT_SHARED}; "),
+        (RuntimeError(NO_FILES), f"a data worker: {NO_FILES}; give fewer data.num_workers, or"),
+        (RuntimeError(BUS), "worker 7 was killed (Bus error); out of shared memory? "),
+        (RuntimeError(SEGFAULT), "worker 7 was killed (Segmentation fault); give other"),
         (RuntimeError(EXITED), "data worker 7 ended; give other data.num_workers"),
         (RuntimeError(NOT_LOGGED), "monitor=a of a callback: not among b, epoch"),
         (OSError(errno.ENOSPC, "No space left", "/elsewhere"), "/run: No space left"),
@@ -69,6 +82,42 @@ def test_a_worker_that_hangs_ends_the_wait() -> None:
             time.sleep(0.8)  # no wait for the loader
             taken.extend(batch)
     assert taken == [0, 1]
+
+
+class NotSent:
+    """What torch's tensors do where shared memory is full."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError(NOT_SHARED)
+
+
+def test_a_batch_that_cannot_be_sent_ends_the_wait_with_its_reason() -> None:
+    """At the batch itself: Python would print the error and drop the batch, for a wait of ever."""
+
+    def not_at_two(samples: list[int]) -> Any:
+        return NotSent() if samples == [2] else samples
+
+    loader = DataLoader(
+        range(4), collate_fn=not_at_two, num_workers=1, worker_init_fn=send_feeder_errors
+    )
+    taken = []
+    with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker 0") as caught:
+        taken.extend(batch[0] for batch in loader)
+    assert taken == [0, 1]
+    assert str(explain(caught.value, Path("/run"))).startswith(f"a data worker: {NOT_SHARED}; ")
+
+
+def test_a_lock_without_shared_memory_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader's queues lie there; the run's own folder has room."""
+
+    def full(*given: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("_multiprocessing.SemLock", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        multiprocessing.get_context("fork").Lock()
+    line = str(explain(caught.value, Path("/run")))
+    assert line.startswith("no shared memory for the data workers: No space left on device; ")
 
 
 def test_a_directory_is_one_processs_at_a_time(tmp_path: Path) -> None:

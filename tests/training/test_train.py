@@ -28,6 +28,7 @@ from hpml.errors import RunFailedError, UserError
 from hpml.models.image_classifier import FINITE_CHECK_EVERY_N_STEPS
 from hpml.records.phases import TIMES
 from hpml.records.run_record import RunRecord
+from hpml.system.environment import SWEPT
 from hpml.system.signals import RunInterrupted
 from hpml.train import job, train
 from hpml.training.build import build_trainer
@@ -411,10 +412,27 @@ NO_END = "scheduler.total_steps=null: this run has no known end"
         ),
     ],
 )
-def test_what_would_mislead_is_refused(compose: Compose, overrides: str, message: str) -> None:
+def test_what_would_mislead_is_refused(
+    compose: Compose, tmp_path: Path, overrides: str, message: str
+) -> None:
     """Wrong in silence, or by an error of torch's or Lightning's: told by its key instead."""
     with pytest.raises(UserError, match=message):
         train(compose(*QUICK, *overrides.split()))
+    assert not list(tmp_path.rglob("record.json"))  # nothing has begun
+
+
+def test_what_is_refused_leaves_the_record_that_was_there(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another run in that folder, which nothing trained over; a job of a sweep has to say so."""
+    file = tmp_path / "run" / "record.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    for at_last in ("{}", "has only 96 samples"):
+        with pytest.raises(UserError, match="has only 96 samples"):
+            train(compose(*QUICK, "data.batch_size=999"))
+        assert at_last in file.read_text()
+        monkeypatch.setenv(SWEPT, "seed")
 
 
 def test_a_metric_that_only_the_module_knows(compose: Compose) -> None:

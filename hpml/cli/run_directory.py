@@ -95,7 +95,9 @@ def leave_nothing() -> None:
     """Removes the folder that was made for a run which then did not begin, and so has no record."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
-    is_ours = (hydra.callbacks.get("run_directory") or {}).get(IS_OURS)
+    ours = hydra.callbacks.get("run_directory")
+    given = "hydra.run.dir" in map(key_of, _overrides(hydra))
+    is_ours = ours.get(IS_OURS) if ours else not given  # a --config-name may be without us
     if rank() or hydra.mode != RunMode.RUN or not is_ours or (directory / FILE_NAME).exists():
         return
     os.chdir(hydra.runtime.cwd)

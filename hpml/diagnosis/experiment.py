@@ -99,7 +99,7 @@ class Experiment:
                     self._dropped |= {"transfer_free", "hooks_free"}
         if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
             self._dropped.add(ONE_THREAD)
-        self._ahead = ahead = subject.batches_ahead()
+        self._ahead = ahead = subject.loading().ahead
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
         self._warm_up = pilot.warm_up(least)

@@ -54,7 +54,7 @@ def pilot(config: dict[str, Any]) -> Pilot:
     from hpml.trials.subject import subject_of
 
     subject = subject_of(prepare(DictConfig(config)))
-    subject.batches_ahead()
+    subject.loading()
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
     build_s = time.perf_counter() - begun

@@ -1,9 +1,7 @@
 """The job under trial: copies of a Trainer's parts, which short fits may wear out."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.disturbances import witness_of
-from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.errors import UserError
 from hpml.loading.copies import preserve_global_state, seeded_folder
-from hpml.loading.stages import LoaderStages
-from hpml.loading.take_apart import dearest_of
 from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
-from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.contents import copy_of, share_memory
@@ -38,34 +32,17 @@ from hpml.trials.intervention import (
     interrupts_raised,
     preparation,
 )
-from hpml.trials.job_data import (
-    JobData,
-    batches_ahead,
-    changed,
-    data_loaders,
-    end_workers,
-    one_loader,
-)
+from hpml.trials.job_data import JobData, changed, end_workers, one_loader
+from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
-from hpml.trials.pace import Pace, PacedLoader, loading_pace
-from hpml.trials.settings import Settings
+from hpml.trials.pace import Pace, PacedLoader
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 PROFILED_STEPS = 6
-NO_CHANGE = Settings()
 
 
-@dataclass(frozen=True)
-class Loading:
-    """The processes that load for a job."""
-
-    workers: int
-    ahead: int  # batches that they keep ready
-    starts_anew: bool  # with each epoch
-
-
-class Subject:
+class Subject(JobLoader):
     """A Trainer, its module and its data; trials on copies leave all three as they are.
 
     The Trainer may be fitted or not; the module compiled or not; `data` as for JobData. Raises
@@ -82,9 +59,7 @@ class Subject:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
-        self.notes = left_out(
-            trainer, uncompiled(module)
-        )  # what the trials do without, and the like
+        self.notes = left_out(trainer, uncompiled(module))
         self.stops = Stops()  # to be entered by who wants them noticed
         self.witness = witness_of(trainer, self.stops)
         self.data = JobData(data, trainer.limit_train_batches)
@@ -108,11 +83,6 @@ class Subject:
         self._compiled: dict[tuple[str, str], Any] = {}  # parts of the module, by mode
         # Whether the training step fetches its batches itself.
         self._fetches = "dataloader_iter" in inspect.signature(module.training_step).parameters
-
-    @property
-    def epoch_steps(self) -> int | None:
-        """Training batches of an epoch, once a loader was made; None where only that knows."""
-        return self.data.epoch_steps
 
     @property
     def callback_names(self) -> list[str]:
@@ -145,35 +115,6 @@ class Subject:
         self.data.close()
         self._raw, self._moved = KeptBatches(), KeptBatches()
         self._module, self.callbacks, self._compiled = None, {}, {}
-
-    def batches_ahead(self, settings: Settings = NO_CHANGE) -> int:
-        """How many batches the loader's workers keep ready."""
-        with self._loader(0, settings) as loader:
-            return batches_ahead(loader)
-
-    def loading(self, settings: Settings = NO_CHANGE) -> "Loading":
-        """What the loader's processes are like."""
-        with self._loader(0, settings) as loader:
-            every = [each for each in data_loaders(loader) if each.num_workers]
-            return Loading(
-                workers=sum(each.num_workers for each in every),
-                ahead=batches_ahead(loader),
-                starts_anew=any(not each.persistent_workers for each in every),
-            )
-
-    def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
-        """The loader alone, for so many batches."""
-        with self._loader(seed, settings) as loader:
-            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
-            return loading_pace(paced, self.data.left_ahead(paced.steps))
-
-    def take_apart(self, seconds: float) -> LoaderStages:
-        """What each stage of a sample costs; of several loaders, of the one that costs most.
-
-        Raises what loading raises.
-        """
-        with self._loader(0) as loader:
-            return dearest_of(self.data.untouched or [loader], seconds)
 
     def candidates(
         self, interventions: Mapping[str, Intervention], warm_up: int, measured: int
@@ -334,35 +275,12 @@ class Subject:
         with self._loader(seed) as loader:
             return next(iter(loader))
 
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
     def _forget_training(self) -> None:
         """What one trial has learnt, and lost, is not the next one's."""
         with torch.no_grad():
             for name, value in self._module.state_dict(keep_vars=True).items():
                 if isinstance(value, torch.Tensor) and name in self._weights:
                     value.copy_(self._weights[name])
-
-    @contextmanager
-    def _loader(self, seed: int, settings: Settings = NO_CHANGE) -> Iterator[Any]:
-        with seeded_folder(seed, self.data.given) as folder:
-            trainer = trial_trainer(self.trainer, folder, self.epoch_steps is not None)
-            loader = self.data.new_loader(trainer, self._module)
-            if more := self.data.surplus:
-                self._note(surplus_in_words(self.trainer, more))
-            loader = changed(loader, settings)
-            try:
-                yield loader
-            finally:
-                end_workers(loader)
-
-    def _look(self) -> None:
-        """What the workers waited, and where they may run, goes with them."""
-        self.witness.look_at_workers()
-        if words := crowded_in_words(workers_affinity()):
-            self._note(words)
 
 
 def subject_of(job: Job) -> Subject:

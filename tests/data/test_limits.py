@@ -169,7 +169,7 @@ def test_trials_make_what_the_training_makes(measure: str, tmp_path: Path) -> No
     data, made = counted(num_workers=2)
     limited = trainer(tmp_path, limit_train_batches=3)
     subject = Subject(limited, Module(), data)
-    assert subject.batches_ahead() == 4
+    assert subject.loading().ahead == 4
     assert (subject.epoch_steps, subject.data.surplus, subject.notes) == (3, 0, [])
     if measure == "fit":  # five steps, and the one that ends the last: two epochs
         subject.fit(Intervention(), 1, 4, seed=0)
@@ -200,7 +200,7 @@ def test_what_a_new_epoch_waits_for(
         data, _ = counted(num_workers=2, persistent_workers=persistent_workers)
         given = data if own else data.train_dataloader()
         subject = Subject(trainer(tmp_path, limit_train_batches=limit), Module(), given)
-        subject.batches_ahead()
+        subject.loading().ahead
         subject.data.new_loader(subject.trainer, subject._module)
         assert subject.data.left_ahead(steps) == expected
         subject.close()

@@ -1,0 +1,92 @@
+"""The loader of a job by itself: what its processes are like, its pace, its stages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+
+from hpml.callbacks.trainer_facts import surplus_in_words
+from hpml.loading.copies import seeded_folder
+from hpml.loading.stages import LoaderStages
+from hpml.loading.take_apart import dearest_of
+from hpml.system.threads import crowded_in_words, workers_affinity
+from hpml.system.witness import Witness
+from hpml.trials.job_data import JobData, batches_ahead, changed, data_loaders, end_workers
+from hpml.trials.pace import Pace, PacedLoader, loading_pace
+from hpml.trials.settings import Settings
+from hpml.trials.trainer import trial_trainer
+
+NO_CHANGE = Settings()
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The processes that load for a job."""
+
+    workers: int
+    ahead: int  # batches that they keep ready
+    starts_anew: bool  # with each epoch
+
+
+class JobLoader:
+    """Makes a job's training loader for each trial, on its own or of a fit."""
+
+    trainer: L.Trainer
+    data: JobData
+    witness: Witness
+    notes: list[str]  # what the trials do without, and the like
+    _module: Any  # a copy
+
+    @property
+    def epoch_steps(self) -> int | None:
+        """Training batches of an epoch, once a loader was made; None where only that knows."""
+        return self.data.epoch_steps
+
+    def loading(self, settings: Settings = NO_CHANGE) -> Loading:
+        """What the loader's processes are like."""
+        with self._loader(0, settings) as loader:
+            every = [each for each in data_loaders(loader) if each.num_workers]
+            return Loading(
+                workers=sum(each.num_workers for each in every),
+                ahead=batches_ahead(loader),
+                starts_anew=any(not each.persistent_workers for each in every),
+            )
+
+    def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
+        """The loader alone, for so many batches."""
+        with self._loader(seed, settings) as loader:
+            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
+            return loading_pace(paced, self.data.left_ahead(paced.steps))
+
+    def take_apart(self, seconds: float) -> LoaderStages:
+        """What each stage of a sample costs; of several loaders, of the one that costs most.
+
+        Raises what loading raises.
+        """
+        with self._loader(0) as loader:
+            return dearest_of(self.data.untouched or [loader], seconds)
+
+    @contextmanager
+    def _loader(self, seed: int, settings: Settings = NO_CHANGE) -> Iterator[Any]:
+        with seeded_folder(seed, self.data.given) as folder:
+            trainer = trial_trainer(self.trainer, folder, self.epoch_steps is not None)
+            loader = self.data.new_loader(trainer, self._module)
+            if more := self.data.surplus:
+                self._note(surplus_in_words(self.trainer, more))
+            loader = changed(loader, settings)
+            try:
+                yield loader
+            finally:
+                end_workers(loader)
+
+    def _look(self) -> None:
+        """What the workers waited, and where they may run, goes with them."""
+        self.witness.look_at_workers()
+        if words := crowded_in_words(workers_affinity()):
+            self._note(words)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)

@@ -23,8 +23,8 @@ from harness import Page, Plain, bare_trainer, be_quiet, fresh, interleaved, mai
 from torch.utils.data import DataLoader, Dataset
 
 from hpml.trials.subject import Subject
-from hpml.workers.measure import measure_subject
-from hpml.workers.search import LEAST_GAIN, Measured, counts_to_try, search
+from hpml.worker_counts.measure import measure_subject
+from hpml.worker_counts.search import LEAST_GAIN, Measured, counts_to_try, search
 
 BATCHES, STEP_S = 200, 0.002
 IN_MEMORY, LOCKED = "in memory", "slower with workers"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hpml.diagnosis.wording import Diagnosis
     from hpml.tuning.answer import Tuning
+    from hpml.worker_counts.answer import WorkersAnswer
 
 __version__ = "0.1.0"
 
@@ -80,3 +81,30 @@ def tune(
     from hpml.tuning.tuner import tune
 
     return tune(trainer, module, data, budget_s, also, print)
+
+
+def workers(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any = None,
+    budget_s: float = 60.0,
+    most: int | None = None,
+) -> WorkersAnswer:
+    """Finds the number of processes that load the data, by short fits with some of each number.
+
+    Prints how long an epoch takes with each, by loading alone and by the training end to end; the
+    answer says which is enough, and what to write. Fits are of copies, as in `diagnose`.
+
+    Args:
+        trainer: of one device; fitted or not.
+        module: any LightningModule.
+        data: a LightningDataModule or a DataLoader; None where the module has its own.
+        budget_s: seconds that it may take, about; slow steps take longer.
+        most: workers to try at most; None goes on until two numbers in a row bring nothing.
+
+    Raises:
+        UserError: as `diagnose`; data of several loaders, or of none of torch's.
+    """
+    from hpml.worker_counts.measure import workers
+
+    return workers(trainer, module, data, budget_s, most, print)

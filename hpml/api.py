@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hpml.diagnosis.wording import Diagnosis
     from hpml.lab.answers import LabAnswers
     from hpml.tuning.answer import Tuning
-    from hpml.workers.answer import WorkersAnswer
+    from hpml.worker_counts.answer import WorkersAnswer
 
 
 def train(
@@ -105,7 +105,7 @@ def report(*paths: str | Path, folder: Folder = None, title: str | None = None) 
 
 def workers(*words: str, config_dir: Folder = None) -> "WorkersAnswer":
     """Finds the number of loading workers by measuring, as `python -m hpml.workers` does."""
-    from hpml.workers.answer import WorkersAnswer
+    from hpml.worker_counts.answer import WorkersAnswer
 
     _refuse_several("workers", words)
     directory, own = _run_directory("workers", words, config_dir)

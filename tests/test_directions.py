@@ -11,8 +11,9 @@ PACKAGE = Path(hpml.__file__).parent
 # A line for each floor, from the roof down. Commands, at the top of the package, may import all.
 FLOORS = """
     lab watch
+    worker_counts
     tuning
-    diagnosis workers summary
+    diagnosis summary
     trials sweep
     training
     checkpointing
@@ -49,7 +50,7 @@ def test_imports_go_down() -> None:
     ]
     assert not upwards
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    commands = {"__init__", "__main__", "train", "diagnose", "tune", "api"}
+    commands = {"__init__", "__main__", "train", "diagnose", "tune", "workers", "api"}
     assert there - FLOOR_OF.keys() - {"__pycache__"} == commands
 
 

@@ -129,6 +129,7 @@ RULES: dict[str, Rule] = {
     "lab.dry_run": FLAG,
     "workers.rounds": COUNT,
     "workers.seconds": Rule(float, above=0),
+    "workers.budget_s": Rule(float, above=0),
     "workers.step": COUNT,
     "workers.most": Rule(int, at_least=0, nullable=True),
     "timing.sync": FLAG,

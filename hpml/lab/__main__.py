@@ -33,7 +33,7 @@ from hpml.system import environment, fresh_process
 from hpml.system.files import read_json, remove_empty, write_whole
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
-from hpml.workers.__main__ import found_before
+from hpml.worker_counts.command import found_before
 
 log = logging.getLogger("hpml")
 

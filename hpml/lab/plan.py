@@ -22,6 +22,8 @@ JOB_BYTES, PAGES_BYTES = 150_000, 3_000_000
 SUMMARY_S, COMMAND_S = 15.0, 2.0
 # What a diagnosis needs of a slow job: pilot and three rounds of trials with a full step in them.
 DIAGNOSIS_STEPS = 75
+# Steps of a trial of a slow job, and rounds that a search for workers has however late it is.
+FEWEST_SEARCHED, LEAST_ROUNDS = 4, 2
 # The part of a budget that the search for workers may take, and that is kept for the unforeseen.
 WORKERS_SHARE, RESERVE = 0.25, 0.05
 # How far such an estimate is off at least, be the pilot's steps ever so even.
@@ -41,6 +43,7 @@ class Plan:
     counts: int  # numbers of workers that are likely tried
     rounds: int  # how often each is measured
     seconds: float  # of each such measurement
+    search_s: float  # what the search is given
     diagnosis_s: float  # what a diagnosis is given
     limit: int | None = None
     is_fixed: bool = False  # the length of the trainings was decided before
@@ -55,7 +58,7 @@ class Plan:
         cls, cfg: DictConfig, tasks: Tasks, pilots: dict[str, Pilot], is_fixed: bool
     ) -> "Plan":
         """The plan of a lab's configuration; what is done already takes no time."""
-        from hpml.workers.search import SMALL_MACHINE, counts_to_try  # which imports scipy
+        from hpml.worker_counts.counts import SMALL_MACHINE, counts_to_try
 
         search, cores = _keys_of("workers", cfg), usable_cores()
         settings = tasks.search["settings"] if tasks.search else {}
@@ -74,6 +77,7 @@ class Plan:
             counts=len(list(itertools.islice(likely, min(cores, SMALL_MACHINE) + 3))),
             rounds=search.rounds,
             seconds=search.seconds,
+            search_s=search.budget_s,
             diagnosis_s=_keys_of("diagnose", cfg).budget_s,
             limit=tasks.limit,
             is_fixed=is_fixed,
@@ -95,11 +99,12 @@ class Plan:
         if task == SUMMARY:
             return len(SUMMARIES) * SUMMARY_S
         step_s, build_s = self.first.step_s, self.first.build_s
-        if task == WORKERS:  # the loader alone and the training, each with a pilot
-            slow_s, usual_s = 4 * step_s, 6 * step_s + self.seconds
-            training_s = slow_s if 2 * step_s > self.seconds else usual_s
-            each_s = COMMAND_S + build_s + 2 * self.seconds + training_s
-            return COMMAND_S + self.counts * self.rounds * each_s
+        if task == WORKERS:
+            # the loader alone and the training, of a few steps at least
+            each_s = 2 * max(self.seconds, FEWEST_SEARCHED * step_s)
+            rounds_s = self.counts * each_s * max(LEAST_ROUNDS, self.rounds)
+            least_s = self.counts * each_s * LEAST_ROUNDS
+            return COMMAND_S + build_s + max(least_s, min(rounds_s, self.search_s))
         if task == DIAGNOSIS:
             return COMMAND_S + 2 * (max(self.diagnosis_s, DIAGNOSIS_STEPS * step_s) + build_s)
         around_s, a_batch_s = self._trainings_s

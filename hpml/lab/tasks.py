@@ -32,7 +32,7 @@ from hpml.records.run_record import RunRecord
 from hpml.report.collect import Run, collect
 from hpml.sweep.reruns import MARK, RERUN, OnDisturbance
 from hpml.system.files import read_json
-from hpml.workers.__main__ import FILE_NAME as WORKERS_FILE
+from hpml.worker_counts.command import FILE_NAME as WORKERS_FILE
 
 LAB_FILE = "lab.json"
 # What the lab asks for, and what its timed parts leave out: validation and checkpoints.

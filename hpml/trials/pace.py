@@ -34,6 +34,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """What an epoch takes, by a short fit or by the loader alone."""
+
+    epoch_s: float
+    pace: Pace
+
+
+@dataclass(frozen=True)
 class Pilot:
     """The pace of a job's first steps, by which the length of its trials is chosen."""
 

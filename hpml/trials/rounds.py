@@ -9,15 +9,21 @@ there are enough others.
 
 import math
 import time
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 from hpml.errors import first_line, place
 from hpml.formatting import counted
-from hpml.statistics import BySeed, Estimate, may_be_best, trimmed_estimate
+from hpml.statistics import (
+    AnytimeEstimate,
+    BySeed,
+    Estimate,
+    anytime_estimate,
+    may_be_best,
+    trimmed_estimate,
+)
 from hpml.system.interference import Interference, between, summed
 from hpml.system.witness import Witness
 
@@ -32,6 +38,8 @@ Report = Callable[[Name, int, M], object]
 Watch = Callable[[Callable[[], M]], tuple[M, Interference | None]]
 # With so many undisturbed rounds a candidate needs no others.
 ENOUGH_ROUNDS = 3
+# And that an interval that holds whenever one looks can be given of so many.
+FEWEST_ROUNDS = 4
 # Rounds are no more than so many times those that were asked for, however many are disturbed.
 MOST_TIMES = 3
 
@@ -141,30 +149,55 @@ class Measurements(Generic[Name, M]):
     def estimate(self, name: Name, quantity: Quantity[M]) -> Estimate:
         return estimate_of([quantity(each) for each in self.kept(name).values()])
 
+    def pairs(
+        self, over: Name, name: Name, quantity: Quantity[M], least: int = 1
+    ) -> list[tuple[float, float]]:
+        """A figure of two candidates in each round that both have.
+
+        Of the rounds that count, where these are as many as `least`; else of all.
+        """
+        first, second = self.by_name.get(over, {}), self.by_name.get(name, {})
+        both = first.keys() & second.keys()
+        counting = both - self.left_out
+        numbers = counting if len(counting) >= least else both
+        return [(quantity(first[n]), quantity(second[n])) for n in sorted(numbers)]
+
     def saved(self, over: Name, name: Name, quantity: Quantity[M]) -> Estimate:
         """Mean of how much a candidate is below another one, in rounds that both have."""
-        more, less = self.kept(over), self.kept(name)
-        if not more.keys() & less.keys():
-            more, less = self.by_name[over], self.by_name[name]
-        return estimate_of([quantity(more[n]) - quantity(less[n]) for n in more if n in less])
+        return estimate_of([more - less for more, less in self.pairs(over, name, quantity)])
 
-    def fastest_in(self, quantity: Quantity[M]) -> Name:
+    def gain(
+        self, over: Name, name: Name, quantity: Quantity[M], level: float
+    ) -> AnytimeEstimate | None:
+        """The logarithm of how many times as low a figure is; its interval holds whenever one
+        looks. None where no round has both.
+        """
+        return anytime_estimate(self.log_ratios(over, name, quantity), level)
+
+    def log_ratios(self, over: Name, name: Name, quantity: Quantity[M]) -> list[float]:
+        """The same of each round."""
+        pairs = self.pairs(over, name, quantity, FEWEST_ROUNDS)
+        return [math.log(max(more, 1e-9) / max(less, 1e-9)) for more, less in pairs]
+
+    def fastest_of(self, names: Iterable[Name], quantity: Quantity[M]) -> Name:
         """The candidate of the lowest figure, be it by chance."""
-        return min(self.by_name, key=lambda name: self.estimate(name, quantity).mean)
+        return min(names, key=lambda name: self.estimate(name, quantity).mean)
 
-    def tied_in(self, quantity: Quantity[M], least_gain: float) -> list[Name]:
+    def tied_among(
+        self, names: Collection[Name], quantity: Quantity[M], least_gain: float
+    ) -> list[Name]:
         """Those that no other is faster than, by its rounds and by more than a part of the figure.
 
         Compared are logarithms: slow candidates vary by as much in proportion, so by more in
-        seconds.
+        seconds. It holds for a number of rounds that was decided before.
         """
         logarithms: list[BySeed] = [
             {n: math.log(max(quantity(each), 1e-9)) for n, each in self.kept(name).items()}
-            for name in self.by_name
+            for name in names
         ]
         margin = math.log(1 + least_gain)
         possible = may_be_best(logarithms, higher_is_better=False, margin=margin)
-        return [name for name, best in zip(self.by_name, possible, strict=True) if best]
+        return [name for name, best in zip(names, possible, strict=True) if best]
 
 
 # Asked before each round, and within one after each candidate: whether it is enough.
@@ -204,27 +237,6 @@ def within(
         if time.perf_counter_ns() > until_ns or rounds >= limit:
             return rounds >= least
         return rounds - len(measured.disturbed) >= most and enough(measured)
-
-    return stop
-
-
-def without_gain(
-    quantities: Sequence[Quantity[Any]], least_gain: float, in_a_row: int
-) -> StoppingRule:
-    """Stops once so many candidates in a row are in no figure below all before them."""
-    fruitless = 0
-
-    def stop(measured: Measurements[Any, Any]) -> bool:
-        nonlocal fruitless
-        # means of all rounds, with those that stick out
-        *before, last = (
-            [fmean(map(quantity, rounds.values())) for quantity in quantities]
-            for rounds in measured.by_name.values()
-        )
-        fastest = [(1 - least_gain) * min(figures) for figures in zip(*before, strict=True)]
-        gains = not before or any(now < then for now, then in zip(last, fastest, strict=True))
-        fruitless = 0 if gains else fruitless + 1
-        return fruitless >= in_a_row
 
     return stop
 

@@ -20,6 +20,7 @@ BATCH_HOOKS = (
 # Optimizers of torch whose steps there is a fused kernel for, also on a CPU.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 COMPILED = "_compiled_call_impl"
+PREFETCH_FACTOR = 2  # as torch has it, where there are workers
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Settings:
         if arguments["num_workers"] == 0:
             arguments |= {"prefetch_factor": None, "persistent_workers": False, "timeout": 0}
         elif "prefetch_factor" not in arguments and loader.prefetch_factor is None:
-            arguments["prefetch_factor"] = 2  # as torch has it
+            arguments["prefetch_factor"] = PREFETCH_FACTOR
         context = arguments.pop("multiprocessing_context", None)
         vars(loader).update(arguments)  # setattr is refused for some
         if context is not None:

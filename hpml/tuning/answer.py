@@ -9,10 +9,11 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import STEPS_SHOWN
+from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import DIFFERENT, Sameness
 from hpml.trials.validation import Validation
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.search import FEWEST_ROUNDS, Search
+from hpml.tuning.search import Search, epoch
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -67,7 +68,7 @@ class Tuning:
     def before_s(self) -> float:
         """Seconds of an epoch, or of STEPS_SHOWN steps, as it is: a mean."""
         if self.search.proofs.by_name:
-            return self.search.proofs.estimate(NONE, _epoch).mean
+            return self.search.proofs.estimate(NONE, epoch).mean
         return self.diagnosis.epoch_s("as_it_is").mean
 
     @property
@@ -270,7 +271,3 @@ def _rounds(measured: Any) -> dict[str, dict[int, Any]]:
         names(changes): {number: asdict(each) for number, each in rounds.items()}
         for changes, rounds in measured.by_name.items()
     }
-
-
-def _epoch(timed: Any) -> float:
-    return float(timed.epoch_s)

@@ -11,8 +11,7 @@ from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.errors import UserError
 from hpml.system.files import read_json
-from hpml.trials.pace import Pace
-from hpml.tuning.search import Timed
+from hpml.trials.pace import Pace, Timed
 
 MACHINE = ("host", "cpu", "cpu_cores", "accelerators", "python", "torch", "lightning")
 Rounds = Mapping[str, Mapping[int, Timed]]  # by the names of changes, and by round

@@ -85,7 +85,7 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
     loader, cores = loaders[0], usable_cores()
     now = loader.num_workers
     for workers in worker_counts(now, cores):
-        change = _workers_change(workers, loader)
+        change = loader_workers(workers, loader)
         yield change
         if workers and subject.device.type == "cpu" and torch.get_num_threads() > 1:
             yield together(change, threads_change(1))
@@ -97,7 +97,8 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
         yield _loader_change("pin_memory", True, TRANSFER, price="memory that cannot be swapped")
 
 
-def _workers_change(workers: int, loader: DataLoader[Any]) -> Change:
+def loader_workers(workers: int, loader: DataLoader[Any]) -> Change:
+    """So many workers, which stay between epochs."""
     settings: list[tuple[str, Any]] = [("num_workers", workers)]
     line = f"num_workers={workers}"
     if workers:

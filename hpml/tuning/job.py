@@ -8,17 +8,19 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.trials.intervention import Intervention, computing_with
-from hpml.trials.pace import STEPS_SHOWN, Pace
+from hpml.trials.job_loader import Loading
+from hpml.trials.pace import STEPS_SHOWN, Pace, Timed
 from hpml.trials.rounds import Candidate
-from hpml.trials.subject import Loading, Subject
+from hpml.trials.settings import Settings
+from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
-from hpml.tuning.change import Changes, in_order, intervention_of
-from hpml.tuning.search import Timed
+from hpml.tuning.change import Change, Changes, in_order, intervention_of
 
-# Seconds and steps of a trial.
-LEAST_S, MOST_S, OF_BUDGET = 0.15, 1.5, 1 / 250
-LEAST_STEPS, MOST_STEPS = 4, 200
-WARM_UP = 2
+LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
+# Of steps that are so slow fewer are enough, for every one more is a cost.
+SLOW_S, SLOW_STEPS, SLOW_WARM_UP = 0.2, 2, 1
+# A job finds its batches ready from the beginning where they load in such a part of a step.
+HIDDEN = 0.25
 MOST_SUBJECTS = 32
 THREADS = "cpu.threads"
 
@@ -59,8 +61,7 @@ class Ours:
         self._subjects: dict[Changes, Subject] = {frozenset(): subject}
 
     def with_changes(self, changes: Changes) -> tuple[Subject, Intervention]:
-        of_process = frozenset(each for each in changes if each.keys.keys() <= {THREADS})
-        wanted = changes - of_process
+        wanted = frozenset(filter(_needs_another_job, changes))
         subject = self._subjects.pop(wanted, None)
         if subject is None:
             with computing_with(torch.get_num_threads()):  # which a configuration sets, too
@@ -69,7 +70,7 @@ class Ours:
         self._subjects[wanted] = subject  # the last one is the one used last
         for old in [each for each in self._subjects if each][:-MOST_SUBJECTS]:
             self._subjects.pop(old).close()
-        return subject, Intervention(threads=intervention_of(changes).threads)
+        return subject, intervention_of(changes)
 
     def config(self, changes: Changes) -> DictConfig:
         """The configuration with the changes' keys."""
@@ -85,32 +86,76 @@ class Ours:
             subject.close()
 
 
-class Trials:
-    """Short fits of a job with some changes, all of about the same length."""
+def _needs_another_job(change: Change) -> bool:
+    """Whether its keys are more than a trial of the job as it is can change."""
+    return bool(change.keys.keys() - {THREADS}) and change.settings == Settings()
 
-    def __init__(self, job: Tunable, first: Pace, budget_s: float) -> None:
+
+class Trials:
+    """Short fits of a job with some changes, all of about the same length.
+
+    `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
+    `workers`, where it is known.
+    """
+
+    def __init__(
+        self, job: Tunable, wanted_s: float, first: Pace, loading: Pace | None, workers: int
+    ) -> None:
         self._job = job
-        wanted_s = min(MOST_S, max(LEAST_S, OF_BUDGET * budget_s))
+        is_slow = first.step_s > SLOW_S
+        self._warm_up = SLOW_WARM_UP if is_slow else WARM_UP
         steps = round(wanted_s / first.step_s) if first.step_s else MOST_STEPS
-        self._steps = min(MOST_STEPS, max(LEAST_STEPS, steps))
+        self._steps = min(MOST_STEPS, max(SLOW_STEPS if is_slow else LEAST_STEPS, steps))
+        self._computing_s = first.step_s - first.wait_s
+        # of one process that loads a batch
+        self._load_s = first.wait_s if loading is None else loading.step_s * max(1, workers)
         self._loading: dict[Changes, Loading] = {}
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
-            subject, intervention = self._job.with_changes(changes)
             is_new = changes not in self._loading
-            if is_new:
-                self._loading[changes] = subject.loading(intervention.settings)
-            loading = self._loading[changes]
-            whole = math.lcm(accumulated(subject.trainer), max(1, loading.workers))
-            steps = -(-max(self._steps, 2 * loading.ahead) // whole) * whole
+            subject, intervention, loading = self.with_changes(changes)
+            warm_up, steps = self.lengths(loading, accumulated(subject.trainer))
             if is_new and any("compile" in change.slots for change in changes):
                 # each shape of a batch, an epoch's last one too, is compiled before it is timed
-                subject.fit(intervention, WARM_UP + loading.ahead, steps, seed=number)
-            pace = subject.fit(intervention, WARM_UP + loading.ahead, steps, seed=number)
+                subject.fit(intervention, warm_up, steps, seed=number)
+            pace = subject.fit(intervention, warm_up, steps, seed=number)
             return Timed(epoch_s(subject.epoch_steps, loading, pace), pace)
 
         return measure
+
+    def alone(self, changes: Changes) -> Candidate[Timed]:
+        """The same of the loader alone."""
+
+        def measure(number: int) -> Timed:
+            subject, intervention, loading = self.with_changes(changes)
+            steps = -(-max(self._steps, 2 * loading.ahead) // max(1, loading.workers))
+            steps *= max(1, loading.workers)
+            warm_up = self._warm_up + loading.ahead
+            with computing_with(intervention.threads):
+                pace = subject.load(warm_up, steps, number, intervention.settings)
+            return Timed(epoch_s(subject.epoch_steps, loading, pace), pace)
+
+        return measure
+
+    def with_changes(self, changes: Changes) -> tuple[Subject, Intervention, Loading]:
+        """What the job is with them, and which processes load for it then."""
+        subject, intervention = self._job.with_changes(changes)
+        if changes not in self._loading:
+            self._loading[changes] = subject.loading(intervention.settings)
+        return subject, intervention, self._loading[changes]
+
+    def lengths(self, loading: Loading, accumulated: int) -> tuple[int, int]:
+        """Steps before those that are measured, and these.
+
+        Where the job waits for its workers in the end, they are past the batches that are ready at
+        first, and enough of them, for workers finish in bursts; optimizers step once in a while.
+        """
+        workers = max(1, loading.workers)
+        waits = self._load_s / workers > HIDDEN * self._computing_s
+        ahead = loading.ahead if waits else 0
+        whole = math.lcm(accumulated, workers if waits else 1)
+        return self._warm_up + ahead, -(-max(self._steps, 2 * ahead) // whole) * whole
 
 
 def epoch_s(steps: int | None, loading: Loading, pace: Pace) -> float:

@@ -1,13 +1,15 @@
 """What can be changed about a job of our configuration, by keys that are typed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
+from hpml.data.image_data_module import ImageDataModule
 from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
+from hpml.trials.settings import PREFETCH_FACTOR, Settings
 from hpml.tuning.change import COMPUTE, INPUT, OVERHEAD, TRANSFER, Change
 from hpml.tuning.foreign import (
     LOG_EVERY,
@@ -39,19 +41,48 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
     if workers is None or pipeline == "device":
         return
     for count in worker_counts(workers, usable_cores()):
-        change = _change("data.num_workers", count, INPUT, price_of(count))
+        change = workers_change(job, count)
         yield change
         if count and on_cpu and threads > 1:
             yield together(change, threads_change(1))
     if workers:
         for batches in PREFETCHED:
             if "prefetch_factor" in data and data.prefetch_factor != batches:
-                yield _change("data.prefetch_factor", batches, INPUT, "memory for more batches")
+                yield _loader_change(job, "prefetch_factor", batches, "memory for more batches")
         if data.get("persistent_workers") is False:
-            price = "workers stay between epochs"
-            yield _change("data.persistent_workers", True, INPUT, price)
+            yield _loader_change(job, "persistent_workers", True, "workers stay between epochs")
     if job.device == "cuda" and data.get("pin_memory") is False:
-        yield _change("data.pin_memory", True, TRANSFER, "memory that cannot be swapped")
+        price = "memory that cannot be swapped"
+        yield _loader_change(job, "pin_memory", True, price, TRANSFER)
+
+
+def workers_change(job: Job, count: int) -> Change:
+    """So many workers, of a job whose data has such a key."""
+    data = job.cfg.data
+    settings = {"num_workers": count, "persistent_workers": False}
+    if count:
+        settings["persistent_workers"] = data.get("persistent_workers") is not False
+        settings["prefetch_factor"] = data.get("prefetch_factor") or PREFETCH_FACTOR
+    return _loader_change(job, "num_workers", count, price_of(count), settings=settings)
+
+
+def key_change(job: Job, key: str, value: Any) -> Change:
+    """A value of one of the data's keys."""
+    return _loader_change(job, key.removeprefix("data."), value, "")
+
+
+def _loader_change(
+    job: Job,
+    argument: str,
+    value: Any,
+    price: str,
+    cause: str = INPUT,
+    settings: Mapping[str, Any] | None = None,
+) -> Change:
+    """Of an argument of torch's loader, which our data module hands on."""
+    own = tuple((settings or {argument: value}).items())
+    traits = {"settings": Settings(loader=own)} if isinstance(job.data, ImageDataModule) else {}
+    return _change(f"data.{argument}", value, cause, price, **traits)
 
 
 def _of_compute(job: Job) -> Iterator[Change]:

@@ -11,17 +11,25 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from hpml.formatting import counted
-from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
-from hpml.trials.pace import Pace
-from hpml.trials.rounds import Candidate, Measurements, Watch, run_round, unwatched
+from hpml.trials.pace import Timed
+from hpml.trials.rounds import (
+    FEWEST_ROUNDS,
+    Candidate,
+    Measurements,
+    Watch,
+    run_round,
+    unwatched,
+)
 from hpml.tuning.change import NONE, Change, Changes, added, names
 
 LEAST_GAIN = 0.02  # of the epoch
-FEWEST_ROUNDS, MOST_ROUNDS = 4, 10
+MOST_ROUNDS = 10
 MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
 # Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
 # others may have slowed it.
@@ -34,16 +42,9 @@ RACE_SHARE = 0.6  # and what the race may take; the diagnosis has the rest
 SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
 
-@dataclass(frozen=True)
-class Timed:
-    """What an epoch takes with some changes, by a short fit."""
-
-    epoch_s: float
-    pace: Pace
-
-
 Trial = Callable[[Changes], Candidate[Timed]]
 Report = Callable[[str], None]
+epoch = attrgetter("epoch_s")
 
 
 @dataclass(eq=False)
@@ -94,11 +95,11 @@ class Search:
     @property
     def gain(self) -> AnytimeEstimate | None:
         """Of all changes that are chosen: the logarithm of how many times as fast, as proven."""
-        return gain_in(self.proofs, NONE, self.chosen, LEVEL)
+        return self.proofs.gain(NONE, self.chosen, epoch, LEVEL)
 
     def gain_of(self, over: Changes, of: Changes) -> AnytimeEstimate | None:
         """The same of the search's rounds, at the level of one of many."""
-        return gain_in(self.measured, over, of, LEVEL / max(1, len(self.changes)))
+        return self.measured.gain(over, of, epoch, LEVEL / max(1, len(self.changes)))
 
     def company(self, change: Change) -> AnytimeEstimate | None:
         """What one of the changes that are chosen brings beside the others."""
@@ -200,7 +201,7 @@ class Search:
     def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
         if changes in self.measured.failures or gain is None:
             return False
-        ratios = ratios_in(self.measured, self.chosen, changes)
+        ratios = self.measured.log_ratios(self.chosen, changes, epoch)
         hopeless = max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
         return gain.high > LEAST_GAIN and not hopeless
 
@@ -286,22 +287,3 @@ class Search:
 
 def _mean(gain: AnytimeEstimate | None) -> float:
     return -math.inf if gain is None else gain.mean
-
-
-def gain_in(
-    measured: Measurements[Changes, Timed], over: Changes, of: Changes, level: float
-) -> AnytimeEstimate | None:
-    """The logarithm of how many times as fast, over rounds that both have and that count."""
-    return anytime_estimate(ratios_in(measured, over, of), level)
-
-
-def ratios_in(measured: Measurements[Changes, Timed], over: Changes, of: Changes) -> list[float]:
-    """The same of each round; none where one of them was not measured."""
-    if over not in measured.by_name or of not in measured.by_name:
-        return []
-    more, less = measured.kept(over), measured.kept(of)
-    both = more.keys() & less.keys()
-    if len(both) < FEWEST_ROUNDS:
-        more, less = measured.by_name[over], measured.by_name[of]
-        both = more.keys() & less.keys()
-    return [math.log(max(more[n].epoch_s, 1e-9) / max(less[n].epoch_s, 1e-9)) for n in both]

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from hpml.diagnosis import experiment as diagnosing
-from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.diagnosis.conclusions import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.experiment import Experiment
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, first_line, place
@@ -26,6 +26,7 @@ from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Timed
 from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
@@ -36,10 +37,12 @@ from hpml.tuning.change import NONE, Change, Changes, names
 from hpml.tuning.earlier import Rounds
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import changes_of
-from hpml.tuning.search import LEAST_GAIN, Search, Timed
+from hpml.tuning.search import LEAST_GAIN, Search
 
 BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
 DIAGNOSIS_SHARE = 0.15
+# Seconds of a trial.
+LEAST_TRIAL_S, MOST_TRIAL_S, OF_BUDGET = 0.15, 1.5, 1 / 250
 Report = Callable[[str], None]
 
 
@@ -76,7 +79,9 @@ class Tuner:
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         measured = self._measured_earlier(changes)
-        trials = Trials(self.job, diagnosis.paces[AS_IT_IS][0], self.budget_s)
+        wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
+        first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
+        trials = Trials(self.job, wanted_s, first, alone, subject.data.num_workers)
         watch = watched(subject.witness, attrgetter("pace.waiting_share"))
         may_choose = partial(self._may_be_chosen, reference)
         search = Search(
@@ -132,14 +137,7 @@ class Tuner:
 
         Raises UserError where that step fails, and for a name in `also` that is none of theirs.
         """
-        try:
-            self.subject.loading()  # makes the loader
-            self.subject.fit(Intervention(), 0, 1, seed=0)
-        except UserError:
-            raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {first_line(error)}{place(error)}"
-            raise UserError(f"the training fails in its first step: {what}") from error
+        first_step(self.subject)
         changes = self.offer()
         known = [change.name for change in changes]
         if unknown := sorted(self.also.difference(known)):
@@ -196,6 +194,18 @@ class Tuner:
         subject, intervention = self.job.with_changes(changes)
         fewer_bits = any(change.fewer_bits for change in changes)
         return reference.compare(subject, intervention, fewer_bits)
+
+
+def first_step(subject: Subject) -> None:
+    """Trains one step of a job. Raises UserError where that fails, with the job's own error."""
+    try:
+        subject.loading()  # makes the loader
+        subject.fit(Intervention(), 0, 1, seed=0)
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {first_line(error)}{place(error)}"
+        raise UserError(f"the training fails in its first step: {what}") from error
 
 
 def tune(
@@ -259,11 +269,10 @@ def check_also(also: Any, key: str = "also") -> None:
         raise UserError(f"{key}={also!r}: give a list of names")
 
 
-def check_budget(budget_s: Any, key: str = "budget_s") -> None:
+def check_budget(budget_s: Any, key: str = "budget_s", least_s: float | None = None) -> None:
     """Raises UserError for a budget that is none, or too small for an answer."""
+    least_s = LEAST_BUDGET_S if least_s is None else least_s
     if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
         raise UserError(f"{key}={budget_s!r}: give seconds, more than 0")
-    if budget_s < LEAST_BUDGET_S:
-        raise UserError(
-            f"{key}={budget_s:g}: is too short to compare changes; give {LEAST_BUDGET_S:g}"
-        )
+    if budget_s < least_s:
+        raise UserError(f"{key}={budget_s:g}: is too short to compare changes; give {least_s:g}")

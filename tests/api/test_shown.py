@@ -15,7 +15,7 @@ from hpml.records.epoch_table import shown_times
 from hpml.records.run_record import RunRecord
 from hpml.report.shown import Report, TrainedRun
 from hpml.trials.pace import Pace
-from hpml.workers.answer import WorkersAnswer
+from hpml.worker_counts.answer import WorkersAnswer
 
 
 def cells(page: str) -> list[list[str]]:

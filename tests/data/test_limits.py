@@ -200,7 +200,7 @@ def test_what_a_new_epoch_waits_for(
         data, _ = counted(num_workers=2, persistent_workers=persistent_workers)
         given = data if own else data.train_dataloader()
         subject = Subject(trainer(tmp_path, limit_train_batches=limit), Module(), given)
-        subject.loading().ahead
+        subject.loading()
         subject.data.new_loader(subject.trainer, subject._module)
         assert subject.data.left_ahead(steps) == expected
         subject.close()

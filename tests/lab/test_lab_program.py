@@ -31,7 +31,7 @@ from hpml.records.run_record import RunRecord
 from hpml.sweep.reruns import MARK, OnDisturbance
 from hpml.system import fresh_process
 from hpml.system.signals import RunInterrupted
-from hpml.workers.__main__ import searched
+from hpml.worker_counts.command import searched
 
 HERE = MACHINE | {"cpu": "AMD EPYC"}
 RESULTS = {

@@ -24,7 +24,7 @@ def made_plan(**changes: Any) -> Plan:
     """Five optimizers and C7, on one device."""
     fields: dict[str, Any] = {"has": TASKS, "trainings": [("cpu", 5), ("cpu", 1)]}
     fields |= {"pilots": {"cpu": made_pilot()}, "epochs": 5, "counts": 4, "rounds": 5}
-    return Plan(**fields | {"seconds": 2.0, "diagnosis_s": 40.0} | changes)
+    return Plan(**fields | {"seconds": 2.0, "search_s": 600.0, "diagnosis_s": 40.0} | changes)
 
 
 def test_all_tasks_add_up() -> None:

@@ -10,13 +10,13 @@ from helpers.pages import EVIL, Page
 
 from hpml.diagnosis.wording import Diagnosis
 from hpml.statistics import AnytimeEstimate
-from hpml.trials.pace import Pace
+from hpml.trials.pace import Pace, Timed
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
 from hpml.trials.validation import Validation
 from hpml.tuning.answer import Tuning, in_times
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
 from hpml.tuning.page import draw_way, html, write_page
-from hpml.tuning.search import Search, Timed
+from hpml.tuning.search import Search
 
 WORKERS = Change(
     "num_workers=2", frozenset({"num_workers"}), frozenset({"input"}), "2 processes",

@@ -204,8 +204,8 @@ def test_each_change_of_a_configuration_can_be_made(compiles: bool, tmp_path: Pa
 def test_changes_of_one_slot_exclude_each_other() -> None:
     """The later one takes the place of all that it excludes."""
     plain: Any = DataLoader(range(4))  # type: ignore[arg-type]
-    workers, threads = foreign._workers_change(2, plain), foreign.threads_change(1)
-    both = foreign.together(foreign._workers_change(1, plain), threads)
+    workers, threads = foreign.loader_workers(2, plain), foreign.threads_change(1)
+    both = foreign.together(foreign.loader_workers(1, plain), threads)
     assert added(frozenset({workers, threads}), both) == {both}
     assert added(frozenset({both}), workers) == {workers}
     assert intervention_of({both}).threads == 1

@@ -8,9 +8,8 @@ import pytest
 from helpers.configurations import QUICK, composed
 
 from hpml.errors import UserError
-from hpml.trials.pace import Pace
+from hpml.trials.pace import Pace, Timed
 from hpml.tuning.earlier import identity, read_rounds
-from hpml.tuning.search import Timed
 
 JOB = {"optimizer.lr": 0.1, "data.num_workers": [0]}
 MACHINE = {"host": "here", "cpu": "CPU", "cpu_cores": 2, "torch": "2.14", "time": "now"}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from hpml.trials.pace import Pace
+from hpml.trials.pace import Pace, Timed
 from hpml.trials.rounds import Candidate
 from hpml.tuning.change import Change, Changes
-from hpml.tuning.search import Search, Timed
+from hpml.tuning.search import Search
 
 BUDGET_S = 180.0
 

@@ -18,13 +18,12 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
-from hpml.trials.pace import Pace
+from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning import foreign, job, tuner
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import OVERHEAD, Change, Changes
-from hpml.tuning.search import Timed
 from hpml.tuning.tuner import Tuner, tune
 
 FAST = Change(
@@ -57,7 +56,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
     monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
     monkeypatch.setattr(tuner, "DIAGNOSIS_SHARE", 1e-4)
-    monkeypatch.setattr(job, "LEAST_S", 0.0)
+    monkeypatch.setattr(tuner, "LEAST_TRIAL_S", 0.0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -24,7 +24,7 @@ from hpml.report.page import save
 from hpml.report.pictures import draw
 from hpml.report.tables import Cell, Table, setting_table
 from hpml.statistics import Estimate
-from hpml.workers.picture import draw_workers
+from hpml.worker_counts.picture import draw_workers
 
 _ADDS_UP = "the five phases add up to the time"
 _MARKED = "; ! other programs or limits of the machine disturbed it"

@@ -1,5 +1,6 @@
 """The program that finds the number of workers."""
 
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -7,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.jobs import Convolutional, Images, trainer
 from helpers.labs import keep
 from helpers.programs import run_program
+from helpers.snapshots import everything
 from hydra import compose, initialize_config_dir
+from torch.utils.data import DataLoader
 
-from hpml.config.conf import find_conf, resolve
+import hpml
+from hpml.config.conf import find_conf
 from hpml.errors import UserError
 from hpml.system.environment import usable_cores
-from hpml.workers.__main__ import found_before, job, searched
-from hpml.workers.measure import measure
+from hpml.worker_counts import measure
+from hpml.worker_counts.command import found_before, job, searched
+from hpml.worker_counts.measure import ConfiguredSearch
 
 TINY = (
     *("experiment=demo", "device=cpu", "model.width=2", "logger=none"),
@@ -24,7 +30,7 @@ TINY = (
 
 
 def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
-    """Each count in its processes; answers, override, file and picture; it does not sweep."""
+    """Each count; answers, override, file and picture; it does not sweep."""
     short = ("workers.rounds=1", "workers.seconds=0.1", "workers.most=1", "hydra.run.dir=found")
     also = "workers.also=[persistent_workers,threads]"
     done = run_program(["-m", "hpml.workers", *TINY, *short, also], tmp_path)
@@ -43,7 +49,7 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
         assert "workers.also: keys of data have no effect without workers" in done.stdout
     assert kept["also"]["settings"].keys() == tried
     seen = kept["settings"]["0"]["rounds"]["0"]["interference"]
-    assert seen["wall_s"] > 0.1
+    assert seen["wall_s"] > 0
     done = run_program(["-m", "hpml.workers", "-m", "optimizer=sgd,adam"], tmp_path, exit_code=2)
     assert done.stdout == ""
     assert done.stderr == "error: -m: this program does not sweep; leave it out\n"
@@ -58,6 +64,7 @@ def configured() -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
+        ("workers.budget_s=0", "workers.budget_s=0: give a number above 0"),
         ("workers.rounds=0", "workers.rounds=0: give an integer of at least 1"),
         ("data.pipeline=device", "data.pipeline=device: loads nothing in workers"),
         ("workers.also=nope", "workers.also=nope: give some of persistent_workers"),
@@ -75,7 +82,7 @@ def test_an_epoch_of_one_batch_is_refused(tmp_path: Path, configured: Any) -> No
     """There is nothing that a worker could load ahead."""
     cfg = configured("data.train_samples=32", "data.test_samples=32", f"run_dir={tmp_path}")
     with pytest.raises(UserError, match="an epoch is a single batch: nothing is loaded ahead"):
-        measure(resolve(cfg), 0.1)
+        ConfiguredSearch(cfg, print)
 
 
 def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
@@ -97,3 +104,48 @@ def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
     kept("14-00-00", here).write_text("{")
     others = {"seed": 7, "optimizer.lr": 0.2, "data.num_workers": 3, "trainer.max_epochs": 9}
     assert found_before(tmp_path, asked | others, here) == last
+
+
+def test_workers_of_anybodys_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From Python: the answer is what to write; the job is left as it was."""
+    monkeypatch.setattr(measure, "ROUNDS", 1)
+    monkeypatch.setattr(measure, "SECONDS", 0.01)
+    loader: Any = DataLoader(Images(64), 8)
+    given = trainer(tmp_path), Convolutional(2), loader
+    before = everything(given, tmp_path)
+    found = hpml.workers(*given, most=1)
+    gc.collect()
+    after = everything(given, tmp_path)
+    assert not {key for key, was in before.items() if was != after[key]}
+    lines = {0: "num_workers=0", 1: "num_workers=1, persistent_workers=True"}
+    assert repr(found).splitlines()[-1] == f"use: {lines[found.recommended]}"
+    assert [row[0] for row in found.rows] == ["0", "1"]
+    assert "round 1: 1 worker: loading alone" in capsys.readouterr().out
+    refused: dict[str, tuple[Any, dict[str, Any]]] = {
+        "data: has 2 DataLoaders of torch's; workers are searched for one": (
+            [loader, loader], {},
+        ),
+        "data: has 0 DataLoaders of torch's": (Batches(), {}),
+        "most=-1: give a whole number of workers, or None": (loader, {"most": -1}),
+        "budget_s=1: is too short to compare changes; give 5": (loader, {"budget_s": 1}),
+        "an epoch is a single batch": (DataLoader(Images(8), 8), {}),
+    }  # fmt: skip
+    for message, (data, more) in refused.items():
+        module = TwoLoaders(2) if isinstance(data, list) and len(data) > 1 else given[1]
+        with pytest.raises(UserError, match=re.escape(message)):
+            hpml.workers(given[0], module, data, **more)
+
+
+class Batches:
+    def __iter__(self) -> Any:
+        return iter(DataLoader(Images(16), 8))
+
+    def __len__(self) -> int:
+        return 2
+
+
+class TwoLoaders(Convolutional):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().training_step(batch[0], batch_idx)

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,18 @@ def job(cfg: DictConfig) -> None:
     warn_of_others()
     set_waiting(cfg)
     with signals_held():
-        from hpml.workers import measure, picture
+        from hpml.worker_counts import answer, measure, picture
 
-    found = measure.search_counts(cfg)
-    sentences = found.sentences(int(cfg.data.num_workers))
-    for line in [*found.lines("workers"), *sentences]:
-        log.info(line)
-    content = found.as_dict() | {
-        "also": measure.try_also(cfg, found.recommended, also) if also else {},
-        "sentences": sentences,
+    with closing(measure.ConfiguredSearch(cfg, log.info)) as search:
+        found = search.run()
+        best, now = answer.recommended(found), int(cfg.data.num_workers)
+        content = answer.content_of(found, now, KEY, f"{KEY}={best}")
+        log.info("\n".join([*answer.lines(found, "workers"), *content["sentences"]]))
+        tried = search.also(best, also) if also else None
+        if tried is not None:
+            log.info("\n".join(answer.lines(tried, f"{KEY}={best}")))
+    content |= {
+        "also": tried.as_dict() if tried is not None else {},
         "command": command_line.typed(),
         "environment": environment.describe(device_type(cfg)),
         "job": searched(identifying(resolve(cfg))),
@@ -75,7 +79,7 @@ def job(cfg: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
-    log.info(f"use: {KEY}={found.recommended}")
+    log.info(f"use: {content['override']}")
 
 
 def searched(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +135,3 @@ def _also(cfg: DictConfig) -> dict[str, tuple[Any, ...]]:
     if THREADS in also:
         settings[f"cpu.{THREADS}"] = tuple(sorted({1, environment.usable_cores()}))
     return settings
-
-
-if __name__ == "__main__":
-    main()

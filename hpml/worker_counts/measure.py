@@ -1,0 +1,181 @@
+"""Searches the number of workers of a job by short fits of copies, in rounds."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from operator import attrgetter
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+
+from hpml.errors import UserError
+from hpml.formatting import counted, in_s
+from hpml.statistics import Estimate
+from hpml.system.environment import usable_cores
+from hpml.system.other_programs import warn_of_others
+from hpml.training.prepare import Job, prepare
+from hpml.trials.intervention import Intervention
+from hpml.trials.job_data import data_loaders
+from hpml.trials.pace import FEWEST_STEPS, Timed
+from hpml.trials.rounds import watched
+from hpml.trials.subject import Subject, subject_of
+from hpml.tuning.change import NONE, Changes
+from hpml.tuning.foreign import loader_workers, threads_change
+from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
+from hpml.tuning.ours import key_change, workers_change
+from hpml.tuning.tuner import check_budget, first_step
+from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
+from hpml.worker_counts.counts import counts_to_try
+from hpml.worker_counts.search import EPOCH, LOADING, Found, Search
+
+log = logging.getLogger("hpml")
+
+BUDGET_S, LEAST_BUDGET_S = 60.0, 5.0
+ROUNDS, SECONDS = 10, 0.5
+Report = Callable[[str], None]
+
+
+class CountTrials:
+    """Trials of a job with numbers of workers: by the loader alone, and end to end.
+
+    Raises UserError for data of which an epoch is a single batch, and where the first step fails.
+    """
+
+    def __init__(
+        self, subject: Subject, job: Tunable, change_of: Callable[[Any], Changes], seconds: float
+    ) -> None:
+        self._change_of = change_of
+        self.subject = subject
+        first_step(subject)
+        if subject.epoch_steps == 1:
+            raise UserError(
+                "an epoch is a single batch: nothing is loaded ahead; "
+                "give more data, or a smaller data.batch_size"
+            )
+        ahead = subject.loading().ahead
+        first = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
+        alone = subject.load(ahead + 1, ahead + FEWEST_STEPS, seed=0)
+        self._trials = Trials(job, seconds, first, alone, subject.data.num_workers)
+
+    def __call__(self, figure: str, setting: Any) -> Any:
+        changes = self._change_of(setting)
+        return self._trials(changes) if figure == EPOCH else self._trials.alone(changes)
+
+    def holds_epoch(self, count: int) -> bool:
+        """Whether so many workers load a whole epoch ahead: more would have nothing to do."""
+        _, _, loading = self._trials.with_changes(self._change_of(count))
+        return loading.ahead >= (self.subject.epoch_steps or math.inf)
+
+    def search(self, rounds: int, budget_s: float, report: Report) -> Search:
+        """One whose line for each count tells what its first trials have found."""
+        until = time.perf_counter() + budget_s
+        loading: dict[Any, str] = {}
+
+        def tell(name: tuple[str, Any], number: int, timed: Timed) -> None:
+            figure, setting = name
+            seconds = in_s(Estimate(timed.epoch_s, None, 1))
+            if figure == LOADING:
+                loading[setting] = f"loading alone {seconds}, "
+                return
+            who = counted(setting, "worker") if isinstance(setting, int) else setting
+            alone = loading.pop(setting, "")
+            report(f"round {number + 1}: {who}: {alone}end to end {seconds} an epoch")
+
+        return Search(
+            self,
+            rounds,
+            lambda: until - time.perf_counter(),
+            self.holds_epoch,
+            tell,
+            watched(self.subject.witness, attrgetter("pace.waiting_share")),
+        )
+
+
+class ConfiguredSearch:
+    """A search for the workers of a configuration's job; to be closed."""
+
+    def __init__(self, cfg: DictConfig, report: Report) -> None:
+        self._keys, self._report = cfg.workers, report
+        self._job: Job = prepare(cfg)
+        subject = subject_of(self._job)
+        self._ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
+        self._trials = CountTrials(subject, self._ours, self._of_count, cfg.workers.seconds)
+
+    def run(self) -> Found:
+        keys = self._keys
+        search = self._trials.search(keys.rounds, keys.budget_s, self._report)
+        with self._trials.subject.stops:
+            return search.run(counts_to_try(usable_cores(), keys.step, keys.most))
+
+    def also(self, workers: int, also: Mapping[str, Sequence[Any]]) -> Found | None:
+        """A number of workers with other settings; None where none of them has an effect.
+
+        `also` has keys, and the values to try of each; those of `data` need workers.
+        """
+        if not workers and len(also) > (THREADS in also):
+            self._report("workers.also: keys of data have no effect without workers")
+            also = {key: values for key, values in also.items() if key == THREADS}
+        count = self._of_count(workers)
+        changes: dict[str, Changes] = {}
+        for key, values in also.items():
+            for value in values:
+                own = threads_change(value) if key == THREADS else key_change(self._job, key, value)
+                changes[f"{key}={json.dumps(value)}"] = count | {own}
+        if not changes:
+            return None
+        trials = CountTrials(
+            self._trials.subject, self._ours, changes.__getitem__, self._keys.seconds
+        )
+        search = trials.search(self._keys.rounds, self._keys.budget_s, lambda line: None)
+        with trials.subject.stops:
+            return search.race(list(changes))
+
+    def close(self) -> None:
+        self._ours.close()
+
+    def _of_count(self, count: int) -> Changes:
+        now = self._job.cfg.data.get("num_workers")
+        return NONE if count == now else frozenset({workers_change(self._job, count)})
+
+
+def workers(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: Any,
+    budget_s: float,
+    most: int | None,
+    report: Report,
+) -> WorkersAnswer:
+    """Finds the number of loading workers of anybody's Trainer: see `hpml.workers`."""
+    check_budget(budget_s, least_s=LEAST_BUDGET_S)
+    if most is not None and (not isinstance(most, int) or most < 0):
+        raise UserError(f"most={most!r}: give a whole number of workers, or None")
+    subject = Subject(trainer, module, data)
+    with closing(subject), subject.stops:
+        warn_of_others()
+        first_step(subject)
+        if len(loaders := data_loaders(subject.data.loader)) != 1:
+            raise UserError(
+                f"data: has {counted(len(loaders), 'DataLoader')} of torch's; workers are searched "
+                "for one"
+            )
+        (loader,) = loaders
+        now, key = loader.num_workers, "num_workers"
+
+        def of_count(count: int) -> Changes:
+            return NONE if count == now else frozenset({loader_workers(count, loader)})
+
+        trials = CountTrials(subject, Foreign(subject), of_count, SECONDS)
+        found = trials.search(ROUNDS, budget_s, report).run(
+            counts_to_try(usable_cores(), most=most)
+        )
+        for line in lines(found, "workers"):
+            report(line)
+        best = recommended(found)
+        words = [line for change in of_count(best) for _, line in change.lines]
+        override = " ".join(words) or f"{key}={now}"
+        return WorkersAnswer(None, content_of(found, now, key, override))

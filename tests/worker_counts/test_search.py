@@ -1,0 +1,237 @@
+"""The search for workers, on loaders of which the answer is known."""
+
+import itertools
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers.labs import timed
+
+from hpml.system.interference import Interference
+from hpml.trials.rounds import Watch
+from hpml.worker_counts import answer
+from hpml.worker_counts.counts import counts_to_try
+from hpml.worker_counts.search import EPOCH, LOADING, Found, Search
+
+STEPS = 100
+KEY = "data.num_workers"
+Figures = Callable[[int], tuple[float, float]]  # loading alone, and end to end
+
+
+def measuring(load_s: Any, step_s: float, noise: float, seed: int = 0) -> Figures:
+    """An epoch whose batch takes `load_s(workers)` to load and `step_s` to train."""
+    draws = random.Random(seed)
+
+    def measure(workers: int) -> tuple[float, float]:
+        load, step = load_s(workers) * draws.gauss(1, noise), step_s * draws.gauss(1, noise)
+        return STEPS * load, STEPS * (load + step if workers == 0 else max(load, step))
+
+    return measure
+
+
+def sleeping(workers: int) -> float:
+    """8 ms a batch, which as many workers as there are sleep through side by side."""
+    return 0.008 / max(1, workers)
+
+
+def in_memory(workers: int) -> float:
+    """Next to nothing; to pass a batch between processes costs more."""
+    return 0.00001 if workers == 0 else 0.0005
+
+
+def searched(
+    figures: Figures, counts: Any, rounds: int = 10, calls: list[Any] | None = None, **more: Any
+) -> Search:
+    """With each measurement noted in `calls`."""
+
+    def trial(figure: str, count: int) -> Any:
+        def measure(number: int) -> Any:
+            if calls is not None:
+                calls.append((figure, count, number))
+            return timed(figures(count)[figure == EPOCH])
+
+        return measure
+
+    search = Search(trial, rounds, **more)
+    search.run(iter(counts))
+    return search
+
+
+def found_by(figures: Figures, cores: int = 2, step: int = 4, rounds: int = 10) -> Found:
+    return searched(figures, counts_to_try(cores, step), rounds).found
+
+
+@pytest.mark.parametrize(
+    ("load_s", "step_s", "step", "expected"),
+    # with three workers an epoch takes 6 % longer than with four: those are enough
+    [(sleeping, 0.002, 4, {4}), (sleeping, 0.0025, 1, {3, 4}), (in_memory, 0.002, 4, {0})],
+)
+def test_it_finds_the_known_answer(
+    load_s: Any, step_s: float, step: int, expected: set[int]
+) -> None:
+    """In at least 19 of 20 searches, with figures that vary by 2 %."""
+    searches = [measuring(load_s, step_s, 0.02, seed) for seed in range(20)]
+    found = [answer.recommended(found_by(each, step=step)) for each in searches]
+    assert sum(count in expected for count in found) >= 19
+
+
+def test_counts_that_do_nothing_are_not_told_apart() -> None:
+    """However often it looks, and though it ends when it has seen enough."""
+    wrong = 0
+    for seed in range(60):
+        found = found_by(measuring(lambda n: 1e-6, 0.002, 0.05, seed))
+        wrong += found.tied != found.settings
+    assert wrong <= 3
+
+
+def test_both_answers() -> None:
+    """None win where each worker makes it slower; loading may want more than training."""
+    for seed in range(20):
+        found = found_by(measuring(lambda n: 0.004 + 0.002 * n, 0.0002, 0.02, seed))
+        assert found.best_loading == answer.recommended(found) == 0
+    found = found_by(measuring(sleeping, 0.004, 0.001), 8, 4)
+    assert answer.recommended(found) == 2
+    assert found.best_loading > 2
+    first, second, third = answer.sentences(found, 0, KEY)
+    assert first.startswith(f"by loading alone {found.best_loading} workers are fastest, ")
+    assert second.startswith("end to end 2 workers are")
+    assert third.startswith("beside data.num_workers=0 that saves 0.800 ± ")
+    assert "(67%)" in third
+
+
+def test_which_counts_are_tried() -> None:
+    """From 0, always 1, every count on a small machine, then in steps; no further than asked."""
+    for (cores, step), counts in {
+        (2, 4): [0, 1, 2, 4, 8, 12],
+        (8, 4): [0, 1, 2, 3, 4, 5, 6, 7, 8, 12],
+        (64, 4): [0, 1, 4, 8, 12],
+    }.items():
+        assert [*itertools.islice(counts_to_try(cores, step), len(counts))] == counts
+    assert [*counts_to_try(64, 10, 25)] == [0, 1, 10, 20]
+    assert [*counts_to_try(1, 4, 0)] == [0]
+
+
+def test_it_stops_after_two_counts_that_bring_nothing() -> None:
+    """Each is measured once a round, all before any again; it ends where workers hold an epoch."""
+    calls: list[Any] = []
+    searched(measuring(in_memory, 0.002, 0), counts_to_try(2), 3, calls)
+    one = [(figure, count) for count in (0, 1, 2) for figure in (LOADING, EPOCH)]
+    assert [call[:2] for call in calls] == one * 3
+    holding = searched(
+        lambda n: (10.0 / (n + 1), 10.0), counts_to_try(2), 3, holds_epoch=lambda n: n >= 8
+    )
+    assert max(holding.found.settings) == 8
+
+
+def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
+    """A first round that was disturbed does not end the search for good."""
+    rounds: Counter[int] = Counter()
+
+    def figures(workers: int) -> tuple[float, float]:
+        rounds[workers] += 1
+        seconds = 10.0 - workers if rounds[workers] > 2 or workers in (0, 1) else 11.0
+        return seconds, seconds
+
+    found = searched(figures, (0, 1, 2, 3, 4, 5)).found
+    assert {4, 5} <= set(found.settings)
+
+
+def test_it_ends_once_the_answer_is_clear() -> None:
+    """What is proven slower is not measured again, nor anything once enough workers are known."""
+    calls: list[Any] = []
+    found = searched(measuring(sleeping, 0.002, 0.01), counts_to_try(2), 20, calls).found
+    assert answer.recommended(found) == 4
+    rounds = {n: sum(c[:2] == (EPOCH, n) for c in calls) for n in found.settings}
+    assert rounds[0] < rounds[4] < 20
+    assert rounds[4] >= 4
+    loading = {n: sum(c[:2] == (LOADING, n) for c in calls) for n in found.settings}
+    assert set(loading.values()) == {4}
+
+
+def test_it_keeps_to_its_time() -> None:
+    """Upwards no further than a second round has time for; two rounds in any case."""
+    left = itertools.count(100, -4)
+    found = searched(
+        lambda n: (1.0 / (n + 1), 1.0 / (n + 1)), range(50), left_s=left.__next__
+    ).found
+    assert len(found.settings) < 30
+    late = searched(measuring(sleeping, 0.002, 0.02), (0, 1, 2), left_s=lambda: 0.0).found
+    assert late.rounds == 2
+
+
+def test_what_is_not_sure_is_told() -> None:
+    """One round alone; what may be faster still; and where the rounds differ by a quarter."""
+    found = found_by(measuring(sleeping, 0.002, 0.02), rounds=1)
+    assert "one round is too few to tell a difference from chance" in answer.sentences(
+        found, 0, KEY
+    )
+    assert "one round" in answer.lines(found, "workers")[-1]
+    for noise, is_busy in ((0.02, False), (0.6, True)):
+        found = found_by(measuring(sleeping, 0.002, noise))
+        sentences = " ".join(answer.sentences(found, 4, KEY))
+        assert ("other work on this machine" in sentences) == is_busy
+        assert bool(re.search(r"or with workers.rounds=\d+", sentences)) == is_busy
+        assert ("may still be faster by more than a tenth" in sentences) == is_busy
+
+
+def test_disturbed_rounds_are_searched_again() -> None:
+    """The answer and its table are those of the others; the file says which, and of what."""
+    figures, rounds = measuring(sleeping, 0.002, 0.01), Counter[int]()
+    quiet, busy = Interference(4.0), Interference(4.0, lost_s={"others": 3.0})
+    is_busy = False
+
+    def disturbed(workers: int) -> tuple[float, float]:
+        nonlocal is_busy
+        rounds[workers] += 1
+        is_busy = workers in (1, 4) and rounds[workers] == 4
+        return (90.0, 90.0) if is_busy else figures(workers)
+
+    def watch(measure: Any) -> Any:
+        return measure(), busy if is_busy else quiet
+
+    watched: Watch[Any] = watch
+    found = searched(disturbed, counts_to_try(2), 5, watch=watched).found
+    assert answer.recommended(found) == 4
+    assert max(found.of(EPOCH, count).mean for count in found.settings) < 2
+    assert found.disturbed.keys() == {1}
+    assert found.next_round >= 5
+    assert any("rounds was disturbed and left out" in one for one in answer.lines(found, "workers"))
+    kept = json.loads(json.dumps(found.as_dict()))
+    assert kept["disturbed_rounds"] == [1]
+    assert kept["settings"]["0"]["rounds"]["0"]["interference"]["disturbed"] is False
+
+
+def test_the_table_marks_the_fastest() -> None:
+    """In both columns, with what is tied with it."""
+    found = Found()
+    for setting, seconds in (("a", 1.0), ("b", 2.0)):
+        for number, part in enumerate((0.01, 0.03, 0.02, 0.05, 0.04)):
+            uneven = part * seconds
+            found.add((LOADING, setting), number, timed(seconds + uneven**2))
+            found.add((EPOCH, setting), number, timed(3.0 - seconds + uneven / 9))
+    heading, first, second, caption, floor = answer.lines(found, "setting")
+    assert heading.split() == ["setting", "loading", "alone", "end", "to", "end"]
+    assert first.split()[0] == "a"
+    assert first.count("*") == second.count("*") == 1
+    assert first.index("*") < second.index("*")
+    assert caption.endswith("* fastest, or tied with it")
+    assert re.fullmatch(
+        r"  two epochs of one setting differ by ± \d.\d+ s, as means over the rounds", floor
+    )
+
+
+def test_what_it_keeps() -> None:
+    """Every round of every count, with both figures where both were measured."""
+    kept = found_by(measuring(sleeping, 0.002, 0.02)).as_dict()
+    assert {"0", "1", "2", "4"} <= kept["settings"].keys()
+    rounds = kept["settings"]["4"]["rounds"]
+    assert len(rounds) >= 4
+    assert rounds[0].keys() == {"loading_s", "epoch_s", "interference"}
+    assert [rounds[n]["loading_s"] is None for n in (0, len(rounds) - 1)] == [
+        False,
+        len(rounds) > 4,
+    ]

@@ -1,13 +1,12 @@
 """Whether the search for workers finds the answer where it is known.
 
-    python benchmarks/workers.py [--searches 20] [--rounds 3] [--seconds 0.3]
+    python benchmarks/workers.py [--searches 20] [--rounds 10] [--seconds 0.3] [--budget-s 60]
 
 Four loaders beside a training step that sleeps 2 ms. Two sleep, 8 ms and 32 ms a batch: as many
 workers are enough as bring that below a step, whose real length, with Lightning's part and beside
 workers, is measured first. One holds its batches in memory, so that no worker can win; one is
-slowed by each worker, which all hold the same lock. Each count is measured as
-`python -m hpml.workers` does, in fresh processes. Each count stands with how often it was the
-answer.
+slowed by each worker, which all hold the same lock. Each search is one as `hpml.workers` does it,
+in a fresh process. Each count stands with how often it was the answer; `took` is a search's time.
 """
 
 import multiprocessing
@@ -19,12 +18,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import Page, Plain, bare_trainer, be_quiet, fresh, interleaved, main
-from torch.utils.data import DataLoader, Dataset
+from harness import Page, Plain, bare_trainer, be_quiet, fresh, interleaved, main, spread
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hpml.trials.subject import Subject
-from hpml.worker_counts.measure import measure_subject
-from hpml.worker_counts.search import LEAST_GAIN, Measured, counts_to_try, search
+from hpml.tuning.change import NONE, Changes
+from hpml.tuning.foreign import loader_workers
+from hpml.tuning.job import Foreign
+from hpml.worker_counts.answer import recommended
+from hpml.worker_counts.counts import counts_to_try
+from hpml.worker_counts.measure import CountTrials
+from hpml.worker_counts.search import EPOCH, LEAST_GAIN
 
 BATCHES, STEP_S = 200, 0.002
 IN_MEMORY, LOCKED = "in memory", "slower with workers"
@@ -50,8 +54,10 @@ class Batches(Dataset[Any]):
         return torch.zeros(1, 4), torch.zeros(1, dtype=torch.long)
 
 
-def in_turn(lock: Any, workers: int) -> None:
+def in_turn(lock: Any) -> None:
     """One worker at a time, each of which makes the others' turns longer."""
+    info = get_worker_info()
+    workers = info.num_workers if info else 0
     with lock:
         time.sleep(0.003 * (1 + 2 * workers))
 
@@ -64,24 +70,34 @@ class Sleeping(Plain):
         return super().training_step(batch, batch_idx)
 
 
-def measured(loader: str, seconds: float, workers: int) -> Measured:
-    """One measurement of a kind of loader; called in a fresh process."""
+def trials_of(loader: str, seconds: float) -> CountTrials:
+    """Of a kind of loader."""
     be_quiet()
     load = partial(time.sleep, LOAD_S.get(loader, 0.0))
     if loader == LOCKED:
-        load = partial(in_turn, multiprocessing.Lock(), workers)
-    batches = DataLoader(
-        Batches(load), batch_size=None, num_workers=workers, persistent_workers=workers > 0
-    )
+        load = partial(in_turn, multiprocessing.Lock())
+    batches: Any = DataLoader(Batches(load), batch_size=None)
     module = Sleeping(torch.nn.Linear(4, 1), partial(torch.optim.SGD, lr=0.0))
-    return measure_subject(Subject(bare_trainer(max_epochs=1), module, batches), seconds)
+    subject = Subject(bare_trainer(max_epochs=1), module, batches)
+
+    def of_count(count: int) -> Changes:
+        return frozenset({loader_workers(count, batches)}) if count else NONE
+
+    return CountTrials(subject, Foreign(subject), of_count, seconds)
 
 
-def searched(loader: str, rounds: int, seconds: float) -> dict[str, float]:
+def step_beside_workers(seconds: float) -> float:
+    """Seconds of a step beside workers that load nothing."""
+    trial = trials_of(IN_MEMORY, seconds)(EPOCH, CORES)
+    return statistics.median(trial(number).epoch_s / BATCHES for number in range(5))
+
+
+def searched(loader: str, rounds: int, seconds: float, budget_s: float) -> dict[str, float]:
     """The answers of one search, by the training end to end and by loading alone."""
-    measure = fresh(measured, loader, seconds)
-    answer = search(measure, iter(COUNTS), rounds, lambda line: None)
-    return {"recommended": answer.recommended, "by_loading": answer.best_loading}
+    begun = time.perf_counter()
+    found = trials_of(loader, seconds).search(rounds, budget_s, lambda line: None).run(iter(COUNTS))
+    took_s = time.perf_counter() - begun
+    return {"recommended": recommended(found), "by_loading": found.best_loading, "took_s": took_s}
 
 
 def enough(load_s: float, step_s: float) -> set[int]:
@@ -93,21 +109,26 @@ def enough(load_s: float, step_s: float) -> set[int]:
     }
 
 
-def measure(searches: int = 20, rounds: int = 3, seconds: float = 0.3) -> Page:
+def measure(
+    searches: int = 20, rounds: int = 10, seconds: float = 0.3, budget_s: float = 60.0
+) -> Page:
     """Searches many times, and counts how often the answer was right."""
-    alone = fresh(measured, IN_MEMORY, seconds, CORES)
-    step_s = statistics.median(alone().epoch_s / BATCHES for _ in range(5))
+    step_s = fresh(step_beside_workers, seconds)()
     right_of = {name: enough(s, step_s) if s else {0} for name, s in LOAD_S.items()} | {LOCKED: {0}}
-    cases = {loader: partial(searched, loader, rounds, seconds) for loader in right_of}
+    given = rounds, seconds, budget_s
+    cases = {loader: fresh(searched, loader, *given) for loader in right_of}
     seen = interleaved(cases, searches, warm_up=0)
-    rows = [["loader", "right", "recommended", "right in", "by loading alone"]]
+    rows = [["loader", "right", "recommended", "right in", "by loading alone", "took, s"]]
     figures: dict[str, Any] = {}
     for loader, right in right_of.items():
-        answers = {key: Counter(values.tolist()) for key, values in seen[loader].items()}
+        answers = {
+            key: Counter(seen[loader][key].tolist()) for key in ("recommended", "by_loading")
+        }
         hits = f"{sum(answers['recommended'][count] for count in right)} of {searches}"
-        recommended, by_loading = map(in_words, answers.values())
-        rows.append([loader, " or ".join(map(str, sorted(right))), recommended, hits, by_loading])
-        figures[loader] = answers | {"right": sorted(right)}
+        told, by_loading = map(in_words, answers.values())
+        took = spread(of["took_s"])
+        rows.append([loader, " or ".join(map(str, sorted(right))), told, hits, by_loading, took])
+        figures[loader] = answers | {"right": sorted(right), "took_s": of["took_s"]}
     about = f"A training step takes {1000 * step_s:.2f} ms, with {CORES} workers that load nothing."
     return Page([about, rows], figures)
 
@@ -118,4 +139,4 @@ def in_words(counts: Counter[int]) -> str:
 
 
 if __name__ == "__main__":
-    main(measure, searches=1, rounds=1, seconds=0.02)
+    main(measure, searches=1, rounds=1, seconds=0.02, budget_s=10.0)

@@ -1,5 +1,6 @@
 """The engine of short fits: candidates in interleaved rounds, until a rule is satisfied."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,9 +43,13 @@ def test_differences_are_taken_within_rounds() -> None:
     measured = run_rounds(candidates([], a=1.0, b=3.0), after_rounds(5))
     saved = measured.saved("b", "a", float)
     assert (saved.mean, saved.half_width) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-9))
-    assert measured.fastest_in(float) == "a"
-    assert measured.tied_in(float, least_gain=0.02) == ["a"]
-    assert measured.tied_in(float, least_gain=9.0) == ["a", "b"]
+    assert measured.fastest_of("ab", float) == "a"
+    assert measured.tied_among("ab", float, least_gain=0.02) == ["a"]
+    assert measured.tied_among("ab", float, least_gain=9.0) == ["a", "b"]
+    gain = measured.gain("b", "a", float, 0.05)
+    assert gain is not None
+    assert (gain.n, gain.mean) == (5, pytest.approx(math.log(3), abs=0.02))
+    assert gain.low > math.log(2.5)
 
 
 @pytest.mark.parametrize(("budget_s", "rounds"), [(0.5, 2), (2.5, 3), (99.0, 5)])

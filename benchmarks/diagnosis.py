@@ -138,6 +138,7 @@ def diagnosed(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
     begun, fits_s = time.perf_counter(), 0.0
     experiment = Experiment(Subject(*case.job(folder)), None, budget_s, lambda line: None)
     experiment.prepare()
+    prepared = time.perf_counter()
 
     def stop(measured: Measurements[Any, Any]) -> bool:
         nonlocal fits_s
@@ -148,9 +149,13 @@ def diagnosed(case: Case, folder: Path, budget_s: float) -> dict[str, Any]:
             fits["changed"].append(measured_s(case.changed, folder))
             fits_s += time.perf_counter() - paused
         late = time.perf_counter() - begun - fits_s > experiment.rounds_budget_s
-        return number >= (ROUNDS[-1] if late else experiment.rounds)
+        engine.keep(measured)
+        clear = number >= ROUNDS[-1] and experiment.diagnosis().is_clear
+        return clear or number >= (ROUNDS[-1] if late else experiment.rounds)
 
-    engine.measure(experiment.candidates(), stop)
+    measured = engine.measure(experiment.candidates(), stop)
+    rounds_s = time.perf_counter() - prepared - fits_s
+    experiment.round_s = rounds_s / measured.next_round
     experiment.try_callbacks()
     diagnosis = experiment.concluded()
     wall_s = time.perf_counter() - begun - fits_s

@@ -121,9 +121,8 @@ def measure(
     rows = [["loader", "right", "recommended", "right in", "by loading alone", "took, s"]]
     figures: dict[str, Any] = {}
     for loader, right in right_of.items():
-        answers = {
-            key: Counter(seen[loader][key].tolist()) for key in ("recommended", "by_loading")
-        }
+        of = seen[loader]
+        answers = {key: Counter(of[key].tolist()) for key in ("recommended", "by_loading")}
         hits = f"{sum(answers['recommended'][count] for count in right)} of {searches}"
         told, by_loading = map(in_words, answers.values())
         took = spread(of["took_s"])

@@ -14,7 +14,12 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.conclusions import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
+from hpml.diagnosis.figures import (
+    AS_IT_IS,
+    LOADER_ALONE,
+    ONE_THREAD,
+)
+from hpml.diagnosis.interventions import ESSENTIAL, INTERVENTIONS
 from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import TITLES, Diagnosis
 from hpml.errors import UserError
@@ -30,19 +35,6 @@ from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.trainer import accumulated, intervals
 
-INTERVENTIONS = {
-    AS_IT_IS: Intervention(),
-    ONE_THREAD: Intervention(threads=1),
-    "loading_free": Intervention(loading=True),
-    "transfer_free": Intervention(transfer=True),
-    "compute_free": Intervention(compute=True),
-    "hooks_free": Intervention(hooks=True),
-    "host_alone": Intervention(loading=True, compute=True),
-    "loop_alone": Intervention(loading=True, transfer=True, compute=True, hooks=True),
-    AGAIN: Intervention(),
-}
-# Trials that every job can do; of the others a module or a callback may need what is taken out.
-ESSENTIAL = (AS_IT_IS, AGAIN, "loading_free", LOADER_ALONE, "with_all")
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)
 # More follow where they have not answered, and time is left.
@@ -51,6 +43,8 @@ ENOUGH_STEPS, MOST_STEPS = 5, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
 PILOT_BATCHES = 3
+# What taking the loader apart may take of the time of all rounds, and seconds that it has anyway.
+APART_SHARE, LEAST_APART_S = 1 / 3, 2.0
 # A step of which every one more is a cost; what host and hooks take of it is looked at once.
 SLOW_S = 0.2
 # One thread is tried where a look at it may take so much of the budget, with a step as many times
@@ -162,7 +156,13 @@ class Experiment:
         if beyond := self.subject.callback_names[len(names) :]:
             self._notes.append(f"not tried one by one: {', '.join(beyond)}")
         without = {f"without_{name}": Intervention(without=name) for name in names}
-        stop = within(CALLBACKS_SHARE * self.budget_s, ROUNDS[-1], ROUNDS[0])
+
+        def known(measured: Measurements[Key, Pace]) -> bool:
+            keep(measured)
+            return self.diagnosis().knows_callbacks
+
+        seconds, least = CALLBACKS_SHARE * self.budget_s, ROUNDS[-1]
+        stop = within(seconds, least, least, known, limit=ROUNDS[0])
         measured = measure(self._fits({"with_all": Intervention(), **without}), stop)
         self.note(f"callbacks one by one: {note}" for note in measured.notes)
 
@@ -191,7 +191,9 @@ class Experiment:
             if diagnosis.flops_per_step is not None:
                 precision = str(subject.trainer.precision)
                 diagnosis.ceiling_flops_per_s = ceiling_flops_per_s(subject.device, precision)
-        diagnosis.loader = take_apart_if_waiting(diagnosis, subject, self.budget_s)
+        took_s = diagnosis.rounds * (self.round_s or math.inf)
+        seconds = min(seconds_of(self.budget_s), max(LEAST_APART_S, APART_SHARE * took_s))
+        diagnosis.loader = take_apart_if_waiting(diagnosis, subject, seconds)
         return diagnosis
 
     @property
@@ -229,11 +231,12 @@ def measure(
         owner.subject.witness = witness
     watch = watched(witness, attrgetter("waiting_share"))
     measured = run_rounds(candidates, stop, optional=optional, watch=watch)
-    _keep(measured)
+    keep(measured)
     return measured
 
 
-def _keep(measured: Measurements[Key, Pace]) -> None:
+def keep(measured: Measurements[Key, Pace]) -> None:
+    """Has each experiment hold what its trials have shown so far."""
     for key in measured.by_name:
         owner, name = key
         owner.paces[name] = list(measured.kept(key).values())
@@ -245,13 +248,16 @@ def _keep(measured: Measurements[Key, Pace]) -> None:
 def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
     """Diagnoses jobs side by side: a round of each, and then the next one.
 
-    On a machine that has become slower than it was at first, there are fewer rounds; more than were
-    planned where time is left, and these have not answered or were disturbed.
+    There are fewer rounds than planned where a lone job's case is clear, or the machine has become
+    slower than it was; more where time is left, and these have not answered or were disturbed.
     """
 
     def answered(measured: Measurements[Key, Pace]) -> bool:
-        _keep(measured)
-        return all(experiment.diagnosis().is_answered for experiment in experiments)
+        keep(measured)
+        diagnoses = [experiment.diagnosis() for experiment in experiments]
+        if measured.next_round - len(measured.disturbed) < planned:
+            return len(diagnoses) == 1 and diagnoses[0].is_clear
+        return all(diagnosis.is_answered for diagnosis in diagnoses)
 
     begun_ns = time.perf_counter_ns()
     with ExitStack() as stack:
@@ -263,7 +269,7 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
         planned = min(experiment.rounds for experiment in experiments)
         every = {key: trial for each in experiments for key, trial in each.candidates().items()}
         begun_ns = time.perf_counter_ns()
-        measured = measure(every, within(left_s, ROUNDS[-1], planned, answered, MOST_ROUNDS))
+        measured = measure(every, within(left_s, ROUNDS[-1], ROUNDS[-1], answered, MOST_ROUNDS))
         rounds_s, counting = _since_s(begun_ns), measured.next_round - len(measured.left_out)
         for experiment in experiments:
             experiment.note(measured.notes)

@@ -1,6 +1,8 @@
 """The loader of a job that waits for data, taken apart."""
 
-from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.diagnosis.figures import (
+    AS_IT_IS,
+)
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import first_line
 from hpml.loading.stages import LoaderStages
@@ -16,7 +18,7 @@ def seconds_of(budget_s: float) -> float:
 
 
 def take_apart_if_waiting(
-    diagnosis: Diagnosis, subject: Subject, budget_s: float
+    diagnosis: Diagnosis, subject: Subject, seconds: float
 ) -> LoaderStages | None:
     """Its stages where nothing would gain as much as loading that is free; None elsewhere.
 
@@ -28,7 +30,7 @@ def take_apart_if_waiting(
     if gain.mean <= LEAST_MARGIN * diagnosis.epoch_s(AS_IT_IS).mean:
         return None
     try:
-        return subject.take_apart(seconds_of(budget_s))
+        return subject.take_apart(seconds)
     except Exception as error:  # which a lone part of the job may raise where the whole does not
         words = f"{type(error).__name__}: {first_line(error)}"
         diagnosis.notes.append(f"the loader could not be taken apart ({words})")

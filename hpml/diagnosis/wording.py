@@ -4,13 +4,13 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from hpml.diagnosis.conclusions import (
+from hpml.diagnosis.conclusions import Inference
+from hpml.diagnosis.figures import (
     AGAIN,
     AS_IT_IS,
     CAUSES,
     LOADER_ALONE,
     ONE_THREAD,
-    Inference,
     difference,
     is_sure,
 )

@@ -14,8 +14,11 @@ import torch
 from omegaconf import DictConfig
 
 from hpml.diagnosis import experiment as diagnosing
-from hpml.diagnosis.conclusions import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.experiment import Experiment
+from hpml.diagnosis.figures import (
+    AS_IT_IS,
+    LOADER_ALONE,
+)
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, first_line, place
 from hpml.formatting import counted

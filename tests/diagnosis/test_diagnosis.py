@@ -16,7 +16,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
-from hpml.diagnosis.conclusions import CAUSES
+from hpml.diagnosis.figures import (
+    CAUSES,
+)
 from hpml.diagnosis.wording import Diagnosis, at_most, compare
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference
@@ -260,6 +262,29 @@ def test_how_long_an_answer_would_take() -> None:
     assert clear.is_answered
     assert clear.verdict["kind"] == "inconclusive"
     assert made(STEADY).is_answered
+
+
+def test_a_clear_case_needs_no_more_rounds() -> None:
+    """The lead is beyond what one could see by looking often, and what goes with it is known."""
+    steady = {
+        "as_it_is": [1.0, 1.01, 0.99, 1.0],
+        "as_it_is_again": [1.01, 1.0, 1.0, 0.99],
+        "one_thread": [0.98, 1.0, 0.97, 1.0],
+        "loading_free": [0.3, 0.31, 0.3, 0.31],
+        "compute_free": [0.7, 0.72, 0.7, 0.71],
+        "loader_alone": [0.7] * 4,
+    }
+    assert made(steady).is_clear
+    assert not made({**steady, "compute_free": [0.28, 0.33, 0.3, 0.29]}).is_clear  # no lead
+    assert not made({**steady, "one_thread": [0.31, 0.3, 0.33, 0.3]}).is_clear  # threads do it
+    uneven = {**steady, "loading_free": [0.3, 0.5, 0.2, 0.4]}
+    assert made(uneven).is_answered
+    assert not made(uneven).is_clear  # by how much is not known well
+    assert not made({trial: values[:2] for trial, values in steady.items()}).is_clear
+    dear = {f"without_{name}": [0.8, 0.8 + by, 0.8] for name, by in (("A", 0.01), ("B", 0.3))}
+    one_by_one = {**steady, "with_all": [1.0, 1.0, 1.0]}
+    assert made({**one_by_one, "without_A": dear["without_A"]}).knows_callbacks
+    assert not made({**one_by_one, **dear}).knows_callbacks
 
 
 def lost(share: float) -> Interference:

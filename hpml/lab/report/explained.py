@@ -6,7 +6,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hpml.config.conf import find_conf
-from hpml.diagnosis.conclusions import AS_IT_IS
+from hpml.diagnosis.figures import (
+    AS_IT_IS,
+)
 from hpml.formatting import in_s
 from hpml.report.collect import Run
 from hpml.report.ranking import Ranked

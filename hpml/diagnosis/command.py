@@ -1,8 +1,6 @@
 """`python -m hpml.diagnose [overrides]`: proves where the time of a training goes."""
 
-import json
 import logging
-import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,6 @@ from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
 from hpml.system import environment
-from hpml.system.files import write_whole
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
@@ -56,6 +53,7 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
     set_waiting(cfg)
     with signals_held():
         from hpml.diagnosis import experiment, page, wording
+        from hpml.report.page import keep
 
     with ExitStack() as stack:
         experiments = {}
@@ -78,14 +76,7 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
             "comparison": sentences,
         }
-        file = Path(cfg.run_dir) / FILE_NAME
-        try:
-            write_whole(file, json.dumps(content, indent=1) + "\n")
-            written = page.write_page(content, file.parent)
-        except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
-        log.info(f"kept: {shlex.quote(str(file))}")
-        log.info(f"page: {shlex.quote(str(written))}")
+        keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
         if cfg.trainer.profiler:
             for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")

@@ -1,9 +1,11 @@
 """The report as a page: one file of HTML that needs no network, and Markdown."""
 
 import io
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import matplotlib
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from hpml.errors import UserError
 from hpml.formatting import counted
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
@@ -23,6 +26,7 @@ from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
 from hpml.report.terminal import evaluation
 from hpml.statistics import estimate
+from hpml.system.files import write_whole
 from hpml.system.interference import LEAST_SHARE
 
 PNG_DPI = 200
@@ -65,6 +69,25 @@ def render(
         text = environment.get_template(f"{template}{path.suffix}.j2").render(values)
         path.write_text(text, encoding="utf-8")
     return paths
+
+
+def keep(
+    content: Mapping[str, Any],
+    file: Path,
+    write_page: Callable[[Mapping[str, Any], Path], Path],
+    say: Callable[[str], object],
+) -> None:
+    """Keeps what was measured as JSON, with its page beside it, and says where.
+
+    Raises UserError where these cannot be written.
+    """
+    try:
+        write_whole(file, json.dumps(content, indent=1) + "\n")
+        page = write_page(content, file.parent)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+    say(f"kept: {shlex.quote(str(file))}")
+    say(f"page: {shlex.quote(str(page))}")
 
 
 def cell(values: Mapping[str, Any], pictures: Iterable[Picture] = ()) -> str:

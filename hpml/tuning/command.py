@@ -1,8 +1,6 @@
 """`python -m hpml.tune [overrides]`: finds what makes a training faster."""
 
-import json
 import logging
-import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +11,7 @@ from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.cpu import set_waiting
-from hpml.errors import UserError
 from hpml.system import environment
-from hpml.system.files import write_whole
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
@@ -37,6 +33,7 @@ def job(cfg: DictConfig) -> "Tuning":
     warn_of_others()
     set_waiting(cfg)
     with signals_held():
+        from hpml.report.page import keep
         from hpml.tuning import earlier, page, tuner
 
     tuner.check_budget(cfg.tune.budget_s, "tune.budget_s")
@@ -53,14 +50,7 @@ def job(cfg: DictConfig) -> "Tuning":
             "environment": machine,
             "job": identity,
         } | tuning.as_dict()
-    file = Path(cfg.run_dir) / FILE_NAME
-    try:
-        write_whole(file, json.dumps(content, indent=1) + "\n")
-        written = page.write_page(content, file.parent)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
-    log.info(f"kept: {shlex.quote(str(file))}")
-    log.info(f"page: {shlex.quote(str(written))}")
+    keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
     if words := tuning.snippet:
         log.info(f"use: {words[0]}")
     return tuning

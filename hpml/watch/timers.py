@@ -1,6 +1,5 @@
 """What a Trainer's fit gets, and what measures it instead; all that a watch needs of torch."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -15,8 +14,10 @@ from hpml.diagnosis.command import FILE_NAME
 from hpml.diagnosis.experiment import diagnose
 from hpml.diagnosis.page import write_page
 from hpml.diagnosis.wording import Diagnosis
+from hpml.errors import UserError
+from hpml.report.page import keep
 from hpml.system import environment
-from hpml.system.files import fresh_directory, write_whole
+from hpml.system.files import fresh_directory
 from hpml.trials.intervention import Prepared
 from hpml.tuning.answer import Tuning
 from hpml.tuning.command import FILE_NAME as TUNED
@@ -73,9 +74,8 @@ def measure_fit(
     machine = environment.describe(trainer.strategy.root_device.type)
     content = {"command": command, "environment": machine} | content
     try:
-        file = fresh_directory(folder) / name
-        write_whole(file, json.dumps(content, indent=1) + "\n")
-        say(f"kept: {file}")
-        say(f"page: {write(content, file.parent)}")
+        keep(content, fresh_directory(folder) / name, write, say)
+    except UserError as error:
+        say(f"warning: {error}")
     except OSError as error:
         say(f"warning: {folder}: not written ({error.strerror})")

@@ -19,6 +19,7 @@ BATCH_HOOKS = (
 )
 # Optimizers of torch whose steps there is a fused kernel for, also on a CPU.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+WAYS = ("fused", "foreach")
 COMPILED = "_compiled_call_impl"
 PREFETCH_FACTOR = 2  # as torch has it, where there are workers
 
@@ -101,9 +102,15 @@ class Settings:
         """Before their first step."""
         for optimizer in optimizers if self.optimizer is not None else ():
             for group in optimizer.param_groups:
-                for way in ("fused", "foreach"):
+                for way in WAYS:
                     if way in group:
                         group[way] = way == self.optimizer
+
+
+def ways_of(optimizers: list[Any]) -> frozenset[str]:
+    """How the steps of all of them were asked to be computed: of WAYS."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return frozenset(way for way in WAYS if groups and all(group.get(way) for group in groups))
 
 
 def compilable(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:

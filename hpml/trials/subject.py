@@ -36,6 +36,7 @@ from hpml.trials.job_data import JobData, changed, end_workers, one_loader
 from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
 from hpml.trials.pace import Pace, PacedLoader
+from hpml.trials.settings import ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -79,6 +80,7 @@ class Subject(JobLoader):
         self._writes_into_data = False  # a step, where the data's own memory is its batch
         self._schedules = False  # whether a scheduler steps
         self.optimizer_kinds: tuple[type, ...] = ()  # once a fit was tried
+        self.optimizer_ways: frozenset[str] = frozenset()  # how all of their steps are computed
         self._logged: Logged = {}  # in a step
         self._compiled: dict[tuple[str, str], Any] = {}  # parts of the module, by mode
         # Whether the training step fetches its batches itself.
@@ -204,8 +206,9 @@ class Subject(JobLoader):
             finally:
                 end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
-        if not intervention.compute:
+        if not intervention.compute and intervention.settings.optimizer is None:
             self.optimizer_kinds = tuple(map(type, trainer.optimizers))
+            self.optimizer_ways = ways_of(trainer.optimizers)
         kept.check(versions)
         if not loaders[0].is_over:
             raise UserError(

@@ -1,8 +1,9 @@
 """What a validation costs, by its first batches: training trials leave it out."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +17,7 @@ from hpml.loading.copies import seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.trials.copies import preserve_attributes
 from hpml.trials.intervention import Intervention, interrupts_raised
+from hpml.trials.job_data import batches_ahead
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import trial_trainer
 
@@ -43,34 +45,50 @@ def validation_of(subject: Subject, given: Any = None) -> Validation | None:
     the job raises.
     """
     module: Any = subject.network
-    ends, lengths = list[float](), list[int | None]()
     if not is_overridden("validation_step", module, twin_for(module, L.LightningModule)):
         return None
+    with seeded_folder(0, subject.data.given) as folder, preserve_attributes(module):
+        seen = _look(subject, folder, given, LOOKED_AT)
+        if seen is not None and seen.ahead:  # whose first batches are ready, or start the workers
+            seen = _look(subject, folder, given, LOOKED_AT + seen.ahead)
+    if seen is None or len(seen.ends) < 2 or None in seen.lengths:
+        return None
+    ends = seen.ends[-LOOKED_AT:]
+    batch_s = fmean(after - before for before, after in pairwise(ends))
+    return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends))
+
+
+@dataclass
+class _Seen:
+    ends: list[float] = field(default_factory=list)  # of batches
+    lengths: list[int | None] = field(default_factory=list)  # of loaders
+    ahead: int = 0  # batches that workers keep ready
+
+
+def _look(subject: Subject, folder: Path, given: Any, batches: int) -> _Seen | None:
+    """Validates so many batches of each loader; None where nobody has one."""
+    module: Any = subject.network
+    seen = _Seen()
 
     def begin(trainer: Any, *_: Any) -> None:
-        limit = subject.trainer.limit_val_batches
-        loaders = tree_leaves(trainer.val_dataloaders)
-        lengths.extend(_limited(sized_len(each), limit) for each in loaders)
+        loaders, limit = tree_leaves(trainer.val_dataloaders), subject.trainer.limit_val_batches
+        seen.lengths = [_limited(sized_len(each), limit) for each in loaders]
+        seen.ahead = sum(map(batches_ahead, loaders))
 
     def end(*_: Any) -> None:
-        ends.append(time.perf_counter())
+        seen.ends.append(time.perf_counter())
 
-    with seeded_folder(0, subject.data.given) as folder, preserve_attributes(module):
-        trainer = trial_trainer(subject.trainer, folder, True, Intervention(hooks=True))
-        trainer.limit_val_batches = LOOKED_AT
-        owner, data = _source(subject, trainer, module, given)
-        if owner is not None and not is_overridden("val_dataloader", owner, _base(owner)):
-            return None
-        every: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        kind = twin_for(trainer, callbacks.LambdaCallback)
-        every.append(kind(on_validation_start=begin, on_validation_batch_end=end))
-        with interrupts_raised():
-            trainer.validate(module, **data, verbose=False)
-    known = [length for length in lengths if length is not None]
-    if len(ends) < 2 or len(known) < len(lengths):
+    trainer = trial_trainer(subject.trainer, folder, True, Intervention(hooks=True))
+    trainer.limit_val_batches = batches
+    owner, data = _source(subject, trainer, module, given)
+    if owner is not None and not is_overridden("val_dataloader", owner, _base(owner)):
         return None
-    batch_s = fmean(after - before for before, after in pairwise(ends))
-    return Validation(batch_s, sum(known), len(ends))
+    every: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    kind = twin_for(trainer, callbacks.LambdaCallback)
+    every.append(kind(on_validation_start=begin, on_validation_batch_end=end))
+    with interrupts_raised():
+        trainer.validate(module, **data, verbose=False)
+    return seen
 
 
 def _source(subject: Subject, trainer: Any, module: Any, given: Any) -> tuple[Any, dict[str, Any]]:

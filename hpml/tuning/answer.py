@@ -185,6 +185,13 @@ class Tuning:
         """What qualifies the answer."""
         verdict = self.diagnosis.verdict
         sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
+        cause = verdict["kind"].removesuffix("-bound")
+        attacked = {one for change in self.changes for one in change.causes | change.slots}
+        if self.changes and cause != verdict["kind"] and not {cause, f"{cause}s"} & attacked:
+            sentences.append(f"what helps attacks another cost than {cause}: measured is the help")
+        if any(change.settings.rests for change in self.changes):
+            steps = "five steps do not show what a callback does later, or by the epoch"
+            sentences.append(f"{steps}: look whether it is enough")
         if self.together is not None and self.changes:
             verb = "are" if self.together.kind == DIFFERENT else "are the same"
             sentences.append(f"with all changes the first losses {verb} {self.together.in_words}")

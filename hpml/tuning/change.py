@@ -65,5 +65,5 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
 
 
 def names(changes: Iterable[Change]) -> str:
-    """`compile + num_workers=2`; nothing for no change."""
-    return " + ".join(change.name for change in in_order(changes))
+    """`compile, num_workers=2 + threads=1`, the latter one change; nothing for no change."""
+    return ", ".join(change.name for change in in_order(changes))

@@ -206,7 +206,7 @@ def _of_optimizers(subject: Subject) -> Iterator[Change]:
     ways = ["foreach"] if subject.device.type == "cpu" else []  # else it is the default
     if all(kind in FUSED for kind in kinds):
         ways.append("fused")
-    for way in ways:
+    for way in (each for each in ways if each not in subject.optimizer_ways):
         yield _compute_change(
             way,
             {"optimizer"},

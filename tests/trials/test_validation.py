@@ -10,6 +10,7 @@ from helpers.jobs import Convolutional, Images, trainer
 from helpers.snapshots import everything
 from torch.utils.data import DataLoader
 
+from hpml.trials import validation
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 from hpml.trials.validation import checks_an_epoch, validation_of
@@ -67,6 +68,24 @@ def test_a_validation_is_looked_at_and_all_is_left_as_it_was(name: str, tmp_path
     assert (found and found.batches) == batches
     if found is not None:
         assert found.check_s == found.batches * found.batch_s > 0
+
+
+def test_batches_that_workers_have_ready_do_not_count(tmp_path: Path) -> None:
+    """Those behind them are timed: of a worker that keeps two ready, those from the third on."""
+    loader: Any = DataLoader(Images(8 * 9), 8, num_workers=1)
+    subject = Subject(trainer(tmp_path, **ALL), Validated(2), images(3))
+    subject.fit(Intervention(), 0, 1, seed=0)
+    looks: list[Any] = []
+    own = validation._look
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_look", lambda *a: looks.append(own(*a)) or looks[-1])
+        found = validation_of(subject, loader)
+    subject.close()
+    assert [len(look.ends) for look in looks] == [4, 6]
+    assert found is not None
+    ends = looks[1].ends
+    assert found.batch_s == pytest.approx((ends[5] - ends[2]) / 3)
+    assert (found.batches, found.looked_at) == (9, 4)
 
 
 def test_how_often_an_epoch_is_validated(tmp_path: Path) -> None:

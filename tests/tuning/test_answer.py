@@ -142,7 +142,7 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "interrupted before the proof": (
         {"was_interrupted": True, "proofs": 0},
-        r"not answered: .* with compile \+ num_workers=2 it looked 2.6. \(.*\) times as fast in "
+        r"not answered: .* with compile, num_workers=2 it looked 2.6. \(.*\) times as fast in "
         "the search, its own rounds were interrupted",
     ),
     "not confirmed": (
@@ -171,7 +171,7 @@ def test_all_of_it_can_be_kept_and_read_again() -> None:
     assert read["changes"] == ["compile", "num_workers=2"]
     assert read["before_s"] == pytest.approx(4.04, abs=0.02)
     assert [step["change"] for step in read["way"]] == ["num_workers=2", "compile"]
-    assert len(read["rounds"]["search"]["compile + num_workers=2"]) == 8
+    assert len(read["rounds"]["search"]["compile, num_workers=2"]) == 8
 
 
 def content(search: Search) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject, subject_of
 from hpml.tuning import foreign, ours
 from hpml.tuning.change import Change, added, intervention_of
+from hpml.tuning.change import names as in_words
 from hpml.tuning.job import Ours
 
 
@@ -199,6 +200,29 @@ def test_each_change_of_a_configuration_can_be_made(compiles: bool, tmp_path: Pa
             subject, intervention = tunable.with_changes(frozenset({change}))
             assert subject.fit(intervention, 0, 1, seed=0).step_s > 0, change.name
     tunable.close()
+
+
+@pytest.mark.parametrize("way", ["fused", "foreach"])
+def test_what_the_users_optimizer_does_already_is_not_offered(way: str, tmp_path: Path) -> None:
+    """Its other way is; and a trial with that one is no reason to offer this one again."""
+
+    class Chosen(Convolutional):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), **{way: True})
+
+    subject, changes = offered(job(tmp_path, images(), Chosen(2)))
+    other = next(change for change in changes if change.name in {"fused", "foreach"} - {way})
+    assert way not in names(changes)
+    subject.fit(intervention_of({other}), 0, 1, seed=0)
+    assert way not in names(foreign.changes_of(subject))
+
+
+def test_a_bundle_is_named_apart_from_its_parts_together() -> None:
+    """Both may have rounds in one file."""
+    plain: Any = DataLoader(range(4))  # type: ignore[arg-type]
+    workers, threads = foreign.loader_workers(2, plain), foreign.threads_change(1)
+    bundle = foreign.together(workers, threads)
+    assert in_words({bundle}) != in_words({workers, threads})
 
 
 def test_changes_of_one_slot_exclude_each_other() -> None:

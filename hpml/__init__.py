@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import lightning as L
 
@@ -60,6 +61,7 @@ def tune(
     data: Any = None,
     budget_s: float = 180.0,
     also: Sequence[str] = (),
+    resume: str | Path | None = None,
 ) -> Tuning:
     """Finds what makes a training faster: which changes, and by how much, as measured.
 
@@ -74,13 +76,15 @@ def tune(
         data: a LightningDataModule, a loader, several of them; None where the module has its own.
         budget_s: seconds that it may take, about; slow steps take longer.
         also: names of changes to try although they alter the training.
+        resume: `tune.json` of an earlier search of this job on this machine, whose rounds count.
 
     Raises:
-        UserError: as `diagnose`; a budget that is too short to compare changes.
+        UserError: as `diagnose`; a budget that is too short to compare changes; a file that is of
+            another job or machine.
     """
     from hpml.tuning.tuner import tune
 
-    return tune(trainer, module, data, budget_s, also, print)
+    return tune(trainer, module, data, budget_s, also, print, resume=resume)
 
 
 def workers(

@@ -39,6 +39,7 @@ class Tuning:
     together: Sameness | None  # and with all that are recommended
     notes: list[str]
     epoch_steps: int | None
+    job: Mapping[str, Any]  # what it is, for another search to resume this one
     is_ours: bool  # a configuration of ours, whose changes are overrides
     validation: Validation | None = None
     checks_an_epoch: float | None = None
@@ -240,6 +241,7 @@ class Tuning:
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "job": dict(self.job),
             "sentence": self.sentence,
             "before_s": self.before_s,
             "after_s": self.after_s,

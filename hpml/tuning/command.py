@@ -34,21 +34,20 @@ def job(cfg: DictConfig) -> "Tuning":
     set_waiting(cfg)
     with signals_held():
         from hpml.report.page import keep
-        from hpml.tuning import earlier, page, tuner
+        from hpml.tuning import checks, earlier, page, tuner
 
-    tuner.check_budget(cfg.tune.budget_s, "tune.budget_s")
+    checks.check_budget(cfg.tune.budget_s, "tune.budget_s")
     with closing(tuner.tuner_of(cfg, command_line.overrides(), log.info)) as own:
         machine = environment.describe(own.subject.device.type)
-        identity = earlier.identity(cfg)
         if cfg.tune.resume is not None:
             file = command_line.as_typed(cfg.tune.resume)
-            own.earlier = earlier.read_rounds(file, identity, machine)
+            rounds = earlier.read_rounds(file, earlier.identity(cfg), machine)
+            own.earlier = lambda: rounds
         tuning = own.run()
         log.info("\n".join(tuning.lines))
         content = {
             "command": command_line.typed(),
             "environment": machine,
-            "job": identity,
         } | tuning.as_dict()
     keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
     if words := tuning.snippet:

@@ -12,6 +12,8 @@ from hpml.config.fingerprint import identifying
 from hpml.errors import UserError
 from hpml.system.files import read_json
 from hpml.trials.pace import Pace, Timed
+from hpml.trials.subject import Subject
+from hpml.trials.trainer import accumulated
 
 MACHINE = ("host", "cpu", "cpu_cores", "accelerators", "python", "torch", "lightning")
 Rounds = Mapping[str, Mapping[int, Timed]]  # by the names of changes, and by round
@@ -24,12 +26,30 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if not key.startswith("tune")}
 
 
-def read_rounds(file: Path, job: Mapping[str, Any], machine: Mapping[str, Any]) -> Rounds:
+def identity_of(subject: Subject) -> dict[str, Any]:
+    """The same of anybody's job, of which a fit was tried: as far as it can be seen."""
+    kind, trainer = type(subject.network), subject.trainer
+    return {
+        "module": f"{kind.__module__}.{kind.__qualname__}",
+        "parameters": sum(each.numel() for each in subject.network.parameters()),
+        "optimizers": [kind.__name__ for kind in subject.optimizer_kinds],
+        "callbacks": list(subject.callbacks),
+        "precision": str(trainer.precision),
+        "accumulate_grad_batches": accumulated(trainer),
+        "epoch_steps": subject.epoch_steps,
+        "num_workers": subject.data.num_workers,
+        "device": subject.device.type,
+    }
+
+
+def read_rounds(
+    file: Path, job: Mapping[str, Any], machine: Mapping[str, Any], key: str = "tune.resume"
+) -> Rounds:
     """Those of a `tune.json` that count.
 
     Raises UserError for a file that is none, or of another `job` or `machine`.
     """
-    key = f"tune.resume={file}"
+    key = f"{key}={file}"
     earlier = read_json(file, "job", "environment", "rounds")
     if earlier is None:
         raise UserError(f"{key}: is no search that can be resumed; give the tune.json of one")

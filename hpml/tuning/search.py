@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from statistics import median
 from typing import Any
 
 from hpml.formatting import counted
@@ -78,7 +79,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self._admitted: dict[Change, bool] = {}
-        self._trials, self._trials_s = 0, 0.0
+        self._trials_s: list[float] = []
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
@@ -107,8 +108,8 @@ class Search:
 
     @property
     def trial_s(self) -> float:
-        """Seconds that a trial takes, with all around it."""
-        return self._trials_s / self._trials if self._trials else 0.0
+        """Seconds that a trial takes, with all around it: a median, for some compile at first."""
+        return median(self._trials_s) if self._trials_s else 0.0
 
     @property
     def needed_s(self) -> float:
@@ -249,22 +250,29 @@ class Search:
     ) -> None:
         measured = self.measured if measured is None else measured
         number = measured.next_round
-        candidates = [(of, self.trial(of)) for of in every]
+        candidates = [(of, self._priced(self.trial(of))) for of in every]
         # the machine may grow busy within a round: no change is always the last one
         if measured is self.measured:
             random.Random(number).shuffle(candidates)
         optional = [of for of, _ in candidates if of]
-        begun_s = self.left_s()
         least_s = self._reserve_s if measured is self.measured else -math.inf
 
         def enough(measured: Any) -> bool:
             return self.left_s() < least_s
 
-        tried = run_round(
-            candidates, measured, number, optional=optional, enough=enough, watch=self.watch
-        )
-        self._trials += len(tried)
-        self._trials_s += begun_s - self.left_s()
+        run_round(candidates, measured, number, optional=optional, enough=enough, watch=self.watch)
+
+    def _priced(self, trial: Candidate[Timed]) -> Candidate[Timed]:
+        """Keeps how long it takes."""
+
+        def measure(number: int) -> Timed:
+            begun_s = self.left_s()
+            try:
+                return trial(number)
+            finally:
+                self._trials_s.append(begun_s - self.left_s())
+
+        return measure
 
     @property
     def _is_late(self) -> bool:

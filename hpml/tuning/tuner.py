@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,15 +21,15 @@ from hpml.diagnosis.figures import (
     LOADER_ALONE,
 )
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError, first_line, place
+from hpml.errors import UserError, first_line
 from hpml.formatting import counted
 from hpml.statistics import Estimate
+from hpml.system import environment
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
-from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
@@ -37,12 +38,12 @@ from hpml.trials.validation import Validation, checks_an_epoch, validation_of
 from hpml.tuning import foreign
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import NONE, Change, Changes, names
-from hpml.tuning.earlier import Rounds
+from hpml.tuning.checks import check_also, check_budget, first_step
+from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import changes_of
 from hpml.tuning.search import LEAST_GAIN, Search
 
-BUDGET_S, LEAST_BUDGET_S = 180.0, 20.0
 DIAGNOSIS_SHARE = 0.15
 # Seconds of a trial.
 LEAST_TRIAL_S, MOST_TRIAL_S, OF_BUDGET = 0.15, 1.5, 1 / 250
@@ -65,7 +66,9 @@ class Tuner:
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
     validated: Validation | None = None
-    earlier: Rounds = field(default_factory=dict)  # of a search that this one resumes
+    # of a search that this one resumes, once a fit was tried
+    earlier: Callable[[], Rounds] = dict
+    identity: Callable[[], dict[str, Any]] = dict  # what the job is
 
     def run(self) -> Tuning:
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
@@ -74,6 +77,7 @@ class Tuner:
             return (until_ns - time.perf_counter_ns()) / NS_PER_S
 
         subject, offered = self.subject, self.offered()
+        earlier = self.earlier()
         share = DIAGNOSIS_SHARE * self.budget_s
         experiment = Experiment(subject, self.facts, share, self.report)
         (diagnosis,) = diagnosing.run([experiment])
@@ -81,7 +85,7 @@ class Tuner:
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
-        measured = self._measured_earlier(changes)
+        measured = self._measured_earlier(changes, earlier)
         wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
         trials = Trials(self.job, wanted_s, first, alone, subject.data.num_workers)
@@ -107,16 +111,20 @@ class Tuner:
             together=self.together,
             notes=list(subject.notes),
             epoch_steps=subject.epoch_steps,
+            job=self.identity(),
             is_ours=self.facts is not None,
             validation=self.validated,
             checks_an_epoch=checks_an_epoch(subject.trainer),
         )
 
-    def _measured_earlier(self, changes: Iterable[Change]) -> Measurements[Changes, Timed]:
+    @staticmethod
+    def _measured_earlier(
+        changes: Iterable[Change], earlier: Rounds
+    ) -> Measurements[Changes, Timed]:
         """The rounds of each change alone, and of the job as it is."""
         measured: Measurements[Changes, Timed] = Measurements()
         for of in (NONE, *(frozenset({change}) for change in changes)):
-            for number, timed in self.earlier.get(names(of), {}).items():
+            for number, timed in earlier.get(names(of), {}).items():
                 measured.add(of, number, timed)
         return measured
 
@@ -199,18 +207,6 @@ class Tuner:
         return reference.compare(subject, intervention, fewer_bits)
 
 
-def first_step(subject: Subject) -> None:
-    """Trains one step of a job. Raises UserError where that fails, with the job's own error."""
-    try:
-        subject.loading()  # makes the loader
-        subject.fit(Intervention(), 0, 1, seed=0)
-    except UserError:
-        raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {first_line(error)}{place(error)}"
-        raise UserError(f"the training fails in its first step: {what}") from error
-
-
 def tune(
     trainer: L.Trainer,
     module: L.LightningModule,
@@ -219,12 +215,21 @@ def tune(
     also: Sequence[str],
     report: Report,
     validation: Any = None,
+    resume: str | Path | None = None,
 ) -> Tuning:
     """Finds what makes a training faster: see `hpml.tune`; `validation` are loaders for that."""
     check_budget(budget_s)
     check_also(also)
     subject = Subject(trainer, module, data)
     offer = partial(foreign.changes_of, subject)
+
+    def recalled() -> Rounds:
+        if resume is None:
+            return {}
+        machine = environment.describe(subject.device.type)
+        file = Path(resume).expanduser()
+        return read_rounds(file, identity_of(subject), machine, "resume")
+
     tuner = Tuner(
         subject,
         Foreign(subject),
@@ -233,6 +238,8 @@ def tune(
         report,
         also=frozenset(also),
         validation=validation,
+        earlier=recalled,
+        identity=partial(identity_of, subject),
     )
     with closing(tuner):
         warn_of_others()
@@ -255,6 +262,7 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
         report=report,
         facts=job.facts(overrides),
         also=frozenset(also),
+        identity=partial(identity, cfg),
     )
 
 
@@ -263,19 +271,3 @@ def _at_most(gain: Estimate | None) -> float:
     if gain is None or gain.half_width is None:
         return math.inf
     return gain.mean + gain.half_width
-
-
-def check_also(also: Any, key: str = "also") -> None:
-    """Raises UserError for what is no list of names."""
-    is_list = isinstance(also, Iterable) and not isinstance(also, str)
-    if not (is_list and all(isinstance(name, str) for name in also)):
-        raise UserError(f"{key}={also!r}: give a list of names")
-
-
-def check_budget(budget_s: Any, key: str = "budget_s", least_s: float | None = None) -> None:
-    """Raises UserError for a budget that is none, or too small for an answer."""
-    least_s = LEAST_BUDGET_S if least_s is None else least_s
-    if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
-        raise UserError(f"{key}={budget_s!r}: give seconds, more than 0")
-    if budget_s < least_s:
-        raise UserError(f"{key}={budget_s:g}: is too short to compare changes; give {least_s:g}")

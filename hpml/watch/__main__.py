@@ -19,6 +19,9 @@ stderr, the record to outputs/watch/.
   --diagnose    prove what limits the first fit, by short trials instead of
                 running it; the program ends there
   --tune        find what makes it faster, in the same way
+  --also=NAME   with --tune, a change to take although it alters the training;
+                may be given several times
+  --resume=FILE with --tune, the tune.json of an earlier search to add to
   --budget-s=S  seconds that measuring may take, about (40, or 180 to tune)
   -m            a module, as `python -m` runs it; what follows is its own
   -h, --help    this
@@ -28,7 +31,8 @@ stderr, the record to outputs/watch/.
 def main() -> None:
     try:
         at = next((n for n, word in enumerate(sys.argv) if word.startswith("-m")), len(sys.argv))
-        options, words = getopt.getopt(sys.argv[1:at], "h", ["help", "budget-s=", *MEASURES])
+        names = ["help", "budget-s=", "also=", "resume=", *MEASURES]
+        options, words = getopt.getopt(sys.argv[1:at], "h", names)
         given = {name.strip("-"): value for name, value in options}
         if given.keys() & {"h", "help"}:
             print(HELP, end="")
@@ -40,12 +44,17 @@ def main() -> None:
         budget_s = _seconds(given["budget-s"]) if "budget-s" in given else None
         if budget_s is not None and measure is None:
             raise UserError(f"--budget-s={budget_s:g}: has no effect without --diagnose or --tune")
+        also = tuple(value for name, value in options if name == "--also")
+        resume = given.get("resume")
+        for option, value in (("also", next(iter(also), None)), ("resume", resume)):
+            if value is not None and measure != "tune":
+                raise UserError(f"--{option}={value}: has no effect without --tune")
         program = _program(words, sys.argv[at:])
         code = program.load()
     except (getopt.GetoptError, UserError) as error:
         print(f"error: {error}; see python -m hpml.watch --help", file=sys.stderr)
         sys.exit(2)
-    Watch(program, measure, budget_s).begin()
+    Watch(program, measure, budget_s, also, resume).begin()
     program.run(code)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def measure_fit(
     command: str,
     say: Say,
     validation: Any = None,
+    also: Sequence[str] = (),
+    resume: str | None = None,
 ) -> None:
     """Says what limits the training, or what makes it faster; keeps that and its page.
 
@@ -63,7 +65,7 @@ def measure_fit(
     warn_aside()
     found: Diagnosis | Tuning
     if measure == "tune":
-        found = tune(trainer, module, data, budget_s, (), say, validation)
+        found = tune(trainer, module, data, budget_s, also, say, validation, resume)
         name, write, content = TUNED, write_tuning, found.as_dict()
     else:
         found = diagnose(trainer, module, data, budget_s, say)

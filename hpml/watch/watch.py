@@ -38,18 +38,24 @@ COMMANDS = ("_basic_subprocess_cmd", "_hydra_subprocess_cmd")
 class Watch:
     """Puts timers into each fit of a program's Trainers, or measures the first fit instead.
 
-    `measure` is one of MEASURES, or None; `budget_s` None for the seconds that stand there. What it
-    has to say goes to the process's own stderr.
+    `measure` is one of MEASURES, or None; `budget_s` None for the seconds that stand there; `also`
+    and `resume` as for `hpml.tune`. What it has to say goes to the process's own stderr.
     """
 
     def __init__(
-        self, program: Program, measure: str | None, budget_s: float | None = None
+        self,
+        program: Program,
+        measure: str | None,
+        budget_s: float | None = None,
+        also: Sequence[str] = (),
+        resume: str | None = None,
     ) -> None:
         self.program = program
         self.say = Lines(program.folder)
         self.record = program.folder / FOLDER / program.name
         self._measure = measure
         self._budget_s = budget_s
+        self._also, self._resume = also, resume
         self._begun_s, self._pid = time.time(), os.getpid()
         self._fits = 0
         self._measuring = self._measured = self._left = self._failed = False
@@ -121,7 +127,11 @@ class Watch:
         assert self._measure is not None
         budget_s = self._budget_s or MEASURES[self._measure]
         settings: Any = {"budget_s": budget_s, "folder": self.record, "say": self.say}
-        settings["validation"] = given.get("val_dataloaders")
+        settings |= {
+            "validation": given.get("val_dataloaders"),
+            "also": self._also,
+            "resume": self._resume,
+        }
         settings["command"] = self.program.command(*self._options(self._measure))
         try:
             measure_fit(self._measure, trainer, given["model"], data, **settings)
@@ -168,7 +178,9 @@ class Watch:
     def _options(self, measure: str) -> list[str]:
         """Those that have the first fit measured."""
         budget = [] if self._budget_s is None else [f"--budget-s={self._budget_s:g}"]
-        return [f"--{measure}", *budget]
+        also = [f"--also={name}" for name in self._also]
+        resume = [] if self._resume is None else [f"--resume={self._resume}"]
+        return [f"--{measure}", *also, *resume, *budget]
 
     def _records(self) -> list[dict[str, Any]]:
         """Those that the program has left, also from processes that it has started."""

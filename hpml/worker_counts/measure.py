@@ -24,10 +24,10 @@ from hpml.trials.pace import FEWEST_STEPS, Timed
 from hpml.trials.rounds import watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.tuning.change import NONE, Changes
+from hpml.tuning.checks import check_budget, first_step
 from hpml.tuning.foreign import loader_workers, threads_change
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import key_change, workers_change
-from hpml.tuning.tuner import check_budget, first_step
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
 from hpml.worker_counts.counts import counts_to_try
 from hpml.worker_counts.search import EPOCH, LOADING, Found, Search

@@ -9,7 +9,7 @@ from helpers.configurations import QUICK
 from hpml.api import tune
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
-from hpml.tuning import tuner
+from hpml.tuning import checks
 
 WORDS = (*QUICK, "logger=none", "data.pipeline=per_sample", "tune.budget_s=0.01")
 
@@ -19,7 +19,7 @@ def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
     monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
-    monkeypatch.setattr(tuner, "LEAST_BUDGET_S", 0.001)
+    monkeypatch.setattr(checks, "LEAST_BUDGET_S", 0.001)
 
 
 def test_an_answer_is_kept_with_its_page_and_can_be_resumed(

@@ -176,6 +176,27 @@ def test_a_machine_that_grows_slow_ends_a_round_early() -> None:
     assert not search.chosen
 
 
+def test_what_compiles_at_first_makes_no_trial_dear() -> None:
+    """One that takes forty times as long, once, leaves the others their rounds."""
+    clock_s, seen = 0.0, set[str]()
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s
+            name = "".join(each.name for each in changes)
+            clock_s += 20.0 if name == "compile" and name not in seen else 0.5
+            seen.add(name)
+            seconds = 0.5 if "good=1" in name else 1.0
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    names = ["good=1", "compile", "idle=1"]
+    search = Search(trial, list(map(change, names)), lambda: 90.0 - clock_s, 90.0)
+    search.run()
+    assert claimed(search) == {"good=1"}
+
+
 def test_changes_that_may_not_be_together_are_not() -> None:
     """The one that was chosen last goes, before anything is claimed."""
     asked = []

@@ -1,6 +1,7 @@
 """Tuning a whole job: what is refused, what is left as it was, what alters a training."""
 
 import gc
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
+from hpml.system import environment
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
-from hpml.tuning import foreign, job, tuner
+from hpml.tuning import checks, foreign, job, tuner
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import OVERHEAD, Change, Changes
 from hpml.tuning.tuner import Tuner, tune
@@ -126,11 +128,27 @@ def test_rounds_of_an_earlier_search_count(tmp_path: Path, monkeypatch: pytest.M
         name: {number: Timed(seconds + number / 1e4, pace) for number in range(6)}
         for name, seconds in {"": 1.0, "faster": 0.5}.items()
     }
-    found = tuned(small(tmp_path, callbacks=[Slow()]), FAST, earlier=earlier)
+    found = tuned(small(tmp_path, callbacks=[Slow()]), FAST, earlier=lambda: earlier)
     own = found.search.measured.by_name[frozenset({FAST})]
     assert {number: own[number] for number in range(6)} == earlier["faster"]
     assert len(own) > 8
     assert found.search.alone[FAST].n == len(own)
+
+
+def test_a_trainers_search_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what was kept of it; another job, and what is no search, are refused in one line."""
+    monkeypatch.setattr(checks, "LEAST_BUDGET_S", 0.001)
+    settings: Any = {"budget_s": 0.002, "also": (), "report": lambda line: None}
+    first = tune(*small(tmp_path), **settings)
+    file = tmp_path / "tune.json"
+    kept = {"environment": environment.describe("cpu")} | first.as_dict()
+    file.write_text(json.dumps(kept))
+    second = tune(*small(tmp_path), **settings, resume=file)
+    assert sorted(second.search.measured.by_name[frozenset()]) == [0, 1]
+    with pytest.raises(UserError, match=r"^resume=.*: is of another job \(parameters\)"):
+        tune(*small(tmp_path, Convolutional(3)), **settings, resume=file)
+    with pytest.raises(UserError, match=r"^resume=.*: is no search that can be resumed"):
+        tune(*small(tmp_path), **settings, resume=tmp_path / "none.json")
 
 
 def test_a_change_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +237,7 @@ def test_hpml_tune_offers_what_the_job_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From Python, on a Trainer of anybody's."""
-    monkeypatch.setattr(tuner, "LEAST_BUDGET_S", 0.001)
+    monkeypatch.setattr(checks, "LEAST_BUDGET_S", 0.001)
     monkeypatch.setattr(foreign, "usable_cores", lambda: 2)
     found = hpml.tune(*small(tmp_path), budget_s=0.002)
     tried = {change.name for change in (*found.skipped, *found.search.changes)}

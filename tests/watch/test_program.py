@@ -82,6 +82,8 @@ def test_it_ends_as_without(tmp_path: Path, text: str, exit_code: int) -> None:
         (["absent.py"], "absent.py: No such file or directory"),
         (["--turn", "train.py"], "option --turn not recognized"),
         (["--budget-s=none", "train.py"], "--budget-s=none: give seconds, more than 0"),
+        (["--also=x", "train.py"], "--also=x: has no effect without --tune"),
+        (["--resume=x", "train.py"], "--resume=x: has no effect without --tune"),
         (["."], ".: is a directory; give a script, or -m and a module"),
         (["notes.txt"], "notes.txt: is not a Python program"),
         (["-m", "absent"], "-m absent: there is no module absent"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hpml.diagnosis.wording import Diagnosis
@@ -39,10 +39,10 @@ class Tuning:
     together: Sameness | None  # and with all that are recommended
     notes: list[str]
     epoch_steps: int | None
-    job: Mapping[str, Any]  # what it is, for another search to resume this one
     is_ours: bool  # a configuration of ours, whose changes are overrides
     validation: Validation | None = None
     checks_an_epoch: float | None = None
+    job: Mapping[str, Any] = field(default_factory=dict)  # what it is, for who resumes this
 
     def __str__(self) -> str:
         return "\n".join(self.lines)

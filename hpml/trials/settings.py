@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from hpml.loading.copies import alter
 from hpml.trials.by_index import ByIndex
@@ -36,6 +36,7 @@ class Settings:
     channels_last: bool = False  # memory format of the weights
     optimizer: str | None = None  # how its steps are computed: fused, or foreach
     flags: tuple[str, ...] = ()  # of FLAGS, that are set
+    batch_times: int = 0  # as many samples in a batch; 0 for as many as there are
     by_index: bool = False  # samples draw random numbers by their index, in whichever process
 
     def __or__(self, other: "Settings") -> "Settings":
@@ -55,6 +56,10 @@ class Settings:
             return
         if self.by_index and not isinstance(loader.dataset, IterableDataset):
             vars(loader)["dataset"] = ByIndex(loader.dataset)
+        if self.batch_times and has_batches(loader):
+            size = self.batch_times * (loader.batch_size or 1)
+            sampler = BatchSampler(loader.sampler, size, loader.drop_last)
+            vars(loader).update(batch_size=size, batch_sampler=sampler)
         if not self.loader:
             return
         arguments = {"num_workers": loader.num_workers} | dict(self.loader)
@@ -105,6 +110,11 @@ class Settings:
                 for way in WAYS:
                     if way in group:
                         group[way] = way == self.optimizer
+
+
+def has_batches(loader: DataLoader[Any]) -> bool:
+    """Whether it makes batches of a size, by torch's own sampler."""
+    return loader.batch_size is not None and type(loader.batch_sampler) is BatchSampler
 
 
 def ways_of(optimizers: list[Any]) -> frozenset[str]:

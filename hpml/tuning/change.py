@@ -1,6 +1,6 @@
 """A change of a job: what is set, what that may make cheaper, and what it costs besides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,13 @@ class Change:
     threads: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # of our configuration
     lines: tuple[tuple[str, str], ...] = ()  # of code, each with where it goes
+    only_asked: bool = False  # it is another training: offered to who asks for it, by its slot too
     fewer_bits: bool = False  # it computes with numbers of fewer bits
     redraws: bool = False  # random numbers are drawn in another order, of the same kind
+
+    def is_asked_for(self, also: Collection[str]) -> bool:
+        """By its name, or what is another training in any case by its slot."""
+        return self.name in also or (self.only_asked and not self.slots.isdisjoint(also))
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -41,6 +46,9 @@ class Change:
         """The words to type for a job of ours."""
         return [f"{key}={spelled(value)}" for key, value in self.keys.items()]
 
+
+BATCH_SIZE, LARGER = "batch_size", (2, 4)  # times
+ANOTHER_TRAINING = "another training: learning rate scaled along, to be tuned again"
 
 Changes = frozenset[Change]  # that a job has together
 NONE: Changes = frozenset()

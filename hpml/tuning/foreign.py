@@ -4,23 +4,26 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.formatting import counted
 from hpml.system.environment import usable_cores
-from hpml.system.lightning_twins import twins
 from hpml.trials.job_data import data_loaders
-from hpml.trials.settings import BATCH_HOOKS, FUSED, RESTING_BATCHES, Settings, compilable
+from hpml.trials.settings import (
+    FUSED,
+    Settings,
+    compilable,
+    has_batches,
+)
 from hpml.trials.subject import Subject
-from hpml.trials.trainer import interval_of
 from hpml.tuning.change import (
+    ANOTHER_TRAINING,
+    BATCH_SIZE,
     COMPUTE,
     INPUT,
+    LARGER,
     LOADER,
     MODULE,
     OVERHEAD,
@@ -29,8 +32,8 @@ from hpml.tuning.change import (
     TRANSFER,
     Change,
 )
+from hpml.tuning.seldom import of_callbacks, of_logging
 
-LOG_EVERY = 50  # steps, as Lightning's Trainer has it
 PREFETCHED = (4, 8)
 
 
@@ -40,8 +43,8 @@ def changes_of(subject: Subject) -> list[Change]:
         *_threads(subject),
         *_of_loaders(subject, data_loaders(subject.data.loader)),
         *_of_compute(subject),
-        *_of_logging(subject),
-        *_of_callbacks(subject),
+        *of_logging(subject),
+        *of_callbacks(subject),
     ]
 
 
@@ -89,12 +92,30 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
         yield change
         if workers and subject.device.type == "cpu" and torch.get_num_threads() > 1:
             yield together(change, threads_change(1))
+    yield from _of_batches(loader)
     for batches in (each for each in PREFETCHED if now and each != loader.prefetch_factor):
         yield _loader_change("prefetch_factor", batches, price="memory for more batches")
     if now and not loader.persistent_workers:
         yield _loader_change("persistent_workers", True, price="workers stay between epochs")
     if subject.device.type == "cuda" and not loader.pin_memory:
         yield _loader_change("pin_memory", True, TRANSFER, price="memory that cannot be swapped")
+
+
+def _of_batches(loader: DataLoader[Any]) -> Iterator[Change]:
+    for times in LARGER if has_batches(loader) else ():
+        size = times * (loader.batch_size or 1)
+        yield Change(
+            name=f"{BATCH_SIZE}={size}",
+            slots=frozenset({BATCH_SIZE}),
+            causes=frozenset({INPUT, TRANSFER, COMPUTE, OVERHEAD}),
+            price=ANOTHER_TRAINING,
+            settings=Settings(batch_times=times),
+            lines=(
+                (LOADER, f"{BATCH_SIZE}={size}"),
+                (MODULE, f"# the learning rate times {times}, as the batch; then tune it"),
+            ),
+            only_asked=True,
+        )
 
 
 def loader_workers(workers: int, loader: DataLoader[Any]) -> Change:
@@ -226,53 +247,3 @@ def _compute_change(
     own, causes = frozenset(slots), frozenset({COMPUTE})
     of_code = tuple(lines)
     return Change(name, own, causes, price, settings, lines=of_code, fewer_bits=fewer_bits)
-
-
-def _of_logging(subject: Subject) -> Iterator[Change]:
-    trainer = subject.trainer
-    logs = [each for each in trainer.loggers if not isinstance(each, twins(DummyLogger))]
-    every = int(getattr(trainer, "log_every_n_steps", 0))
-    if logs and 0 < every < LOG_EVERY:
-        yield Change(
-            name=f"log_every_n_steps={LOG_EVERY}",
-            slots=frozenset({"log_every"}),
-            causes=frozenset({OVERHEAD}),
-            price=f"a value every {LOG_EVERY} steps, not every {every}",
-            settings=Settings(log_every=LOG_EVERY),
-            lines=((TRAINER, f"log_every_n_steps={LOG_EVERY}"),),
-        )
-
-
-def _of_callbacks(subject: Subject) -> Iterator[Change]:
-    for name, callback in subject.callbacks.items():
-        if not acts_in_steps(callback) or isinstance(callback, twins(WeightAveraging)):
-            continue
-        argument = interval_of(callback)
-        if argument is not None and _interval(callback, argument) >= RESTING_BATCHES:
-            continue
-        line = f"# of {name}: {argument}={RESTING_BATCHES}"
-        if argument is None:
-            line = f"# {name}: return from its hooks unless batch_idx % {RESTING_BATCHES} == 0"
-        yield Change(
-            name=f"{name} at every {RESTING_BATCHES}th batch",
-            slots=frozenset({f"callback {name}"}),
-            causes=frozenset({OVERHEAD}),
-            price="what it does comes less often: is that enough?",
-            settings=Settings(rests=frozenset({name})),
-            lines=((TRAINER if argument else SCRIPT, line),),
-        )
-
-
-def _interval(callback: Any, argument: str) -> int:
-    """How seldom a callback acts now, where it tells; else 1."""
-    values = (getattr(callback, name, None) for name in (argument, f"_{argument}"))
-    return next((value for value in values if isinstance(value, int)), 1)
-
-
-def acts_in_steps(callback: Any) -> bool:
-    """Whether its class has a hook of its own in a training step."""
-    bases = twins(L.Callback)
-    return any(
-        getattr(type(callback), hook) not in [getattr(base, hook, None) for base in bases]
-        for hook in BATCH_HOOKS
-    )

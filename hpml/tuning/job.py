@@ -120,7 +120,7 @@ class Trials:
                 # each shape of a batch, an epoch's last one too, is compiled before it is timed
                 subject.fit(intervention, warm_up, steps, seed=number)
             pace = subject.fit(intervention, warm_up, steps, seed=number)
-            return Timed(epoch_s(subject.epoch_steps, loading, pace), pace)
+            return Timed(epoch_s(_steps(subject, intervention), loading, pace), pace)
 
         return measure
 
@@ -134,7 +134,7 @@ class Trials:
             warm_up = self._warm_up + loading.ahead
             with computing_with(intervention.threads):
                 pace = subject.load(warm_up, steps, number, intervention.settings)
-            return Timed(epoch_s(subject.epoch_steps, loading, pace), pace)
+            return Timed(epoch_s(_steps(subject, intervention), loading, pace), pace)
 
         return measure
 
@@ -158,9 +158,13 @@ class Trials:
         return self._warm_up + ahead, -(-max(self._steps, 2 * ahead) // whole) * whole
 
 
-def epoch_s(steps: int | None, loading: Loading, pace: Pace) -> float:
-    """Seconds of an epoch at a pace, with the start of workers that do not persist."""
-    if steps is None:
-        return STEPS_SHOWN * pace.step_s
+def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:
+    """Seconds of so many steps at a pace, with the start of workers that do not persist."""
     waited_s = max(0.0, (pace.first_s or 0.0) - pace.wait_s)
     return steps * pace.step_s + waited_s * loading.starts_anew
+
+
+def _steps(subject: Subject, intervention: Intervention) -> int:
+    """Of an epoch, or as many as stand for one; fewer where a batch has more samples."""
+    steps = subject.epoch_steps or STEPS_SHOWN
+    return -(-steps // max(1, intervention.settings.batch_times))

@@ -3,16 +3,24 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.data.image_data_module import ImageDataModule
 from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
 from hpml.trials.settings import PREFETCH_FACTOR, Settings
-from hpml.tuning.change import COMPUTE, INPUT, OVERHEAD, TRANSFER, Change
+from hpml.tuning.change import (
+    ANOTHER_TRAINING,
+    BATCH_SIZE,
+    COMPUTE,
+    INPUT,
+    LARGER,
+    OVERHEAD,
+    TRANSFER,
+    Change,
+)
 from hpml.tuning.foreign import (
-    LOG_EVERY,
     PREFETCHED,
     price_of,
     thread_changes,
@@ -20,11 +28,13 @@ from hpml.tuning.foreign import (
     together,
     worker_counts,
 )
+from hpml.tuning.seldom import LOG_EVERY
 
 
 def changes_of(job: Job, threads: int) -> list[Change]:
     """All that may help a job on its device, which computes with so many threads."""
     found = [*_of_loading(job, threads), *_of_compute(job), *_of_overhead(job.cfg)]
+    found += _of_batches(job)
     return found + (thread_changes(threads) if job.device == "cpu" else [])
 
 
@@ -54,6 +64,22 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
     if job.device == "cuda" and data.get("pin_memory") is False:
         price = "memory that cannot be swapped"
         yield _loader_change(job, "pin_memory", True, price, TRANSFER)
+
+
+def _of_batches(job: Job) -> Iterator[Change]:
+    """Larger ones, with the learning rate in proportion."""
+    size, rate = job.cfg.data.get(BATCH_SIZE), OmegaConf.select(job.cfg, "optimizer.lr")
+    if not (job.is_ours and isinstance(size, int) and isinstance(rate, int | float)):
+        return
+    for times in LARGER:
+        yield Change(
+            name=f"data.{BATCH_SIZE}={times * size}",
+            slots=frozenset({BATCH_SIZE}),
+            causes=frozenset({INPUT, TRANSFER, COMPUTE, OVERHEAD}),
+            price=ANOTHER_TRAINING,
+            keys={f"data.{BATCH_SIZE}": times * size, "optimizer.lr": times * rate},
+            only_asked=True,
+        )
 
 
 def workers_change(job: Job, count: int) -> Change:

@@ -149,13 +149,14 @@ class Tuner:
         Raises UserError where that step fails, and for a name in `also` that is none of theirs.
         """
         first_step(self.subject)
-        changes = self.offer()
+        every = self.offer()
+        changes = [c for c in every if not c.only_asked or c.is_asked_for(self.also)]
         known = [change.name for change in changes]
-        if unknown := sorted(self.also.difference(known)):
+        slots = {slot for change in every for slot in change.slots if change.only_asked}
+        if unknown := sorted(self.also.difference(known, slots)):
             key = "also" if self.facts is None else "tune.also"
-            raise UserError(
-                f"{key}: {unknown[0]!r} is no change of this job; there are {', '.join(known)}"
-            )
+            there = ", ".join([*known, *sorted(slots)])
+            raise UserError(f"{key}: {unknown[0]!r} is no change of this job; there are {there}")
         return changes
 
     def within_reach(self, changes: Iterable[Change], diagnosis: Diagnosis) -> list[Change]:
@@ -168,7 +169,7 @@ class Tuner:
         for change in changes:
             most = [gains.get(cause) for cause in change.causes]
             limit_s = max(map(_at_most, most))
-            if change.name in self.also:
+            if change.is_asked_for(self.also):
                 limits[change] = math.inf
             elif limit_s < LEAST_GAIN * epoch_s:
                 share = max(0.0, limit_s / epoch_s)
@@ -191,7 +192,7 @@ class Tuner:
             else:
                 self.subject.notes.append(f"all together could not be tried ({first_line(error)})")
             return False
-        is_asked_for = any(each.redraws or each.name in self.also for each in changes)
+        is_asked_for = any(each.redraws or each.is_asked_for(self.also) for each in changes)
         may = same.kind != DIFFERENT or is_asked_for
         if alone:
             self.same[alone] = same

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Pace
 from hpml.trials.subject import Subject, subject_of
 from hpml.tuning import foreign, ours
 from hpml.tuning.change import Change, added, intervention_of
 from hpml.tuning.change import names as in_words
-from hpml.tuning.job import Ours
+from hpml.tuning.job import Foreign, Ours, Trials
 
 
 class Every(L.Callback):
@@ -183,8 +184,9 @@ def test_a_configuration_is_offered_other_keys(name: str, tmp_path: Path) -> Non
     changes = ours.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
     assert there <= names(changes)
     assert not missing & names(changes)
+    plain = [change for change in changes if not change.only_asked]
     assert all(" + ".join(change.overrides) == change.name.replace(
-        "threads=", "cpu.threads=") for change in changes)  # fmt: skip
+        "threads=", "cpu.threads=") for change in plain)  # fmt: skip
 
 
 @pytest.mark.parametrize("compiles", [False, stress(True)])
@@ -215,6 +217,32 @@ def test_what_the_users_optimizer_does_already_is_not_offered(way: str, tmp_path
     assert way not in names(changes)
     subject.fit(intervention_of({other}), 0, 1, seed=0)
     assert way not in names(foreign.changes_of(subject))
+
+
+def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
+    """They are another training: by their slot or name, with the samples that they have."""
+    subject, changes = offered(job(tmp_path, images()))
+    (twice, _) = (change for change in changes if change.only_asked)
+    assert (twice.name, twice.is_asked_for(())) == ("batch_size=16", False)
+    assert twice.is_asked_for(["batch_size"])
+    assert twice.is_asked_for(["batch_size=16"])
+    sizes = []
+
+    def look(trainer: Any, module: Any) -> None:
+        def begin(trainer: Any, module: Any, batch: Any, *_: Any) -> None:
+            sizes.append(len(batch[0]))
+
+        trainer.callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_batch_start=begin))
+
+    trials = Trials(Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0)
+    subject.fit(intervention_of({twice}), 0, 1, seed=0, adapt=look)
+    assert sizes == [16, 8]  # of 24 samples
+    timed = trials(frozenset({twice}))(0)
+    assert timed.epoch_s == pytest.approx(2 * timed.pace.step_s)  # steps, not three
+    own = ours.changes_of(prepare(composed(tmp_path, *QUICK, "data.batch_size=32")), threads=2)
+    overrides = [change.overrides for change in own if change.only_asked]
+    assert [words[0] for words in overrides] == ["data.batch_size=64", "data.batch_size=128"]
+    assert all(words[1].startswith("optimizer.lr=") for words in overrides)
 
 
 def test_a_bundle_is_named_apart_from_its_parts_together() -> None:

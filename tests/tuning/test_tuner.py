@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def test_a_change_that_alters_the_training_is_told_and_not_taken(
     assert found.changes == []
     assert "computes something else: different" in found.skipped[FAST]
     assert any("not taken: faster" in sentence for sentence in found.sentences)
+    another = replace(FAST, name="another", only_asked=True)
+    unasked = tuned(small(tmp_path), another)
+    assert (unasked.search.changes, unasked.skipped) == ([], {})  # never tried
+    by_slot = tuned(small(tmp_path), another, also=frozenset({"callback Slow"}))
+    assert by_slot.search.changes == [another]
     asked = tuned(small(tmp_path, callbacks=[Halving()]), FAST, also=frozenset({"faster"}))
     assert asked.changes == [FAST]
     assert asked.rows[0][3].startswith("different")

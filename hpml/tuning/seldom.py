@@ -1,0 +1,66 @@
+"""What may act less often of anybody's Trainer: callbacks and loggers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from hpml.system.lightning_twins import twins
+from hpml.trials.settings import BATCH_HOOKS, RESTING_BATCHES, Settings
+from hpml.trials.subject import Subject
+from hpml.trials.trainer import interval_of
+from hpml.tuning.change import OVERHEAD, SCRIPT, TRAINER, Change
+
+LOG_EVERY = 50  # steps, as Lightning's Trainer has it
+
+
+def of_logging(subject: Subject) -> Iterator[Change]:
+    trainer = subject.trainer
+    logs = [each for each in trainer.loggers if not isinstance(each, twins(DummyLogger))]
+    every = int(getattr(trainer, "log_every_n_steps", 0))
+    if logs and 0 < every < LOG_EVERY:
+        yield Change(
+            name=f"log_every_n_steps={LOG_EVERY}",
+            slots=frozenset({"log_every"}),
+            causes=frozenset({OVERHEAD}),
+            price=f"a value every {LOG_EVERY} steps, not every {every}",
+            settings=Settings(log_every=LOG_EVERY),
+            lines=((TRAINER, f"log_every_n_steps={LOG_EVERY}"),),
+        )
+
+
+def of_callbacks(subject: Subject) -> Iterator[Change]:
+    for name, callback in subject.callbacks.items():
+        if not acts_in_steps(callback) or isinstance(callback, twins(WeightAveraging)):
+            continue
+        argument = interval_of(callback)
+        if argument is not None and _interval(callback, argument) >= RESTING_BATCHES:
+            continue
+        line = f"# of {name}: {argument}={RESTING_BATCHES}"
+        if argument is None:
+            line = f"# {name}: return from its hooks unless batch_idx % {RESTING_BATCHES} == 0"
+        yield Change(
+            name=f"{name} at every {RESTING_BATCHES}th batch",
+            slots=frozenset({f"callback {name}"}),
+            causes=frozenset({OVERHEAD}),
+            price="what it does comes less often: is that enough?",
+            settings=Settings(rests=frozenset({name})),
+            lines=((TRAINER if argument else SCRIPT, line),),
+        )
+
+
+def _interval(callback: Any, argument: str) -> int:
+    """How seldom a callback acts now, where it tells; else 1."""
+    values = (getattr(callback, name, None) for name in (argument, f"_{argument}"))
+    return next((value for value in values if isinstance(value, int)), 1)
+
+
+def acts_in_steps(callback: Any) -> bool:
+    """Whether its class has a hook of its own in a training step."""
+    bases = twins(L.Callback)
+    return any(
+        getattr(type(callback), hook) not in [getattr(base, hook, None) for base in bases]
+        for hook in BATCH_HOOKS
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.data import sized_len
 from torch.utils.data import DataLoader
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
@@ -102,8 +103,11 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
 
 
 def _of_batches(loader: DataLoader[Any]) -> Iterator[Change]:
+    samples = sized_len(loader.dataset) or math.inf
     for times in LARGER if has_batches(loader) else ():
         size = times * (loader.batch_size or 1)
+        if size > samples:
+            return
         yield Change(
             name=f"{BATCH_SIZE}={size}",
             slots=frozenset({BATCH_SIZE}),

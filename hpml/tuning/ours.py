@@ -71,7 +71,7 @@ def _of_batches(job: Job) -> Iterator[Change]:
     size, rate = job.cfg.data.get(BATCH_SIZE), OmegaConf.select(job.cfg, "optimizer.lr")
     if not (job.is_ours and isinstance(size, int) and isinstance(rate, int | float)):
         return
-    for times in LARGER:
+    for times in (n for n in LARGER if n * size <= job.sizes.get("train", n * size)):
         yield Change(
             name=f"data.{BATCH_SIZE}={times * size}",
             slots=frozenset({BATCH_SIZE}),

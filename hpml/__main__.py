@@ -14,6 +14,7 @@ COMMANDS = {
     "diagnose": "prove where the time goes, by taking one cost out at a time",
     "tune": "find what makes a training faster, and prove by how much",
     "watch": "time the Trainers of any program as it stands",
+    "compare": "tell whether a change made training slower, for CI",
     "lab": "the whole lab, with one report",
     "data": "fetch and check a data set ahead of time",
 }

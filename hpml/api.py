@@ -36,6 +36,7 @@ from hpml.train import announced, warn_of_monitor
 from hpml.train import train as run_training
 
 if TYPE_CHECKING:
+    from hpml.compare.answer import Answer
     from hpml.diagnosis.wording import Diagnosis
     from hpml.lab.answers import LabAnswers
     from hpml.tuning.answer import Tuning
@@ -161,6 +162,29 @@ def tune(*words: str, config_dir: Folder = None, model: Any = None, data: Any = 
     _refuse_several("tune", words)
     with called("tune", words, config_dir, {"model": model, "data": data}) as cfg:
         return job(cfg)
+
+
+def compare(
+    before: str,
+    after: str,
+    *,
+    run: str | None = None,
+    of: str = "step",
+    slower_than: str = "3%",
+    budget_s: float = 300.0,
+    install: str | None = None,
+) -> "Answer":
+    """Tells whether AFTER trains slower than BEFORE, as `python -m hpml.compare`; keeps no files.
+
+    `compare("", "compile=true", run="experiment=demo")`. Its `verdict` is `slower`, `not slower` or
+    `undecided`. Raises UserError, for a program that fails too.
+    """
+    from hpml.compare.comparison import compare as compare_sides
+    from hpml.compare.question import questions_of
+
+    questions = questions_of(of, slower_than)
+    settings: dict[str, Any] = {"run": run, "install": install, "budget_s": budget_s}
+    return compare_sides(before, after, questions, **settings, report=print)
 
 
 def summary(

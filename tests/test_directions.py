@@ -10,6 +10,7 @@ from hpml.__main__ import COMMANDS
 PACKAGE = Path(hpml.__file__).parent
 # A line for each floor, from the roof down. Commands, at the top of the package, may import all.
 FLOORS = """
+    compare
     lab watch
     worker_counts
     tuning

@@ -1,0 +1,230 @@
+"""The answer: a verdict for CI, one sentence, and where a difference lies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpml.compare.question import (
+    NOT_SLOWER,
+    SLOWER,
+    UNDECIDED,
+    Metric,
+    Question,
+    all_in_all,
+    in_percent,
+)
+from hpml.formatting import listed, table
+from hpml.statistics import AnytimeEstimate
+
+EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
+# A phase has changed where its interval says so, and by more than this part of a step.
+LEAST_SHARE = 0.005
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of one question; `ratio` is the logarithm of after over before."""
+
+    question: Question
+    ratio: AnytimeEstimate | None
+    figures: tuple[float | None, float | None]  # before and after
+
+    @property
+    def verdict(self) -> str:
+        return self.question.verdict(self.ratio)
+
+    @property
+    def in_words(self) -> str:
+        """`a step +5.1 ± 0.9 % (12.3 → 12.9 ms)`."""
+        return f"{self.question.metric.title} {in_percent(self.ratio)}{self._from_to}"
+
+    @property
+    def _from_to(self) -> str:
+        known = [each for each in self.figures if each is not None]
+        if len(known) < len(self.figures):
+            return ""
+        before, after = (in_unit(each, self.question.metric) for each in known)
+        same_unit = before.rpartition(" ")[2] == after.rpartition(" ")[2]
+        return f" ({before.rpartition(' ')[0] if same_unit else before} → {after})"
+
+
+@dataclass(frozen=True)
+class PhaseChange:
+    """By how much a phase has grown, in parts of a step before."""
+
+    name: str
+    title: str
+    seconds: tuple[float, float]
+    share: AnytimeEstimate | None
+
+    @property
+    def changed(self) -> bool:
+        share = self.share
+        if share is None or share.half_width is None or abs(share.mean) < LEAST_SHARE:
+            return False
+        return share.low > 0 or share.high < 0
+
+    @property
+    def in_words(self) -> str:
+        """`+4.8 ± 0.7 %`."""
+        if self.share is None:
+            return "unknown"
+        mean = f"{100 * self.share.mean:+.1f}"
+        half = self.share.half_width
+        return f"{mean} %" if half is None else f"{mean} ± {100 * half:.1f} %"
+
+
+@dataclass
+class Answer:
+    """Whether AFTER is slower than BEFORE; `print` shows it."""
+
+    names: Mapping[str, str]  # of both sides, as they were given
+    outcomes: Sequence[Outcome]
+    phases: Sequence[PhaseChange] = ()
+    notes: Sequence[str] = ()
+    rounds: int = 0
+    disturbed: int = 0
+    why_undecided: str = ""
+    undecided_passes: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)  # commits, machine, command, raw rounds
+
+    @property
+    def verdict(self) -> str:
+        return all_in_all([each.verdict for each in self.outcomes])
+
+    @property
+    def exit_code(self) -> int:
+        if self.verdict == UNDECIDED and self.undecided_passes:
+            return 0
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def sentence(self) -> str:
+        decisive = [each for each in self.outcomes if each.verdict == self.verdict]
+        if self.verdict == UNDECIDED:
+            seen = decisive[0].in_words if decisive[0].ratio else ""
+            return f"undecided: {self.why_undecided}{f' ({seen})' if seen else ''}"
+        threshold = decisive[0].question.threshold
+        side = "more" if self.verdict == SLOWER else "less"
+        words = ", ".join(each.in_words for each in decisive)
+        where = f"; {self.where}" if self.where and self.verdict == SLOWER else ""
+        return f"{self.verdict}: {words}, {side} than {_percent(threshold)}{where}"
+
+    @property
+    def where(self) -> str:
+        """`data +31.0 ± 4.0 % of a step, the rest is unchanged`; empty where nobody knows."""
+        changed = [each for each in self.phases if each.changed]
+        if not changed:
+            return ""
+        changed.sort(key=lambda each: -abs(each.share.mean if each.share else 0.0))
+        words = [f"{each.title} {each.in_words}" for each in changed]
+        rest = "" if len(changed) == len(self.phases) else ", the rest is unchanged"
+        return f"{listed(words, len(words))} of a step{rest}"
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Of the questions: what, before, after, ratio, threshold, verdict."""
+        return [
+            [
+                each.question.metric.title,
+                *("–" if v is None else in_unit(v, each.question.metric) for v in each.figures),
+                in_percent(each.ratio),
+                _percent(each.question.threshold),
+                each.verdict,
+            ]
+            for each in self.outcomes
+        ]
+
+    @property
+    def phase_rows(self) -> list[list[str]]:
+        """Of the phases of a step: which, before, after, growth in parts of a step."""
+        step = Metric("", "")
+        return [
+            [
+                each.title,
+                *(in_unit(seconds, step) for seconds in each.seconds),
+                each.in_words,
+                "changed" if each.changed else "unchanged",
+            ]
+            for each in self.phases
+        ]
+
+    @property
+    def lines(self) -> list[str]:
+        rows = [["", "before", "after", "difference", "threshold", ""], *self.rows]
+        lines = table(rows, "<>>>><")
+        if self.phases:
+            headings = ["in a step", "before", "after", "of a step", ""]
+            lines += ["", *table([headings, *self.phase_rows], "<>>><")]
+        return [*lines, "", *self.notes, self.sentence]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_html_(self) -> str:
+        from hpml.compare.page import html  # and matplotlib
+
+        return html(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "sentence": self.sentence,
+            "names": dict(self.names),
+            "rounds": self.rounds,
+            "disturbed": self.disturbed,
+            "outcomes": [_outcome_as_dict(each) for each in self.outcomes],
+            "rows": self.rows,
+            "phases": [_phase_as_dict(each) for each in self.phases],
+            "phase_rows": self.phase_rows,
+            "notes": list(self.notes),
+            **self.facts,
+        }
+
+
+def in_unit(value: float, metric: Metric) -> str:
+    """`12.3 ms`, `3.21 s`, `1,024 MiB`."""
+    if metric.unit == "s":
+        size, unit = next(
+            each for each in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if _fits(value, each)
+        )
+        return f"{value * size:.3g} {unit}"
+    return f"{value:,.0f} {metric.unit}" if value >= 100 else f"{value:.3g} {metric.unit}"
+
+
+def _fits(value: float, unit: tuple[float, str]) -> bool:
+    return value * unit[0] >= 1 or unit[1] == "µs"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "metric": outcome.question.metric.name,
+        "threshold": outcome.question.threshold,
+        "verdict": outcome.verdict,
+        "ratio": _interval(outcome.ratio),
+        "before": outcome.figures[0],
+        "after": outcome.figures[1],
+        "in_words": outcome.in_words,
+    }
+
+
+def _phase_as_dict(phase: PhaseChange) -> dict[str, Any]:
+    seconds = {"before_s": phase.seconds[0], "after_s": phase.seconds[1]}
+    return {
+        "name": phase.name,
+        "changed": phase.changed,
+        **seconds,
+        "share": _interval(phase.share),
+    }
+
+
+def _interval(estimate: AnytimeEstimate | None) -> dict[str, Any] | None:
+    """Of logarithms, or of parts of a step."""
+    if estimate is None:
+        return None
+    return {"mean": estimate.mean, "half_width": estimate.half_width, "rounds": estimate.n}

@@ -1,0 +1,115 @@
+"""`python -m hpml.compare [options] BEFORE AFTER`: a gate for CI."""
+
+import argparse
+import math
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hpml.compare.answer import Answer
+from hpml.compare.comparison import BUDGET_S, compare
+from hpml.compare.question import METRICS, questions_of
+from hpml.compare.writing import write
+from hpml.errors import UserError
+
+ABOUT = """\
+Answers whether AFTER trains slower than BEFORE. Each of the two is one of:
+
+  overrides   "compile=true data.num_workers=2", of hpml's own training; "" for none
+  a script    "train.py --width 64" or "-m package.train", as python runs it
+  a revision  main, HEAD~1, v1.2; . for the files as they are; with --run
+  records     a record.json, or a folder of them: not paired, on like hardware alone
+"""
+EPILOG = f"""\
+--of has some of {", ".join(METRICS)};
+a threshold of its own goes behind a name: --of=step,memory=10%.
+
+exit codes: 0 not slower, 1 slower, 2 wrong input, 3 undecided, 130 interrupted
+"""
+FOLDER = Path("outputs", "compare")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see python -m hpml.compare --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = _Parser(
+        "python -m hpml.compare",
+        description=ABOUT,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("before", metavar="BEFORE")
+    made.add_argument("after", metavar="AFTER")
+    add = made.add_argument
+    add("--slower-than", default="3%", metavar="3%", help="what counts as slower (3%%)")
+    add("--of", default="step", metavar="METRIC,…", help="what is compared (step)")
+    add("--run", metavar="WORDS", help="what is run in both revisions, or for both overrides")
+    add("--budget", default=f"{BUDGET_S:g}", metavar="S", help="seconds it may take (300)")
+    add("--steps", metavar="N", help="steps of a short fit (as many as take a second)")
+    add("--install", metavar="COMMAND", help="gives each revision an environment of its own")
+    add("--undecided", default="fail", metavar="fail|pass", help="pass: exit code 0 then (fail)")
+    add("--history", metavar="FOLDER", help="keeps the answer, and draws the course over commits")
+    add("--output", default=str(FOLDER), metavar="FOLDER", help=f"where files go ({FOLDER})")
+    return made
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        given = parser().parse_args()
+        answer = _asked(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(128 + signal.SIGINT if answer.why_undecided == "interrupted" else answer.exit_code)
+
+
+def _asked(given: argparse.Namespace) -> Answer:
+    questions = questions_of(given.of, given.slower_than)
+    if given.undecided not in ("fail", "pass"):
+        raise UserError(f"--undecided={given.undecided}: give fail or pass")
+    settings: dict[str, Any] = {"run": given.run, "install": given.install}
+    settings["budget_s"] = _number("--budget", given.budget, "seconds")
+    settings["steps"] = (
+        None if given.steps is None else int(_number("--steps", given.steps, "steps"))
+    )
+    settings["undecided_passes"] = given.undecided == "pass"
+    if given.history is not None:
+        from hpml.compare import history
+
+        history.check(Path(given.history))
+    answer = compare(given.before, given.after, questions, report=_say, **settings)
+    print("\n".join(answer.lines), flush=True)
+    command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
+    content = {"command": command} | answer.as_dict()
+    try:
+        for file in write(content, Path(given.output)):
+            _say(f"kept: {file}")
+        if given.history is not None:
+            for line in history.keep(content, Path(given.history)):
+                print(line, flush=True)
+    except OSError as error:
+        raise UserError(f"{error.filename or given.output}: {error.strerror}") from error
+    return answer
+
+
+def _number(option: str, text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 1 <= number < math.inf:
+        raise UserError(f"{option}={text}: give {what}, at least 1")
+    return number
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

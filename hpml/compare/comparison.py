@@ -1,0 +1,126 @@
+"""Compares two sides, in rounds or by their records, until the questions are answered."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hpml.compare.answer import Answer
+from hpml.compare.conclusion import of_rounds
+from hpml.compare.process import KilledError, started
+from hpml.compare.question import METRICS, Question
+from hpml.compare.records import of_records
+from hpml.compare.rounds import AFTER, BEFORE, SIDES, Round, Rounds, run_round, run_rounds
+from hpml.compare.side import RECORDS, Side, sides
+from hpml.errors import UserError
+
+BUDGET_S = 300.0
+# A side that something kills so often is not tried again.
+MOST_KILLS = 2
+Report = Callable[[str], None]
+
+
+def compare(
+    before: str,
+    after: str,
+    questions: Sequence[Question],
+    *,
+    run: str | None = None,
+    install: str | None = None,
+    budget_s: float = BUDGET_S,
+    steps: int | None = None,
+    undecided_passes: bool = False,
+    report: Report = lambda line: None,
+) -> Answer:
+    """Whether AFTER is slower than BEFORE, as `python -m hpml.compare` asks.
+
+    Ctrl-C ends it with what is known by then. Raises UserError for wrong input, which a program
+    that fails is too.
+    """
+    names = {BEFORE: before, AFTER: after}
+    folder = Path(tempfile.mkdtemp(prefix="hpml-compare-")).resolve()
+    try:
+        with sides(names, run, install, folder) as made:
+            if made[BEFORE].kind == RECORDS:
+                of = [made[side].records for side in SIDES]
+                return of_records(of[0], of[1], names, questions, undecided_passes)
+            commits = {side: made[side].commit for side in SIDES}
+            rounds = Rounds(questions)
+            ended_by = _measure(rounds, made, folder, budget_s, steps, report)
+            facts = {"commits": commits, "run": run, **_facts(rounds)}
+            return of_rounds(
+                rounds, names, budget_s, ended_by, undecided_passes=undecided_passes, facts=facts
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(
+    rounds: Rounds,
+    made: dict[str, Side],
+    folder: Path,
+    budget_s: float,
+    steps: int | None,
+    report: Report,
+) -> str:
+    """Why it has ended before its time, if it has."""
+    start = {side: partial(started, made[side], folder / f"{side}.log") for side in SIDES}
+    asked = {question.metric.name for question in rounds.questions}
+    kills = 0
+
+    def measure(number: int) -> Round:
+        nonlocal kills
+        while True:
+            try:
+                round_ = run_round(start, number, steps, at_once="startup" not in asked)
+            except KilledError as error:
+                kills += 1
+                if kills >= MOST_KILLS:
+                    raise
+                report(f"{error}; the round is repeated")
+            else:
+                _check_known(round_, rounds.questions)
+                return round_
+
+    try:
+        run_rounds(rounds, measure, budget_s, report)
+    except KilledError as error:
+        return f"{error}, {MOST_KILLS} times"
+    except KeyboardInterrupt:
+        return "interrupted"
+    return ""
+
+
+def _check_known(round_: Round, questions: Sequence[Question]) -> None:
+    """Raises UserError where a question is of a figure that nobody measures here."""
+    for question in questions:
+        name = question.metric.name
+        if any(round_.figure(side, question.metric) is None for side in SIDES):
+            why = {
+                "joules": "no GPU tells here what it draws",
+                "samples": "how many samples a batch has is not known",
+            }.get(name, "it is not measured here")
+            known = [each for each in METRICS if each != name]
+            raise UserError(f"--of={name}: {why}; give some of {', '.join(known)}")
+
+
+def _facts(rounds: Rounds) -> dict[str, Any]:
+    """The machine, and all that was measured."""
+    machine: dict[str, Any] = {}
+    measured = []
+    for each in rounds.every:
+        processes = {side: dict(told) for side, told in each.processes.items()}
+        for told in processes.values():
+            machine = told.pop("environment", machine)
+            told.pop("batches", None)
+        turns = [
+            {
+                side: dict(turn.figures) | {"disturbed": turn.disturbed}
+                for side, turn in pair.items()
+            }
+            for pair in each.pairs
+        ]
+        measured.append({"processes": processes, "pairs": turns, "disturbed": each.disturbed})
+    return {"environment": machine, "measured": measured}

@@ -1,0 +1,223 @@
+"""The answers of many comparisons: their course over commits, and where it changed.
+
+Times of different machines are never compared: what is kept of an answer is the ratio of its two
+sides, measured on one machine within minutes. Answers with one BEFORE give one point each, beside
+that; answers that lead from commit to commit are chained, and their ratios multiplied.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from hpml.compare.question import METRICS
+from hpml.errors import UserError
+from hpml.report.drawing import INK, STYLE, in_percent, looks
+from hpml.report.page import render, save
+from hpml.report.pictures import Picture
+from hpml.report.tables import Cell, Table
+from hpml.statistics import LEVEL
+from hpml.system.files import read_json, write_whole
+
+TEMPLATES = Path(__file__).parent / "templates"
+LIBRARY = "ruptures"
+# Points on either side of a change, and of all where one is looked for.
+LEAST_POINTS, FEWEST_POINTS = 2, 5
+SHORT = 10  # characters of a commit
+
+
+@dataclass(frozen=True)
+class Point:
+    """One answer in a course: `value` is the logarithm of its time over that of the course's start.
+
+    `step` is the answer's own ratio with the half-width of its interval.
+    """
+
+    commit: str
+    date: str
+    value: float
+    step: float
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """Points one after the other: beside one start, or each beside the one before."""
+
+    metric: str
+    start: str
+    points: Sequence[Point]
+    is_chained: bool
+
+    @property
+    def changes(self) -> list[int]:
+        """The places of the points at which it changed.
+
+        Beside one start: by a change-point test on all of them. In a chain each answer is a test
+        of its own change, at a level divided by their number.
+        """
+        if not self.is_chained:
+            return change_points([point.value for point in self.points])
+        return [place for place, point in enumerate(self.points) if self._is_proven(point)]
+
+    def _is_proven(self, point: Point) -> bool:
+        # intervals hold at LEVEL; of many some would miss by chance
+        widened = math.sqrt(math.log(2 * len(self.points) / LEVEL) / math.log(2 / LEVEL))
+        return point.half_width is not None and abs(point.step) > widened * point.half_width
+
+    @property
+    def sentence(self) -> str:
+        title = METRICS[self.metric].title if self.metric in METRICS else self.metric
+        if len(self.points) < FEWEST_POINTS and not self.is_chained:
+            return f"{title}: {len(self.points)} of the {FEWEST_POINTS} answers that a change needs"
+        if not (places := self.changes):
+            return f"{title}: no change over {len(self.points)} answers since {self.start}"
+        words = [f"{self._jump(place):+.1%} at {self.points[place].commit}" for place in places]
+        return f"{title}: changed by {', '.join(words)}"
+
+    def _jump(self, place: int) -> float:
+        if self.is_chained:
+            return math.expm1(self.points[place].step)
+        borders = [0, *self.changes, len(self.points)]
+        at = borders.index(place)
+        levels = [
+            median(point.value for point in self.points[a:b])
+            for a, b in ((borders[at - 1], place), (place, borders[at + 1]))
+        ]
+        return math.expm1(levels[1] - levels[0])
+
+
+def check(folder: Path) -> None:
+    """Raises UserError where no history can be kept; before anything is measured."""
+    if find_spec(LIBRARY) is None:
+        raise UserError(f'--history: {LIBRARY} is not installed; pip install "hpml[history]"')
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--history={folder}: is no folder")
+
+
+def change_points(values: Sequence[float]) -> list[int]:
+    """Where the mean of independent values changes: the places of the first after each change.
+
+    A change is worth its cost: twice the variance times the logarithm of their number, a half more
+    for chance. The variance is that of neighbours, by their median, which changes do not move.
+
+    Source: Killick, Fearnhead and Eckley (2012), "Optimal detection of changepoints with a linear
+    computational cost", by the library `ruptures`.
+    """
+    if len(values) < FEWEST_POINTS:
+        return []
+    import numpy as np
+    import ruptures
+
+    apart = [abs(b - a) for a, b in pairwise(values)]
+    deviation = max(median(apart) / 0.6745 / math.sqrt(2), 1e-4)
+    penalty = 3 * 2 * deviation**2 * math.log(len(values))
+    search = ruptures.Pelt(model="l2", min_size=LEAST_POINTS, jump=1)
+    found = search.fit(np.array(values).reshape(-1, 1)).predict(pen=penalty)
+    return [int(place) for place in found[:-1]]
+
+
+def keep(content: Mapping[str, Any], folder: Path) -> list[str]:
+    """Adds an answer, draws the courses, and says where they changed. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    kept = {key: value for key, value in content.items() if key != "measured"}
+    name = now.strftime("%Y-%m-%d_%H-%M-%S-%f")
+    text = json.dumps({"at": now.isoformat(timespec="seconds")} | kept, indent=1)
+    write_whole(folder / f"{name}.json", text + "\n")
+    courses = courses_of(read_answers(folder))
+    return [*(course.sentence for course in courses), f"course: {write_page(courses, folder)}"]
+
+
+def read_answers(folder: Path) -> list[dict[str, Any]]:
+    """Those that can be read, in the order in which they were given."""
+    files = sorted(folder.glob("*.json"))
+    answers = [read_json(file, "at", "names", "outcomes") for file in files]
+    return [answer for answer in answers if answer is not None]
+
+
+def courses_of(answers: Sequence[Mapping[str, Any]]) -> list[Course]:
+    """Those of each metric and start; answers that begin where another one has ended go on it."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    chained: dict[tuple[str, str], bool] = {}
+    for answer in answers:
+        before, after = (_name(answer, side) for side in ("before", "after"))
+        for outcome in answer["outcomes"]:
+            if (ratio := outcome.get("ratio")) is None:
+                continue
+            metric, step = str(outcome["metric"]), float(ratio["mean"])
+            key, value = (metric, before), step
+            for (of, start), points in found.items():
+                if of == metric and start != before and points[-1].commit == before:
+                    key, value = (of, start), points[-1].value + step
+                    chained[key] = True
+            point = Point(after, str(answer["at"])[:10], value, step, ratio["half_width"])
+            found.setdefault(key, []).append(point)
+    return [
+        Course(metric, start, points, chained.get((metric, start), False))
+        for (metric, start), points in found.items()
+    ]
+
+
+def _name(answer: Mapping[str, Any], side: str) -> str:
+    commit = (answer.get("commits") or {}).get(side)
+    return str(commit)[:SHORT] if commit else str(answer["names"][side]) or "as it is"
+
+
+def write_page(courses: Sequence[Course], folder: Path) -> Path:
+    """`history.html`, with a picture of each course."""
+    pictures = [save(draw(course, f"course-{n}"), folder) for n, course in enumerate(courses)]
+    values = {
+        "title": "Course over commits",
+        "summary": f"{sum(len(course.points) for course in courses)} answers",
+        "sentences": [course.sentence for course in courses],
+        "pictures": pictures,
+        "tables": [_table(course) for course in courses],
+    }
+    return render("history", values, folder, TEMPLATES, files=("history.html",))[0]
+
+
+def draw(course: Course, name: str) -> Picture:
+    """The ratio to the start over the commits, with intervals and the changes."""
+    places = range(len(course.points))
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        axes = figure.subplots()
+        ratios = [math.exp(point.value) for point in course.points]
+        halves = [
+            ratio * math.sinh(point.half_width or 0.0)
+            for ratio, point in zip(ratios, course.points, strict=True)
+        ]
+        axes.axhline(1.0, color=INK, linewidth=0.5)
+        axes.errorbar(places, ratios, yerr=halves, capsize=3, **next(looks()))
+        for place in course.changes:
+            axes.axvline(place - 0.5, color=INK, linestyle="--", linewidth=1)
+        commits = [point.commit for point in course.points]
+        axes.set_xticks(places, commits, rotation=60, ha="right", fontsize=8)
+        in_percent(axes)
+        axes.set_ylabel(f"time, {course.start} is 100%")
+    title = METRICS[course.metric].title if course.metric in METRICS else course.metric
+    beside = "each beside the one before" if course.is_chained else "each beside the start"
+    return Picture(name, f"{title} over commits, {beside}; dashed: where it changed", figure)
+
+
+def _table(course: Course) -> Table:
+    rows = [
+        [
+            *(point.commit, point.date, f"{math.expm1(point.value):+.1%}"),
+            f"{math.expm1(point.step):+.1%}",
+            "changed" if place in course.changes else "",
+        ]
+        for place, point in enumerate(course.points)
+    ]
+    headings = ["commit", "date", f"since {course.start}", "its answer", ""]
+    return Table(headings, [[Cell(text, text) for text in row] for row in rows], 2)

@@ -1,0 +1,53 @@
+"""Whether both sides compute the same in their first steps."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hpml.compare.rounds import AFTER, BEFORE, Round
+
+# Parts of a loss that another order of summing makes.
+ROUNDING = 1e-4
+
+
+def in_words(rounds: Sequence[Round]) -> str:
+    """A sentence; what is never the same within one side is no difference of the other."""
+    sides = [[each.processes[side] for each in rounds] for side in (BEFORE, AFTER)]
+    first, last = ([each["losses"] for each in side if "losses" in each] for side in sides)
+    if not first or not last:
+        return ""
+    if not first[0]:
+        return "the first losses are not known: training_step returns none"
+    own = max(
+        (_apart(a, b) for side in (first, last) for a, b in itertools.combinations(side, 2)),
+        default=0.0,
+    )
+    apart = max(_apart(a, b) for a, b in zip(first, last, strict=True))
+    if apart == 0:
+        return "the first losses are the same to the bit"
+    if apart <= max(ROUNDING, 2 * own):
+        of_own = ", as they do on one side alone" if own > ROUNDING else ""
+        return f"the first losses are the same within rounding ({apart:.0e}){of_own}"
+    why = " of other batches" if _batches(sides[0]) != _batches(sides[1]) else ""
+    size = f"by {apart:.1%}" if math.isfinite(apart) else "in kind"
+    return f"the first losses{why} differ {size}: the two compute something else"
+
+
+def _batches(side: Sequence[dict[str, Any]]) -> Any:
+    return side[0].get("batches")
+
+
+def _apart(first: Sequence[float], last: Sequence[float]) -> float:
+    """The largest part by which one differs."""
+    if len(first) != len(last):
+        return math.inf
+    return max((_part(a, b) for a, b in zip(first, last, strict=True)), default=0.0)
+
+
+def _part(a: float, b: float) -> float:
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b))

@@ -1,0 +1,143 @@
+"""What BEFORE and AFTER are: overrides of ours, a script, a git revision, or records."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hpml.compare import worktree
+from hpml.compare.program import PROJECT, TREE
+from hpml.errors import UserError
+from hpml.records.run_record import FILE_NAME
+
+OVERRIDES, SCRIPT, REVISION, RECORDS = "overrides", "script", "revision", "records"
+AS_IT_IS = "."  # the project's own folder, with all that is not committed
+ALLOWED = (
+    'give overrides ("compile=true"), a script with its arguments ("train.py --width 64", '
+    '"-m module"), a git revision (or . for the files as they are), or a record or a folder of them'
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a program of `python`, where it starts, and with which variables."""
+
+    name: str  # as it was given
+    kind: str
+    words: tuple[str, ...] = ()  # a script, or -m and a module, and its arguments
+    folder: Path = field(default_factory=Path.cwd)
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    commit: str | None = None
+    records: tuple[Path, ...] = ()
+
+
+def kind_of(given: str) -> str:
+    """Raises UserError for what is none of them."""
+    words = split(given)
+    path = Path(given).expanduser()
+    if given != AS_IT_IS and path.exists() and _holds_records(path):
+        return RECORDS
+    if words and (words[0] == "-m" or words[0].endswith(".py")):
+        return SCRIPT
+    if not words or all("=" in word or word.startswith("~") for word in words):
+        return OVERRIDES
+    if given == AS_IT_IS or (len(words) == 1 and worktree.commit_of(given)):
+        return REVISION
+    if path.exists():
+        raise UserError(f"{given}: there is no record below it; {ALLOWED}")
+    raise UserError(f"{given}: there is no such revision, script or record; {ALLOWED}")
+
+
+def split(given: str) -> list[str]:
+    try:
+        return shlex.split(given)
+    except ValueError as error:
+        raise UserError(f"{given}: {str(error).lower()}") from error
+
+
+def _holds_records(path: Path) -> bool:
+    return path.name == FILE_NAME if path.is_file() else any(path.rglob(FILE_NAME))
+
+
+def program_of(run: str, more: str = "") -> tuple[str, ...]:
+    """What `python` gets: a script with its arguments, or our training with its overrides."""
+    words = split(run)
+    is_script = bool(words) and (words[0] == "-m" or words[0].endswith(".py"))
+    own = () if is_script else ("-m", "hpml.train")
+    return (*own, *words, *split(more))
+
+
+def paths(*first: Path) -> str:
+    """Of PYTHONPATH, with these in front."""
+    known = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*map(str, first), *([known] if known else [])])
+
+
+def check_kinds(given: Sequence[str], run: str | None) -> list[str]:
+    """The kinds of both sides. Raises UserError where they do not go together."""
+    kinds = [kind_of(each) for each in given]
+    if RECORDS in kinds and set(kinds) != {RECORDS}:
+        other = given[1 - kinds.index(RECORDS)]
+        raise UserError(f"{other}: is no record; records are compared with records alone")
+    if REVISION in kinds and set(kinds) != {REVISION}:
+        other = given[1 - kinds.index(REVISION)]
+        raise UserError(f"{other}: is no revision; give the same kind twice, and --run for both")
+    if REVISION in kinds and run is None:
+        raise UserError(
+            'revisions: --run is missing; give what is run in both: --run="train.py", or overrides '
+            'of ours: --run="experiment=demo"'
+        )
+    if run is not None and not set(kinds) & {REVISION, OVERRIDES}:
+        raise UserError(f"--run={run}: has no effect; each side says by itself what is run")
+    return kinds
+
+
+@contextmanager
+def sides(
+    given: Mapping[str, str], run: str | None, install: str | None, folder: Path
+) -> Iterator[dict[str, Side]]:
+    """Both, ready to be started; the trees of revisions are there meanwhile, below a folder.
+
+    Raises UserError.
+    """
+    kinds = check_kinds(list(given.values()), run)
+    if install is not None and kinds[0] != REVISION:
+        raise UserError(f"--install={install}: has no effect without revisions")
+    environment = dict(os.environ) | {"HPML_OUTPUTS": str(folder), "PYTHONHASHSEED": "0"}
+    with ExitStack() as stack:
+        made = {}
+        for (side, each), kind in zip(given.items(), kinds, strict=True):
+            if kind == RECORDS:
+                made[side] = Side(each, kind, records=(Path(each).expanduser(),))
+            elif kind == SCRIPT:
+                made[side] = Side(each, kind, program_of(each), environment=environment)
+            elif kind == OVERRIDES:
+                own = Side(each or "(as it is)", kind, program_of(run or "", each))
+                made[side] = replace(own, environment=environment)
+            else:
+                revision = _revision(each, str(run), install, folder / side, stack)
+                made[side] = replace(revision, environment=environment | dict(revision.environment))
+        yield made
+
+
+def _revision(given: str, run: str, install: str | None, folder: Path, stack: ExitStack) -> Side:
+    root, commit = worktree.project_root(), worktree.commit_of(given)
+    tree = root
+    if given != AS_IT_IS:
+        assert commit is not None
+        tree = folder
+        stack.callback(worktree.remove, tree)
+        worktree.check_out(commit, given, tree)
+    python = Path(sys.executable)
+    if install is not None:
+        python = worktree.install(install, given, tree, folder.with_name(f"{folder.name}-env"))
+    sources = [tree, *([tree / "src"] if (tree / "src").is_dir() else [])]
+    variables = {"PYTHONPATH": paths(*sources), TREE: str(tree), PROJECT: str(root)}
+    start = tree / Path.cwd().resolve().relative_to(root)
+    if not start.is_dir():
+        raise UserError(f"{given}: has no folder {start.relative_to(tree)}, where this was started")
+    return Side(given, REVISION, program_of(run), start, str(python), variables, commit)

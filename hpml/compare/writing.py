@@ -1,0 +1,78 @@
+"""The answer in files: JSON, Markdown for a job's summary, JUnit's XML, a page."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+from hpml.compare.page import write_page
+from hpml.compare.question import SLOWER, UNDECIDED
+from hpml.report.collect import clean
+from hpml.system.files import fresh_directory, write_whole
+
+NAME = "compare"
+
+
+def write(content: Mapping[str, Any], folder: Path) -> list[Path]:
+    """`compare.json`, `.md`, `.xml`, `.html` in a fresh folder; their paths. Raises OSError."""
+    folder = fresh_directory(folder)
+    texts = {
+        "json": json.dumps(content, indent=1) + "\n",
+        "md": as_markdown(content),
+        "xml": as_junit(content),
+    }
+    files = []
+    for ending, text in texts.items():
+        files.append(folder / f"{NAME}.{ending}")
+        write_whole(files[-1], text)
+    return [*files, write_page(content, folder)]
+
+
+def as_markdown(content: Mapping[str, Any]) -> str:
+    """A heading, the sentence, both tables."""
+    names = content["names"]
+    sides = f"{_code(names['after'])} beside {_code(names['before'])}"
+    heading = f"### {content['verdict'].capitalize()}: {sides}"
+    parts = [heading, _md(content["sentence"])]
+    parts.append(_table(["", "before", "after", "difference", "threshold", ""], content["rows"]))
+    if content["phase_rows"]:
+        parts.append(
+            _table(["in a step", "before", "after", "of a step", ""], content["phase_rows"])
+        )
+    parts += [f"- {_md(note)}" for note in content["notes"]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{clean(text).replace('`', '')}`" if text.strip() else "as it is"
+
+
+def _md(text: str) -> str:
+    return clean(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *([_md(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_junit(content: Mapping[str, Any]) -> str:
+    """A test for each question: failed where slower; undecided is an error, or skipped."""
+    outcomes = content["outcomes"]
+    kinds = {SLOWER: "failure", UNDECIDED: "error" if content["exit_code"] else "skipped"}
+    counts = dict.fromkeys(("failure", "error", "skipped"), 0)
+    suite = Xml.Element("testsuite", name="hpml.compare", tests=str(len(outcomes)))
+    for outcome in outcomes:
+        names = content["names"]
+        of = clean(f"{outcome['metric']}: {names['after']} beside {names['before']}")
+        case = Xml.SubElement(suite, "testcase", classname="hpml.compare", name=of)
+        if kind := kinds.get(outcome["verdict"]):
+            counts[kind] += 1
+            Xml.SubElement(case, kind, message=clean(content["sentence"])).text = clean(
+                outcome["in_words"]
+            )
+    suite.set("failures", str(counts["failure"]))
+    suite.set("errors", str(counts["error"]))
+    suite.set("skipped", str(counts["skipped"]))
+    return Xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

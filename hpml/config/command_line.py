@@ -85,7 +85,7 @@ def options(words: Sequence[str]) -> list[str]:
 def config_dir(words: Sequence[str]) -> Path | None:
     """The folder of the user's own options that the words name."""
     folder = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):  # there may be none
         option, _, value = word.partition("=")
         if option in ("--config-dir", "-cd"):
             folder = Path(value or following).resolve()

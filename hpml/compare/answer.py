@@ -1,5 +1,6 @@
 """The answer: a verdict for CI, one sentence, and where a difference lies."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +72,7 @@ class PhaseChange:
             return "unknown"
         mean = f"{100 * self.share.mean:+.1f}"
         half = self.share.half_width
-        return f"{mean} %" if half is None else f"{mean} ± {100 * half:.1f} %"
+        return f"{mean} ± ? %" if half is None else f"{mean} ± {100 * half:.1f} %"
 
 
 @dataclass
@@ -189,7 +190,8 @@ def in_unit(value: float, metric: Metric) -> str:
         size, unit = next(
             each for each in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if _fits(value, each)
         )
-        return f"{value * size:.3g} {unit}"
+        digits = max(0, 2 - math.floor(math.log10(max(value * size, 1e-3))))
+        return f"{value * size:,.{digits}f} {unit}"
     return f"{value:,.0f} {metric.unit}" if value >= 100 else f"{value:.3g} {metric.unit}"
 
 

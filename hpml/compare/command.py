@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import BUDGET_S, compare
+from hpml.compare.history import check as check_history
+from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import write
 from hpml.errors import UserError
@@ -83,9 +85,7 @@ def _asked(given: argparse.Namespace) -> Answer:
     )
     settings["undecided_passes"] = given.undecided == "pass"
     if given.history is not None:
-        from hpml.compare import history
-
-        history.check(Path(given.history))
+        check_history(Path(given.history))
     answer = compare(given.before, given.after, questions, report=_say, **settings)
     print("\n".join(answer.lines), flush=True)
     command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
@@ -94,7 +94,7 @@ def _asked(given: argparse.Namespace) -> Answer:
         for file in write(content, Path(given.output)):
             _say(f"kept: {file}")
         if given.history is not None:
-            for line in history.keep(content, Path(given.history)):
+            for line in keep_history(content, Path(given.history)):
                 print(line, flush=True)
     except OSError as error:
         raise UserError(f"{error.filename or given.output}: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,13 +69,19 @@ def _measure(
     """Why it has ended before its time, if it has."""
     start = {side: partial(started, made[side], folder / f"{side}.log") for side in SIDES}
     asked = {question.metric.name for question in rounds.questions}
-    kills = 0
+    kills, until_s = 0, time.perf_counter() + budget_s
 
     def measure(number: int) -> Round:
         nonlocal kills
         while True:
             try:
-                round_ = run_round(start, number, steps, at_once="startup" not in asked)
+                round_ = run_round(
+                    start,
+                    number,
+                    steps,
+                    at_once="startup" not in asked,
+                    is_late=lambda: time.perf_counter() > until_s,
+                )
             except KilledError as error:
                 kills += 1
                 if kills >= MOST_KILLS:

@@ -84,5 +84,5 @@ def _why_undecided(rounds: Rounds, outcomes: Sequence[Outcome], budget_s: float)
     ]
     within = f"cannot be told within the budget of {budget_s:g} s"
     if not halves:
-        return f"{within}: {counted(len(rounds.counting), 'round')} that counts"
+        return f"{within}: it was enough for {counted(len(rounds.counting), 'round')}"
     return f"{within}: the floor here is {100 * math.expm1(max(halves)):.1f} %"

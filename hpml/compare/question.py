@@ -99,12 +99,12 @@ def is_answered(verdicts: Sequence[str]) -> bool:
 
 
 def in_percent(ratio: AnytimeEstimate | None) -> str:
-    """Of a logarithm: `+5.1 ± 0.9 %`; without an interval the mean alone."""
+    """Of a logarithm: `+5.1 ± 0.9 %`; `+5.1 ± ? %` of too few rounds for an interval."""
     if ratio is None:
         return "unknown"
     mean = 100 * math.expm1(ratio.mean)
     if ratio.half_width is None:
-        return f"{mean:+.1f} % (too few rounds for an interval)"
+        return f"{mean:+.1f} ± ? %"
     return f"{mean:+.1f} ± {100 * math.exp(ratio.mean) * math.sinh(ratio.half_width):.1f} %"
 
 

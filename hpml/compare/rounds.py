@@ -160,11 +160,16 @@ Start = Callable[[], AbstractContextManager[Measuring]]
 
 
 def run_round(
-    start: Mapping[str, Start], number: int, steps: int | None, at_once: bool = True
+    start: Mapping[str, Start],
+    number: int,
+    steps: int | None,
+    at_once: bool = True,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Round:
     """One round, in an order of its own; `at_once` starts both processes before either is ready.
 
-    Without `steps` as many as take about TURN_S. Raises what a process raises.
+    Without `steps` as many as take about TURN_S. Half of the pairs are enough once it `is_late`.
+    Raises what a process raises.
     """
     order = list(SIDES)
     random.Random(number).shuffle(order)
@@ -180,6 +185,8 @@ def run_round(
         count = steps or _steps(round_)
         for turn in range(2 * PAIRS):
             if len(round_.clean) >= PAIRS or (turn >= PAIRS and not round_.clean):
+                break
+            if turn >= PAIRS / 2 and is_late():
                 break
             turns = order if turn % 4 in (0, 3) else order[::-1]
             round_.pairs.append({side: processes[side].fit(count, number) for side in turns})

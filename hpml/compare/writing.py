@@ -40,7 +40,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         parts.append(
             _table(["in a step", "before", "after", "of a step", ""], content["phase_rows"])
         )
-    parts += [f"- {_md(note)}" for note in content["notes"]]
+    parts.append("\n".join(f"- {_md(note)}" for note in content["notes"]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -88,7 +88,12 @@ class MadeUp:
     def fit(self, steps: int, seed: int) -> Turn:
         log, lost = self.machine.turn()
         usual = STEP_S * math.exp(log + self._own)
-        phases = {"data": 0.3 * usual, "transfer": 0.0, "train": 0.65 * usual, "other": 0.05 * usual}
+        phases = {
+            "data": 0.3 * usual,
+            "transfer": 0.0,
+            "train": 0.65 * usual,
+            "other": 0.05 * usual,
+        }
         phases[self.phase] += self.slower * usual
         seen = Interference(1.0, lost_s={"others": lost} if lost else {})
         return Turn({"step": usual * (1 + self.slower), **phases}, seen)

@@ -1,0 +1,141 @@
+"""What an answer says and writes: sentences, tables, exit codes, files."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from helpers.compared import Machine, compared
+
+from hpml.compare.answer import Answer, Outcome, in_unit
+from hpml.compare.conclusion import of_rounds
+from hpml.compare.losses import in_words
+from hpml.compare.question import METRICS, Question, questions_of
+from hpml.compare.rounds import AFTER, BEFORE, Round
+from hpml.compare.writing import as_junit, as_markdown, write
+from hpml.errors import UserError
+from hpml.statistics import AnytimeEstimate
+
+QUIET = [[((-1) ** turn * 0.004, 0.0) for turn in range(16)]]
+NAMES = {BEFORE: "main", AFTER: "train.py --width 2 | `x`"}
+
+
+def answered(slower: float, **settings: Any) -> Answer:
+    rounds = compared(Machine(QUIET, 5), slower, budget_s=120.0)
+    return of_rounds(rounds, NAMES, 120.0, **settings)
+
+
+def test_slower_says_by_how_much_and_where() -> None:
+    """The sentence has the interval, both times, the threshold and the phase; exit code 1."""
+    answer = answered(0.2)
+    assert (answer.verdict, answer.exit_code) == ("slower", 1)
+    assert answer.sentence.startswith("slower: a step +19.")
+    assert "(20.1 → 24.0 ms), more than 3 %; waiting for data +19.8 ± 3.0" in answer.sentence
+    assert answer.sentence.endswith(" % of a step, the rest is unchanged")
+    assert answer.rows[0][4:] == ["3 %", "slower"]
+    assert [row[4] for row in answer.phase_rows] == [
+        "changed",
+        "unchanged",
+        "unchanged",
+        "unchanged",
+    ]
+
+
+def test_not_slower_and_undecided() -> None:
+    """Exit codes 0 and 3, or 0 where undecided is to pass; undecided names the floor."""
+    same = answered(0.0)
+    assert (same.verdict, same.exit_code) == ("not slower", 0)
+    assert "less than 3 %" in same.sentence
+    unknown = answered(0.03)
+    assert (unknown.verdict, unknown.exit_code) == ("undecided", 3)
+    assert unknown.sentence.startswith(
+        "undecided: cannot be told within the budget of 120 s: the floor here is "
+    )
+    assert answered(0.03, undecided_passes=True).exit_code == 0
+    assert answered(0.03, ended_by="interrupted").sentence.startswith("undecided: interrupted (a")
+
+
+def test_each_file_says_the_same(tmp_path: Path) -> None:
+    """JSON has all, Markdown both tables, JUnit a failed test, the page the sentence."""
+    files = write({"command": "python"} | answered(0.2).as_dict(), tmp_path / "compare")
+    assert [file.name for file in files] == [
+        f"compare.{end}" for end in ("json", "md", "xml", "html")
+    ]
+    content = json.loads(files[0].read_text())
+    assert content["outcomes"][0]["ratio"]["mean"] == pytest.approx(math.log(1.2), abs=0.01)
+    markdown = files[1].read_text()
+    assert markdown.startswith("### Slower: `train.py --width 2 | x` beside `main`\n")
+    assert "\n| waiting for data | " in markdown
+    suite = ElementTree.fromstring(files[2].read_text())
+    assert suite.attrib | {"name": ""} == {
+        **{"name": "", "tests": "1", "failures": "1", "errors": "0", "skipped": "0"}
+    }
+    assert suite[0][0].tag == "failure"
+    assert "more than 3 %" in files[3].read_text()
+
+
+def test_junit_and_markdown_of_what_is_undecided() -> None:
+    """It is an error where it fails the job, and skipped where it is to pass."""
+    for passes, tag in ((False, "error"), (True, "skipped")):
+        content = answered(0.03, undecided_passes=passes).as_dict()
+        assert ElementTree.fromstring(as_junit(content))[0][0].tag == tag
+        assert as_markdown(content).startswith("### Undecided: ")
+    assert not list(ElementTree.fromstring(as_junit(answered(0.0).as_dict()))[0])
+
+
+def rounds_with(*losses: tuple[list[float], list[float]], batches: int = 1) -> list[Round]:
+    return [
+        Round(
+            [], {BEFORE: {"losses": a, "batches": [1]}, AFTER: {"losses": b, "batches": [batches]}}
+        )
+        for a, b in losses
+    ]
+
+
+def test_the_first_losses_are_compared() -> None:
+    """To the bit, within rounding, beyond it; what varies on one side alone is no difference."""
+    assert in_words(rounds_with(([1.0, 0.5], [1.0, 0.5]))).endswith("the same to the bit")
+    assert "within rounding (1e-05)" in in_words(rounds_with(([1.0], [1.00001])))
+    assert "differ by 50.0%" in in_words(rounds_with(([1.0], [0.5])))
+    assert "of other batches differ by" in in_words(rounds_with(([1.0], [0.5]), batches=2))
+    assert "differ in kind" in in_words(rounds_with(([1.0], [math.nan])))
+    own = in_words(rounds_with(([1.0], [1.1]), ([1.1], [1.0])))
+    assert own.endswith("as they do on one side alone")
+    assert "training_step returns none" in in_words(rounds_with(([], [])))
+    assert in_words([]) == ""
+
+
+def test_questions_as_they_are_typed() -> None:
+    """Names with commas, a threshold of its own behind one; wrong ones are told in one line."""
+    step, memory = questions_of("step, memory=10%", "5")
+    assert step == Question(METRICS["step"], 0.05)
+    assert memory == Question(METRICS["memory"], 0.1)
+    for words, threshold in (
+        ("speed", "3%"),
+        ("", "3%"),
+        ("step", "x"),
+        ("step", "0%"),
+        ("step=-1", "3"),
+    ):
+        with pytest.raises(UserError, match="give"):
+            questions_of(words, threshold)
+
+
+def test_figures_have_their_units() -> None:
+    """Seconds in the unit that suits them, and what is no time in its own."""
+    step, memory = METRICS["step"], METRICS["memory"]
+    shown = [in_unit(value, step) for value in (3.214, 0.0123, 1.5e-5, 1e-9)]
+    assert shown == ["3.21 s", "12.3 ms", "15.0 µs", "0.00100 µs"]
+    assert [in_unit(value, memory) for value in (2048.0, 3.14159)] == ["2,048 MiB", "3.14 MiB"]
+
+
+def test_a_ratio_needs_enough_rounds() -> None:
+    """Three rounds are undecided however sure they look; four are enough."""
+    question = Question(METRICS["step"])
+    verdicts = [question.verdict(AnytimeEstimate(0.2, 0.01, n)) for n in (3, 4)]
+    assert verdicts == ["undecided", "slower"]
+    assert question.verdict(AnytimeEstimate(0.0, None, 9)) == "undecided"
+    assert question.verdict(None) == "undecided"
+    assert Outcome(question, None, (None, None)).in_words == "a step unknown"

@@ -39,7 +39,7 @@ def kind_of(given: str) -> str:
     """Raises UserError for what is none of them."""
     words = split(given)
     path = Path(given).expanduser()
-    if given != AS_IT_IS and path.exists() and _holds_records(path):
+    if given not in ("", AS_IT_IS) and path.exists() and _holds_records(path):
         return RECORDS
     if words and (words[0] == "-m" or words[0].endswith(".py")):
         return SCRIPT

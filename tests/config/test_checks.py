@@ -21,6 +21,7 @@ from hpml.config.command_line import (
     arranged,
     as_override,
     as_typed,
+    config_dir,
     from_here,
     options,
     quoted,
@@ -154,6 +155,12 @@ def test_values_of_several_kinds() -> None:
     assert not any(map(flag.admits, ("maybe", 1, 0)))
     assert all(map(part.admits, (0, 0.5, 1.0, 1, 3, 3.0, None)))
     assert not any(map(part.admits, (1.5, -1, True)))
+
+
+def test_a_command_line_without_words_names_no_folder() -> None:
+    """A bare `python -m hpml.train` begins."""
+    assert config_dir([]) is None
+    assert config_dir(["a=1", "--config-dir", "mine"]) == Path("mine").resolve()
 
 
 def test_a_command_line_as_people_type_it() -> None:

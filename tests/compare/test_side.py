@@ -1,0 +1,214 @@
+"""What BEFORE and AFTER may be, how a side's process is started, and how it may fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.configurations import ROOT
+
+from hpml.compare import program, worktree
+from hpml.compare.command import main
+from hpml.compare.process import KilledError, started
+from hpml.compare.rounds import SIDES
+from hpml.compare.side import (
+    OVERRIDES,
+    RECORDS,
+    REVISION,
+    SCRIPT,
+    Side,
+    check_kinds,
+    kind_of,
+    program_of,
+    sides,
+)
+from hpml.errors import UserError
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of two commits, in which the second one's script is broken."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    own = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", *own, *words], check=True, capture_output=True)
+
+    git("init", "-b", "main")
+    for number, code in enumerate(("print('one')", "raise ValueError('broken in two')")):
+        Path("train.py").write_text(code + "\n")
+        git("add", "-A")
+        git("commit", "-m", str(number))
+    return folder
+
+
+def test_the_four_kinds_are_told_apart(project: Path) -> None:
+    """By what they look like; a folder with a record in it holds records."""
+    (project / "runs" / "a").mkdir(parents=True)
+    (project / "runs" / "a" / "record.json").write_text("{}")
+    given = {
+        **{"": OVERRIDES, "compile=true ~scheduler": OVERRIDES, "train.py --x=1": SCRIPT},
+        **{"-m package.train": SCRIPT, "main": REVISION, "HEAD~1": REVISION, ".": REVISION},
+        **{"runs": RECORDS, "runs/a/record.json": RECORDS},
+    }
+    assert {each: kind_of(each) for each in given} == given
+    for wrong in ("nosuch", "--help", "main HEAD", "'", "train"):
+        with pytest.raises(UserError, match=r"no such revision|quotation"):
+            kind_of(wrong)
+    (project / "empty").mkdir()
+    with pytest.raises(UserError, match="no record below"):
+        kind_of("empty")
+
+
+def test_kinds_that_do_not_go_together(project: Path) -> None:
+    """A revision needs what is run in it; what has no effect is refused."""
+    (project / "record.json").write_text("{}")
+    for given, run, why in (
+        (("record.json", "main"), None, "main: is no record"),
+        (("main", "train.py"), "x", "train.py: is no revision"),
+        (("main", "HEAD~1"), None, "--run is missing"),
+        (("train.py", "train.py"), "x", "--run=x: has no effect"),
+    ):
+        with pytest.raises(UserError, match=why):
+            check_kinds(given, run)
+    assert check_kinds(("", "compile=true"), "experiment=demo") == [OVERRIDES] * 2
+
+
+def test_what_is_run(project: Path) -> None:
+    """A script as it is; overrides go to our training, behind those of both sides."""
+    assert program_of("-m package.train --x") == ("-m", "package.train", "--x")
+    assert program_of("seed=1", "compile=true") == ("-m", "hpml.train", "seed=1", "compile=true")
+
+
+def test_a_revision_has_a_tree_of_its_own(project: Path, tmp_path: Path) -> None:
+    """Each side starts in its own; they are gone afterwards, and the project is as it was."""
+    given = dict(zip(SIDES, ("HEAD~1", "main"), strict=True))
+    with sides(given, "train.py", None, tmp_path) as made:
+        texts = [(side.folder / "train.py").read_text() for side in made.values()]
+        assert texts == ["print('one')\n", "raise ValueError('broken in two')\n"]
+        paths = [side.environment["PYTHONPATH"].split(os.pathsep)[0] for side in made.values()]
+        assert paths == [str(side.folder) for side in made.values()]
+    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
+    assert worktree.git("status", "--porcelain") == ""
+
+
+def test_the_files_as_they_are_need_no_tree(project: Path, tmp_path: Path) -> None:
+    """`.` is the project's own folder; --install without revisions is refused."""
+    given = dict(zip(SIDES, ("HEAD~1", "."), strict=True))
+    with sides(given, "train.py", None, tmp_path) as made:
+        assert made["after"].folder == project.resolve()
+    scripts = dict.fromkeys(SIDES, "train.py")
+    with (
+        pytest.raises(UserError, match="has no effect without revisions"),
+        sides(scripts, None, "pip", tmp_path),
+    ):
+        pass
+
+
+def test_a_revision_that_does_not_install(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line has its name, the command and the command's own last line; the trees are gone."""
+    run = worktree._run
+
+    def quick(command, *rest) -> None:
+        return run(command, *rest) if isinstance(command, str) else None
+
+    monkeypatch.setattr(worktree, "_run", quick)
+    given = dict(zip(SIDES, ("HEAD~1", "main"), strict=True))
+    command = "echo 'error: no wheel' >&2; echo more >&2; exit 3"
+    with (
+        pytest.raises(
+            UserError, match=r"HEAD~1: does not install: .* exit code 3: error: no wheel"
+        ),
+        sides(given, "train.py", command, tmp_path),
+    ):
+        pass
+    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
+
+
+def test_wrong_input_ends_in_one_line_with_exit_code_2(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing, what is no number, what there is not."""
+    for words, said in (
+        (["main"], "the following arguments are required: AFTER"),
+        (["main", "nosuch", "--run=train.py"], "nosuch: there is no such revision"),
+        (["main", "main", "--budget=soon"], "--budget=soon: give seconds, at least 1"),
+        (["main", "main", "--of=speed"], "--of=speed: give some of step"),
+        (["main", "main", "--slower-than=0"], "--slower-than=0: give a part in per cent"),
+        (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
+        (["main", "HEAD~1", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["compare", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {said}")
+        assert error.count("\n") == 1
+
+
+def test_how_a_side_may_end(tmp_path: Path) -> None:
+    """Without a fit, by an error, by a signal, by being no program: one line says which."""
+    script = tmp_path / "train.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def ask(code: str) -> None:
+        script.write_text(code)
+        side = Side("train.py", SCRIPT, (str(script),), tmp_path, environment=environment)
+        with started(side, tmp_path / "log") as process:
+            process.first()
+
+    with pytest.raises(UserError, match="has ended without a Trainer"):
+        ask("print('nothing to do')")
+    with pytest.raises(UserError, match=r"fails with exit code 1: ValueError: no data"):
+        ask("print('begins')\nraise ValueError('no data')")
+    with pytest.raises(UserError, match="fails with exit code 7: it says nothing"):
+        ask("import sys; sys.exit(7)")
+    with pytest.raises(KilledError, match=r"train.py: was killed \(SIGKILL\)"):
+        ask("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_another_hpml_is_imported_by_the_program_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our modules step aside for a package of the same name, and are in place when asked for."""
+    (tmp_path / "hpml").mkdir()
+    (tmp_path / "hpml" / "__init__.py").write_text("age = 'old'\n")
+    before = {name: module for name, module in sys.modules.items() if name.startswith("hpml")}
+    monkeypatch.syspath_prepend(tmp_path)
+    ours = program.OurModules()
+    try:
+        ours.step_aside()
+        import hpml
+
+        assert hpml.age == "old"  # type: ignore[attr-defined]
+        with ours.in_place():
+            assert sys.modules["hpml.compare.program"] is program
+        assert sys.modules["hpml"] is hpml
+        assert "hpml.compare.program" not in sys.modules
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "hpml"]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def test_ours_stay_where_the_program_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that uses hpml itself gets the modules that measure it."""
+    program.OurModules().step_aside()
+    assert sys.modules["hpml.compare.program"] is program
+
+
+def test_modules_from_elsewhere_in_the_project_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editable installation would have both sides train the same files."""
+    monkeypatch.setenv(program.PROJECT, str(ROOT))
+    monkeypatch.setenv(program.TREE, str(tmp_path))
+    assert any(name.startswith("hpml.compare.program (") for name in program.foreign_modules())
+    monkeypatch.setenv(program.TREE, str(ROOT))
+    assert program.foreign_modules() == []

@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "ruptures"
 # Points on either side of a change, and of all where one is looked for.
 LEAST_POINTS, FEWEST_POINTS = 2, 5
-SHORT = 10  # characters of a commit
+SHORT, LONGEST = 10, 20  # characters of a commit, and of a name in the picture
 
 
 @dataclass(frozen=True)
@@ -201,13 +201,18 @@ def draw(course: Course, name: str) -> Picture:
         axes.errorbar(places, ratios, yerr=halves, capsize=3, **next(looks()))
         for place in course.changes:
             axes.axvline(place - 0.5, color=INK, linestyle="--", linewidth=1)
-        commits = [point.commit for point in course.points]
+        commits = [_shown(point.commit) for point in course.points]
         axes.set_xticks(places, commits, rotation=60, ha="right", fontsize=8)
         in_percent(axes)
-        axes.set_ylabel(f"time, {course.start} is 100%")
+        axes.set_ylabel(f"{_shown(course.start)} is 100%")
     title = METRICS[course.metric].title if course.metric in METRICS else course.metric
     beside = "each beside the one before" if course.is_chained else "each beside the start"
     return Picture(name, f"{title} over commits, {beside}; dashed: where it changed", figure)
+
+
+def _shown(name: str) -> str:
+    """A commit, or the end of what was typed: there it differs."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
 def _table(course: Course) -> Table:

@@ -1,7 +1,8 @@
 """A small training that can be made slower in ways that a change does by mistake.
 
-Without options it is as it should be. `--sleep-ms` waits that long for each batch, `--width` widens
-a layer, `--logs` reports so many figures at each step, `--fails` raises an error at the beginning.
+Without options it is as it should be. `--sleep-ms` waits that long more for each batch than
+`--base-ms`, `--depth` has more layers, `--log-ms` waits in each step, as for a slow server;
+`--fails` raises an error at the beginning, `--killed` is killed there.
 """
 
 import argparse
@@ -36,21 +37,18 @@ class Rows(Dataset[Any]):
 
 
 class Autoencoder(L.LightningModule):
-    def __init__(self, width: int, logs: int) -> None:
+    def __init__(self, width: int, depth: int, log_ms: float) -> None:
         super().__init__()
-        self.logs = logs
-        self.net = torch.nn.Sequential(
-            torch.nn.Linear(SIZE, width),
-            torch.nn.ReLU(),
-            torch.nn.Linear(width, width),
-            torch.nn.ReLU(),
-            torch.nn.Linear(width, SIZE),
-        )
+        self.log_ms = log_ms
+        layers = (torch.nn.Linear(width, width) for _ in range(depth))
+        hidden = [torch.nn.Sequential(layer, torch.nn.ReLU()) for layer in layers]
+        ends = torch.nn.Linear(SIZE, width), torch.nn.Linear(width, SIZE)
+        self.net = torch.nn.Sequential(ends[0], *hidden, ends[1])
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         loss = torch.nn.functional.mse_loss(self.net(batch), batch)
-        for number in range(self.logs):
-            self.log(f"loss/{number}", loss)
+        if self.log_ms:
+            time.sleep(self.log_ms / 1e3)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -62,7 +60,8 @@ def main() -> None:
     parser.add_argument("--sleep-ms", type=float, default=0.0)
     parser.add_argument("--base-ms", type=float, default=0.0)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--logs", type=int, default=0)
+    parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--log-ms", type=float, default=0.0)
     parser.add_argument("--fails", action="store_true")
     parser.add_argument("--killed", action="store_true")
     given = parser.parse_args()
@@ -80,7 +79,7 @@ def main() -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(Autoencoder(given.width, given.logs), loader)
+    ).fit(Autoencoder(given.width, given.depth, given.log_ms), loader)
 
 
 if __name__ == "__main__":

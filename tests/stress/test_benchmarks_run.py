@@ -14,6 +14,7 @@ SYNTHETIC = ("data=synthetic", "data.image_size=16")
 # The beginnings of rows that each page has, besides those of the figures.
 ROWS = {
     "accuracy": ("cifar94 | 3", "cifar96 | 3"),
+    "compare": ("the same twice | 1 |", "sleep in the data set | 1 |"),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),
     "entry_overhead": ("by hand", "bare Trainer", "hpml.train", "TensorBoard", "windows"),

@@ -1,0 +1,94 @@
+"""How often `hpml.compare` is wrong: one program twice, and the same with a planted 5 %.
+
+    python benchmarks/compare.py [--same 20] [--planted 7] [--budget-s 300] [--slower-than 3%]
+
+Each comparison is one whole answer, with processes of its own, of a small training whose step takes
+about 25 ms on one core. Planted are a sleep in the data set, two layers more than forty, and a
+logging call that waits; what they cost is a twentieth of the step as it is. `right` are answers
+`slower` for what is planted, and `not slower` for the same twice; `wrong` the contrary ones; the
+rest is undecided. `in its phase` are right answers that name the phase of the plant, and no other.
+The floor is half the interval at the end.
+"""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import Page, by_key, main, spread
+
+from hpml.compare.answer import Answer
+from hpml.compare.comparison import compare
+from hpml.compare.question import NOT_SLOWER, SLOWER, questions_of
+
+JOB = Path(__file__).parents[1] / "tests" / "helpers" / "gated_job.py"
+BASE = "--base-ms=8 --width=256 --depth=40"
+PART = 0.05
+SAME = "the same twice"
+# What is added to BASE, for a step of so many milliseconds, and the phase that it is in.
+PLANTS = {
+    "sleep in the data set": (lambda step_ms: f"--sleep-ms={PART * step_ms:.3f}", "data"),
+    "two layers more": (lambda step_ms: "--base-ms=0 --depth=42", "train"),
+    "logging call": (lambda step_ms: f"--log-ms={PART * step_ms:.3f}", "train"),
+}
+
+
+def answered(before: str, after: str, budget_s: float, slower_than: str) -> Answer:
+    sides = (f"{JOB} {words}" for words in (before, after))
+    report = partial(print, flush=True)
+    return compare(*sides, questions_of("step", slower_than), budget_s=budget_s, report=report)
+
+
+def figures(answer: Answer, wanted: str, phase: str) -> dict[str, Any]:
+    (outcome,) = answer.outcomes
+    ratio = outcome.ratio
+    changed = [each.name for each in answer.phases if each.changed]
+    known = ratio is not None and ratio.half_width is not None
+    return {
+        "right": float(answer.verdict == wanted),
+        "wrong": float(answer.verdict in {SLOWER, NOT_SLOWER} - {wanted}),
+        "in_phase": float(changed == [phase]) if phase else math.nan,
+        "ratio": math.expm1(ratio.mean) if ratio else math.nan,
+        "floor": math.expm1(ratio.half_width) if known and ratio else math.nan,
+        "rounds": float(answer.rounds),
+        "disturbed": float(answer.disturbed),
+        "step_ms": 1e3 * (outcome.figures[0] or math.nan),
+        "sentence": answer.sentence,
+        "measured": answer.facts.get("measured"),
+    }
+
+
+def measure(
+    same: int = 20, planted: int = 7, budget_s: float = 300.0, slower_than: str = "3%"
+) -> Page:
+    """Asks the gate, case after case."""
+    first = figures(answered(BASE, BASE, budget_s, slower_than), NOT_SLOWER, "")
+    seen = {SAME: [first]}
+    step_ms = first["step_ms"]
+    for number in range(max(same - 1, planted)):
+        if number < same - 1:
+            answer = answered(BASE, BASE, budget_s, slower_than)
+            seen[SAME].append(figures(answer, NOT_SLOWER, ""))
+        for name, (plant, phase) in PLANTS.items() if number < planted else ():
+            before = f"{BASE} --base-ms=0" if "layers" in name else BASE
+            answer = answered(before, f"{BASE} {plant(step_ms)}", budget_s, slower_than)
+            seen.setdefault(name, []).append(figures(answer, SLOWER, phase))
+        print({name: of[-1]["sentence"] for name, of in seen.items()}, flush=True)
+    headings = ["case", "answers", "right", "wrong", "in its phase", "difference", "floor"]
+    rows = [[*headings, "rounds", "disturbed"]]
+    for name, of in seen.items():
+        by = by_key(of)
+        counts = [str(len(of)), f"{sum(by['right']):.0f}", f"{sum(by['wrong']):.0f}"]
+        phase = "–" if name == SAME else f"{sum(by['in_phase']):.0f}"
+        known = by["floor"][~np.isnan(by["floor"])]
+        floor = spread(100 * known, ".1f") + " %" if len(known) else "–"
+        differences = by["ratio"][~np.isnan(by["ratio"])]
+        difference = spread(100 * differences, "+.1f") + " %" if len(differences) else "–"
+        ran = [spread(by["rounds"]), spread(by["disturbed"])]
+        rows.append([name, *counts, phase, difference, floor, *ran])
+    return Page([rows], seen)
+
+
+if __name__ == "__main__":
+    main(measure, same=1, planted=1, budget_s=20.0)

@@ -1,0 +1,84 @@
+"""Comparisons with processes of their own: what is planted is found, and where."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.configurations import ROOT
+
+pytestmark = pytest.mark.stress
+JOB = ROOT / "tests" / "helpers" / "gated_job.py"
+# Nobody looks at what others take, so that a busy machine gives an answer too.
+UNSEEN = {"HPML_PROC": "/nonexistent"}
+BUDGET = "--budget=400"
+
+
+def asked(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the answer as it was kept, and what stood on stderr."""
+    environment = os.environ | UNSEEN | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "hpml.compare", *words, "--output=answer"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    file = folder / "answer" / "compare.json"
+    return done.returncode, json.loads(file.read_text()) if file.exists() else {}, done.stderr
+
+
+def test_a_planted_sleep_is_found_in_its_phase(tmp_path: Path) -> None:
+    """A data set that waits twice as long: exit code 1, and the phase is named."""
+    code, answer, _ = asked(tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 30", BUDGET)
+    assert (code, answer["verdict"]) == (1, "slower")
+    assert [each["name"] for each in answer["phases"] if each["changed"]] == ["data"]
+    assert answer["notes"][0] == "the first losses are the same to the bit"
+
+
+def test_the_same_twice_is_not_slower(tmp_path: Path) -> None:
+    """By a wide threshold, also where other programs run."""
+    code, answer, _ = asked(
+        tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 15", BUDGET, "--slower-than=100%"
+    )
+    assert (code, answer["verdict"]) == (0, "not slower")
+
+
+def test_overrides_of_ours(tmp_path: Path) -> None:
+    """A wider network, told from the job as it is; nothing is left but the answer."""
+    run = "--run=experiment=demo callbacks=none logger=none data.batch_size=16"
+    words = ("", "model=resnet18", run, BUDGET, "--steps=4")
+    code, answer, _ = asked(tmp_path, *words)
+    assert (code, answer["verdict"]) == (1, "slower")
+    assert answer["notes"][0].startswith("the first losses differ")
+    assert [path.name for path in tmp_path.iterdir()] == ["answer"]
+
+
+def test_revisions(tmp_path: Path) -> None:
+    """The second one waits longer, the third cannot train: exit codes 1 and 2."""
+    script = tmp_path / "train.py"
+    own = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    text = JOB.read_text()
+    slow = text.replace("given.sleep_ms + given.base_ms", "3 * given.base_ms")
+    broken = text.replace(
+        "def main() -> None:", 'def main() -> None:\n    raise ValueError("broken")'
+    )
+    subprocess.run([*own, "init", "-b", "main"], cwd=tmp_path, check=True, capture_output=True)
+    for number, code in enumerate((text, slow, broken)):
+        script.write_text(code)
+        subprocess.run([*own, "add", "train.py"], cwd=tmp_path, check=True)
+        subprocess.run([*own, "commit", "-qm", str(number)], cwd=tmp_path, check=True)
+    run = "--run=train.py --base-ms 10"
+    code, answer, _ = asked(tmp_path, "HEAD~2", "HEAD~1", run, BUDGET)
+    assert (code, answer["verdict"]) == (1, "slower")
+    assert len(answer["commits"]["before"]) == 40
+    code, _, stderr = asked(tmp_path, "HEAD~1", ".", run, BUDGET)
+    assert (code, stderr) == (2, "error: .: fails with exit code 1: ValueError: broken\n")
+
+
+def test_a_side_that_is_killed(tmp_path: Path) -> None:
+    """The round is repeated once; then it is undecided, which may pass."""
+    words = (f"{JOB} --killed", str(JOB), BUDGET)
+    code, answer, _ = asked(tmp_path, *words)
+    assert code == 3
+    assert answer["sentence"].endswith("was killed (SIGKILL), 2 times")
+    (tmp_path / "answer").rename(tmp_path / "before")
+    assert asked(tmp_path, *words, "--undecided=pass")[0] == 0

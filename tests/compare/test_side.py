@@ -1,16 +1,20 @@
 """What BEFORE and AFTER may be, how a side's process is started, and how it may fail."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.configurations import ROOT
 
 from hpml.compare import program, worktree
-from hpml.compare.command import main
+from hpml.compare.command import main, parser
 from hpml.compare.process import KilledError, started
+from hpml.compare.question import questions_of
 from hpml.compare.rounds import SIDES
 from hpml.compare.side import (
     OVERRIDES,
@@ -150,6 +154,20 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         error = capsys.readouterr().err
         assert error.startswith(f"error: {said}")
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["github", "gitlab"])
+def test_the_examples_of_ci_ask_what_can_be_asked(name: str) -> None:
+    """Their file is YAML; its command has options that there are, and actions are pinned."""
+    text = (ROOT / "examples" / "ci" / f"{name}.yml").read_text()
+    assert yaml.safe_load(text)
+    (words,) = re.findall(r"python -m hpml\.compare (.*\n.*)\n", text)
+    given = parser().parse_args(shlex.split(words))
+    assert (given.after, given.run, given.output) == ("HEAD", "train.py", "speed")
+    assert questions_of(given.of, given.slower_than)[0].threshold == 0.05
+    assert all(
+        re.search(r"@[0-9a-f]{40} # v", line) for line in text.splitlines() if "uses:" in line
+    )
 
 
 def test_how_a_side_may_end(tmp_path: Path) -> None:

@@ -121,7 +121,8 @@ def _facts(rounds: Rounds) -> dict[str, Any]:
         processes = {side: dict(told) for side, told in each.processes.items()}
         for told in processes.values():
             machine = told.pop("environment", machine)
-            told.pop("batches", None)
+            for name in ("batches", "weights"):
+                told.pop(name, None)
         turns = [
             {
                 side: dict(turn.figures) | {"disturbed": turn.disturbed}

@@ -18,7 +18,7 @@ def in_words(rounds: Sequence[Round]) -> str:
     if not first or not last:
         return ""
     if not first[0]:
-        return "the first losses are not known: training_step returns none"
+        return _of_weights(*sides)
     own = max(
         (_apart(a, b) for side in (first, last) for a, b in itertools.combinations(side, 2)),
         default=0.0,
@@ -32,6 +32,14 @@ def in_words(rounds: Sequence[Round]) -> str:
     why = " of other batches" if _batches(sides[0]) != _batches(sides[1]) else ""
     size = f"by {apart:.1%}" if math.isfinite(apart) else "in kind"
     return f"the first losses{why} differ {size}: the two compute something else"
+
+
+def _of_weights(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> str:
+    """Of a step that returns no loss."""
+    first, last = ({each.get("weights") for each in side} for side in (before, after))
+    if first == last:
+        return "the weights after the first steps are the same to the bit"
+    return "training_step returns no loss, and the weights after the first steps differ"
 
 
 def _batches(side: Sequence[dict[str, Any]]) -> Any:

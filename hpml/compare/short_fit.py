@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 from typing import Any
 
 import lightning as L
@@ -86,6 +87,7 @@ class ShortFits:
             "step_s": pace.step_s,
             "losses": traced.losses,
             "batches": traced.batches,
+            "weights": zlib.crc32(traced.weights.numpy().tobytes()),
             "epoch_steps": self._subject.epoch_steps,
             "environment": describe(self._subject.device.type),
         }

@@ -103,7 +103,10 @@ def test_the_first_losses_are_compared() -> None:
     assert "differ in kind" in in_words(rounds_with(([1.0], [math.nan])))
     own = in_words(rounds_with(([1.0], [1.1]), ([1.1], [1.0])))
     assert own.endswith("as they do on one side alone")
-    assert "training_step returns none" in in_words(rounds_with(([], [])))
+    silent = rounds_with(([], []))
+    assert in_words(silent).startswith("the weights after the first steps are the same")
+    silent[0].processes[AFTER]["weights"] = 1
+    assert in_words(silent).endswith("the weights after the first steps differ")
     assert in_words([]) == ""
 
 

@@ -28,6 +28,8 @@ from hpml.watch.watch import TRAINERS
 PACKAGE = hpml.__name__
 ROOT = str(Path(hpml.__file__).parents[1])
 SEED = 0
+# Folders of environments, which may lie in the project.
+LIBRARIES = frozenset({"site-packages", "dist-packages"})
 # Where a side's tree and its project are, for what it imports to be compared with.
 TREE, PROJECT = "HPML_COMPARED_TREE", "HPML_COMPARED_PROJECT"
 
@@ -139,18 +141,19 @@ def _seed_numpy(module: ModuleType) -> None:
     module.random.seed(SEED)
 
 
-def foreign_modules() -> list[str]:
-    """Modules that come from the project, but not from the tree that is measured."""
+def is_elsewhere(path: Path) -> bool:
+    """Whether it is of the project, but not of the tree that is measured, nor an environment's."""
     project, tree = os.environ.get(PROJECT), os.environ.get(TREE)
     if not project or not tree:
-        return []
-    strays = []
-    for name, module in list(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or tree)
-        ours = file.is_relative_to(tree) or "site-packages" in file.parts
-        if file.is_relative_to(project) and not ours:
-            strays.append(f"{name} ({file})")
-    return strays
+        return False
+    own = path.absolute().is_relative_to(tree) or LIBRARIES.intersection(path.parts)
+    return path.absolute().is_relative_to(project) and not own
+
+
+def foreign_modules() -> list[str]:
+    """Modules that come from elsewhere in the project: they would be the same on both sides."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return [f"{name} ({file})" for name, file in files.items() if file and is_elsewhere(Path(file))]
 
 
 def main() -> None:
@@ -158,6 +161,7 @@ def main() -> None:
     requests, answers, started_s, *words = sys.argv[1:]
     sys.path.remove(ROOT)
     sys.path.insert(0, "")
+    sys.path[:] = [path for path in sys.path if not is_elsewhere(Path(path or "."))]
     modules = OurModules()
     modules.step_aside()
     served = Served(int(requests), int(answers), float(started_s), modules)

@@ -134,7 +134,9 @@ def _revision(given: str, run: str, install: str | None, folder: Path, stack: Ex
         worktree.check_out(commit, given, tree)
     python = Path(sys.executable)
     if install is not None:
-        python = worktree.install(install, given, tree, folder.with_name(f"{folder.name}-env"))
+        python = worktree.install(
+            split(install), given, tree, folder.with_name(f"{folder.name}-env")
+        )
     sources = [tree, *([tree / "src"] if (tree / "src").is_dir() else [])]
     variables = {"PYTHONPATH": paths(*sources), TREE: str(tree), PROJECT: str(root)}
     start = tree / Path.cwd().resolve().relative_to(root)

@@ -1,9 +1,10 @@
 """A git revision of the project, checked out beside it, with an environment of its own if asked."""
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpml.errors import UserError
@@ -52,26 +53,28 @@ def remove(tree: Path) -> None:
     git("worktree", "remove", "--force", str(tree))
 
 
-def install(command: str, name: str, tree: Path, place: Path) -> Path:
+def install(words: Sequence[str], name: str, tree: Path, place: Path) -> Path:
     """Runs a command in a tree, in a fresh virtual environment; its Python. Raises UserError."""
     _run([sys.executable, "-m", "venv", str(place)], name, tree, {})
     own = {"VIRTUAL_ENV": str(place), "PATH": f"{place / BIN}{os.pathsep}{os.environ['PATH']}"}
-    _run(command, name, tree, own)
+    _run(words, name, tree, own)
     return place / BIN / "python"
 
 
-def _run(command: str | list[str], name: str, tree: Path, variables: Mapping[str, str]) -> None:
-    shown = command if isinstance(command, str) else " ".join(command[1:])
+def _run(words: Sequence[str], name: str, tree: Path, variables: Mapping[str, str]) -> None:
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        command,
-        cwd=tree,
-        env=kept | dict(variables),
-        shell=isinstance(command, str),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    shown = shlex.join(words)
+    try:
+        done = subprocess.run(
+            words,
+            cwd=tree,
+            env=kept | dict(variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        raise UserError(f"{name}: does not install: {shown}: {error.strerror}") from error
     if done.returncode:
         said = _last_line(done.stderr) or _last_line(done.stdout)
         raise UserError(

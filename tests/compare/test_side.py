@@ -117,13 +117,11 @@ def test_a_revision_that_does_not_install(
 ) -> None:
     """One line has its name, the command and the command's own last line; the trees are gone."""
     run = worktree._run
-
-    def quick(command, *rest) -> None:
-        return run(command, *rest) if isinstance(command, str) else None
-
-    monkeypatch.setattr(worktree, "_run", quick)
+    monkeypatch.setattr(
+        worktree, "_run", lambda words, *rest: None if "venv" in words else run(words, *rest)
+    )
     given = dict(zip(SIDES, ("HEAD~1", "main"), strict=True))
-    command = "echo 'error: no wheel' >&2; echo more >&2; exit 3"
+    command = """sh -c "echo 'error: no wheel' >&2; echo more >&2; exit 3" """
     with (
         pytest.raises(
             UserError, match=r"HEAD~1: does not install: .* exit code 3: error: no wheel"
@@ -230,3 +228,7 @@ def test_modules_from_elsewhere_in_the_project_are_named(
     assert any(name.startswith("hpml.compare.program (") for name in program.foreign_modules())
     monkeypatch.setenv(program.TREE, str(ROOT))
     assert program.foreign_modules() == []
+    monkeypatch.setenv(program.TREE, str(ROOT / "examples"))
+    assert program.is_elsewhere(ROOT)  # which is taken off Python's path
+    assert not program.is_elsewhere(ROOT / ".venv" / "lib" / "site-packages")
+    assert not program.is_elsewhere(ROOT / "examples" / "ci")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stress
 JOB = ROOT / "tests" / "helpers" / "gated_job.py"
 # Nobody looks at what others take, so that a busy machine gives an answer too.
 UNSEEN = {"HPML_PROC": "/nonexistent"}
-BUDGET = "--budget=400"
+QUICK = ("--budget=900", "--steps=6")
 
 
 def asked(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
@@ -28,7 +28,7 @@ def asked(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
 
 def test_a_planted_sleep_is_found_in_its_phase(tmp_path: Path) -> None:
     """A data set that waits twice as long: exit code 1, and the phase is named."""
-    code, answer, _ = asked(tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 30", BUDGET)
+    code, answer, _ = asked(tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 75", *QUICK)
     assert (code, answer["verdict"]) == (1, "slower")
     assert [each["name"] for each in answer["phases"] if each["changed"]] == ["data"]
     assert answer["notes"][0] == "the first losses are the same to the bit"
@@ -37,7 +37,7 @@ def test_a_planted_sleep_is_found_in_its_phase(tmp_path: Path) -> None:
 def test_the_same_twice_is_not_slower(tmp_path: Path) -> None:
     """By a wide threshold, also where other programs run."""
     code, answer, _ = asked(
-        tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 15", BUDGET, "--slower-than=100%"
+        tmp_path, f"{JOB} --base-ms 15", f"{JOB} --base-ms 15", *QUICK, "--slower-than=150%"
     )
     assert (code, answer["verdict"]) == (0, "not slower")
 
@@ -45,7 +45,7 @@ def test_the_same_twice_is_not_slower(tmp_path: Path) -> None:
 def test_overrides_of_ours(tmp_path: Path) -> None:
     """A wider network, told from the job as it is; nothing is left but the answer."""
     run = "--run=experiment=demo callbacks=none logger=none data.batch_size=16"
-    words = ("", "model=resnet18", run, BUDGET, "--steps=4")
+    words = ("", "model=resnet18", run, *QUICK)
     code, answer, _ = asked(tmp_path, *words)
     assert (code, answer["verdict"]) == (1, "slower")
     assert answer["notes"][0].startswith("the first losses differ")
@@ -57,7 +57,7 @@ def test_revisions(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     own = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     text = JOB.read_text()
-    slow = text.replace("given.sleep_ms + given.base_ms", "3 * given.base_ms")
+    slow = text.replace("given.sleep_ms + given.base_ms", "5 * given.base_ms")
     broken = text.replace(
         "def main() -> None:", 'def main() -> None:\n    raise ValueError("broken")'
     )
@@ -66,17 +66,17 @@ def test_revisions(tmp_path: Path) -> None:
         script.write_text(code)
         subprocess.run([*own, "add", "train.py"], cwd=tmp_path, check=True)
         subprocess.run([*own, "commit", "-qm", str(number)], cwd=tmp_path, check=True)
-    run = "--run=train.py --base-ms 10"
-    code, answer, _ = asked(tmp_path, "HEAD~2", "HEAD~1", run, BUDGET)
+    run = "--run=train.py --base-ms 15"
+    code, answer, _ = asked(tmp_path, "HEAD~2", "HEAD~1", run, *QUICK)
     assert (code, answer["verdict"]) == (1, "slower")
     assert len(answer["commits"]["before"]) == 40
-    code, _, stderr = asked(tmp_path, "HEAD~1", ".", run, BUDGET)
+    code, _, stderr = asked(tmp_path, "HEAD~1", ".", run, *QUICK)
     assert (code, stderr) == (2, "error: .: fails with exit code 1: ValueError: broken\n")
 
 
 def test_a_side_that_is_killed(tmp_path: Path) -> None:
     """The round is repeated once; then it is undecided, which may pass."""
-    words = (f"{JOB} --killed", str(JOB), BUDGET)
+    words = (f"{JOB} --killed", str(JOB), *QUICK)
     code, answer, _ = asked(tmp_path, *words)
     assert code == 3
     assert answer["sentence"].endswith("was killed (SIGKILL), 2 times")

@@ -134,9 +134,9 @@ class Rounds:
         return ratio_of(known, len(self.questions) if among is None else among)
 
     def share(self, phase: str) -> AnytimeEstimate | None:
-        """By how much a phase has grown, in steps; an interval for all phases together."""
+        """By how much a phase has grown, in steps; each phase has an interval of its own."""
         shares = (each.share(phase) for each in self.counting)
-        return ratio_of([share for share in shares if share is not None], len(TIMED))
+        return ratio_of([share for share in shares if share is not None], 1)
 
     @property
     def verdicts(self) -> list[str]:

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,10 +13,15 @@ import torch
 from hpml.data.decoding import Decoder, Exif, Losses, Size
 from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.layout import Images, find_layout, find_train
+from hpml.data.pipelines import Drawing
+from hpml.data.resized_crop import draw_resized
 from hpml.data.storage import Files, ImageSet, Pixels, Source, other_size
+from hpml.data.turbo import DecoderName, choose
 from hpml.errors import DataError
 
 log = logging.getLogger("hpml")
+
+Crop = Literal["padded", "resized"]
 
 
 @dataclass(eq=False, repr=False)
@@ -28,14 +34,44 @@ class ImageFolder(ImageDataModule):
     verify: bool = True  # whether each file can be decoded, as far as can be seen quickly
     exif: Exif = "ignore"  # apply: turn images as their EXIF data say
     background: tuple[int, int, int] | None = None  # RGB behind what is transparent
+    decoder: DecoderName = "auto"  # of JPEGs: see `hpml.data.turbo`
+    decode_size: int | None = None  # pixels that the sides of a large JPEG keep while decoding
+    crop: Crop = "padded"  # of training samples: see `hpml.data.augment`, `hpml.data.resized_crop`
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.exif not in get_args(Exif):
-            raise ValueError(f"exif={self.exif!r}: give one of {', '.join(get_args(Exif))}")
+        for key, kind in (("exif", Exif), ("decoder", DecoderName), ("crop", Crop)):
+            if getattr(self, key) not in get_args(kind):
+                names = ", ".join(get_args(kind))
+                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {names}")
+        self._check_sizes()
         self.root = Path(str(self.root)).expanduser()
         red_green_blue = tuple(self.background) if self.background is not None else None
-        self._decoder = Decoder(self.exif, red_green_blue)  # type: ignore[arg-type]
+        used = choose(self.decoder)
+        self._decoder = Decoder(self.exif, red_green_blue, used, self.decode_size)  # type: ignore[arg-type]
+
+    def _check_sizes(self) -> None:
+        """Raises DataError where `crop` or `decode_size` cannot be with the other keys."""
+        if self.decode_size and self.decode_size < (self.image_size or self.decode_size + 1):
+            raise DataError(
+                f"data.decode_size={self.decode_size}: give a data.image_size of as many pixels "
+                "at most, to which all images are resized"
+            )
+        if self.crop == "resized":
+            keys = {"in_memory=true": self.in_memory, "pipeline=device": self.pipeline == "device"}
+            for key in (key for key, given in keys.items() if given):
+                raise DataError(
+                    f"data.crop=resized: needs the whole image, which data.{key} has not"
+                )
+            if self.image_size is None:
+                raise DataError(
+                    "data.crop=resized: give data.image_size, to which parts are resized"
+                )
+
+    def drawing(self) -> Drawing:
+        if self.crop == "padded" or self.image_size is None:
+            return super().drawing()
+        return partial(draw_resized, self.seed, flip=self.flip, size=self.image_size)
 
     @classmethod
     def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:

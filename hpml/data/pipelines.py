@@ -93,9 +93,11 @@ class PerSample(Pipeline):
     def load(self, indices: np.ndarray, draws: AnyDraws | None) -> Any:
         samples = []
         for position, pixels in enumerate(self.fetch(indices, draws)):
-            image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-            if draws:
-                image = self.augment(image, draws, position)
+            if isinstance(draws, ResizedCrops):
+                image: Any = self.augment(pixels, draws, position).transpose(1, 2, 0)
+            else:
+                image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+                image = self.augment(image, draws, position) if draws else image
             samples.append(self.finish(image))
         return self.collate(samples), self.split.source.labels[torch.from_numpy(indices)]
 
@@ -104,10 +106,10 @@ class PerSample(Pipeline):
         is_resized = isinstance(draws, ResizedCrops)
         return source.originals(indices) if is_resized else source.fetch(indices)
 
-    def augment(self, image: Image.Image, draws: AnyDraws, position: int) -> Image.Image:
+    def augment(self, image: Any, draws: AnyDraws, position: int) -> Any:
         return draws.apply(image, position)
 
-    def finish(self, image: Image.Image) -> Tensor:
+    def finish(self, image: Image.Image | np.ndarray) -> Tensor:
         tensor = functional.to_tensor(image)
         return functional.normalize(tensor, self.mean, self.std, inplace=True)
 

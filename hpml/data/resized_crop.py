@@ -1,15 +1,16 @@
 """Random resized crop: a random part of each image, resized to one size, drawn by hash.
 
 Parts are torchvision's, of 8 to 100 % of the area and sides of 3:4 to 4:3 (Szegedy et al., Going
-Deeper with Convolutions, CVPR 2015), and so are the pixels; the draws are ours.
+Deeper with Convolutions, CVPR 2015). So are the pixels, as its transforms make them of tensors: of
+PIL images they differ by one level in a few of a hundred.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
-from torchvision.transforms import functional
+import torch
+from torch.nn.functional import interpolate
 
 from hpml.data.augment import Flip, draw
 from hpml.data.sampling import hash64, pack
@@ -44,19 +45,17 @@ class ResizedCrops:
         down = min(height, round(width / RATIO[0]))
         return (height - down) // 2, (width - across) // 2, down, across
 
-    def apply(self, image: Image.Image, position: int) -> Image.Image:
-        """By torchvision's functional operations."""
-        box = self.box(position, image.height, image.width)
-        image = functional.resized_crop(image, *box, [self.size, self.size])
-        return functional.hflip(image) if self.flip[position] else image
+    def apply(self, pixels: np.ndarray, position: int) -> np.ndarray:
+        """The image at this position of the batch, uint8 of shape (3, H, W), cropped and resized.
 
-    def apply_to_pixels(self, pixels: np.ndarray, position: int) -> np.ndarray:
-        """The same on uint8 of shape (3, H, W): only the part becomes an image of Pillow's."""
+        By torch on bytes, in a third of Pillow's time.
+        """
         top, left, down, across = self.box(position, *pixels.shape[1:])
-        part = pixels[:, top : top + down, left : left + across].transpose(1, 2, 0)
-        image = Image.fromarray(np.ascontiguousarray(part))
-        resized = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR))
-        return (resized[:, ::-1] if self.flip[position] else resized).transpose(2, 0, 1)
+        part = pixels[None, :, top : top + down, left : left + across]
+        given = torch.from_numpy(part if part.flags.writeable else part.copy())
+        resized = interpolate(given, (self.size, self.size), mode="bilinear", antialias=True)[0]
+        cropped: np.ndarray = (resized.flip(-1) if self.flip[position] else resized).numpy()
+        return cropped
 
 
 def draw_resized(

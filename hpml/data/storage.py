@@ -38,7 +38,7 @@ class Source(ABC):
         if isinstance(draws, Draws):
             return crop_flip_batch(self.fetch(indices), draws)
         whole = enumerate(self.originals(indices))
-        return np.stack([draws.apply_to_pixels(pixels, position) for position, pixels in whole])
+        return np.stack([draws.apply(pixels, position) for position, pixels in whole])
 
     def originals(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """The images in the sizes that they have: uint8 of shape (3, H, W) each."""

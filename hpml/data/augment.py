@@ -68,8 +68,11 @@ def crop_flip_image(image: Image.Image, top: int, left: int, flip: bool) -> Imag
 
 def crop_flip_batch(images: np.ndarray, draws: Draws) -> np.ndarray:
     """A whole uint8 batch of shape (B, 3, H, W) at once."""
-    margins = ((0, 0), (0, 0), (PADDING, PADDING), (PADDING, PADDING))
-    return crop_flip_padded(np.pad(images, margins), np.arange(len(images)), draws)
+    batch, channels, height, width = images.shape
+    # np.pad makes the same in more than twice the time
+    padded = np.zeros((batch, channels, height + 2 * PADDING, width + 2 * PADDING), np.uint8)
+    padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images
+    return crop_flip_padded(padded, np.arange(batch), draws)
 
 
 def crop_flip_padded(padded: np.ndarray, indices: np.ndarray, draws: Draws) -> np.ndarray:

@@ -36,7 +36,10 @@ LOST = {
     "16 bits": "{} of 16 bits a channel: the upper 8 are kept",
     "CMYK": "{} of CMYK become RGB without their colour profile",
     "frames": "{} hold several pictures: the first is used",
+    "smaller": "{} decoded at 1/2, 1/4 or 1/8, as data.decode_size asks: other pixels",
 }
+LEFT = "left"  # to Pillow, where another decoder has the others
+JPEG = {"JPEG", "MPO"}
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,12 @@ class Decoder:
             yield "CMYK"
         if image.format != "MPO" and _is_animated(image):  # a phone's MPO holds one picture twice
             yield "frames"
+        is_jpeg = image.format in JPEG
+        if is_jpeg and turbo.scale_for(*image.size, self.decode_size) > 1:
+            yield "smaller"
+        is_turned = turned > 1 and self.exif == "apply"
+        if self.used == "turbo" and (not is_jpeg or image.mode not in ("L", "RGB") or is_turned):
+            yield LEFT
 
 
 class Losses:
@@ -149,11 +158,21 @@ class Losses:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._images = 0
 
     def add(self, path: str, lost: Iterable[str]) -> None:
+        self._images += 1
         for kind in lost:
             self._counts[kind] += 1
             self._first.setdefault(kind, path)
+
+    def left(self, decoder: turbo.DecoderName) -> str:
+        """A sentence on images that Pillow decodes after all; none of all of them under `auto`."""
+        count = self._counts[LEFT]
+        if not count or (count == self._images and decoder == "auto"):
+            return ""
+        images, others = counted(count, "image"), "turbo decodes JPEGs of gray or colour"
+        return f"decoder: {images} left to Pillow, such as {self._first[LEFT]}; {others}"
 
     def sentences(self) -> Iterator[str]:
         """One for each kind; decodes the first image of gray values to say what becomes of them."""

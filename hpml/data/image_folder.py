@@ -44,34 +44,17 @@ class ImageFolder(ImageDataModule):
             if getattr(self, key) not in get_args(kind):
                 names = ", ".join(get_args(kind))
                 raise ValueError(f"{key}={getattr(self, key)!r}: give one of {names}")
-        self._check_sizes()
+        self._size: Size | None = None  # of all images, once they are loaded
         self.root = Path(str(self.root)).expanduser()
         red_green_blue = tuple(self.background) if self.background is not None else None
         used = choose(self.decoder)
         self._decoder = Decoder(self.exif, red_green_blue, used, self.decode_size)  # type: ignore[arg-type]
 
-    def _check_sizes(self) -> None:
-        """Raises DataError where `crop` or `decode_size` cannot be with the other keys."""
-        if self.decode_size and self.decode_size < (self.image_size or self.decode_size + 1):
-            raise DataError(
-                f"data.decode_size={self.decode_size}: give a data.image_size of as many pixels "
-                "at most, to which all images are resized"
-            )
-        if self.crop == "resized":
-            keys = {"in_memory=true": self.in_memory, "pipeline=device": self.pipeline == "device"}
-            for key in (key for key, given in keys.items() if given):
-                raise DataError(
-                    f"data.crop=resized: needs the whole image, which data.{key} has not"
-                )
-            if self.image_size is None:
-                raise DataError(
-                    "data.crop=resized: give data.image_size, to which parts are resized"
-                )
-
     def drawing(self) -> Drawing:
-        if self.crop == "padded" or self.image_size is None:
+        if self.crop == "padded":
             return super().drawing()
-        return partial(draw_resized, self.seed, flip=self.flip, size=self.image_size)
+        assert self._size is not None, "load comes first"
+        return partial(draw_resized, self.seed, flip=self.flip, size=self._size)
 
     @classmethod
     def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
@@ -81,6 +64,7 @@ class ImageFolder(ImageDataModule):
     def load(self) -> ImageSet:
         layout = find_layout(self.root)
         size = (self.image_size,) * 2 if self.image_size else self._first_size(layout.train)
+        self._size = size
         if self.verify:
             self._check((*layout.train, *layout.test), size)
         train = self._source(layout.train, size)
@@ -107,6 +91,8 @@ class ImageFolder(ImageDataModule):
             losses.add(path, lost)
         for sentence in losses.sentences():
             log.warning(sentence)
+        if left := losses.left(self.decoder):
+            log.info(left)
 
     def _source(self, images: Images, size: Size) -> Source:
         labels = torch.tensor([label for _, label in images])

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from hpml.data.augment import Flip, draw
+from hpml.data.decoding import Size
 from hpml.data.sampling import hash64, pack
 
 AREA = (0.08, 1.0)  # of the image's
@@ -27,7 +28,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 class ResizedCrops:
     """The draws of a batch; an image's size is known only once it is decoded."""
 
-    size: int  # pixels square that an image becomes
+    size: Size  # that an image becomes
     area: np.ndarray  # float64 of shape (B, TRIES), as a part of the image's
     ratio: np.ndarray  # float64 of shape (B, TRIES)
     place: np.ndarray  # float64 of shape (B, 2), in [0, 1): from the top, and from the left
@@ -53,13 +54,13 @@ class ResizedCrops:
         top, left, down, across = self.box(position, *pixels.shape[1:])
         part = pixels[None, :, top : top + down, left : left + across]
         given = torch.from_numpy(part if part.flags.writeable else part.copy())
-        resized = interpolate(given, (self.size, self.size), mode="bilinear", antialias=True)[0]
+        resized = interpolate(given, self.size, mode="bilinear", antialias=True)[0]
         cropped: np.ndarray = (resized.flip(-1) if self.flip[position] else resized).numpy()
         return cropped
 
 
 def draw_resized(
-    seed: int, epochs: np.ndarray, indices: np.ndarray, flip: Flip, size: int
+    seed: int, epochs: np.ndarray, indices: np.ndarray, flip: Flip, size: Size
 ) -> ResizedCrops:
     """What (seed, epoch, index) alone decide for each sample of a batch; flips are `draw`'s."""
     keys = pack(epochs, indices)

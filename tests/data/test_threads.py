@@ -64,8 +64,8 @@ def test_an_epoch_that_is_left_or_resumed() -> None:
 def test_no_more_is_made_than_asked_for() -> None:
     """As many batches ahead as `prefetch_factor` says for each thread."""
     data = Numbers()
-    loader = ThreadLoader(data, num_workers=2, prefetch_factor=1, sampler=[0, 1, 2, 3, 4])
-    batch = next(iter(loader))
+    taken = iter(ThreadLoader(data, num_workers=2, prefetch_factor=1, sampler=[0, 1, 2, 3, 4]))
+    batch = next(taken)
     deadline = time.monotonic() + 20
     while len(data.made) < 3 and time.monotonic() < deadline:
         time.sleep(0.001)

@@ -14,6 +14,10 @@ SYNTHETIC = ("data=synthetic", "data.image_size=16")
 # The beginnings of rows that each page has, besides those of the figures.
 ROWS = {
     "accuracy": ("cifar94 | 3", "cifar96 | 3"),
+    "decoding": (
+        *("per_sample, pillow", "batched, turbo, decode_size=224"),
+        *("no workers", "two processes", "two threads"),
+    ),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),
     "entry_overhead": ("by hand", "bare Trainer", "hpml.train", "TensorBoard", "windows"),

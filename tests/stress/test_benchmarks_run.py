@@ -16,7 +16,7 @@ ROWS = {
     "accuracy": ("cifar94 | 3", "cifar96 | 3"),
     "decoding": (
         *("per_sample, pillow", "batched, turbo, decode_size=224"),
-        *("no workers", "two processes", "two threads"),
+        *("small, no workers", "small, two processes", "large, two threads"),
     ),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),

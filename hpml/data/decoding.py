@@ -97,8 +97,8 @@ class Decoder:
 
         Only where header and end do not show that a file is whole it is decoded. Damage in the
         middle is found of a PNG up to SMALL by its checksums, of what is decoded, and else by
-        `decode` alone. Takes 37 microseconds a 32×32 JPEG, where decoding it takes 75 (one core of
-        an EPYC server).
+        `decode` alone. Takes 37 microseconds a 32×32 JPEG, where Pillow decodes it in 75 and turbo
+        in 20 (one core of an EPYC server).
         """
         try:
             with io.BufferedReader(io.FileIO(path)) as file:

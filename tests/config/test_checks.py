@@ -87,10 +87,10 @@ OF_IMAGES = {
     "data.decode_size=64: give a data.image_size, .*now 65": (
         f"{FOLDER} data.decode_size=64 data.image_size=65"
     ),
-    "data.crop=resized: data.in_memory=true .*; give false": (
+    "data.crop=resized: data.in_memory=true .*; give data.in_memory=false": (
         f"{FOLDER} data.crop=resized data.in_memory=true"
     ),
-    "data.crop=resized: data.pipeline=device .*; give batched": (
+    "data.crop=resized: data.pipeline=device .*; give data.pipeline=batched": (
         f"{FOLDER} data.crop=resized data.pipeline=device"
     ),
     "data.decoder=fast: give one of auto, pillow, turbo": f"{FOLDER} data.decoder=fast",

@@ -28,7 +28,11 @@ AUTO, NEVER = "auto", "never"
 CONFIGURATION = "configuration"  # among the facts, as `identifying` gives it
 # How many processes load, and how, changes nothing about the batches of our own data.
 LOADING = tuple(
-    f"data.{key}" for key in ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
+    f"data.{key}"
+    for key in (
+        *("num_workers", "workers", "prefetch_factor", "persistent_workers", "pin_memory"),
+        "decoder",
+    )
 )
 KEPT = 2
 PATTERN = "resume-*.ckpt"

@@ -104,6 +104,8 @@ def _check(value_of: Callable[[str], Any], there: Set[str]) -> None:
             f"monitor={monitor}: with data.val_split the best epoch is chosen by it; "
             "give val/loss or val/accuracy"
         )
+    if "data" not in theirs:
+        _check_images(value_of)
     window, graphs = value_of("trainer.accumulate_grad_batches"), value_of("compile")
     if graphs in ("reduce-overhead", "max-autotune") and window not in (1, _ABSENT):
         raise UserError(
@@ -142,6 +144,23 @@ def _check_numbers(value_of: Callable[[str], Any]) -> None:
             f"trainer.val_check_interval={spelled(every)}: give a part of an epoch, above 0 and "
             "below 1, a whole number of batches, a time, or null"
         )
+
+
+def _check_images(value_of: Callable[[str], Any]) -> None:
+    """Raises UserError for keys of one's own images that cannot be together."""
+    size, least = value_of("data.image_size"), value_of("data.decode_size")
+    if isinstance(least, int) and not (isinstance(size, int) and least >= size):
+        raise UserError(
+            f"data.decode_size={least}: give a data.image_size, of as many pixels at most, to "
+            f"which images are resized (now {spelled(size)})"
+        )
+    if value_of("data.crop") == "resized":
+        for key, value, other in (("in_memory", True, "false"), ("pipeline", "device", "batched")):
+            if value_of(f"data.{key}") == value:
+                raise UserError(
+                    f"data.crop=resized: data.{key}={spelled(value)} keeps images that are resized "
+                    f"as a whole; give data.{key}={other}"
+                )
 
 
 def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
@@ -199,6 +218,8 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
         for key in ("prefetch_factor", "persistent_workers"):
             if data.get(key):
                 yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
+        if data.get("workers") == "threads":
+            yield "data.workers=threads has no effect without data.num_workers"
     given = {key_of(word): word for word in command_line.overrides()}
     if (on_device or workers == 0) and (word := given.get("data.timeout_s")):
         yield f"{word} has no effect without data.num_workers"
@@ -215,6 +236,10 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
         yield from (f"{word} has no effect without -m" for word in of_sweeps)
     if data.get("augment") is False and data.get("flip") not in (None, "random"):
         yield f"data.flip={data.flip} has no effect without data.augment"
+    if data.get("augment") is False and data.get("crop") == "resized":
+        yield "data.crop=resized has no effect without data.augment"
+    if data.get("encoded") == "none" and (word := given.get("data.decoder")):
+        yield f"{word} has no effect without data.encoded"
     scheduler = cfg.scheduler or {}
     milestones = list(scheduler.get("milestones") or [])
     in_epochs = scheduler.get("interval", "epoch") == "epoch"

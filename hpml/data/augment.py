@@ -28,6 +28,11 @@ class Draws:
     left: np.ndarray
     flip: np.ndarray
 
+    def apply(self, image: Image.Image, position: int) -> Image.Image:
+        """To the PIL image at this position of the batch."""
+        drawn = (self.top, self.left, self.flip)
+        return crop_flip_image(image, *(each[position].item() for each in drawn))
+
 
 def draw(seed: int, epochs: np.ndarray, indices: np.ndarray, flip: Flip = "random") -> Draws:
     """What (seed, epoch, index) alone decide for each sample of a batch.
@@ -52,17 +57,22 @@ def draw(seed: int, epochs: np.ndarray, indices: np.ndarray, flip: Flip = "rando
 
 
 def crop_flip_image(image: Image.Image, top: int, left: int, flip: bool) -> Image.Image:
-    """One PIL image by torchvision's functional operations."""
+    """One PIL image by torchvision's functional operations.
+
+    What a crop takes from beyond the image is black, as if it had been padded, in half the time.
+    """
     width, height = image.size
-    image = functional.pad(image, [PADDING])
-    image = functional.crop(image, top, left, height, width)
+    image = functional.crop(image, top - PADDING, left - PADDING, height, width)
     return functional.hflip(image) if flip else image
 
 
 def crop_flip_batch(images: np.ndarray, draws: Draws) -> np.ndarray:
     """A whole uint8 batch of shape (B, 3, H, W) at once."""
-    margins = ((0, 0), (0, 0), (PADDING, PADDING), (PADDING, PADDING))
-    return crop_flip_padded(np.pad(images, margins), np.arange(len(images)), draws)
+    batch, channels, height, width = images.shape
+    # np.pad makes the same in more than twice the time
+    padded = np.zeros((batch, channels, height + 2 * PADDING, width + 2 * PADDING), np.uint8)
+    padded[:, :, PADDING:-PADDING, PADDING:-PADDING] = images
+    return crop_flip_padded(padded, np.arange(batch), draws)
 
 
 def crop_flip_padded(padded: np.ndarray, indices: np.ndarray, draws: Draws) -> np.ndarray:

@@ -15,9 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hpml.data.augment import Flip, draw, normalize
-from hpml.data.pipelines import Batched, DeviceBatch, OnDevice, PerSample, ResidentSet, Split, as_is
+from hpml.data.pipelines import (
+    Batched,
+    DeviceBatch,
+    Drawing,
+    OnDevice,
+    PerSample,
+    ResidentSet,
+    Split,
+    as_is,
+)
 from hpml.data.sampling import EpochSampler, RepeatingSampler, cut, permutation
 from hpml.data.storage import ImageSet
+from hpml.data.threads import ThreadLoader
 from hpml.data.watchdog import send_feeder_errors
 from hpml.errors import DataError
 from hpml.system.environment import usable_cores
@@ -36,6 +46,7 @@ GUESSES = (
 )
 
 PipelineName = Literal["per_sample", "batched", "device"]
+WorkerKind = Literal["processes", "threads"]
 # Pixels of an image's side, and number of classes, where there are any.
 Shape = tuple[int | None, int | None] | None
 
@@ -54,7 +65,8 @@ class ImageDataModule(L.LightningDataModule):
 
     seed: int = 0  # decides the order of the samples and their augmentation
     batch_size: int = 128  # samples a step, on each device
-    num_workers: int = 0  # processes that load; 0 loads in the training process
+    num_workers: int = 0  # that load; 0 loads in the training process
+    workers: WorkerKind = "processes"  # or threads of the training process: see `hpml.data.threads`
     pipeline: PipelineName = "batched"  # see `hpml.data.pipelines`
     eval_batch_size: int | None = None  # samples a step of validation and test; None for batch_size
     augment: bool = True  # random crop and flip of the training samples
@@ -72,9 +84,9 @@ class ImageDataModule(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        names = get_args(PipelineName)
-        if self.pipeline not in names:
-            raise ValueError(f"pipeline={self.pipeline!r}: give one of {', '.join(names)}")
+        for key, kind in (("pipeline", PipelineName), ("workers", WorkerKind)):
+            if getattr(self, key) not in get_args(kind):
+                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {_listed(kind)}")
         if self.pipeline == "device":
             self.num_workers = 0
         self.loaded: ImageSet | None = None
@@ -93,6 +105,10 @@ class ImageDataModule(L.LightningDataModule):
     def load(self) -> ImageSet:
         """Reads or makes the data set. Raises DataError, or OSError for an unreadable folder."""
         raise NotImplementedError
+
+    def drawing(self) -> Drawing:
+        """How a training sample is augmented."""
+        return partial(draw, self.seed, flip=self.flip)
 
     @property
     def num_classes(self) -> int:
@@ -123,7 +139,7 @@ class ImageDataModule(L.LightningDataModule):
                 f"data.val_split={self.val_split}: leaves no sample for training or validation "
                 f"of the {len(chosen)} in {loaded.where}"
             )
-        drawing = partial(draw, self.seed, flip=self.flip) if self.augment else None
+        drawing = self.drawing() if self.augment else None
         self.train = Split(loaded.train, np.sort(chosen[held_out:]), drawing)
         if held_out:
             self.val = Split(loaded.train, np.sort(chosen[:held_out]), None)
@@ -182,7 +198,8 @@ class ImageDataModule(L.LightningDataModule):
             "batched": Batched,
             "device": partial(OnDevice, is_test=is_test),
         }
-        loader: DataLoader[Any] = DataLoader(
+        threads = self.workers == "threads" and self.num_workers > 0
+        loader: DataLoader[Any] = (ThreadLoader if threads else DataLoader)(
             pipelines[self.pipeline](split),
             batch_size=self.batch_size if shuffle else self.eval_batch_size or self.batch_size,
             sampler=self._sampler(split, repeats=stage is not None and _overfits(trainer)),
@@ -195,6 +212,7 @@ class ImageDataModule(L.LightningDataModule):
             pin_memory=device.type == "cuda" and self.pin_memory is not False,
             # without one of its own, a loader draws from the global generator at each epoch
             generator=torch.Generator().manual_seed(self.seed),
+            timeout=(self.timeout_s or 0) if threads else 0,  # processes: see `ended_if_hung`
         )
         if trainer is not None and stage is not None:  # workers would make more, for nobody
             is_check = stage == RunningStage.SANITY_CHECKING
@@ -257,6 +275,10 @@ class ImageDataModule(L.LightningDataModule):
             mean, std = numbers.view(2, 3, 1, 1)
             self._constants[device] = mean, std
         return self._constants[device]
+
+
+def _listed(kind: Any) -> str:
+    return ", ".join(get_args(kind))
 
 
 def _overfits(trainer: Any) -> bool:

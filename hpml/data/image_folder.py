@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,10 +13,15 @@ import torch
 from hpml.data.decoding import Decoder, Exif, Losses, Size
 from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.layout import Images, find_layout, find_train
+from hpml.data.pipelines import Drawing
+from hpml.data.resized_crop import draw_resized
 from hpml.data.storage import Files, ImageSet, Pixels, Source, other_size
+from hpml.data.turbo import DecoderName, choose
 from hpml.errors import DataError
 
 log = logging.getLogger("hpml")
+
+Crop = Literal["padded", "resized"]
 
 
 @dataclass(eq=False, repr=False)
@@ -28,14 +34,27 @@ class ImageFolder(ImageDataModule):
     verify: bool = True  # whether each file can be decoded, as far as can be seen quickly
     exif: Exif = "ignore"  # apply: turn images as their EXIF data say
     background: tuple[int, int, int] | None = None  # RGB behind what is transparent
+    decoder: DecoderName = "auto"  # of JPEGs: see `hpml.data.turbo`
+    decode_size: int | None = None  # pixels that the sides of a large JPEG keep while decoding
+    crop: Crop = "padded"  # of training samples: see `hpml.data.augment`, `hpml.data.resized_crop`
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.exif not in get_args(Exif):
-            raise ValueError(f"exif={self.exif!r}: give one of {', '.join(get_args(Exif))}")
+        for key, kind in (("exif", Exif), ("decoder", DecoderName), ("crop", Crop)):
+            if getattr(self, key) not in get_args(kind):
+                names = ", ".join(get_args(kind))
+                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {names}")
+        self._size: Size | None = None  # of all images, once they are loaded
         self.root = Path(str(self.root)).expanduser()
         red_green_blue = tuple(self.background) if self.background is not None else None
-        self._decoder = Decoder(self.exif, red_green_blue)  # type: ignore[arg-type]
+        used = choose(self.decoder)
+        self._decoder = Decoder(self.exif, red_green_blue, used, self.decode_size)  # type: ignore[arg-type]
+
+    def drawing(self) -> Drawing:
+        if self.crop == "padded":
+            return super().drawing()
+        assert self._size is not None, "load comes first"
+        return partial(draw_resized, self.seed, flip=self.flip, size=self._size)
 
     @classmethod
     def shape_without_loading(cls, settings: Mapping[str, Any]) -> Shape:
@@ -45,6 +64,7 @@ class ImageFolder(ImageDataModule):
     def load(self) -> ImageSet:
         layout = find_layout(self.root)
         size = (self.image_size,) * 2 if self.image_size else self._first_size(layout.train)
+        self._size = size
         if self.verify:
             self._check((*layout.train, *layout.test), size)
         train = self._source(layout.train, size)
@@ -71,6 +91,8 @@ class ImageFolder(ImageDataModule):
             losses.add(path, lost)
         for sentence in losses.sentences():
             log.warning(sentence)
+        if left := losses.left(self.decoder):
+            log.info(left)
 
     def _source(self, images: Images, size: Size) -> Source:
         labels = torch.tensor([label for _, label in images])

@@ -4,10 +4,9 @@ A source gives whole batches of uint8 pixels by index. It holds its bulk in torc
 processes share whether they are forked or spawned.
 """
 
-import io
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from hpml.data.augment import PADDING, Draws, crop_flip_batch, crop_flip_padded
 from hpml.data.decoding import Decoder, Size
+from hpml.data.resized_crop import ResizedCrops
 from hpml.errors import DataError
 
 PART = 1024  # images that are made or decoded at a time, which bounds the memory
@@ -34,8 +34,15 @@ class Source(ABC):
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices: uint8 of shape (B, 3, H, W). Raises DataError."""
 
-    def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
-        return crop_flip_batch(self.fetch(indices), draws)
+    def fetch_augmented(self, indices: np.ndarray, draws: Draws | ResizedCrops) -> np.ndarray:
+        if isinstance(draws, Draws):
+            return crop_flip_batch(self.fetch(indices), draws)
+        whole = enumerate(self.originals(indices))
+        return np.stack([draws.apply(pixels, position) for position, pixels in whole])
+
+    def originals(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The images in the sizes that they have: uint8 of shape (3, H, W) each."""
+        return iter(self.fetch(indices))
 
 
 class Pixels(Source):
@@ -71,14 +78,17 @@ class Pixels(Source):
         images: np.ndarray = self.padded.numpy()[indices, :, PADDING:-PADDING, PADDING:-PADDING]
         return images
 
-    def fetch_augmented(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
-        return crop_flip_padded(self.padded.numpy(), indices, draws)
+    def fetch_augmented(self, indices: np.ndarray, draws: Draws | ResizedCrops) -> np.ndarray:
+        if isinstance(draws, Draws):
+            return crop_flip_padded(self.padded.numpy(), indices, draws)
+        return super().fetch_augmented(indices, draws)
 
 
 class EncodedBytes(Source):
     """Encoded images in memory, one behind the other, decoded at each fetch."""
 
-    def __init__(self, encoded: Sequence[bytes], labels: Tensor) -> None:
+    def __init__(self, encoded: Sequence[bytes], labels: Tensor, decoder: Decoder) -> None:
+        self.decoder = decoder
         self.ends = torch.tensor([len(image) for image in encoded]).cumsum(0)
         self.bytes = torch.frombuffer(bytearray().join(encoded), dtype=torch.uint8)
         self.labels = labels
@@ -86,9 +96,7 @@ class EncodedBytes(Source):
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         data, ends = self.bytes.numpy(), self.ends.numpy()
         encoded = (data[ends[index - 1] if index else 0 : ends[index]] for index in indices)
-        return np.stack(
-            [Decoder().pixels(Image.open(io.BytesIO(each.tobytes()))) for each in encoded]
-        )
+        return np.stack([self.decoder.decode_bytes(each.tobytes()) for each in encoded])
 
 
 @dataclass(eq=False)
@@ -105,6 +113,9 @@ class Files(Source):
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([self._read(str(self.paths[index])) for index in indices])
+
+    def originals(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        return (self.decoder.decode(str(self.paths[index])) for index in indices)
 
     def _read(self, path: str) -> np.ndarray:
         pixels = self.decoder.decode(path)

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hpml.data.decoding import Decoder
 from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.storage import PART, EncodedBytes, ImageSet, Pixels, Source
+from hpml.data.turbo import DecoderName, choose
 from hpml.errors import DataError
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
@@ -36,6 +38,7 @@ class Synthetic(ImageDataModule):
     test_samples: int = 2_000
     image_size: int = 32  # pixels square, at least 8
     encoded: Literal["none", "jpeg"] = "none"
+    decoder: DecoderName = "auto"  # of those that are encoded: see `hpml.data.turbo`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,7 +58,8 @@ class Synthetic(ImageDataModule):
     def _source(self, samples: int, stream: int) -> Source:
         labels, parts = _labels(samples), _parts(samples, self.image_size, stream)
         if self.encoded == "jpeg":
-            return EncodedBytes([_jpeg(image) for part in parts for image in part], labels)
+            encoded = [_jpeg(image) for part in parts for image in part]
+            return EncodedBytes(encoded, labels, Decoder(used=choose(self.decoder)))
         return Pixels(parts, labels)
 
 

@@ -39,13 +39,18 @@ def ended_if_hung(timeout_s: float | None) -> Iterator[None]:
         yield
     except Exception as error:
         if barked.is_set():
-            raise RunFailedError(
-                f"no batch came for data.timeout_s={timeout_s:g}: a worker hangs, or needs longer; "
-                "data.num_workers=0 shows where"
-            ) from error
+            raise hung(timeout_s) from error
         raise
     finally:
         ended.set()
+
+
+def hung(timeout_s: float) -> RunFailedError:
+    """What is raised where no batch came for so long."""
+    return RunFailedError(
+        f"no batch came for data.timeout_s={timeout_s:g}: a worker hangs, or needs longer; "
+        "data.num_workers=0 shows where"
+    )
 
 
 def _watch(thread: int, timeout_s: float, ended: threading.Event, barked: threading.Event) -> None:

@@ -29,6 +29,7 @@ SEAMS = (
             *(("decode_png", DECODING), ("decode_webp", DECODING), ("decode_gif", DECODING)),
         )
     ),
+    ("simplejpeg", "decode_jpeg", DECODING),
     ("PIL.Image", "open", DECODING),
     ("cv2", "imread", DECODING),
     ("cv2", "imdecode", DECODING),

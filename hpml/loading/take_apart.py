@@ -103,7 +103,7 @@ class _Apart:
     def stages(self) -> LoaderStages:
         """All passes, one after the other."""
         here, failed = self._here_or_why()
-        if failed is not None and not (here.second.ns or self._loader.num_workers):
+        if failed is not None and not (here.second.ns or self._processes):
             raise failed
         made = self._in_workers(here.cut)
         if failed is not None:
@@ -184,8 +184,14 @@ class _Apart:
                     break
         return sampler.ns
 
+    @property
+    def _processes(self) -> int:
+        """Worker processes: what threads of this one do is what it does in its own passes."""
+        threads = getattr(self._loader, "workers_are_threads", False)
+        return 0 if threads else int(self._loader.num_workers)
+
     def _in_workers(self, cut: int | None) -> WorkersPass:
-        if not self._loader.num_workers:
+        if not self._processes:
             return WorkersPass([])
         seconds = WORKERS_SHARE * self._seconds
         if seconds < LEAST_FOR_WORKERS_S:
@@ -251,7 +257,7 @@ class _Apart:
 
     def _copying(self, second: Pass) -> list[Stage]:
         """Between the processes, where there are workers."""
-        if not self._loader.num_workers or second.batch is None:
+        if not self._processes or second.batch is None:
             return []
         seconds = copying_s(second.batch, time.perf_counter_ns)
         if seconds is None:

@@ -23,6 +23,7 @@ class JobFacts:
     pin_memory: bool | None = None
     pipeline: str | None = None
     in_memory: bool | None = None
+    crops_whole_images: bool = False  # so that neither memory nor a device can hold them resized
     reduced_precision: bool = False
     channels_last: bool = False
     compiled: bool = False
@@ -71,14 +72,15 @@ def _for_input(facts: JobFacts, start_share: float) -> dict[str, bool]:
     if workers and not facts.persistent_workers and start_share > 0.5:
         key = f"{ours}persistent_workers={'true' if ours else 'True'}"
         return {f"{key}: most of the waiting is for workers that start anew in each epoch": True}
+    held = not facts.crops_whole_images
     full = workers is not None and facts.cores is not None and workers >= facts.cores
     now = "" if workers is None else f" (now {workers})"
     cheaper = f"cheaper {facts.dearest_stage}" if facts.dearest_stage else "a cheaper dataset"
     more_workers = f"more {ours}num_workers{'' if ours else ' for the DataLoader'}{now}"
     return {
         "data.pipeline=batched": facts.pipeline == "per_sample",
-        "data.in_memory=true": facts.in_memory is False,
-        "data.pipeline=device": facts.on_gpu and facts.pipeline == "batched",
+        "data.in_memory=true": facts.in_memory is False and held,
+        "data.pipeline=device": facts.on_gpu and facts.pipeline == "batched" and held,
         more_workers: not full and facts.pipeline != "device",
         cheaper: not facts.data_keys,
     }

@@ -75,6 +75,7 @@ class Job:
             pin_memory=cfg.data.get("pin_memory", False) is not False,
             pipeline=cfg.data.get("pipeline"),
             in_memory=cfg.data.get("in_memory"),
+            crops_whole_images=cfg.data.get("crop") == "resized",
             reduced_precision="16" in str(cfg.trainer.precision),
             channels_last=cfg.channels_last,
             compiled=bool(cfg.compile),

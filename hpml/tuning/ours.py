@@ -43,9 +43,10 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
     pipeline, workers = data.get("pipeline"), data.get("num_workers")
     if pipeline == "per_sample":
         yield _change("data.pipeline", "batched", INPUT, redraws=True)
-    if data.get("in_memory") is False:
+    is_whole = data.get("crop") != "resized"  # or each epoch needs the images as they are
+    if data.get("in_memory") is False and is_whole:
         yield _change("data.in_memory", True, INPUT, "memory for all decoded images")
-    if job.device == "cuda" and pipeline == "batched":
+    if job.device == "cuda" and pipeline == "batched" and is_whole:
         price = "the images lie in the GPU's memory"
         yield _change("data.pipeline", "device", INPUT, price, redraws=True)
     if workers is None or pipeline == "device":

@@ -40,6 +40,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "workers": ("data.num_workers=2", "data.pipeline=per_sample"),
     "workers that do not persist": ("data.num_workers=2", "data.persistent_workers=false"),
+    "threads": ("data.num_workers=2", "data.workers=threads", "data.encoded=jpeg"),
     "on the device": ("data.pipeline=device", "optimizer=adam"),
     "one cycle": ("scheduler=one_cycle", "optimizer=nesterov"),
     "cosine": ("scheduler=cosine", "optimizer=adadelta"),
@@ -187,7 +188,7 @@ def test_it_may_resume_with_other_workers(run: Runs, before: int, then: int) -> 
     """Its batches are the same: it ends as if it had not been stopped."""
     sums, outcome = run.whole(f"data.num_workers={before}")
     assert run(OFTEN, f"data.num_workers={before}", stop_after=STEPS + 3)[0] == sums[: STEPS + 3]
-    more = (f"data.num_workers={then}", "data.pin_memory=false")
+    more = (f"data.num_workers={then}", "data.pin_memory=false", "data.workers=threads")
     after = STEPS + 2  # batches, of which there is a checkpoint
     assert run(OFTEN, *more)[0] == sums[after:]
     assert run.outcome == outcome

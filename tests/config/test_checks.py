@@ -82,6 +82,21 @@ ALLOWED = {
     "an integer of at least 0 and below 4294967296": "seed=-1",
     "one of 32-true, ": "trainer.precision=17",
 }
+FOLDER = "data=image_folder"
+OF_IMAGES = {
+    "data.decode_size=64: give a data.image_size": f"{FOLDER} data.decode_size=64",
+    "data.decode_size=64: give a data.image_size, .*now 65": (
+        f"{FOLDER} data.decode_size=64 data.image_size=65"
+    ),
+    "data.crop=resized: data.in_memory=true .*; give data.in_memory=false": (
+        f"{FOLDER} data.crop=resized data.in_memory=true"
+    ),
+    "data.crop=resized: data.pipeline=device .*; give data.pipeline=batched": (
+        f"{FOLDER} data.crop=resized data.pipeline=device"
+    ),
+    "data.decoder=fast: give one of auto, pillow, turbo": f"{FOLDER} data.decoder=fast",
+    "data.workers=fibers: give one of processes, threads": "data.workers=fibers",
+}
 GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
 
 
@@ -221,10 +236,21 @@ def test_a_jobs_command_is_that_of_a_run_like_it(monkeypatch: pytest.MonkeyPatch
     assert typed("x=1").endswith(" --config-dir mine seed=1 x=1")
 
 
+@pytest.mark.parametrize("message", OF_IMAGES)
+def test_what_images_cannot_be_is_refused(compose: Compose, message: str) -> None:
+    """Before a file is looked at, with what to give instead."""
+    with pytest.raises(UserError, match=message):
+        check(compose(*OF_IMAGES[message].split()))
+
+
 LATE = "scheduler.milestones=[3, 4] has no effect in 2 epochs"
 USELESS = [
     *("data.prefetch_factor=4", "data.persistent_workers=true", "device=cpu data.pin_memory=true"),
-    *("data.pipeline=device data.num_workers=2", "data.augment=false data.flip=alternating"),
+    *(
+        "data.pipeline=device data.num_workers=2",
+        "data.workers=threads",
+        "data.augment=false data.flip=alternating",
+    ),
 ]
 
 

@@ -214,10 +214,19 @@ def test_new_keys_leave_fingerprints_alone(compose: Compose) -> None:
     """As they stand a run is what it was without them; set, it is another one."""
     now = resolve(compose("data=image_folder"))
     before = copy.deepcopy(now)
-    del before["data"]["exif"], before["data"]["background"]
+    later = {
+        "exif": "apply",
+        "background": "[255,255,255]",
+        "decoder": "turbo",
+        "workers": "threads",
+    }
+    later |= {"crop": "resized", "decode_size": "256"}
+    for key in later:
+        del before["data"][key]
     assert fingerprint(now) == fingerprint(before)
-    for override in ("data.exif=apply", "data.background=[255,255,255]"):
-        assert fingerprint(resolve(compose("data=image_folder", override))) != fingerprint(before)
+    for key, value in later.items():
+        other = resolve(compose("data=image_folder", f"data.{key}={value}"))
+        assert fingerprint(other) != fingerprint(before)
 
 
 def test_wrong_values_are_refused(compose: Compose) -> None:

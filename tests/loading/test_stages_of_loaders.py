@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from helpers.delays import VirtualClock
 from helpers.pipelines import make_data
@@ -233,19 +234,30 @@ def test_data_sets_of_other_kinds(clock: VirtualClock) -> None:
     assert apart([torch.zeros(1)] * 4).counted == 4
 
 
+@pytest.mark.parametrize("workers", ["processes", "threads"])
+@pytest.mark.parametrize("decoder", ["pillow", "turbo"])
 @pytest.mark.parametrize("pipeline", ["per_sample", "batched"])
-def test_our_own_pipelines(pipeline: str, monkeypatch: Any, clock: VirtualClock) -> None:
-    """Their decoding and their augmentation are stages, as a user's are."""
-    load = ImageFile.ImageFile.load
+def test_our_own_pipelines(
+    pipeline: str, decoder: Any, workers: str, monkeypatch: Any, clock: VirtualClock
+) -> None:
+    """Their decoding and their augmentation are stages, as a user's are; threads copy nothing."""
+    data = make_data(pipeline=pipeline, encoded="jpeg", decoder=decoder, workers=workers)
+    load, decode = ImageFile.ImageFile.load, simplejpeg.decode_jpeg
 
     def slow(image: Any) -> Any:
         clock.spend(4 * MS if image.tile else 0)
         return load(image)
 
+    def slow_too(*given: Any, **named: Any) -> Any:
+        clock.spend(4 * MS)
+        return decode(*given, **named)
+
     monkeypatch.setattr(ImageFile.ImageFile, "load", slow)
-    data = make_data(pipeline=pipeline, encoded="jpeg")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", slow_too)
+    data.num_workers = int(workers == "threads")
     found = take_apart(data.train_dataloader())
     assert ms_of(found) == {"decoding": 4}
+    assert not found.workers
     names = {stage.name for stage in found.stages}
     assert {"decoding", "crop and flip", "collating"} <= names
 

@@ -15,6 +15,10 @@ SYNTHETIC = ("data=synthetic", "data.image_size=16")
 ROWS = {
     "accuracy": ("cifar94 | 3", "cifar96 | 3"),
     "compare": ("the same twice | 1 |", "sleep in the data set | 1 |"),
+    "decoding": (
+        *("per_sample, pillow", "batched, turbo, decode_size=224"),
+        *("small, no workers", "small, two processes", "large, two threads"),
+    ),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),
     "entry_overhead": ("by hand", "bare Trainer", "hpml.train", "TensorBoard", "windows"),

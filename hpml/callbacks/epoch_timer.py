@@ -30,6 +30,9 @@ from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
 
+# Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
+LEARNING = {"losses": ["Multiline", [".*loss"]], "accuracies": ["Multiline", [".*acc"]]}
+
 # Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
 ELSEWHERE = (
     "Spawned processes trained: the record has their epochs (phase_timers(record=...)), "
@@ -230,13 +233,18 @@ class EpochTimer(PhaseTimer):
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:
-        """TensorBoard's chart of the phases; a layout that the module makes later replaces it."""
-        names = [f"time/{phase.key}" for phase in PHASES]
+        """TensorBoard's own page; a layout that the module makes later replaces it.
+
+        Losses come first there: its others are sorted by the names of groups. Lines of one run have
+        one colour, whatever their tags, so that each phase has a chart of its own.
+        """
+        phases = {phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES}
+        layout = {"Learning": LEARNING, "Where the epoch goes": phases}
         for logger in trainer.loggers:  # not all have an experiment
             lay_out = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
             if lay_out is not None and logger.log_dir not in self._laid_out:
                 self._laid_out.add(logger.log_dir)
-                lay_out({"Time": {"Where the epoch goes": ["Multiline", names]}})
+                lay_out(layout)
 
     def _look(self, trainer: L.Trainer) -> None:
         if not self.clock.in_epoch:

@@ -3,11 +3,11 @@
 import logging
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from time import localtime, monotonic, strftime, time
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,13 +20,15 @@ from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
-from hpml.formatting import duration_in_words
+from hpml.formatting import decimals, duration_in_words
 from hpml.lab.disturbances import disturbed_by
+from hpml.lab.paces import Paces
 from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
-from hpml.lab.plan import Plan, usable_s
+from hpml.lab.planning import Decided, decide, shortened
+from hpml.lab.ran import what_ran
 from hpml.lab.run_task import run_task
-from hpml.lab.state import State
+from hpml.lab.state import ALL, State
 from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
@@ -47,71 +49,82 @@ def job(cfg: DictConfig) -> None:
 
     Raises UserError for wrong input, also where a part finds it, and where nothing can be written.
     """
-    begun = time.monotonic()
+    begun = monotonic()
     with _disk_errors_in_one_line(Path(cfg.run_dir)):
         _check(cfg)
         warn_of_others()
         set_waiting(cfg)
         machine = fresh_process.run_in_fresh_process(environment.describe)
-        folder = Path(cfg.run_dir) / _slug(machine)
-        tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg))
+        folder, name = Path(cfg.run_dir) / _slug(machine), str(cfg.lab.name)
+        tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg, machine))
         settings = _settings(tasks)
-        state = State(str(cfg.lab.name), tasks, settings)
+        state = State(name, tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
-            tasks.limit = state.of_trainings("limit")
-            tasks.num_workers = state.of_trainings("num_workers")
-            pilots = _pilots(tasks, state.pilots)
-            plan = Plan.of_lab(cfg, tasks, pilots, state.has_begun)
-            if cfg.lab.budget_min is not None:
-                plan.fit(cfg.lab.budget_min)
+            paces = Paces(Path(cfg.output_dir) / "labs", settings, machine)
+            measuring = monotonic()
+            pilots = _pilots(tasks, state.pilots | paces.read(), paces)
+            # else a plan would be another one after a dry run, which has measured already
+            spent_s = 0.0 if cfg.lab.dry_run else monotonic() - measuring
+            decided = decide(cfg, tasks, state, pilots, spent_s)
             heading = f"lab {shown(Path(cfg.run_dir))}, on {_described(machine)}"
-            for line in (heading, *plan.lines(), *_kept(cfg, tasks, plan)):
+            for line in (heading, *decided.lines(name)):
                 log.info(line)
             if cfg.lab.dry_run:
                 return
             state.keep_pilots(pilots, machine)
-            failed = _run_all(cfg, tasks, state, plan, begun)
-        log.info(f"took {duration_in_words(time.monotonic() - begun)}")
+            if decided.plan.left and not decided.is_resumed:
+                state.keep_plan(decided.plan.left, **decided.facts)
+            failed = _run_all(cfg, decided, state, begun)
+        log.info(f"took {duration_in_words(monotonic() - begun)}")
     if failed:
         log.error(f"failed: {', '.join(failed)}")
         sys.exit(1)
 
 
-def _run_all(cfg: DictConfig, tasks: Tasks, state: State, plan: Plan, begun: float) -> list[str]:
+def _run_all(cfg: DictConfig, decided: Decided, state: State, begun: float) -> list[str]:
     """Runs what is not done, and writes the report, however that ends; what failed."""
+    plan, tasks = decided.plan, decided.tasks
     try:
-        tasks.worker_rounds = plan.rounds
         if WORKERS in plan.has - plan.done:
             state.keep(rounds=[plan.rounds, plan.all_rounds])
-        failed = _run_each(tasks.before_training(), state)
+        failed = _run_each(tasks.before_training(), tasks, state)
         if WORKERS in failed and tasks.trainings:
             return [*failed, f"so no {TRAINING}: it waits for the number of workers"]
         if not plan.is_fixed:
-            if cfg.lab.budget_min is not None:  # what is left of it is known better now
-                plan = Plan.of_lab(cfg, tasks, plan.pilots, is_fixed=False)
-                plan.fit_trainings(usable_s(cfg.lab.budget_min) - (time.monotonic() - begun))
+            plan, change = shortened(cfg, plan, tasks, monotonic() - begun)
+            if change:
+                log.info(f"\n{change}")
+                state.change_plan(change, limit=plan.limit)
             tasks.limit, tasks.num_workers = plan.limit, tasks.best
             state.keep(limit=plan.limit, num_workers=tasks.best, budget_min=cfg.lab.budget_min)
-        return failed + _run_each(tasks.training(), state)
+        return failed + _run_each(tasks.training(), tasks, state)
     except RunInterrupted:
         log.error("interrupted; the same command resumes from here")  # noqa: TRY400
         raise
     finally:
         from hpml.lab.report.page import write_report  # which imports matplotlib
 
+        if decided.plan.left:
+            state.took(ALL, monotonic() - begun)
         log.info(f"report: {write_report(Path(cfg.run_dir), cfg.lab.published)}")
 
 
-def _run_each(tasks: Iterable[Task], state: State) -> list[str]:
+def _run_each(each: Iterable[Task], tasks: Tasks, state: State) -> list[str]:
     """Runs what is not done; the names of what failed."""
     failed = []
-    for task in tasks:
+    for task in each:
         if task.is_done:
             continue
         state.begins(task)
         log.info(f"\n{', '.join(task.parts).upper()}: {task.command}")
-        if not run_task(task, state.folder):
+        begun = monotonic()
+        try:
+            is_complete = run_task(task, state.folder)
+        finally:
+            ran = what_ran(task.name, tasks, state.announced(task.name))
+            state.took(task.name, monotonic() - begun, ran)
+        if not is_complete:
             failed.append(task.key)
             if task.name == WORKERS:  # whose answer all the others need
                 break
@@ -133,33 +146,41 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")
 
 
-def _devices(cfg: DictConfig) -> list[str]:
+def _devices(cfg: DictConfig, machine: dict[str, Any]) -> list[str]:
     """The device that is asked for, or those that are here; the first one trains."""
     if cfg.device != "auto":
         return [cfg.device]
-    there = environment.probe_devices()
-    devices = [*(name for name in ("gpu", "mps") if name in there), "cpu"]
+    kinds = ["mps" if name == environment.MPS else "gpu" for name in machine["accelerators"]]
+    devices = list(dict.fromkeys([*kinds, "cpu"]))
     return devices if "c5" in chosen_parts(cfg) else devices[:1]
 
 
-def _pilots(tasks: Tasks, measured: dict[str, Pilot]) -> dict[str, Pilot]:
+def _pilots(tasks: Tasks, known: dict[str, Pilot], paces: Paces) -> dict[str, Pilot]:
     """A few steps on each device, of those that are not measured yet; counting needs none."""
     if tasks.has <= {SUMMARY}:
         return {}
-    pilots = dict(measured)
+    pilots = dict(known)
     missing = [device for device in tasks.devices if device not in pilots]
     if missing:
-        log.info(f"a few steps are measured on {' and '.join(missing)}")
+        log.info(f"the data is looked at, and a few steps are measured on {' and '.join(missing)}")
         config = _composed([*tasks.common, *tasks.to_verify])
         fresh_process.run_in_fresh_process(look_at_data, config)
         start_s = measured_start_s()
     for device in missing:
-        begun = time.monotonic()
+        begun = monotonic()
         config = _composed([*tasks.common, f"device={device}"])
         short: Pilot = fresh_process.run_in_fresh_process(pilot, config)
         # what the other process took besides, and what it would take if it were no fork
-        around_s = time.monotonic() - begun - short.steps_s + start_s
-        pilots[device] = replace(short, around_s=around_s)
+        around_s = monotonic() - begun - short.steps_s + start_s
+        at = time()
+        pilots[device] = replace(short, around_s=around_s, start_s=start_s, measured_at=at)
+    for device in tasks.devices:
+        if device not in missing:
+            step_s = pilots[device].step_s
+            when = strftime("%H:%M", localtime(pilots[device].measured_at))
+            step = f"{step_s:.{decimals(step_s)}f} s"
+            log.info(f"a step takes {step} on {device}, as measured at {when}")
+    paces.keep({device: pilots[device] for device in missing})
     return {device: pilots[device] for device in tasks.devices}
 
 
@@ -190,15 +211,6 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     cfg = composed("train", overrides, overrides[-1])
     check(cfg)
     return resolve(cfg)
-
-
-def _kept(cfg: DictConfig, tasks: Tasks, plan: Plan) -> Iterator[str]:
-    """What trainings take over from those before, for all of them are compared."""
-    if plan.is_fixed and tasks.trainings:
-        if cfg.lab.budget_min is not None:
-            yield "trainings stay as long as those that are there, whatever lab.budget_min is"
-        if tasks.to_train_with != tasks.best:
-            yield f"trainings stay with data.num_workers={tasks.to_train_with}, as those before"
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.fresh_process import PRELOADED
 
-# Short fits of a pilot, and the steps of each that are measured.
-PILOT_FITS, PILOT_STEPS = 3, 1
+# Short fits of a pilot, and the steps of each that are measured; none begins after so long.
+PILOT_FITS, PILOT_STEPS, PILOT_S = 3, 1, 5.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Pilot:
     epoch_steps: int  # training batches of a whole epoch
     environment: dict[str, Any]  # the record's
     spread: float = 0.0  # half of the range of its fits' steps, as a part of `step_s`
+    measured_at: float = 0.0  # seconds since 1970
+    start_s: float = 0.0  # in which a command of its own has imported what it needs
 
 
 def look_at_data(config: dict[str, Any]) -> None:
@@ -58,8 +60,9 @@ def pilot(config: dict[str, Any]) -> Pilot:
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")
     build_s = time.perf_counter() - begun
-    fits = range(PILOT_FITS)
-    steps = [subject.fit(Intervention(), 1, PILOT_STEPS, number).step_s for number in fits]
+    steps: list[float] = []
+    while len(steps) < PILOT_FITS and (PILOT_STEPS + 2) * sum(steps) < PILOT_S:
+        steps.append(subject.fit(Intervention(), 1, PILOT_STEPS, len(steps)).step_s)
     steps_s, step_s = (PILOT_STEPS + 2) * sum(steps), median(steps)
     return Pilot(
         step_s=step_s,

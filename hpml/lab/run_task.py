@@ -1,17 +1,24 @@
 """Runs one command of the lab to its end."""
 
-import os
-import subprocess
+import json
+import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
 
 from hpml.cli.program import users_environment
-from hpml.errors import UserError
+from hpml.cli.wrong_input import composed
+from hpml.config.checks import check
+from hpml.config.conf import resolve
+from hpml.errors import RunFailedError, UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.process import JobProcess
+from hpml.system import fresh_process
 from hpml.system.files import write_whole
-from hpml.system.signals import JOB
+
+log = logging.getLogger("hpml")
 
 
 def run_task(task: Task, folder: Path) -> bool:
@@ -20,37 +27,44 @@ def run_task(task: Task, folder: Path) -> bool:
     Raises UserError where the command found its input wrong, and RunInterrupted after a signal,
     when it has ended.
     """
+    if task.counted:
+        return _count(task)
     directory = folder / "logs" / task.key
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *task.words]
-    if task.is_printed and task.result is not None:
-        return _print_to(task.result, command, directory)
     process = JobProcess(command, directory, shown=True, environment=users_environment())
     try:
         exit_code = process.wait()
     finally:
         process.clear()
     if exit_code == 2:
-        raise UserError(f"{', '.join(task.parts)} could not begin: {process.last_line}")
+        raise UserError(f"{_cannot_begin(task)}: {process.last_line}")
     return exit_code == 0
 
 
-def _print_to(file: Path, command: Sequence[str], directory: Path) -> bool:
-    """Runs a short command, whose standard output a file keeps; whether it completed."""
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,  # which closes with this process, and ends the other
-        stdout=subprocess.PIPE,
-        env=os.environ | users_environment() | {JOB: str(directory.resolve())},
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            printed = process.stdout.read()
-            process.wait()
-        finally:
-            process.kill()  # where that was interrupted
-    if process.returncode == 0:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, printed.decode())
-    return process.returncode == 0
+def _count(task: Task) -> bool:
+    """What its command would print, by a process that has imported torch already."""
+    assert task.result is not None
+    try:
+        cfg = composed("summary", task.counted, task.counted[-1])
+        check(cfg)
+        facts = fresh_process.run_in_fresh_process(counts_of, resolve(cfg))
+    except UserError as error:
+        raise UserError(f"{_cannot_begin(task)}: {error}") from error
+    except RunFailedError as error:
+        log.error(str(error))  # noqa: TRY400 - which has its traceback
+        return False
+    task.result.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(task.result, json.dumps(facts, indent=2) + "\n")
+    return True
+
+
+def counts_of(config: dict[str, Any]) -> dict[str, Any]:
+    """To be called in a fresh process."""
+    from hpml.summary.summarize import summarize  # and torch
+
+    return summarize(DictConfig(config))
+
+
+def _cannot_begin(task: Task) -> str:
+    return f"{', '.join(task.parts)} could not begin"

@@ -1,18 +1,23 @@
 """What the lab knows of its work on one machine: a file, from which the same command resumes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from hpml.config.fingerprint import difference
 from hpml.errors import UserError
+from hpml.lab.paces import pilots_of
 from hpml.lab.pilot import Pilot
+from hpml.lab.plan import REPORT, Planned
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
 from hpml.records.run_record import FILE_NAME, now
 from hpml.system import files
 from hpml.system.files import read_json, write_whole
+
+# In a plan's tasks: what all of them took, with the lab's own start.
+ALL = "all"
 
 
 class State:
@@ -34,6 +39,7 @@ class State:
             "pilots": {},
             "commands": {},
         }
+        later: dict[str, Any] = {"plans": []}  # which files of earlier versions have not
         if self._file.exists():
             kept = read_json(self._file, *self._facts)
             if kept is None:
@@ -41,6 +47,7 @@ class State:
             if differ := difference(kept["settings"], self._facts["settings"]):
                 raise UserError(f"lab.name={name}: was begun here with {differ}; give another name")
             self._facts = kept | {"typed": tasks.typed}
+        self._facts = later | self._facts
 
     @property
     def has_begun(self) -> bool:
@@ -53,9 +60,17 @@ class State:
 
     @property
     def pilots(self) -> dict[str, Pilot]:
-        names = {field.name for field in fields(Pilot)}  # of this version
-        kept = self._facts["pilots"].items()
-        return {device: Pilot(**of) for device, of in kept if of.keys() == names}
+        return pilots_of(self._facts["pilots"])
+
+    def plan_of(self, asked: Mapping[str, Any], done: Iterable[str]) -> dict[str, Any] | None:
+        """The last plan, where it was made for what is asked now and is not carried out yet.
+
+        `asked` are the parts, the seeds and the budget; `done` are tasks.
+        """
+        plan: dict[str, Any] | None = next(reversed(self._facts["plans"]), None)
+        if plan is None or plan["asked"] != asked or plan["tasks"].keys() <= {*done, REPORT, ALL}:
+            return None
+        return plan
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -83,9 +98,42 @@ class State:
         first = next((environment for environment in known if environment), machine)
         self.keep(environment=first, pilots=self._facts["pilots"] | of_all)
 
+    def keep_plan(self, tasks: Iterable[Planned], **facts: Any) -> None:
+        """Adds a plan, with its tasks as they are announced."""
+        announced = {
+            each.task: {"what": each.what, "seconds": each.seconds, "jobs": each.jobs}
+            for each in tasks
+        }
+        self.keep(plans=[*self._facts["plans"], {"at": now(), **facts, "tasks": announced}])
+
+    def announced(self, name: str) -> int:
+        """The trainings of a sweep in the last plan."""
+        return int(self._of_plan(name).get("jobs", 0))
+
+    def change_plan(self, change: str, **facts: Any) -> None:
+        """What of the last plan is no longer so, and in a sentence why."""
+        plan = self._facts["plans"][-1]
+        plan |= facts | {"changes": [*plan.get("changes", []), change]}
+        self.keep()
+
     def begins(self, task: Task) -> None:
         """Writes a task's command down, for the report; a sweep may have had several."""
         commands = self._facts["commands"]
         before = commands.get(task.key, []) if task.result is None else []
         if task.command not in before:
-            self.keep(commands=commands | {task.key: [*before, task.command]})
+            commands = commands | {task.key: [*before, task.command]}
+        of_plan = self._of_plan(task.name)
+        of_plan["starts"] = of_plan.get("starts", 0) + 1
+        self.keep(commands=commands)
+
+    def took(self, name: str, seconds: float, ran: str = "") -> None:
+        """What a task of the last plan took, and what was run; a killed one tells nothing."""
+        of_plan = self._of_plan(name)
+        of_plan["took_s"] = of_plan.get("took_s", 0.0) + seconds
+        of_plan["ends"] = of_plan.get("ends", 0) + 1
+        of_plan["ran"] = ran
+        self.keep()
+
+    def _of_plan(self, name: str) -> dict[str, Any]:
+        tasks: dict[str, dict[str, Any]] = self._facts["plans"][-1]["tasks"]
+        return tasks.setdefault(name, {})

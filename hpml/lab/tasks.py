@@ -1,5 +1,6 @@
 """The lab's commands: what each part runs, and where its result lies."""
 
+import copy
 import itertools
 import os
 import shlex
@@ -69,12 +70,12 @@ class Task:
     parts: tuple[str, ...]  # which it answers
     words: tuple[str, ...]  # of the command line, after `python`
     result: Path | None = None  # the file that is there once it is done; a sweep knows itself
-    is_printed: bool = False  # the result is its standard output
+    counted: tuple[str, ...] = ()  # overrides of a summary, which needs no process that imports
     again: bool = False  # a disturbed result is none
 
     @property
     def key(self) -> str:
-        return f"{self.name}-{self.result.stem}" if self.is_printed and self.result else self.name
+        return f"{self.name}-{self.result.stem}" if self.counted and self.result else self.name
 
     @property
     def is_done(self) -> bool:
@@ -111,7 +112,7 @@ class Tasks:
         self.devices = list(devices)
         self.limit: int | None = None  # training batches an epoch, where that is shortened
         self.num_workers: int | None = None  # of the trainings, once they have begun
-        self.worker_rounds: int | None = None
+        self.worker_rounds: int | None = None  # of the search, within a budget
         self.chosen = chosen_parts(cfg)
         self.has_norm = bool(cfg.model.get("norm"))  # which the network can do without
         self._cfg = cfg
@@ -128,9 +129,15 @@ class Tasks:
         self._of_one = [word for word in mine if _is_in(OF_ONE_PROGRAM, key_of(word))]
         self.common = [*own, *(word for word in mine if word not in self._of_one)]
 
+    def of(self, parts: Sequence[str]) -> "Tasks":
+        """The tasks of these parts alone."""
+        some = copy.copy(self)
+        some.chosen = [*parts]
+        return some
+
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
-        yield from self._summaries()
+        yield from self.summaries
         rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
         yield from self._in_folder(WORKERS, "hpml.workers", rounds)
         both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]
@@ -165,29 +172,32 @@ class Tasks:
         return int(min(others, key=lambda count: settings[count]["epoch_s"]["mean"], default=2))
 
     @property
-    def trainings(self) -> list[tuple[str, int]]:
-        """Of each device, how many trainings there still are to be made, a sweep at a time."""
-        return [item for sweep in self._sweeps() for item in Counter(self._left(sweep)).items()]
+    def trainings(self) -> list[tuple[str, str, int]]:
+        """The sweeps that are not complete: name, device, how many trainings are to be made."""
+        left = ((sweep.name, Counter(self._left(sweep))) for sweep in self._sweeps())
+        return [(name, *item) for name, by_device in left for item in by_device.items()]
 
     @property
     def has(self) -> set[str]:
-        """The names of the tasks that there are; all trainings are one."""
+        """The names of the tasks that there are."""
         names = {PARTS[part].task for part in self.chosen} - {TRAINING, NO_NORM, DEVICES}
-        return names | {TRAINING for _ in self._sweeps()}
+        return names | {sweep.name for sweep in self._sweeps()}
 
     @property
     def done(self) -> set[str]:
         left = {task.name for task in self.before_training() if not task.is_done}
-        return self.has - left - {TRAINING for _ in self.trainings}
+        return self.has - left - {name for name, *_ in self.trainings}
 
-    def _summaries(self) -> Iterator[Task]:
+    @property
+    def summaries(self) -> Iterator[Task]:
         parts = self._parts_of(SUMMARY)
         summaries = SUMMARIES if self.has_norm else SUMMARIES_AS_IT_IS
         for name, more in summaries.items() if parts else ():
             words = self._words("hpml.summary", [*more, f"seed={self._cfg.seed}"])
             kept = [word for word in words if not key_of(word).startswith(NOT_COUNTED)]
             result = self.folder / SUMMARY / f"{name}.json"
-            yield Task(SUMMARY, parts, (*kept, "--json"), result, is_printed=True)
+            overrides = tuple(kept[2 + len(self._options) :])
+            yield Task(SUMMARY, parts, (*kept, "--json"), result, counted=overrides)
 
     def _in_folder(self, name: str, program: str, more: Sequence[str]) -> Iterator[Task]:
         """A command that keeps its own result in the folder of its name."""
@@ -251,6 +261,12 @@ class Tasks:
 
     def _parts_of(self, task: str) -> tuple[str, ...]:
         return tuple(part for part in self.chosen if PARTS[part].task == task)
+
+
+def command_for(typed: Sequence[str], name: str, *more: str) -> str:
+    """What runs more of a lab, for a shell: with the words that it was begun with."""
+    words = [*typed, as_override("lab.name", name), *more]
+    return shlex.join(["python", "-m", "hpml.lab", *words])
 
 
 def chosen_parts(cfg: DictConfig) -> list[str]:

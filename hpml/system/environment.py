@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
+MPS = "Apple MPS"  # among the accelerators
 MIB = 2**20
 GIB = 2**30
 
@@ -133,7 +134,7 @@ def describe(device: str | None = None, sources: Path | None = None) -> dict[str
 
     accelerators = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        accelerators.append("Apple MPS")
+        accelerators.append(MPS)
     return {
         "host": socket.gethostname(),
         "cpu": cpu_name(),

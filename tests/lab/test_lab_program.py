@@ -1,147 +1,28 @@
 """The program `python -m hpml.lab`: what it refuses, what it runs, what it does not run again."""
 
-import functools
-import itertools
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
-from helpers.labs import FACTS, keep, search_result
-from helpers.records import MACHINE, make_run
-from hydra.core.global_hydra import GlobalHydra
+from helpers.lab_parts import HERE, RESULTS, Parts
+from helpers.labs import FACTS, keep
+from helpers.records import make_run
 
-from hpml.cli.program import run_hydra
-from hpml.config.fingerprint import key_of
-from hpml.errors import UserError
+from hpml.errors import RunFailedError, UserError
 from hpml.lab import __main__ as lab
-from hpml.lab.pilot import Pilot
 from hpml.lab.run_task import run_task
 from hpml.lab.tasks import Task
-from hpml.records.run_record import RunRecord
-from hpml.sweep.reruns import MARK, OnDisturbance
 from hpml.system import fresh_process
 from hpml.system.signals import RunInterrupted
 from hpml.worker_counts.command import searched
-
-HERE = MACHINE | {"cpu": "AMD EPYC"}
-RESULTS = {
-    "workers": search_result({0: 3, 1: 2, 2: 1, 3: 2, 4: 3}),
-    "diagnosis": {"diagnoses": {}, "comparison": ["they differ"]},
-    "summary": FACTS,
-}
-
-
-@dataclass
-class Parts:
-    """Stands for what the lab starts: each part writes what the real one would."""
-
-    lab: Path
-    monkeypatch: pytest.MonkeyPatch
-    started: list[str] = field(default_factory=list)  # the keys of the tasks
-    trained: list[str] = field(default_factory=list)  # `OPTIMIZER on DEVICE, WORKERS, LIMIT`
-    commands: dict[str, dict[str, str]] = field(default_factory=dict)
-    ends: dict[str, Any] = field(default_factory=dict)  # by key an exception, or False for failure
-    environment: dict[str, Any] = field(default_factory=lambda: HERE)
-    step_s: float = 0.01
-
-    def run_program(self, *words: str) -> int:
-        """The program within this process; its exit code."""
-        self.monkeypatch.setattr("sys.argv", ["lab", *words])
-        self.started.clear()
-        self.trained.clear()
-        try:
-            run_hydra(lab.job, config_name="lab", sweeps=False)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-        return 0
-
-    def start(self, *words: str) -> int:
-        """Starts the lab of the name `l`, as after any other one; its exit code."""
-        return self.run_program("data=synthetic", "lab.name=l", *words)
-
-    @property
-    def report(self) -> str:
-        return (self.lab / "report.md").read_text()
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return json.loads(self.file("lab.json").read_text())
-
-    def file(self, name: str) -> Path:
-        """The only one of that name in the machines' folders."""
-        (file,) = self.lab.glob(f"*/{name}")
-        return file
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """In place of `run_in_fresh_process`: neither a process nor a measurement."""
-        if function.__name__ == "describe":
-            return self.environment
-        if function.__name__ == "pilot":
-            self.started.append(f"pilot {arguments[0]['device']}")
-            environment = self.environment | {"device": arguments[0]["device"]}
-            return Pilot(self.step_s, 1.0, 0.1, 0.1, 100, environment)
-        if "encoded" in arguments[0]["data"]:  # synthetic data take a second
-            return None
-        return function(*arguments)
-
-    def run(self, task: Task, folder: Path) -> bool:
-        """In place of a command."""
-        self.started.append(task.key)
-        values = {key_of(word): word.partition("=")[2] for word in task.words}
-        self.commands[task.key] = values
-        end = self.ends.get(task.key)
-        if isinstance(end, BaseException):
-            raise end
-        if end is False:
-            return False
-        if task.result is not None:
-            keep(task.result, RESULTS[task.name])
-            return True
-        of_each = (values[key].split(",") for key in ("optimizer", "seed", "device"))
-        for optimizer, seed, device in itertools.product(*of_each):
-            name = f"optimizer={optimizer},seed={seed},device={device}"
-            directory, policy = folder / task.name / name, values.get("sweep.on_disturbance", MARK)
-            repeats = OnDisturbance(policy).repeats
-            if not directory.exists() or repeats(RunRecord.read(directory)):
-                shutil.rmtree(directory, ignore_errors=True)
-                config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
-                choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
-                make_run(folder / task.name, name, config=config, choices=choices)
-                given = values["data.num_workers"], values.get("trainer.limit_train_batches")
-                self.trained.append(f"{optimizer} on {device}, {given[0]}, {given[1]}")
-        return True
-
-
-composed = functools.cache(lab._composed)  # which takes most of a start's time
-
-
-@pytest.fixture
-def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    made = Parts(tmp_path / "outputs" / "labs" / "l", monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPML_OUTPUTS", raising=False)
-    monkeypatch.setattr(fresh_process, "run_in_fresh_process", made.call)
-    monkeypatch.setattr(lab, "run_task", made.run)
-    monkeypatch.setattr(lab, "_composed", lambda overrides: composed(tuple(overrides)))
-    monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
-    monkeypatch.setattr(lab.environment, "probe_devices", dict)
-    monkeypatch.setattr(lab, "warn_of_others", lambda: None)
-    monkeypatch.setattr("hpml.lab.report.figures.draw_for", lambda *arguments: [])
-    monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
-    return made
-
 
 Capture = pytest.CaptureFixture[str]
 RESUMES = "interrupted; the same command resumes from here"
@@ -161,7 +42,10 @@ RESUMES = "interrupted; the same command resumes from here"
         (["-m"], r"-m: this program does not sweep; leave it out"),
         (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
         (["lab.budget_min=0"], r"lab.budget_min=0: give a number above 0 or null"),
-        (["data=synthetic", "lab.budget_min=0.01"], r".*=0.01: too small for 6 trainings here, .*"),
+        (
+            ["data=synthetic", "lab.budget_min=0.01"],
+            r".*=0.01: too small for any of these parts; give at least 1 for one .*, \d+ for all",
+        ),
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
@@ -173,8 +57,9 @@ def test_refused(parts: Parts, capfd: Capture, tmp_path: Path, words: Any, messa
     assert parts.run_program(*words) == 2
     assert re.fullmatch(f"error: {message}\n", capfd.readouterr().err)
     assert all(name.startswith("pilot") for name in parts.started)
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
-    if words != ["lab.name=.."]:  # whose folder is no empty one
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.parent.name == ".paces" for path in left)  # what was measured is kept
+    if words != ["lab.name=.."] and not left:  # whose folder is no empty one
         assert not list(tmp_path.iterdir())
 
 
@@ -234,10 +119,11 @@ def test_a_dry_run_says_and_does_nothing(parts: Parts, tmp_path: Path, capfd: Ca
     """Parts, jobs, minutes, disk."""
     assert parts.start("lab.dry_run=true", "lab.seeds=2") == 0
     printed = capfd.readouterr().out
-    assert "12 trainings of 5 epochs of 100 batches" in printed
+    for number in (10, 2):  # of five optimizers, and of C7
+        assert f" {number} trainings of 5 epochs of 100 batches" in printed
     assert re.search(r"about .* in all \(.* to .*\), 4.8 MB of disk", printed)
     assert parts.started == ["pilot cpu"]
-    assert not list(tmp_path.glob("outputs/labs/*"))
+    assert [path.name for path in tmp_path.glob("outputs/labs/*")] == [".paces"]
 
 
 def test_what_is_there_is_joined(parts: Parts) -> None:
@@ -259,7 +145,6 @@ def test_another_machine_joins(parts: Parts) -> None:
     """It searches for itself, and stands in the same report."""
     assert parts.start("lab.parts=[c3,c5]") == 0
     parts.environment = HERE | {"cpu": "Xeon", "accelerators": ["H100", "H100"]}
-    lab.environment.probe_devices = lambda: {"gpu": 2}  # type: ignore[assignment]
     assert parts.start("lab.parts=[c3,c5]") == 0
     assert parts.started == ["pilot gpu", "pilot cpu", "workers", "training", "devices"]
     assert parts.trained == ["sgd on gpu, 2, None", "sgd on cpu, 2, None"]
@@ -276,21 +161,28 @@ def test_a_budget_is_kept_and_reported(parts: Parts, capfd: Capture) -> None:
     assert 15 < limit < 23
     assert "shortened" in parts.report
     capfd.readouterr()
-    for words in (["lab.budget_min=1"], []):
-        assert parts.start("lab.parts=[c6]", *words, f"lab.seeds={1 + len(words)}") == 0
+    whole = "python -m hpml.lab data=synthetic lab.seeds=2 lab.name=l-whole"
+    for words in ([], ["lab.budget_min=40", "lab.seeds=2"]):
+        assert parts.start("lab.parts=[c6]", *words) == 0
+        assert parts.trained
         assert all(each.endswith(f", {limit}") for each in parts.trained)
-        stays = "trainings stay as long as those that are there, whatever lab.budget_min is\n"
-        assert (stays in capfd.readouterr().out) == bool(words)
+        stays = f"trainings stay at epochs of {limit} of 100 batches, as those before; whole ones:"
+        said = f"{stays} {whole if words else whole.replace(' lab.seeds=2', '')}\n"
+        assert said in capfd.readouterr().out
     assert "Fitted into 2 minutes" in parts.report
+    assert f"Whole epochs, without a budget: {whole}" in words_of(parts.report)
+    assert parts.start("lab.parts=[c6]", "lab.seeds=3", "lab.budget_min=1") == 2
+    assert "lab.budget_min=1: too small for c6; give at least" in capfd.readouterr().err
 
 
 def test_a_budget_for_another_part_decides_nothing(parts: Parts) -> None:
     """Where no training has begun, its length is still open."""
+    parts.step_s = 0.2
     assert parts.start("lab.parts=[q1,c3]", "lab.budget_min=30") == 0
     parts.ends["training"] = UserError("c1 could not begin")
     assert parts.start("lab.parts=[c1]") == 2  # decided, but not begun
     parts.ends.clear()
-    assert parts.start("lab.parts=[c1]", "lab.budget_min=0.12") == 0
+    assert parts.start("lab.parts=[c1]", "lab.budget_min=0.25") == 0
     assert not parts.trained[0].endswith("None")
 
 
@@ -317,7 +209,7 @@ def test_a_part_that_fails_does_not_stop_the_others(parts: Parts, capfd: Capture
     parts.ends = {"workers": False}  # without which nothing trains, where it was asked for
     words = ("lab.parts=[c1,c3,c4]", "lab.name=m")
     assert parts.start(*words) == 1
-    assert parts.started == ["pilot cpu", "workers"]
+    assert parts.started == ["workers"]  # what was measured for another name holds for this one
     assert "failed: workers, so no training" in capfd.readouterr().err
     parts.ends.clear()
     assert parts.start(*words) == 0
@@ -384,19 +276,16 @@ def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capf
     assert "Traceback" not in printed.out
 
 
-def command(code: str, output: Path | None = None) -> Task:
+def command(code: str) -> Task:
     """A task of some Python."""
-    return Task("u" if output else "t", ("c1", "c2"), ("-c", code), output, output is not None)
+    return Task("t", ("c1", "c2"), ("-c", code))
 
 
 @pytest.mark.parametrize(("code", "expected"), [("print(1)", True), ("print(2); exit(1)", False)])
 def test_a_command_that_ends(tmp_path: Path, code: str, expected: bool) -> None:
-    """Its exit code says whether it completed; its output is kept, in a log or whole in a file."""
-    file = tmp_path / "summary" / "a.json"
-    assert run_task(command(code), tmp_path) == run_task(command(code, file), tmp_path) == expected
+    """Its exit code says whether it completed; its output is kept in a log."""
+    assert run_task(command(code), tmp_path) == expected
     assert (tmp_path / "logs" / "t" / "output.log").exists()
-    assert file.exists() == expected
-    assert not expected or file.read_text() == "1\n"
 
 
 def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
@@ -412,10 +301,27 @@ def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
 def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    code, file = "import os; print(os.environ['HYDRA_FULL_ERROR'])", tmp_path / "printed"
-    assert run_task(command(code), tmp_path)
-    assert run_task(command(code, file), tmp_path)
-    assert (tmp_path / "logs" / "t" / "output.log").read_text() == file.read_text() == "0\n"
+    assert run_task(command("import os; print(os.environ['HYDRA_FULL_ERROR'])"), tmp_path)
+    assert (tmp_path / "logs" / "t" / "output.log").read_text() == "0\n"
+
+
+def test_counting_is_what_its_command_prints(parts: Parts, capfd: Capture) -> None:
+    """The very figures, without a process of its own; what it finds wrong is the lab's error."""
+    parts.monkeypatch.setattr(lab, "run_task", run_task)
+    counts = Mock(side_effect=[FACTS, RunFailedError("it died"), UserError("no such thing")])
+    parts.monkeypatch.setattr("hpml.lab.run_task.counts_of", counts)
+    parts.call = lambda function, *given: HERE if function is not counts else counts(*given)  # type: ignore[method-assign]
+    parts.monkeypatch.setattr(fresh_process, "run_in_fresh_process", parts.call)
+    assert parts.start("lab.parts=[q1]") == 2
+    assert capfd.readouterr().err == "it died\nerror: q1 could not begin: no such thing\n"
+    assert json.loads(parts.file("summary/sgd.json").read_text()) == FACTS
+    seen = [call.args[0] for call in counts.call_args_list]
+    assert [(of["model"]["norm"], of["optimizer"]["_target_"]) for of in seen] == [
+        (True, "torch.optim.SGD"),
+        (False, "torch.optim.SGD"),
+        (False, "torch.optim.Adam"),
+    ]
+    assert {of["summary"]["batch_size"] for of in seen} == {8}
 
 
 def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> None:
@@ -450,7 +356,7 @@ def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
     assert parts.start("lab.parts=[c3,c4,c6]") == 0
     assert parts.started == []
     again = "run it again with `python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]' "
-    assert f"its trials waited 9 s of 10 s for a core; {again}lab.again=true`" in words(
+    assert f"its trials waited 9 s of 10 s for a core; {again}lab.again=true`" in words_of(
         parts.report
     )
     capfd.readouterr()
@@ -464,6 +370,6 @@ def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
     assert "too busy" not in parts.report
 
 
-def words(markdown: str) -> str:
+def words_of(markdown: str) -> str:
     """A report's text without its escapes."""
     return re.sub(r"\\(.)", r"\1", markdown)

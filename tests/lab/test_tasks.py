@@ -234,7 +234,7 @@ def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
     """A result that is whole; half a file, or one of another version, is none."""
     tasks = make(devices=BOTH)
     assert tasks.done == set()
-    assert tasks.has == {"summary", "workers", "diagnosis", "training"}
+    assert tasks.has == {"summary", "workers", "diagnosis", "training", "no_norm", "devices"}
     file = tmp_path / SEARCH
     keep(file, search_result({0: 2, 1: 1}))
     assert tasks.done == {"workers"}
@@ -253,7 +253,8 @@ def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> No
     """Each optimizer, device and seed by itself; one that failed is made again."""
     folder = tmp_path / "m"
     tasks = make("lab.seeds=2", devices=BOTH)
-    assert tasks.trainings == [("gpu", 10), ("gpu", 2), ("cpu", 2)]
+    others = [("no_norm", "gpu", 2), ("devices", "cpu", 2)]
+    assert tasks.trainings == [("training", "gpu", 10), *others]
 
     def make_one(part: str, name: str, seed: int, device: str, status: str = "completed") -> None:
         config = {"seed": seed, "device": device}
@@ -263,10 +264,10 @@ def test_trainings_that_are_there_take_nothing(make: Make, tmp_path: Path) -> No
     make_one("training", "adam", 1, "gpu")
     make_one("training", "sgd", 1, "gpu", "failed")
     keep(folder / "training" / "broken" / "record.json", "no record")
-    assert tasks.trainings == [("gpu", 8), ("gpu", 2), ("cpu", 2)]
+    assert tasks.trainings == [("training", "gpu", 8), *others]
     make_one("devices", "sgd", 0, "cpu")
     make_one("devices", "sgd", 1, "cpu")
-    assert tasks.trainings == [("gpu", 8), ("gpu", 2)]
+    assert tasks.trainings == [("training", "gpu", 8), others[0]]
     assert "training" not in tasks.done
     alone = make("lab.parts=[c1]", devices=BOTH)
     assert alone.trainings == []

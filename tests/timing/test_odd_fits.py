@@ -349,7 +349,7 @@ def test_a_layout_of_the_users_own_stays(tmp_path: Path) -> None:
     fitting.fit(Own(NOTHING), *loaders(NOTHING))
     fitting.fit_loop.max_epochs = 4
     fitting.fit(Own(NOTHING), *loaders(NOTHING))
-    assert layouts == ["Time", "Mine", "Mine"]
+    assert layouts == ["Learning", "Where the epoch goes", "Mine", "Mine"]
 
 
 def test_a_logger_without_an_experiment_is_a_logger(tmp_path: Path) -> None:

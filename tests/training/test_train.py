@@ -20,6 +20,7 @@ from helpers.own import hooked
 from helpers.trained import Trained, trained
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from torch.nn import functional as F
 
 from hpml.config.checks import check
@@ -80,7 +81,14 @@ def test_the_figures_reach_tensorboard_and_the_trainer(tiny: Trained) -> None:
     assert expected <= set(curves)
     for name in expected:
         assert [event.step for event in curves[name]] == [2, 5], name
-    assert "custom_scalars__config__" in events.Tags()["tensors"]  # "Where the epoch goes"
+    (laid_out,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(laid_out.tensor_proto.string_val[0])
+    charts = [list(chart.multiline.tag) for group in layout.category for chart in group.chart]
+    shown = [[tag for tag in curves if any(re.match(p, tag) for p in chart)] for chart in charts]
+    losses, accuracies, *phases = shown  # in this order: losses first
+    assert set(losses) == {name for name in curves if name.endswith("/loss")}
+    assert set(accuracies) == {name for name in curves if name.endswith("/accuracy")}
+    assert phases == [[f"time/{name}"] for name in TIMES[1:]]  # one line of a run in each
     last = tiny.record.epochs[-1]
     assert curves["val/accuracy"][1].value == pytest.approx(last.metrics["val/accuracy"])
     assert tiny.metrics["time/epoch_s"] == pytest.approx(last.time["epoch_s"])

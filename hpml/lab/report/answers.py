@@ -81,16 +81,18 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[st
     settings = [setting for setting in settings if setting.all_of(measure.name)]
     named = {setting.values["device"]: setting for setting in settings}
     reason = why(named, measure)
-    if reason and (len(settings) == 1 or is_in_doubt(settings, measure)):
-        return [too_busy(reason, again), *caveats(runs)]
+    nothing = "run this part again on a machine that has the other device too"
+    alone = [
+        f"There is nothing to compare {one} with: {nothing}." for one in named if len(named) == 1
+    ]
+    if reason and (alone or is_in_doubt(settings, measure)):
+        return [*alone, too_busy(reason, again), *caveats(runs)]
     sentences = [f"{name}: {shown(s, measure)} ({measure.title})." for name, s in named.items()]
     sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:
         sentences.append("No epoch was timed on any device.")
-    elif len(settings) == 1:
-        again = "run this part again on a machine that has the other device too"
-        device = settings[0].values["device"]
-        sentences.append(f"There is nothing to compare {device} with: {again}.")
+    elif alone:
+        sentences += alone
     elif len(sizes) > 1:
         counts = ", ".join(f"{size:,}" if size else "unknown" for size in sorted(sizes, key=str))
         sentences.append(f"Epochs differ in their images ({counts}): the devices are not compared.")

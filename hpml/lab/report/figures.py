@@ -52,9 +52,14 @@ def draw_for(
     part: str, runs: Sequence[Run], folder: Path, only: Sequence[str]
 ) -> list[dict[str, str]]:
     """Saves pictures of some runs, those named in `only`, as files that begin with a part."""
+    comparison = Comparison([run.directory for run in runs])
+    for setting in comparison.settings:
+        if not setting.named_by({key: key for key in setting.values}):  # but by its folder, `0`
+            model = setting.runs[0].record.choices.get("model")
+            setting.own_name = f"model={clean(model)}" if model else setting.name
     return [
         save(replace(picture, name=f"{part}_{picture.name}"), folder)
-        for picture in draw(Comparison([run.directory for run in runs]))
+        for picture in draw(comparison)
         if picture.name in only
     ]
 

@@ -1,15 +1,13 @@
 """The lab's results on one machine, read from its folder."""
 
-import shlex
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hpml.config.command_line import as_override
 from hpml.formatting import counted
 from hpml.lab.parts import COUNTED, DEVICES, DIAGNOSIS, NO_NORM, SUMMARY, TRAINING, WORKERS
-from hpml.lab.tasks import LAB_FILE, read_result
+from hpml.lab.tasks import LAB_FILE, command_for, read_result
 from hpml.report.collect import Run, clean, collect
 from hpml.system.files import read_json
 
@@ -49,6 +47,17 @@ class Machine:
         return clean("; ".join(filter(None, parts)))
 
     @property
+    def plans(self) -> list[dict[str, Any]]:
+        """As they were made, one after the other; labs of earlier versions have none."""
+        plans = self.state.get("plans")
+        return plans if isinstance(plans, list) else []
+
+    def left_out_of(self, part: str) -> float | None:
+        """The budget of the last plan, in minutes, where a part did not fit into it."""
+        last = self.plans[-1] if self.plans else {"left_out": {"parts": []}}
+        return last["asked"]["budget_min"] if part in last["left_out"]["parts"] else None
+
+    @property
     def shortened(self) -> str:
         """What makes the trainings shorter than the lab's."""
         limit = self.state.get("limit")
@@ -77,8 +86,8 @@ class Machine:
 
     def command_for(self, part: str, *more: str) -> str:
         """What runs a part of this lab, for a shell."""
-        words = [*self.state.get("typed", []), as_override("lab.name", self.lab.name)]
-        return shlex.join(["python", "-m", "hpml.lab", *words, f"lab.parts=[{part}]", *more])
+        typed = self.state.get("typed", [])
+        return command_for(typed, self.lab.name, f"lab.parts=[{part}]", *more)
 
     def again(self, part: str) -> str:
         """What runs a part again where it was disturbed."""

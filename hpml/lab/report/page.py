@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hpml.lab.parts import DEVICES, NO_NORM, PARTS, TRAINING, WORKERS
+from hpml.lab.parts import DEVICES, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
+from hpml.lab.planning import whole_command
+from hpml.lab.report.announced import announced_sentences, announced_tables
 from hpml.lab.report.figures import Figures, figures_of
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.published import (
@@ -22,7 +24,7 @@ from hpml.report.page import render
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = ("c[0-9]_*.png", "c[0-9]_*.svg")
-SUMMARY = (
+ABOUT = (
     "every figure was measured by the commands beside it; the answers are sentences that a program "
     "makes of the figures"
 )
@@ -76,17 +78,38 @@ def write_report(lab: Path, published: bool = False) -> Path:
         for machine in machines
         for text in filter(None, (machine.shortened, machine.shortened_search))
     )
-    budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
     heading = Heading(
         title=f"The lab: {clean(lab.name)}",
-        summary="; ".join([*_trained(machines), SUMMARY]),
+        summary="; ".join([*_trained(machines), ABOUT]),
         hardware=[machine.hardware for machine in machines],
         shortened=shortened,
-        budget=f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes." if budgets else "",
+        budget=_budget(machines, lab.name),
     )
     sections = sections_of(lab, machines)
+    sections += [_announced(machines)] if any(machine.plans for machine in machines) else []
     sections += [_published(machines, shortened)] if published else []
     return write_page(sections, heading, lab)
+
+
+def _budget(machines: Sequence[Machine], name: str) -> str:
+    """Into which budgets it was fitted, and what would not be shortened."""
+    budgets = sorted({b for m in machines if (b := m.state.get("budget_min"))})
+    if not budgets:
+        return ""
+    fitted = f"Fitted into {', '.join(f'{b:g}' for b in budgets)} minutes."
+    cut = next((machine for machine in machines if machine.shortened), None)
+    whole = whole_command(cut.state.get("typed", []), name) if cut else ""
+    return f"{fitted} Whole epochs, without a budget: {whole}" if whole else fitted
+
+
+def _announced(machines: Sequence[Machine]) -> Section:
+    return Section(
+        "Plan",
+        "Announced and run",
+        "What the plan announced, what was run, and how long it took.",
+        tables=announced_tables(machines),
+        answer=announced_sentences(machines),
+    )
 
 
 def _published(machines: Sequence[Machine], shortened: str) -> Section:
@@ -128,6 +151,9 @@ def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> P
 def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     asked, of_all = PARTS[part], figures_of(part, machines)
     head = part.upper(), asked.title, asked.asked
+    everywhere = [machine.name for machine, _ in of_all]
+    if asked.task == SUMMARY:  # which counts the same on all machines, of one network
+        of_all = [each for n, each in enumerate(of_all) if not _is_among(each, of_all[:n])]
     if not of_all:
         return Section(*head, missing=_missing(part, machines, lab))
     there = [machine for machine, _ in of_all]
@@ -141,13 +167,18 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
         commands=[
             words for m in there for task in sorted(tasks) for words in m.commands(task, part)
         ],
-        hardware=[machine.name for machine in there],
+        hardware=everywhere,
         shortened="; ".join(m.in_front(text, there) for m, text in shortened if text),
         tables=[(t, m.in_front(caption, by_itself)) for m, f in of_all for t, caption in f.tables],
         pictures=[picture for _, figures in of_all for picture in figures.pictures],
         code=of_all[0][1].code,
         answer=[m.in_front(line, by_itself) for m, f in of_all for line in _answer(part, m, f)],
     )
+
+
+def _is_among(one: tuple[Machine, Figures], others: Sequence[tuple[Machine, Figures]]) -> bool:
+    """Whether another machine has the same figures."""
+    return any(one[1] == figures for _, figures in others)
 
 
 def _answer(part: str, machine: Machine, figures: Figures) -> list[str]:
@@ -161,7 +192,9 @@ def _missing(part: str, machines: Sequence[Machine], lab: Path) -> str:
         can = "one that can do without normalisation, as model=resnet18 and model=small"
         return f"The network has no model.norm that is true; it takes {can}."
     machine = machines[0] if machines else Machine(lab, lab)
-    return f"To run it: {machine.command_for(part)}"
+    budget_min = machine.left_out_of(part)
+    why = f"Left out of {budget_min:g} minutes. " if budget_min else ""
+    return f"{why}To run it: {machine.command_for(part)}"
 
 
 def _trained(machines: Sequence[Machine]) -> list[str]:

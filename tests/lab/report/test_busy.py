@@ -54,7 +54,8 @@ def test_devices_of_which_one_was_disturbed(tmp_path: Path, lost: float, last: s
     sentences = about_devices({"cpu": cpu, "gpu": gpu}, AGAIN)
     assert sentences[-1].startswith(last)
     assert ("cpu: 10.00 s" in sentences[0]) == (lost < 5)
-    (alone,) = about_devices({"cpu": one(tmp_path / "b", **CURVES, lost=(0, 6, 6))}, AGAIN)
+    nothing, alone = about_devices({"cpu": one(tmp_path / "b", **CURVES, lost=(0, 6, 6))}, AGAIN)
+    assert nothing.startswith("There is nothing to compare cpu with: run this part again")
     assert alone.startswith(BUSY)
 
 

@@ -106,8 +106,9 @@ class ShortFits:
         with self._subject.stops:
             pace, seen = watched(self._subject.witness, Pace.waiting_share.fget)(measure)  # type: ignore[attr-defined]
         (timer,) = timers
-        epoch = epoch_s(self._subject.epoch_steps, self._loading, pace)
-        figures = {"step": pace.step_s, "epoch": epoch, **timer.phases}
+        figures = {"step": pace.step_s, **timer.phases}
+        if (epoch_steps := self._subject.epoch_steps) is not None:
+            figures["epoch"] = epoch_s(epoch_steps, self._loading, pace)
         if timer.samples:
             figures["samples"] = pace.step_s / timer.samples
         if seen is not None and seen.power_w is not None:

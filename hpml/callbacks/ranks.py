@@ -55,7 +55,7 @@ class Ranks:
     def epoch_ended(self, trainer: L.Trainer, epoch: EpochRecord, times: EpochTimes) -> list[str]:
         """Puts into the epoch's record what its times are on all ranks. All of them call this.
 
-        Returns what is to be printed of it: which rank is late, where that is new.
+        Returns what there is to print of it: which rank is late, where that is new.
         """
         windows, exchanges = self._windows, self._exchanges(trainer, epoch.steps)
         waits, talks, backward_s, cost_s = windows.take() if windows else ([], [], math.nan, 0.0)

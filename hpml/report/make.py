@@ -12,7 +12,7 @@ from hpml.system.files import size_of
 
 PAGE = "report.html"
 PICTURES = re.compile(
-    r"(phases|steps|windows|memory|learning|time_to_accuracy|interference|by_.*)\.(png|svg)"
+    r"(phases|ranks|steps|windows|memory|learning|time_to_accuracy|interference|by_.*)\.(png|svg)"
 )
 OF_ONE_RUN = ("learning", "interference")  # of the pictures of a comparison
 

@@ -12,8 +12,6 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
 from hpml.system.lightning_twins import twins
 from hpml.timing.actions import (
-    BROADCAST,
-    BUFFERS,
     LOOP,
     MODULE_VALIDATED,
     NEEDED,
@@ -22,6 +20,7 @@ from hpml.timing.actions import (
 )
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
+from hpml.timing.meetings import Meetings
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
@@ -30,8 +29,6 @@ FETCH, VALIDATED = "[_TrainingEpochLoop].train_dataloader_next", "[Strategy].on_
 SET_UP = "[LightningModule].on_validation_model_eval"
 # In a validation, what is no part of it, and what tells where it begins and ends.
 IN_VALIDATION = ("save_checkpoint", SET_UP, MODULE_VALIDATED, VALIDATED)
-BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
-SENDS_BUFFERS = "_sync_buffers"  # of DDP, the same
 
 
 class PhaseProfiler(Profiler):
@@ -53,7 +50,7 @@ class PhaseProfiler(Profiler):
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
         self.before_runs: list[Callable[[], object]] = []  # called where a hook starts a run
         self._fetches_inside = False  # whether training_step fetches its own batches
-        self._timed: list[tuple[Any, str]] = []  # methods in which ranks meet, and whose they are
+        self._meetings = Meetings(self.clock, lambda: self.is_aside(trainer))
 
     @classmethod
     def attach(cls, trainer: L.Trainer) -> PhaseProfiler:
@@ -68,8 +65,7 @@ class PhaseProfiler(Profiler):
         """Gives the Trainer back the profiler that its user chose."""
         if self._trainer.profiler is self:
             self._trainer.profiler = self.inner
-        while self._timed:
-            delattr(*self._timed.pop())
+        self._meetings.end()
 
     def arm(self) -> None:
         """Epochs count from now on; what has been heard so far was not of them."""
@@ -79,28 +75,7 @@ class PhaseProfiler(Profiler):
             self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
             self._seen.clear()
-            if self._trainer.world_size > 1:
-                self._time(self._trainer.fit_loop.epoch_loop, BROADCASTS, BROADCAST)
-                self._time(self._trainer.strategy.model, SENDS_BUFFERS, BUFFERS)
-
-    def _time(self, owner: Any, name: str, phase: str) -> None:
-        """Times what sends no action, and where several ranks meet.
-
-        Before each batch they ask whether to stop; before its forward pass they get the buffers.
-        """
-        method = getattr(owner, name, None)
-        if method is None or name in vars(owner):
-            return
-
-        def timed() -> None:
-            depth = self.clock.enter(None if self.is_aside(self._trainer) else phase)
-            try:
-                method()
-            finally:
-                self.clock.leave(depth)
-
-        setattr(owner, name, timed)
-        self._timed.append((owner, name))
+            self._meetings.begin(self._trainer)
 
     def unmeasured(self) -> frozenset[str]:
         """The phases that cannot be timed, since Lightning has sent no sign of them."""

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from hpml.records.phases import TIMES
+from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.timing.actions import BROADCAST, BUFFERS, LOGGING, LOOP, RANKS, VALIDATION_END
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.timing.verdict import LEAST_MARGIN
 
 # What a rank does by itself. The last one counts only where none of the others tells: metrics that
 # ranks compare at an epoch's end are waited for in it.
-OWN = ("data", "transfer", "forward", "backward", "optimizer", "callbacks", "validation", "logging")
+_PARTS = {"train": ("forward", "backward", "optimizer"), OTHER.name: ("callbacks", "logging")}
+OWN = tuple(part for phase in PHASES for part in _PARTS.get(phase.name, (phase.name,)))
 CERTAIN = len(OWN) - 1
 MOST_SAMPLES = 32  # steps of an epoch whose exchange of gradients is looked at
 _OWN_OF = {
@@ -41,7 +42,9 @@ def own_times(ns: Mapping[str, int], backward_s: float = math.nan) -> list[float
     for key, part_ns in ns.items():
         if key not in _MEETINGS:
             phase = key.partition("/")[0]
-            own[_OWN_OF.get(key, "callbacks" if phase == "other" else phase)] += part_ns / NS_PER_S
+            own[_OWN_OF.get(key, "callbacks" if phase == OTHER.name else phase)] += (
+                part_ns / NS_PER_S
+            )
     return list(own.values())
 
 

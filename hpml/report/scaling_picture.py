@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpml.records.phases import PHASES
-from hpml.report.drawing import COLOURS, INK, in_percent, legend_above, looks
-from hpml.report.labels import in_lines
+from hpml.report.drawing import COLOURS, INK, STYLE, in_percent, legend_above, looks
 from hpml.report.pictures import Picture
 from hpml.report.scaling import EXCHANGE, PARTS, Line
 
-MOST_LINES, MOST_BARS = 8, 16
+MOST_LINES, MOST_BARS, MOST_UPRIGHT = 8, 16, 4
 LOOKS = {phase.title: {"color": phase.colour, "hatch": phase.hatch} for phase in PHASES}
 LOOKS[EXCHANGE] = {"color": COLOURS[0], "hatch": "||"}
 
@@ -22,11 +22,16 @@ def draw_scaling(lines: Sequence[Line]) -> Picture | None:
     """Speed-up against the number of processes, and by what their time is lost."""
     if not lines:
         return None
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        return _drawn(lines)
+
+
+def _drawn(lines: Sequence[Line]) -> Picture:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _speed_ups(left, lines[:MOST_LINES])
     _losses(right, lines)
-    legend_above(figure, list(PARTS))
+    legend_above(figure, [*(line.name for line in lines[:MOST_LINES]), *PARTS])
     left_out = f"; the first {MOST_LINES} of {len(lines)} lines" * (len(lines) > MOST_LINES)
     caption = "What more processes bring, and by what the rest of their time is lost"
     return Picture("scaling", caption + left_out, figure)
@@ -46,7 +51,6 @@ def _speed_ups(axes: Axes, lines: Sequence[Line]) -> None:
     axes.set_xlabel("processes")
     axes.set_ylabel("times as fast")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, loc="upper left")
 
 
 def _losses(axes: Axes, lines: Sequence[Line]) -> None:
@@ -60,7 +64,8 @@ def _losses(axes: Axes, lines: Sequence[Line]) -> None:
         axes.bar(range(len(pairs)), heights, 0.7, bottoms, **shown)
         above, below = above + np.maximum(heights, 0), below + np.minimum(heights, 0)
     axes.axhline(0, color=INK, linewidth=0.8)
-    names = [f"{point.processes} {line.name.replace(' scaling', '')}" for line, point in pairs]
-    axes.set_xticks(range(len(pairs)), in_lines(names), rotation=30, ha="right", fontsize=8)
+    names = [f"{point.processes}: {line.name}".replace(" scaling, ", "\n") for line, point in pairs]
+    crowded: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > MOST_UPRIGHT else {}
+    axes.set_xticks(range(len(pairs)), names, fontsize=8, **crowded)
     axes.set_ylabel("of the time, lost to")
     in_percent(axes)

@@ -17,7 +17,6 @@ from helpers.sweeps import statuses
 
 from hpml.__main__ import COMMANDS
 from hpml.records.run_record import RunRecord
-from hpml.system.environment import usable_cores
 
 TRAIN = ["-m", "hpml.train"]
 
@@ -293,7 +292,7 @@ def test_two_processes_train_as_one(tmp_path: Path, programs: list[list[str]]) -
         record = RunRecord.read(file)
         devices = record.config["trainer"]["devices"]
         epochs[devices] = record.epochs
-        assert record.environment["threads"]["intra_op"] == max(1, usable_cores() // devices)
+        assert record.environment["threads"]["intra_op"] == record.chosen["cpu.threads"]
         assert len(record.environment.get("ranks", [])) == (devices if devices > 1 else 0)
         logs = sorted(log.name for log in file.parent.glob("*.log"))
         assert logs == ["output.log", "train.log"][len(programs) - 1 :]

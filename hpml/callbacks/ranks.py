@@ -9,11 +9,11 @@ from typing import Any
 import lightning as L
 import torch
 
-from hpml.callbacks.gradient_windows import GradientWindows
+from hpml.callbacks.gradient_windows import BACKWARD, GradientWindows
 from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
-from hpml.timing.epoch_times import EpochTimes
+from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
 from hpml.timing.ranks import (
     Comparison,
@@ -61,9 +61,13 @@ class Ranks:
         waits, talks, backward_s, cost_s = windows.take() if windows else ([], [], math.nan, 0.0)
         here_ns = times.here_ns
         known = "train" not in times.unmeasured and times.split_known
-        own = own_times(here_ns, backward_s * epoch.steps if known else math.nan)
+        own_s = backward_s * epoch.steps if known else math.nan
+        waited_s = here_ns.get(BACKWARD, 0) / NS_PER_S - own_s
+        if trainer.strategy.root_device.type != "cpu":  # whose host waits elsewhere
+            waited_s = math.nan
         whole = [math.nan if epoch.time[name] is None else epoch.time[name] for name in TIMES]
-        row = RankTimes(whole, own, waits, talks).as_row()  # type: ignore[arg-type]
+        own = own_times(here_ns, own_s)
+        row = RankTimes(whole, own, waited_s, waits, talks).as_row()  # type: ignore[arg-type]
         every = [RankTimes.from_row(each) for each in of_all_ranks(trainer, row).tolist()]
         compared = compare(every, exchanges)
         self.compared.epochs.append(compared)

@@ -52,26 +52,28 @@ def own_times(ns: Mapping[str, int], backward_s: float = math.nan) -> list[float
 class RankTimes:
     """One rank's figures of an epoch, in seconds.
 
-    `times` are those of TIMES, `own` those of OWN. Of each step that was looked at, `waits` is
-    from the rank's last gradient to the end of the exchange, `talks` from its first bucket to
-    there. What is not known is not a number.
+    `times` are those of TIMES, `own` those of OWN, `waited_s` what it waited in all its backward
+    passes. Of each step that was looked at, `waits` is from the rank's last gradient to the end of
+    the exchange, `talks` from its first bucket to there. What is not known is not a number.
     """
 
     times: Sequence[float]
     own: Sequence[float]
+    waited_s: float = math.nan
     waits: Sequence[float] = ()
     talks: Sequence[float] = ()
 
     def as_row(self) -> list[float]:
         """All of it, in as many numbers for each rank."""
         padded = ([*of, *[math.nan] * (MOST_SAMPLES - len(of))] for of in (self.waits, self.talks))
-        return [*self.times, *self.own, *(value for of in padded for value in of)]
+        return [*self.times, *self.own, self.waited_s, *(value for of in padded for value in of)]
 
     @classmethod
     def from_row(cls, row: Sequence[float]) -> "RankTimes":
         """What `as_row` gave."""
-        ends = len(TIMES), len(TIMES) + len(OWN), len(TIMES) + len(OWN) + MOST_SAMPLES
-        return cls(row[: ends[0]], row[ends[0] : ends[1]], row[ends[1] : ends[2]], row[ends[2] :])
+        times, rest = row[: len(TIMES)], row[len(TIMES) :]
+        own, (waited_s, *steps) = rest[: len(OWN)], rest[len(OWN) :]
+        return cls(times, own, waited_s, steps[:MOST_SAMPLES], steps[MOST_SAMPLES:])
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,23 @@ def compare(ranks: Sequence[RankTimes], exchanges: int) -> Comparison:
     known = [step for step in range(MOST_SAMPLES) if all(step in sampled for sampled in steps)]
     if known:
         waits = [[sampled[step][0] for sampled in steps] for step in known]
-        compared.exposed_s = exchanges * fmean(map(min, waits))
+        compared.exposed_s = _exposed_s(waits, [rank.waited_s for rank in ranks], exchanges)
         compared.talk_s = median(min(sampled[step][1] for sampled in steps) for step in known)
         came_last = [wait.index(min(wait)) for wait in waits]
         compared.last = [came_last.count(rank) for rank in range(len(ranks))]
     return compared
+
+
+def _exposed_s(waits: Sequence[Sequence[float]], waited_s: list[float], exchanges: int) -> float:
+    """What the exchange held up in an epoch, from the waits of each rank in some of its steps.
+
+    In each step the rank that comes last waits for the exchange alone. Steps differ, so what they
+    tell is the part of the ranks' whole waiting: a ratio estimator, which needs few of them.
+    """
+    least, mean_s = fmean(map(min, waits)), fmean(map(fmean, waits))
+    if any(map(math.isnan, waited_s)) or not mean_s:
+        return exchanges * least
+    return fmean(waited_s) * least / mean_s
 
 
 def _sampled(rank: RankTimes) -> dict[int, tuple[float, float]]:

@@ -135,5 +135,6 @@ class SimulatedRanks:
         own_s = fmean(whole - wait for whole, wait, _ in seen) / NS_PER_S
         waits, talks = ([s[place] / NS_PER_S for s in seen] for place in (1, 2))
         whole = [times.in_s()[name] or 0.0 for name in TIMES]
-        sent = RankTimes(whole, own_times(times.ns, own_s * steps), waits, talks)
+        waited_s = times.ns["train/backward"] / NS_PER_S - own_s * steps
+        sent = RankTimes(whole, own_times(times.ns, own_s * steps), waited_s, waits, talks)
         return RankTimes.from_row(sent.as_row())

@@ -70,6 +70,20 @@ def test_what_the_exchange_holds_up_is_told_from_waiting_for_a_rank() -> None:
     assert compared.talk_s == pytest.approx(0.010 + 0.020 + 0.005)  # from its first bucket
 
 
+def test_a_few_steps_tell_what_the_exchange_holds_up() -> None:
+    """Where the link is slow at times: by their part of the whole waiting, not by their own."""
+    own = [[1.0] * len(OWN)] * 2
+    sampled = [[0.1, 0.3], [0.2, 0.1]]  # the last one waits 0.1 in each
+    ranks = [
+        RankTimes([20.0] * 6, times, waited_s, waits, waits)
+        for times, waited_s, waits in zip(own, [6.0, 8.0], sampled, strict=True)
+    ]
+    ranks = [RankTimes.from_row(rank.as_row()) for rank in ranks]
+    assert compare(ranks, STEPS).exposed_s == pytest.approx(7.0 * 0.1 / 0.175)
+    unknown = [RankTimes(r.times, r.own, math.nan, r.waits, r.talks) for r in ranks]
+    assert compare(unknown, STEPS).exposed_s == pytest.approx(STEPS * 0.1)
+
+
 def test_a_backward_pass_that_nobody_looked_into_is_left_out() -> None:
     """Without samples it is not known who waits in it: the rest is compared."""
     simulated = SimulatedRanks(2, {(0, "backward"): 40 * MS, (1, "data"): 10 * MS}).epoch(STEPS)

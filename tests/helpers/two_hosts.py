@@ -27,6 +27,9 @@ class Module(L.LightningModule):
     def training_step(self, batch, batch_idx):
         time.sleep(0.05)
         return self.network(batch).square().mean()
+    def on_train_start(self):
+        if os.environ["NO_SYNC"]:  # for the whole fit
+            self.trainer.strategy.model.no_sync().__enter__()
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 timer = EpochTimer(say=print)
@@ -76,14 +79,23 @@ def possible() -> bool:
         return False
 
 
-def fit_on_two_hosts(folder: Path, rate: str = "") -> dict[str, Any]:
-    """The record of a fit by torchrun on both, over a link of a rate, as `200mbit`."""
+def fit_on_two_hosts(folder: Path, rate: str = "", no_sync: bool = False) -> dict[str, Any]:
+    """The record of a fit by torchrun on both, over a link of a rate, as `200mbit`.
+
+    With `no_sync` gradients stay where they are.
+    """
     folder.mkdir()
     (folder / "host.py").write_text(HOST)
     start = f"{sys.executable} -m torch.distributed.run --nnodes=2 --nproc-per-node=1"
     start += " --master-addr=10.9.9.1 --master-port=29500"
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    environment = {**os.environ, "RATE": rate, "START": start, "PYTHONPATH": path}
+    environment = {
+        **os.environ,
+        "RATE": rate,
+        "NO_SYNC": "1" * no_sync,
+        "START": start,
+        "PYTHONPATH": path,
+    }
     command = ["unshare", "-Urn", "--uts", "bash", "-c", BOTH]
     done = subprocess.run(
         command,

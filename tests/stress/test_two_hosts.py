@@ -14,8 +14,12 @@ pytestmark = [
 
 
 def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
-    """Both hosts are named; without the exchange an epoch takes what it does on a fast link."""
+    """Both hosts are named; without the exchange an epoch takes what it does on a fast link.
+
+    That the timers predict, and it is so where DDP exchanges nothing over the slow link.
+    """
     slow = fit_on_two_hosts(tmp_path / "slow", "400mbit")
+    silent = fit_on_two_hosts(tmp_path / "silent", "400mbit", no_sync=True)
     fast = fit_on_two_hosts(tmp_path / "fast")
     for record in (slow, fast):
         assert [place["host"] for place in record["environment"]["ranks"]] == ["a", "b"]
@@ -34,5 +38,9 @@ def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
         f"slow {predicted_s + exposed_s:.3f} predicted {predicted_s:.3f} measured {measured_s:.3f}"
     )
     print([talk["bytes_per_s"] / 1e6 for talk in talks], slow["verdict"], fast["verdict"])
+    without_s = fmean(epoch["time"]["epoch_s"] for epoch in silent["epochs"][1:])
+    print(f"by no_sync {without_s:.3f}, fast as it is", [e["time"]["epoch_s"] for e in hidden])
+    assert silent["verdict"]["kind"] != "communication-bound"
     assert predicted_s == pytest.approx(measured_s, rel=0.1)
+    assert without_s == pytest.approx(measured_s, rel=0.1)
     assert fmean(talk["bytes_per_s"] for talk in talks) < 50e6  # 400 Mbit

@@ -29,7 +29,8 @@ class Module(L.LightningModule):
         return self.network(batch).square().mean()
     def on_train_start(self):
         if os.environ["NO_SYNC"]:  # for the whole fit
-            self.trainer.strategy.model.no_sync().__enter__()
+            self.no_sync = self.trainer.strategy.model.no_sync()  # which ends when it is lost
+            self.no_sync.__enter__()
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 timer = EpochTimer(say=print)
@@ -46,8 +47,9 @@ ip link set lo up
 ip link add host-a type veth peer name host-b
 ip addr add 10.9.9.1/24 dev host-a
 ip link set host-a up
-mkfifo ready
+mkfifo made ready
 unshare --net --uts bash -c '
+    echo > made
     read < ready
     hostname b
     ip link set lo up
@@ -57,6 +59,7 @@ unshare --net --uts bash -c '
         tc qdisc add dev host-b root tbf rate $RATE burst 64kbit latency 2s
     fi
     GLOO_SOCKET_IFNAME=host-b exec $START --node-rank=1 host.py > b.log 2>&1' &
+read < made
 ip link set host-b netns $!
 echo > ready
 hostname a
@@ -96,14 +99,13 @@ def fit_on_two_hosts(folder: Path, rate: str = "", no_sync: bool = False) -> dic
         "START": start,
         "PYTHONPATH": path,
     }
-    command = ["unshare", "-Urn", "--uts", "bash", "-c", BOTH]
+    command = ["timeout", "240", "unshare", "-Urn", "--uts", "bash", "-c", BOTH]
     done = subprocess.run(
         command,
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
         check=False,
     )
     logs = [

@@ -60,7 +60,7 @@ class Verdicts:
 
     def _over_ranks(self, trainer: L.Trainer, own: dict[str, str] | None) -> dict[str, str] | None:
         """That of the rank which is late; where none is, of the one that waits least."""
-        found = self._ranks.compared.late
+        found = self._ranks.compared.imbalance
         if found is None:
             rank = slowest_rank(trainer, self._live.most_waited_share)
         else:

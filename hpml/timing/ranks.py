@@ -21,6 +21,7 @@ from hpml.timing.verdict import LEAST_MARGIN
 _PARTS = {"train": ("forward", "backward", "optimizer"), OTHER.name: ("callbacks", "logging")}
 OWN = tuple(part for phase in PHASES for part in _PARTS.get(phase.name, (phase.name,)))
 CERTAIN = len(OWN) - 1
+_COMPUTING = _PARTS["train"]
 MOST_SAMPLES = 32  # steps of an epoch whose exchange of gradients is looked at
 _OWN_OF = {
     "train/forward": "forward",
@@ -96,6 +97,7 @@ class Comparison:
     late_s: list[float]
     excess_s: list[list[float]]
     late: Late | None
+    common_s: float = 0.0  # the most that every rank spends on one thing, beside computing
     exposed_s: float | None = None  # of talking, that hides behind no computing
     talk_s: float | None = None  # an exchange of gradients, half of them
     last: list[int] | None = None  # in how many of the sampled steps each rank came last
@@ -114,7 +116,7 @@ def compare(ranks: Sequence[RankTimes], exchanges: int) -> Comparison:
     late = _latest(late_s, excess_s, CERTAIN, epoch_s)
     if late is None:
         late = _latest(_late_s(ranks, len(OWN)), excess_s, len(OWN), epoch_s)
-    compared = Comparison(epoch_s, late_s, excess_s, late)
+    compared = Comparison(epoch_s, late_s, excess_s, late, _common_s(ranks))
     steps = [_sampled(rank) for rank in ranks]
     known = [step for step in range(MOST_SAMPLES) if all(step in sampled for sampled in steps)]
     if known:
@@ -136,6 +138,12 @@ def _exposed_s(waits: Sequence[Sequence[float]], waited_s: list[float], exchange
     if any(map(math.isnan, waited_s)) or not mean_s:
         return exchanges * least
     return fmean(waited_s) * least / mean_s
+
+
+def _common_s(ranks: Sequence[RankTimes]) -> float:
+    """Of what is not computing, as that is what a training is for."""
+    columns = dict(zip(OWN, zip(*(rank.own for rank in ranks), strict=True), strict=True))
+    return max(min(column) for part, column in columns.items() if part not in _COMPUTING)
 
 
 def _sampled(rank: RankTimes) -> dict[int, tuple[float, float]]:
@@ -209,6 +217,15 @@ class Comparisons:
         }
         phase = max(names, key=by_phase.__getitem__)
         return Late(rank, phase, late_s / len(self.epochs)), counts[rank]
+
+    @property
+    def imbalance(self) -> tuple[Late, int] | None:
+        """`late`, where that costs more than anything that all ranks have in common."""
+        late = self.late
+        if late is None:
+            return None
+        common_s = fmean(max(e.common_s, e.exposed_s or 0.0) for e in self.epochs)
+        return late if late[0].late_s > common_s else None
 
     @property
     def epoch_s(self) -> float:

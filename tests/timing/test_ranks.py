@@ -127,6 +127,23 @@ def test_over_epochs_it_has_to_be_late_in_most() -> None:
     assert Comparisons().late is None
 
 
+def test_an_imbalance_is_one_where_nothing_in_common_costs_more() -> None:
+    """A slow link, or loading that is slow on all ranks, comes before a rank that is a bit late."""
+    slow, alike = {(1, "backward"): 20 * MS}, {(rank, "data"): 60 * MS for rank in range(2)}
+    cases = (
+        (slow, 0, True),
+        (slow, 60 * MS, False),
+        (slow | alike, 0, False),
+        (slow, 10 * MS, True),
+    )
+    for delays, link_ns, is_one in cases:
+        simulated = SimulatedRanks(2, delays, link_ns, work_ns=MS)
+        compared = Comparisons([compare(simulated.epoch(STEPS), STEPS)])
+        assert compared.late is not None
+        assert compared.late[0].rank == 1
+        assert (compared.imbalance is not None) == is_one
+
+
 def test_a_rank_is_named_with_its_host() -> None:
     """And with its device, where they have different ones."""
     places = [{"host": "a", "device": f"cuda:{n}"} for n in range(2)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from helpers.configurations import TESTS
 
-# One host's part of a fit: two seconds of the same work, and some megabytes of gradients a step.
+# One host's part of a fit: the same work, and some megabytes of gradients a step.
 HOST = """
 import json, os, sys, time
 from pathlib import Path
@@ -25,7 +25,7 @@ class Module(L.LightningModule):
         super().__init__()
         self.network = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(4)])
     def training_step(self, batch, batch_idx):
-        time.sleep(0.05)
+        time.sleep(0.03)
         return self.network(batch).square().mean()
     def on_train_start(self):
         if os.environ["NO_SYNC"]:  # for the whole fit

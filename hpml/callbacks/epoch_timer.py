@@ -1,9 +1,7 @@
 """An epoch's time and all of its figures; live windows; the verdict."""
 
 import logging
-import math
 from collections.abc import Callable
-from statistics import fmean
 from typing import Any, ClassVar
 
 import lightning as L
@@ -14,8 +12,9 @@ from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
-from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit, of_all_ranks
+from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.callbacks.progress_bar import print_around
+from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.callbacks.verdicts import Verdicts
@@ -112,12 +111,18 @@ class EpochTimer(PhaseTimer):
         """The cores of each loading process, as the record's `environment` has them."""
         return list(map(ranges, self._disturbances.workers))
 
+    @property
+    def places(self) -> list[dict[str, Any]]:
+        """Host, device and clock of each rank, as the record's `environment` has them."""
+        return self._ranks.places
+
     def _begin_fit(self) -> None:
         self.startup_s: float | None = None
         self._live = LiveShares(self._every_n_steps)
         self.windows = Windows()
         self._disturbances = Disturbances()
-        self._verdicts = Verdicts(self._live, self._facts, self._disturbances)
+        self._ranks = Ranks()
+        self._verdicts = Verdicts(self._live, self._facts, self._disturbances, self._ranks)
         self._table = EpochTable()
         self._counts = EpochCounts()
         self._batch_sizes = BatchSizes()
@@ -139,6 +144,7 @@ class EpochTimer(PhaseTimer):
         self._disturbances.end()
         self._begin_fit()
         self._disturbances.begin(trainer)
+        self._ranks.begin(trainer)
 
     @in_its_fit
     def on_train_batch_end(
@@ -146,11 +152,16 @@ class EpochTimer(PhaseTimer):
     ) -> None:
         samples = self._batch_sizes.samples(trainer, batch)
         self._counts.count(samples)
+        self._ranks.batch_ended(self._counts.batches, self.clock)
         if self._live.step_ended(samples):
             self._look(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._counts.validation_begins(trainer.callback_metrics)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size > 1 and self.profiler is not None:
+            self.clock.end_validation_batches()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -221,15 +232,11 @@ class EpochTimer(PhaseTimer):
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Puts into the epoch's record what its times are on all ranks."""
         epoch = self.epochs[-1]
-        own = [math.nan if epoch.time[name] is None else epoch.time[name] for name in TIMES]
-        every = of_all_ranks(trainer, own)
-        epoch.ranks = {
-            name: {"mean": fmean(s), "worst": max(s), "skew": max(s) - min(s)}
-            for name, s in zip(TIMES, every.T.tolist(), strict=True)
-            if not any(map(math.isnan, s))
-        }
+        news = self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
         if epoch.interference is not None:
             epoch.interference = self._disturbances.of_all_ranks(trainer, epoch.epoch)
+        if not (epoch.interference or {}).get("disturbed"):  # where any of them may be late
+            self._print(trainer, news)
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:

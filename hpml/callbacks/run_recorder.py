@@ -181,6 +181,8 @@ class RunRecorder(Observer):
         record.startup_s = before_ns / NS_PER_S + timer.startup_s
         record.epochs = [*self._earlier, *timer.epochs]
         record.verdict, record.windows = timer.verdict, timer.windows.columns
+        if timer.places:
+            record.environment["ranks"] = timer.places
         if timer.workers_affinity:
             record.environment["workers_affinity"] = timer.workers_affinity
 

@@ -6,23 +6,33 @@ import lightning as L
 
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.phase_timer import of_all_ranks
+from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.trainer_facts import facts_of_trainer, surpluses
 from hpml.records.verdict import in_words
 from hpml.timing.advice import JobFacts
+from hpml.timing.imbalance import IMBALANCE, advise_rank, imbalance
 from hpml.timing.live import LiveShares
 from hpml.timing.verdict import LEAST_MARGIN, Share, judge
+
+# Of one rank alone they would say the same: what it is late in is not told from what disturbed it.
+CERTAIN_OF_ALL = ("disturbed", "thread-bound")
 
 
 class Verdicts:
     """Judges the shares of a fit's time."""
 
     def __init__(
-        self, live: LiveShares, facts: JobFacts | None, disturbances: Disturbances
+        self,
+        live: LiveShares,
+        facts: JobFacts | None,
+        disturbances: Disturbances,
+        ranks: Ranks,
     ) -> None:
         self.latest: dict[str, str] | None = None  # the record's `verdict`
         self._live = live
         self._facts = facts
         self._disturbances = disturbances
+        self._ranks = ranks
 
     def news(self, trainer: L.Trainer) -> list[str]:
         """Lines to print where a verdict is the first or another one; else none."""
@@ -41,25 +51,42 @@ class Verdicts:
         shares = self._live.of_all.shares()
         verdict = self._judge(trainer, shares) if shares else None
         if all_ranks and trainer.world_size > 1:
-            rank = slowest_rank(trainer, self._live.most_waited_share)
-            verdict = trainer.strategy.broadcast(verdict, src=rank)
-            if rank and verdict is not None:
-                verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
+            verdict = self._over_ranks(trainer, verdict)
         if verdict is None:
             return []
         if notes := surpluses(trainer):
             verdict["note"] = "; ".join(notes)
         return [*self._lines(verdict), *(f"  {note}" for note in notes)]
 
+    def _over_ranks(self, trainer: L.Trainer, own: dict[str, str] | None) -> dict[str, str] | None:
+        """That of the rank which is late; where none is, of the one that waits least."""
+        found = self._ranks.compared.imbalance
+        if found is None:
+            rank = slowest_rank(trainer, self._live.most_waited_share)
+        else:
+            (late, count), rank = found, found[0].rank
+            if own is not None and own["kind"] not in CERTAIN_OF_ALL:
+                live, facts = self._live, self._facts_of(trainer)
+                advice = advise_rank(late, facts, live.largest_other, live.start_share)
+                own = imbalance(late, count, self._ranks.compared, self._ranks.places, advice)
+        verdict: dict[str, str] | None = trainer.strategy.broadcast(own, src=rank)
+        if verdict is not None and rank and verdict["kind"] != IMBALANCE:
+            verdict["evidence"] += f" (on rank {rank}, for which the others wait)"
+        return verdict
+
+    def _facts_of(self, trainer: L.Trainer) -> JobFacts:
+        return self._facts or facts_of_trainer(trainer, trainer.train_dataloader)
+
     def _judge(self, trainer: L.Trainer, shares: Mapping[str, Share]) -> dict[str, str]:
-        facts, live = self._facts or facts_of_trainer(trainer, trainer.train_dataloader), self._live
+        live = self._live
         return judge(
             shares,
-            facts,
+            self._facts_of(trainer),
             live.largest_other,
             live.validation_share,
             live.start_share,
             self._disturbances.so_far(),
+            self._ranks.compared.exposed_share,
         )
 
     def _lines(self, verdict: dict[str, str], when: str = "") -> list[str]:

@@ -58,8 +58,9 @@ class EpochRecord:
     resumed: bool = False  # begun by another process, whose last resume checkpoint it resumed from
     # what the epoch had to share, and lost: see system/interference.py; None: nobody looked
     interference: dict[str, Any] | None = None
-    # of several ranks: mean and worst of each of TIMES, and what is between the extremes, its skew
-    ranks: dict[str, dict[str, float]] | None = None
+    # of several ranks: of each of TIMES the mean, the worst, whose that is, and what is between the
+    # extremes, its skew; `late_s`, `late` and `communication`: see timing/ranks.py
+    ranks: dict[str, Any] | None = None
 
 
 @dataclass(repr=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpml.config.conf import lower_is_better
 from hpml.formatting import counted
-from hpml.report import disturbances
+from hpml.report import disturbances, scaling
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
 from hpml.report.ranking import (
     EPOCH,
@@ -169,7 +169,13 @@ class Comparison:
     def sentences(self) -> list[str]:
         """Which setting is fastest and which is best, and which are tied with it."""
         rankings = ((self.time, self.by_time), (self.quality, self.by_quality))
-        return [text for measure, ranks in rankings if (text := in_a_sentence(measure, ranks))]
+        ranked = [text for measure, ranks in rankings if (text := in_a_sentence(measure, ranks))]
+        return [*ranked, *scaling.in_words(self.scaling)]
+
+    @cached_property
+    def scaling(self) -> list[scaling.Line]:
+        """What more processes bring, where their number varies."""
+        return scaling.find_lines(self.in_order)
 
     @cached_property
     def differences(self) -> list[str]:

@@ -12,7 +12,7 @@ from hpml.system.files import size_of
 
 PAGE = "report.html"
 PICTURES = re.compile(
-    r"(phases|steps|windows|memory|learning|time_to_accuracy|interference|by_.*)\.(png|svg)"
+    r"(phases|ranks|steps|windows|memory|learning|scaling|time_to_accuracy|interference|by_.*)\.(png|svg)"
 )
 OF_ONE_RUN = ("learning", "interference")  # of the pictures of a comparison
 
@@ -72,9 +72,12 @@ def write_report(comparison: Comparison, folder: Path, title: str) -> None:
     """`report.html`, `report.md`, each picture as PNG and SVG, `runs.csv` and `epochs.csv`."""
     from hpml.report.page import save, write_pages
     from hpml.report.pictures import draw
+    from hpml.report.scaling_picture import draw_scaling
 
     _make_room(comparison, folder)
     pictures = [save(picture, folder) for picture in draw(comparison)]
+    if (scaling := draw_scaling(comparison.scaling)) is not None:
+        pictures.insert(0, save(scaling, folder))
     write_pages(comparison, pictures, title, folder)
 
 

@@ -23,7 +23,15 @@ from hpml.report.comparison import Comparison
 from hpml.report.disturbances import UNSEEN_SHARE, is_disturbed
 from hpml.report.drawing import INK, PAPER, STYLE
 from hpml.report.pictures import Picture
-from hpml.report.tables import NOTHING, Cell, Table, chosen_table, figure, setting_table
+from hpml.report.tables import (
+    NOTHING,
+    Cell,
+    Table,
+    chosen_table,
+    figure,
+    scaling_table,
+    setting_table,
+)
 from hpml.report.terminal import evaluation
 from hpml.statistics import estimate
 from hpml.system.files import write_whole
@@ -45,6 +53,7 @@ def write_pages(
         "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
         "settings": setting_table(comparison),
         "chosen": chosen_table(comparison),
+        "scaling": scaling_table(comparison),
         "runs": _run_table(comparison, folder),
         "pictures": pictures,
         **{"least_share": LEAST_SHARE, "unseen_share": UNSEEN_SHARE},

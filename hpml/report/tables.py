@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpml.formatting import size_in_words
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
@@ -13,6 +14,7 @@ from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
 from hpml.report.disturbances import in_company, is_disturbed
 from hpml.report.ranking import NOTHING, Measure
+from hpml.report.scaling import PARTS
 from hpml.report.settings import ABSENT, Setting, number
 from hpml.statistics import Estimate, Standing
 from hpml.system.interference import FIGURES, Interference
@@ -84,6 +86,29 @@ def chosen_table(comparison: Comparison) -> Table:
         for rank, out_of in comparison.chosen
     ]
     return Table([*others, RATE, "out of", quality.name], rows, len(others))
+
+
+def scaling_table(comparison: Comparison) -> Table:
+    """A row for each number of processes, of weak and of strong scaling."""
+    rows = []
+    for line in comparison.scaling:
+        for point in line.points:
+            lost = line.lost(point)
+            speed = point.bytes_per_s
+            rows.append(
+                [
+                    Cell(line.name, line.name),
+                    Cell(str(point.processes), point.processes),
+                    Cell(f"{point.rate:,.0f}", point.rate),
+                    Cell(f"{line.speed_up(point):.2f}", line.speed_up(point)),
+                    Cell(f"{line.efficiency(point):.0%}", line.efficiency(point)),
+                    *(Cell(f"{lost.get(part, 0.0):.0%}", lost.get(part, 0.0)) for part in PARTS),
+                    Cell(NOTHING if not speed else f"{size_in_words(speed)}/s", speed),
+                ]
+            )
+    shown = ["processes", "samples/s", "times as fast", "efficiency"]
+    lost_to = [f"lost: {part}" for part in PARTS]
+    return Table(["", *shown, *lost_to, "exchanged"], rows)
 
 
 def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 LOOP, LOGGING = "other/loop", "other/logging"
 RANKS = "other/ranks"  # waiting for the other ranks, where the timers compare figures
 BROADCAST = "other/lightning_broadcast"  # whether SIGTERM has come: of each step, over the ranks
+BUFFERS = "train/buffers"  # of the module, which DDP sends to the other ranks before a forward pass
 DATA_START = "data/start"  # the loader's iterator, and an epoch's first batch
 VALIDATION = "validation"
+VALIDATION_END = "validation/end"  # of several ranks, after the last batch: they may wait there
 
 # By owner and hook; of the LightningModule, the strategy and the loop there is one each.
 PHASE_OF = {

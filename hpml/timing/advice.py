@@ -42,13 +42,15 @@ def advise(
     start_share: float,
     of: str = "`other`",
 ) -> str:
-    """One sentence on a cause: input, transfer, compute or overhead.
+    """One sentence on a cause: input, transfer, compute, overhead or communication.
 
     `largest_other` is what took most of `other`, and its share of it, which is one `of` what its
     words say. `start_share` is the part of the waiting for data that is for an epoch's first batch.
     """
     if cause == "overhead":
         return _about_overhead(facts, largest_other, of)
+    if cause == "communication":
+        return _for_communication(facts)
     if cause == "input":
         options = _for_input(facts, start_share)
         none_left = "to make the loading itself cheaper"
@@ -112,6 +114,13 @@ def _for_compute(facts: JobFacts) -> dict[str, bool]:
         **waits,
         "a GPU": not on_gpu,
     }
+
+
+def _for_communication(facts: JobFacts) -> str:
+    batches = "data.batch_size" if facts.data_keys else "batches"
+    seldom = "trainer.accumulate_grad_batches=2" if facts.keys else "accumulate_grad_batches=2"
+    halved = ", or ddp_comm_hook=fp16_compress_hook for the DDPStrategy" if facts.on_gpu else ""
+    return f"Try larger {batches}, or {seldom}: fewer exchanges of gradients{halved}"
 
 
 def _shorter_waiting(facts: JobFacts) -> str:

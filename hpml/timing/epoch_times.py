@@ -9,6 +9,7 @@ from typing import Any
 from hpml.records.phases import OTHER, PHASES
 
 TRAIN_PARTS = ("forward", "backward", "optimizer", "rest")
+RANK_PARTS = ("buffers",)  # of several ranks, before the forward pass
 NS_PER_S = 1e9
 MOST_COUNTS = 60
 
@@ -164,7 +165,9 @@ class EpochTimes:
         """The record's `train_split`: seconds of forward, backward, optimizer and the rest."""
         if "train" in self.unmeasured or not self.split_known:
             return None
-        return {f"{part}_s": self.ns.get(f"train/{part}", 0) / NS_PER_S for part in TRAIN_PARTS}
+        of_ranks = [part for part in RANK_PARTS if f"train/{part}" in self.ns]
+        parts = (*TRAIN_PARTS, *of_ranks)
+        return {f"{part}_s": self.ns.get(f"train/{part}", 0) / NS_PER_S for part in parts}
 
     def other_split(self) -> dict[str, float] | None:
         """The record's `other_split`: seconds by the callback or hook that took them."""

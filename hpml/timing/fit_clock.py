@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 
-from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION
+from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION, VALIDATION_END
 from hpml.timing.device_clock import DeviceClock
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.phase_clock import PhaseClock
@@ -202,6 +202,11 @@ class FitClock(PhaseClock):
             self._validation_depth, self.validating = 0, False
             self.mark(VALIDATION)
 
+    def end_validation_batches(self) -> None:
+        """What follows is no more its batches: metrics, which several ranks may compare."""
+        if self.validating and self._validations <= 1 and self.depth == self._validation_depth + 1:
+            self.relabel(VALIDATION_END)
+
     def end_empty_validation(self) -> None:
         """One of no batches announces itself and does no more: then a batch is asked for."""
         if not self._validations:
@@ -246,17 +251,21 @@ class FitClock(PhaseClock):
         else:  # a resumed fit goes through the end of an epoch that another fit has trained
             self.startup_ns = (self.startup_ns or 0) + sum(epoch.ns.values())
 
+    @property
+    def _all_validation_ns(self) -> int:
+        return self._times.get(VALIDATION, 0) + self._times.get(VALIDATION_END, 0)
+
     # Steps: from a batch's fetch to the next one's, without the validation between them.
 
     def _begin_step(self, now_ns: int) -> None:
         self._trained = False
         self._step_begun_ns = now_ns
-        self._validated_ns = self._times[VALIDATION]
+        self._validated_ns = self._all_validation_ns
 
     def _end_step(self) -> None:
         if self._trained and self._epoch is not None:
             now_ns = self._time_ns()
-            validated_ns = self._times[VALIDATION] - self._validated_ns
+            validated_ns = self._all_validation_ns - self._validated_ns
             self._epoch.add_step(now_ns - self._step_begun_ns - validated_ns)
             if self.trace is not None:
                 self.trace.add_step(self._step_begun_ns, now_ns)

@@ -11,9 +11,16 @@ import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
 from hpml.system.lightning_twins import twins
-from hpml.timing.actions import BROADCAST, LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
+from hpml.timing.actions import (
+    LOOP,
+    MODULE_VALIDATED,
+    NEEDED,
+    OF_A_HOOK,
+    Action,
+)
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
+from hpml.timing.meetings import Meetings
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
@@ -22,7 +29,6 @@ FETCH, VALIDATED = "[_TrainingEpochLoop].train_dataloader_next", "[Strategy].on_
 SET_UP = "[LightningModule].on_validation_model_eval"
 # In a validation, what is no part of it, and what tells where it begins and ends.
 IN_VALIDATION = ("save_checkpoint", SET_UP, MODULE_VALIDATED, VALIDATED)
-BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop, where it has it
 
 
 class PhaseProfiler(Profiler):
@@ -44,7 +50,7 @@ class PhaseProfiler(Profiler):
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
         self.before_runs: list[Callable[[], object]] = []  # called where a hook starts a run
         self._fetches_inside = False  # whether training_step fetches its own batches
-        self._timed_loop: Any = None  # whose broadcasts are timed
+        self._meetings = Meetings(self.clock, lambda: self.is_aside(trainer))
 
     @classmethod
     def attach(cls, trainer: L.Trainer) -> PhaseProfiler:
@@ -59,9 +65,7 @@ class PhaseProfiler(Profiler):
         """Gives the Trainer back the profiler that its user chose."""
         if self._trainer.profiler is self:
             self._trainer.profiler = self.inner
-        if self._timed_loop is not None:
-            delattr(self._timed_loop, BROADCASTS)
-            self._timed_loop = None
+        self._meetings.end()
 
     def arm(self) -> None:
         """Epochs count from now on; what has been heard so far was not of them."""
@@ -71,26 +75,7 @@ class PhaseProfiler(Profiler):
             self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
             self._seen.clear()
-            self._time_broadcasts()
-
-    def _time_broadcasts(self) -> None:
-        """Times what sends no action: before each batch several ranks ask whether to stop."""
-        if self._trainer.world_size == 1:
-            return
-        loop = self._trainer.fit_loop.epoch_loop
-        broadcast = getattr(loop, BROADCASTS, None)
-        if broadcast is None or BROADCASTS in vars(loop):
-            return
-
-        def timed() -> None:
-            depth = self.clock.enter(None if self.is_aside(self._trainer) else BROADCAST)
-            try:
-                broadcast()
-            finally:
-                self.clock.leave(depth)
-
-        setattr(loop, BROADCASTS, timed)
-        self._timed_loop = loop
+            self._meetings.begin(self._trainer)
 
     def unmeasured(self) -> frozenset[str]:
         """The phases that cannot be timed, since Lightning has sent no sign of them."""

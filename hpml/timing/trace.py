@@ -71,7 +71,7 @@ class Trace:
         epoch = self._open
         if epoch is None or self._room <= 0:
             return
-        if self._skips and key != _VALIDATION:
+        if self._skips and key.partition("/")[0] != _VALIDATION:
             ended_ns = min(ended_ns, epoch.steps[-1][1])  # of the last traced step there may be one
         if begun_ns >= ended_ns:
             return

@@ -10,6 +10,7 @@ from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts, advise, fewer_threads
 
 CAUSES = {phase.cause: phase for phase in PHASES if phase.cause}
+COMMUNICATION = "communication"
 # Shares closer than this are not told apart, however steady they are.
 LEAST_MARGIN = 0.05
 LEAST_PIECES = 3
@@ -79,6 +80,7 @@ def judge(
     validation_share: float = 0.0,
     start_share: float = 0.0,
     interference: Interference | None = None,
+    exposed_share: float = 0.0,
 ) -> dict[str, str]:
     """The record's `verdict`: kind, basis, evidence, advice.
 
@@ -87,13 +89,19 @@ def judge(
     most of the time, no cause of the rest matters much. Where an `interference` took more than may
     be uncertain, there is none: `disturbed`; where the job's own threads and workers waited for one
     another for so long, that is what limits it: `thread-bound`. `largest_other` and `start_share`
-    are for `advise`. The shares in the evidence are of all the time, validation included.
+    are for `advise`. The shares in the evidence are of all the time, validation included; so is
+    `exposed_share`, the part in which several ranks exchanged gradients and did nothing else, which
+    is taken out of computing.
     """
+    titles = {cause: phase.title for cause, phase in CAUSES.items()}
+    if exposed_share:
+        shares = _apart(shares, exposed_share / max(1 - validation_share, exposed_share))
+        titles |= {COMMUNICATION: "exchanging gradients"}
     ranked = sorted(shares, key=lambda cause: -shares[cause].share)
     first, second = (shares[cause] for cause in ranked[:2])
     lead = first.share - second.share
     margin = max(LEAST_MARGIN, 2 * (first.error + second.error))
-    of_all = {CAUSES[cause].title: (1 - validation_share) * shares[cause].share for cause in ranked}
+    of_all = {titles[cause]: (1 - validation_share) * shares[cause].share for cause in ranked}
     if validation_share:
         of_all["validation"] = validation_share
     largest_first = sorted(of_all.items(), key=lambda part: -part[1])
@@ -117,6 +125,14 @@ def judge(
         kind = f"{ranked[0]}-bound"
         advice = advise(ranked[0], facts, largest_other, start_share)
     return {"kind": kind, "basis": "shares", "evidence": evidence, "advice": advice}
+
+
+def _apart(shares: Mapping[str, Share], exposed_share: float) -> dict[str, Share]:
+    """Communication is no more a part of computing, and is as uncertain as that is."""
+    compute = shares["compute"]
+    exposed = min(exposed_share, compute.share)
+    rest = Share(compute.share - exposed, compute.error)
+    return {**shares, "compute": rest, COMMUNICATION: Share(exposed, compute.error)}
 
 
 def _is_too_much(interference: Interference, margin: float) -> bool:

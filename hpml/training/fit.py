@@ -55,6 +55,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     cfg, record.chosen = on_device(cfg)  # kept also where data or module fail
     job = prepare(cfg)
     record.chosen |= job.chosen
+    record.environment["threads"]["intra_op"] = torch.get_num_threads()  # which it has set
     cfg = job.cfg
     if job.is_ours and cfg.trainer.num_sanity_val_steps is None:
         # Lightning's two tell whether a validation works; on a CPU they are half of the start-up

@@ -290,7 +290,10 @@ def test_two_processes_train_as_one(tmp_path: Path, programs: list[list[str]]) -
     epochs = {}
     for file in tmp_path.rglob("record.json"):
         record = RunRecord.read(file)
-        epochs[record.config["trainer"]["devices"]] = record.epochs
+        devices = record.config["trainer"]["devices"]
+        epochs[devices] = record.epochs
+        assert record.environment["threads"]["intra_op"] == record.chosen["cpu.threads"]
+        assert len(record.environment.get("ranks", [])) == (devices if devices > 1 else 0)
         logs = sorted(log.name for log in file.parent.glob("*.log"))
         assert logs == ["output.log", "train.log"][len(programs) - 1 :]
     for one, two in zip(epochs[1], epochs[2], strict=True):

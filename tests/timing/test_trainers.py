@@ -1,6 +1,5 @@
 """The timers on Lightning's own Trainer: what it sends, how it ends, and who else is asked."""
 
-import json
 import socket
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ from helpers.delays import (
     trainer,
 )
 from helpers.programs import Program
+from helpers.ranks import on_ranks
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.profilers import SimpleProfiler
 
@@ -178,77 +178,47 @@ def test_two_causes_of_one_size_are_inconclusive(tmp_path: Path, clock: VirtualC
     assert timer.verdict["kind"] == "inconclusive"
 
 
-# One rank of a fit: RANK place delay_s base batches
-RANK = """
-import json, os, sys, time
-from pathlib import Path
-import torch, lightning as L
-from helpers.delays import Delays, Module, Planted, loaders, silent
-from hpml.callbacks import DataLoadTimer, TrainTimer
-place, delay_s, base, batches = sys.argv[1], *map(float, sys.argv[2:])
-rank = int(os.environ["LOCAL_RANK"])
-delays = Delays((place,), lambda ns: time.sleep(delay_s * (base + rank)))
-timer = silent()
-off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
-trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2,
-                    **dict.fromkeys(off.split(), False),
-                    callbacks=[DataLoadTimer(), TrainTimer(), timer, Planted(delays)])
-trainer.fit(Module(delays), *loaders(delays, batches=int(batches)))
-metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-last = timer.epochs[-1]
-own = [last.time["other_s"], last.other_split.get("Planted.on_train_batch_end")]
-samples = [epoch.samples for epoch in timer.epochs]
-Path(f"{rank}.json").write_text(json.dumps([metrics, own, samples, timer.verdict]))
-torch.distributed.destroy_process_group()
-"""
-
-
-def on_two_ranks(folder: Path, *, place: str, delay_s: float, base: int, batches: int) -> list[Any]:
-    """What each of two processes found: metrics, own times, samples, verdict."""
-    (folder / "rank.py").write_text(RANK)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    words = [str(folder / "rank.py"), place, str(delay_s), str(base), str(batches)]
-    shared = {"PYTHONPATH": str(TESTS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    programs = [Program(words, folder, {**shared, "LOCAL_RANK": rank}) for rank in ("0", "1")]
-    for program in programs:
-        _, stderr = program.communicate(timeout=120)
-        assert program.returncode == 0, stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
-
-
 @pytest.mark.parametrize(
-    ("place", "delay_s", "key", "text"),
+    ("place", "delay_s", "phase", "advice"),
     [
         # rank 1 alone loads slowly; rank 0 waits for its gradients, which looks like training
-        ("dataset", 0.02, "kind", "input-bound"),
-        # what the timers wait for the other ranks is nobody's fault
-        ("callback_batch_end", 0.06, "advice", "`other` is Planted.on_train_batch_end"),
-        # four samples an epoch
-        pytest.param("val_dataset", 0.2, "advice", "Validate less", marks=pytest.mark.stress),
+        ("dataset", 0.02, "data", "num_workers"),
+        # rank 0 waits inside its own backward pass, so both look equally slow
+        ("backward", 0.04, "backward", "computes longer"),
     ],
 )
-def test_the_verdict_is_of_the_rank_that_the_others_wait_for(
-    place: str, delay_s: float, key: str, text: str, tmp_path: Path
+def test_the_rank_that_the_others_wait_for_is_named(
+    place: str, delay_s: float, phase: str, advice: str, tmp_path: Path
 ) -> None:
-    """Whatever it is slow at, and its advice too."""
-    for *_, verdict in on_two_ranks(tmp_path, place=place, delay_s=delay_s, base=0, batches=12):
-        assert text in verdict[key]
-        assert verdict["evidence"].endswith("(on rank 1, for which the others wait)")
+    """With its host, what it is late in and by how much, and what to do about it there."""
+    found = on_ranks(tmp_path, place=place, delays_s=[0.0, delay_s], batches=12)
+    host = socket.gethostname()
+    for own in found:
+        assert [(of["host"], of["device"]) for of in own["places"]] == [(host, "cpu")] * 2
+        verdict = own["verdict"]
+        assert verdict["kind"] == "imbalance"
+        assert verdict["evidence"].startswith(f"rank 1 on {host} is late by ")
+        assert f" in {phase}, in 2 of 2 epochs" in verdict["evidence"]
+        assert advice in verdict["advice"]
+        for epoch in own["epochs"]:
+            late = epoch["ranks"]["late"]
+            assert (late["rank"], late["host"], late["phase"]) == (1, host, phase)
+            assert epoch["ranks"]["communication"]["sampled_steps"] == 8
+            assert epoch["ranks"]["communication"]["buckets"] == [20]  # of five parameters
 
 
 def test_ranks_keep_their_own_times_and_log_mean_and_worst(tmp_path: Path) -> None:
     """Two processes, one slower in a callback: the mean, and the worst rank's."""
-    settings = {"place": "callback_batch_end", "delay_s": 0.02, "base": 1, "batches": 4}
-    (metrics, own, samples, _), (other_metrics, other_own, *_) = on_two_ranks(tmp_path, **settings)
+    first, second = on_ranks(tmp_path, place="callback_batch_end", delays_s=[0.02, 0.04], batches=4)
     for name in ("time/other_s", "time/epoch_s", "time/data_s", "time/train_s"):
-        assert metrics[name] == other_metrics[name]
-    both = own[0], other_own[0]
-    assert metrics["time/other_s"] == pytest.approx(sum(both) / 2, rel=1e-3)
-    assert metrics["time/worst_rank/other_s"] == pytest.approx(max(both), rel=1e-3)
-    assert other_own[1] > 1.5 * own[1]
-    assert samples == [16, 16]
+        assert first["metrics"][name] == second["metrics"][name]
+    last = [own["epochs"][-1] for own in (first, second)]
+    both = [epoch["time"]["other_s"] for epoch in last]
+    assert first["metrics"]["time/other_s"] == pytest.approx(sum(both) / 2, rel=1e-3)
+    assert first["metrics"]["time/worst_rank/other_s"] == pytest.approx(max(both), rel=1e-3)
+    own, other = (epoch["other_split"]["Planted.on_train_batch_end"] for epoch in last)
+    assert other > 1.5 * own
+    assert [epoch["samples"] for epoch in first["epochs"]] == [16, 16]
 
 
 def exposed_s(batches: int, workers: int, load_s: float, rest_s: float) -> float:

@@ -12,6 +12,7 @@ from hpml.records.verdict import in_words
 from hpml.report.collect import Run, clean, mean
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import NOTHING
+from hpml.report.run.ranks import check_ranks, rank_sentences
 
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.
@@ -56,6 +57,7 @@ def _check(record: RunRecord) -> None:
             setattr(epoch, name, known or None)
         if not set(QUANTILES) <= (epoch.step_ms or {}).keys():
             epoch.step_ms = None
+        check_ranks(epoch)
         epoch.step_counts = _lengths(epoch.step_counts)
 
 
@@ -142,6 +144,7 @@ def sentences(run: Run) -> Iterator[str]:
             f"half of an epoch's steps take {_in_ms(p50)} at most, one in a hundred {_in_ms(p99)} "
             f"or more, the longest of all {_in_ms(longest)}"
         )
+    yield from rank_sentences(run)
     if record.verdict is not None and isinstance(note := record.verdict.get("note"), str):
         yield clean(note)
     for resumption in record.resumed:

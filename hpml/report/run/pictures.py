@@ -28,6 +28,7 @@ from hpml.report.drawing import (
 )
 from hpml.report.pictures import Picture
 from hpml.report.run.facts import QUANTILES, marks, unknown_s
+from hpml.report.run.rank_picture import draw_ranks
 
 MOST_BARS, MOST_BINS, MOST_BORDERS = 60, 50, 30
 UNKNOWN = {"label": "not told apart", "color": "none", "hatch": "++"}
@@ -38,7 +39,7 @@ Bars = list[tuple[dict[str, Any], np.ndarray]]  # of each part: how it looks, an
 def draw_run(run: Run) -> Iterator[Picture]:
     """Each picture for which the record has something to show, one at a time."""
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        drawn = (picture(run) for picture in (_epochs, _steps, _windows, _memory))
+        drawn = (picture(run) for picture in (_epochs, draw_ranks, _steps, _windows, _memory))
         yield from (picture for picture in drawn if picture is not None)
 
 

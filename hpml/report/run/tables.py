@@ -10,6 +10,7 @@ from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import SAME
 from hpml.report.ranking import NOTHING
 from hpml.report.run.facts import in_figures, marks, parts
+from hpml.report.run.ranks import late_in_words
 from hpml.report.tables import Cell, Table
 
 MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 4, 15
@@ -32,17 +33,20 @@ def epoch_table(run: Run) -> Table:
         for name, (spec, read) in FIGURES.items()
         if any(read(epoch) is not None for epoch in epochs)
     }
+    has_late = any(map(late_in_words, epochs))
+    late = ["late"] * has_late
     metrics = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))[:MOST_METRICS]
     rows = [
         [
             Cell(f"{epoch.epoch}{marks(epoch)}", epoch.epoch),
             *map(Cell, shown_times(epoch.time), [epoch.time[name] for name in TIMES]),
             *(_figure(read(epoch), spec) for spec, read in figures.values()),
+            *([Cell(late_in_words(epoch) or NOTHING, late_in_words(epoch))] if has_late else []),
             *(Cell(in_figures(n, v), v) for n in metrics for v in [epoch.metrics.get(n)]),
         ]
         for epoch in epochs
     ]
-    return Table(["epoch", "time s", *PHASE_HEADINGS, *figures, *map(clean, metrics)], rows)
+    return Table(["epoch", "time s", *PHASE_HEADINGS, *figures, *late, *map(clean, metrics)], rows)
 
 
 def part_table(run: Run) -> Table:

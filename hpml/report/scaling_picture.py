@@ -1,0 +1,71 @@
+"""A picture of what more processes bring: the speed-up beside the ideal one, and what is lost."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hpml.records.phases import PHASES
+from hpml.report.drawing import COLOURS, INK, STYLE, in_percent, legend_above, looks
+from hpml.report.pictures import Picture
+from hpml.report.scaling import EXCHANGE, PARTS, Line
+
+MOST_LINES, MOST_BARS, MOST_UPRIGHT = 8, 16, 4
+LOOKS = {phase.title: {"color": phase.colour, "hatch": phase.hatch} for phase in PHASES}
+LOOKS[EXCHANGE] = {"color": COLOURS[0], "hatch": "||"}
+
+
+def draw_scaling(lines: Sequence[Line]) -> Picture | None:
+    """Speed-up against the number of processes, and by what their time is lost."""
+    if not lines:
+        return None
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        return _drawn(lines)
+
+
+def _drawn(lines: Sequence[Line]) -> Picture:
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _speed_ups(left, lines[:MOST_LINES])
+    _losses(right, lines)
+    legend_above(figure, [*(line.name for line in lines[:MOST_LINES]), *PARTS])
+    left_out = f"; the first {MOST_LINES} of {len(lines)} lines" * (len(lines) > MOST_LINES)
+    caption = "What more processes bring, and by what the rest of their time is lost"
+    return Picture("scaling", caption + left_out, figure)
+
+
+def _speed_ups(axes: Axes, lines: Sequence[Line]) -> None:
+    most = max(line.points[-1].processes for line in lines)
+    fewest = min(line.points[0].processes for line in lines)
+    ideal = np.array([fewest, most])
+    axes.plot(ideal, ideal / fewest, color=INK, linestyle=(0, (1, 2)), linewidth=1)
+    axes.annotate("ideal", (most, most / fewest), ha="right", va="bottom", xytext=(-6, 0),
+                  textcoords="offset points")  # fmt: skip
+    for line, look in zip(lines, looks(), strict=False):
+        at = [point.processes for point in line.points]
+        axes.plot(at, [line.speed_up(point) for point in line.points], label=line.name, **look)
+    axes.set_xticks(sorted({point.processes for line in lines for point in line.points}))
+    axes.set_xlabel("processes")
+    axes.set_ylabel("times as fast")
+    axes.set_ylim(bottom=0)
+
+
+def _losses(axes: Axes, lines: Sequence[Line]) -> None:
+    """Bars of the share of the time that is lost; what has become cheaper goes below zero."""
+    pairs = [(line, point) for line in lines for point in line.points[1:]][:MOST_BARS]
+    above, below = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for part in PARTS:
+        heights = np.array([line.lost(point).get(part, 0.0) for line, point in pairs])
+        bottoms = np.where(heights >= 0, above, below)
+        shown: dict[str, Any] = {"label": part, "edgecolor": INK, "linewidth": 0.5} | LOOKS[part]
+        axes.bar(range(len(pairs)), heights, 0.7, bottoms, **shown)
+        above, below = above + np.maximum(heights, 0), below + np.minimum(heights, 0)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    names = [f"{point.processes}: {line.name}".replace(" scaling, ", "\n") for line, point in pairs]
+    crowded: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > MOST_UPRIGHT else {}
+    axes.set_xticks(range(len(pairs)), names, fontsize=8, **crowded)
+    axes.set_ylabel("of the time, lost to")
+    in_percent(axes)

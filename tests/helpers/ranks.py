@@ -1,0 +1,140 @@
+"""Several ranks that train together, with a known delay in one place: real ones, and simulated."""
+
+import json
+import socket
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from helpers.configurations import TESTS
+from helpers.programs import Program
+from hpml.records.phases import TIMES
+from hpml.timing.actions import BROADCAST, LOOP, VALIDATION, VALIDATION_END
+from hpml.timing.epoch_times import NS_PER_S, EpochTimes
+from hpml.timing.fit_clock import FitClock
+from hpml.timing.ranks import MOST_SAMPLES, RankTimes, own_times
+
+# One rank of a fit: RANK ranks place delays_s batches epochs
+RANK = """
+import json, os, sys, time
+from pathlib import Path
+import torch, lightning as L
+torch.set_num_threads(1)
+from helpers.delays import Delays, Module, Planted, loaders, silent
+from hpml.callbacks import DataLoadTimer, TrainTimer
+ranks, place, delays_s, batches, epochs = sys.argv[1:]
+rank = int(os.environ["LOCAL_RANK"])
+delays = Delays((place,), lambda ns: time.sleep(json.loads(delays_s)[rank]))
+timer = silent()
+off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
+trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=int(ranks), max_epochs=int(epochs),
+                    **dict.fromkeys(off.split(), False), num_sanity_val_steps=0,
+                    callbacks=[DataLoadTimer(), TrainTimer(), timer, Planted(delays)])
+trainer.fit(Module(delays), *loaders(delays, batches=int(batches)))
+metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+found = {"metrics": metrics, "verdict": timer.verdict, "places": timer.places,
+         "epochs": [vars(epoch) for epoch in timer.epochs]}
+Path(f"{rank}.json").write_text(json.dumps(found))
+torch.distributed.destroy_process_group()
+"""
+
+
+def on_ranks(
+    folder: Path, *, place: str, delays_s: list[float], batches: int, epochs: int = 2
+) -> list[dict[str, Any]]:
+    """What each of several processes found, each with its delay: metrics, verdict, epochs."""
+    (folder / "rank.py").write_text(RANK)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    ranks = len(delays_s)
+    words = [str(folder / "rank.py"), str(ranks), place, json.dumps(delays_s)]
+    words += [str(batches), str(epochs)]
+    shared = {"PYTHONPATH": str(TESTS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    programs = [Program(words, folder, {**shared, "LOCAL_RANK": str(n)}) for n in range(ranks)]
+    for program in programs:
+        _, stderr = program.communicate(timeout=120)
+        assert program.returncode == 0, stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
+
+
+class SimulatedRanks:
+    """Ranks on virtual clocks of their own, which train in step, as Lightning and DDP do it.
+
+    Each clock began at another time. `slow` has nanoseconds by rank and place: `data`, `forward`,
+    `backward`, `callbacks` and `optimizer` in each step, `validation` once. In each step all wait
+    where they ask whether to stop and where they exchange gradients, which takes `link_ns`; at the
+    epoch's end where they compare a metric.
+    """
+
+    def __init__(
+        self, ranks: int, slow: dict[tuple[int, str], int], link_ns: int = 0, work_ns: int = 10**7
+    ) -> None:
+        self.slow, self.link_ns, self.work_ns = slow, link_ns, work_ns
+        self.now = [10**12 * rank for rank in range(ranks)]
+        self.clocks: list[FitClock] = []
+        for rank in range(ranks):
+            clock = FitClock(lambda: 0, None)
+            clock._time_ns = lambda rank=rank: self.now[rank]
+            clock.take()
+            clock.armed = True
+            clock.begin_loop()
+            clock.enter(LOOP)
+            self.clocks.append(clock)
+        self.samples: list[list[tuple[int, int, int]]] = [[] for _ in range(ranks)]
+
+    def spend(self, place: str, phase: str) -> None:
+        """Each rank does its part by itself."""
+        for rank, clock in enumerate(self.clocks):
+            depth = clock.enter(phase)
+            self.now[rank] += self.work_ns + self.slow.get((rank, place), 0)
+            clock.leave(depth)
+
+    def meet(self, phase: str, cost_ns: int = 0) -> None:
+        """All leave at the same moment, which is another one on each clock."""
+        behind = [now - 10**12 * rank for rank, now in enumerate(self.now)]
+        for rank, clock in enumerate(self.clocks):
+            depth = clock.enter(phase)
+            self.now[rank] += max(behind) - behind[rank] + cost_ns
+            clock.leave(depth)
+
+    def backward(self) -> None:
+        """Bucket by bucket; the exchange is waited for inside of the pass."""
+        begun = list(self.now)
+        half = [
+            self.work_ns + self.slow.get((rank, "backward"), 0) // 2 for rank in range(len(begun))
+        ]
+        done = [now + 2 * ns for now, ns in zip(begun, half, strict=True)]
+        offsets = [10**12 * rank for rank in range(len(begun))]
+        over = max(now - offset for now, offset in zip(done, offsets, strict=True)) + self.link_ns
+        for rank, clock in enumerate(self.clocks):
+            depth = clock.enter("train/backward")
+            self.now[rank] = offsets[rank] + over
+            clock.leave(depth)
+            end = self.now[rank]
+            self.samples[rank].append(
+                (end - begun[rank], end - done[rank], end - begun[rank] - half[rank])
+            )
+
+    def epoch(self, steps: int) -> list[RankTimes]:
+        """Trains and validates; each rank's figures, as it would send them."""
+        for _ in range(steps):
+            self.meet(BROADCAST)
+            self.spend("data", "data")
+            self.spend("forward", "train/forward")
+            self.backward()
+            self.spend("optimizer", "train/optimizer")
+            self.spend("callbacks", "other/Planted.on_train_batch_end")
+        self.spend("validation", VALIDATION)
+        self.meet(VALIDATION_END)
+        return [self._times(rank, steps) for rank in range(len(self.clocks))]
+
+    def _times(self, rank: int, steps: int) -> RankTimes:
+        times = EpochTimes(0, ns=self.clocks[rank].take())
+        seen = self.samples[rank][-MOST_SAMPLES:]
+        own_s = fmean(whole - wait for whole, wait, _ in seen) / NS_PER_S
+        waits, talks = ([s[place] / NS_PER_S for s in seen] for place in (1, 2))
+        whole = [times.in_s()[name] or 0.0 for name in TIMES]
+        waited_s = times.ns["train/backward"] / NS_PER_S - own_s * steps
+        sent = RankTimes(whole, own_times(times.ns, own_s * steps), waited_s, waits, talks)
+        return RankTimes.from_row(sent.as_row())

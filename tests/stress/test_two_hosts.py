@@ -1,0 +1,43 @@
+"""Two hosts with a link between them, fast and slow: who is named, what the exchange costs."""
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from helpers.two_hosts import fit_on_two_hosts, possible
+
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not possible(), reason="no network namespaces for users here"),
+]
+
+
+def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
+    """Both hosts are named; without the exchange an epoch takes what it does on a fast link.
+
+    `no_sync` over the slow link predicts that. The timers tell most of it, and no more: beside
+    sending, computing is slower on the same cores, and Lightning's question takes its time too.
+    """
+    slow = fit_on_two_hosts(tmp_path / "slow", "400mbit")
+    silent = fit_on_two_hosts(tmp_path / "silent", "400mbit", no_sync=True)
+    fast = fit_on_two_hosts(tmp_path / "fast")
+    for record in (slow, fast):
+        assert [place["host"] for place in record["environment"]["ranks"]] == ["a", "b"]
+        assert record["epochs"][-1]["ranks"]["communication"]["bytes"] == 4 * 4 * (512 * 512 + 512)
+    later, hidden, silenced = (record["epochs"][1:] for record in (slow, fast, silent))
+    talks = [epoch["ranks"]["communication"] for epoch in later]
+    slow_s, fast_s, silent_s = (
+        fmean(epoch["time"]["epoch_s"] for epoch in epochs) for epochs in (later, hidden, silenced)
+    )
+    exposed_s = fmean(talk["exposed_s"] for talk in talks)
+    left_s = fmean(epoch["ranks"]["communication"]["exposed_s"] for epoch in hidden)
+    print(f"slow {slow_s:.3f}, of it exchanging {exposed_s:.3f}; by no_sync {silent_s:.3f}")
+    print(f"fast {fast_s:.3f}, without what is left of the exchange {fast_s - left_s:.3f}")
+    print([talk["bytes_per_s"] / 1e6 for talk in talks])
+    print(*(record["verdict"]["evidence"] for record in (slow, silent, fast)), sep="\n")
+    assert slow["verdict"]["kind"] == "communication-bound"
+    assert "communication-bound" not in (fast["verdict"]["kind"], silent["verdict"]["kind"])
+    assert silent_s == pytest.approx(fast_s - left_s, rel=0.1)
+    assert 0.75 < exposed_s / (slow_s - (fast_s - left_s)) < 1.1
+    assert fmean(talk["bytes_per_s"] for talk in talks) < 50e6  # 400 Mbit

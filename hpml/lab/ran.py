@@ -19,7 +19,9 @@ def what_ran(name: str, tasks: Tasks, announced: int) -> str:
             return ""
         epochs = range_in_words([len(record.epochs) for record in runs])
         batches = range_in_words([each for record in runs for each in _batches(record)])
-        return f"{counted(announced - left, 'training')} of {epochs} epochs of {batches} batches"
+        trainings = counted(announced - left, "training")
+        several = "s" * (epochs != "1")
+        return f"{trainings} of {epochs} epoch{several} of {batches} batches"
     if name == SUMMARY:
         return counted(sum(task.is_done for task in tasks.summaries), "count")
     result = read_result(tasks.folder, name) or {}

@@ -131,18 +131,18 @@ def test_what_changes_is_said(parts: Parts, capfd: Capture) -> None:
 
 def test_what_does_not_fit_is_left_out(parts: Parts, capfd: Capture) -> None:
     """A budget slightly too small is taken as far as it goes; the command printed does the rest."""
-    words = ["lab.parts=[c1,c3,c4,q1]", "lab.budget_min=3"]
+    words = ["lab.parts=[c1,c3,c4,q1]", "lab.budget_min=2"]
     assert parts.start(*words) == 0
     assert parts.started == ["pilot cpu", "summary-sgd", *SUMMARIES, "workers", "training"]
     command = "python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]'"
-    said = f"left out: C4; lab.budget_min=4 is enough for all. To run them: {command}\n"
+    said = f"left out: C4; lab.budget_min=3 is enough for all. To run them: {command}\n"
     assert said in capfd.readouterr().out
     report = re.sub(r"\\(.)", r"\1", parts.report)
-    assert f"Left out of 3 minutes. To run it: {command}\n" in report
-    assert "Left out of 3 minutes: C4; 4 minutes are enough for all." in report
+    assert f"Left out of 2 minutes. To run it: {command}\n" in report
+    assert "Left out of 2 minutes: C4; 3 minutes are enough for all." in report
     assert parts.start("lab.parts=[c4]") == 0
     assert parts.started == ["diagnosis"]
-    assert "Left out of 3 minutes. To run it" not in re.sub(r"\\(.)", r"\1", parts.report)
+    assert "Left out of 2 minutes. To run it" not in re.sub(r"\\(.)", r"\1", parts.report)
     assert parts.start(*words) == 0
     assert parts.started == []
 

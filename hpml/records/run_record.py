@@ -5,7 +5,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -175,7 +175,7 @@ class RunRecord:
             epochs = [_without_unknown_keys(EpochRecord, epoch) for epoch in data.pop("epochs")]
             record = _without_unknown_keys(cls, data)
             record.epochs = epochs
-            _check_types(record)
+            check_types(record)
         except RecordError:
             raise
         except (*NOT_A_RECORD, OSError) as error:
@@ -191,19 +191,21 @@ class RunRecord:
             return None
 
 
-def read_records(paths: Sequence[Path]) -> Iterator[tuple[Path, "RunRecord | RecordError"]]:
+def read_records(
+    paths: Sequence[Path], read: Callable[[Path], RunRecord] = RunRecord.read
+) -> Iterator[tuple[Path, RunRecord | RecordError]]:
     """The records in and under some paths, each with the directory of its run, one at a time.
 
-    What cannot be read comes as the error that says why.
+    What cannot be read comes as the error that says why; `read` is given the file.
     """
-    files: dict[Path, None] = {}
+    files: dict[str, None] = {}
     for path in paths:
         below = [path] if path.is_file() else sorted(_below(path))
         # Path.resolve raises for a link to itself
-        files.update(dict.fromkeys(Path(os.path.realpath(file)) for file in below))
-    for file in files:
+        files.update(dict.fromkeys(map(os.path.realpath, below)))
+    for file in map(Path, files):
         try:
-            yield file.parent, RunRecord.read(file)
+            yield file.parent, read(file)
         except RecordError as error:
             yield file.parent, error
 
@@ -225,7 +227,7 @@ def _without_unknown_keys(kind: type[_T], data: dict[str, Any]) -> _T:
     return kind(**{name: value for name, value in data.items() if name in names})
 
 
-def _check_types(record: RunRecord) -> None:
+def check_types(record: RunRecord) -> None:
     """Raises an error where something is not of the type that its readers expect."""
     if record.status not in get_args(Status):
         raise ValueError(f"unknown status {record.status!r}")

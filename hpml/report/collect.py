@@ -1,15 +1,19 @@
 """From records to runs: what a comparison needs of each, in little memory."""
 
 import json
+import marshal
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hpml.config.fingerprint import identifying
+import msgspec
+
+from hpml.records.decoder import Shared, read_brief
 from hpml.records.phases import TIMES
 from hpml.records.run_record import (
     LARGEST,
@@ -19,6 +23,7 @@ from hpml.records.run_record import (
     RunRecord,
     read_records,
 )
+from hpml.report.lean_record import Columns, Common, Leaves, columns_of, lean
 from hpml.system.interference import Interference, summed
 
 ACCURACY = "val/accuracy"
@@ -27,15 +32,17 @@ MEASURES = ("epoch_s", "steady_epoch_s", *TIMES[1:], "steady_data_s", "samples_p
 # The times among them: the first epoch that counts in each.
 TIMED_FROM = {"epoch_s": 0, "steady_epoch_s": 1}
 NUMBERS = Interference.__dataclass_fields__.keys() - {"lost_s", "gpus"}
+_values = attrgetter(*Interference.__dataclass_fields__)
 
 
 @dataclass
 class Run:
     directory: Path  # that holds its record
     record: RunRecord
-    # of each epoch in the record what it had to share; None where nobody looked
-    seen: list[Interference | None] = field(default_factory=list)
     name: str = ""  # among the others
+    # of each epoch in the record what it had to share; None where nobody looked
+    packed_seen: bytes = b""
+    common: Common = field(default_factory=Common, repr=False)
 
     @property
     def cause(self) -> str:
@@ -51,20 +58,40 @@ class Run:
         return json.dumps(self.record.config["seed"]) if "seed" in self.record.config else None
 
     @cached_property
-    def leaves(self) -> dict[str, object]:
+    def leaves(self) -> Leaves:
         """What identifies the run, by dotted keys."""
-        return identifying(self.record.config)
+        return Leaves(self.record.config, self.common)
 
-    @cached_property
+    @property
+    def columns(self) -> Columns:
+        """The figures of all epochs in its record."""
+        return columns_of(self.record)
+
+    @property
     def epochs(self) -> list[EpochRecord]:
         """The whole epochs; those that were cut short if there are no others."""
-        return [e for e in self.record.epochs if not e.partial] or self.record.epochs
+        epochs = self.record.epochs
+        return [epoch for epoch in epochs if not epoch.partial] or epochs
+
+    @property
+    def seen(self) -> list[Interference | None]:
+        """Of each epoch in the record what it had to share; None where nobody looked."""
+        if not self.packed_seen:
+            return [None] * len(self.columns.epoch)
+        each = marshal.loads(self.packed_seen)
+        return [None if values is None else Interference(*values) for values in each]
 
     def seen_from(self, first: int = 0) -> list[Interference]:
         """What its whole epochs from a number on had to share; without those nobody looked at."""
-        whole = {id(epoch) for epoch in self.epochs if epoch.epoch >= first}
-        pairs = zip(self.record.epochs, self.seen, strict=False)
-        return [seen for epoch, seen in pairs if seen is not None and id(epoch) in whole]
+        if not self.packed_seen:
+            return []
+        columns = self.columns
+        cut_short = all(columns.partial)
+        return [
+            seen
+            for number, partial, seen in zip(columns.epoch, columns.partial, self.seen, strict=True)
+            if seen is not None and number >= first and (cut_short or not partial)
+        ]
 
     @cached_property
     def interference(self) -> dict[str, Interference | None]:
@@ -72,22 +99,45 @@ class Run:
         return {name: summed(self.seen_from(first)) for name, first in TIMED_FROM.items()}
 
     @cached_property
+    def facts(self) -> "Facts":
+        return Facts.of(self.columns)
+
+    @property
     def measures(self) -> dict[str, float | None]:
         """Means over the epochs in seconds, by the names in MEASURES.
 
         Those called steady leave out the first epoch, which pays for what happens only once; None
         where there is no other.
         """
-        later = [epoch for epoch in self.epochs if epoch.epoch > 0]
-        means = {name: mean(epoch.time[name] for epoch in self.epochs) for name in TIMES}
-        for name in ("epoch_s", "data_s"):
-            means[f"steady_{name}"] = mean(epoch.time[name] for epoch in later)
-        samples, epoch_s = mean(epoch.samples for epoch in self.epochs), means["epoch_s"]
-        return means | {"samples_per_s": samples / epoch_s if samples and epoch_s else None}
+        return self.facts.measures
 
     def figure(self, name: str) -> float | None:
         """A measure, or a metric of the last epoch that has it."""
-        return self.measures[name] if name in MEASURES else self.record.last_metric(name)
+        return self.measures[name] if name in MEASURES else self.facts.last.get(name)
+
+
+class Facts(NamedTuple):
+    """What of a run's epochs is asked for often: means, last metrics, how many are whole."""
+
+    measures: dict[str, float | None]
+    last: dict[str, float | None]
+    whole: int
+
+    @classmethod
+    def of(cls, columns: Columns) -> "Facts":
+        whole = columns.whole
+        means = {name: mean(whole.time[name]) for name in TIMES}
+        later = [place for place, epoch in enumerate(whole.epoch) if epoch > 0]
+        for name in ("epoch_s", "data_s"):
+            column = whole.time[name]
+            means[f"steady_{name}"] = mean([column[place] for place in later])
+        samples, epoch_s = mean(whole.samples), means["epoch_s"]
+        means["samples_per_s"] = samples / epoch_s if samples and epoch_s else None
+        last = {
+            name: next((value for value in reversed(column) if value is not None), None)
+            for name, column in columns.metrics.items()
+        }
+        return cls(means, last, len(whole.epoch))
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -98,7 +148,8 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs: list[Run] = []
     left_out: list[str] = []
     first: dict[tuple[object, ...], Path] = {}
-    for directory, record in read_records(paths):
+    common = Common()
+    for directory, record in read_records(paths, read_brief):
         if isinstance(record, RecordError):
             left_out.append(clean(str(record)))
             continue
@@ -108,29 +159,36 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             left_out.append(clean(f"{directory}: a copy of {first[identity]}"))
             continue
         try:
-            seen = [_seen(epoch.interference) for epoch in record.epochs]
+            seen = _packed(record.epochs)
         except NOT_A_RECORD as error:
             left_out.append(clean(f"{directory}: no readable interference ({error})"))
             continue
-        for epoch in record.epochs:  # of ten thousand runs these would fill the memory
-            epoch.train_split = epoch.other_split = epoch.interference = None
-            epoch.step_ms = epoch.step_counts = None
-        record.windows = None
-        runs.append(Run(directory, record, seen))
+        runs.append(Run(directory, lean(record, common), packed_seen=seen, common=common))
     runs.sort(key=lambda run: datetime.fromisoformat(run.record.started_at).timestamp())
-    common = os.path.commonpath([run.directory.parent for run in runs] or [Path()])
+    common_path = os.path.commonpath([run.directory.parent for run in runs] or [Path()])
     for run in runs:  # by the end of their directories' paths, in which they differ
-        run.name = clean(str(run.directory.relative_to(common)))
+        run.name = clean(str(run.directory.relative_to(common_path)))
     return runs, left_out
+
+
+def _packed(epochs: Sequence[EpochRecord]) -> bytes:
+    """What each had to share; nothing where nobody looked at any of them."""
+    every = [_seen(epoch.interference) for epoch in epochs]
+    if not any(every):
+        return b""
+    return marshal.dumps([None if seen is None else _values(seen) for seen in every])
 
 
 def _seen(values: Any) -> Interference | None:
     """A record's interference; raises one of NOT_A_RECORD where that is of another type."""
     if values is None:
         return None
-    seen = Interference.from_dict(values)
+    if isinstance(values, Shared):
+        seen = Interference(*msgspec.structs.astuple(values))
+    else:
+        seen = Interference.from_dict(values)
     gpus = seen.gpus or []
-    others = [getattr(seen, name) for name in values if name in NUMBERS]
+    others = [getattr(seen, name) for name in NUMBERS]
     others += [gpu["power_w"] for gpu in gpus]
     known = [value for value in others if value is not None]
     for figure in (seen.wall_s, *seen.lost_s.values(), *known):
@@ -143,6 +201,8 @@ def _seen(values: Any) -> Interference | None:
 
 def clean(text: str) -> str:
     """Text that any terminal and any file can hold: no control characters, no half characters."""
+    if text.isprintable():  # nearly all is
+        return text
     text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     return text.encode("utf-8", "backslashreplace").decode()
 

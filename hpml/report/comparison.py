@@ -194,9 +194,9 @@ class Comparison:
             if key not in ("device", "accelerators") or "device" not in self.keys
         }
         by_title["epochs of one setting"] = Counter(
-            str(len(run.epochs))
+            str(run.facts.whole)
             for setting in self.settings
-            if len({len(run.epochs) for run in setting.completed}) > 1
+            if len({run.facts.whole for run in setting.completed}) > 1
             for run in setting.completed
         )
         return [

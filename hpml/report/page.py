@@ -182,7 +182,7 @@ def _run_table(comparison: Comparison, folder: Path) -> Table:
                 Cell(run.name, run.name, command=clean(record.command)),
                 Cell(_status(run), _status(run)),
                 Cell(record.started_at.replace("T", " ")[:16], record.started_at),
-                Cell(str(len(run.epochs)), len(run.epochs)),
+                Cell(str(run.facts.whole), run.facts.whole),
                 figure(comparison.time, timed, disturbed=is_disturbed(run)),
                 figure(quality, learned),
                 Cell(host, host),

@@ -143,7 +143,7 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
         return None
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     runs = [run for setting in shown for run in setting.completed]
-    size, unit = time_unit(max(sum(e.time["epoch_s"] or 0.0 for e in run.epochs) for run in runs))
+    size, unit = time_unit(max(_whole_s(run) for run in runs))
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     names = labels(shown)
     for row, metric in enumerate(("train/loss", comparison.quality.name)):
@@ -161,13 +161,13 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
             axes.grid(alpha=0.25, color=INK, linewidth=0.5)
     panels[1][0].set_xlabel("epochs")
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
-    panels[1][0].set_xlim(0.5, max(len(run.record.epochs) for run in runs) + 0.5)
+    panels[1][0].set_xlim(0.5, max(len(run.columns.epoch) for run in runs) + 0.5)
     panels[1][1].set_xlabel(f"time since the first step ({unit})")
     legend_above(figure, names)
     caption = "Learning over epochs, and over time: means over the completed runs"
     if any(len(setting.completed) > 1 for setting in shown):
         caption += ", in bands from the lowest run to the highest"
-    if any(len({len(run.record.epochs) for run in s.completed}) > 1 for s in shown):
+    if any(len({len(run.columns.epoch) for run in s.completed}) > 1 for s in shown):
         caption += ", up to the last epoch that all runs of a setting have"
     caption += _disturbed(shown)
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
@@ -215,7 +215,8 @@ def accuracy_to_reach(settings: Sequence[Setting]) -> float:
     """In whole per cent: what the runs of all settings reach where they are alike, else of half."""
 
     def best(run: Run) -> float:
-        return max((e.metrics.get(ACCURACY) or 0.0 for e in run.record.epochs), default=0.0)
+        accuracies = run.columns.metrics.get(ACCURACY, ())
+        return max((value or 0.0 for value in accuracies), default=0.0)
 
     worst = sorted(min(map(best, setting.completed)) for setting in settings if setting.completed)
     if not worst:
@@ -226,12 +227,17 @@ def accuracy_to_reach(settings: Sequence[Setting]) -> float:
 
 def time_to_reach(run: Run, target: float) -> float | None:
     """Seconds of training until the end of the first epoch that reached an accuracy."""
-    elapsed = 0.0
-    for epoch in run.record.epochs:
-        elapsed += epoch.time["epoch_s"] or 0.0
-        if (epoch.metrics.get(ACCURACY) or 0.0) >= target:
+    elapsed, columns = 0.0, run.columns
+    accuracies = columns.metrics.get(ACCURACY) or [None] * len(columns.epoch)
+    for time_s, accuracy in zip(columns.time["epoch_s"], accuracies, strict=True):
+        elapsed += time_s or 0.0
+        if (accuracy or 0.0) >= target:
             return elapsed
     return None
+
+
+def _whole_s(run: Run) -> float:
+    return sum(time_s or 0.0 for time_s in run.columns.whole.time["epoch_s"])
 
 
 def _mean_curve(runs: Sequence[Run], metric: str, unit_s: float) -> np.ndarray:

@@ -160,7 +160,7 @@ def _unexplained(runs: Sequence[Run], columns: Mapping[str, Sequence[str]]) -> l
     for run, *values in zip(runs, *columns.values(), strict=True):
         other = first.setdefault(tuple(values), run)
         if other.leaves != run.leaves:
-            for key in other.leaves | run.leaves:
+            for key in {**other.leaves, **run.leaves}:
                 before, now = (each.leaves.get(key) for each in (other, run))
                 follows_the_seed = [before, now] == [r.leaves.get("seed") for r in (other, run)]
                 if before != now and not follows_the_seed:

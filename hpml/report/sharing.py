@@ -37,7 +37,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     names = in_lines([run.name for run in runs])
     for axes, (title, values) in zip(places, panels.items(), strict=False):
         for run, of_run, name, look in zip(runs, values, names, looks(), strict=False):
-            epochs = [epoch.epoch for epoch in run.record.epochs]
+            epochs = run.columns.epoch
             label = name if axes is places[0] else None
             axes.plot(epochs, of_run[: len(epochs)], label=label, **look)
         axes.set_ylabel(title, fontsize=9)
@@ -50,7 +50,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     for axes in places[len(panels) - COLUMNS : len(panels)]:
         axes.tick_params(labelbottom=True)
     places[0].xaxis.get_major_locator().set_params(integer=True)
-    last = max(epoch.epoch for run in runs for epoch in run.record.epochs)
+    last = max(epoch for run in runs for epoch in run.columns.epoch)
     places[0].set_xlim(-0.5, last + 0.5)
     figure.supxlabel("epoch", fontsize=10)
     legend_above(figure, names)
@@ -59,7 +59,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
 
 def _panels(runs: Sequence[Run]) -> dict[str, np.ndarray]:
     """Each panel's title and its figures, of runs by epochs; not a number where not known."""
-    times_s = _square([[epoch.time["epoch_s"] for epoch in run.record.epochs] for run in runs])
+    times_s = _square([run.columns.time["epoch_s"] for run in runs])
     size, unit = time_unit(float(np.nanmax(times_s, initial=0.0)))
 
     def seen(read: Callable[[Interference], float | None]) -> np.ndarray:

@@ -109,8 +109,9 @@ class Report:
 
     @property
     def records(self) -> list[RunRecord]:
-        """Of all runs, in the order of their start."""
-        return [run.record for run in self.comparison.runs]
+        """Of all runs, in the order of their start; whole, where they still lie there."""
+        runs = self.comparison.runs
+        return [RunRecord.read_if_any(run.directory) or run.record for run in runs]
 
     @property
     def path(self) -> Path:

@@ -93,4 +93,4 @@ def _caption(comparison: Comparison) -> str:
 
 
 def _several_epochs(comparison: Comparison) -> bool:
-    return any(len(run.epochs) > 1 for run in comparison.runs)
+    return any(run.facts.whole > 1 for run in comparison.runs)

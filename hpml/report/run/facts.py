@@ -32,7 +32,7 @@ def only_run(comparison: Comparison, paths: Sequence[Path]) -> Run | None:
     for directory, record in read_records(paths):
         if directory == run.directory and isinstance(record, RunRecord):
             _check(record)
-            return Run(directory, record, run.seen, run.name)
+            return Run(directory, record, run.name, run.packed_seen)
     return None
 
 

@@ -1,0 +1,131 @@
+"""A run's record in little memory: its epochs packed, and once what it has in common with others.
+
+Ten thousand runs of thirty epochs take a tenth of what their objects would.
+"""
+
+import marshal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from hpml.config.fingerprint import identifying
+from hpml.records.phases import TIMES
+from hpml.records.run_record import EpochRecord, RunRecord
+
+PLAIN = ("epoch", "steps", "samples", "samples_per_s", "peak_memory_mib", "partial")
+
+
+class Columns(NamedTuple):
+    """What a comparison reads of a run's epochs, each a figure for every epoch in their order.
+
+    `time` has the keys of TIMES, `metrics` those of any epoch; None where an epoch has none.
+    """
+
+    epoch: Sequence[int]
+    steps: Sequence[int]
+    samples: Sequence[int | None]
+    samples_per_s: Sequence[float | None]
+    peak_memory_mib: Sequence[float | None]
+    partial: Sequence[bool]
+    time: dict[str, Sequence[float | None]]
+    metrics: dict[str, Sequence[float | None]]
+
+    @classmethod
+    def of(cls, epochs: Sequence[EpochRecord]) -> "Columns":
+        plain = [tuple([getattr(epoch, name) for epoch in epochs]) for name in PLAIN]
+        times = {name: tuple([epoch.time[name] for epoch in epochs]) for name in TIMES}
+        names = dict.fromkeys(name for epoch in epochs for name in epoch.metrics)
+        metrics = {name: tuple([epoch.metrics.get(name) for epoch in epochs]) for name in names}
+        return cls(*plain, times, metrics)
+
+    @property
+    def whole(self) -> "Columns":
+        """Of the whole epochs alone; of those that were cut short if there are no others."""
+        kept = [number for number, partial in enumerate(self.partial) if not partial]
+        if not kept or len(kept) == len(self.partial):
+            return self
+
+        def cut(column: Sequence[Any]) -> Sequence[Any]:
+            return [column[number] for number in kept]
+
+        groups = [{name: cut(of) for name, of in group.items()} for group in self[-2:]]
+        return Columns(*map(cut, self[:-2]), *groups)
+
+
+class LeanRecord(RunRecord):
+    """A record of whose epochs there is what a comparison reads.
+
+    They are unpacked whenever they are asked for: what is changed in one of them is not kept.
+    """
+
+    @property
+    def epochs(self) -> list[EpochRecord]:  # type: ignore[override]
+        columns = self.columns
+        epochs = []
+        for number, (epoch, steps, samples, rate, memory, partial) in enumerate(zip(*columns[:-2])):
+            time, metrics = (
+                {name: column[number] for name, column in group.items()} for group in columns[-2:]
+            )
+            epochs.append(EpochRecord(epoch, steps, samples, time, rate, metrics))
+            epochs[-1].peak_memory_mib, epochs[-1].partial = memory, partial
+        return epochs
+
+    @epochs.setter
+    def epochs(self, epochs: Sequence[EpochRecord]) -> None:
+        self._packed = marshal.dumps(tuple(Columns.of(epochs)))
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(*marshal.loads(self._packed))
+
+
+def columns_of(record: RunRecord) -> Columns:
+    return record.columns if isinstance(record, LeanRecord) else Columns.of(record.epochs)
+
+
+class Leaves(Mapping[str, object]):
+    """What identifies a run, by dotted keys; groups of keys are shared with other runs."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self, config: dict[str, Any], common: "Common") -> None:
+        groups: dict[str, dict[str, Any]] = {}
+        for key, value in identifying(config).items():
+            groups.setdefault(key.partition(".")[0], {})[key] = value
+        self._groups = {name: common.one(group) for name, group in groups.items()}
+
+    def __getitem__(self, key: str) -> object:
+        return self._groups[key.partition(".")[0]][key]
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for group in self._groups.values() for key in group)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Leaves) and self._groups == other._groups
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Common:
+    """Values of which equal ones are held once. Nobody may change them."""
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, Any] = {}
+
+    def one(self, value: Any) -> Any:
+        # version 2 writes equal values alike, whoever refers to them
+        return self._held.setdefault(marshal.dumps(value, 2), value)
+
+
+def lean(record: RunRecord, common: Common) -> LeanRecord:
+    """The same record, as far as a comparison reads it."""
+    values = {item.name: getattr(record, item.name) for item in fields(RunRecord)}
+    for name in ("environment", "choices", "chosen", "model"):
+        values[name] = common.one(values[name])
+    # which differ in few groups
+    values["config"] = {name: common.one(group) for name, group in record.config.items()}
+    values["overrides"] = [common.one(word) for word in record.overrides]
+    return LeanRecord(**values | {"windows": None, "loader": None})

@@ -3,13 +3,13 @@
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hpml.formatting import size_in_words
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
-from hpml.records.run_record import EpochRecord
 from hpml.report.collect import MEASURES, Run, clean, mean
 from hpml.report.comparison import RATE, Comparison
 from hpml.report.disturbances import in_company, is_disturbed
@@ -19,8 +19,15 @@ from hpml.report.settings import ABSENT, Setting, number
 from hpml.statistics import Estimate, Standing
 from hpml.system.interference import FIGURES, Interference
 
+# The columns of the CSV files besides keys, times and metrics.
+_OF_RUN = ("started_at", "resumed", "wall_s", "epochs")
+_OF_MACHINE = ("host", "device", "git_commit")
+_OF_EPOCH = ("epoch", "partial", "steps", "samples")
+_RATES = ("samples_per_s", "peak_memory_mib")
+_SHARED = (*FIGURES, "power_w")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A text, and the value by which its column is sorted; perhaps a link, or a command below."""
 
@@ -121,71 +128,70 @@ def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:
 
 def write_csv(comparison: Comparison, folder: Path) -> None:
     """`runs.csv`, a row for each run, and `epochs.csv`, a row for each epoch of each run."""
-    epochs = (epoch for run in comparison.runs for epoch in run.record.epochs)
-    metrics = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
-    named: dict[int, dict[str, Any]] = {
-        id(run): {key: setting.values.get(key) for key in comparison.keys} | {"seed": run.seed}
+    metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.facts.last))
+    named = {
+        id(run): [*map(setting.values.get, comparison.keys), run.seed]
         for setting in comparison.settings
         for run in setting.runs
     }
     shared = in_company(comparison.runs)
-    each = (
-        (run, named[id(run)] | {"shared_machine": id(run) in shared}) for run in comparison.runs
-    )
-    _write(folder / "runs.csv", (_of_run(run, own, metrics) for run, own in each))
-    rows = (
-        {
-            **{"directory": clean(str(run.directory)), **named[id(run)]},
-            **_of_epoch(epoch, seen, metrics),
-        }
-        for run in comparison.runs
-        for epoch, seen in zip(run.record.epochs, run.seen, strict=True)
-    )
-    _write(folder / "epochs.csv", rows)
+    keys = [*comparison.keys, "seed"]
+    headings = ["directory", "status", "cause", *keys, "shared_machine", *_OF_RUN, *MEASURES]
+    headings += [*_SHARED, *metrics, *_OF_MACHINE, "command"]
+    each = (_of_run(run, [*named[id(run)], id(run) in shared], metrics) for run in comparison.runs)
+    _write(folder / "runs.csv", headings, each)
+    headings = ["directory", *keys, *_OF_EPOCH, *TIMES, *_RATES, *_SHARED, *metrics]
+    rows = (row for run in comparison.runs for row in _of_epochs(run, named[id(run)], metrics))
+    _write(folder / "epochs.csv", headings, rows)
 
 
-def _of_run(run: Run, named: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+def _of_run(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> list[Any]:
     record = run.record
-    return {
-        **{"directory": clean(str(run.directory)), "status": record.status, "cause": run.cause},
-        **named,
-        **{"started_at": record.started_at, "resumed": len(record.resumed)},
-        **{"wall_s": record.wall_s, "epochs": len(run.epochs)},
-        **{name: run.measures[name] for name in MEASURES},
-        **_interference(run.seen_from()),
-        **{name: record.last_metric(name) for name in metrics},
-        **{name: record.environment.get(name) for name in ("host", "device", "git_commit")},
-        "command": clean(record.command),
-    }
+    return [
+        *(clean(str(run.directory)), record.status, run.cause),
+        *named,
+        *(record.started_at, len(record.resumed), record.wall_s, run.facts.whole),
+        *(run.measures[name] for name in MEASURES),
+        *_interference(run.seen_from()),
+        *map(run.facts.last.get, metrics),
+        *map(record.environment.get, _OF_MACHINE),
+        clean(record.command),
+    ]
 
 
-def _of_epoch(
-    epoch: EpochRecord, seen: Interference | None, metrics: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        **{name: getattr(epoch, name) for name in ("epoch", "partial", "steps", "samples")},
-        **{name: epoch.time.get(name) for name in TIMES},
-        **{name: getattr(epoch, name) for name in ("samples_per_s", "peak_memory_mib")},
-        **_interference([] if seen is None else [seen]),
-        **{name: epoch.metrics.get(name) for name in metrics},
-    }
+def _of_epochs(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> Iterator[Sequence[Any]]:
+    columns = run.columns
+    nothing = [None] * len(columns.epoch)
+    each = [_interference([] if seen is None else [seen]) for seen in run.seen]
+    figures = zip(
+        *(getattr(columns, name) for name in _OF_EPOCH),
+        *(columns.time[name] for name in TIMES),
+        *(getattr(columns, name) for name in _RATES),
+        *zip(*each, strict=True),
+        *(columns.metrics.get(name, nothing) for name in metrics),
+        strict=True,
+    )
+    of_run = (clean(str(run.directory)), *named)
+    return ((*of_run, *of_epoch) for of_epoch in figures)
 
 
-def _interference(seen: Sequence[Interference]) -> dict[str, float | None]:
-    """The means of some epochs; None for what none of them tells."""
-    means = {name: mean(epoch.figures[name] for epoch in seen) for name in FIGURES}
-    return means | {"power_w": mean(epoch.power_w for epoch in seen)}
+def _interference(seen: Sequence[Interference]) -> list[float | None]:
+    """The means of some epochs, by _SHARED; None for what none of them tells."""
+    if not seen:
+        return [None] * len(_SHARED)
+    figures = [epoch.figures for epoch in seen]
+    means = [mean([of[name] for of in figures]) for name in FIGURES]
+    return [*means, mean([epoch.power_w for epoch in seen])]
 
 
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """Rows that all have the keys of the first one."""
+def _write(path: Path, headings: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    """Headings and rows; nothing where there is no row."""
     # half characters: a record may hold them, and no file can
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        for number, row in enumerate(rows):
-            if number == 0:
-                writer.writerow(row)
-            writer.writerow(row.values())
+        for row in islice(rows, 1):
+            writer.writerows((headings, row))
+        writer.writerows(rows)
 
 
 def figure(

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
 from hpml.report.disturbances import UNSEEN_SHARE, is_disturbed
 from hpml.report.drawing import INK, PAPER, STYLE
+from hpml.report.paging import MOST_ROWS, MOST_TOLD, PAGE_ROWS, is_paged, rows_as_json
 from hpml.report.pictures import Picture
 from hpml.report.tables import (
     NOTHING,
@@ -47,18 +48,33 @@ def write_pages(
     comparison: Comparison, pictures: Sequence[dict[str, str]], title: str, folder: Path
 ) -> None:
     """`report.html` and `report.md`. All text that comes from records is escaped."""
+    runs = _run_table(comparison, folder)
+    if is_paged(runs):  # then the page is large enough
+        pictures = [picture | {"svg": ""} for picture in pictures]
+    unfinished, evaluations = comparison.unfinished, comparison.evaluations
     values: dict[str, Any] = {
         **{"title": title, "comparison": comparison, "summary": _summary(comparison)},
-        "failures": [(run, log_of(run, folder)) for run in comparison.unfinished],
-        "evaluations": [f"{run.name}: {evaluation(run)}" for run in comparison.evaluations],
+        "failures": [(run, log_of(run, folder)) for run in unfinished[:MOST_TOLD]],
+        "untold": [
+            *_untold(len(unfinished), "more runs, by their status in the table"),
+            *_untold(len(comparison.left_out), "more records left out"),
+        ],
+        "evaluations": [f"{run.name}: {evaluation(run)}" for run in evaluations[:MOST_TOLD]],
         "settings": setting_table(comparison),
         "chosen": chosen_table(comparison),
         "scaling": scaling_table(comparison),
         "runs": _run_table(comparison, folder),
+        "runs": runs,
         "pictures": pictures,
         **{"least_share": LEAST_SHARE, "unseen_share": UNSEEN_SHARE},
     }
     render("page", values, folder)
+
+
+def _untold(count: int, of_what: str) -> Iterator[str]:
+    """What the page has no room for."""
+    if count > MOST_TOLD:
+        yield f"and {count - MOST_TOLD:,} {of_what}"
 
 
 def render(
@@ -120,6 +136,9 @@ def _environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["paged"] = is_paged
+    environment.globals |= {"MOST_ROWS": MOST_ROWS, "PAGE_ROWS": PAGE_ROWS, "MOST_TOLD": MOST_TOLD}
+    environment.filters["rows_as_json"] = rows_as_json
     environment.filters |= {"md": _escaped, "fenced": _fenced, "breaks": _with_breaks}
     return environment
 

@@ -95,6 +95,6 @@ def _check(record: RunRecord) -> None:
         numbers += epoch.metrics.values()
         numbers += epoch.samples, epoch.samples_per_s
     known = [number for number in numbers if number is not None]
-    if known and not (max(known) < LARGEST and -LARGEST < min(known)):
+    if known and not (max(known) < LARGEST and min(known) > -LARGEST):
         raise ValueError("a number")
     return None

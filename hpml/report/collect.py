@@ -77,7 +77,7 @@ class Run:
     def seen(self) -> list[Interference | None]:
         """Of each epoch in the record what it had to share; None where nobody looked."""
         if not self.packed_seen:
-            return [None] * len(self.columns.epoch)
+            return [None] * self.facts.count
         each = marshal.loads(self.packed_seen)
         return [None if values is None else Interference(*values) for values in each]
 
@@ -117,11 +117,13 @@ class Run:
 
 
 class Facts(NamedTuple):
-    """What of a run's epochs is asked for often: means, last metrics, how many are whole."""
+    """What of a run's epochs is asked for often: means, last metrics, how many there are."""
 
     measures: dict[str, float | None]
     last: dict[str, float | None]
     whole: int
+    count: int
+    best: float  # accuracy of any epoch
 
     @classmethod
     def of(cls, columns: Columns) -> "Facts":
@@ -137,7 +139,8 @@ class Facts(NamedTuple):
             name: next((value for value in reversed(column) if value is not None), None)
             for name, column in columns.metrics.items()
         }
-        return cls(means, last, len(whole.epoch))
+        best = max((value or 0.0 for value in columns.metrics.get(ACCURACY, ())), default=0.0)
+        return cls(means, last, len(whole.epoch), len(columns.epoch), best)
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -167,7 +170,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs.sort(key=lambda run: datetime.fromisoformat(run.record.started_at).timestamp())
     common_path = os.path.commonpath([run.directory.parent for run in runs] or [Path()])
     for run in runs:  # by the end of their directories' paths, in which they differ
-        run.name = clean(str(run.directory.relative_to(common_path)))
+        run.name = clean(str(run.directory).removeprefix(common_path).lstrip(os.sep))
     return runs, left_out
 
 

@@ -62,7 +62,9 @@ class LeanRecord(RunRecord):
     def epochs(self) -> list[EpochRecord]:  # type: ignore[override]
         columns = self.columns
         epochs = []
-        for number, (epoch, steps, samples, rate, memory, partial) in enumerate(zip(*columns[:-2])):
+        for number, (epoch, steps, samples, rate, memory, partial) in enumerate(
+            zip(*columns[:-2], strict=True)
+        ):
             time, metrics = (
                 {name: column[number] for name, column in group.items()} for group in columns[-2:]
             )

@@ -9,6 +9,7 @@ from hpml.formatting import size_in_words
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.system.files import size_of
+from hpml.system.garbage_collection import gc_paused
 
 PAGE = "report.html"
 PICTURES = re.compile(
@@ -27,7 +28,8 @@ def make_report(paths: Sequence[Path], folder: Path, title: str | None = None) -
     from hpml.report.run.terminal import show_run
     from hpml.report.terminal import show
 
-    comparison = Comparison(paths)
+    with gc_paused():  # the runs last as long as their report
+        comparison = Comparison(paths)
     count = len(comparison.runs) + len(comparison.evaluations)
     title = title or title_of(paths)
     if (run := only_run(comparison, paths)) is not None:

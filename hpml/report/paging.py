@@ -1,7 +1,6 @@
-"""Tables of thousands of rows: as compact JSON, of which the page's script shows a part at a time."""
+"""Tables of thousands of rows: as compact JSON, of which the page's script shows a part."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
@@ -45,6 +44,12 @@ def _column(cells: Sequence[Cell]) -> dict[str, list[object]]:
     return column
 
 
+def _alike(text: str, other: str) -> int:
+    """How many characters two texts begin with together."""
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(text), len(other)))
+
+
 def _differences(texts: Sequence[str]) -> Iterator[object]:
     """Each text by what it has in common with the one before: 0 for all of it.
 
@@ -57,8 +62,7 @@ def _differences(texts: Sequence[str]) -> Iterator[object]:
             continue
         start = end = 0
         if text.isascii() and before.isascii():  # a script counts other characters otherwise
-            start = len(os.path.commonprefix((text, before)))
-            rests = text[start:], before[start:]
-            end = len(os.path.commonprefix([rest[::-1] for rest in rests]))
+            start = _alike(text, before)
+            end = _alike(text[start:][::-1], before[start:][::-1])
         yield [start, end, text[start : len(text) - end]]
         before = text

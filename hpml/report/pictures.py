@@ -47,13 +47,16 @@ def draw(comparison: Comparison) -> Iterator[Picture]:
     """Each picture for which there is something to show, one at a time."""
     learned = [s for s in comparison.in_order if s.all_of(comparison.quality.name)]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        drawn = [_phases(comparison.in_order)]
-        for key in comparison.keys:
-            picture = _speed_up if key in DEVICES else _over_number
-            drawn.append(picture(comparison, key))
-        drawn += [_learning(comparison, learned), _time_to_reach(learned)]
-        drawn.append(_interference(comparison.runs))
-        yield from (picture for picture in drawn if picture is not None)
+        yield from filter(None, _drawn(comparison, learned))
+
+
+def _drawn(comparison: Comparison, learned: Sequence[Setting]) -> Iterator[Picture | None]:
+    yield _phases(comparison.in_order)
+    for key in comparison.keys:
+        yield (_speed_up if key in DEVICES else _over_number)(comparison, key)
+    yield _learning(comparison, learned)
+    yield _time_to_reach(learned)
+    yield _interference(comparison.runs)
 
 
 def _phases(settings: Sequence[Setting]) -> Picture | None:
@@ -161,13 +164,13 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
             axes.grid(alpha=0.25, color=INK, linewidth=0.5)
     panels[1][0].set_xlabel("epochs")
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
-    panels[1][0].set_xlim(0.5, max(len(run.columns.epoch) for run in runs) + 0.5)
+    panels[1][0].set_xlim(0.5, max(run.facts.count for run in runs) + 0.5)
     panels[1][1].set_xlabel(f"time since the first step ({unit})")
     legend_above(figure, names)
     caption = "Learning over epochs, and over time: means over the completed runs"
     if any(len(setting.completed) > 1 for setting in shown):
         caption += ", in bands from the lowest run to the highest"
-    if any(len({len(run.columns.epoch) for run in s.completed}) > 1 for s in shown):
+    if any(len({run.facts.count for run in s.completed}) > 1 for s in shown):
         caption += ", up to the last epoch that all runs of a setting have"
     caption += _disturbed(shown)
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
@@ -213,12 +216,11 @@ def _interference(runs: Sequence[Run]) -> Picture | None:
 
 def accuracy_to_reach(settings: Sequence[Setting]) -> float:
     """In whole per cent: what the runs of all settings reach where they are alike, else of half."""
-
-    def best(run: Run) -> float:
-        accuracies = run.columns.metrics.get(ACCURACY, ())
-        return max((value or 0.0 for value in accuracies), default=0.0)
-
-    worst = sorted(min(map(best, setting.completed)) for setting in settings if setting.completed)
+    worst = sorted(
+        min(run.facts.best for run in setting.completed)
+        for setting in settings
+        if setting.completed
+    )
     if not worst:
         return 0.0
     alike = worst[0] >= 0.8 * worst[-1]

@@ -162,12 +162,15 @@ def _of_run(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> list[Any]
 def _of_epochs(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> Iterator[Sequence[Any]]:
     columns = run.columns
     nothing = [None] * len(columns.epoch)
-    each = [_interference([] if seen is None else [seen]) for seen in run.seen]
+    shared = [nothing] * len(_SHARED)
+    if run.packed_seen:
+        each = [_interference([] if seen is None else [seen]) for seen in run.seen]
+        shared = [*zip(*each, strict=True)]
     figures = zip(
         *(getattr(columns, name) for name in _OF_EPOCH),
         *(columns.time[name] for name in TIMES),
         *(getattr(columns, name) for name in _RATES),
-        *zip(*each, strict=True),
+        *shared,
         *(columns.metrics.get(name, nothing) for name in metrics),
         strict=True,
     )

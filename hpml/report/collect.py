@@ -77,7 +77,7 @@ class Run:
     def seen(self) -> list[Interference | None]:
         """Of each epoch in the record what it had to share; None where nobody looked."""
         if not self.packed_seen:
-            return [None] * self.facts.count
+            return [None] * self.facts.recorded
         each = marshal.loads(self.packed_seen)
         return [None if values is None else Interference(*values) for values in each]
 
@@ -122,7 +122,7 @@ class Facts(NamedTuple):
     measures: dict[str, float | None]
     last: dict[str, float | None]
     whole: int
-    count: int
+    recorded: int
     best: float  # accuracy of any epoch
 
     @classmethod

@@ -32,11 +32,11 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, epochs: Sequence[EpochRecord]) -> "Columns":
-        plain = [tuple([getattr(epoch, name) for epoch in epochs]) for name in PLAIN]
+        plain: list[Any] = [tuple([getattr(epoch, name) for epoch in epochs]) for name in PLAIN]
         times = {name: tuple([epoch.time[name] for epoch in epochs]) for name in TIMES}
         names = dict.fromkeys(name for epoch in epochs for name in epoch.metrics)
         metrics = {name: tuple([epoch.metrics.get(name) for epoch in epochs]) for name in names}
-        return cls(*plain, times, metrics)
+        return cls._make([*plain, times, metrics])
 
     @property
     def whole(self) -> "Columns":
@@ -49,7 +49,7 @@ class Columns(NamedTuple):
             return [column[number] for number in kept]
 
         groups = [{name: cut(of) for name, of in group.items()} for group in self[-2:]]
-        return Columns(*map(cut, self[:-2]), *groups)
+        return Columns._make([*map(cut, self[:-2]), *groups])
 
 
 class LeanRecord(RunRecord):
@@ -59,7 +59,7 @@ class LeanRecord(RunRecord):
     """
 
     @property
-    def epochs(self) -> list[EpochRecord]:  # type: ignore[override]
+    def epochs(self) -> list[EpochRecord]:
         columns = self.columns
         epochs = []
         for number, (epoch, steps, samples, rate, memory, partial) in enumerate(
@@ -74,11 +74,12 @@ class LeanRecord(RunRecord):
 
     @epochs.setter
     def epochs(self, epochs: Sequence[EpochRecord]) -> None:
-        self._packed = marshal.dumps(tuple(Columns.of(epochs)))
+        plain: tuple[Any, ...] = tuple(Columns.of(epochs))  # marshal knows no other one
+        self._packed = marshal.dumps(plain)
 
     @property
     def columns(self) -> Columns:
-        return Columns(*marshal.loads(self._packed))
+        return Columns._make(marshal.loads(self._packed))
 
 
 def columns_of(record: RunRecord) -> Columns:

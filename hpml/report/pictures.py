@@ -164,13 +164,13 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
             axes.grid(alpha=0.25, color=INK, linewidth=0.5)
     panels[1][0].set_xlabel("epochs")
     panels[1][0].xaxis.get_major_locator().set_params(integer=True)
-    panels[1][0].set_xlim(0.5, max(run.facts.count for run in runs) + 0.5)
+    panels[1][0].set_xlim(0.5, max(run.facts.recorded for run in runs) + 0.5)
     panels[1][1].set_xlabel(f"time since the first step ({unit})")
     legend_above(figure, names)
     caption = "Learning over epochs, and over time: means over the completed runs"
     if any(len(setting.completed) > 1 for setting in shown):
         caption += ", in bands from the lowest run to the highest"
-    if any(len({run.facts.count for run in s.completed}) > 1 for s in shown):
+    if any(len({run.facts.recorded for run in s.completed}) > 1 for s in shown):
         caption += ", up to the last epoch that all runs of a setting have"
     caption += _disturbed(shown)
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)

@@ -162,7 +162,7 @@ def _of_run(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> list[Any]
 def _of_epochs(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> Iterator[Sequence[Any]]:
     columns = run.columns
     nothing = [None] * len(columns.epoch)
-    shared = [nothing] * len(_SHARED)
+    shared: list[Sequence[float | None]] = [nothing] * len(_SHARED)
     if run.packed_seen:
         each = [_interference([] if seen is None else [seen]) for seen in run.seen]
         shared = [*zip(*each, strict=True)]

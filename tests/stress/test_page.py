@@ -12,6 +12,7 @@ from PIL import Image
 
 from hpml.report.comparison import Comparison
 from hpml.report.make import write_report
+from hpml.report.paging import MOST_ROWS, PAGE_ROWS
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -113,3 +114,66 @@ def test_the_page_prints(page: Path) -> None:
     browse(page.as_uri(), page.with_name("profile"), f"--print-to-pdf={document}")
     assert document.read_bytes().startswith(b"%PDF")
     assert document.stat().st_size > 20_000
+
+
+@pytest.fixture(scope="module")
+def paged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of so many runs that their table is shown in pages; one of them has an evil name."""
+    folder = tmp_path_factory.mktemp("paged")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hpml.records.run_record.write_whole", Path.write_text)  # no fsync
+        for number in range(MOST_ROWS + 99):
+            name = f"data.num_workers={number // 5},seed={number % 5}"
+            make_run(folder / "sweep", name, epochs=1, epoch_s=2 + number % 97)
+        make_run(folder / "sweep", EVIL.replace("/", "|"), epochs=1, status="interrupted")
+    write_report(Comparison([folder / "sweep"]), folder, "Report")
+    return folder / "report.html"
+
+
+def test_thousands_of_rows_are_sorted_searched_filtered_and_turned(paged: Path) -> None:
+    """All rows take part, whichever are shown; what a record holds is text; nothing is too wide."""
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    type_in = "const s = document.querySelector('#runs input'); s.value = arguments[0];"
+    type_in += "s.dispatchEvent(new Event('input'))"
+    with driven(paged.as_uri()) as browser:
+
+        def seen() -> tuple[str, list[list[str]]]:
+            return browser.execute_script(
+                "const rows = [...document.querySelectorAll('#runs tbody tr')];"
+                "return [document.querySelector('#runs .controls span').textContent,"
+                "rows.map(row => [...row.cells].map(cell => cell.textContent))]"
+            )
+
+        def click(what: str, place: int) -> None:
+            click = "document.querySelectorAll(arguments[0])[arguments[1]].click()"
+            browser.execute_script(click, f"#runs {what}", place)
+
+        whole, rows = seen()
+        assert (whole, len(rows)) == ("1 to 100 of 600 rows", PAGE_ROWS)
+        click("th button", 4)
+        fastest = [float(row[4]) for row in seen()[1]]
+        assert fastest == sorted(fastest)
+        click("th button", 4)
+        slowest = [float(row[4]) for row in seen()[1]]
+        assert slowest == sorted(slowest, reverse=True)
+        click(".controls button", 1)
+        assert seen()[0] == "101 to 200 of 600 rows"
+        browser.execute_script(type_in, "workers=77 SEED=3")
+        where, rows = seen()
+        assert where == "1 to 1 of 1 row"
+        assert rows[0][0].startswith("data.num_workers=77,seed=3")
+        browser.execute_script(type_in, "")
+        browser.execute_script(
+            "const select = document.querySelector('#runs select');"
+            "select.selectedIndex = [...select.options].findIndex(o => o.text === 'interrupted');"
+            "select.dispatchEvent(new Event('change'))"
+        )
+        where, rows = seen()
+        assert where == "1 to 1 of 1 row"
+        assert rows[0][0].startswith(EVIL.replace("/", "|"))
+        assert browser.title == "Report"
+        assert browser.execute_script(
+            "return [...document.querySelectorAll('figure img')].every(i => i.naturalWidth > 100)"
+        )
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390

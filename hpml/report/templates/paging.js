@@ -51,7 +51,7 @@ for (const wide of document.querySelectorAll(".paged")) {
     }
     table.tBodies[0].replaceChildren(rows);
     const some = shown.length ? `${(start + 1).toLocaleString("en")} to ${Math.min(start + data.size, shown.length).toLocaleString("en")} of ` : "";
-    where.textContent = `${some}${shown.length.toLocaleString("en")} rows`;
+    where.textContent = `${some}${shown.length.toLocaleString("en")} ${shown.length === 1 ? "row" : "rows"}`;
     back.disabled = start === 0;
     next.disabled = start + data.size >= shown.length;
   };

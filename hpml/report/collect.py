@@ -1,7 +1,6 @@
 """From records to runs: what a comparison needs of each, in little memory."""
 
 import json
-import marshal
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from hpml.records.run_record import (
     RunRecord,
     read_records,
 )
-from hpml.report.lean_record import Columns, Common, Leaves, columns_of, lean
+from hpml.report.lean_record import Columns, Common, Leaves, columns_of, lean, pack, unpack
 from hpml.system.interference import Interference, summed
 
 ACCURACY = "val/accuracy"
@@ -41,7 +40,7 @@ class Run:
     record: RunRecord
     name: str = ""  # among the others
     # of each epoch in the record what it had to share; None where nobody looked
-    packed_seen: bytes = b""
+    packed_seen: Any = b""
     common: Common = field(default_factory=Common, repr=False)
 
     @property
@@ -78,7 +77,7 @@ class Run:
         """Of each epoch in the record what it had to share; None where nobody looked."""
         if not self.packed_seen:
             return [None] * self.facts.recorded
-        each = marshal.loads(self.packed_seen)
+        each = unpack(self.packed_seen)
         return [None if values is None else Interference(*values) for values in each]
 
     def seen_from(self, first: int = 0) -> list[Interference]:
@@ -174,12 +173,12 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, left_out
 
 
-def _packed(epochs: Sequence[EpochRecord]) -> bytes:
+def _packed(epochs: Sequence[EpochRecord]) -> Any:
     """What each had to share; nothing where nobody looked at any of them."""
     every = [_seen(epoch.interference) for epoch in epochs]
     if not any(every):
         return b""
-    return marshal.dumps([None if seen is None else _values(seen) for seen in every])
+    return pack([None if seen is None else _values(seen) for seen in every])
 
 
 def _seen(values: Any) -> Interference | None:

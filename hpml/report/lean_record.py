@@ -3,10 +3,11 @@
 Ten thousand runs of thirty epochs take a tenth of what their objects would.
 """
 
-import marshal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
+
+import msgspec
 
 from hpml.config.fingerprint import identifying
 from hpml.records.phases import TIMES
@@ -52,6 +53,18 @@ class Columns(NamedTuple):
         return Columns._make([*map(cut, self[:-2]), *groups])
 
 
+def pack(value: Any) -> Any:
+    """Plain values as bytes, equal ones of equal types as equal bytes; itself what is odd."""
+    try:
+        return msgspec.msgpack.encode(value)
+    except (ValueError, OverflowError, TypeError, RecursionError):  # half characters, huge numbers
+        return value
+
+
+def unpack(packed: Any) -> Any:
+    return msgspec.msgpack.decode(packed) if isinstance(packed, bytes) else packed
+
+
 class LeanRecord(RunRecord):
     """A record of whose epochs there is what a comparison reads.
 
@@ -74,12 +87,11 @@ class LeanRecord(RunRecord):
 
     @epochs.setter
     def epochs(self, epochs: Sequence[EpochRecord]) -> None:
-        plain: tuple[Any, ...] = tuple(Columns.of(epochs))  # marshal knows no other one
-        self._packed = marshal.dumps(plain)
+        self._packed = pack(Columns.of(epochs))
 
     @property
     def columns(self) -> Columns:
-        return Columns._make(marshal.loads(self._packed))
+        return Columns._make(unpack(self._packed))
 
 
 def columns_of(record: RunRecord) -> Columns:
@@ -119,8 +131,8 @@ class Common:
         self._held: dict[bytes, Any] = {}
 
     def one(self, value: Any) -> Any:
-        # version 2 writes equal values alike, whoever refers to them
-        return self._held.setdefault(marshal.dumps(value, 2), value)
+        packed = pack(value)
+        return self._held.setdefault(packed, value) if isinstance(packed, bytes) else value
 
 
 def lean(record: RunRecord, common: Common) -> LeanRecord:

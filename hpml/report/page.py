@@ -63,7 +63,6 @@ def write_pages(
         "settings": setting_table(comparison),
         "chosen": chosen_table(comparison),
         "scaling": scaling_table(comparison),
-        "runs": _run_table(comparison, folder),
         "runs": runs,
         "pictures": pictures,
         **{"least_share": LEAST_SHARE, "unseen_share": UNSEEN_SHARE},

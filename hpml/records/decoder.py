@@ -40,6 +40,7 @@ class Epoch(msgspec.Struct, gc=False):
     metrics: dict[str, Figure]
     peak_memory_mib: Any = None
     partial: Any = False
+    ranks: Any = None
     interference: Shared | None = None  # type: ignore[valid-type]
 
 

@@ -13,7 +13,7 @@ from hpml.config.fingerprint import identifying
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 
-PLAIN = ("epoch", "steps", "samples", "samples_per_s", "peak_memory_mib", "partial")
+PLAIN = ("epoch", "steps", "samples", "samples_per_s", "peak_memory_mib", "partial", "ranks")
 
 
 class Columns(NamedTuple):
@@ -28,6 +28,7 @@ class Columns(NamedTuple):
     samples_per_s: Sequence[float | None]
     peak_memory_mib: Sequence[float | None]
     partial: Sequence[bool]
+    ranks: Sequence[dict[str, dict[str, float]] | None]
     time: dict[str, Sequence[float | None]]
     metrics: dict[str, Sequence[float | None]]
 
@@ -75,14 +76,15 @@ class LeanRecord(RunRecord):
     def epochs(self) -> list[EpochRecord]:
         columns = self.columns
         epochs = []
-        for number, (epoch, steps, samples, rate, memory, partial) in enumerate(
+        for number, (epoch, steps, samples, rate, memory, partial, ranks) in enumerate(
             zip(*columns[:-2], strict=True)
         ):
             time, metrics = (
                 {name: column[number] for name, column in group.items()} for group in columns[-2:]
             )
             epochs.append(EpochRecord(epoch, steps, samples, time, rate, metrics))
-            epochs[-1].peak_memory_mib, epochs[-1].partial = memory, partial
+            last = epochs[-1]
+            last.peak_memory_mib, last.partial, last.ranks = memory, partial, ranks
         return epochs
 
     @epochs.setter

@@ -106,7 +106,8 @@ def job(cfg: DictConfig) -> float | None:
     return hpml.train.job(cfg, fit)
 
 
-sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=None)  # type: ignore
+sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=object)  # type: ignore
+sys.modules["hpml.report.scaling_picture"] = SimpleNamespace(draw_scaling=lambda _: None)  # type: ignore
 sys.modules["hpml.report.run.pictures"] = SimpleNamespace(draw_run=lambda _: ())  # type: ignore
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def test_each_gpu_may_have_a_job(tmp_path: Path) -> None:
     gpus = [record.config["gpu"] for record in records(tmp_path).values()]
     assert (len(gpus), set(gpus)) == (3, {"3", "5"})
     assert "hpml 0" not in done.stdout  # each has its log
-    assert "times disturbed: 3 runs of a sweep of 2 jobs at once" in done.stdout
+    assert "machine shared: 3 runs of a sweep of 2 jobs at once" in done.stdout
     assert "completed: seed=2 in " in done.stdout
 
 

@@ -24,7 +24,9 @@ from hpml.records.run_record import FILE_NAME
 from hpml.system import files
 from hpml.system.environment import SWEPT, rank
 
-IS_OURS = "is_ours"  # in this callback's part of the configuration: the run has made its folder
+# In this callback's part of the configuration: of the folders above the run's, the nearest that
+# was there before; None where the run's own was.
+BEFORE = "before"
 
 
 class RunDirectory(Callback):
@@ -41,10 +43,11 @@ class RunDirectory(Callback):
             check(config)
             refuse_run_dir(config)
             refuse_lists(_overrides(config.hydra))
-            is_ours = self.fresh_dir
+            directory = Path(str(config.hydra.run.dir)).expanduser()
+            before = _there_above(directory) if self.fresh_dir else None
             if is_given(config, "hydra.run.dir"):
-                directory = Path(str(config.hydra.run.dir)).expanduser()
-                is_ours = not (directory.exists() or SWEPT in os.environ)
+                is_new = not (directory.exists() or SWEPT in os.environ)
+                before = _there_above(directory) if is_new else None
                 if not rank():  # for this run's other ranks too, as long as Hydra keeps us
                     in_use = f"hydra.run.dir={directory}: another run is at work there"
                     self.lock = files.locked(directory, "hydra.run.dir", in_use)
@@ -52,7 +55,7 @@ class RunDirectory(Callback):
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = fresh_dir(config.hydra.run.dir)
             with flag_override(config, ["readonly", "struct"], False):
-                config.hydra.callbacks.run_directory[IS_OURS] = is_ours
+                config.hydra.callbacks.run_directory[BEFORE] = before
 
 
 def is_given(config: DictConfig, key: str) -> bool:
@@ -97,12 +100,19 @@ def leave_nothing() -> None:
     directory = Path(hydra.runtime.output_dir)
     ours = hydra.callbacks.get("run_directory")
     given = "hydra.run.dir" in map(key_of, _overrides(hydra))
-    is_ours = ours.get(IS_OURS) if ours else not given  # a --config-name may be without us
-    if rank() or hydra.mode != RunMode.RUN or not is_ours or (directory / FILE_NAME).exists():
+    # a --config-name may be without us
+    before = ours.get(BEFORE) if ours else None if given else hydra.runtime.cwd
+    if rank() or hydra.mode != RunMode.RUN or not before or (directory / FILE_NAME).exists():
         return
     os.chdir(hydra.runtime.cwd)
     shutil.rmtree(directory, ignore_errors=True)
-    files.remove_empty(directory.parent)
+    files.remove_empty(directory.parent, Path(before))
+
+
+def _there_above(directory: Path) -> str:
+    """The nearest folder above one that is there."""
+    above = (parent for parent in directory.resolve().parents if parent.exists())
+    return str(next(above))
 
 
 def with_run_dir(cfg: DictConfig) -> DictConfig:

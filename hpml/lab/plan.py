@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
-from hpml.formatting import counted, duration_in_words, size_in_words
+from hpml.formatting import counted, duration_in_words, size_in_words, table
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot
 from hpml.lab.tasks import Tasks
@@ -181,15 +181,18 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """What is to be done, how much of it, and how long that takes."""
+        rows = []
         for name in (SUMMARY, WORKERS, DIAGNOSIS, *SWEEPS):
             if name in self.done:
-                yield f"  {name:<10} {'':<46} done"
+                rows.append([name, "", "done"])
             elif name in self.has:
-                yield f"  {name:<10} {self._what(name):<46} {duration_in_words(self.of(name))}"
+                rows.append([name, self._what(name), duration_in_words(self.of(name))])
+        if not self.has <= self.done:
+            rows.append([REPORT, self._what(REPORT), duration_in_words(self.of(REPORT))])
+        yield from (f"  {line}" for line in (table(rows, "<<<") if rows else ()))
         if self.has <= self.done:
             yield "all of it is done"
             return
-        yield f"  {REPORT:<10} {self._what(REPORT):<46} {duration_in_words(self.of(REPORT))}"
         seconds = self.seconds_in_all
         # as much as the pilots' steps vary
         off = min(0.9, max([LEAST_UNCERTAINTY, *(pilot.spread for pilot in self.pilots.values())]))

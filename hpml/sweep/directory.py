@@ -40,7 +40,7 @@ OURS = (
 
 def check_name(name: str, key: str = "sweep.name") -> None:
     """Raises UserError for a name that would lead elsewhere, or that some system cannot hold."""
-    if name.strip() in ("", ".", "..") or NOT_IN_A_NAME & set(name):
+    if not name.strip() or name.startswith(".") or NOT_IN_A_NAME & set(name):
         raise UserError(f"{key}={name}: give a plain name, such as norm or 2026-01-01_a")
 
 

@@ -106,9 +106,12 @@ def size_of(directory: Path) -> int:
     return size
 
 
-def remove_empty(directory: Path) -> None:
-    """Removes a directory that holds nothing, and then those above it, below the working one."""
-    directory, here = directory.resolve(), Path.cwd()
+def remove_empty(directory: Path, up_to: Path | None = None) -> None:
+    """Removes a directory that holds nothing, and then those above it.
+
+    Below `up_to`, by default the working one, which stays.
+    """
+    directory, here = directory.resolve(), (up_to or Path.cwd()).resolve()
     with suppress(OSError):  # something else lies there
         while directory != here and directory not in here.parents:
             directory.rmdir()

@@ -83,12 +83,14 @@ def test_wrong_input_is_reported_at_once(tmp_path: Path, words: str, message: st
 
 
 def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
-    """One line, exit code 2, nothing left: nothing has begun."""
+    """One line, exit code 2, nothing left but what was there: nothing has begun."""
     absent = ["data=image_folder", "data.root=nowhere", "data.train_samples=null"]
-    done = run_program([*TRAIN, *TINY, *absent], tmp_path, exit_code=2)
+    (tmp_path / "mine").mkdir()
+    there = "hydra.run.dir=mine/deep/run"
+    done = run_program([*TRAIN, *TINY, *absent, there], tmp_path, exit_code=2)
     assert done.stderr == "error: data.root=nowhere: there is no such folder\n"
     assert "Traceback" not in done.stdout
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:

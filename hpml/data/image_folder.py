@@ -31,7 +31,7 @@ class ImageFolder(ImageDataModule):
     root: Path  # or a text: the folder that holds `train` and `test` (or `val`)
     image_size: int | None = None  # pixels square to resize to; None where all have one size
     in_memory: bool = False  # decode everything once, instead of in every epoch
-    # whether each file can be decoded, as far as can be seen quickly; None: the caller looks at them
+    # whether each file can be decoded, as far as can be seen quickly; None: the caller looks
     verify: bool | None = True
     exif: Exif = "ignore"  # apply: turn images as their EXIF data say
     background: tuple[int, int, int] | None = None  # RGB behind what is transparent

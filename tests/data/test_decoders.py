@@ -204,7 +204,7 @@ def test_what_is_left_to_pillow_is_told(image_folder: Path, caplog: Any) -> None
 
 
 def test_other_pixels_are_told(image_folder: Path, caplog: Any) -> None:
-    """How many images `decode_size` makes smaller, and one of them; uncounted where none is read."""
+    """How many images `decode_size` makes smaller, and one of them; without a check uncounted."""
     path = image_folder / "train" / "cat" / "large.jpg"
     picture((100, 64)).save(path)
     pixels = [
@@ -219,8 +219,8 @@ def test_other_pixels_are_told(image_folder: Path, caplog: Any) -> None:
     for least in (None, 32):
         set_up(ImageFolder, root=image_folder, image_size=16, decode_size=least, verify=False)
     assert [record.message for record in caplog.records] == [
-        "warning: data.decode_size=32: other pixels of JPEGs twice as large or more; how many there "
-        "are is not counted before training"
+        "warning: data.decode_size=32: other pixels of JPEGs twice as large or more; how many "
+        "there are is not counted before training"
     ]
     place = next(n for n, name in enumerate(pixels[0].paths) if str(name) == str(path))
     plain, scaled, large = (source.fetch(np.array([place])) for source in pixels)

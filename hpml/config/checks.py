@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +26,8 @@ REQUIRED = ("data", "model", "optimizer", "trainer")
 OPTIONAL = ("scheduler", "callbacks", "logger")
 # Programs with keys of their own.
 PROGRAMS = ("summary", "workers", "diagnose", "tune", "lab")
+# Those of them that vary data.num_workers.
+VARYING_WORKERS = {"workers", "tune", "lab"}
 # Groups that an evaluation has no use for.
 ONLY_TO_TRAIN = ("optimizer", "scheduler", "checkpoint")
 # Where an option of these groups makes something of the user's own, its keys are theirs too.
@@ -149,11 +152,13 @@ def _check_numbers(value_of: Callable[[str], Any]) -> None:
 def _check_images(value_of: Callable[[str], Any]) -> None:
     """Raises UserError for keys of one's own images that cannot be together."""
     size, least = value_of("data.image_size"), value_of("data.decode_size")
-    if isinstance(least, int) and not (isinstance(size, int) and least >= size):
-        raise UserError(
-            f"data.decode_size={least}: give a data.image_size, of as many pixels at most, to "
-            f"which images are resized (now {spelled(size)})"
-        )
+    if isinstance(least, int) and not isinstance(size, int):
+        raise UserError(f"data.decode_size={least}: needs data.image_size")
+    if isinstance(least, int) and least < size:
+        raise UserError(f"data.decode_size={least}: must be at least data.image_size={size}")
+    is_turbo = value_of("data.decoder") == "turbo" and value_of("data.encoded") != "none"
+    if is_turbo and find_spec("simplejpeg") is None:  # looked up, not imported
+        raise UserError('data.decoder=turbo: no simplejpeg is installed; pip install "hpml[turbo]"')
     if value_of("data.crop") == "resized":
         for key, value, other in (("in_memory", True, "false"), ("pipeline", "device", "batched")):
             if value_of(f"data.{key}") == value:
@@ -210,19 +215,13 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
         if f"${{{key}" not in text:
             yield f"{key}={spelled(cfg[key])} has no effect: nothing in hpml reads it"
     yield from _never_reached(cfg.trainer)
-    data, workers = cfg.data, cfg.data.get("num_workers")
-    on_device = data.get("pipeline") == "device"
-    if on_device and workers:
-        yield f"data.num_workers={workers} has no effect: data.pipeline=device loads nothing"
-    if on_device or workers == 0:
-        for key in ("prefetch_factor", "persistent_workers"):
-            if data.get(key):
-                yield f"data.{key}={spelled(data[key])} has no effect without data.num_workers"
-        if data.get("workers") == "threads":
-            yield "data.workers=threads has no effect without data.num_workers"
-    given = {key_of(word): word for word in command_line.overrides()}
-    if (on_device or workers == 0) and (word := given.get("data.timeout_s")):
-        yield f"{word} has no effect without data.num_workers"
+    data, given = cfg.data, {key_of(word): word for word in command_line.overrides()}
+    if data.get("pipeline") == "device":
+        why = "has no effect: data.pipeline=device loads nothing"
+        yield from (f"{word} {why}" for word in _of_workers(data, given))
+    elif data.get("num_workers") == 0 and cfg.keys().isdisjoint(VARYING_WORKERS):
+        why = "has no effect without data.num_workers"
+        yield from (f"{word} {why}" for word in _of_workers(data, given))
     if cfg.trainer.enable_checkpointing is False and (word := given.get("checkpoint.every_s")):
         yield f"{word} has no effect with trainer.enable_checkpointing=false"
     if cfg.evaluate is not None:
@@ -250,6 +249,16 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
             yield f"{key}=true has no effect on the CPU"
     if cfg.trainer.gradient_clip_algorithm and not cfg.trainer.gradient_clip_val:
         yield "trainer.gradient_clip_algorithm has no effect without trainer.gradient_clip_val"
+
+
+def _of_workers(data: DictConfig, given: Mapping[str, str]) -> Iterator[str]:
+    """What is set of loading in workers; `given` are the command line's words by their keys."""
+    keys = ("num_workers", "prefetch_factor", "persistent_workers")
+    yield from (f"data.{key}={spelled(data[key])}" for key in keys if data.get(key))
+    if data.get("workers") == "threads":
+        yield "data.workers=threads"
+    if word := given.get("data.timeout_s"):
+        yield word
 
 
 def _never_reached(trainer: DictConfig) -> Iterator[str]:

@@ -106,6 +106,8 @@ class Decoder:
                 width, height = image.size
                 turned = _orientation(image)
                 lost = list(self._lost(image, turned))
+                if self._is_left(path, image, turned):
+                    lost.append(LEFT)
                 whole = self._is_whole(image, file)
         except Exception as error:
             raise _unusable(path, error) from error
@@ -144,12 +146,13 @@ class Decoder:
             yield "CMYK"
         if image.format != "MPO" and _is_animated(image):  # a phone's MPO holds one picture twice
             yield "frames"
-        is_jpeg = image.format in JPEG
-        if is_jpeg and turbo.scale_for(*image.size, self.decode_size) > 1:
+        if image.format in JPEG and turbo.scale_for(*image.size, self.decode_size) > 1:
             yield "smaller"
+
+    def _is_left(self, path: str, image: Image.Image, turned: int) -> bool:
+        is_jpeg = image.format in JPEG and path.lower().endswith(turbo.NAMES)
         is_turned = turned > 1 and self.exif == "apply"
-        if self.used == "turbo" and (not is_jpeg or image.mode not in ("L", "RGB") or is_turned):
-            yield LEFT
+        return self.used == "turbo" and (not is_jpeg or image.mode not in ("L", "RGB") or is_turned)
 
 
 class Losses:
@@ -171,8 +174,8 @@ class Losses:
         count = self._counts[LEFT]
         if not count or (count == self._images and decoder == "auto"):
             return ""
-        images, others = counted(count, "image"), "turbo decodes JPEGs of gray or colour"
-        return f"decoder: {images} left to Pillow, such as {self._first[LEFT]}; {others}"
+        images = f"{counted(count, 'image')} left to Pillow, such as {self._first[LEFT]}"
+        return f"decoder: {images}; turbo decodes JPEGs of gray or colour that are named so"
 
     def sentences(self) -> Iterator[str]:
         """One for each kind; decodes the first image of gray values to say what becomes of them."""

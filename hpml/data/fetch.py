@@ -22,7 +22,7 @@ def fetch(cfg: DictConfig) -> None:
     Raises UserError that names all files that cannot be decoded.
     """
     # What stops at the first broken file, where this lists them all; a small set is a set.
-    for key, value in {"verify": False, "in_memory": False, "batch_size": 1}.items():
+    for key, value in {"verify": None, "in_memory": False, "batch_size": 1}.items():
         if key in cfg.data:
             cfg.data[key] = value
     data = build_data(cfg)

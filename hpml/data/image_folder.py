@@ -31,7 +31,8 @@ class ImageFolder(ImageDataModule):
     root: Path  # or a text: the folder that holds `train` and `test` (or `val`)
     image_size: int | None = None  # pixels square to resize to; None where all have one size
     in_memory: bool = False  # decode everything once, instead of in every epoch
-    verify: bool = True  # whether each file can be decoded, as far as can be seen quickly
+    # whether each file can be decoded, as far as can be seen quickly; None: the caller looks
+    verify: bool | None = True
     exif: Exif = "ignore"  # apply: turn images as their EXIF data say
     background: tuple[int, int, int] | None = None  # RGB behind what is transparent
     decoder: DecoderName = "auto"  # of JPEGs: see `hpml.data.turbo`
@@ -67,6 +68,11 @@ class ImageFolder(ImageDataModule):
         self._size = size
         if self.verify:
             self._check((*layout.train, *layout.test), size)
+        elif self.verify is False and self.decode_size:
+            told = (
+                f"data.decode_size={self.decode_size}: other pixels of JPEGs twice as large or more"
+            )
+            log.warning(f"{told}; how many there are is not counted before training")
         train = self._source(layout.train, size)
         test = self._source(layout.test, size) if layout.test else None
         return ImageSet(train, test, layout.classes, str(self.root))

@@ -1,8 +1,9 @@
 """Random resized crop: a random part of each image, resized to one size, drawn by hash.
 
 Parts are torchvision's, of 8 to 100 % of the area and sides of 3:4 to 4:3 (Szegedy et al., Going
-Deeper with Convolutions, CVPR 2015). So are the pixels, as its transforms make them of tensors: of
-PIL images they differ by one level in a few of a hundred.
+Deeper with Convolutions, CVPR 2015). So are the pixels, as `torchvision.transforms.v2` makes them
+of tensors. `torchvision.transforms` differs in 7 to 19 % of the values on tensors, by one level;
+on PIL images in 0.1 to 0.2 %, of enlarged noise in 4 %, by one or two levels.
 """
 
 import math

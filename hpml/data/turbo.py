@@ -69,7 +69,7 @@ def choose(wanted: DecoderName) -> Used:
     if wanted == "pillow":
         return "pillow"
     if simplejpeg is None:
-        reason = "simplejpeg is not installed; pip install 'hpml[turbo]' installs it"
+        reason = 'no simplejpeg is installed; pip install "hpml[turbo]"'
     elif not _is_pillows():
         reason = "simplejpeg does not give this Pillow's pixels; give data.decoder=pillow"
     else:

@@ -55,7 +55,8 @@ def pilot(config: dict[str, Any]) -> Pilot:
     from hpml.trials.intervention import Intervention
     from hpml.trials.subject import subject_of
 
-    subject = subject_of(prepare(DictConfig(config)))
+    # a program's key, as in its own configuration: the number of workers is still to be found
+    subject = subject_of(prepare(DictConfig(config | {"lab": None})))
     subject.loading()
     if subject.epoch_steps is None:
         raise UserError("the training data has no length: give trainer.limit_train_batches")

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from hpml.checkpointing.resume import check as check_files
 from hpml.cli.run_directory import fresh_dir
@@ -84,8 +84,8 @@ ALLOWED = {
 }
 FOLDER = "data=image_folder"
 OF_IMAGES = {
-    "data.decode_size=64: give a data.image_size": f"{FOLDER} data.decode_size=64",
-    "data.decode_size=64: give a data.image_size, .*now 65": (
+    "data.decode_size=64: needs data.image_size$": f"{FOLDER} data.decode_size=64",
+    "data.decode_size=64: must be at least data.image_size=65$": (
         f"{FOLDER} data.decode_size=64 data.image_size=65"
     ),
     "data.crop=resized: data.in_memory=true .*; give data.in_memory=false": (
@@ -243,6 +243,20 @@ def test_what_images_cannot_be_is_refused(compose: Compose, message: str) -> Non
         check(compose(*OF_IMAGES[message].split()))
 
 
+@pytest.mark.parametrize("words", [FOLDER, "data=synthetic data.encoded=jpeg"])
+def test_a_decoder_that_is_missing_is_refused(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Before a sweep's first job starts; only where it would decode, and was asked for."""
+    monkeypatch.setattr("hpml.config.checks.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r'no simplejpeg is installed; pip install "hpml\[turbo\]"$'
+    ):
+        check(compose(*words.split(), "data.decoder=turbo"))
+    check(compose(*words.split()))
+    check(compose("data=synthetic", "data.decoder=turbo"))
+
+
 LATE = "scheduler.milestones=[3, 4] has no effect in 2 epochs"
 USELESS = [
     *("data.prefetch_factor=4", "data.persistent_workers=true", "device=cpu data.pin_memory=true"),
@@ -269,6 +283,24 @@ def test_a_useless_option_is_named(compose: Compose, overrides: str, sentences: 
     unused = unused_keys(compose(*overrides.split()))
     for sentence, expected in zip(unused, sentences, strict=True):
         assert sentence.startswith(expected)
+
+
+def test_what_workers_would_do_is_named_where_none_can_load(compose: Compose) -> None:
+    """Not by a program that varies their number; on the device it is the pipeline that decides."""
+    words = ("data.workers=threads", "data.prefetch_factor=4")
+    cfg, on_device = compose(*words), compose(*words, "data.pipeline=device")
+    told = sorted(words)
+    assert sorted(unused_keys(cfg)) == [
+        f"{word} has no effect without data.num_workers" for word in told
+    ]
+    for program in ("workers", "tune", "lab", "diagnose"):
+        with open_dict(cfg):
+            cfg[program] = {}
+            assert (not [*unused_keys(cfg)]) == (program != "diagnose")
+            del cfg[program]
+    assert sorted(unused_keys(on_device)) == [
+        f"{word} has no effect: data.pipeline=device loads nothing" for word in told
+    ]
 
 
 def test_a_useless_option_is_named_where_it_was_typed(

@@ -141,7 +141,7 @@ def test_what_auto_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
             turbo.choose("turbo")
     monkeypatch.setattr(turbo, "simplejpeg", None)
     assert turbo.choose("auto") == "pillow"
-    with pytest.raises(DataError, match=r"not installed; pip install 'hpml\[turbo\]'"):
+    with pytest.raises(DataError, match=r'no simplejpeg is installed; pip install "hpml\[turbo\]"'):
         turbo.choose("turbo")
 
 
@@ -188,7 +188,9 @@ def test_what_is_left_to_pillow_is_told(image_folder: Path, caplog: Any) -> None
     """Once, with one of them; where all are, only if turbo was asked for."""
     caplog.set_level("INFO", "hpml")
     first = image_folder / "train" / "cat" / "0.png"
-    left = f"left to Pillow, such as {first}; turbo decodes JPEGs of gray or colour"
+    left = (
+        f"left to Pillow, such as {first}; turbo decodes JPEGs of gray or colour that are named so"
+    )
     for decoder, told in (("auto", []), ("pillow", []), ("turbo", [f"decoder: 20 images {left}"])):
         caplog.clear()
         set_up(ImageFolder, root=image_folder, decoder=decoder)
@@ -196,10 +198,13 @@ def test_what_is_left_to_pillow_is_told(image_folder: Path, caplog: Any) -> None
     picture((8, 8)).save(image_folder / "train" / "dog" / "x.jpg")
     set_up(ImageFolder, root=image_folder)
     assert caplog.records[-1].message == f"decoder: 20 images {left}"
+    picture((8, 8)).save(image_folder / "train" / "dog" / "y.png", "JPEG")  # by its name Pillow's
+    set_up(ImageFolder, root=image_folder)
+    assert caplog.records[-1].message == f"decoder: 21 images {left}"
 
 
 def test_other_pixels_are_told(image_folder: Path, caplog: Any) -> None:
-    """How many images `decode_size` makes smaller before they are resized, and one of them."""
+    """How many images `decode_size` makes smaller, and one of them; without a check uncounted."""
     path = image_folder / "train" / "cat" / "large.jpg"
     picture((100, 64)).save(path)
     pixels = [
@@ -209,6 +214,13 @@ def test_other_pixels_are_told(image_folder: Path, caplog: Any) -> None:
     assert [record.message for record in caplog.records] == [
         "warning: 1 image decoded at 1/2, 1/4 or 1/8, as data.decode_size asks: other pixels "
         f"(such as {path})"
+    ]
+    caplog.clear()
+    for least in (None, 32):
+        set_up(ImageFolder, root=image_folder, image_size=16, decode_size=least, verify=False)
+    assert [record.message for record in caplog.records] == [
+        "warning: data.decode_size=32: other pixels of JPEGs twice as large or more; how many "
+        "there are is not counted before training"
     ]
     place = next(n for n, name in enumerate(pixels[0].paths) if str(name) == str(path))
     plain, scaled, large = (source.fetch(np.array([place])) for source in pixels)

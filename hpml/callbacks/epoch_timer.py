@@ -232,11 +232,11 @@ class EpochTimer(PhaseTimer):
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
         """Puts into the epoch's record what its times are on all ranks."""
         epoch = self.epochs[-1]
-        news = self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
+        self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
         if epoch.interference is not None:
             epoch.interference = self._disturbances.of_all_ranks(trainer, epoch.epoch)
         if not (epoch.interference or {}).get("disturbed"):  # where any of them may be late
-            self._print(trainer, news)
+            self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:

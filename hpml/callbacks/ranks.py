@@ -52,11 +52,8 @@ class Ranks:
         if self._windows is not None:
             self._windows.batch_ended(number, clock)
 
-    def epoch_ended(self, trainer: L.Trainer, epoch: EpochRecord, times: EpochTimes) -> list[str]:
-        """Puts into the epoch's record what its times are on all ranks. All of them call this.
-
-        Returns what there is to print of it: which rank is late, where that is new.
-        """
+    def epoch_ended(self, trainer: L.Trainer, epoch: EpochRecord, times: EpochTimes) -> None:
+        """Puts into the epoch's record what its times are on all ranks. All of them call this."""
         windows, exchanges = self._windows, self._exchanges(trainer, epoch.steps)
         waits, talks, backward_s, cost_s = windows.take() if windows else ([], [], math.nan, 0.0)
         here_ns = times.here_ns
@@ -74,7 +71,14 @@ class Ranks:
         epoch.ranks = _spread(every) | self._named(compared)
         if windows is not None and compared.exposed_s is not None:
             epoch.ranks["communication"] = _communication(compared, windows.buckets, cost_s)
-        return self._news(compared)
+
+    def news(self) -> list[str]:
+        """What there is to print of the latest epoch: which rank is late, where that is new."""
+        late = self.compared.epochs[-1].late
+        if late is None or self._told == (late.rank, late.phase):
+            return []
+        self._told = late.rank, late.phase
+        return [f"  {self.in_words(late.rank)} is late by {late.late_s:.2f} s, in {late.phase}"]
 
     def in_words(self, rank: int) -> str:
         return place_in_words(rank, self.places)
@@ -89,14 +93,6 @@ class Ranks:
             where = {key: place.get(key) for key in ("host", "device")}
             named["late"] = {"rank": late.rank, **where, "phase": late.phase, "late_s": late.late_s}
         return named
-
-    def _news(self, compared: Comparison) -> list[str]:
-        late = compared.late
-        news = (late.rank, late.phase) if late else None
-        if late is None or news == self._told:
-            return []
-        self._told = news
-        return [f"  {self.in_words(late.rank)} is late by {late.late_s:.2f} s, in {late.phase}"]
 
 
 def _places(trainer: L.Trainer) -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ class Comparison:
     @cached_property
     def scaling(self) -> list[scaling.Line]:
         """What more processes bring, where their number varies."""
-        return scaling.find_lines(self.in_order)
+        return scaling.find_lines(self.in_order, self.time)
 
     @cached_property
     def differences(self) -> list[str]:

@@ -73,7 +73,7 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
     times = [setting.estimate("epoch_s") for setting in shown]
     figure = bars(labels(shown), times, "time of an epoch", parts=parts)
     legend_above(figure, [phase.title for phase in PHASES])
-    caption = f"Where an epoch's time goes, all epochs{_what_bars_are(shown)}{_disturbed(shown)}"
+    caption = f"Where an epoch's time goes, all epochs{what_bars_are(shown)}{disturbed_ones(shown)}"
     return Picture("phases", _cut(caption, len(settings), MOST_BARS), figure)
 
 
@@ -114,8 +114,8 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
     axes.set_ylabel(f"{title} ({unit})" if unit else title)
     axes.legend(fontsize=9)
     settings = [setting for places in shown for setting in places.values()]
-    caption = f"{capital(measure.title)}, against {key}{_what_bars_are(settings)}"
-    caption += "" if learning else _disturbed(settings)
+    caption = f"{capital(measure.title)}, against {key}{what_bars_are(settings)}"
+    caption += "" if learning else disturbed_ones(settings)
     return Picture(_file_name(key), _cut(caption, len(every), MOST_LINES), figure)
 
 
@@ -136,7 +136,7 @@ def _speed_up(comparison: Comparison, key: str) -> Picture | None:
         notes.append(note * is_faster(setting, slowest, comparison.time.name))
     settings, times = [setting for setting, _ in shown], [time for _, time in shown]
     figure = bars(labels(settings), times, comparison.time.title, notes)
-    caption = f"Speed by {key}{_what_bars_are(settings)}{_disturbed(settings)}"
+    caption = f"Speed by {key}{what_bars_are(settings)}{disturbed_ones(settings)}"
     return Picture(_file_name(key), _cut(caption, len(timed), MOST_BARS), figure)
 
 
@@ -172,7 +172,7 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
         caption += ", in bands from the lowest run to the highest"
     if any(len({run.facts.recorded for run in s.completed}) > 1 for s in shown):
         caption += ", up to the last epoch that all runs of a setting have"
-    caption += _disturbed(shown)
+    caption += disturbed_ones(shown)
     return Picture("learning", _cut(caption, len(settings), MOST_LINES), figure)
 
 
@@ -195,7 +195,7 @@ def _time_to_reach(settings: Sequence[Setting]) -> Picture | None:
         notes.append("" if time else note)
     figure = bars([*shown], [*shown.values()], f"time until {ACCURACY} is {target:.0%}", notes)
     caption = f"Time to reach {ACCURACY} of {target:.0%}, from the first step to the end of the "
-    caption += f"epoch that reached it{_what_bars_are(settings)}{_disturbed(settings)}"
+    caption += f"epoch that reached it{what_bars_are(settings)}{disturbed_ones(settings)}"
     return Picture("time_to_accuracy", _cut(caption, len(times), MOST_BARS), figure)
 
 
@@ -259,16 +259,16 @@ def _points(places: dict[float, Setting], measure: str) -> list[tuple[float, Est
     return [(x, estimate) for x, estimate in estimates if estimate is not None]
 
 
-def _what_bars_are(settings: Sequence[Setting]) -> str:
+def what_bars_are(settings: Sequence[Setting]) -> str:
     """What error bars are, where there are any."""
     if not any(len(setting.completed) > 1 for setting in settings):
         return "; one run each"
     return "; error bars are 95 % intervals over the runs, or the runs' range where these are wide"
 
 
-def _disturbed(settings: Sequence[Setting]) -> str:
+def disturbed_ones(settings: Sequence[Setting], measure: str = "epoch_s") -> str:
     """Which times others disturbed, if any; how many, where their names would fill the page."""
-    names = [s.name for s in settings if any(map(is_disturbed, s.completed))]
+    names = [s.name for s in settings if any(is_disturbed(r, measure) for r in s.completed)]
     if len(names) > MOST_NAMED:
         return f"; disturbed by others: {len(names)} of {counted(len(settings), 'setting')}"
     return f"; disturbed by others: {', '.join(names)}" if names else ""

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from hpml.records.phases import PHASES
 from hpml.report.drawing import COLOURS, INK, STYLE, in_percent, legend_above, looks
-from hpml.report.pictures import Picture
-from hpml.report.scaling import EXCHANGE, PARTS, Line
+from hpml.report.pictures import Picture, disturbed_ones, what_bars_are
+from hpml.report.scaling import EXCHANGE, PARTS, Line, Point
 
 MOST_LINES, MOST_BARS, MOST_UPRIGHT = 8, 16, 4
 LOOKS = {phase.title: {"color": phase.colour, "hatch": phase.hatch} for phase in PHASES}
@@ -34,6 +34,8 @@ def _drawn(lines: Sequence[Line]) -> Picture:
     legend_above(figure, [*(line.name for line in lines[:MOST_LINES]), *PARTS])
     left_out = f"; the first {MOST_LINES} of {len(lines)} lines" * (len(lines) > MOST_LINES)
     caption = "What more processes bring, and by what the rest of their time is lost"
+    settings = {id(p.setting): p.setting for line in lines for p in line.points}.values()
+    caption += what_bars_are([*settings]) + disturbed_ones([*settings], lines[0].measure.name)
     return Picture("scaling", caption + left_out, figure)
 
 
@@ -46,11 +48,28 @@ def _speed_ups(axes: Axes, lines: Sequence[Line]) -> None:
                   textcoords="offset points")  # fmt: skip
     for line, look in zip(lines, looks(), strict=False):
         at = [point.processes for point in line.points]
-        axes.plot(at, [line.speed_up(point) for point in line.points], label=line.name, **look)
+        ups = [line.speed_up(point) for point in line.points]
+        reach = [_reach(line, point) for point in line.points]
+        axes.errorbar(at, ups, np.transpose(reach), label=line.name, capsize=3, **look)
+        for point, up in zip(line.points, ups, strict=True):
+            axes.annotate(_mark(point), (point.processes, up), xytext=(6, 4), weight="bold",
+                          textcoords="offset points")  # fmt: skip
     axes.set_xticks(sorted({point.processes for line in lines for point in line.points}))
     axes.set_xlabel("processes")
     axes.set_ylabel("times as fast")
     axes.set_ylim(bottom=0)
+
+
+def _reach(line: Line, point: Point) -> tuple[float, float]:
+    """How far an error bar goes below a point's speed-up, and above it."""
+    low_s, high_s = point.sample.ends
+    up = line.speed_up(point)
+    most, least = (up * point.sample_s / sample_s for sample_s in (low_s, high_s))
+    return up - least, most - up
+
+
+def _mark(point: Point) -> str:
+    return "!" * point.span.disturbed
 
 
 def _losses(axes: Axes, lines: Sequence[Line]) -> None:
@@ -64,7 +83,8 @@ def _losses(axes: Axes, lines: Sequence[Line]) -> None:
         axes.bar(range(len(pairs)), heights, 0.7, bottoms, **shown)
         above, below = above + np.maximum(heights, 0), below + np.minimum(heights, 0)
     axes.axhline(0, color=INK, linewidth=0.8)
-    names = [f"{point.processes}: {line.name}".replace(" scaling, ", "\n") for line, point in pairs]
+    names = [f"{p.processes}{_mark(p)}: {line.name}" for line, p in pairs]
+    names = [name.replace(" scaling, ", "\n") for name in names]
     crowded: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > MOST_UPRIGHT else {}
     axes.set_xticks(range(len(pairs)), names, fontsize=8, **crowded)
     axes.set_ylabel("of the time, lost to")

@@ -25,6 +25,7 @@ _OF_MACHINE = ("host", "device", "git_commit")
 _OF_EPOCH = ("epoch", "partial", "steps", "samples")
 _RATES = ("samples_per_s", "peak_memory_mib")
 _SHARED = (*FIGURES, "power_w")
+TIME_HEADINGS = {"steady_epoch_s": "steady s", "epoch_s": "epoch s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def setting_table(comparison: Comparison) -> Table:
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
     of_time = {id(run): rank for rank in comparison.by_time for run in rank.setting.runs}
     keys = comparison.keys or ["run"]
-    headings = [*keys, "runs", "steady s", "epoch s", *PHASE_HEADINGS, "samples/s", quality.name]
+    headings = [*keys, "runs", *TIME_HEADINGS.values(), *PHASE_HEADINGS, "samples/s", quality.name]
     rows = []
     for setting in comparison.in_order:
         place = of_time[id(setting.runs[0])].standing
@@ -70,7 +71,7 @@ def setting_table(comparison: Comparison) -> Table:
                         place if name == time.name else None,
                         any(is_disturbed(run, name) for run in setting.completed),
                     )
-                    for name in ("steady_epoch_s", "epoch_s")
+                    for name in TIME_HEADINGS
                 ),
                 *map(Cell, shown_times(means)[1:], [means[name] for name in TIMES[1:]]),
                 Cell(NOTHING if rate is None else f"{rate:,.0f}", rate),
@@ -97,7 +98,7 @@ def chosen_table(comparison: Comparison) -> Table:
 
 def scaling_table(comparison: Comparison) -> Table:
     """A row for each number of processes, of weak and of strong scaling."""
-    rows = []
+    rows, time = [], comparison.time
     for line in comparison.scaling:
         for point in line.points:
             lost = line.lost(point)
@@ -106,16 +107,25 @@ def scaling_table(comparison: Comparison) -> Table:
                 [
                     Cell(line.name, line.name),
                     Cell(str(point.processes), point.processes),
+                    Cell(str(point.sample.n), point.sample.n),
+                    figure(time, point.setting.estimate(time.name), None, point.span.disturbed),
                     Cell(f"{point.rate:,.0f}", point.rate),
                     Cell(f"{line.speed_up(point):.2f}", line.speed_up(point)),
                     Cell(f"{line.efficiency(point):.0%}", line.efficiency(point)),
-                    *(Cell(f"{lost.get(part, 0.0):.0%}", lost.get(part, 0.0)) for part in PARTS),
+                    *(Cell(f"{lost[part]:z.0%}", lost[part]) for part in PARTS),
                     Cell(NOTHING if not speed else f"{size_in_words(speed)}/s", speed),
                 ]
             )
-    shown = ["processes", "samples/s", "times as fast", "efficiency"]
+    shown = [
+        "processes",
+        "runs",
+        TIME_HEADINGS[time.name],
+        "samples/s",
+        "times as fast",
+        "efficiency",
+    ]
     lost_to = [f"lost: {part}" for part in PARTS]
-    return Table(["", *shown, *lost_to, "exchanged"], rows)
+    return Table(["scaling", *shown, *lost_to, "exchanged"], rows)
 
 
 def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.records import make_run
+from helpers.records import make_epoch, make_run, shared_epoch
 
 from hpml.records.run_record import RunRecord
 from hpml.report.comparison import Comparison
 from hpml.report.run.facts import only_run, sentences
 from hpml.report.run.pictures import draw_run
 from hpml.report.run.rank_picture import draw_ranks
+from hpml.report.run.ranks import check_ranks
 from hpml.report.run.tables import epoch_table
 
 PLACES = [
@@ -61,6 +62,7 @@ def test_sentences_table_and_picture_name_the_late_rank(tmp_path: Path) -> None:
     shown, how_often = picture.figure.axes[:2]
     assert shown.images[0].get_array().tolist() == [[0.0] * 3, pytest.approx([0.5, 0.6, 0.7])]
     assert [(bar.get_y() + 0.35, bar.get_width()) for bar in how_often.patches] == [(1.0, 2)]
+    assert how_often.get_xlabel() == "epochs in which it was late (of 3)"
 
 
 def test_a_record_of_before_has_neither(tmp_path: Path) -> None:
@@ -100,3 +102,57 @@ def test_what_is_no_figure_is_passed_over(tmp_path: Path) -> None:
         assert [*sentences(run)]
         draw_ranks(run)
         assert epoch_table(run).rows
+
+
+def test_a_disturbed_epoch_names_no_rank(tmp_path: Path) -> None:
+    """In no sentence, and not among the late ones of the picture, which tells so."""
+
+    def disturbed(record: RunRecord) -> RunRecord:
+        with_ranks(record)
+        for epoch, lost_s in zip(record.epochs, (2.0, 0.0, 0.0), strict=True):
+            epoch.interference = shared_epoch(3.0, lost_s)
+        return record
+
+    run = run_of(tmp_path, disturbed)
+    often = "in 1 of 2 epochs that others did not disturb"
+    assert f"rank 1 on b is late in data {often}, by 0.6 s" in list(sentences(run))
+    picture = draw_ranks(run)
+    assert picture is not None
+    assert picture.caption.endswith("; 1 disturbed epoch names nobody")
+    how_often = picture.figure.axes[1]
+    assert [bar.get_width() for bar in how_often.patches] == [1]
+    assert how_often.get_xlabel() == "epochs in which it was late (of 2)"
+
+
+def test_epochs_stand_at_their_numbers(tmp_path: Path) -> None:
+    """One that is missing leaves a gap; where no rank was late there is nothing to count."""
+
+    def with_a_gap(record: RunRecord) -> RunRecord:
+        with_ranks(record)
+        del record.epochs[1]
+        for epoch in record.epochs:
+            assert epoch.ranks is not None
+            epoch.ranks.pop("late", None)
+        return record
+
+    picture = draw_ranks(run_of(tmp_path, with_a_gap))
+    assert picture is not None
+    shown, colours = picture.figure.axes
+    (image,) = shown.images
+    assert image.get_extent() == [-0.5, 2.5, 1.5, -0.5]
+    assert image.get_array().tolist() == [[0.0, None, 0.0], pytest.approx([0.5, None, 0.7])]
+    assert colours.get_ylabel() == "late by (s)"
+    assert "how often" not in picture.caption
+
+
+@pytest.mark.parametrize(
+    ("late", "talk"),
+    [({"rank": True}, {"bytes": True}), ({"late_s": -0.1}, {"exposed_s": -1.0})],
+)
+def test_no_amount_is_negative_or_a_truth_value(late: Any, talk: Any) -> None:
+    """How late a rank is against the others may be: it is ahead of them."""
+    epoch = make_epoch()
+    named = {"rank": 1, "phase": "data", "late_s": 0.5}
+    epoch.ranks = {"late_s": [-0.5, 0.5], "late": named | late, "communication": TALK | talk}
+    check_ranks(epoch)
+    assert epoch.ranks == {"late_s": [-0.5, 0.5]}

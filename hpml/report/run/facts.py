@@ -12,7 +12,7 @@ from hpml.records.verdict import in_words
 from hpml.report.collect import Run, clean, mean
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import NOTHING
-from hpml.report.run.ranks import check_ranks, rank_sentences
+from hpml.report.run.ranks import check_ranks, is_disturbed, rank_sentences
 
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.
@@ -93,8 +93,7 @@ def _lengths(counts: Mapping[str, int] | None) -> dict[str, int] | None:
 
 def marks(epoch: EpochRecord) -> str:
     """`!` for an epoch that others disturbed, `*` for one cut short or resumed."""
-    disturbed = (epoch.interference or {}).get("disturbed")
-    return "!" * bool(disturbed) + "*" * bool(epoch.partial or epoch.resumed)
+    return "!" * is_disturbed(epoch) + "*" * bool(epoch.partial or epoch.resumed)
 
 
 def in_figures(metric: str, value: float | None) -> str:

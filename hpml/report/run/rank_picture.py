@@ -14,8 +14,9 @@ from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, clean
 from hpml.report.drawing import COLOURS, INK, time_unit
 from hpml.report.pictures import Picture
+from hpml.report.run.ranks import is_disturbed
 
-MOST_CELLS = 60  # epochs side by side
+MOST_CELLS = 60  # side by side
 HATCHES = ("", "///", "xxx", "...", "++", "oo", "--", "||")
 
 
@@ -27,18 +28,26 @@ def draw_ranks(run: Run) -> Picture | None:
         return None
     late_s = np.clip(np.array(rows, dtype=float).T, 0.0, None)
     ranks = len(late_s)
+    told = [epoch for epoch in epochs if not is_disturbed(epoch)]
     figure = Figure(figsize=(9, min(9.0, 1.8 + 0.3 * ranks)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
+    named = any((epoch.ranks or {}).get("late") for epoch in told)
+    panels: dict[str, Any] = {"sharey": True, "width_ratios": [2, 1]} if named else {}
+    left, *others = np.ravel(figure.subplots(1, 1 + named, **panels))
     size, unit = time_unit(float(late_s.max()))
-    shown = _narrowed(late_s) / size
-    image = left.imshow(shown, aspect="auto", cmap="Blues", vmin=0.0, extent=_extent(epochs, ranks))
+    shown, extent = _cells(epochs, late_s / size)
+    image = left.imshow(shown, aspect="auto", cmap="Blues", vmin=0.0, extent=extent)
     figure.colorbar(image, ax=left, label=f"late by ({unit})")
     left.set_xlabel("epoch")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_ylabel("rank")
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _how_often(right, epochs)
-    caption = "How late each rank is, against half of the others, and how often which one was late"
+    caption = "How late each rank is, against half of the others"
+    for right in others:
+        _how_often(right, told)
+        caption += ", and how often which one was late"
+    if len(told) < len(epochs):
+        left_out = counted(len(epochs) - len(told), "disturbed epoch")
+        caption += f"; {left_out} name{'s' * (len(epochs) - len(told) == 1)} nobody"
     return Picture("ranks", caption, figure)
 
 
@@ -59,17 +68,22 @@ def _how_often(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
         )
         ends.update(of_rank)
     axes.set_xlim(0, len(epochs))
-    axes.set_xlabel(f"of {counted(len(epochs), 'epoch')}, late in")
+    axes.set_xlabel(f"epochs in which it was late (of {len(epochs)})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if named:
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9)
 
 
-def _narrowed(late_s: np.ndarray) -> np.ndarray:
-    """Of many epochs, means of those side by side."""
-    parts = min(MOST_CELLS, late_s.shape[1])
-    return np.stack([part.mean(axis=1) for part in np.array_split(late_s, parts, axis=1)], axis=1)
+def _cells(
+    epochs: Sequence[EpochRecord], late_s: np.ndarray
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """By ranks and numbers of epochs, of many of these means; and where that is on the axes.
 
-
-def _extent(epochs: Sequence[EpochRecord], ranks: int) -> tuple[float, float, float, float]:
-    return epochs[0].epoch - 0.5, epochs[-1].epoch + 0.5, ranks - 0.5, -0.5
+    Not a number where there is no such epoch.
+    """
+    numbers = [epoch.epoch for epoch in epochs]
+    first, last = min(numbers) - 0.5, max(numbers) + 0.5
+    edges = np.linspace(first, last, 1 + min(MOST_CELLS, round(last - first)))
+    counts, _ = np.histogram(numbers, edges)
+    sums = [np.histogram(numbers, edges, weights=of_rank)[0] for of_rank in late_s]
+    means = np.where(counts, np.array(sums) / np.maximum(counts, 1), np.nan)
+    return means, (first, last, len(late_s) - 0.5, -0.5)

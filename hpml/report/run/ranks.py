@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from hpml.formatting import counted, size_in_words
 from hpml.records.run_record import LARGEST, EpochRecord
@@ -12,8 +12,14 @@ MOST_LATE = 3  # ranks and phases in sentences
 SAME_CLOCK_S = 0.005  # an offset that reading it alone may make
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < LARGEST
+def is_number(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < LARGEST
+
+
+def is_amount(value: object) -> TypeGuard[float]:
+    return is_number(value) and value >= 0
 
 
 def check_ranks(epoch: EpochRecord) -> None:
@@ -25,7 +31,7 @@ def check_ranks(epoch: EpochRecord) -> None:
         known["late_s"] = late_s
         if _is_late(late, len(late_s)):
             known["late"] = late
-    if isinstance(talk, dict) and all(is_number(talk.get(k)) for k in ("exposed_s", "bytes")):
+    if isinstance(talk, dict) and all(is_amount(talk.get(k)) for k in ("exposed_s", "bytes")):
         known["communication"] = talk
     epoch.ranks = known or None
 
@@ -34,7 +40,14 @@ def _is_late(late: Any, ranks: int) -> bool:
     if not (isinstance(late, dict) and isinstance(late.get("phase"), str)):
         return False
     rank = late.get("rank")
-    return is_number(late.get("late_s")) and isinstance(rank, int) and 0 <= rank < ranks
+    return (
+        is_amount(late.get("late_s")) and isinstance(rank, int) and is_amount(rank) and rank < ranks
+    )
+
+
+def is_disturbed(epoch: EpochRecord) -> bool:
+    """Whether others took so much of it that any rank may be late by them alone."""
+    return bool((epoch.interference or {}).get("disturbed"))
 
 
 def late_in_words(epoch: EpochRecord) -> str:
@@ -45,12 +58,14 @@ def late_in_words(epoch: EpochRecord) -> str:
 
 def rank_sentences(run: Run) -> Iterator[str]:
     """Which ranks are late, what the exchange of gradients costs, how far the clocks differ."""
-    every = [epoch.ranks for epoch in run.record.epochs if epoch.ranks]
+    epochs = [epoch for epoch in run.record.epochs if epoch.ranks]
+    every = [epoch.ranks or {} for epoch in epochs if not is_disturbed(epoch)]
+    left_out = " that others did not disturb" * (len(every) < len(epochs))
     lates = [ranks["late"] for ranks in every if "late" in ranks]
     counts = Counter((late["rank"], late["phase"]) for late in lates)
     for (rank, phase), count in counts.most_common(MOST_LATE):
         late_s = [e["late_s"] for e in lates if (e["rank"], e["phase"]) == (rank, phase)]
-        often = f"in {count} of {counted(len(every), 'epoch')}"
+        often = f"in {count} of {counted(len(every), 'epoch')}{left_out}"
         yield clean(
             f"{_named(run, rank)} is late in {phase} {often}, by {sum(late_s) / count:.3g} s"
         )
@@ -73,7 +88,7 @@ def _talking(epochs: Sequence[EpochRecord]) -> Iterator[str]:
     share = sum(talk["exposed_s"] for _, talk in pairs) / whole_s
     last = pairs[-1][1]
     speed = last.get("bytes_per_s")
-    fast = f", at {size_in_words(round(speed))}/s" if is_number(speed) and speed else ""
+    fast = f", at {size_in_words(round(speed))}/s" if is_amount(speed) and speed else ""
     buckets = last.get("buckets")
     parts = f" in {counted(len(buckets), 'bucket')}" if isinstance(buckets, list) else ""
     yield (

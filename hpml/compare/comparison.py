@@ -18,7 +18,7 @@ from hpml.compare.side import RECORDS, Side, sides
 from hpml.errors import UserError
 
 BUDGET_S = 300.0
-# A side that something kills so often is not tried again.
+# Where something kills sides so often, no other round is tried.
 MOST_KILLS = 2
 Report = Callable[[str], None]
 
@@ -69,10 +69,10 @@ def _measure(
     """Why it has ended before its time, if it has."""
     start = {side: partial(started, made[side], folder / f"{side}.log") for side in SIDES}
     asked = {question.metric.name for question in rounds.questions}
-    kills, until_s = 0, time.perf_counter() + budget_s
+    kills: list[str] = []
+    until_s = time.perf_counter() + budget_s
 
     def measure(number: int) -> Round:
-        nonlocal kills
         while True:
             try:
                 round_ = run_round(
@@ -83,8 +83,9 @@ def _measure(
                     is_late=lambda: time.perf_counter() > until_s,
                 )
             except KilledError as error:
-                kills += 1
-                if kills >= MOST_KILLS:
+                kills += [side for side in SIDES if made[side] is error.side]
+                if len(kills) >= MOST_KILLS:
+                    _refuse_one_sided(kills, error)
                     raise
                 report(f"{error}; the round is repeated")
             else:
@@ -94,10 +95,17 @@ def _measure(
     try:
         run_rounds(rounds, measure, budget_s, report)
     except KilledError as error:
-        return f"{error}, {MOST_KILLS} times"
+        return f"{error}; sides were killed {MOST_KILLS} times"
     except KeyboardInterrupt:
         return "interrupted"
     return ""
+
+
+def _refuse_one_sided(kills: Sequence[str], error: KilledError) -> None:
+    """Raises UserError where one side alone is killed: that it cannot run is a difference."""
+    if len(set(kills)) == 1:
+        hint = "both processes of a round have to fit into memory"
+        raise UserError(f"{error}, {len(kills)} times, and the other side never: {hint}")
 
 
 def _check_known(round_: Round, questions: Sequence[Question]) -> None:

@@ -22,8 +22,16 @@ BOOT = "import sys; sys.path[0] = {root!r}; from {module} import main; main()"
 TO_END_S = 10.0
 
 
+# Signals that come from elsewhere; any other is the program's own: a crash of its compiled code.
+FROM_ELSEWHERE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+
+
 class KilledError(Exception):
-    """The process of a side has died by a signal, which is no fault of its program."""
+    """The process of a side has died by a signal from elsewhere: memory may have been short."""
+
+    def __init__(self, side: Side, signal_name: str) -> None:
+        super().__init__(f"{side.name}: was killed ({signal_name})")
+        self.side = side
 
 
 class SideProcess:
@@ -109,14 +117,20 @@ class SideProcess:
             name = (
                 signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
             )
-            raise KilledError(f"{self._side.name}: was killed ({name})")
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+            if name in FROM_ELSEWHERE:
+                raise KilledError(self._side, name)
+            raise UserError(f"{self._side.name}: crashes ({name}): {self._said}")
         if code:
-            raise UserError(f"{self._side.name}: fails with exit code {code}: {said}")
+            raise UserError(f"{self._side.name}: fails with exit code {code}: {self._said}")
         raise UserError(
             f"{self._side.name}: {shlex.join(self._side.words)} has ended without a Trainer.fit"
         )
+
+    @property
+    def _said(self) -> str:
+        """The last line of what it has printed."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
 
 
 @contextmanager

@@ -5,17 +5,18 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.configurations import ROOT
 
-from hpml.compare import program, worktree
+from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
 from hpml.compare.process import KilledError, started
 from hpml.compare.question import questions_of
-from hpml.compare.rounds import SIDES
+from hpml.compare.rounds import SIDES, Rounds
 from hpml.compare.side import (
     OVERRIDES,
     RECORDS,
@@ -187,6 +188,30 @@ def test_how_a_side_may_end(tmp_path: Path) -> None:
         ask("import sys; sys.exit(7)")
     with pytest.raises(KilledError, match=r"train.py: was killed \(SIGKILL\)"):
         ask("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    for name in ("SIGSEGV", "SIGABRT", "SIGTRAP"):
+        with pytest.raises(UserError, match=rf"train.py: crashes \({name}\): it says nothing"):
+            ask(f"import os, signal; os.kill(os.getpid(), signal.{name})")
+
+
+def test_a_side_that_alone_is_killed_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the same side: wrong input. Once each: undecided, with what has ended it."""
+    made = {side: Side(side, SCRIPT) for side in SIDES}
+    for order, fails in ((("after", "after"), True), (("before", "after"), False)):
+        left = iter(order)
+
+        def killed(*_: object, left: Iterator[str] = left, **__: object) -> None:
+            raise KilledError(made[next(left)], "SIGKILL")
+
+        monkeypatch.setattr(comparison, "run_round", killed)
+        rounds = Rounds(questions_of("step", "3%"))
+        arguments = (rounds, made, tmp_path, 9.0, None, lambda line: None)
+        if fails:
+            with pytest.raises(UserError, match="after: was killed .*, 2 times, and the other"):
+                comparison._measure(*arguments)
+        else:
+            assert comparison._measure(*arguments).endswith("; sides were killed 2 times")
 
 
 def test_another_hpml_is_imported_by_the_program_alone(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.compare.question import (
+    FEWEST_ROUNDS,
     NOT_SLOWER,
     SLOWER,
     UNDECIDED,
@@ -18,8 +19,11 @@ from hpml.formatting import listed, table
 from hpml.statistics import AnytimeEstimate
 
 EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
-# A phase has changed where its interval says so, and by more than this part of a step.
+# Parts of a step. A phase has changed where its interval says so, and by more than the first; it is
+# unchanged where its interval lies within the second; else nobody knows.
 LEAST_SHARE = 0.005
+UNCHANGED_WITHIN = 0.01
+CHANGED, UNCHANGED, UNKNOWN = "changed", "unchanged", "unknown"
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,19 @@ class PhaseChange:
     share: AnytimeEstimate | None
 
     @property
-    def changed(self) -> bool:
+    def state(self) -> str:
+        """CHANGED, UNCHANGED or UNKNOWN."""
         share = self.share
-        if share is None or share.half_width is None or abs(share.mean) < LEAST_SHARE:
-            return False
-        return share.low > 0 or share.high < 0
+        if share is None or share.half_width is None or share.n < FEWEST_ROUNDS:
+            return UNKNOWN
+        if abs(share.mean) >= LEAST_SHARE and (share.low > 0 or share.high < 0):
+            return CHANGED
+        within = share.low >= -UNCHANGED_WITHIN and share.high <= UNCHANGED_WITHIN
+        return UNCHANGED if within else UNKNOWN
+
+    @property
+    def changed(self) -> bool:
+        return self.state == CHANGED
 
     @property
     def in_words(self) -> str:
@@ -105,21 +117,23 @@ class Answer:
         if self.verdict == UNDECIDED:
             seen = decisive[0].in_words if decisive[0].ratio else ""
             return f"undecided: {self.why_undecided}{f' ({seen})' if seen else ''}"
-        threshold = decisive[0].question.threshold
         side = "more" if self.verdict == SLOWER else "less"
-        words = ", ".join(each.in_words for each in decisive)
-        where = f"; {self.where}" if self.where and self.verdict == SLOWER else ""
-        return f"{self.verdict}: {words}, {side} than {_percent(threshold)}{where}"
+        words = [
+            f"{each.in_words}, {side} than {_percent(each.question.threshold)}" for each in decisive
+        ]
+        if self.where and self.verdict == SLOWER:
+            words.append(self.where)
+        return f"{self.verdict}: {'; '.join(words)}"
 
     @property
     def where(self) -> str:
-        """`data +31.0 ± 4.0 % of a step, the rest is unchanged`; empty where nobody knows."""
+        """`data +31.0 ± 4.0 % of a step, the rest is not known to have changed`; may be empty."""
         changed = [each for each in self.phases if each.changed]
         if not changed:
             return ""
         changed.sort(key=lambda each: -abs(each.share.mean if each.share else 0.0))
         words = [f"{each.title} {each.in_words}" for each in changed]
-        rest = "" if len(changed) == len(self.phases) else ", the rest is unchanged"
+        rest = "" if len(changed) == len(self.phases) else ", the rest is not known to have changed"
         return f"{listed(words, len(words))} of a step{rest}"
 
     @property
@@ -145,7 +159,7 @@ class Answer:
                 each.title,
                 *(in_unit(seconds, step) for seconds in each.seconds),
                 each.in_words,
-                "changed" if each.changed else "unchanged",
+                each.state,
             ]
             for each in self.phases
         ]
@@ -220,6 +234,7 @@ def _phase_as_dict(phase: PhaseChange) -> dict[str, Any]:
     return {
         "name": phase.name,
         "changed": phase.changed,
+        "state": phase.state,
         **seconds,
         "share": _interval(phase.share),
     }

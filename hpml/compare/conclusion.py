@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpml.compare import losses
-from hpml.compare.answer import Answer, Outcome, PhaseChange
+from hpml.compare.answer import UNCHANGED, UNCHANGED_WITHIN, Answer, Outcome, PhaseChange
 from hpml.compare.question import TIMED, UNDECIDED, Metric, geometric_mean
 from hpml.compare.rounds import SIDES, Rounds
 from hpml.formatting import counted
@@ -19,11 +19,13 @@ def of_rounds(
         Outcome(each, rounds.ratio(each.metric), figures_of(rounds, each.metric))
         for each in rounds.questions
     ]
-    notes = [losses.in_words(rounds.every), *_notes(rounds), _counts(rounds)]
+    phases = phases_of(rounds)
+    bound = of_bound(phases)
+    notes = [losses.in_words(rounds.every), *_notes(rounds), _counts(rounds), bound]
     return Answer(
         names,
         outcomes,
-        phases_of(rounds),
+        phases,
         [note for note in notes if note],
         len(rounds.every),
         len(rounds.disturbed),
@@ -40,6 +42,13 @@ def figures_of(rounds: Rounds, metric: Metric) -> tuple[float | None, float | No
         known = [value for value in values if value is not None]
         means.append(geometric_mean(known) if known else None)
     return means[0], means[1]
+
+
+def of_bound(phases: Sequence[PhaseChange]) -> str:
+    """What the word unchanged stands for, where one is."""
+    if not any(phase.state == UNCHANGED for phase in phases):
+        return ""
+    return f"{UNCHANGED}: the interval lies within ± {100 * UNCHANGED_WITHIN:g} % of a step"
 
 
 def phases_of(rounds: Rounds) -> list[PhaseChange]:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from helpers.compared import Machine, compared
 
-from hpml.compare.answer import Answer, Outcome, in_unit
+from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.conclusion import of_rounds
 from hpml.compare.losses import in_words
 from hpml.compare.question import METRICS, Question, questions_of
@@ -33,7 +33,7 @@ def test_slower_says_by_how_much_and_where() -> None:
     assert (answer.verdict, answer.exit_code) == ("slower", 1)
     assert answer.sentence.startswith("slower: a step +19.")
     assert "(20.1 → 24.0 ms), more than 3 %; waiting for data +19.8 ± " in answer.sentence
-    assert answer.sentence.endswith(" % of a step, the rest is unchanged")
+    assert answer.sentence.endswith(" % of a step, the rest is not known to have changed")
     assert answer.rows[0][4:] == ["3 %", "slower"]
     assert [row[4] for row in answer.phase_rows] == [
         "changed",
@@ -132,6 +132,31 @@ def test_figures_have_their_units() -> None:
     shown = [in_unit(value, step) for value in (3.214, 0.0123, 1.5e-5, 1e-9)]
     assert shown == ["3.21 s", "12.3 ms", "15.0 µs", "0.00100 µs"]
     assert [in_unit(value, memory) for value in (2048.0, 3.14159)] == ["2,048 MiB", "3.14 MiB"]
+
+
+def test_each_figure_has_its_own_threshold() -> None:
+    """Of several questions the sentence names each one's, behind its figure."""
+    outcomes = [
+        Outcome(Question(METRICS[name], limit), AnytimeEstimate(0.2, 0.01, 9), (None, None))
+        for name, limit in (("step", 0.03), ("memory", 0.1))
+    ]
+    assert Answer(NAMES, outcomes).sentence == (
+        "slower: a step +22.1 ± 1.2 %, more than 3 %; peak memory +22.1 ± 1.2 %, more than 10 %"
+    )
+
+
+def test_what_is_unknown_is_not_called_unchanged() -> None:
+    """A phase is unchanged only where its interval lies within one per cent of a step."""
+    states = {
+        (0.05, 0.01, 4): "changed",
+        (0.0, 0.005, 4): "unchanged",
+        (0.002, 0.001, 4): "unchanged",
+        (0.0, 0.02, 4): "unknown",
+        (0.05, 0.01, 3): "unknown",
+        (0.05, None, 4): "unknown",
+    }
+    for share, state in states.items():
+        assert PhaseChange("data", "data", (1.0, 1.0), AnytimeEstimate(*share)).state == state
 
 
 def test_a_ratio_needs_enough_rounds() -> None:

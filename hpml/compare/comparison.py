@@ -83,7 +83,7 @@ def _measure(
                     is_late=lambda: time.perf_counter() > until_s,
                 )
             except KilledError as error:
-                kills += [side for side in SIDES if made[side] is error.side]
+                kills.extend(side for side in SIDES if made[side] is error.side)
                 if len(kills) >= MOST_KILLS:
                     _refuse_one_sided(kills, error)
                     raise

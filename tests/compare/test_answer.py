@@ -35,12 +35,9 @@ def test_slower_says_by_how_much_and_where() -> None:
     assert "(20.1 → 24.0 ms), more than 3 %; waiting for data +19.8 ± " in answer.sentence
     assert answer.sentence.endswith(" % of a step, the rest is not known to have changed")
     assert answer.rows[0][4:] == ["3 %", "slower"]
-    assert [row[4] for row in answer.phase_rows] == [
-        "changed",
-        "unchanged",
-        "unchanged",
-        "unchanged",
-    ]
+    states = [row[4] for row in answer.phase_rows]
+    assert (states[0], states[1]) == ("changed", "unchanged")
+    assert "changed" not in states[2:]
 
 
 def test_not_slower_and_undecided() -> None:

@@ -208,7 +208,7 @@ def test_a_side_that_alone_is_killed_has_failed(
         rounds = Rounds(questions_of("step", "3%"))
         arguments = (rounds, made, tmp_path, 9.0, None, lambda line: None)
         if fails:
-            with pytest.raises(UserError, match="after: was killed .*, 2 times, and the other"):
+            with pytest.raises(UserError, match=r"after: was killed .*, 2 times, and the other"):
                 comparison._measure(*arguments)
         else:
             assert comparison._measure(*arguments).endswith("; sides were killed 2 times")

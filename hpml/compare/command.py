@@ -31,6 +31,8 @@ a threshold of its own goes behind a name: --of=step,memory=10%.
 exit codes: 0 not slower, 1 slower, 2 wrong input, 3 undecided, 130 interrupted
 """
 FOLDER = Path("outputs", "compare")
+# A job's cancellation, a closed terminal.
+ENDING = ("SIGTERM", "SIGHUP")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +64,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for name in ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup asked for it
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         given = parser().parse_args()
         answer = _asked(given)

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpml.compare.answer import Answer
 from hpml.compare.conclusion import of_rounds
-from hpml.compare.process import KilledError, started
+from hpml.compare.process import GRACE_S, KilledError, end_all_of, started
 from hpml.compare.question import METRICS, Question
 from hpml.compare.records import of_records
 from hpml.compare.rounds import AFTER, BEFORE, SIDES, Round, Rounds, run_round, run_rounds
@@ -55,6 +55,7 @@ def compare(
                 rounds, names, budget_s, ended_by, undecided_passes=undecided_passes, facts=facts
             )
     finally:
+        end_all_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -67,10 +68,13 @@ def _measure(
     report: Report,
 ) -> str:
     """Why it has ended before its time, if it has."""
-    start = {side: partial(started, made[side], folder / f"{side}.log") for side in SIDES}
     asked = {question.metric.name for question in rounds.questions}
     kills: list[str] = []
     until_s = time.perf_counter() + budget_s
+    start = {
+        side: partial(started, made[side], folder / f"{side}.log", until_s + GRACE_S)
+        for side in SIDES
+    }
 
     def measure(number: int) -> Round:
         while True:

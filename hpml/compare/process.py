@@ -1,7 +1,9 @@
 """The process of a side: started anew for each round, asked for short fits, and ended."""
 
 import json
+import math
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -11,15 +13,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from hpml.compare import program
 from hpml.compare.rounds import Turn
-from hpml.compare.side import Side
+from hpml.compare.side import OUTPUTS, Side
 from hpml.errors import UserError
 from hpml.system.interference import Interference
 
 # What starts it: our modules are found where ours are, whatever the program's own folder holds.
 BOOT = "import sys; sys.path[0] = {root!r}; from {module} import main; main()"
-TO_END_S = 10.0
+TO_END_S, POLL_S = 10.0, 1.0
+# What a side may take beyond the budget: for a round that has begun before its end.
+GRACE_S = 120.0
 
 
 # Signals that come from elsewhere; any other is the program's own: a crash of its compiled code.
@@ -37,12 +43,12 @@ class KilledError(Exception):
 class SideProcess:
     """Runs a side's program up to its first fit.
 
-    What the program prints goes to a file. Raises UserError for a program that fails or never fits,
-    KilledError where something kills it.
+    What the program prints goes to a file. Raises UserError for a program that fails, never fits,
+    or says nothing until `until_s` of `time.perf_counter`; KilledError where something kills it.
     """
 
-    def __init__(self, side: Side, log: Path) -> None:
-        self._side, self._log = side, log
+    def __init__(self, side: Side, log: Path, until_s: float = math.inf) -> None:
+        self._side, self._log, self._until_s = side, log, until_s
         to_child, requests = os.pipe()
         answers, to_parent = os.pipe()
         boot = BOOT.format(root=program.ROOT, module=program.main.__module__)
@@ -56,11 +62,12 @@ class SideProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(to_child, to_parent),
+                start_new_session=True,
             )
         for descriptor in (to_child, to_parent):
             os.close(descriptor)
         self._requests: IO[str] = os.fdopen(requests, "w")
-        self._answers: IO[str] = os.fdopen(answers)
+        self._answers, self._read = answers, b""
         self._first: dict[str, Any] | None = None
 
     def first(self) -> dict[str, Any]:
@@ -86,15 +93,17 @@ class SideProcess:
         with suppress(OSError):
             self._requests.close()
         try:
-            self._process.wait(TO_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(TO_END_S)
         finally:
-            self._answers.close()
+            self.kill()
+            self._process.wait()
+            os.close(self._answers)
 
     def kill(self) -> None:
-        self._process.kill()
+        """Ends its whole group: what the program has started too."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         with suppress(BrokenPipeError):  # what has ended it is told below
@@ -102,17 +111,40 @@ class SideProcess:
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        line = self._answers.readline()
-        if not line.endswith("\n"):
-            self._explain_end()
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = json.loads(self._line())
         if error := answer.get("error"):
             raise UserError(f"{self._side.name}: {error}")
         return answer
 
+    def _line(self) -> bytes:
+        """The next line that it answers; what has ended it, or keeps it, is raised."""
+        while b"\n" not in self._read:
+            left_s = self._until_s - time.perf_counter()
+            if left_s <= 0:
+                self._refuse_silence()
+            readable, _, _ = select.select([self._answers], [], [], min(left_s, POLL_S))
+            chunk = os.read(self._answers, 65536) if readable else b""
+            # another process may hold the pipe open after this one's end
+            if not chunk and (readable or self._process.poll() is not None):
+                self._explain_end()
+            self._read += chunk
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def _refuse_silence(self) -> None:
+        raise UserError(
+            f"{self._side.name}: has not answered within --budget and {GRACE_S:g} s more: "
+            f"{self._said}; give more, or see whether it hangs"
+        )
+
     def _explain_end(self) -> None:
         """Raises what its exit code and its last line say."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(TO_END_S)
+        except subprocess.TimeoutExpired as error:
+            raise UserError(
+                f"{self._side.name}: does not end after what it ran: {self._said}"
+            ) from error
         if code < 0:
             name = (
                 signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
@@ -133,9 +165,17 @@ class SideProcess:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
 
 
+def end_all_of(folder: Path) -> None:
+    """Kills what has left its side's group, by the folder that its environment names."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(OUTPUTS) == str(folder) and process.pid != os.getpid():
+                process.kill()
+
+
 @contextmanager
-def started(side: Side, log: Path) -> Iterator[SideProcess]:
-    process = SideProcess(side, log)
+def started(side: Side, log: Path, until_s: float = math.inf) -> Iterator[SideProcess]:
+    process = SideProcess(side, log, until_s)
     try:
         yield process
     except BaseException:

@@ -14,6 +14,7 @@ from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
 
 OVERRIDES, SCRIPT, REVISION, RECORDS = "overrides", "script", "revision", "records"
+OUTPUTS = "HPML_OUTPUTS"  # where our own training puts its files
 AS_IT_IS = "."  # the project's own folder, with all that is not committed
 ALLOWED = (
     'give overrides ("compile=true"), a script with its arguments ("train.py --width 64", '
@@ -107,7 +108,7 @@ def sides(
     kinds = check_kinds(list(given.values()), run)
     if install is not None and kinds[0] != REVISION:
         raise UserError(f"--install={install}: has no effect without revisions")
-    environment = dict(os.environ) | {"HPML_OUTPUTS": str(folder), "PYTHONHASHSEED": "0"}
+    environment = dict(os.environ) | {OUTPUTS: str(folder), "PYTHONHASHSEED": "0"}
     with ExitStack() as stack:
         made = {}
         for (side, each), kind in zip(given.items(), kinds, strict=True):

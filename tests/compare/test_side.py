@@ -3,21 +3,25 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from helpers.configurations import ROOT
 
 from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
-from hpml.compare.process import KilledError, started
+from hpml.compare.process import KilledError, end_all_of, started
 from hpml.compare.question import questions_of
 from hpml.compare.rounds import SIDES, Rounds
 from hpml.compare.side import (
+    OUTPUTS,
     OVERRIDES,
     RECORDS,
     REVISION,
@@ -191,6 +195,62 @@ def test_how_a_side_may_end(tmp_path: Path) -> None:
     for name in ("SIGSEGV", "SIGABRT", "SIGTRAP"):
         with pytest.raises(UserError, match=rf"train.py: crashes \({name}\): it says nothing"):
             ask(f"import os, signal; os.kill(os.getpid(), signal.{name})")
+
+
+def test_a_side_that_hangs_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    """At the end of its time it is ended, with what it has started in its group or out of it."""
+    script, folder = tmp_path / "train.py", tmp_path / "outputs"
+    script.write_text(
+        "import subprocess, sys, time\n"
+        "for own in (False, True):\n"
+        "    sleep = subprocess.Popen(['sleep', '60'], start_new_session=own)\n"
+        "    print(sleep.pid, flush=True)\n"
+        "print('loads', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), OUTPUTS: str(folder)}
+    side = Side("train.py", SCRIPT, (str(script),), tmp_path, environment=environment)
+    log = tmp_path / "log"
+
+    def ask() -> None:
+        with started(side, log) as process:
+            while "loads" not in log.read_text():
+                assert process._process.poll() is None
+                time.sleep(0.02)
+            process._until_s = 0.0
+            process.first()
+
+    with pytest.raises(UserError, match=r"^train.py: has not answered within --budget and .*loads"):
+        ask()
+    inside, outside = (psutil.Process(int(line)) for line in log.read_text().split()[:2])
+    assert _has_ended(inside)
+    assert not _has_ended(outside)
+    end_all_of(folder)
+    assert _has_ended(outside)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """A zombie has too: what starts this machine's processes may not wait for orphans."""
+    try:
+        process.wait(0.5)
+    except psutil.TimeoutExpired:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        pass
+    return True
+
+
+def test_hooks_of_a_project_are_not_run(project: Path, tmp_path: Path) -> None:
+    """Trees are checked out without them; a tree that is gone is not left in git's list."""
+    hook = project / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    tree = tmp_path / "tree"
+    worktree.check_out(str(worktree.commit_of("main")), "main", tree)
+    shutil.rmtree(tree)
+    worktree.remove(tree)
+    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
 
 
 def test_a_side_that_alone_is_killed_has_failed(

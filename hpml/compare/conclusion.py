@@ -1,12 +1,11 @@
 """The answer of rounds: their intervals, where the difference lies, what qualifies it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpml.compare import losses
 from hpml.compare.answer import UNCHANGED, UNCHANGED_WITHIN, Answer, Outcome, PhaseChange
-from hpml.compare.question import TIMED, UNDECIDED, Metric, geometric_mean
+from hpml.compare.question import TIMED, UNDECIDED, Metric, expm1, geometric_mean
 from hpml.compare.rounds import SIDES, Rounds
 from hpml.formatting import counted
 
@@ -94,4 +93,4 @@ def _why_undecided(rounds: Rounds, outcomes: Sequence[Outcome], budget_s: float)
     within = f"cannot be told within the budget of {budget_s:g} s"
     if not halves:
         return f"{within}: it was enough for {counted(len(rounds.counting), 'round')}"
-    return f"{within}: the floor here is {100 * math.expm1(max(halves)):.1f} %"
+    return f"{within}: the floor here is {100 * expm1(max(halves)):.1f} %"

@@ -10,7 +10,14 @@ from typing import Any
 from scipy.special import stdtrit
 
 from hpml.compare.answer import Answer, Outcome
-from hpml.compare.question import METRICS, Metric, Question, geometric_mean
+from hpml.compare.question import (
+    FEWEST_ROUNDS,
+    LEAST_DEVIATION,
+    METRICS,
+    Metric,
+    Question,
+    geometric_mean,
+)
 from hpml.compare.rounds import LEAST_PHASE, PHASE_NAMES
 from hpml.config.fingerprint import SHOWN, identifying
 from hpml.errors import UserError
@@ -144,15 +151,24 @@ def welch_interval(
 ) -> AnytimeEstimate:
     """By how much the mean after is larger; without a width where one side has a single value.
 
+    A few values that are all alike have none either: they do not tell by how much such runs vary.
+
     Source: Welch (1947), as in `hpml.statistics`.
     """
     mean, n = fmean(after) - fmean(before), len(before) + len(after)
     if min(len(before), len(after)) < 2:
         return AnytimeEstimate(mean, None, n)
-    parts = [(stdev(values) ** 2 / len(values), len(values) - 1) for values in (before, after)]
+    deviations = [max(LEAST_DEVIATION, stdev(values)) for values in (before, after)]
+    few = min(len(before), len(after)) < FEWEST_ROUNDS
+    if few and max(deviations) == LEAST_DEVIATION:
+        return AnytimeEstimate(mean, None, n)
+    parts = [
+        (deviation**2 / len(values), len(values) - 1)
+        for deviation, values in zip(deviations, (before, after), strict=True)
+    ]
     variance = sum(part for part, _ in parts)
     squares = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / squares if squares else 1.0
+    freedom = variance**2 / squares
     quantile = float(stdtrit(freedom, 1 - LEVEL / questions / 2))
     return AnytimeEstimate(mean, quantile * math.sqrt(variance), n)
 

@@ -12,7 +12,7 @@ from helpers.compared import Machine, compared
 from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.conclusion import of_rounds
 from hpml.compare.losses import in_words
-from hpml.compare.question import METRICS, Question, questions_of
+from hpml.compare.question import METRICS, Question, in_percent, questions_of, ratio_of
 from hpml.compare.rounds import AFTER, BEFORE, Round
 from hpml.compare.writing import as_junit, as_markdown, write
 from hpml.errors import UserError
@@ -154,6 +154,26 @@ def test_what_is_unknown_is_not_called_unchanged() -> None:
     }
     for share, state in states.items():
         assert PhaseChange("data", "data", (1.0, 1.0), AnytimeEstimate(*share)).state == state
+
+
+def test_a_wide_interval_shows_both_ends() -> None:
+    """Of a logarithm it is not alike on both sides; one beyond all bounds is shown too."""
+    assert in_percent(AnytimeEstimate(0.28, 0.1, 4)) == "+32.3 ± 13.3 %"
+    assert in_percent(AnytimeEstimate(0.28, 0.25, 4)) == "+32.3 % (+3.0 to +69.9 %)"
+    assert in_percent(AnytimeEstimate(0.0, 1e9, 4)) == "+0.0 % (-100.0 to +inf %)"
+
+
+def test_rounds_that_are_alike_are_not_certain() -> None:
+    """Their interval is that of rounds that vary by 0.2 %; two are no bound yet."""
+    alike, apart = (ratio_of([0.04 - off, 0.04 + off] * 2, 1) for off in (0.0, 0.002))
+    assert alike is not None
+    assert apart is not None
+    assert apart.half_width is not None
+    deviation = 0.002 * math.sqrt(4 / 3)
+    assert alike.half_width == pytest.approx(apart.half_width * 0.002 / deviation)
+    two = ratio_of([0.04, 0.04], 1)
+    assert two is not None
+    assert two.half_width is None
 
 
 def test_a_ratio_needs_enough_rounds() -> None:

@@ -92,7 +92,7 @@ def test_records_are_asked_as_rounds_are(tmp_path: Path) -> None:
     assert step is not None
     assert data is not None
     assert (step.mean, data.mean) == (pytest.approx(0.0), 0.0)
-    with pytest.raises(UserError, match="^--of=startup: "):
+    with pytest.raises(UserError, match=r"^--of=startup: "):
         of_records(folders[:1], folders[1:], NAMES, questions_of("startup", "3%"))
 
 
@@ -102,3 +102,10 @@ def test_the_interval_of_welch() -> None:
     assert interval.mean == pytest.approx(2.0)
     assert interval.half_width == pytest.approx(4.1554, abs=1e-4)
     assert math.isinf(welch_interval([1.0], [2.0, 3.0], 1).high)
+
+
+def test_values_that_are_alike_are_not_certain() -> None:
+    """Two and two have no interval; four and four have one of values that vary by 0.2 %."""
+    assert welch_interval([math.log(100)] * 2, [math.log(104)] * 2, 1).half_width is None
+    four = welch_interval([math.log(100)] * 4, [math.log(104)] * 4, 1)
+    assert four.half_width == pytest.approx(2.447 * 0.002 / math.sqrt(2), rel=1e-3)

@@ -1,6 +1,7 @@
 """The answer: a verdict for CI, one sentence, and where a difference lies."""
 
 import math
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +100,7 @@ class Answer:
     disturbed: int = 0
     why_undecided: str = ""
     undecided_passes: bool = False
+    interrupted: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)  # commits, machine, command, raw rounds
 
     @property
@@ -107,6 +109,8 @@ class Answer:
 
     @property
     def exit_code(self) -> int:
+        if self.interrupted:
+            return 128 + signal.SIGINT
         if self.verdict == UNDECIDED and self.undecided_passes:
             return 0
         return EXIT_CODES[self.verdict]
@@ -185,6 +189,7 @@ class Answer:
         return {
             "verdict": self.verdict,
             "exit_code": self.exit_code,
+            "interrupted": self.interrupted,
             "sentence": self.sentence,
             "names": dict(self.names),
             "rounds": self.rounds,

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import BUDGET_S, compare
 from hpml.compare.history import check as check_history
+from hpml.compare.history import check_folder
 from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import write
@@ -76,7 +77,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    sys.exit(128 + signal.SIGINT if answer.why_undecided == "interrupted" else answer.exit_code)
+    sys.exit(answer.exit_code)
 
 
 def _asked(given: argparse.Namespace) -> Answer:
@@ -89,14 +90,16 @@ def _asked(given: argparse.Namespace) -> Answer:
         None if given.steps is None else int(_number("--steps", given.steps, "steps"))
     )
     settings["undecided_passes"] = given.undecided == "pass"
+    output = Path(given.output)
+    check_folder("--output", output)
     if given.history is not None:
         check_history(Path(given.history))
-    answer = compare(given.before, given.after, questions, report=_say, **settings)
+    answer = compare(given.before, given.after, questions, report=_say, logs=output, **settings)
     print("\n".join(answer.lines), flush=True)
     command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
     content = {"command": command} | answer.as_dict()
     try:
-        for file in write(content, Path(given.output)):
+        for file in write(content, output):
             _say(f"kept: {file}")
         if given.history is not None:
             for line in keep_history(content, Path(given.history)):

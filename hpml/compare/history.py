@@ -20,6 +20,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from hpml.compare.question import METRICS
+from hpml.compare.writing import finite
 from hpml.errors import UserError
 from hpml.report.drawing import INK, STYLE, in_percent, looks
 from hpml.report.page import render, save
@@ -100,8 +101,14 @@ def check(folder: Path) -> None:
     """Raises UserError where no history can be kept; before anything is measured."""
     if find_spec(LIBRARY) is None:
         raise UserError(f'--history: {LIBRARY} is not installed; pip install "hpml[history]"')
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--history={folder}: is no folder")
+    check_folder("--history", folder)
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises UserError where something else is there, or above it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}={folder}: {there} is no folder")
 
 
 def change_points(values: Sequence[float]) -> list[int]:
@@ -132,7 +139,7 @@ def keep(content: Mapping[str, Any], folder: Path) -> list[str]:
     now = datetime.now(UTC)
     kept = {key: value for key, value in content.items() if key != "measured"}
     name = now.strftime("%Y-%m-%d_%H-%M-%S-%f")
-    text = json.dumps({"at": now.isoformat(timespec="seconds")} | kept, indent=1)
+    text = json.dumps({"at": now.isoformat(timespec="seconds")} | finite(kept), indent=1)
     write_whole(folder / f"{name}.json", text + "\n")
     courses = courses_of(read_answers(folder))
     return [*(course.sentence for course in courses), f"course: {write_page(courses, folder)}"]

@@ -32,12 +32,20 @@ GRACE_S = 120.0
 FROM_ELSEWHERE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
+class FailedError(UserError):
+    """A side's program fails; `log` is what it has printed."""
+
+    def __init__(self, side: Side, log: Path, message: str) -> None:
+        super().__init__(f"{side.name}: {message}")
+        self.log = log
+
+
 class KilledError(Exception):
     """The process of a side has died by a signal from elsewhere: memory may have been short."""
 
-    def __init__(self, side: Side, signal_name: str) -> None:
+    def __init__(self, side: Side, log: Path, signal_name: str) -> None:
         super().__init__(f"{side.name}: was killed ({signal_name})")
-        self.side = side
+        self.side, self.log = side, log
 
 
 class SideProcess:
@@ -74,8 +82,8 @@ class SideProcess:
         if self._first is None:
             self._first = self._answer()
             if strays := self._first.pop("strays"):
-                raise UserError(
-                    f"{self._side.name}: {strays[0]} is imported from the project, not from this "
+                raise self._failed(
+                    f"{strays[0]} is imported from the project, not from this "
                     'revision; give --install="pip install -e ." for an environment of its own'
                 )
         return dict(self._first)
@@ -113,7 +121,7 @@ class SideProcess:
     def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line())
         if error := answer.get("error"):
-            raise UserError(f"{self._side.name}: {error}")
+            raise self._failed(f"{error}")
         return answer
 
     def _line(self) -> bytes:
@@ -132,8 +140,8 @@ class SideProcess:
         return line
 
     def _refuse_silence(self) -> None:
-        raise UserError(
-            f"{self._side.name}: has not answered within --budget and {GRACE_S:g} s more: "
+        raise self._failed(
+            f"has not answered within --budget and {GRACE_S:g} s more: "
             f"{self._said}; give more, or see whether it hangs"
         )
 
@@ -142,21 +150,20 @@ class SideProcess:
         try:
             code = self._process.wait(TO_END_S)
         except subprocess.TimeoutExpired as error:
-            raise UserError(
-                f"{self._side.name}: does not end after what it ran: {self._said}"
-            ) from error
+            raise self._failed(f"does not end after what it ran: {self._said}") from error
         if code < 0:
             name = (
                 signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
             )
             if name in FROM_ELSEWHERE:
-                raise KilledError(self._side, name)
-            raise UserError(f"{self._side.name}: crashes ({name}): {self._said}")
+                raise KilledError(self._side, self._log, name)
+            raise self._failed(f"crashes ({name}): {self._said}")
         if code:
-            raise UserError(f"{self._side.name}: fails with exit code {code}: {self._said}")
-        raise UserError(
-            f"{self._side.name}: {shlex.join(self._side.words)} has ended without a Trainer.fit"
-        )
+            raise self._failed(f"fails with exit code {code}: {self._said}")
+        raise self._failed(f"{shlex.join(self._side.words)} has ended without a Trainer.fit")
+
+    def _failed(self, message: str) -> FailedError:
+        return FailedError(self._side, self._log, message)
 
     @property
     def _said(self) -> str:

@@ -54,6 +54,13 @@ def test_not_slower_and_undecided() -> None:
     assert answered(0.03, ended_by="interrupted").sentence.startswith("undecided: interrupted (a")
 
 
+def test_an_interrupted_answer_says_so() -> None:
+    """Its exit code is 130 also where undecided is to pass, and a field of its own tells it."""
+    content = answered(0.03, interrupted=True, undecided_passes=True).as_dict()
+    assert (content["exit_code"], content["interrupted"]) == (130, True)
+    assert answered(0.03).as_dict()["interrupted"] is False
+
+
 def test_each_file_says_the_same(tmp_path: Path) -> None:
     """JSON has all, Markdown both tables, JUnit a failed test, the page the sentence."""
     files = write({"command": "python"} | answered(0.2).as_dict(), tmp_path / "compare")
@@ -71,6 +78,12 @@ def test_each_file_says_the_same(tmp_path: Path) -> None:
     }
     assert suite[0][0].tag == "failure"
     assert "more than 3 %" in files[3].read_text()
+    again = write(
+        answered(0.0).as_dict() | {"command": "python", "loss": math.nan}, files[0].parent
+    )
+    assert again == files
+    content = json.loads(files[0].read_text())
+    assert (content["verdict"], content["loss"]) == ("not slower", None)
 
 
 def test_junit_and_markdown_of_what_is_undecided() -> None:
@@ -97,7 +110,9 @@ def test_the_first_losses_are_compared() -> None:
     assert "within rounding (1e-05)" in in_words(rounds_with(([1.0], [1.00001])))
     assert "differ by 50.0%" in in_words(rounds_with(([1.0], [0.5])))
     assert "of other batches differ by" in in_words(rounds_with(([1.0], [0.5]), batches=2))
-    assert "differ in kind" in in_words(rounds_with(([1.0], [math.nan])))
+    assert "not finite after: they" in in_words(rounds_with(([1.0], [math.nan])))
+    both = in_words(rounds_with(([math.nan], [math.nan])))
+    assert both == "the first losses are not finite before and after: they cannot be compared"
     own = in_words(rounds_with(([1.0], [1.1]), ([1.1], [1.0])))
     assert own.endswith("as they do on one side alone")
     silent = rounds_with(([], []))

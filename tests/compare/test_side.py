@@ -147,6 +147,8 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         (["main", "main", "--budget=soon"], "--budget=soon: give seconds, at least 1"),
         (["main", "main", "--of=speed"], "--of=speed: give some of step"),
         (["main", "main", "--slower-than=0"], "--slower-than=0: give a part in per cent"),
+        (["", "", "--output=train.py"], "--output=train.py: train.py is no folder"),
+        (["", "", "--output=train.py/a"], "--output=train.py/a: "),
         (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
         (["main", "HEAD~1", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
     ):
@@ -157,6 +159,9 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         error = capsys.readouterr().err
         assert error.startswith(f"error: {said}")
         assert error.count("\n") == 1
+    log = Path("outputs", "compare", "before.log")
+    assert error.endswith(f"; its output: {log}\n")
+    assert log.read_text().startswith("Traceback")
 
 
 @pytest.mark.parametrize("name", ["github", "gitlab"])
@@ -262,16 +267,18 @@ def test_a_side_that_alone_is_killed_has_failed(
         left = iter(order)
 
         def killed(*_: object, left: Iterator[str] = left, **__: object) -> None:
-            raise KilledError(made[next(left)], "SIGKILL")
+            raise KilledError(made[next(left)], tmp_path, "SIGKILL")
 
         monkeypatch.setattr(comparison, "run_round", killed)
         rounds = Rounds(questions_of("step", "3%"))
         arguments = (rounds, made, tmp_path, 9.0, None, lambda line: None)
         if fails:
-            with pytest.raises(UserError, match=r"after: was killed .*, 2 times, and the other"):
+            with pytest.raises(UserError, match="after: was killed 2 times, and the other"):
                 comparison._measure(*arguments)
         else:
-            assert comparison._measure(*arguments).endswith("; sides were killed 2 times")
+            why, interrupted = comparison._measure(*arguments)
+            assert why.endswith("; sides were killed 2 times")
+            assert not interrupted
 
 
 def test_another_hpml_is_imported_by_the_program_alone(

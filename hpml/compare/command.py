@@ -86,9 +86,7 @@ def _asked(given: argparse.Namespace) -> Answer:
         raise UserError(f"--undecided={given.undecided}: give fail or pass")
     settings: dict[str, Any] = {"run": given.run, "install": given.install}
     settings["budget_s"] = _number("--budget", given.budget, "seconds")
-    settings["steps"] = (
-        None if given.steps is None else int(_number("--steps", given.steps, "steps"))
-    )
+    settings["steps"] = None if given.steps is None else _steps(given.steps)
     settings["undecided_passes"] = given.undecided == "pass"
     output = Path(given.output)
     check_folder("--output", output)
@@ -117,6 +115,12 @@ def _number(option: str, text: str, what: str) -> float:
     if not 1 <= number < math.inf:
         raise UserError(f"{option}={text}: give {what}, at least 1")
     return number
+
+
+def _steps(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise UserError(f"--steps={text}: give a whole number of steps, at least 1")
+    return int(text)
 
 
 def _say(line: str) -> None:

@@ -46,6 +46,8 @@ def compare(
     try:
         with sides(names, run, install, folder) as made:
             if made[BEFORE].kind == RECORDS:
+                if steps is not None:
+                    raise UserError(f"--steps={steps}: has no effect on records")
                 of = [made[side].records for side in SIDES]
                 return of_records(of[0], of[1], names, questions, undecided_passes)
             commits = {side: made[side].commit for side in SIDES}

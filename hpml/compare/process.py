@@ -17,7 +17,7 @@ import psutil
 
 from hpml.compare import program
 from hpml.compare.rounds import Turn
-from hpml.compare.side import OUTPUTS, Side
+from hpml.compare.side import AS_IT_IS, OUTPUTS, REVISION, TRACKED, Side
 from hpml.errors import UserError
 from hpml.system.interference import Interference
 
@@ -32,11 +32,19 @@ GRACE_S = 120.0
 FROM_ELSEWHERE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
+MISSING = ("FileNotFoundError", "NotADirectoryError", "No such file")
+
+
 class FailedError(UserError):
-    """A side's program fails; `log` is what it has printed."""
+    """A side's program fails; `log` is what it has printed.
+
+    With a hint where files are missing that git may not track.
+    """
 
     def __init__(self, side: Side, log: Path, message: str) -> None:
-        super().__init__(f"{side.name}: {message}")
+        missing = any(word in message for word in MISSING)
+        of_git = side.kind == REVISION and side.name != AS_IT_IS
+        super().__init__(f"{side.name}: {message}{f'; {TRACKED}' if missing and of_git else ''}")
         self.log = log
 
 

@@ -17,7 +17,7 @@ from helpers.configurations import ROOT
 
 from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
-from hpml.compare.process import KilledError, end_all_of, started
+from hpml.compare.process import FailedError, KilledError, end_all_of, started
 from hpml.compare.question import questions_of
 from hpml.compare.rounds import SIDES, Rounds
 from hpml.compare.side import (
@@ -78,6 +78,8 @@ def test_kinds_that_do_not_go_together(project: Path) -> None:
     for given, run, why in (
         (("record.json", "main"), None, "main: is no record"),
         (("main", "train.py"), "x", "train.py: is no revision"),
+        (("train.py", "x=1"), None, 'train.py: is a script, and "x=1" are overrides'),
+        (("", "train.py"), "train.py", "train.py: is a script"),
         (("main", "HEAD~1"), None, "--run is missing"),
         (("train.py", "train.py"), "x", "--run=x: has no effect"),
     ):
@@ -140,13 +142,17 @@ def test_a_revision_that_does_not_install(
 def test_wrong_input_ends_in_one_line_with_exit_code_2(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing, what is no number, what there is not."""
+    """What is missing, what is no number, what there is not, what has no effect."""
+    (project / "r").mkdir()
+    (project / "r" / "record.json").write_text("{}")
     for words, said in (
         (["main"], "the following arguments are required: AFTER"),
         (["main", "nosuch", "--run=train.py"], "nosuch: there is no such revision"),
         (["main", "main", "--budget=soon"], "--budget=soon: give seconds, at least 1"),
         (["main", "main", "--of=speed"], "--of=speed: give some of step"),
         (["main", "main", "--slower-than=0"], "--slower-than=0: give a part in per cent"),
+        (["main", "main", "--steps=1.5"], "--steps=1.5: give a whole number of steps"),
+        (["r", "r", "--steps=5"], "--steps=5: has no effect on records"),
         (["", "", "--output=train.py"], "--output=train.py: train.py is no folder"),
         (["", "", "--output=train.py/a"], "--output=train.py/a: "),
         (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
@@ -279,6 +285,19 @@ def test_a_side_that_alone_is_killed_has_failed(
             why, interrupted = comparison._measure(*arguments)
             assert why.endswith("; sides were killed 2 times")
             assert not interrupted
+
+
+def test_a_revision_without_its_data_is_told_why(tmp_path: Path) -> None:
+    """What git does not track is not there; a script's own folder gives no such hint."""
+    said = "fails with exit code 1: FileNotFoundError: [Errno 2] No such file or directory: 'data'"
+    for name, kind, hint in (
+        ("main", REVISION, True),
+        (".", REVISION, False),
+        ("x", SCRIPT, False),
+    ):
+        failed = str(FailedError(Side(name, kind), tmp_path, said))
+        assert failed.startswith(f"{name}: {said}")
+        assert ("only what git tracks" in failed) == hint
 
 
 def test_another_hpml_is_imported_by_the_program_alone(

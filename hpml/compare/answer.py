@@ -1,11 +1,13 @@
 """The answer: a verdict for CI, one sentence, and where a difference lies."""
 
 import math
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.compare.question import (
+    FEWEST_ROUNDS,
     NOT_SLOWER,
     SLOWER,
     UNDECIDED,
@@ -18,8 +20,11 @@ from hpml.formatting import listed, table
 from hpml.statistics import AnytimeEstimate
 
 EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
-# A phase has changed where its interval says so, and by more than this part of a step.
+# Parts of a step. A phase has changed where its interval says so, and by more than the first; it is
+# unchanged where its interval lies within the second; else nobody knows.
 LEAST_SHARE = 0.005
+UNCHANGED_WITHIN = 0.01
+CHANGED, UNCHANGED, UNKNOWN = "changed", "unchanged", "unknown"
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,19 @@ class PhaseChange:
     share: AnytimeEstimate | None
 
     @property
-    def changed(self) -> bool:
+    def state(self) -> str:
+        """CHANGED, UNCHANGED or UNKNOWN."""
         share = self.share
-        if share is None or share.half_width is None or abs(share.mean) < LEAST_SHARE:
-            return False
-        return share.low > 0 or share.high < 0
+        if share is None or share.half_width is None or share.n < FEWEST_ROUNDS:
+            return UNKNOWN
+        if abs(share.mean) >= LEAST_SHARE and (share.low > 0 or share.high < 0):
+            return CHANGED
+        within = share.low >= -UNCHANGED_WITHIN and share.high <= UNCHANGED_WITHIN
+        return UNCHANGED if within else UNKNOWN
+
+    @property
+    def changed(self) -> bool:
+        return self.state == CHANGED
 
     @property
     def in_words(self) -> str:
@@ -87,6 +100,7 @@ class Answer:
     disturbed: int = 0
     why_undecided: str = ""
     undecided_passes: bool = False
+    interrupted: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)  # commits, machine, command, raw rounds
 
     @property
@@ -95,6 +109,8 @@ class Answer:
 
     @property
     def exit_code(self) -> int:
+        if self.interrupted:
+            return 128 + signal.SIGINT
         if self.verdict == UNDECIDED and self.undecided_passes:
             return 0
         return EXIT_CODES[self.verdict]
@@ -105,21 +121,23 @@ class Answer:
         if self.verdict == UNDECIDED:
             seen = decisive[0].in_words if decisive[0].ratio else ""
             return f"undecided: {self.why_undecided}{f' ({seen})' if seen else ''}"
-        threshold = decisive[0].question.threshold
         side = "more" if self.verdict == SLOWER else "less"
-        words = ", ".join(each.in_words for each in decisive)
-        where = f"; {self.where}" if self.where and self.verdict == SLOWER else ""
-        return f"{self.verdict}: {words}, {side} than {_percent(threshold)}{where}"
+        words = [
+            f"{each.in_words}, {side} than {_percent(each.question.threshold)}" for each in decisive
+        ]
+        if self.where and self.verdict == SLOWER:
+            words.append(self.where)
+        return f"{self.verdict}: {'; '.join(words)}"
 
     @property
     def where(self) -> str:
-        """`data +31.0 ± 4.0 % of a step, the rest is unchanged`; empty where nobody knows."""
+        """`data +31.0 ± 4.0 % of a step, the rest is not known to have changed`; may be empty."""
         changed = [each for each in self.phases if each.changed]
         if not changed:
             return ""
         changed.sort(key=lambda each: -abs(each.share.mean if each.share else 0.0))
         words = [f"{each.title} {each.in_words}" for each in changed]
-        rest = "" if len(changed) == len(self.phases) else ", the rest is unchanged"
+        rest = "" if len(changed) == len(self.phases) else ", the rest is not known to have changed"
         return f"{listed(words, len(words))} of a step{rest}"
 
     @property
@@ -145,7 +163,7 @@ class Answer:
                 each.title,
                 *(in_unit(seconds, step) for seconds in each.seconds),
                 each.in_words,
-                "changed" if each.changed else "unchanged",
+                each.state,
             ]
             for each in self.phases
         ]
@@ -171,6 +189,7 @@ class Answer:
         return {
             "verdict": self.verdict,
             "exit_code": self.exit_code,
+            "interrupted": self.interrupted,
             "sentence": self.sentence,
             "names": dict(self.names),
             "rounds": self.rounds,
@@ -220,6 +239,7 @@ def _phase_as_dict(phase: PhaseChange) -> dict[str, Any]:
     return {
         "name": phase.name,
         "changed": phase.changed,
+        "state": phase.state,
         **seconds,
         "share": _interval(phase.share),
     }

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import BUDGET_S, compare
 from hpml.compare.history import check as check_history
+from hpml.compare.history import check_folder
 from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import write
@@ -31,6 +32,8 @@ a threshold of its own goes behind a name: --of=step,memory=10%.
 exit codes: 0 not slower, 1 slower, 2 wrong input, 3 undecided, 130 interrupted
 """
 FOLDER = Path("outputs", "compare")
+# A job's cancellation, a closed terminal.
+ENDING = ("SIGTERM", "SIGHUP")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for name in ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup asked for it
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         given = parser().parse_args()
         answer = _asked(given)
@@ -71,7 +77,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    sys.exit(128 + signal.SIGINT if answer.why_undecided == "interrupted" else answer.exit_code)
+    sys.exit(answer.exit_code)
 
 
 def _asked(given: argparse.Namespace) -> Answer:
@@ -80,18 +86,18 @@ def _asked(given: argparse.Namespace) -> Answer:
         raise UserError(f"--undecided={given.undecided}: give fail or pass")
     settings: dict[str, Any] = {"run": given.run, "install": given.install}
     settings["budget_s"] = _number("--budget", given.budget, "seconds")
-    settings["steps"] = (
-        None if given.steps is None else int(_number("--steps", given.steps, "steps"))
-    )
+    settings["steps"] = None if given.steps is None else _steps(given.steps)
     settings["undecided_passes"] = given.undecided == "pass"
+    output = Path(given.output)
+    check_folder("--output", output)
     if given.history is not None:
         check_history(Path(given.history))
-    answer = compare(given.before, given.after, questions, report=_say, **settings)
+    answer = compare(given.before, given.after, questions, report=_say, logs=output, **settings)
     print("\n".join(answer.lines), flush=True)
     command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
     content = {"command": command} | answer.as_dict()
     try:
-        for file in write(content, Path(given.output)):
+        for file in write(content, output):
             _say(f"kept: {file}")
         if given.history is not None:
             for line in keep_history(content, Path(given.history)):
@@ -109,6 +115,12 @@ def _number(option: str, text: str, what: str) -> float:
     if not 1 <= number < math.inf:
         raise UserError(f"{option}={text}: give {what}, at least 1")
     return number
+
+
+def _steps(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise UserError(f"--steps={text}: give a whole number of steps, at least 1")
+    return int(text)
 
 
 def _say(line: str) -> None:

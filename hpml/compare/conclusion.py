@@ -1,12 +1,11 @@
 """The answer of rounds: their intervals, where the difference lies, what qualifies it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpml.compare import losses
-from hpml.compare.answer import Answer, Outcome, PhaseChange
-from hpml.compare.question import TIMED, UNDECIDED, Metric, geometric_mean
+from hpml.compare.answer import UNCHANGED, UNCHANGED_WITHIN, Answer, Outcome, PhaseChange
+from hpml.compare.question import TIMED, UNDECIDED, Metric, expm1, geometric_mean
 from hpml.compare.rounds import SIDES, Rounds
 from hpml.formatting import counted
 
@@ -19,11 +18,13 @@ def of_rounds(
         Outcome(each, rounds.ratio(each.metric), figures_of(rounds, each.metric))
         for each in rounds.questions
     ]
-    notes = [losses.in_words(rounds.every), *_notes(rounds), _counts(rounds)]
+    phases = phases_of(rounds)
+    bound = of_bound(phases)
+    notes = [losses.in_words(rounds.every), *_notes(rounds), _counts(rounds), bound]
     return Answer(
         names,
         outcomes,
-        phases_of(rounds),
+        phases,
         [note for note in notes if note],
         len(rounds.every),
         len(rounds.disturbed),
@@ -40,6 +41,13 @@ def figures_of(rounds: Rounds, metric: Metric) -> tuple[float | None, float | No
         known = [value for value in values if value is not None]
         means.append(geometric_mean(known) if known else None)
     return means[0], means[1]
+
+
+def of_bound(phases: Sequence[PhaseChange]) -> str:
+    """What the word unchanged stands for, where one is."""
+    if not any(phase.state == UNCHANGED for phase in phases):
+        return ""
+    return f"{UNCHANGED}: the interval lies within ± {100 * UNCHANGED_WITHIN:g} % of a step"
 
 
 def phases_of(rounds: Rounds) -> list[PhaseChange]:
@@ -85,4 +93,4 @@ def _why_undecided(rounds: Rounds, outcomes: Sequence[Outcome], budget_s: float)
     within = f"cannot be told within the budget of {budget_s:g} s"
     if not halves:
         return f"{within}: it was enough for {counted(len(rounds.counting), 'round')}"
-    return f"{within}: the floor here is {100 * math.expm1(max(halves)):.1f} %"
+    return f"{within}: the floor here is {100 * expm1(max(halves)):.1f} %"

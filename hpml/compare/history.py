@@ -20,6 +20,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from hpml.compare.question import METRICS
+from hpml.compare.rounds import SIDES
+from hpml.compare.writing import finite
 from hpml.errors import UserError
 from hpml.report.drawing import INK, STYLE, in_percent, looks
 from hpml.report.page import render, save
@@ -32,6 +34,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "ruptures"
 # Points on either side of a change, and of all where one is looked for.
 LEAST_POINTS, FEWEST_POINTS = 2, 5
+Key = tuple[str, str, str]  # of a course: its metric, its --run, its start
 SHORT, LONGEST = 10, 20  # characters of a commit, and of a name in the picture
 
 
@@ -39,14 +42,16 @@ SHORT, LONGEST = 10, 20  # characters of a commit, and of a name in the picture
 class Point:
     """One answer in a course: `value` is the logarithm of its time over that of the course's start.
 
-    `step` is the answer's own ratio with the half-width of its interval.
+    `step` is the answer's own ratio with the half-width of its interval. It is to the point before
+    where `is_chained`, else to the course's start.
     """
 
     commit: str
     date: str
     value: float
     step: float
-    half_width: float | None
+    half_width: float
+    is_chained: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,27 +61,47 @@ class Course:
     metric: str
     start: str
     points: Sequence[Point]
-    is_chained: bool
+    run: str = ""
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether any of its points is beside the one before."""
+        return any(point.is_chained for point in self.points)
 
     @property
     def changes(self) -> list[int]:
         """The places of the points at which it changed.
 
-        Beside one start: by a change-point test on all of them. In a chain each answer is a test
-        of its own change, at a level divided by their number.
+        Of points beside one start: by a change-point test on all of them. A point that is chained
+        is a test of its own change, at a level divided by their number; so is the first one of a
+        chain, which is beside the start and beside the point before at once.
         """
-        if not self.is_chained:
-            return change_points([point.value for point in self.points])
-        return [place for place, point in enumerate(self.points) if self._is_proven(point)]
+        own = self._own
+        others = [place for place in range(len(self.points)) if place not in own]
+        found = change_points([self.points[place].value for place in others])
+        proven = [place for place in own if self._is_proven(self.points[place])]
+        return sorted([*(others[place] for place in found), *proven])
+
+    @property
+    def _own(self) -> list[int]:
+        """The places of points that are tests of their own."""
+        chained = [place for place, point in enumerate(self.points) if point.is_chained]
+        return [0, *chained] if chained[:1] == [1] else chained
 
     def _is_proven(self, point: Point) -> bool:
         # intervals hold at LEVEL; of many some would miss by chance
         widened = math.sqrt(math.log(2 * len(self.points) / LEVEL) / math.log(2 / LEVEL))
-        return point.half_width is not None and abs(point.step) > widened * point.half_width
+        return abs(point.step) > widened * point.half_width
+
+    @property
+    def title(self) -> str:
+        """What it is the course of."""
+        title = METRICS[self.metric].title if self.metric in METRICS else self.metric
+        return f"{title} of {self.run}" if self.run else title
 
     @property
     def sentence(self) -> str:
-        title = METRICS[self.metric].title if self.metric in METRICS else self.metric
+        title = self.title
         if len(self.points) < FEWEST_POINTS and not self.is_chained:
             return f"{title}: {len(self.points)} of the {FEWEST_POINTS} answers that a change needs"
         if not (places := self.changes):
@@ -85,7 +110,7 @@ class Course:
         return f"{title}: changed by {', '.join(words)}"
 
     def _jump(self, place: int) -> float:
-        if self.is_chained:
+        if place in self._own:
             return math.expm1(self.points[place].step)
         borders = [0, *self.changes, len(self.points)]
         at = borders.index(place)
@@ -100,8 +125,14 @@ def check(folder: Path) -> None:
     """Raises UserError where no history can be kept; before anything is measured."""
     if find_spec(LIBRARY) is None:
         raise UserError(f'--history: {LIBRARY} is not installed; pip install "hpml[history]"')
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--history={folder}: is no folder")
+    check_folder("--history", folder)
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises UserError where something else is there, or above it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}={folder}: {there} is no folder")
 
 
 def change_points(values: Sequence[float]) -> list[int]:
@@ -132,7 +163,7 @@ def keep(content: Mapping[str, Any], folder: Path) -> list[str]:
     now = datetime.now(UTC)
     kept = {key: value for key, value in content.items() if key != "measured"}
     name = now.strftime("%Y-%m-%d_%H-%M-%S-%f")
-    text = json.dumps({"at": now.isoformat(timespec="seconds")} | kept, indent=1)
+    text = json.dumps({"at": now.isoformat(timespec="seconds")} | finite(kept), indent=1)
     write_whole(folder / f"{name}.json", text + "\n")
     courses = courses_of(read_answers(folder))
     return [*(course.sentence for course in courses), f"course: {write_page(courses, folder)}"]
@@ -146,26 +177,37 @@ def read_answers(folder: Path) -> list[dict[str, Any]]:
 
 
 def courses_of(answers: Sequence[Mapping[str, Any]]) -> list[Course]:
-    """Those of each metric and start; answers that begin where another one has ended go on it."""
-    found: dict[tuple[str, str], list[Point]] = {}
-    chained: dict[tuple[str, str], bool] = {}
+    """Those of each metric, --run and start; an answer that begins where one has ended goes on it.
+
+    A pair of commits counts once. What has no interval yet is no point.
+    """
+    found: dict[Key, list[Point]] = {}
+    seen = set()
     for answer in answers:
-        before, after = (_name(answer, side) for side in ("before", "after"))
+        before, after = (_name(answer, side) for side in SIDES)
+        run, commits = str(answer.get("run") or ""), answer.get("commits") or {}
         for outcome in answer["outcomes"]:
-            if (ratio := outcome.get("ratio")) is None:
+            metric, ratio = str(outcome["metric"]), outcome.get("ratio")
+            pair = (metric, run, before, after)
+            if ratio is None or ratio["half_width"] is None or pair in seen:
                 continue
-            metric, step = str(outcome["metric"]), float(ratio["mean"])
-            key, value = (metric, before), step
-            for (of, start), points in found.items():
-                if of == metric and start != before and points[-1].commit == before:
-                    key, value = (of, start), points[-1].value + step
-                    chained[key] = True
-            point = Point(after, str(answer["at"])[:10], value, step, ratio["half_width"])
+            if all(commits.get(side) for side in SIDES):  # what is only named may have changed
+                seen.add(pair)
+            step, half = float(ratio["mean"]), float(ratio["half_width"])
+            key, base = _place(found, (metric, run, before))
+            date = str(answer["at"])[:10]
+            point = Point(after, date, (base or 0.0) + step, step, half, base is not None)
             found.setdefault(key, []).append(point)
-    return [
-        Course(metric, start, points, chained.get((metric, start), False))
-        for (metric, start), points in found.items()
-    ]
+    return [Course(metric, start, points, run) for (metric, run, start), points in found.items()]
+
+
+def _place(found: Mapping[Key, Sequence[Point]], key: Key) -> tuple[Key, float | None]:
+    """The course that an answer goes on; and where its last point lies, if it begins there."""
+    *of, before = key
+    for other, points in found.items():
+        if [*other[:2]] == of and other[2] != before and points[-1].commit == before:
+            return other, points[-1].value
+    return key, None
 
 
 def _name(answer: Mapping[str, Any], side: str) -> str:
@@ -194,7 +236,7 @@ def draw(course: Course, name: str) -> Picture:
         axes = figure.subplots()
         ratios = [math.exp(point.value) for point in course.points]
         halves = [
-            ratio * math.sinh(point.half_width or 0.0)
+            ratio * math.sinh(point.half_width)
             for ratio, point in zip(ratios, course.points, strict=True)
         ]
         axes.axhline(1.0, color=INK, linewidth=0.5)
@@ -205,9 +247,11 @@ def draw(course: Course, name: str) -> Picture:
         axes.set_xticks(places, commits, rotation=60, ha="right", fontsize=8)
         in_percent(axes)
         axes.set_ylabel(f"{_shown(course.start)} is 100%")
-    title = METRICS[course.metric].title if course.metric in METRICS else course.metric
-    beside = "each beside the one before" if course.is_chained else "each beside the start"
-    return Picture(name, f"{title} over commits, {beside}; dashed: where it changed", figure)
+    chained = {point.is_chained for point in course.points[1:]}
+    beside = "each beside the start"
+    if True in chained:
+        beside = "some beside the one before" if False in chained else "each beside the one before"
+    return Picture(name, f"{course.title} over commits, {beside}; dashed: where it changed", figure)
 
 
 def _shown(name: str) -> str:

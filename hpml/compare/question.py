@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from hpml.errors import UserError
 from hpml.records.phases import PHASES
@@ -13,6 +13,8 @@ SLOWER, NOT_SLOWER, UNDECIDED = "slower", "not slower", "undecided"
 # Of fewer rounds nothing is said: two or three may be alike by chance, and their interval narrow.
 FEWEST_ROUNDS = 4
 THRESHOLD = 0.03
+# Of logarithms: what rounds vary by at least, and from where on an interval is shown by its ends.
+LEAST_DEVIATION, WIDE = 0.002, 0.2
 # Phases of a short fit, which validates nothing.
 TIMED = tuple(phase for phase in PHASES if phase.name != "validation")
 
@@ -82,8 +84,21 @@ def share_of(option: str, text: str) -> float:
 
 
 def ratio_of(logarithms: Sequence[float], questions: int) -> AnytimeEstimate | None:
-    """The mean of rounds' logarithms; the level is divided by the number of questions."""
-    return anytime_estimate(logarithms, LEVEL / max(1, questions))
+    """The mean of rounds' logarithms; the level is divided by the number of questions.
+
+    They vary by LEAST_DEVIATION at least: that a few are alike does not make them certain.
+    """
+    level, n = LEVEL / max(1, questions), len(logarithms)
+    found = anytime_estimate(logarithms, level)
+    if found is None or n < 2 or stdev(logarithms) >= LEAST_DEVIATION:
+        return found
+    alternating = [LEAST_DEVIATION * (place % 2) for place in range(n)]
+    like = anytime_estimate(alternating, level)
+    assert like is not None
+    if like.half_width is None:
+        return found
+    half = like.half_width * LEAST_DEVIATION / stdev(alternating)
+    return AnytimeEstimate(found.mean, half, n)
 
 
 def all_in_all(verdicts: Sequence[str]) -> str:
@@ -99,13 +114,27 @@ def is_answered(verdicts: Sequence[str]) -> bool:
 
 
 def in_percent(ratio: AnytimeEstimate | None) -> str:
-    """Of a logarithm: `+5.1 ± 0.9 %`; `+5.1 ± ? %` of too few rounds for an interval."""
+    """Of a logarithm: `+5.1 ± 0.9 %`; `+5.1 ± ? %` of too few rounds for an interval.
+
+    A wide one is not alike on both sides, and shows its ends: `+32.3 % (+3.1 to +69.8 %)`.
+    """
     if ratio is None:
         return "unknown"
-    mean = 100 * math.expm1(ratio.mean)
+    mean = 100 * expm1(ratio.mean)
     if ratio.half_width is None:
         return f"{mean:+.1f} ± ? %"
+    if ratio.half_width > WIDE:
+        low, high = (100 * expm1(end) for end in (ratio.low, ratio.high))
+        return f"{mean:+.1f} % ({low:+.1f} to {high:+.1f} %)"
     return f"{mean:+.1f} ± {100 * math.exp(ratio.mean) * math.sinh(ratio.half_width):.1f} %"
+
+
+def expm1(logarithm: float) -> float:
+    """Infinite where it is too large: two or three rounds may have intervals beyond all bounds."""
+    try:
+        return math.expm1(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from hpml.compare.question import TIMED, Metric, Question, in_percent, is_answered, ratio_of
 from hpml.formatting import counted
-from hpml.statistics import AnytimeEstimate
+from hpml.statistics import AnytimeEstimate, anytime_estimate
 from hpml.system.interference import Interference, summed
 
 BEFORE, AFTER = "before", "after"
@@ -136,7 +136,7 @@ class Rounds:
     def share(self, phase: str) -> AnytimeEstimate | None:
         """By how much a phase has grown, in steps; each phase has an interval of its own."""
         shares = (each.share(phase) for each in self.counting)
-        return ratio_of([share for share in shares if share is not None], 1)
+        return anytime_estimate([share for share in shares if share is not None])
 
     @property
     def verdicts(self) -> list[str]:

@@ -14,6 +14,8 @@ from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
 
 OVERRIDES, SCRIPT, REVISION, RECORDS = "overrides", "script", "revision", "records"
+OUTPUTS = "HPML_OUTPUTS"  # where our own training puts its files
+TRACKED = "a revision's folder has only what git tracks: give data by an absolute path"
 AS_IT_IS = "."  # the project's own folder, with all that is not committed
 ALLOWED = (
     'give overrides ("compile=true"), a script with its arguments ("train.py --width 64", '
@@ -86,6 +88,12 @@ def check_kinds(given: Sequence[str], run: str | None) -> list[str]:
     if REVISION in kinds and set(kinds) != {REVISION}:
         other = given[1 - kinds.index(REVISION)]
         raise UserError(f"{other}: is no revision; give the same kind twice, and --run for both")
+    if set(kinds) == {SCRIPT, OVERRIDES}:
+        script, overrides = (given[kinds.index(kind)] for kind in (SCRIPT, OVERRIDES))
+        raise UserError(
+            f'{script}: is a script, and "{overrides}" are overrides of hpml.train; give the same '
+            "kind twice"
+        )
     if REVISION in kinds and run is None:
         raise UserError(
             'revisions: --run is missing; give what is run in both: --run="train.py", or overrides '
@@ -107,7 +115,7 @@ def sides(
     kinds = check_kinds(list(given.values()), run)
     if install is not None and kinds[0] != REVISION:
         raise UserError(f"--install={install}: has no effect without revisions")
-    environment = dict(os.environ) | {"HPML_OUTPUTS": str(folder), "PYTHONHASHSEED": "0"}
+    environment = dict(os.environ) | {OUTPUTS: str(folder), "PYTHONHASHSEED": "0"}
     with ExitStack() as stack:
         made = {}
         for (side, each), kind in zip(given.items(), kinds, strict=True):
@@ -141,5 +149,6 @@ def _revision(given: str, run: str, install: str | None, folder: Path, stack: Ex
     variables = {"PYTHONPATH": paths(*sources), TREE: str(tree), PROJECT: str(root)}
     start = tree / Path.cwd().resolve().relative_to(root)
     if not start.is_dir():
-        raise UserError(f"{given}: has no folder {start.relative_to(tree)}, where this was started")
+        where = start.relative_to(tree)
+        raise UserError(f"{given}: has no folder {where}, where this was started; {TRACKED}")
     return Side(given, REVISION, program_of(run), start, str(python), variables, commit)

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,17 @@ def project_root() -> Path:
 def check_out(commit: str, name: str, tree: Path) -> None:
     """Makes a tree of its own of a commit. Raises UserError."""
     done = subprocess.run(
-        ["git", "worktree", "add", "--detach", "--quiet", str(tree), commit],
+        [
+            "git",
+            "-c",
+            f"core.hooksPath={os.devnull}",
+            "worktree",
+            "add",
+            "--detach",
+            "--quiet",
+            str(tree),
+            commit,
+        ],
         capture_output=True,
         text=True,
     )
@@ -50,7 +61,10 @@ def check_out(commit: str, name: str, tree: Path) -> None:
 
 
 def remove(tree: Path) -> None:
+    """Also of git's list, where git cannot remove it: something in it may be held."""
     git("worktree", "remove", "--force", str(tree))
+    shutil.rmtree(tree, ignore_errors=True)
+    git("worktree", "prune")
 
 
 def install(words: Sequence[str], name: str, tree: Path, place: Path) -> Path:

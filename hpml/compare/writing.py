@@ -1,6 +1,7 @@
 """The answer in files: JSON, Markdown for a job's summary, JUnit's XML, a page."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from xml.etree import ElementTree as Xml
 from hpml.compare.page import write_page
 from hpml.compare.question import SLOWER, UNDECIDED
 from hpml.report.collect import clean
-from hpml.system.files import fresh_directory, write_whole
+from hpml.system.files import write_whole
 
 NAME = "compare"
 
 
 def write(content: Mapping[str, Any], folder: Path) -> list[Path]:
-    """`compare.json`, `.md`, `.xml`, `.html` in a fresh folder; their paths. Raises OSError."""
-    folder = fresh_directory(folder)
+    """`compare.json`, `.md`, `.xml`, `.html`, over those of an earlier answer; their paths.
+
+    Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "json": json.dumps(content, indent=1) + "\n",
+        "json": json.dumps(finite(content), indent=1, allow_nan=False) + "\n",
         "md": as_markdown(content),
         "xml": as_junit(content),
     }
@@ -27,6 +31,15 @@ def write(content: Mapping[str, Any], folder: Path) -> list[Path]:
         files.append(folder / f"{NAME}.{ending}")
         write_whole(files[-1], text)
     return [*files, write_page(content, folder)]
+
+
+def finite(value: Any) -> Any:
+    """The same with null for each number that is not finite: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_markdown(content: Mapping[str, Any]) -> str:

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 from helpers.compared import Machine, compared
 
-from hpml.compare.answer import Answer, Outcome, in_unit
+from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.conclusion import of_rounds
 from hpml.compare.losses import in_words
-from hpml.compare.question import METRICS, Question, questions_of
+from hpml.compare.question import METRICS, Question, in_percent, questions_of, ratio_of
 from hpml.compare.rounds import AFTER, BEFORE, Round
 from hpml.compare.writing import as_junit, as_markdown, write
 from hpml.errors import UserError
@@ -33,14 +33,11 @@ def test_slower_says_by_how_much_and_where() -> None:
     assert (answer.verdict, answer.exit_code) == ("slower", 1)
     assert answer.sentence.startswith("slower: a step +19.")
     assert "(20.1 → 24.0 ms), more than 3 %; waiting for data +19.8 ± " in answer.sentence
-    assert answer.sentence.endswith(" % of a step, the rest is unchanged")
+    assert answer.sentence.endswith(" % of a step, the rest is not known to have changed")
     assert answer.rows[0][4:] == ["3 %", "slower"]
-    assert [row[4] for row in answer.phase_rows] == [
-        "changed",
-        "unchanged",
-        "unchanged",
-        "unchanged",
-    ]
+    states = [row[4] for row in answer.phase_rows]
+    assert (states[0], states[1]) == ("changed", "unchanged")
+    assert "changed" not in states[2:]
 
 
 def test_not_slower_and_undecided() -> None:
@@ -55,6 +52,13 @@ def test_not_slower_and_undecided() -> None:
     )
     assert answered(0.03, undecided_passes=True).exit_code == 0
     assert answered(0.03, ended_by="interrupted").sentence.startswith("undecided: interrupted (a")
+
+
+def test_an_interrupted_answer_says_so() -> None:
+    """Its exit code is 130 also where undecided is to pass, and a field of its own tells it."""
+    content = answered(0.03, interrupted=True, undecided_passes=True).as_dict()
+    assert (content["exit_code"], content["interrupted"]) == (130, True)
+    assert answered(0.03).as_dict()["interrupted"] is False
 
 
 def test_each_file_says_the_same(tmp_path: Path) -> None:
@@ -74,6 +78,12 @@ def test_each_file_says_the_same(tmp_path: Path) -> None:
     }
     assert suite[0][0].tag == "failure"
     assert "more than 3 %" in files[3].read_text()
+    again = write(
+        answered(0.0).as_dict() | {"command": "python", "loss": math.nan}, files[0].parent
+    )
+    assert again == files
+    content = json.loads(files[0].read_text())
+    assert (content["verdict"], content["loss"]) == ("not slower", None)
 
 
 def test_junit_and_markdown_of_what_is_undecided() -> None:
@@ -100,7 +110,9 @@ def test_the_first_losses_are_compared() -> None:
     assert "within rounding (1e-05)" in in_words(rounds_with(([1.0], [1.00001])))
     assert "differ by 50.0%" in in_words(rounds_with(([1.0], [0.5])))
     assert "of other batches differ by" in in_words(rounds_with(([1.0], [0.5]), batches=2))
-    assert "differ in kind" in in_words(rounds_with(([1.0], [math.nan])))
+    assert "not finite after: they" in in_words(rounds_with(([1.0], [math.nan])))
+    both = in_words(rounds_with(([math.nan], [math.nan])))
+    assert both == "the first losses are not finite before and after: they cannot be compared"
     own = in_words(rounds_with(([1.0], [1.1]), ([1.1], [1.0])))
     assert own.endswith("as they do on one side alone")
     silent = rounds_with(([], []))
@@ -132,6 +144,51 @@ def test_figures_have_their_units() -> None:
     shown = [in_unit(value, step) for value in (3.214, 0.0123, 1.5e-5, 1e-9)]
     assert shown == ["3.21 s", "12.3 ms", "15.0 µs", "0.00100 µs"]
     assert [in_unit(value, memory) for value in (2048.0, 3.14159)] == ["2,048 MiB", "3.14 MiB"]
+
+
+def test_each_figure_has_its_own_threshold() -> None:
+    """Of several questions the sentence names each one's, behind its figure."""
+    outcomes = [
+        Outcome(Question(METRICS[name], limit), AnytimeEstimate(0.2, 0.01, 9), (None, None))
+        for name, limit in (("step", 0.03), ("memory", 0.1))
+    ]
+    assert Answer(NAMES, outcomes).sentence == (
+        "slower: a step +22.1 ± 1.2 %, more than 3 %; peak memory +22.1 ± 1.2 %, more than 10 %"
+    )
+
+
+def test_what_is_unknown_is_not_called_unchanged() -> None:
+    """A phase is unchanged only where its interval lies within one per cent of a step."""
+    states = {
+        (0.05, 0.01, 4): "changed",
+        (0.0, 0.005, 4): "unchanged",
+        (0.002, 0.001, 4): "unchanged",
+        (0.0, 0.02, 4): "unknown",
+        (0.05, 0.01, 3): "unknown",
+        (0.05, None, 4): "unknown",
+    }
+    for share, state in states.items():
+        assert PhaseChange("data", "data", (1.0, 1.0), AnytimeEstimate(*share)).state == state
+
+
+def test_a_wide_interval_shows_both_ends() -> None:
+    """Of a logarithm it is not alike on both sides; one beyond all bounds is shown too."""
+    assert in_percent(AnytimeEstimate(0.28, 0.1, 4)) == "+32.3 ± 13.3 %"
+    assert in_percent(AnytimeEstimate(0.28, 0.25, 4)) == "+32.3 % (+3.0 to +69.9 %)"
+    assert in_percent(AnytimeEstimate(0.0, 1e9, 4)) == "+0.0 % (-100.0 to +inf %)"
+
+
+def test_rounds_that_are_alike_are_not_certain() -> None:
+    """Their interval is that of rounds that vary by 0.2 %; two are no bound yet."""
+    alike, apart = (ratio_of([0.04 - off, 0.04 + off] * 2, 1) for off in (0.0, 0.002))
+    assert alike is not None
+    assert apart is not None
+    assert apart.half_width is not None
+    deviation = 0.002 * math.sqrt(4 / 3)
+    assert alike.half_width == pytest.approx(apart.half_width * 0.002 / deviation)
+    two = ratio_of([0.04, 0.04], 1)
+    assert two is not None
+    assert two.half_width is None
 
 
 def test_a_ratio_needs_enough_rounds() -> None:

@@ -54,6 +54,30 @@ def test_answers_in_a_chain_are_multiplied() -> None:
     assert course.sentence == "a step: changed by +6.2% at c"
 
 
+def test_points_beside_the_start_are_no_tests_of_their_own() -> None:
+    """A chained answer at the end changes nothing for those beside the start before it."""
+    values = noisy([0.05] * 6, 1)
+    answers = [answer("v1", f"c{n}", value, n) for n, value in enumerate(values)]
+    (course,) = courses_of([*answers, answer("c5", "d", 0.1)])
+    assert [point.is_chained for point in course.points] == [False] * 6 + [True]
+    assert course.changes == [6]
+    assert course.sentence == "a step: changed by +10.5% at d"
+
+
+def test_a_course_is_of_one_run_and_each_pair_once() -> None:
+    """Repeats of a pair of commits and answers without an interval are no points."""
+    commits = {"commits": {"before": "a" * 40, "after": "b" * 40}}
+    first = answer("v1", "x", 0.1) | commits | {"run": "train.py"}
+    other = answer("v1", "x", 0.2) | commits | {"run": "other.py"}
+    early = answer("v1", "y", 0.3) | {"run": "train.py"}
+    early["outcomes"][0]["ratio"]["half_width"] = None
+    courses = courses_of([first, first, other, early])
+    assert [(each.run, len(each.points)) for each in courses] == [("train.py", 1), ("other.py", 1)]
+    assert courses[0].sentence.startswith("a step of train.py: 1 of the 5 answers")
+    named = answer("v1", ".", 0.1)
+    assert len(courses_of([named, named])[0].points) == 2
+
+
 def test_few_answers_are_no_course_yet() -> None:
     """They are counted, and nothing is claimed."""
     (course,) = courses_of([answer("v1", "a", 0.0), answer("v1", "b", 0.3)])

@@ -176,4 +176,4 @@ def test_progress_names_what_disturbed() -> None:
     assert lines[0].startswith(
         "round 1: a step disturbed, to be repeated: it waited 4.0 s of 8.0 s"
     )
-    assert lines[-1] == "round 5: a step +0.0 ± 0.0 %; 1 disturbed round so far"
+    assert lines[-1] == "round 5: a step +0.0 ± 0.7 %; 1 disturbed round so far"

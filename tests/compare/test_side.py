@@ -3,20 +3,25 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from helpers.configurations import ROOT
 
-from hpml.compare import program, worktree
+from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
-from hpml.compare.process import KilledError, started
+from hpml.compare.process import FailedError, KilledError, end_all_of, started
 from hpml.compare.question import questions_of
-from hpml.compare.rounds import SIDES
+from hpml.compare.rounds import SIDES, Rounds
 from hpml.compare.side import (
+    OUTPUTS,
     OVERRIDES,
     RECORDS,
     REVISION,
@@ -73,6 +78,8 @@ def test_kinds_that_do_not_go_together(project: Path) -> None:
     for given, run, why in (
         (("record.json", "main"), None, "main: is no record"),
         (("main", "train.py"), "x", "train.py: is no revision"),
+        (("train.py", "x=1"), None, 'train.py: is a script, and "x=1" are overrides'),
+        (("", "train.py"), "train.py", "train.py: is a script"),
         (("main", "HEAD~1"), None, "--run is missing"),
         (("train.py", "train.py"), "x", "--run=x: has no effect"),
     ):
@@ -135,13 +142,19 @@ def test_a_revision_that_does_not_install(
 def test_wrong_input_ends_in_one_line_with_exit_code_2(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing, what is no number, what there is not."""
+    """What is missing, what is no number, what there is not, what has no effect."""
+    (project / "r").mkdir()
+    (project / "r" / "record.json").write_text("{}")
     for words, said in (
         (["main"], "the following arguments are required: AFTER"),
         (["main", "nosuch", "--run=train.py"], "nosuch: there is no such revision"),
         (["main", "main", "--budget=soon"], "--budget=soon: give seconds, at least 1"),
         (["main", "main", "--of=speed"], "--of=speed: give some of step"),
         (["main", "main", "--slower-than=0"], "--slower-than=0: give a part in per cent"),
+        (["main", "main", "--steps=1.5"], "--steps=1.5: give a whole number of steps"),
+        (["r", "r", "--steps=5"], "--steps=5: has no effect on records"),
+        (["", "", "--output=train.py"], "--output=train.py: train.py is no folder"),
+        (["", "", "--output=train.py/a"], "--output=train.py/a: "),
         (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
         (["main", "HEAD~1", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
     ):
@@ -152,6 +165,9 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         error = capsys.readouterr().err
         assert error.startswith(f"error: {said}")
         assert error.count("\n") == 1
+    log = Path("outputs", "compare", "before.log")
+    assert error.endswith(f"; its output: {log}\n")
+    assert log.read_text().startswith("Traceback")
 
 
 @pytest.mark.parametrize("name", ["github", "gitlab"])
@@ -187,6 +203,101 @@ def test_how_a_side_may_end(tmp_path: Path) -> None:
         ask("import sys; sys.exit(7)")
     with pytest.raises(KilledError, match=r"train.py: was killed \(SIGKILL\)"):
         ask("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    for name in ("SIGSEGV", "SIGABRT", "SIGTRAP"):
+        with pytest.raises(UserError, match=rf"train.py: crashes \({name}\): it says nothing"):
+            ask(f"import os, signal; os.kill(os.getpid(), signal.{name})")
+
+
+def test_a_side_that_hangs_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    """At the end of its time it is ended, with what it has started in its group or out of it."""
+    script, folder = tmp_path / "train.py", tmp_path / "outputs"
+    script.write_text(
+        "import subprocess, sys, time\n"
+        "for own in (False, True):\n"
+        "    sleep = subprocess.Popen(['sleep', '60'], start_new_session=own)\n"
+        "    print(sleep.pid, flush=True)\n"
+        "print('loads', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), OUTPUTS: str(folder)}
+    side = Side("train.py", SCRIPT, (str(script),), tmp_path, environment=environment)
+    log = tmp_path / "log"
+
+    def ask() -> None:
+        with started(side, log) as process:
+            while "loads" not in log.read_text():
+                assert process._process.poll() is None
+                time.sleep(0.02)
+            process._until_s = 0.0
+            process.first()
+
+    with pytest.raises(UserError, match=r"^train.py: has not answered within --budget and .*loads"):
+        ask()
+    inside, outside = (psutil.Process(int(line)) for line in log.read_text().split()[:2])
+    assert _has_ended(inside)
+    assert not _has_ended(outside)
+    end_all_of(folder)
+    assert _has_ended(outside)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """A zombie has too: what starts this machine's processes may not wait for orphans."""
+    try:
+        process.wait(0.5)
+    except psutil.TimeoutExpired:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        pass
+    return True
+
+
+def test_hooks_of_a_project_are_not_run(project: Path, tmp_path: Path) -> None:
+    """Trees are checked out without them; a tree that is gone is not left in git's list."""
+    hook = project / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    tree = tmp_path / "tree"
+    worktree.check_out(str(worktree.commit_of("main")), "main", tree)
+    shutil.rmtree(tree)
+    worktree.remove(tree)
+    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
+
+
+def test_a_side_that_alone_is_killed_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the same side: wrong input. Once each: undecided, with what has ended it."""
+    made = {side: Side(side, SCRIPT) for side in SIDES}
+    for order, fails in ((("after", "after"), True), (("before", "after"), False)):
+        left = iter(order)
+
+        def killed(*_: object, left: Iterator[str] = left, **__: object) -> None:
+            raise KilledError(made[next(left)], tmp_path, "SIGKILL")
+
+        monkeypatch.setattr(comparison, "run_round", killed)
+        rounds = Rounds(questions_of("step", "3%"))
+        arguments = (rounds, made, tmp_path, 9.0, None, lambda line: None)
+        if fails:
+            with pytest.raises(UserError, match="after: was killed 2 times, and the other"):
+                comparison._measure(*arguments)
+        else:
+            why, interrupted = comparison._measure(*arguments)
+            assert why.endswith("; sides were killed 2 times")
+            assert not interrupted
+
+
+def test_a_revision_without_its_data_is_told_why(tmp_path: Path) -> None:
+    """What git does not track is not there; a script's own folder gives no such hint."""
+    said = "fails with exit code 1: FileNotFoundError: [Errno 2] No such file or directory: 'data'"
+    for name, kind, hint in (
+        ("main", REVISION, True),
+        (".", REVISION, False),
+        ("x", SCRIPT, False),
+    ):
+        failed = str(FailedError(Side(name, kind), tmp_path, said))
+        assert failed.startswith(f"{name}: {said}")
+        assert ("only what git tracks" in failed) == hint
 
 
 def test_another_hpml_is_imported_by_the_program_alone(

@@ -52,12 +52,12 @@ def rows(content: Mapping[str, Any]) -> list[list[str]]:
 def recommended(found: Found, now: int) -> int:
     """The fewest workers that are tied with the fastest end to end, where that is answered.
 
-    Else the count that is set `now`, unless the fastest one is proven to beat it.
+    Else the count that is set `now`; the fewest of the tied ones that are proven to beat it, if
+    there are any.
     """
     if found.is_answered:
         return int(min(found.tied))
-    is_beaten = now in found.settings and now not in found.tied
-    return int(found.fastest(EPOCH, found.settings)) if is_beaten else now
+    return int(min(found.beating(now), default=now))
 
 
 def sentences(found: Found, now: int, key: str) -> list[str]:
@@ -108,7 +108,7 @@ def _noise(found: Found) -> float:
 
 def _unanswered(found: Found, best: int, now: int, key: str) -> str:
     if best != now:
-        return f"whether fewer are enough cannot be told: {key}={best} is proven to beat {now}"
+        return f"which are enough cannot be told, but {key}={best} is proven to beat {now}"
     if found.rounds == 1:
         return f"one round is too few to tell a difference from chance: keep {key}={now}"
     return f"which are enough cannot be told: keep {key}={now}"

@@ -64,6 +64,14 @@ class Found(Measurements[tuple[str, Any], Timed]):
             if each == fastest or gain is None or gain.low <= least
         )
 
+    def beating(self, now: Any) -> list[Any]:
+        """Those of the tied ones that are proven to train faster than the one that is set `now`."""
+        if now not in self.settings:
+            return []
+        gains = {each: self.epoch_gain(now, each) for each in self.tied if each != now}
+        least = math.log(1 + LEAST_GAIN)
+        return [each for each, gain in gains.items() if gain is not None and gain.low > least]
+
     @property
     def is_answered(self) -> bool:
         """Whether the first of those that are tied is surely not much slower than any of them."""

@@ -111,7 +111,7 @@ def _unanswered(found: Found, best: int, now: int, key: str) -> str:
         return f"which are enough cannot be told, but {key}={best} is proven to beat {now}"
     if found.rounds == 1:
         return f"one round is too few to tell a difference from chance: keep {key}={now}"
-    return f"which are enough cannot be told: keep {key}={now}"
+    return f"which are enough cannot be told: keep {key}={now}, or search for longer"
 
 
 def _beside(found: Found, best: int, now: int, key: str) -> str:

@@ -97,7 +97,8 @@ def searched(loader: str, rounds: int, seconds: float, budget_s: float) -> dict[
     begun = time.perf_counter()
     found = trials_of(loader, seconds).search(rounds, budget_s, lambda line: None).run(iter(COUNTS))
     took_s = time.perf_counter() - begun
-    return {"recommended": recommended(found), "by_loading": found.best_loading, "took_s": took_s}
+    best = recommended(found, now=0)
+    return {"recommended": best, "by_loading": found.best_loading, "took_s": took_s}
 
 
 def enough(load_s: float, step_s: float) -> set[int]:

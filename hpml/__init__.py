@@ -76,7 +76,8 @@ def tune(
         data: a LightningDataModule, a loader, several of them; None where the module has its own.
         budget_s: seconds that it may take, about; slow steps take longer.
         also: names of changes to try although they alter the training.
-        resume: `tune.json` of an earlier search of this job on this machine, whose rounds count.
+        resume: what `write(path)` of an earlier answer, or a command, has kept of this job on this
+            machine: its rounds count.
 
     Raises:
         UserError: as `diagnose`; a budget that is too short to compare changes; a file that is of

@@ -80,7 +80,7 @@ def with_spread(estimate: Estimate, spec: str, spec_of_half: str = "") -> str:
     """`7.12 ± 0.10`; `5.10 to 9.81` of runs whose interval is wide, `7.12` of one."""
     if estimate.half_width is None:
         return f"{estimate.mean:{spec}}"
-    if estimate.is_wide and estimate.lowest is not None:
+    if estimate.is_told_by_range:
         return " to ".join(format(end, spec) for end in estimate.ends)
     return f"{estimate.mean:{spec}} ± {estimate.half_width:{spec_of_half or spec}}"
 

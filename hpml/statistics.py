@@ -39,9 +39,19 @@ class Estimate:
         return self.half_width is not None and self.half_width > WIDE * abs(self.mean)
 
     @property
+    def is_told_by_range(self) -> bool:
+        """Whether it is wide, and the runs' range is known and has no 0 that the interval lacks."""
+        if self.lowest is None or self.highest is None or self.half_width is None:
+            return False
+        is_sure = abs(self.mean) > self.half_width
+        return self.is_wide and not (is_sure and self.lowest < 0 < self.highest)
+
+    @property
     def ends(self) -> tuple[float, float]:
         """Of the interval, or of the runs' range where the interval is wide; the mean for none."""
-        if self.is_wide and self.lowest is not None and self.highest is not None:
+        if self.is_told_by_range:
+            assert self.lowest is not None
+            assert self.highest is not None
             return self.lowest, self.highest
         half_width = self.half_width or 0.0
         return self.mean - half_width, self.mean + half_width

@@ -18,6 +18,6 @@ def html(diagnosis: Diagnosis) -> str:
     values = {
         "sentences": [*verdict_lines(content), *notes(content), *loader_sentences(content)],
         "tables": [trial_table(content), loader_table(content)],
-        "note": f"± is a 95 % interval over {diagnosis.rounds} rounds",
+        "note": diagnosis.interval,
     }
     return cell(values, [draw_savings(content)])

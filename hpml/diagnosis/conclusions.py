@@ -2,11 +2,18 @@
 
 import math
 
-from hpml.diagnosis.figures import AGAIN, AS_IT_IS, CAUSES, ONE_THREAD, Figures, differences
+from hpml.diagnosis.figures import (
+    AGAIN,
+    AS_IT_IS,
+    CAUSES,
+    ONE_THREAD,
+    Figures,
+    differences,
+    looked_at,
+)
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.verdict import LEAST_MARGIN
-from hpml.trials.rounds import estimate_of
 
 LEAST_RANKED = 3  # rounds
 # A gain is known well once half of its interval is such a part of the epoch.
@@ -19,7 +26,7 @@ class Inference(Figures):
     @property
     def lead_s(self) -> Estimate:
         """By how much the largest gain is above the next one, or above none."""
-        return estimate_of(self._leads)
+        return self.known(self._leads)
 
     @property
     def _leads(self) -> list[float]:
@@ -79,7 +86,7 @@ class Inference(Figures):
         if trial not in self.paces:
             return None
         pairs = zip(self.epochs(AS_IT_IS), self.epochs(trial), strict=False)
-        return estimate_of([math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in pairs])
+        return self.known([math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in pairs])
 
     @property
     def is_answered(self) -> bool:
@@ -93,7 +100,7 @@ class Inference(Figures):
         """Whether no further round is needed.
 
         The largest gain is proven to be above the next one, and above what one thread saves, by
-        intervals that hold whenever one looks; and what goes with it is known well.
+        intervals that hold whenever one looks; and what goes with it is known well, by such ones.
         """
         first = next(iter(self.gains))
         trial, epoch_s = CAUSES[first], self.epoch_s(AS_IT_IS).mean
@@ -103,8 +110,8 @@ class Inference(Figures):
         known = [anytime_estimate(values) for values in leads]
         if self.thread_bound or any(lead is None or lead.low <= self._surely_s for lead in known):
             return False
-        told = [estimate_of(self.gains_by_round[first])]
-        told += [self.epoch_s(trial)] if trial in self.paces else []
+        told = [looked_at(self.gains_by_round[first])]
+        told += [looked_at(self.epochs(trial))] if trial in self.paces else []
         return all((each.half_width or math.inf) <= KNOWN * epoch_s for each in told)
 
     @property

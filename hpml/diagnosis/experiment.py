@@ -14,11 +14,7 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.figures import (
-    AS_IT_IS,
-    LOADER_ALONE,
-    ONE_THREAD,
-)
+from hpml.diagnosis.figures import AS_IT_IS, LOADER_ALONE, ONE_THREAD
 from hpml.diagnosis.interventions import ESSENTIAL, INTERVENTIONS
 from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import TITLES, Diagnosis
@@ -29,6 +25,7 @@ from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
+from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
 from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched, within
@@ -67,6 +64,7 @@ class Experiment:
         self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round that counts
         self.seen: dict[str, Interference | None] = {}  # what others took from each trial
         self.round_s: float | None = None  # of the budget
+        self.ended_early = False  # the rounds, for the case was clear
         self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
         self._notes: list[str] = []
         self._dropped: set[str] = set()
@@ -181,6 +179,7 @@ class Experiment:
             notes=[*subject.notes, *self._notes],
             interference=self.seen.get(AS_IT_IS),
             round_s=self.round_s,
+            ended_early=self.ended_early,
         )
 
     def concluded(self) -> Diagnosis:
@@ -256,7 +255,8 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
         keep(measured)
         diagnoses = [experiment.diagnosis() for experiment in experiments]
         if measured.next_round - len(measured.disturbed) < planned:
-            return len(diagnoses) == 1 and diagnoses[0].is_clear
+            experiments[0].ended_early = len(diagnoses) == 1 and diagnoses[0].is_clear
+            return experiments[0].ended_early
         return all(diagnosis.is_answered for diagnosis in diagnoses)
 
     begun_ns = time.perf_counter_ns()
@@ -282,7 +282,7 @@ def diagnose(
     trainer: L.Trainer, module: L.LightningModule, data: Any, budget_s: float, report: Report
 ) -> Diagnosis:
     """Proves where the time of a training goes: see `hpml.diagnose`."""
-    if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
+    if not is_seconds(budget_s):
         raise UserError(f"budget_s={budget_s!r}: give seconds, more than 0")
     with closing(Subject(trainer, module, data)) as subject:
         warn_of_others()

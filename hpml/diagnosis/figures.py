@@ -1,10 +1,10 @@
 """What the trials of a job show, in figures: what an epoch would take without each cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from hpml.statistics import Estimate
+from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.verdict import LEAST_MARGIN
@@ -43,6 +43,8 @@ class Figures:
     trial_steps: int = 0  # that were measured in each trial
     interference: Interference | None = None  # of the trials as it is; None where nobody knows
     round_s: float | None = None  # of the budget, for each round
+    # whether the rounds ended as soon as the case was clear: intervals then hold whenever one looks
+    ended_early: bool = False
 
     @property
     def steps(self) -> int:
@@ -72,17 +74,21 @@ class Figures:
         """Seconds of an epoch with the mean start in each; or of another figure of its steps."""
         return [self.start_s + self.steps * getattr(pace, figure) for pace in self.paces[trial]]
 
+    def known(self, values: list[float]) -> Estimate:
+        """Of the rounds' values, by an interval that holds for as many as there came to be."""
+        return looked_at(values) if self.ended_early else estimate_of(values)
+
     def epoch_s(self, trial: str) -> Estimate:
-        return estimate_of(self.epochs(trial))
+        return self.known(self.epochs(trial))
 
     def saved_s(self, trial: str) -> Estimate | None:
         """Seconds by which an epoch is shorter than as it is; None where there was no trial."""
-        return estimate_of(self._saved(trial)) if trial in self.paces else None
+        return self.known(self._saved(trial)) if trial in self.paces else None
 
     @property
     def waited_s(self) -> Estimate:
         """Seconds of an epoch, as it is, in which the loop waits for data."""
-        return estimate_of(self.steady_epochs(AS_IT_IS, "wait_s"))
+        return self.known(self.steady_epochs(AS_IT_IS, "wait_s"))
 
     @property
     def overlap(self) -> Estimate | None:
@@ -100,7 +106,7 @@ class Figures:
             if shorter <= LEAST_MARGIN * whole:
                 return None
             shares.append((without + loading - whole) / shorter)
-        return estimate_of(shares)
+        return self.known(shares)
 
     @property
     def utilisation(self) -> float | None:
@@ -118,12 +124,12 @@ class Figures:
             trial.removeprefix("without_"): differences(self.steady_epochs("with_all"), without)
             for trial, without in epochs.items()
         }
-        return _largest_first(costs)
+        return _largest_first({name: looked_at(seconds) for name, seconds in costs.items()})
 
     @property
     def gains(self) -> dict[str, Estimate]:
         """Seconds of an epoch that go with each cause, at most, the most first."""
-        return _largest_first(self.gains_by_round)
+        return _largest_first({c: self.known(s) for c, s in self.gains_by_round.items()})
 
     @property
     def gains_by_round(self) -> dict[str, list[float]]:
@@ -209,6 +215,12 @@ def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(first, second, strict=False)]
 
 
-def _largest_first(by_round: Mapping[str, list[float]]) -> dict[str, Estimate]:
-    estimates = {name: estimate_of(seconds) for name, seconds in by_round.items()}
+def looked_at(values: list[float]) -> Estimate:
+    """Of rounds that ended by what they showed: an interval that holds whenever one looks."""
+    found = anytime_estimate(values)
+    assert found is not None
+    return replace(estimate_of(values), mean=found.mean, half_width=found.half_width)
+
+
+def _largest_first(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return dict(sorted(estimates.items(), key=lambda item: -item[1].mean))

@@ -141,14 +141,20 @@ class Diagnosis(Inference):
         return sentences + self.notes
 
     @property
+    def interval(self) -> str:
+        """What stands behind each ±."""
+        whenever = " that holds whenever one looks," if self.ended_early else ""
+        return f"± is a 95 % interval{whenever} over {counted(self.rounds, 'round')}"
+
+    @property
     def lines(self) -> list[str]:
         what = "an epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
         verdict = self.verdict
         return [
             *table([("", what, "saves at most"), *self.rows], "<>>"),
             f"  training alone, without validation and checkpoints; {self.steps:,} steps",
-            f"  ± is a 95 % interval over {self.rounds} rounds of "
-            f"{counted(self.trial_steps, 'step')}: what comes less often is not seen",
+            f"  {self.interval} of {counted(self.trial_steps, 'step')}: what comes less often is "
+            "not seen",
             *self.sentences,
             *(self.loader.lines if self.loader else ()),
             f"{verdict['kind']}: {verdict['evidence']}",
@@ -159,6 +165,7 @@ class Diagnosis(Inference):
         return {
             "epoch_steps": self.epoch_steps,
             "trial_steps": self.trial_steps,
+            "ended_early": self.ended_early,
             "epoch_s": {t: asdict(self.epoch_s(t)) for t in TITLES if t in self.paces},
             "saved_s": {cause: asdict(gain) for cause, gain in self.gains.items()},
             "saved_by_one_thread_s": asdict(alone) if (alone := self.saved_s(ONE_THREAD)) else None,
@@ -185,7 +192,7 @@ class Diagnosis(Inference):
         whole = self.epoch_in_words(AS_IT_IS)
         if trial == CAUSES["overhead"]:
             rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round["overhead"], strict=False)
-            left = in_s(estimate_of([whole - gain for whole, gain in rounds]))
+            left = in_s(self.known([whole - gain for whole, gain in rounds]))
             title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
         else:
             left, title = self.epoch_in_words(trial), TITLES[trial]

@@ -1,5 +1,6 @@
 """What a user hands over, as `fit` takes it; what it would refuse is refused in one sentence."""
 
+import math
 from types import FunctionType
 from typing import Any
 
@@ -12,7 +13,13 @@ from hpml.errors import UserError
 from hpml.system.lightning_twins import package_of, twin_for, twins
 from hpml.trials.copies import uncompiled
 
-USAGE = "give hpml.diagnose(trainer, module, data)"
+USAGE = "give trainer, module, data, in this order"
+
+
+def is_seconds(given: Any) -> bool:
+    """Whether it is a finite number above 0; true and false are none."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return is_number and 0 < given < math.inf
 
 
 def check_given(trainer: Any, module: Any, data: Any) -> None:

@@ -54,7 +54,7 @@ class Subject(JobLoader):
     def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
         check_given(trainer, module, data)
         if (devices := trainer.world_size) > 1:
-            raise UserError(f"{devices} devices: diagnose one of them; give trainer.devices=1")
+            raise UserError(f"{devices} devices: trials run on one; give trainer.devices=1")
         for key in ("max_epochs", "max_steps", "limit_train_batches"):
             if getattr(trainer, key) == 0:
                 raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")

@@ -1,13 +1,17 @@
 """What tuning has found: what to change, by how much that helps, and how well it is known."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpml.diagnosis.wording import Diagnosis
+from hpml.errors import UserError
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
+from hpml.system.files import write_whole
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import DIFFERENT, Sameness
@@ -42,7 +46,9 @@ class Tuning:
     is_ours: bool  # a configuration of ours, whose changes are overrides
     validation: Validation | None = None
     checks_an_epoch: float | None = None
-    job: Mapping[str, Any] = field(default_factory=dict)  # what it is, for who resumes this
+    # what it is, and where it ran, for who resumes this
+    job: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -239,8 +245,17 @@ class Tuning:
             *(f"  {line}" for line in self.snippet),
         ]
 
+    def write(self, path: str | Path) -> None:
+        """Keeps it as JSON: what `resume` takes. Raises UserError where it cannot be written."""
+        file = Path(path).expanduser()
+        try:
+            write_whole(file, json.dumps(self.as_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+
     def as_dict(self) -> dict[str, Any]:
         return {
+            "environment": dict(self.environment),
             "job": dict(self.job),
             "sentence": self.sentence,
             "before_s": self.before_s,

@@ -1,10 +1,10 @@
 """What a tuning is refused for, in one line, before anything is measured."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from hpml.errors import UserError, first_line, place
+from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 
@@ -18,13 +18,15 @@ def check_also(also: Any, key: str = "also") -> None:
         raise UserError(f"{key}={also!r}: give a list of names")
 
 
-def check_budget(budget_s: Any, key: str = "budget_s", least_s: float | None = None) -> None:
+def check_budget(
+    budget_s: Any, key: str = "budget_s", least_s: float | None = None, of: str = "changes"
+) -> None:
     """Raises UserError for a budget that is none, or too small for an answer."""
     least_s = LEAST_BUDGET_S if least_s is None else least_s
-    if not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
+    if not is_seconds(budget_s):
         raise UserError(f"{key}={budget_s!r}: give seconds, more than 0")
     if budget_s < least_s:
-        raise UserError(f"{key}={budget_s:g}: is too short to compare changes; give {least_s:g}")
+        raise UserError(f"{key}={budget_s:g}: is too short to compare {of}; give {least_s:g}")
 
 
 def first_step(subject: Subject) -> None:

@@ -45,10 +45,7 @@ def job(cfg: DictConfig) -> "Tuning":
             own.earlier = lambda: rounds
         tuning = own.run()
         log.info("\n".join(tuning.lines))
-        content = {
-            "command": command_line.typed(),
-            "environment": machine,
-        } | tuning.as_dict()
+        content = {"command": command_line.typed()} | tuning.as_dict()
     keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
     if words := tuning.snippet:
         log.info(f"use: {words[0]}")

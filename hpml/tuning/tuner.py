@@ -112,6 +112,7 @@ class Tuner:
             notes=list(subject.notes),
             epoch_steps=subject.epoch_steps,
             job=self.identity(),
+            environment=environment.describe(subject.device.type),
             is_ours=self.facts is not None,
             validation=self.validated,
             checks_an_epoch=checks_an_epoch(subject.trainer),

@@ -7,11 +7,10 @@ from typing import Any
 
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
-from hpml.worker_counts.search import EPOCH, FIGURES, LOADING, Found, seconds_of
+from hpml.worker_counts.search import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of
 
 # An interval this wide, as a part of the mean, tells more about the machine than about workers.
 NOISY = 0.25
-CAPTION = "seconds of an epoch, without validation"
 HEADINGS = ("loading alone", "end to end")
 TIED = {LOADING: "tied_loading", EPOCH: "tied"}  # of a search's content
 
@@ -21,12 +20,21 @@ def lines(found: Found, heading: str) -> list[str]:
     told = [f"  {note}" for note in found.notes]
     if found.floor_s is not None:
         floor = in_s(Estimate(found.floor_s, None, 1))
-        told.append(f"  two epochs of one setting differ by ± {floor}, as means over the rounds")
+        told.append(f"  the same setting twice differs by ± {floor}, as means over the rounds")
     marks = "; * fastest, or tied with it" if found.rounds > 1 else "; one round"
     shown = [
         [cell if "*" in cell else f"{cell}  " for cell in row] for row in rows(found.as_dict())
     ]
-    return [*table([[heading, *HEADINGS], *shown], ">>>"), f"  {CAPTION}{marks}", *told]
+    return [*table([[heading, *HEADINGS], *shown], ">>>"), f"  {caption(found.span)}{marks}", *told]
+
+
+def caption(span: str) -> str:
+    return f"seconds of {span}, without validation"
+
+
+def per(span: str) -> str:
+    """`an epoch`, behind a number of seconds; `for 1,000 steps`."""
+    return span if span == SPAN else f"for {span}"
 
 
 def rows(content: Mapping[str, Any]) -> list[list[str]]:
@@ -41,30 +49,21 @@ def rows(content: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def recommended(found: Found) -> int:
-    """The fewest workers that are tied with the fastest, end to end."""
-    return int(min(found.tied))
+def recommended(found: Found, now: int) -> int:
+    """The fewest workers that are tied with the fastest end to end, where that is answered.
+
+    Else the count that is set `now`; the fewest of the tied ones that are proven to beat it, if
+    there are any.
+    """
+    if found.is_answered:
+        return int(min(found.tied))
+    return int(min(found.beating(now), default=now))
 
 
 def sentences(found: Found, now: int, key: str) -> list[str]:
     """Both answers, and what the recommended count saves beside the one that is set `now`."""
-    best, fewest, fastest = (
-        found.best_loading,
-        recommended(found),
-        found.fastest(EPOCH, found.settings),
-    )
-    loading_s, epoch_s = found.of(LOADING, best), found.of(EPOCH, fewest)
-    as_fast = [count for count in found.tied_loading if count != best]
-    tied = [count for count in found.tied if count not in (fewest, fastest)]
-    enough = "fastest" if fewest == fastest else f"enough: tied with {fastest}"
-    told = [
-        f"by loading alone {_workers(best)} fastest, {in_s(loading_s)} an epoch"
-        f"{_tied_with(as_fast)}",
-        f"end to end {_workers(fewest)} {enough}, {in_s(epoch_s)} an epoch of training"
-        f"{_tied_with(tied)}",
-    ]
-    noise = (epoch_s.half_width or 0.0) / epoch_s.mean
-    if noise > NOISY:
+    told = [_of_loading(found), _end_to_end(found)]
+    if (noise := _noise(found)) > NOISY:
         told.append(
             f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
             "when it is quiet"
@@ -72,25 +71,68 @@ def sentences(found: Found, now: int, key: str) -> list[str]:
         if found.rounds > 1 and key.startswith("data."):
             rounds = ceil(found.rounds * (noise / NOISY) ** 2)
             told[-1] += f", or with workers.rounds={rounds}"
-    if found.rounds == 1:
-        told.append("one round is too few to tell a difference from chance")
-    elif not found.is_answered:
-        told.append("more workers may still be faster by more than a tenth: nothing is proven")
-    if now != fewest and now in found.settings:
-        gain = found.saved((EPOCH, now), (EPOCH, fewest), seconds_of)
-        share = gain.mean / found.of(EPOCH, now).mean
-        sure = gain.half_width is not None and gain.mean > gain.half_width
-        doubt = "" if sure else ", which may be chance"
-        saves = "saves" if gain.mean >= 0 else "costs"
-        size = f"{in_s(abs(gain))} an epoch ({abs(share):.0%})"
-        told.append(f"beside {key}={now} that {saves} {size}{doubt}")
+    best = recommended(found, now)
+    if not found.is_answered:
+        told.append(_unanswered(found, best, now, key))
+    if now != best and now in found.settings:
+        told.append(_beside(found, best, now, key))
     return told
+
+
+def _of_loading(found: Found) -> str:
+    best = found.best_loading
+    as_fast = [count for count in found.tied_loading if count != best]
+    seconds = f"{in_s(found.of(LOADING, best))} {per(found.span)}"
+    return f"by loading alone {_workers(best)} fastest, {seconds}{_tied_with(as_fast)}"
+
+
+def _end_to_end(found: Found) -> str:
+    """Which count is enough; where that is not answered, which one looks fastest."""
+    fastest = found.fastest(EPOCH, found.settings)
+    shown = min(found.tied) if found.is_answered else fastest
+    tied = [count for count in found.tied if count not in (shown, fastest)]
+    words = f"{_workers(shown)} " + (
+        "fastest" if shown == fastest else f"enough: tied with {fastest}"
+    )
+    if not found.is_answered:
+        words = f"{counted(shown, 'worker')} {'looks' if shown == 1 else 'look'} fastest"
+    seconds = f"{in_s(found.of(EPOCH, shown))} {per(found.span)}"
+    return f"end to end {words}, {seconds} of training{_tied_with(tied)}"
+
+
+def _noise(found: Found) -> float:
+    """Half the interval of the fastest, as a part of the mean."""
+    epoch_s = found.of(EPOCH, found.fastest(EPOCH, found.settings))
+    return (epoch_s.half_width or 0.0) / epoch_s.mean
+
+
+def _unanswered(found: Found, best: int, now: int, key: str) -> str:
+    if best != now:
+        return f"which are enough cannot be told, but {key}={best} is proven to beat {now}"
+    if found.rounds == 1:
+        return f"one round is too few to tell a difference from chance: keep {key}={now}"
+    return f"which are enough cannot be told: keep {key}={now}, or search for longer"
+
+
+def _beside(found: Found, best: int, now: int, key: str) -> str:
+    gain = found.saved((EPOCH, now), (EPOCH, best), seconds_of)
+    if gain.half_width is None or abs(gain.mean) <= gain.half_width:
+        return f"beside {key}={now} no difference could be told"
+    share = gain.mean / found.of(EPOCH, now).mean
+    saves = "saves" if gain.mean >= 0 else "costs"
+    return f"beside {key}={now} that {saves} {in_s(abs(gain))} {per(found.span)} ({abs(share):.0%})"
 
 
 def content_of(found: Found, now: int, key: str, override: str) -> dict[str, Any]:
     """What `workers.json` holds of a search, beside one `now` of the `key`."""
-    answers = {"recommended": recommended(found), "override": override}
+    answers = {"recommended": recommended(found, now), "now": now, "override": override}
     return answers | found.as_dict() | {"sentences": sentences(found, now, key)}
+
+
+def advice(content: Mapping[str, Any]) -> str:
+    """What to type, or to write; what to keep where nothing else is proven."""
+    is_kept = not content.get("answered", True) and content["recommended"] == content["now"]
+    return f"{'keep' if is_kept else 'use'}: {content['override']}"
 
 
 def _workers(count: int) -> str:
@@ -113,7 +155,9 @@ class WorkersAnswer:
 
     @property
     def recommended(self) -> int:
-        """The fewest workers that are tied with the fastest end to end."""
+        """The fewest workers that are tied with the fastest end to end; the present number where
+        that cannot be told.
+        """
         return int(self.found["recommended"])
 
     @property
@@ -124,7 +168,7 @@ class WorkersAnswer:
     @property
     def use(self) -> str:
         """What to type, or to write as an argument of the DataLoader."""
-        return f"use: {self.found['override']}"
+        return advice(self.found)
 
     @property
     def sentences(self) -> list[str]:
@@ -145,7 +189,7 @@ class WorkersAnswer:
         values = {
             "sentences": [*self.sentences, self.use],
             "table": Table(["workers", *HEADINGS], [list(map(Cell, row)) for row in self.rows], 0),
-            "note": f"{CAPTION}; * fastest, or tied with it",
+            "note": f"{caption(self.found.get('span', SPAN))}; * fastest, or tied with it",
         }
         if self.directory is not None:
             values["path"] = str(self.directory)

@@ -57,9 +57,11 @@ def job(cfg: DictConfig) -> None:
     with signals_held():
         from hpml.worker_counts import answer, measure, picture
 
+    measure.check_seconds(cfg.workers.budget_s, "workers.budget_s")
     with closing(measure.ConfiguredSearch(cfg, log.info)) as search:
         found = search.run()
-        best, now = answer.recommended(found), int(cfg.data.num_workers)
+        now = int(cfg.data.num_workers)
+        best = answer.recommended(found, now)
         content = answer.content_of(found, now, KEY, f"{KEY}={best}")
         log.info("\n".join([*answer.lines(found, "workers"), *content["sentences"]]))
         tried = search.also(best, also) if also else None
@@ -79,7 +81,7 @@ def job(cfg: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
-    log.info(f"use: {content['override']}")
+    log.info(answer.advice(content))
 
 
 def searched(job: Mapping[str, Any]) -> dict[str, Any]:

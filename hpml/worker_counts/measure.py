@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig
+from torch.utils.data import IterableDataset
 
 from hpml.errors import UserError
 from hpml.formatting import counted, in_s
@@ -20,7 +21,7 @@ from hpml.system.other_programs import warn_of_others
 from hpml.training.prepare import Job, prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_data import data_loaders
-from hpml.trials.pace import FEWEST_STEPS, Timed
+from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Timed
 from hpml.trials.rounds import watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.tuning.change import NONE, Changes
@@ -28,9 +29,9 @@ from hpml.tuning.checks import check_budget, first_step
 from hpml.tuning.foreign import loader_workers, threads_change
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import key_change, workers_change
-from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
+from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
 from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.search import EPOCH, LOADING, Found, Search
+from hpml.worker_counts.search import EPOCH, LOADING, SPAN, Found, Search
 
 log = logging.getLogger("hpml")
 
@@ -42,7 +43,8 @@ Report = Callable[[str], None]
 class CountTrials:
     """Trials of a job with numbers of workers: by the loader alone, and end to end.
 
-    Raises UserError for data of which an epoch is a single batch, and where the first step fails.
+    Raises UserError for data of which an epoch is a single batch, or that comes as a stream, and
+    where the first step fails.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class CountTrials:
         self._change_of = change_of
         self.subject = subject
         first_step(subject)
+        _refuse_streams(subject)
         if subject.epoch_steps == 1:
             raise UserError(
                 "an epoch is a single batch: nothing is loaded ahead; "
@@ -74,6 +77,8 @@ class CountTrials:
         """One whose line for each count tells what its first trials have found."""
         until = time.perf_counter() + budget_s
         loading: dict[Any, str] = {}
+        found = Found()
+        found.span = SPAN if self.subject.epoch_steps else f"{STEPS_SHOWN:,} steps"
 
         def tell(name: tuple[str, Any], number: int, timed: Timed) -> None:
             figure, setting = name
@@ -83,7 +88,7 @@ class CountTrials:
                 return
             who = counted(setting, "worker") if isinstance(setting, int) else setting
             alone = loading.pop(setting, "")
-            report(f"round {number + 1}: {who}: {alone}end to end {seconds} an epoch")
+            report(f"round {number + 1}: {who}: {alone}end to end {seconds} {per(found.span)}")
 
         return Search(
             self,
@@ -92,6 +97,7 @@ class CountTrials:
             self.holds_epoch,
             tell,
             watched(self.subject.witness, attrgetter("pace.waiting_share")),
+            found,
         )
 
 
@@ -142,6 +148,21 @@ class ConfiguredSearch:
         return NONE if count == now else frozenset({workers_change(self._job, count)})
 
 
+def check_seconds(budget_s: Any, key: str) -> None:
+    """Raises UserError for a budget that is none, or too small for a search."""
+    check_budget(budget_s, key, LEAST_BUDGET_S, "numbers of workers")
+
+
+def _refuse_streams(subject: Subject) -> None:
+    for loader in data_loaders(subject.data.loader):
+        if isinstance(loader.dataset, IterableDataset):
+            raise UserError(
+                f"data: {type(loader.dataset).__name__} is an IterableDataset, whose samples each "
+                "worker may give again; give a data set with an index, or tune, which compares "
+                "what is loaded"
+            )
+
+
 def workers(
     trainer: L.Trainer,
     module: L.LightningModule,
@@ -151,8 +172,9 @@ def workers(
     report: Report,
 ) -> WorkersAnswer:
     """Finds the number of loading workers of anybody's Trainer: see `hpml.workers`."""
-    check_budget(budget_s, least_s=LEAST_BUDGET_S)
-    if most is not None and (not isinstance(most, int) or most < 0):
+    check_seconds(budget_s, "budget_s")
+    is_count = isinstance(most, int) and not isinstance(most, bool) and most >= 0
+    if most is not None and not is_count:
         raise UserError(f"most={most!r}: give a whole number of workers, or None")
     subject = Subject(trainer, module, data)
     with closing(subject), subject.stops:
@@ -165,9 +187,11 @@ def workers(
             )
         (loader,) = loaders
         now, key = loader.num_workers, "num_workers"
+        is_alike = not now or loader.persistent_workers  # as all others are measured
 
         def of_count(count: int) -> Changes:
-            return NONE if count == now else frozenset({loader_workers(count, loader)})
+            is_no_change = count == now and is_alike
+            return NONE if is_no_change else frozenset({loader_workers(count, loader)})
 
         trials = CountTrials(subject, Foreign(subject), of_count, SECONDS)
         found = trials.search(ROUNDS, budget_s, report).run(
@@ -175,7 +199,8 @@ def workers(
         )
         for line in lines(found, "workers"):
             report(line)
-        best = recommended(found)
-        words = [line for change in of_count(best) for _, line in change.lines]
+        best = recommended(found, now)
+        is_kept = best == now and not found.is_answered
+        words = [line for each in of_count(best) for _, line in each.lines if not is_kept]
         override = " ".join(words) or f"{key}={now}"
         return WorkersAnswer(None, content_of(found, now, key, override))

@@ -11,6 +11,7 @@ from hpml.report.drawing import STYLE, line, looks, spread_ticks, time_unit
 from hpml.report.page import save
 from hpml.report.pictures import Picture
 from hpml.statistics import Estimate
+from hpml.worker_counts.search import SPAN
 
 # By what was measured: a panel's title, and what of `workers.json` is its answer.
 CURVES = {
@@ -30,6 +31,7 @@ def picture(found: Mapping[str, Any], name: str = "workers") -> Picture:
 
     Each curve has a scale of its own: loading is often a small part of the training.
     """
+    span = found.get("span", SPAN)
     settings = {int(count): times for count, times in found["settings"].items()}
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     panels = zip(figure.subplots(1, 2), CURVES.items(), looks(), strict=False)
@@ -40,15 +42,15 @@ def picture(found: Mapping[str, Any], name: str = "workers") -> Picture:
         line(axes, points, title, look)
         spread_ticks(axes, [float(count) for count in settings])
         axes.set_ylim(bottom=0)
-        axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
+        if found[answer] in settings:
+            axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("data.num_workers")
-        axes.set_ylabel(f"time of an epoch ({unit})")
+        axes.set_ylabel(f"time of {span} ({unit})")
     rounds = min(times["epoch_s"]["n"] for times in settings.values())
     bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"
     caption = (
-        "Time of an epoch over the number of workers, without validation; error bars are "
-        f"{bars}; dotted: the fastest by loading alone, and the fewest tied with the fastest "
-        "end to end"
+        f"Time of {span} over the number of workers, without validation; error bars are "
+        f"{bars}; dotted: the fastest by loading alone, and the recommended end to end"
     )
     return Picture(name, caption, figure)

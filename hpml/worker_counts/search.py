@@ -27,13 +27,19 @@ LOADING, EPOCH = FIGURES = "loading_s", "epoch_s"  # by the loader alone, and by
 LEAST_GAIN, MOST_MISSED = 0.02, 0.1
 FRUITLESS = 2
 LEAST_ROUNDS = 2  # however late it is
+SPAN = "an epoch"  # what the seconds are of, unless no length is known
 seconds_of = attrgetter("epoch_s")
 
 Trial = Callable[[str, Any], Candidate[Timed]]  # of a figure, with a setting
 
 
 class Found(Measurements[tuple[str, Any], Timed]):
-    """Seconds of an epoch with each setting, mostly numbers of workers: both figures."""
+    """Seconds of an epoch with each setting, mostly numbers of workers: both figures.
+
+    `span` tells what they are of where no epoch has a known length.
+    """
+
+    span = SPAN
 
     @property
     def settings(self) -> list[Any]:
@@ -57,6 +63,14 @@ class Found(Measurements[tuple[str, Any], Timed]):
             for each, gain in gains.items()
             if each == fastest or gain is None or gain.low <= least
         )
+
+    def beating(self, now: Any) -> list[Any]:
+        """Those of the tied ones that are proven to train faster than the one that is set `now`."""
+        if now not in self.settings:
+            return []
+        gains = {each: self.epoch_gain(now, each) for each in self.tied if each != now}
+        least = math.log(1 + LEAST_GAIN)
+        return [each for each, gain in gains.items() if gain is not None and gain.low > least]
 
     @property
     def is_answered(self) -> bool:
@@ -93,6 +107,8 @@ class Found(Measurements[tuple[str, Any], Timed]):
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "answered": self.is_answered,
+            "span": self.span,
             "tied": self.tied,
             "best_loading": self.best_loading,
             "tied_loading": self.tied_loading,

@@ -84,7 +84,7 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
         ("diagnose.against='optimizer=nope'", "optimizer=nope: there is no such option; give one"),
         ("diagnose.against=4", "diagnose.against=4: 4: give KEY=VALUE"),
         ("diagnose.against='seed=1,2'", "seed=1,2: add -m to sweep over these values; a list has"),
-        ("trainer.devices=2", "2 devices: diagnose one of them; give trainer.devices=1"),
+        ("trainer.devices=2", "2 devices: trials run on one; give trainer.devices=1"),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
         ("run_dir=/dev/null", "/dev/null/diagnosis.json: cannot be written"),
     ],

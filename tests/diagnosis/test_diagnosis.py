@@ -20,7 +20,7 @@ from hpml.diagnosis.figures import (
     CAUSES,
 )
 from hpml.diagnosis.wording import Diagnosis, at_most, compare
-from hpml.statistics import Estimate
+from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.trials.pace import Pace
@@ -264,16 +264,19 @@ def test_how_long_an_answer_would_take() -> None:
     assert made(STEADY).is_answered
 
 
+PLAIN = {
+    "as_it_is": [1.0, 1.002, 0.998, 1.0],
+    "as_it_is_again": [1.01, 1.0, 1.0, 0.99],
+    "one_thread": [0.98, 1.0, 0.97, 1.0],
+    "loading_free": [0.3, 0.304, 0.3, 0.304],
+    "compute_free": [0.7, 0.72, 0.7, 0.71],
+    "loader_alone": [0.7] * 4,
+}
+
+
 def test_a_clear_case_needs_no_more_rounds() -> None:
     """The lead is beyond what one could see by looking often, and what goes with it is known."""
-    steady = {
-        "as_it_is": [1.0, 1.01, 0.99, 1.0],
-        "as_it_is_again": [1.01, 1.0, 1.0, 0.99],
-        "one_thread": [0.98, 1.0, 0.97, 1.0],
-        "loading_free": [0.3, 0.31, 0.3, 0.31],
-        "compute_free": [0.7, 0.72, 0.7, 0.71],
-        "loader_alone": [0.7] * 4,
-    }
+    steady = PLAIN
     assert made(steady).is_clear
     assert not made({**steady, "compute_free": [0.28, 0.33, 0.3, 0.29]}).is_clear  # no lead
     assert not made({**steady, "one_thread": [0.31, 0.3, 0.33, 0.3]}).is_clear  # threads do it
@@ -285,6 +288,32 @@ def test_a_clear_case_needs_no_more_rounds() -> None:
     one_by_one = {**steady, "with_all": [1.0, 1.0, 1.0]}
     assert made({**one_by_one, "without_A": dear["without_A"]}).knows_callbacks
     assert not made({**one_by_one, **dear}).knows_callbacks
+
+
+def test_rounds_that_ended_early_have_intervals_that_hold_whenever_one_looks() -> None:
+    """What is printed is as wide as what ended them; a narrow one of three rounds by chance is no
+    reason to end.
+    """
+    few = {trial: values[:3] for trial, values in PLAIN.items()}
+    early = made(few)
+    early.ended_early = True
+    for trial in ("as_it_is", "loading_free"):
+        expected = anytime_estimate(early.epochs(trial))
+        found = early.epoch_s(trial)
+        assert expected is not None
+        assert (found.mean, found.half_width) == (expected.mean, expected.half_width)
+        assert (found.half_width or 0.0) > 2 * (made(few).epoch_s(trial).half_width or 0.0)
+    assert early.verdict["kind"] == made(few).verdict["kind"] == "input-bound"
+    assert "± is a 95 % interval that holds whenever one looks, over 3 rounds" in str(early)
+    wider = {**few, "loading_free": [0.29, 0.31, 0.3]}  # ± 0.025 of 1 s by Student, ± 0.06 so
+    assert made(few).is_clear
+    assert not made(wider).is_clear
+
+
+def test_a_range_with_0_in_it_is_not_shown_of_what_surely_saves() -> None:
+    """But the interval, which has none."""
+    assert at_most(Estimate(0.2, 0.15, 5, -0.011, 0.414), 1.0) == "0.200 ± 0.150 s (20%)"
+    assert at_most(Estimate(0.2, 0.15, 5, 0.011, 0.414), 1.0) == "0.011 to 0.414 s (20%)"
 
 
 def lost(share: float) -> Interference:

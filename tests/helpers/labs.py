@@ -24,7 +24,7 @@ def search_result(epoch_s: Mapping[int, float]) -> dict[str, Any]:
             measured_s = seconds * generator.gauss(1, 0.01)
             found.add((LOADING, count), number, timed(measured_s / 2))
             found.add((EPOCH, count), number, timed(measured_s))
-    content = content_of(found, 0, KEY, f"{KEY}={recommended(found)}")
+    content = content_of(found, 0, KEY, f"{KEY}={recommended(found, 0)}")
     return content | {"also": {}, "command": "c"}
 
 

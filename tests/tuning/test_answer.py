@@ -176,7 +176,7 @@ def test_all_of_it_can_be_kept_and_read_again() -> None:
 
 def content(search: Search) -> dict[str, Any]:
     machine = {"host": EVIL, "cpu": "CPU", "cpu_cores": 2, "torch": "2.14"}
-    return {"command": f"tune {EVIL}", "environment": machine} | tuning(search).as_dict()
+    return {"command": f"tune {EVIL}"} | tuning(search, environment=machine).as_dict()
 
 
 @pytest.mark.parametrize("chosen", [True, False])

@@ -1,7 +1,6 @@
 """Tuning a whole job: what is refused, what is left as it was, what alters a training."""
 
 import gc
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
-from hpml.system import environment
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
@@ -147,8 +145,9 @@ def test_a_trainers_search_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
     settings: Any = {"budget_s": 0.002, "also": (), "report": lambda line: None}
     first = tune(*small(tmp_path), **settings)
     file = tmp_path / "tune.json"
-    kept = {"environment": environment.describe("cpu")} | first.as_dict()
-    file.write_text(json.dumps(kept))
+    first.write(file)
+    with pytest.raises(UserError, match=r"none/tune.json: cannot be written \(No such file"):
+        first.write(tmp_path / "none" / "tune.json")
     second = tune(*small(tmp_path), **settings, resume=file)
     assert sorted(second.search.measured.by_name[frozenset()]) == [0, 1]
     with pytest.raises(UserError, match=r"^resume=.*: is of another job \(parameters\)"):
@@ -226,6 +225,7 @@ def test_wrong_input_is_told_in_one_line(tmp_path: Path) -> None:
         r"budget_s=5: is too short to compare changes; give 20": (
             small(tmp_path), {"budget_s": 5},
         ),
+        "budget_s=True: give seconds": (small(tmp_path), {"budget_s": True}),
         "budget_s=inf: give seconds": (small(tmp_path), {"budget_s": float("inf")}),
         "iterator, which gives its batches once": (
             (*small(tmp_path)[:2], iter(small(tmp_path)[2])), {},

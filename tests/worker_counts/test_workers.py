@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.jobs import Convolutional, Images, trainer
+from helpers.jobs import Convolutional, Images, Stream, trainer
 from helpers.labs import keep
 from helpers.programs import run_program
 from helpers.snapshots import everything
@@ -38,7 +38,7 @@ def test_it_measures_and_keeps_what_it_found(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "found" / "workers.json").read_text())
     assert kept["settings"].keys() == {"0", "1"}
     assert all(times["epoch_s"]["mean"] > 0 for times in kept["settings"].values())
-    assert done.stdout.splitlines()[-1] == f"use: {kept['override']}"
+    assert done.stdout.splitlines()[-1] == f"keep: {kept['override']}"  # one round tells nothing
     assert "by loading alone" in done.stdout
     assert "end to end" in done.stdout
     assert (tmp_path / "found" / "workers.png").stat().st_size > 1000
@@ -65,6 +65,10 @@ def configured() -> Iterator[Any]:
     ("word", "message"),
     [
         ("workers.budget_s=0", "workers.budget_s=0: give a number above 0"),
+        (
+            "workers.budget_s=0.01",
+            "workers.budget_s=0.01: is too short to compare numbers of workers",
+        ),
         ("workers.rounds=0", "workers.rounds=0: give an integer of at least 1"),
         ("data.pipeline=device", "data.pipeline=device: loads nothing in workers"),
         ("workers.also=nope", "workers.also=nope: give some of persistent_workers"),
@@ -119,8 +123,8 @@ def test_workers_of_anybodys_trainer(
     gc.collect()
     after = everything(given, tmp_path)
     assert not {key for key, was in before.items() if was != after[key]}
-    lines = {0: "num_workers=0", 1: "num_workers=1, persistent_workers=True"}
-    assert repr(found).splitlines()[-1] == f"use: {lines[found.recommended]}"
+    assert found.recommended == 0
+    assert repr(found).splitlines()[-1] == "keep: num_workers=0"  # one round tells nothing
     assert [row[0] for row in found.rows] == ["0", "1"]
     assert "round 1: 1 worker: loading alone" in capsys.readouterr().out
     refused: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -129,13 +133,22 @@ def test_workers_of_anybodys_trainer(
         ),
         "data: has 0 DataLoaders of torch's": (Batches(), {}),
         "most=-1: give a whole number of workers, or None": (loader, {"most": -1}),
-        "budget_s=1: is too short to compare changes; give 5": (loader, {"budget_s": 1}),
+        "most=True: give a whole number of workers, or None": (loader, {"most": True}),
+        "budget_s=1: is too short to compare numbers of workers; give 5": (
+            loader, {"budget_s": 1},
+        ),
+        "budget_s=True: give seconds, more than 0": (loader, {"budget_s": True}),
+        "data: Stream is an IterableDataset, whose samples each worker may give again": (
+            DataLoader(Stream(24), 8), {},
+        ),
         "an epoch is a single batch": (DataLoader(Images(8), 8), {}),
     }  # fmt: skip
     for message, (data, more) in refused.items():
         module = TwoLoaders(2) if isinstance(data, list) and len(data) > 1 else given[1]
         with pytest.raises(UserError, match=re.escape(message)):
             hpml.workers(given[0], module, data, **more)
+    with pytest.raises(UserError, match=r"give trainer, module, data, in this order$"):
+        hpml.workers(*given[1::-1], loader)
 
 
 class Batches:

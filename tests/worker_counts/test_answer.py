@@ -1,0 +1,110 @@
+"""What a search for workers answers, and what it tries."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.jobs import Convolutional, Images, trainer
+from helpers.labs import timed
+from torch.utils.data import DataLoader
+
+import hpml
+from hpml.worker_counts import measure
+from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
+from hpml.worker_counts.search import EPOCH, LOADING, Found
+
+
+def searched(epochs: Mapping[int, list[float]]) -> Found:
+    """Of made-up seconds, by the number of workers; one a round."""
+    found = Found()
+    for count, rounds in epochs.items():
+        for number, seconds in enumerate(rounds):
+            found.add((LOADING, count), number, timed(seconds / 2))
+            found.add((EPOCH, count), number, timed(seconds))
+    return found
+
+
+def content(found: Found, now: int = 0) -> dict[str, Any]:
+    return content_of(found, now, "num_workers", f"num_workers={recommended(found, now)}")
+
+
+STEADY = [2.0, 2.01, 1.99, 2.0, 2.01]
+FAST = [1.0, 1.01, 0.99, 1.0, 1.0]
+NOISY = [1.5, 3.0, 0.8, 2.0, 1.0]
+
+
+def test_the_fewest_are_enough_where_that_is_answered() -> None:
+    """By intervals that prove it."""
+    found = content(searched({0: STEADY, 1: FAST, 2: [each + 0.002 for each in FAST]}))
+    assert (found["recommended"], found["answered"]) == (1, True)
+    assert (
+        "end to end 1 worker is fastest, 1.00 ± 0.00 s an epoch of training"
+        in found["sentences"][1]
+    )
+    assert "beside num_workers=0 that saves 1.00 ± 0.00 s an epoch (50%)" in found["sentences"]
+    assert repr(WorkersAnswer(None, found)).splitlines()[-1] == "use: num_workers=1"
+
+
+def test_the_present_count_is_kept_where_nothing_is_proven() -> None:
+    """Whichever looks fastest; the fewest are not called enough."""
+    unclear = searched({0: STEADY, 1: NOISY, 4: [2.5, 1.0, 2.0, 0.9, 2.2]})
+    for now in (0, 4, 7):
+        found = content(unclear, now)
+        assert (found["recommended"], found["answered"]) == (now, False)
+        told = f"which are enough cannot be told: keep num_workers={now}, or search for longer"
+        assert told in found["sentences"]
+        assert not any("enough:" in sentence for sentence in found["sentences"])
+        assert repr(WorkersAnswer(None, found)).splitlines()[-1] == f"keep: num_workers={now}"
+    assert "1 worker looks fastest" in content(unclear)["sentences"][1]
+
+
+def test_a_count_that_is_proven_slower_is_not_kept() -> None:
+    """The fewest that are proven to beat it are taken, though more may be faster still."""
+    found = content(searched({0: [9.0, 9.1, 9.0, 9.1, 9.0], 1: [2.0, 1.2, 1.1, 2.1, 1.0], 2: FAST}))
+    assert (found["recommended"], found["answered"]) == (1, False)
+    told = "which are enough cannot be told, but num_workers=1 is proven to beat 0"
+    assert told in found["sentences"]
+    assert any(
+        sentence.startswith("beside num_workers=0 that saves 7.") for sentence in found["sentences"]
+    )
+    assert repr(WorkersAnswer(None, found)).splitlines()[-1] == "use: num_workers=1"
+
+
+def test_an_interval_with_0_in_it_is_no_difference() -> None:
+    """No `saves -0.011 to 0.414 s`."""
+    nearly = [[2.0, 2.1, 1.9, 2.0, 2.0], [1.995, 2.11, 1.88, 1.99, 2.015]]
+    found = content(searched(dict(enumerate(nearly))), now=1)
+    assert (found["recommended"], found["answered"]) == (0, True)
+    assert found["sentences"][-1] == "beside num_workers=1 no difference could be told"
+
+
+def test_without_a_length_the_seconds_are_of_1000_steps() -> None:
+    """In the table and in each sentence."""
+    found = searched({0: STEADY, 1: FAST})
+    found.span = "1,000 steps"
+    told = [*lines(found, "workers"), *content(found)["sentences"]]
+    assert not any("epoch" in line for line in told)
+    assert "  seconds of 1,000 steps, without validation; * fastest, or tied with it" in told
+    assert any(re.search(r"saves 1.00 ± 0.0\d s for 1,000 steps \(50%\)", line) for line in told)
+
+
+def test_workers_that_end_with_an_epoch_are_compared_with_ones_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The present number is measured as the others; so a difference is that of the number."""
+    seen: dict[int, Any] = {}
+
+    def stopped(trials: Any, figure: str, count: int) -> Any:
+        seen[count] = trials._change_of(count)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure.CountTrials, "__call__", stopped)
+    monkeypatch.setattr(measure, "counts_to_try", lambda *of, most: iter([1]))
+    for persistent in (False, True):
+        loader: Any = DataLoader(Images(64), 8, num_workers=1, persistent_workers=persistent)
+        with pytest.raises(KeyboardInterrupt):
+            hpml.workers(trainer(tmp_path), Convolutional(2), loader)
+        names = {("persistent_workers", True)} if not persistent else set()
+        assert {pair for each in seen[1] for pair in each.settings.loader[1:]} == names

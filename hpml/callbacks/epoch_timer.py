@@ -235,7 +235,7 @@ class EpochTimer(PhaseTimer):
         self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
         if epoch.interference is not None:
             epoch.interference = self._disturbances.of_all_ranks(trainer, epoch.epoch)
-        if not (epoch.interference or {}).get("disturbed"):  # where any of them may be late
+        if not (epoch.interference or {}).get("disturbed"):  # which makes any of them late
             self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)
 

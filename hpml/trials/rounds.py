@@ -204,19 +204,6 @@ class Measurements(Generic[Name, M]):
 StoppingRule = Callable[[Measurements[Any, Any]], bool]
 
 
-def after_rounds(count: int, again: int = 0, begun: int = 0) -> StoppingRule:
-    """Stops after so many rounds in all, with those that there were before.
-
-    Of those from `begun` on that are disturbed, as many as `again` are made up for by others.
-    """
-
-    def stop(measured: Measurements[Any, Any]) -> bool:
-        disturbed = sum(number >= begun for number in measured.disturbed)
-        return measured.next_round >= count + min(again, disturbed)
-
-    return stop
-
-
 def within(
     seconds: float,
     least: int,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from helpers.delays import VirtualClock
+from helpers.stopping import after_rounds
 
 from hpml.system.interference import Interference
 from hpml.system.witness import TICKS, Witness
-from hpml.trials.rounds import Measurements, after_rounds, run_round, run_rounds, watched, within
+from hpml.trials.rounds import Measurements, run_round, run_rounds, watched, within
 
 S = 1_000_000_000
 

@@ -19,6 +19,7 @@ import torch
 from helpers import jobs
 from helpers.jobs import Convolutional, Images, Job, trainer
 from helpers.snapshots import everything, frozen
+from helpers.stopping import after_rounds
 from lightning.pytorch import callbacks as theirs
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -38,7 +39,7 @@ from hpml.loading.copies import alter
 from hpml.models.flop_formulas import FORMULAS
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
-from hpml.trials.rounds import after_rounds, run_rounds
+from hpml.trials.rounds import run_rounds
 from hpml.trials.subject import Subject
 
 BATCHES = 3

@@ -5,6 +5,8 @@ import math
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +16,7 @@ from hpml.compare.history import check as check_history
 from hpml.compare.history import check_folder
 from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
-from hpml.compare.writing import write
+from hpml.compare.writing import clear, write
 from hpml.errors import UserError
 
 ABOUT = """\
@@ -92,19 +94,28 @@ def _asked(given: argparse.Namespace) -> Answer:
     check_folder("--output", output)
     if given.history is not None:
         check_history(Path(given.history))
+    with _named(output):
+        clear(output)
     answer = compare(given.before, given.after, questions, report=_say, logs=output, **settings)
     print("\n".join(answer.lines), flush=True)
     command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
     content = {"command": command} | answer.as_dict()
-    try:
+    with _named(output):
         for file in write(content, output):
             _say(f"kept: {file}")
         if given.history is not None:
             for line in keep_history(content, Path(given.history)):
                 print(line, flush=True)
-    except OSError as error:
-        raise UserError(f"{error.filename or given.output}: {error.strerror}") from error
     return answer
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Raises UserError, with its file, where one cannot be written or deleted."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def _number(option: str, text: str, what: str) -> float:

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -96,8 +96,13 @@ class SideProcess:
                 )
         return dict(self._first)
 
-    def fit(self, steps: int, seed: int) -> Turn:
-        answer = self._ask({"steps": steps, "seed": seed})
+    def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
+        self._ask({"slices": slices, "steps": steps, "seed": seed, "core": core})
+        for _ in range(slices):
+            yield
+            self._ask({})
+        yield
+        answer = self._ask({})
         seen = answer["interference"]
         return Turn(answer["figures"], None if seen is None else Interference.from_dict(seen))
 

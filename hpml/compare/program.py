@@ -123,7 +123,7 @@ class Served:
             self.say(startup=program_s + first.pop("fit_s"), strays=strays, **first)
             for line in self._requests:
                 request = json.loads(line)
-                self.say(**(fits.fit(**request) if request else fits.last()))
+                self.say(**(fits.fit(**request, wait=self._wait) if request else fits.last()))
         except Exception as error:
             wrong = type(error).__name__ in (UserError.__name__, "DataError")
             self.say(
@@ -131,6 +131,12 @@ class Served:
                 if wrong
                 else f"{type(error).__name__}: {first_line(error)}{place(error)}"
             )
+
+    def _wait(self) -> None:
+        """For the other side, in the middle of a fit."""
+        self.say()
+        if not self._requests.readline():  # nobody asks any more
+            sys.exit(0)
 
 
 def _seed_torch(module: ModuleType) -> None:

@@ -1,17 +1,19 @@
 """Rounds of two sides: a fresh process each, whose short fits take turns.
 
-Both processes of a round are there at once, and one of them works at a time. Turns of about a
-second follow one another as before, after, after, before: what slows the machine for longer slows
-both, and what slows it for one turn is left out by the median of the pairs. What a process draws
-for itself, where its memory lies say, stays the same through its turns: the round is the unit of
-the interval, not the turn.
+Both processes of a round are there at once, and one of them works at a time. Their fits are cut
+into slices of a step or a few, which follow one another as before, after, after, before: cores grow
+faster and slower by a tenth and more within a second, and what lasts longer than a slice slows
+both. They differ among themselves too, and a process stays on its own: both sides begin the slices
+of a turn on the same one. What sticks out for a whole fit is left out by the median of the pairs.
+What a process draws for itself, where its memory lies say, stays the same through its fits: the
+round is the unit of the interval.
 """
 
 import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,9 +25,12 @@ from hpml.system.interference import Interference, summed
 
 BEFORE, AFTER = "before", "after"
 SIDES = (BEFORE, AFTER)
-# Pairs of turns in a round, how long a turn takes about, and how many steps it has.
-PAIRS, TURN_S = 4, 1.0
-LEAST_STEPS, MOST_STEPS = 4, 400
+# Pairs of turns in a round, how long a turn takes about, and how many slices it has at least.
+PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
+# How long a slice takes about. What the dataset waits for, say a server, goes on while workers
+# stand still: with workers slices are so long that this is little.
+SLICE_S, SLICE_WITH_WORKERS_S = 0.02, 0.5
+MOST_STEPS = 400  # of a turn
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
 
@@ -149,8 +154,12 @@ class Measuring(Protocol):
     def first(self) -> dict[str, Any]:
         """Waits until it is ready: its start-up, its first losses, seconds of a step."""
 
-    def fit(self, steps: int, seed: int) -> Turn:
-        """A short fit of so many steps, from the state that all begin from."""
+    def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
+        """A short fit of so many slices of so many steps, from the state that all begin from.
+
+        It yields once it is warm, and after each slice; `core` is the place of the core that these
+        begin on among those that may be used, counted round and round.
+        """
 
     def last(self) -> dict[str, Any]:
         """What it tells once all is measured: its peak memory."""
@@ -182,22 +191,49 @@ def run_round(
                 processes[side].first()
         for side in SIDES:
             round_.processes[side] = processes[side].first()
-        count = steps or _steps(round_)
+        slices, count = _slices(round_, steps)
         for turn in range(2 * PAIRS):
             if len(round_.clean) >= PAIRS or (turn >= PAIRS and not round_.clean):
                 break
             if turn >= PAIRS / 2 and is_late():
                 break
-            turns = order if turn % 4 in (0, 3) else order[::-1]
-            round_.pairs.append({side: processes[side].fit(count, number) for side in turns})
+            turns = order if turn % 2 == 0 else order[::-1]
+            fits = {side: processes[side].fit(slices, count, number, turn) for side in turns}
+            round_.pairs.append(_in_turns(fits, slices))
         for side in SIDES:
-            round_.processes[side] |= processes[side].last() | {"steps": count}
+            round_.processes[side] |= processes[side].last() | {"steps": slices * count}
     return round_
 
 
-def _steps(round_: Round) -> int:
-    step_s = max(float(each.get("step_s") or 0.0) for each in round_.processes.values())
-    return max(LEAST_STEPS, min(MOST_STEPS, round(TURN_S / max(step_s, 1e-4))))
+def _in_turns(fits: Mapping[str, Generator[None, None, Turn]], slices: int) -> dict[str, Turn]:
+    """Each warms up alone; then they go to and fro."""
+    for fit in fits.values():
+        next(fit)
+    sides = list(fits)
+    for number in range(slices):
+        for side in sides if number % 2 == 0 else reversed(sides):
+            next(fits[side])
+    return {side: _last(fit) for side, fit in fits.items()}
+
+
+def _last(fit: Generator[None, None, Turn]) -> Turn:
+    try:
+        next(fit)
+    except StopIteration as ended:
+        turn: Turn = ended.value
+        return turn
+    raise AssertionError("a fit has more slices than were asked for")
+
+
+def _slices(round_: Round, steps: int | None) -> tuple[int, int]:
+    """How many slices a turn has, and how many steps a slice; a turn has `steps` if given."""
+    told = round_.processes.values()
+    step_s = max(1e-4, *(float(each.get("step_s") or 0.0) for each in told))
+    slice_s = SLICE_WITH_WORKERS_S if any(each.get("workers") for each in told) else SLICE_S
+    turn_s = max(TURN_S, LEAST_SLICES * slice_s)
+    whole = steps or min(MOST_STEPS, max(LEAST_SLICES, round(turn_s / step_s)))
+    of_slice = max(1, min(whole // LEAST_SLICES, round(slice_s / step_s)))
+    return max(1, round(whole / of_slice)), of_slice
 
 
 def run_rounds(

@@ -1,19 +1,25 @@
 """Short fits of a program's Trainer, in the program's own process; all that this needs of torch."""
 
 import math
+import os
 import time
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import lightning as L
+import psutil
 
 from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
+from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
+from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.witness import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
-from hpml.trials.pace import Pace
-from hpml.trials.rounds import watched
+from hpml.trials.pace import Pace, Pauses
 from hpml.trials.sameness import trace
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
@@ -26,12 +32,72 @@ FIRST_STEPS = 6
 AS_IT_IS = Intervention()
 
 
+class Slices:
+    """Waits between the slices of a fit, while the other side has the machine.
+
+    Workers stand still meanwhile: what they would load ahead would take time from the other side,
+    and be free for this one.
+    """
+
+    def __init__(
+        self, wait: Callable[[], None], witness: Witness, core: int, has_workers: bool
+    ) -> None:
+        self._wait, self._witness, self._core = wait, witness, core
+        self._stopped = children_stopped if has_workers else nullcontext
+        self._begun: Reading | None = None
+        self._readings: list[tuple[Reading, Reading]] = []
+        self.waited_ns = 0
+
+    def wait(self) -> None:
+        begun_ns = time.perf_counter_ns()
+        if self._begun is not None:
+            self._readings.append((self._begun, self._witness.read()))
+        with self._stopped():
+            self._wait()
+        move_to(self._core)
+        self._begun = self._witness.read()
+        self.waited_ns += time.perf_counter_ns() - begun_ns
+
+    def interference(self, waiting_share: float) -> Interference | None:
+        """Of all slices; the share is what they waited for workers."""
+        return summed(
+            between(first, last, waiting_share * (last.at_s - first.at_s))
+            for first, last in self._readings
+        )
+
+
+def move_to(core: int) -> None:
+    """Moves this thread to the core of that place among those that it may use, and lets it go.
+
+    Does nothing where the system has no such call, as macOS has none.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        usable = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {sorted(usable)[core % len(usable)]})
+        os.sched_setaffinity(0, usable)
+
+
+@contextmanager
+def children_stopped() -> Iterator[None]:
+    children = psutil.Process().children(recursive=True)
+    try:
+        for child in children:
+            with suppress(psutil.Error):
+                child.suspend()
+        yield
+    finally:
+        for child in children:
+            with suppress(psutil.Error):
+                child.resume()
+
+
 class StepPhases(PhaseTimer):
     """What each phase takes of the steps that are measured, and how many samples these have."""
 
-    def __init__(self, warm_up: int, measured: int) -> None:
+    def __init__(self, warm_up: int, measured: int, slices: Slices | None = None) -> None:
         super().__init__(to_loggers=False)
         self._begin, self._end = warm_up, warm_up + measured
+        self._slices = slices
         self._sizes = BatchSizes()
         self._before: dict[str, int] = {}
         self._samples: list[int | None] = []
@@ -58,12 +124,19 @@ class StepPhases(PhaseTimer):
         if self._begin < ended <= self._end:
             self._samples.append(samples)
         if ended == self._begin:
-            self._before = by_phase(self.clock.times())
+            self._before = self._times()
         elif ended == self._end:
-            after, steps = by_phase(self.clock.times()), self._end - self._begin
+            after, steps = self._times(), self._end - self._begin
             self.phases = {
                 name: (ns - self._before[name]) / steps / NS_PER_S for name, ns in after.items()
             }
+
+    def _times(self) -> dict[str, int]:
+        """So far, by phase, in nanoseconds; a slice begins where a batch is waited for."""
+        times = by_phase(self.clock.times())
+        if self._slices is not None:
+            times[DATA.name] -= self._slices.waited_ns
+        return times
 
 
 class ShortFits:
@@ -85,6 +158,7 @@ class ShortFits:
         return {
             "fit_s": (timer.first_step_ended_ns - begun_ns) / NS_PER_S,
             "step_s": pace.step_s,
+            "workers": self._loading.workers,
             "losses": traced.losses,
             "batches": traced.batches,
             "weights": zlib.crc32(traced.weights.numpy().tobytes()),
@@ -92,20 +166,22 @@ class ShortFits:
             "environment": describe(self._subject.device.type),
         }
 
-    def fit(self, steps: int, seed: int) -> dict[str, Any]:
-        """Its figures by metric, and what others took from it."""
-        whole = math.lcm(accumulated(self._subject.trainer), max(1, self._loading.workers))
-        steps = -(-max(steps, 2 * self._loading.ahead) // whole) * whole
-        timers: list[StepPhases] = []
+    def fit(
+        self, slices: int, steps: int, seed: int, core: int, wait: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Its figures by metric, and what others took from it.
 
-        def measure() -> Pace:
-            pace, timer = self._fit(steps, seed)
-            timers.append(timer)
-            return pace
-
+        It has so many slices of so many steps, or more: whole steps of the optimizer, as many
+        batches of each worker, and more than are ready. It calls `wait` before each slice, and at
+        the end, and begins each on the core of that place.
+        """
+        workers = max(1, self._loading.workers)
+        whole = math.lcm(accumulated(self._subject.trainer), workers // math.gcd(workers, slices))
+        steps = -(-max(steps, -(-2 * self._loading.ahead // slices)) // whole) * whole
         with self._subject.stops:
-            pace, seen = watched(self._subject.witness, Pace.waiting_share.fget)(measure)  # type: ignore[attr-defined]
-        (timer,) = timers
+            paused = Slices(wait, self._subject.witness, core, bool(self._loading.workers))
+            pace, timer = self._fit(slices * steps, seed, paused, steps)
+        seen = paused.interference(pace.waiting_share)
         figures = {"step": pace.step_s, **timer.phases}
         if (epoch_steps := self._subject.epoch_steps) is not None:
             figures["epoch"] = epoch_s(epoch_steps, self._loading, pace)
@@ -119,10 +195,14 @@ class ShortFits:
         memory = peak_memory_mib(self._subject.device)
         return {"memory": memory, "notes": self._subject.notes}
 
-    def _fit(self, steps: int, seed: int) -> tuple[Pace, StepPhases]:
-        timer = StepPhases(self._warm_up, steps)
+    def _fit(
+        self, steps: int, seed: int, slices: Slices | None = None, each: int = 1
+    ) -> tuple[Pace, StepPhases]:
+        timer = StepPhases(self._warm_up, steps, slices)
+        pauses = Pauses(each, slices.wait) if slices else None
 
         def attach(trainer: Any, module: Any) -> None:
             trainer.callbacks.insert(0, timer)
 
-        return self._subject.fit(AS_IT_IS, self._warm_up, steps, seed, adapt=attach), timer
+        pace = self._subject.fit(AS_IT_IS, self._warm_up, steps, seed, adapt=attach, pauses=pauses)
+        return pace, timer

@@ -13,6 +13,16 @@ from hpml.report.collect import clean
 from hpml.system.files import write_whole
 
 NAME = "compare"
+ENDINGS = ("json", "md", "xml", "html")
+
+
+def clear(folder: Path) -> None:
+    """Deletes an earlier answer: a comparison that fails must not leave it as its own.
+
+    Raises OSError.
+    """
+    for ending in ENDINGS:
+        (folder / f"{NAME}.{ending}").unlink(missing_ok=True)
 
 
 def write(content: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -24,9 +24,10 @@ class Phase:
         return f"{self.name}_s"
 
 
+DATA = Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data")
 OTHER = Phase("other", "other", "other", "#8c8c8c", "\\\\\\", "overhead", "idle")
 PHASES = (
-    Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data"),
+    DATA,
     Phase("transfer", "transf", "transfer", "#cc79a7", "xxx", "transfer", "copy"),
     Phase("train", "train", "training", "#56b4e9", "", "compute", "busy"),
     Phase("validation", "valid", "validation", "#009e73", "..."),

@@ -69,6 +69,21 @@ class Pilot:
         return least + self.ahead if self.waits else least
 
 
+@dataclass(frozen=True)
+class Pauses:
+    """What is done between measured steps, while the clock stands.
+
+    At both ends of them, and after every `steps`, of which they are a multiple.
+    """
+
+    steps: int
+    wait: Callable[[], None]
+
+    def come(self, measured: int) -> bool:
+        """Whether there is one after so many measured steps; they are negative in the warm-up."""
+        return measured >= 0 and measured % self.steps == 0
+
+
 @dataclass(eq=False, repr=False)
 class PacedLoader:
     """Gives a loader's batches for a number of steps, through as many epochs as that takes.
@@ -88,6 +103,7 @@ class PacedLoader:
     loads: bool = True  # whether the loader is asked for batches all the same
     # waits for the device, at both ends of what is measured
     synchronize: Callable[[], None] = lambda: None
+    pauses: Pauses | None = None
     # looks at the workers once all is measured, while they are there
     look: Callable[[], None] = lambda: None
 
@@ -128,6 +144,9 @@ class PacedLoader:
         for step in range(self.steps):
             if step in (self.warm_up, self.steps - 1):
                 self.synchronize()
+            if self.pauses is not None and self.pauses.come(step - self.warm_up):
+                self.synchronize()
+                self._untimed(self.pauses.wait)
             if self.renew is not None and not ready:
                 self.synchronize()  # else the device would go on while the clock stands
                 ready = list(reversed(self._untimed(self.renew)))

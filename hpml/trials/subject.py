@@ -35,7 +35,7 @@ from hpml.trials.intervention import (
 from hpml.trials.job_data import JobData, changed, end_workers, one_loader
 from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
-from hpml.trials.pace import Pace, PacedLoader
+from hpml.trials.pace import Pace, PacedLoader, Pauses
 from hpml.trials.settings import ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
@@ -141,6 +141,7 @@ class Subject(JobLoader):
         measured: int,
         seed: int,
         adapt: Callable[[Any, Any], object] = lambda trainer, module: None,
+        pauses: Pauses | None = None,
     ) -> Pace:
         """A short fit without validation and checkpoints. Raises what the job raises.
 
@@ -149,7 +150,7 @@ class Subject(JobLoader):
         """
         while True:
             try:
-                return self._fit(intervention, warm_up, measured, seed, adapt)
+                return self._fit(intervention, warm_up, measured, seed, adapt, pauses=pauses)
             except ChangedError:  # which comes as copies from now on
                 self.keep_batches(len(self._raw.batches), seed)
 
@@ -161,6 +162,7 @@ class Subject(JobLoader):
         seed: int,
         adapt: Callable[[Any, Any], object],
         look: Look | None = None,
+        pauses: Pauses | None = None,
     ) -> Pace:
         self._forget_training()
         kept = self._raw if intervention.loading else KeptBatches()
@@ -181,6 +183,7 @@ class Subject(JobLoader):
                 copy=copy_of if self._writes_into_data and not kept.batches else None,
                 loads=not intervention.loading,
                 synchronize=getattr(torch, self.device.type).synchronize,
+                pauses=pauses,
                 look=self._look,
             )
             loaders.append(paced)

@@ -1,47 +1,55 @@
-"""Records what this machine's noise does to turns of one and the same program, for the simulations.
+"""Records what this machine's noise does to one and the same training, for the simulations.
 
-    python tests/compare/record_noise.py quiet [ROUNDS]
+    python tests/compare/record_noise.py quiet [SECONDS]
 
-writes `noise_quiet.json` beside this file: for each round the seconds of a step of each turn, in
-the order in which they were measured, and what part of the turn others took. `busy` is the same
-while other programs run. About 20 s a round on a quiet machine of two cores.
+writes `noise_quiet.json` beside this file: milliseconds of each step, in their order, and what part
+of it others took. `busy` is the same while other programs run.
 """
 
 import json
-import os
 import sys
-import tempfile
+import time
 from datetime import date
-from functools import partial
 from pathlib import Path
 
-from hpml.compare.process import started
-from hpml.compare.rounds import SIDES, run_round
-from hpml.compare.side import SCRIPT, Side
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.gated_job import BATCH, Autoencoder, Rows
+from torch.utils.data import DataLoader
+
 from hpml.system.environment import cpu_name, usable_cores
+from hpml.system.interference import between
+from hpml.system.witness import Witness
 
-JOB = Path(__file__).parents[1] / "helpers" / "gated_job.py"
-# A step of 20 to 40 ms on one core, half of it waiting for data.
-WORDS = (str(JOB), "--base-ms=10", "--width=1024")
+# About 25 ms on one core, a third of it waiting for data.
+BASE_MS, WIDTH, DEPTH = 8.0, 256, 40
+WARM_UP = 50  # steps
 
 
-def record(name: str, rounds: int) -> Path:
-    side = Side("noise", SCRIPT, WORDS, environment=dict(os.environ))
-    recorded = []
-    with tempfile.TemporaryDirectory() as folder:
-        start = {each: partial(started, side, Path(folder, f"{each}.log")) for each in SIDES}
-        for number in range(rounds):
-            pairs = run_round(start, number, None).pairs
-            turns = [turn for pair in pairs for turn in pair.values()]  # in their order
-            steps = [turn.figures["step"] for turn in turns]
-            lost = [turn.interference.share if turn.interference else 0.0 for turn in turns]
-            recorded.append({"step_s": steps, "lost": [round(share, 3) for share in lost]})
-            print(f"round {number + 1}/{rounds}: {steps[0]:.4f} s", flush=True)
+def record(name: str, seconds: float) -> Path:
+    torch.set_num_threads(1)
+    module = Autoencoder(WIDTH, DEPTH, log_ms=0.0)
+    optimizer = module.configure_optimizers()
+    loader = DataLoader(Rows(BASE_MS), batch_size=BATCH)
+    witness, steps = Witness(), []
+    until_s = time.perf_counter() + seconds
+    while time.perf_counter() < until_s:
+        batches = iter(loader)
+        for _ in range(len(loader)):
+            before = witness.read()
+            optimizer.zero_grad()
+            module.training_step(next(batches), 0).backward()
+            optimizer.step()
+            steps.append(between(before, witness.read()))
+    counted = steps[WARM_UP:]
     about = {"cpu": cpu_name(), "cores": usable_cores(), "date": str(date.today())}
+    step_ms = [round(1e3 * each.wall_s, 1) for each in counted]
+    lost = [round(each.share, 2) for each in counted]
     file = Path(__file__).with_name(f"noise_{name}.json")
-    file.write_text(json.dumps({"machine": about, "words": WORDS[1:], "rounds": recorded}) + "\n")
+    file.write_text(json.dumps({"machine": about, "step_ms": step_ms, "lost": lost}) + "\n")
     return file
 
 
 if __name__ == "__main__":
-    print(record(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 12))
+    print(record(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 120.0))

@@ -18,7 +18,7 @@ from hpml.compare.writing import as_junit, as_markdown, write
 from hpml.errors import UserError
 from hpml.statistics import AnytimeEstimate
 
-QUIET = [[((-1) ** turn * 0.004, 0.0) for turn in range(16)]]
+QUIET = [((-1) ** number * 0.004, 0.0) for number in range(17)]
 NAMES = {BEFORE: "main", AFTER: "train.py --width 2 | `x`"}
 
 
@@ -31,8 +31,8 @@ def test_slower_says_by_how_much_and_where() -> None:
     """The sentence has the interval, both times, the threshold and the phase; exit code 1."""
     answer = answered(0.2)
     assert (answer.verdict, answer.exit_code) == ("slower", 1)
-    assert answer.sentence.startswith("slower: a step +19.")
-    assert "(20.1 → 24.0 ms), more than 3 %; waiting for data +19.8 ± " in answer.sentence
+    assert answer.sentence.startswith("slower: a step +20.")
+    assert "(20.0 → 24.1 ms), more than 3 %; waiting for data +20.2 ± " in answer.sentence
     assert answer.sentence.endswith(" % of a step, the rest is not known to have changed")
     assert answer.rows[0][4:] == ["3 %", "slower"]
     states = [row[4] for row in answer.phase_rows]

@@ -142,7 +142,13 @@ def test_a_revision_that_does_not_install(
 def test_wrong_input_ends_in_one_line_with_exit_code_2(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is missing, what is no number, what there is not, what has no effect."""
+    """What is missing, what is no number, what there is not, what has no effect.
+
+    The answer of an earlier comparison is not left as the one that failed.
+    """
+    earlier = Path("outputs", "compare", "compare.json")
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("{}")
     (project / "r").mkdir()
     (project / "r" / "record.json").write_text("{}")
     for words, said in (
@@ -168,6 +174,7 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
     log = Path("outputs", "compare", "before.log")
     assert error.endswith(f"; its output: {log}\n")
     assert log.read_text().startswith("Traceback")
+    assert not earlier.exists()
 
 
 @pytest.mark.parametrize("name", ["github", "gitlab"])

@@ -1,18 +1,21 @@
-"""Sides that are made up: their turns take what a recorded machine's noise makes of a step."""
+"""Sides that are made up: their slices take what a recorded machine's noise makes of a step."""
 
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from hpml.compare.question import Question, questions_of
 from hpml.compare.rounds import AFTER, BEFORE, Round, Rounds, Turn, run_round, run_rounds
 from hpml.system.interference import Interference
 
+# Of each slice the logarithm of a step's time, and what part of it others took.
+Noise = list[tuple[float, float]]
 RECORDED = Path(__file__).parents[1] / "compare"
 STEP_S = 0.02
 # What a round takes on a quiet machine, and what processes of one program differ by.
@@ -20,58 +23,50 @@ ROUND_S, BETWEEN_PROCESSES = 18.0, 0.006
 STEP = questions_of("step", "3%")
 
 
-def noise(name: str) -> list[list[tuple[float, float]]]:
-    """Of each recorded round, its turns: the logarithm of a step's time, and what was lost."""
-    file = RECORDED / f"noise_{name}.json"
-    if not file.exists():  # nobody has recorded it yet: four parts in a thousand, to and fro
-        return [[((-1) ** turn * 0.004, 0.0) for turn in range(16)]]
-    rounds = json.loads(file.read_text())["rounds"]
-    series = []
-    for each in rounds:
-        typical = sorted(each["step_s"])[len(each["step_s"]) // 2]
-        logs = [math.log(step_s / typical) for step_s in each["step_s"]]
-        series.append(list(zip(logs, each["lost"], strict=True)))
-    return series
+def noise(name: str) -> Noise:
+    """What was recorded here: `quiet`, or `busy`."""
+    recorded = json.loads((RECORDED / f"noise_{name}.json").read_text())
+    typical = median(recorded["step_ms"])
+    logs = [math.log(ms / typical) for ms in recorded["step_ms"]]
+    return list(zip(logs, recorded["lost"], strict=True))
 
 
 @dataclass
 class Machine:
-    """How slow a machine is, turn by turn: recorded noise, with drift and bursts on top.
+    """How slow a machine is, slice by slice: recorded noise, with drift and bursts on top.
 
     `sees` tells whether a witness sees what others take there.
     """
 
-    recorded: list[list[tuple[float, float]]]
+    recorded: Noise
     seed: int
     sees: bool = True
-    drift: float = 0.0  # of a turn at most, up or down for a whole comparison
-    bursts: float = 0.0  # how likely a turn begins one
+    drift: float = 0.0  # of a slice at most, up or down for a whole comparison
+    bursts: float = 0.0  # how likely a slice begins one
     draws: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.draws = random.Random(self.seed)
         self._slope = self.draws.uniform(-self.drift, self.drift)
-        self._turns, self._left, self._burst = 0, 0, 0.0
-        self._series: list[tuple[float, float]] = []
+        self._slices, self._left, self._burst = 0, 0, 0.0
+        self.begin_round()
 
     def begin_round(self) -> None:
-        """Another recorded round, from any of its turns on."""
-        series = self.draws.choice(self.recorded)
-        start = self.draws.randrange(len(series))
-        self._series = series[start:] + series[:start]
+        """From any recorded slice on."""
+        self._start = self.draws.randrange(len(self.recorded))
 
-    def turn(self) -> tuple[float, float]:
-        """The logarithm of how slow it is, and what part of the turn was lost."""
-        log, lost = self._series[self._turns % len(self._series)]
-        self._turns += 1
+    def slice(self) -> tuple[float, float]:
+        """The logarithm of how slow it is, and what part of the slice was lost."""
+        log, lost = self.recorded[(self._start + self._slices) % len(self.recorded)]
+        self._slices += 1
         if self._left == 0 and self.draws.random() < self.bursts:
-            self._left, self._burst = self.draws.randint(1, 4), self.draws.uniform(0.1, 0.7)
+            self._left, self._burst = self.draws.randint(20, 160), self.draws.uniform(0.1, 0.7)
         burst = 0.0
         if self._left:
             self._left -= 1
             burst = self._burst
         lost = 1 - (1 - lost) * math.exp(-burst)
-        return log + burst + self._slope * self._turns, lost if self.sees else 0.0
+        return log + burst + self._slope * self._slices, lost if self.sees else 0.0
 
 
 @dataclass
@@ -88,9 +83,14 @@ class MadeUp:
     def first(self) -> dict[str, Any]:
         return {"startup": 6.0, "step_s": STEP_S, "losses": [1.0], "batches": [1], "notes": []}
 
-    def fit(self, steps: int, seed: int) -> Turn:
-        log, lost = self.machine.turn()
-        usual = STEP_S * math.exp(log + self._own)
+    def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
+        yield
+        taken = []
+        for _ in range(slices):
+            taken.append(self.machine.slice())
+            yield
+        lost = fmean(lost for _, lost in taken)
+        usual = STEP_S * fmean(math.exp(log + self._own) for log, _ in taken)
         phases = {
             "data": 0.3 * usual,
             "transfer": 0.0,

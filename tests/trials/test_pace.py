@@ -8,7 +8,7 @@ import pytest
 from helpers.delays import VirtualClock
 
 from hpml.errors import UserError
-from hpml.trials.pace import Pace, PacedLoader, loading_pace
+from hpml.trials.pace import Pace, PacedLoader, Pauses, loading_pace
 
 MS = 1_000_000
 
@@ -120,3 +120,19 @@ def test_what_a_loader_has_not(clock: VirtualClock) -> None:
         _ = paced.nothing_like_it
     with pytest.raises(UserError, match="gives no batch"):
         list(PacedLoader(Sized(clock, 0, batch_ms=5), 1, 4))
+
+
+def test_the_clock_stands_in_pauses(clock: VirtualClock) -> None:
+    """They come at both ends of what is measured, and after every two steps of it."""
+    fetched: list[int] = []
+
+    def wait() -> None:
+        fetched.append(loader.fetched)
+        clock.spend(50 * MS)
+
+    given = Batches(clock, 20, batch_ms=3)
+    loader = PacedLoader(given, warm_up=2, measured=6, pauses=Pauses(2, wait))
+    trained(loader, clock, step_ms=4)
+    assert fetched == [2, 4, 6, 8]
+    assert loader.pace.step_s == pytest.approx(0.007)
+    assert loader.pace.wait_s == pytest.approx(0.003)

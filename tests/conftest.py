@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.configurations import Compose, composed
+from helpers.remembered import remember_yaml
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+remember_yaml()
 # A busy machine is no wrong answer.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

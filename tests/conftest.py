@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.configurations import Compose, composed
-from helpers.remembered import remember_yaml
+from helpers.pages import dots_per_inch
+from helpers.remembered import remember_plugins, remember_yaml
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from hpml.report import page
-
 remember_yaml()
+remember_plugins()
 # A busy machine is no wrong answer.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -40,9 +40,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _coarse_pictures() -> Iterator[None]:
-    """Most of a picture's time goes into dots, which no test counts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "PNG_DPI", 20)
+    """Most of a picture's time goes into dots, which hardly any test counts."""
+    with dots_per_inch(20):
         yield
 
 

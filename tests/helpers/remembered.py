@@ -1,13 +1,14 @@
-"""Files of YAML are parsed once in a process, whoever reads them how often.
+"""What a process of tests reads over and over, and finds the same: YAML, and others' plugins.
 
-A run's configuration comes from twenty of them, which OmegaConf's parser, in plain Python, takes
-half of the composition's time for. What is read is the same: it is copied from what that parser has
-made of the same text.
+A run's configuration comes from twenty files, which OmegaConf's parser, in plain Python, takes half
+of the composition's time for: each text is parsed once, and copied. Each Trainer looks for plugins
+in the metadata of all that is installed: 6 ms, of the 40 of a small fit.
 """
 
 import copy
 import io
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,9 @@ def load(file: Any) -> Any:
 
 def remember_yaml() -> None:
     OmegaConf.load = load  # type: ignore[method-assign]
+
+
+def remember_plugins() -> None:
+    from lightning.fabric.utilities import registry
+
+    registry.entry_points = cache(entry_points)  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Overrides of the demo's commands: make demo DEMO="data.train_samples=2500"
+DEMO :=
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install demo test stress lint clean
@@ -17,8 +19,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/python -m hpml.train -m experiment=demo optimizer=sgd,nesterov,adam
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python -m hpml.train -m experiment=demo optimizer=sgd,nesterov,adam $(DEMO)
+	$(BIN)/python scripts/demo.py $(DEMO)
 
 test: lint
 	$(BIN)/python -m pytest

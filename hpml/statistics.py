@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal
@@ -69,12 +69,14 @@ class Estimate:
         return Estimate(-self.mean, self.half_width, self.n, lowest, highest)
 
 
-def students_quantile(freedom: float) -> float:
-    """Half the width of a 95 % interval in standard errors; infinite freedom for a known error.
+def students_quantile(freedom: float, level: float = LEVEL) -> float:
+    """Half the width of an interval in standard errors, of 95 % unless another `level` is given.
+
+    Infinite freedom is for a known error.
 
     Source: Student (1908), "The probable error of a mean".
     """
-    return float(stdtrit(freedom, 1 - LEVEL / 2))
+    return float(stdtrit(freedom, 1 - level / 2))
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
@@ -105,6 +107,20 @@ def trimmed_estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(fmean(kept), half_width, n, min(values), max(values))
 
 
+def welch(samples: Iterable[tuple[float, int]]) -> tuple[float, float]:
+    """Variance of the difference of two means, and its degrees of freedom.
+
+    Each of the samples is its standard deviation and its number of values, at least two.
+
+    Source: Welch (1947), "The generalization of Student's problem when several different population
+    variances are involved".
+    """
+    parts = [(deviation**2 / n, n - 1) for deviation, n in samples]
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / freedom for part, freedom in parts)
+    return variance, variance**2 / squares if squares else 1.0
+
+
 def standings(
     by_seed: Sequence[BySeed], every: Sequence[Sequence[float]], higher_is_better: bool
 ) -> list[Standing | None]:
@@ -120,9 +136,6 @@ def standings(
     `by_seed` has for each setting a value for each seed, `every` the values of all its runs. A
     setting without values stands at None. What ran once is untested: it is not the best either
     where others are repeated.
-
-    Source: Welch (1947), "The generalization of Student's problem when several different population
-    variances are involved".
     """
     result: list[Standing | None] = ["untested" if values else None for values in every]
     repeated = [index for index, values in enumerate(every) if len(values) > 1]
@@ -138,7 +151,7 @@ def standings(
             differences = [by_seed[best][seed] - by_seed[index][seed] for seed in seeds]
             lead, p_value = _paired(differences, pooled)
         else:
-            lead, p_value = _welch(every[best], every[index])
+            lead, p_value = _unpaired(every[best], every[index])
         # of the seeds that both share the other one may be ahead
         is_worse = sign * lead > 0 and p_value * pairs < LEVEL
         result[index] = "best" if index == best else "worse" if is_worse else "tied"
@@ -187,11 +200,9 @@ def _paired(
     return fmean(differences), _p_value(fmean(differences), variance, freedom, n)
 
 
-def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    parts = [(stdev(values) ** 2 / len(values), len(values) - 1) for values in (first, second)]
-    variance = sum(part for part, _ in parts)
-    squares = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / squares if squares else 1.0
+def _unpaired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """The difference of the means and its p-value."""
+    variance, freedom = welch((stdev(values), len(values)) for values in (first, second))
     difference = fmean(first) - fmean(second)
     return difference, _p_value(difference, variance, freedom, min(len(first), len(second)))
 

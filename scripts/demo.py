@@ -1,10 +1,10 @@
 """The second half of `make demo`: what limits a job, what to change, and whether that was right.
 
-    python scripts/demo.py
+    python scripts/demo.py [overrides]
 
-Each command is printed as one would type it. At the end stands the time of an epoch that the
-diagnosis predicted, beside the one that was measured with the change in place; or that the machine
-was too busy for an answer.
+The overrides, as `data.train_samples=2500`, are those of every command. Each command is printed as
+one would type it. At the end stands the time of an epoch that the diagnosis predicted, beside the
+one that was measured with the change in place; or that the machine was too busy for an answer.
 """
 
 import json
@@ -96,12 +96,13 @@ def main() -> None:
     """Trains a slow job, diagnoses it, changes it, trains it again."""
     outputs = Path(os.environ.get("HPML_OUTPUTS", "outputs"))
     folder = outputs / "demo" / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-    before = trained(folder / "as_it_is", *JOB)
-    diagnosed = run(folder / "diagnosis", "diagnose", *JOB) / "diagnosis.json"
+    job = (*JOB, *sys.argv[1:])
+    before = trained(folder / "as_it_is", *job)
+    diagnosed = run(folder / "diagnosis", "diagnose", *job) / "diagnosis.json"
     (diagnosis,) = json.loads(diagnosed.read_text(encoding="utf-8"))["diagnoses"].values()
     print(f"\n{prediction_in_words(diagnosis)}")
     print(f"the change: the images decoded once, whole batches at a time: {' '.join(FIX)}")
-    after = trained(folder / "changed", *JOB, *FIX)
+    after = trained(folder / "changed", *job, *FIX)
     print(f"\n{outcome(before, after, predicted(diagnosis))}")
     print(f"records: {folder}")
 

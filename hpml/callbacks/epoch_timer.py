@@ -9,6 +9,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hpml.callbacks import disturbances
 from hpml.callbacks.batch_size import BatchSizes
+from hpml.callbacks.chart_layout import lay_out
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
@@ -28,9 +29,6 @@ from hpml.timing.live import LiveShares
 from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
-
-# Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
-LEARNING = {"losses": ["Multiline", [".*loss"]], "accuracies": ["Multiline", [".*acc"]]}
 
 # Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
 ELSEWHERE = (
@@ -136,7 +134,7 @@ class EpochTimer(PhaseTimer):
             if self.clock.device is not None:
                 self.clock.device.sync |= self.sync
             if trainer.is_global_zero and self.to_loggers:
-                self._lay_out(trainer)
+                lay_out(trainer.loggers, self._laid_out)
 
     @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -238,20 +236,6 @@ class EpochTimer(PhaseTimer):
         if not (epoch.interference or {}).get("disturbed"):  # which makes any of them late
             self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)
-
-    def _lay_out(self, trainer: L.Trainer) -> None:
-        """TensorBoard's own page; a layout that the module makes later replaces it.
-
-        Losses come first there: its others are sorted by the names of groups. Lines of one run have
-        one colour, whatever their tags, so that each phase has a chart of its own.
-        """
-        phases = {phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES}
-        layout = {"Learning": LEARNING, "Where the epoch goes": phases}
-        for logger in trainer.loggers:  # not all have an experiment
-            lay_out = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
-            if lay_out is not None and logger.log_dir not in self._laid_out:
-                self._laid_out.add(logger.log_dir)
-                lay_out(layout)
 
     def _look(self, trainer: L.Trainer) -> None:
         if not self.clock.in_epoch:

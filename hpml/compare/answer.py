@@ -25,6 +25,9 @@ EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
 LEAST_SHARE = 0.005
 UNCHANGED_WITHIN = 0.01
 CHANGED, UNCHANGED, UNKNOWN = "changed", "unchanged", "unknown"
+# Headings of the tables `rows` and `phase_rows`.
+ASKED = ("", "before", "after", "difference", "threshold", "")
+IN_A_STEP = ("in a step", "before", "after", "of a step", "")
 
 
 @dataclass(frozen=True)
@@ -170,11 +173,9 @@ class Answer:
 
     @property
     def lines(self) -> list[str]:
-        rows = [["", "before", "after", "difference", "threshold", ""], *self.rows]
-        lines = table(rows, "<>>>><")
+        lines = table([ASKED, *self.rows], "<>>>><")
         if self.phases:
-            headings = ["in a step", "before", "after", "of a step", ""]
-            lines += ["", *table([headings, *self.phase_rows], "<>>><")]
+            lines += ["", *table([IN_A_STEP, *self.phase_rows], "<>>><")]
         return [*lines, "", *self.notes, self.sentence]
 
     def __str__(self) -> str:

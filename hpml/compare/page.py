@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 
+from hpml.compare.answer import ASKED, IN_A_STEP
 from hpml.formatting import capital
 from hpml.records.phases import PHASES
 from hpml.report.collect import in_words
@@ -18,8 +19,7 @@ from hpml.statistics import Estimate
 
 FILE_NAME = "compare.html"
 TEMPLATES = Path(__file__).parent / "templates"
-ASKED = ("", "before", "after", "difference", "threshold", "answer")
-IN_A_STEP = ("in a step", "before", "after", "of a step", "")
+QUESTIONS = (*ASKED[:-1], "answer")  # here each column has a heading
 
 
 def write_page(content: Mapping[str, Any], folder: Path) -> Path:
@@ -30,7 +30,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         "title": "Comparison",
         "summary": f"{names['after'] or 'as it is'} beside {names['before'] or 'as it is'}",
         "sentence": capital(content["sentence"]),
-        "asked": _table(ASKED, content["rows"]),
+        "asked": _table(QUESTIONS, content["rows"]),
         "phases": _table(IN_A_STEP, content["phase_rows"]),
         "picture": save(picture, folder) if picture else None,
         "notes": [capital(note) for note in content["notes"]],
@@ -45,7 +45,7 @@ def html(content: Mapping[str, Any]) -> str:
     picture = draw_phases(content)
     values = {
         "sentences": [content["sentence"], *content["notes"]],
-        "table": _table(ASKED, content["rows"]),
+        "table": _table(QUESTIONS, content["rows"]),
         "note": "intervals hold whenever one looks",
     }
     return cell(values, [picture] if picture else [])

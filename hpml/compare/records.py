@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy.special import stdtrit
-
 from hpml.compare.answer import Answer, Outcome
 from hpml.compare.question import (
     FEWEST_ROUNDS,
@@ -24,7 +22,7 @@ from hpml.errors import UserError
 from hpml.formatting import counted, listed
 from hpml.records.phases import OTHER, PHASES
 from hpml.records.run_record import EpochRecord, RunRecord, read_records
-from hpml.statistics import LEVEL, AnytimeEstimate
+from hpml.statistics import LEVEL, AnytimeEstimate, students_quantile, welch
 
 HARDWARE = {"cpu": "CPU", "cpu_cores": "cores", "accelerators": "accelerators"}
 NOTE = (
@@ -152,8 +150,6 @@ def welch_interval(
     """By how much the mean after is larger; without a width where one side has a single value.
 
     A few values that are all alike have none either: they do not tell by how much such runs vary.
-
-    Source: Welch (1947), as in `hpml.statistics`.
     """
     mean, n = fmean(after) - fmean(before), len(before) + len(after)
     if min(len(before), len(after)) < 2:
@@ -162,14 +158,9 @@ def welch_interval(
     few = min(len(before), len(after)) < FEWEST_ROUNDS
     if few and max(deviations) == LEAST_DEVIATION:
         return AnytimeEstimate(mean, None, n)
-    parts = [
-        (deviation**2 / len(values), len(values) - 1)
-        for deviation, values in zip(deviations, (before, after), strict=True)
-    ]
-    variance = sum(part for part, _ in parts)
-    squares = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / squares
-    quantile = float(stdtrit(freedom, 1 - LEVEL / questions / 2))
+    sizes = map(len, (before, after))
+    variance, freedom = welch(zip(deviations, sizes, strict=True))
+    quantile = students_quantile(freedom, LEVEL / questions)
     return AnytimeEstimate(mean, quantile * math.sqrt(variance), n)
 
 

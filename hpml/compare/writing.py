@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from hpml.compare.answer import ASKED, IN_A_STEP
 from hpml.compare.page import write_page
 from hpml.compare.question import SLOWER, UNDECIDED
 from hpml.report.collect import clean
@@ -58,11 +59,9 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     sides = f"{_code(names['after'])} beside {_code(names['before'])}"
     heading = f"### {content['verdict'].capitalize()}: {sides}"
     parts = [heading, _md(content["sentence"])]
-    parts.append(_table(["", "before", "after", "difference", "threshold", ""], content["rows"]))
+    parts.append(_table(ASKED, content["rows"]))
     if content["phase_rows"]:
-        parts.append(
-            _table(["in a step", "before", "after", "of a step", ""], content["phase_rows"])
-        )
+        parts.append(_table(IN_A_STEP, content["phase_rows"]))
     parts.append("\n".join(f"- {_md(note)}" for note in content["notes"]))
     return "\n\n".join(parts) + "\n"
 
@@ -75,7 +74,7 @@ def _md(text: str) -> str:
     return clean(text).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> str:
+def _table(headings: Sequence[str], rows: list[list[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *([_md(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -145,6 +145,7 @@ def _environment(templates: Path) -> Environment:
 def save(picture: Picture, folder: Path) -> dict[str, str]:
     """Writes a picture as PNG and SVG; returns its name, caption and SVG for the page."""
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=PNG_DPI)
+    picture.figure.set_layout_engine("none")  # both are laid out alike: it takes half of the time
     svg = _svg(picture)
     (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
     return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}

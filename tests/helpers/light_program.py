@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig
 
 import hpml.train
@@ -24,6 +25,10 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.system.environment import JOBS_AT_ONCE
 from hpml.system.interference import Interference
+from hpml.system.signals import JOB
+
+sys.path.append(str(Path(__file__).parents[1]))  # of a program that is started by its path
+from helpers.remembered import remember_yaml
 
 
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
@@ -109,6 +114,10 @@ def job(cfg: DictConfig) -> float | None:
 sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture=object)  # type: ignore
 sys.modules["hpml.report.scaling_picture"] = SimpleNamespace(draw_scaling=lambda _: None)  # type: ignore
 sys.modules["hpml.report.run.pictures"] = SimpleNamespace(draw_run=lambda _: ())  # type: ignore
+
+remember_yaml()
+if JOB in os.environ:  # it is one run: nothing need be composed to find out
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     run_hydra(job, config_name="train")

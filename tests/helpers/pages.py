@@ -1,8 +1,14 @@
 """Reads the pages of reports as a browser would, and has a text that must never be markup."""
 
 import html.parser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+from hpml.report import page as page_of_report
+
+FINE = page_of_report.PNG_DPI  # as users have their pictures
 EVIL = "<script>alert(1)</script>$x_1$&|`*"
 
 
@@ -31,3 +37,10 @@ def read(folder: Path) -> Page:
     page = Page()
     page.feed((folder / "report.html").read_text())
     return page
+
+
+@contextmanager
+def dots_per_inch(number: int) -> Iterator[None]:
+    """Of all pictures that this process draws meanwhile."""
+    with patch.object(page_of_report, "PNG_DPI", number):
+        yield

@@ -1,8 +1,9 @@
 """Runs hpml's programs as a user would, each in a process of its own.
 
-Importing torch and Lightning takes seconds. So one process a test session imports them, and nothing
-of hpml, and forks for each program: own working directory, environment, streams, exit code,
-signals. A test about what is imported starts Python itself.
+Importing torch and Lightning takes seconds. So one process a test session imports them, and what of
+hpml a training needs, reads the configuration, and forks for each program: own working directory,
+environment, streams, exit code, signals. A program with another hpml on its path imports that one.
+A test about what is imported starts Python itself.
 """
 
 import atexit
@@ -18,11 +19,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 IMPORTS = "lightning, torchvision.transforms, torch.utils.tensorboard, hydra, scipy.special"
 IMPORTS += ", matplotlib.axes, matplotlib.figure, jinja2, rich.table"
+OURS = "hpml.training.run, hpml.sweep.launcher, hydra_plugins.hpml_sweeper"
 POLL_S = 0.01
 _server: subprocess.Popen[str] | None = None
 
@@ -134,7 +137,7 @@ def _ask(**request: Any) -> Any:
     global _server
     if _server is None:
         tests = str(Path(__file__).parents[1])
-        command = f"import sys; sys.path.insert(0, {tests!r}); import {IMPORTS}; "
+        command = f"import sys; sys.path.insert(0, {tests!r}); import {IMPORTS}, {OURS}; "
         command += "from helpers.programs import serve; serve()"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         _server = subprocess.Popen([sys.executable, "-c", command], text=True, **pipes)
@@ -147,6 +150,7 @@ def _ask(**request: Any) -> Any:
 
 def serve() -> None:
     """Forks a program for each line that asks for one, and answers whether one has ended."""
+    _compose_once()
     gc.freeze()  # what is imported is no garbage of a program's
     for line in sys.stdin:
         request = json.loads(line)
@@ -163,6 +167,27 @@ def serve() -> None:
             for number in streams:
                 os.close(number)
         print(json.dumps(answer), flush=True)
+
+
+def _compose_once() -> None:
+    """So that a program finds Hydra's plugins, its grammar and our configuration read."""
+    from hydra import compose, initialize_config_dir
+
+    from helpers.remembered import remember_yaml
+    from hpml.config.conf import find_conf
+
+    remember_yaml()
+    with initialize_config_dir(str(find_conf()), version_base="1.3"):
+        compose("train", ["data=synthetic", "seed=1"], return_hydra_config=True)
+
+
+def _forget_other_hpml() -> None:
+    """So that a program imports the hpml which is first on its path."""
+    ours, found = sys.modules["hpml"].__file__, PathFinder.find_spec("hpml")
+    if found is not None and found.origin != ours:
+        for name in [name for name in sys.modules if name.startswith(("hpml.", "hydra_plugins."))]:
+            del sys.modules[name]
+        del sys.modules["hpml"]
 
 
 def _become(
@@ -192,6 +217,7 @@ def _become(
         is_module = words[0] == "-m"
         sys.argv = words[is_module:]
         sys.path[:2] = [folder if is_module else str(Path(words[0]).parent), *more]
+        _forget_other_hpml()
         if is_module:
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:

@@ -12,6 +12,9 @@ PACKAGE = Path(hpml.__file__).parent
 
 # Adds a phase where its file is imported, before all others are, and looks at what it reaches.
 PROGRAM = """
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "hpml"]:
+    del sys.modules[name]
 import hpml.records
 from pathlib import Path
 source = Path(hpml.records.__path__[0], "phases.py").read_text()

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from helpers.pages import EVIL, Page, read
+from helpers.pages import EVIL, FINE, Page, dots_per_inch, read
 from helpers.programs import run_program
 from helpers.records import make_run
 from matplotlib.figure import Figure
@@ -41,7 +41,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             status="failed" if (device, workers, seed) == ("cpu", 0, 1) else "completed",
             error=error,
         )
-    write_report(Comparison([folder / "sweep"]), folder / "report", f"Title {EVIL}")
+    with dots_per_inch(FINE):
+        write_report(Comparison([folder / "sweep"]), folder / "report", f"Title {EVIL}")
     return folder / "report"
 
 

@@ -12,7 +12,6 @@ from helpers.records import MACHINE, make_run, shared_epoch
 
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import RunRecord
-from hpml.report import page as page_of_report
 from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
 from hpml.report.run.facts import only_run
@@ -47,7 +46,6 @@ def fill(record: RunRecord, steps: bool = True) -> RunRecord:
 def report(tmp_path: Path, capsys: Any, monkeypatch: Any) -> Callable[..., tuple[str, Path]]:
     """Makes a report on one run, changed before by a test; what was printed, and its folder."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(page_of_report, "PNG_DPI", 20)
 
     def report(change: Callable[[RunRecord], Any] = fill, **fields: Any) -> tuple[str, Path]:
         record = make_run(tmp_path, "run", **fields)

@@ -8,7 +8,6 @@ import pytest
 from helpers.records import MACHINE, make_run, shared_epoch
 
 from hpml.records.phases import TIMES
-from hpml.report import page as page_of_report
 from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
 from hpml.report.scaling import EXCHANGE, PARTS
@@ -105,7 +104,6 @@ def test_the_report_has_a_table_a_picture_and_sentences(
     assert lines[0].get_ydata().tolist() == pytest.approx([1, 1.6, 2.0])
     ends = [bar.get_y() + bar.get_height() for bar in right.patches]
     assert max(ends) == pytest.approx(0.5)
-    monkeypatch.setattr(page_of_report, "PNG_DPI", 20)
     make_report([tmp_path], tmp_path / "out")
     assert (tmp_path / "out" / "scaling.png").exists()
     for name in ("report.html", "report.md"):

@@ -17,7 +17,7 @@ from hpml.errors import RunFailedError, UserError
 from hpml.system import fresh_process
 
 STATE: list[int] = []
-call = partial(fresh_process.run_in_fresh_process, preload=())
+call = partial(fresh_process.run_in_fresh_process, preload=("pytest", "psutil"))
 
 
 def remember(number: int) -> tuple[int, list[int], str]:

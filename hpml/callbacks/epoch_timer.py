@@ -9,6 +9,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from hpml.callbacks import disturbances
 from hpml.callbacks.batch_size import BatchSizes
+from hpml.callbacks.charts import lay_out
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
@@ -28,9 +29,6 @@ from hpml.timing.live import LiveShares
 from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
-
-# Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
-LEARNING = {"losses": ["Multiline", [".*loss"]], "accuracies": ["Multiline", [".*acc"]]}
 
 # Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
 ELSEWHERE = (
@@ -136,7 +134,7 @@ class EpochTimer(PhaseTimer):
             if self.clock.device is not None:
                 self.clock.device.sync |= self.sync
             if trainer.is_global_zero and self.to_loggers:
-                self._lay_out(trainer)
+                lay_out(trainer, self._laid_out)
 
     @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -196,13 +194,17 @@ class EpochTimer(PhaseTimer):
     def open_epoch(self) -> dict[str, Any] | None:
         """The open epoch so far, in plain types, for `carry_over` in another process."""
         times = self.clock.open_epoch() if self.profiler is not None else None
-        return None if times is None else {"times": times.as_dict(), **self._counts.as_dict()}
+        if times is None:
+            return None
+        seen = self._disturbances.open_epoch(_waiting_s(times))
+        return {"times": times.as_dict(), **self._counts.as_dict(), "interference": seen}
 
     def carry_over(self, epoch: dict[str, Any] | None) -> None:
         """Continues an epoch that another process has begun; after `on_train_start`."""
         if epoch is not None and self.profiler is not None:
             self.clock.carry_over(EpochTimes.from_dict(epoch["times"]))
             self._counts.resume(epoch)
+            self._disturbances.carry_over(epoch.get("interference"))
 
     def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
         self.startup_s = (self.clock.startup_ns or 0) / NS_PER_S
@@ -220,10 +222,8 @@ class EpochTimer(PhaseTimer):
         logged = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             logged["throughput/samples_per_s"] = epoch.samples_per_s
-        here_ns = by_phase(times.here_ns)
-        waiting_s = (here_ns["data"] + here_ns["validation"]) / NS_PER_S
-        seen = self._disturbances.epoch_ended(epoch.epoch, waiting_s)
-        if seen is not None and not times.resumed:  # of which this process saw a part
+        seen = self._disturbances.epoch_ended(epoch.epoch, _waiting_s(times))
+        if seen is not None:
             epoch.interference = seen.as_dict()
             logged |= disturbances.figures(seen)
         self._print(trainer, self._table.lines(epoch))
@@ -238,20 +238,6 @@ class EpochTimer(PhaseTimer):
         if not (epoch.interference or {}).get("disturbed"):  # which makes any of them late
             self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)
-
-    def _lay_out(self, trainer: L.Trainer) -> None:
-        """TensorBoard's own page; a layout that the module makes later replaces it.
-
-        Losses come first there: its others are sorted by the names of groups. Lines of one run have
-        one colour, whatever their tags, so that each phase has a chart of its own.
-        """
-        phases = {phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES}
-        layout = {"Learning": LEARNING, "Where the epoch goes": phases}
-        for logger in trainer.loggers:  # not all have an experiment
-            lay_out = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
-            if lay_out is not None and logger.log_dir not in self._laid_out:
-                self._laid_out.add(logger.log_dir)
-                lay_out(layout)
 
     def _look(self, trainer: L.Trainer) -> None:
         if not self.clock.in_epoch:
@@ -288,6 +274,12 @@ class EpochTimer(PhaseTimer):
         if trainer.is_global_zero:
             for line in lines:
                 self._say(line) if self._say else print_around(trainer, line)
+
+
+def _waiting_s(times: EpochTimes) -> float:
+    """How long this process may have waited for its workers."""
+    here_ns = by_phase(times.here_ns)
+    return (here_ns["data"] + here_ns["validation"]) / NS_PER_S
 
 
 def _audit(epochs: list[EpochRecord]) -> str:

@@ -30,7 +30,7 @@ PLUGINS = {
     "hydra/launcher=slurm": "'hpml[slurm]'",
     **{f"hydra/{part}=colorlog": "hydra-colorlog" for part in ("hydra_logging", "job_logging")},
 }
-# Those whose packages do not install, or keep every program of Hydra's from starting.
+# Those whose packages, on the Pythons that hpml needs, keep every program of Hydra's from starting.
 TOO_OLD = ("hydra/sweeper=ax", "hydra/sweeper=nevergrad")
 
 

@@ -1,7 +1,7 @@
 """What each epoch of a fit lost to other programs, to limits and to the machine itself."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning as L
@@ -26,6 +26,9 @@ class Disturbances:
     def __init__(self) -> None:
         self.epochs: dict[int, Interference] = {}
         self.workers: list[frozenset[int]] = []  # the cores of each loading process, once seen
+        self._here: dict[int, Interference] = {}  # of one that it resumed, what this process saw
+        # What other processes saw of the open epoch; None where they did not look.
+        self._earlier: list[Interference] | None = []
         self._witness: Witness | None = None
         self._stops: Stops | None = None
 
@@ -54,13 +57,36 @@ class Disturbances:
             self._looked_s = time.perf_counter()
 
     def epoch_ended(self, epoch: int, waiting_s: float | None) -> Interference | None:
-        """What this epoch lost; `waiting_s` is the time in which it waited for data."""
+        """What this epoch lost; `waiting_s` is the time in which it waited for data here.
+
+        None where nobody looked at all of it.
+        """
         if self._witness is None:
             return None
         now = self._witness.read()
-        self.epochs[epoch] = seen = between(self._last, now, waiting_s)
-        self._last = now
+        here = between(self._last, now, waiting_s)
+        earlier, self._earlier, self._last = self._earlier, [], now
+        if earlier != []:
+            self._here[epoch] = here
+        seen = None if earlier is None else summed([*earlier, here])
+        if seen is not None:
+            self.epochs[epoch] = seen
         return seen
+
+    def open_epoch(self, waiting_s: float) -> dict[str, Any] | None:
+        """What the open one has lost so far, in plain types, for `carry_over` in another process.
+
+        GPUs are this process's own.
+        """
+        if self._witness is None or self._earlier is None:
+            return None
+        here = replace(between(self._last, self._witness.read(), waiting_s), gpus=None)
+        seen = summed([*self._earlier, here])
+        return None if seen is None else asdict(seen)
+
+    def carry_over(self, earlier: dict[str, Any] | None) -> None:
+        """The open epoch was begun by another process, which saw this of it, or did not look."""
+        self._earlier = None if earlier is None else [Interference.from_dict(earlier)]
 
     def of_all_ranks(self, trainer: L.Trainer, epoch: int) -> dict[str, Any]:
         """The record's `interference` of an epoch, with what the rank lost that lost most.
@@ -76,8 +102,8 @@ class Disturbances:
         return seen.as_dict() | {"rank": worst}
 
     def so_far(self) -> Interference | None:
-        """Of all epochs together, with the open one."""
-        parts = list(self.epochs.values())
+        """Of all that this process has trained, with the open epoch."""
+        parts = list((self.epochs | self._here).values())
         if self._witness is not None:
             parts.append(between(self._last, self._witness.read(), waiting_s=0.0))
         return summed(parts)

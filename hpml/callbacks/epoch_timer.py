@@ -194,13 +194,17 @@ class EpochTimer(PhaseTimer):
     def open_epoch(self) -> dict[str, Any] | None:
         """The open epoch so far, in plain types, for `carry_over` in another process."""
         times = self.clock.open_epoch() if self.profiler is not None else None
-        return None if times is None else {"times": times.as_dict(), **self._counts.as_dict()}
+        if times is None:
+            return None
+        seen = self._disturbances.open_epoch(_waiting_s(times))
+        return {"times": times.as_dict(), **self._counts.as_dict(), "interference": seen}
 
     def carry_over(self, epoch: dict[str, Any] | None) -> None:
         """Continues an epoch that another process has begun; after `on_train_start`."""
         if epoch is not None and self.profiler is not None:
             self.clock.carry_over(EpochTimes.from_dict(epoch["times"]))
             self._counts.resume(epoch)
+            self._disturbances.carry_over(epoch.get("interference"))
 
     def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
         self.startup_s = (self.clock.startup_ns or 0) / NS_PER_S
@@ -218,10 +222,8 @@ class EpochTimer(PhaseTimer):
         logged = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             logged["throughput/samples_per_s"] = epoch.samples_per_s
-        here_ns = by_phase(times.here_ns)
-        waiting_s = (here_ns["data"] + here_ns["validation"]) / NS_PER_S
-        seen = self._disturbances.epoch_ended(epoch.epoch, waiting_s)
-        if seen is not None and not times.resumed:  # of which this process saw a part
+        seen = self._disturbances.epoch_ended(epoch.epoch, _waiting_s(times))
+        if seen is not None:
             epoch.interference = seen.as_dict()
             logged |= disturbances.figures(seen)
         self._print(trainer, self._table.lines(epoch))
@@ -272,6 +274,12 @@ class EpochTimer(PhaseTimer):
         if trainer.is_global_zero:
             for line in lines:
                 self._say(line) if self._say else print_around(trainer, line)
+
+
+def _waiting_s(times: EpochTimes) -> float:
+    """How long this process may have waited for its workers."""
+    here_ns = by_phase(times.here_ns)
+    return (here_ns["data"] + here_ns["validation"]) / NS_PER_S
 
 
 def _audit(epochs: list[EpochRecord]) -> str:

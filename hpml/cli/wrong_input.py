@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from traceback import walk_tb
 from typing import NoReturn
 
 import hydra
@@ -23,12 +24,14 @@ from hpml.errors import UserError, causes, first_line
 
 # The packages of Hydra's own plugins, by the options that they bring.
 PLUGINS = {
-    **{f"hydra/sweeper={name}": f"hydra-{name}-sweeper" for name in ("ax", "nevergrad", "optuna")},
+    "hydra/sweeper=optuna": "hydra-optuna-sweeper",
     **{f"hydra/launcher={name}": f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq")},
     **{f"hydra/launcher=submitit_{on}": "hydra-submitit-launcher" for on in ("local", "slurm")},
     "hydra/launcher=slurm": "'hpml[slurm]'",
     **{f"hydra/{part}=colorlog": "hydra-colorlog" for part in ("hydra_logging", "job_logging")},
 }
+# Those whose packages, on the Pythons that hpml needs, keep every program of Hydra's from starting.
+TOO_OLD = ("hydra/sweeper=ax", "hydra/sweeper=nevergrad")
 
 
 class BelowError(logging.Filter):
@@ -50,6 +53,9 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             options = [name for name in cause.options if not name.startswith("base_")]
+            if f"{group}={option}" in TOO_OLD:
+                why = "its plugin does not work with Python 3.11 or newer"
+                return f"{group}={option}: {why}; give hydra/sweeper=optuna"
             if (package := PLUGINS.get(f"{group}={option}")) is not None:
                 return f"{group}={option}: pip install {package}"
             return f"{group}={option}: there is no such option; give one of {', '.join(options)}"
@@ -61,6 +67,9 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
             key, _, value = str(cause.override).partition("=")
             quoted = ",".join(f"'{part}'" for part in value.split(","))
             return f'{cause.override}: put what has signs in it into quotes: "{key}={quoted}"'
+    if plugin := _broken_plugin(error):
+        why = f"{type(error).__name__}: {first_line(error)}"
+        return f"Hydra cannot load the plugin {plugin} ({why}); update it, or uninstall it"
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
         return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
     if "Config group override must be" in str(error) and (word := _of_no_option(words)):
@@ -72,6 +81,15 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
     if message and isinstance(error, speaks):
         return message
     return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
+
+
+def _broken_plugin(error: BaseException) -> str | None:
+    """The package that failed when it was imported: Hydra imports all that are installed."""
+    for frame, _ in walk_tb(error.__traceback__):
+        above, _, name = str(frame.f_globals.get("__name__")).partition(".")
+        if frame.f_code.co_name == "<module>" and above == "hydra_plugins":
+            return name.partition(".")[0]
+    return None
 
 
 def composed(program: str, words: Sequence[str], key: str) -> DictConfig:

@@ -116,8 +116,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self._set_up.train.fetch(np.arange(1))[0].shape
-        return channels, height, width
+        return self._set_up.train.image_shape
 
     @property
     def _set_up(self) -> ImageSet:

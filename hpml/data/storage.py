@@ -34,6 +34,12 @@ class Source(ABC):
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """The images of these indices: uint8 of shape (B, 3, H, W). Raises DataError."""
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of each image, (3, H, W)."""
+        channels, height, width = self.fetch(np.arange(1))[0].shape
+        return channels, height, width
+
     def fetch_augmented(self, indices: np.ndarray, draws: Draws | ResizedCrops) -> np.ndarray:
         if isinstance(draws, Draws):
             return crop_flip_batch(self.fetch(indices), draws)
@@ -110,6 +116,11 @@ class Files(Source):
     image_size: Size
     resize: bool  # images of another size to this one
     decoder: Decoder
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Without reading any: a run has not begun, and one that hangs would end it nowhere."""
+        return 3, *self.image_size
 
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([self._read(str(self.paths[index])) for index in indices])

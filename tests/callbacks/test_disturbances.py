@@ -1,12 +1,15 @@
 """What a fit's epochs lost to others: in record, table, curves and verdict."""
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.delays import fit, silent
+from lightning.pytorch.callbacks import LambdaCallback
 
 from hpml.callbacks import EpochTimer, disturbances
 from hpml.callbacks.run_recorder import RunRecorder
@@ -70,6 +73,33 @@ def test_a_disturbed_epoch_is_marked_and_said(tmp_path: Path, others_take: objec
     assert disturbed["lost_s"] == {"others": pytest.approx(9.9)}
     assert "pressure_s" not in disturbed["unknown"]
     assert trainer.callback_metrics["machine/lost_s"] == pytest.approx(9.9)
+
+
+@pytest.mark.parametrize(
+    ("looked", "marks", "said"),
+    [(True, "0!*", "waited 20 s of 20 s"), (False, "0*", None)],
+)
+def test_a_resumed_epoch_is_told_of_both_processes(
+    tmp_path: Path, others_take: Any, looked: bool, marks: str, said: str | None
+) -> None:
+    """Mark, sentence and record agree: what both lost, or nothing where the first did not look."""
+    others_take(9.9)
+    before, kept = EpochTimer(say=len), list[Any]()
+
+    def keep(*_: Any) -> None:
+        kept.append(before.open_epoch())
+
+    fit(tmp_path, before, LambdaCallback(on_train_batch_end=keep))
+    carried = kept[0] if looked else {**kept[0], "interference": None}
+    others_take(9.9, 0.1)
+    lines: list[str] = []
+    timer = EpochTimer(say=lines.append)
+    resume = LambdaCallback(on_train_start=lambda *_: timer.carry_over(carried))
+    fit(tmp_path, timer, resume, batches=60)
+    rows = re.findall(r"^ *(\d+[!*]*) ", "\n".join(lines), re.MULTILINE)
+    assert rows == [marks, "1"]
+    assert [said in line for line in lines if "! epoch" in line] == ([True] if said else [])
+    assert (timer.epochs[0].interference or {}).get("disturbed") == (True if looked else None)
 
 
 def test_a_quiet_machine_is_not_mentioned(tmp_path: Path, others_take: object) -> None:

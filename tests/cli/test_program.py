@@ -23,7 +23,7 @@ TRAIN = ["-m", "hpml.train"]
 
 WRONG = {
     "optimizer=foo": r"optimizer=foo: there is no such option; give one of adadelta, .*sgd",
-    "-m hydra/sweeper=nevergrad seed=1,2": r"hydra/sweeper=nevergrad: pip install hydra-n.*",
+    "-m hydra/sweeper=nevergrad seed=1,2": r"hydra/sweeper=nevergrad: its .*; give .*=optuna",
     "-m hydra/launcher=rq seed=1,2": r"hydra/launcher=rq: pip install hydra-rq-launcher",
     "data.batch_size=0": r"data.batch_size=0: give an integer of at least 1",
     "data.batchsize=4": r"data.batchsize: there is no such key; did you mean data.batch_size\?",
@@ -91,6 +91,17 @@ def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
     assert done.stderr == "error: data.root=nowhere: there is no such folder\n"
     assert "Traceback" not in done.stdout
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_plugin_of_hydras_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    """Hydra loads all that are installed, whatever is asked for: one line says which has failed."""
+    plugin = tmp_path / "hydra_plugins" / "odd_sweeper"
+    plugin.mkdir(parents=True)
+    (plugin / "__init__.py").write_text("raise ValueError('mutable default')\n")
+    path = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    done = run_program([*TRAIN, *TINY], tmp_path, 2, PYTHONPATH=path)
+    why = "Hydra cannot load the plugin odd_sweeper (ValueError: mutable default)"
+    assert done.stderr == f"error: {why}; update it, or uninstall it\n"
 
 
 def test_help_comes_at_once_and_without_torch(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hpml.data import ImageFolder
 from hpml.data.decoding import Decoder
+from hpml.data.storage import Files
 from hpml.errors import DataError
 
 
@@ -27,6 +28,16 @@ def test_it_reads_classes_and_pixels(image_folder: Path) -> None:
     assert (loaded.train.fetch(np.array([10]))[0] == expected).all()
     plain, kept = make_data(image_folder), make_data(image_folder, in_memory=True)
     assert same(list(plain.train_dataloader()), list(kept.train_dataloader()))
+
+
+@pytest.mark.parametrize("image_size", [None, 5])
+def test_the_size_is_known_before_anything_is_read(
+    image_folder: Path, image_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the training process, which no `data.timeout_s` would free from a disk that hangs."""
+    data = make_data(image_folder, image_size=image_size, train_samples=10)
+    monkeypatch.setattr(Files, "fetch", None)
+    assert data.image_shape == (3, image_size or 8, image_size or 8)
 
 
 def test_any_format_mode_and_size(image_folder: Path) -> None:

@@ -66,7 +66,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
     assert parts_s == pytest.approx(record.wall_s, abs=1)
 
 
-@each(slow=PROCESSES)
+@each(slow=PROCESSES | {"compiled"})
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
     expected = load(name)
@@ -79,7 +79,7 @@ def test_timers(name: str, tmp_path: Path) -> None:
         assert_whole(RunRecord.read(record), expected)
 
 
-@each(slow={"workers"})
+@each(slow={"workers", "weights_averaged", "writes_into_a_dataclass"})
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
     monkeypatch.setattr(experiment, "ROUNDS", (1,))

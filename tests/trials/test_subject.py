@@ -348,12 +348,19 @@ def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     assert (found.notes, "compute_free" in found.paces) == (NOTES.get(name, []), True)
 
 
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_a_job_already_fitted(accumulated: int, tmp_path: Path) -> None:
-    """All is as the fit left it, also where another Trainer is to train the module."""
+@pytest.mark.parametrize("accumulated", [1, 2, {0: 2, 1: 4}], ids=str)
+def test_a_job_already_fitted(accumulated: Any, tmp_path: Path) -> None:
+    """All is as the fit left it, also where another Trainer is to train the module.
+
+    Also where a callback has left its Trainer with a number that fit itself would refuse.
+    """
     module = Convolutional()
     callbacks = [Referring(), EarlyStopping("loss", strict=False), ModelCheckpoint(tmp_path)]
-    settings: Any = {"enable_checkpointing": True, "accumulate_grad_batches": accumulated}
+    settings: Any = {"enable_checkpointing": True}
+    if isinstance(accumulated, dict):
+        callbacks.append(theirs.GradientAccumulationScheduler(accumulated))
+    else:
+        settings["accumulate_grad_batches"] = accumulated
     settings |= {"max_epochs": 2, "callbacks": callbacks, "logger": CSVLogger(tmp_path)}
     fitted = trainer(tmp_path, **settings)
     loader = images(shuffle=True)

@@ -49,7 +49,7 @@ def test_all_tasks_add_up() -> None:
     assert plan.of("training") == pytest.approx(5 * (8 + COMMAND_S + 5 * 391 * 0.1))
     assert plan.of("no_norm") == pytest.approx(8 + COMMAND_S + 5 * 391 * 0.1)
     assert plan.of("devices") == 0
-    assert plan.of("summary") == 3 * SUMMARY_S
+    assert plan.of("summary") == 4 * SUMMARY_S
     assert plan.of("report") == REPORT_S + 3
     assert plan.of("diagnosis") == COMMAND_S + 3 + 2 * (40 + 1)
     assert plan.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 4 * 5 * 2 * 4.5)

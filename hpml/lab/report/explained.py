@@ -17,8 +17,32 @@ from hpml.timing.verdict import LEAST_MARGIN
 
 RATE = "optimizer.lr"
 OFF_BY = 10  # times as large or as small a rate is as the usual one, to be called unusual
+SHARED = (
+    "Workers load in processes of their own, on the {cores} cores that train: while all cores are "
+    "busy, they save no time, they only take it from training."
+)
 # Adam divides each step by the gradient's own size. Source: Kingma and Ba, arXiv:1412.6980, 2.1.
 OF_ADAM = "Adam's steps are about as long as the rate, however small the gradients get"
+
+
+def what_workers_can_save(
+    settings: Mapping[str, Mapping[str, Any]], cores: int | None
+) -> Iterator[str]:
+    """What loading takes of an epoch without workers; nothing where none were tried.
+
+    `settings` are those of a search; `cores` are there where workers share them with training.
+    """
+    if "0" not in settings:
+        return
+    loading_s, epoch_s = (Estimate(**settings["0"][figure]) for figure in ("loading_s", "epoch_s"))
+    share = min(1.0, loading_s.mean / epoch_s.mean)
+    yield (
+        f"Without workers loading alone takes {in_s(loading_s)}, {share:.1%} of the time of an "
+        f"epoch ({in_s(epoch_s)}): that is about the most that workers can save."
+    )
+    fewest_s = min(of["epoch_s"]["mean"] for of in settings.values())
+    if cores and fewest_s > (1 - LEAST_MARGIN) * epoch_s.mean:
+        yield SHARED.format(cores=cores)
 
 
 def more_workers_help(diagnoses: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -42,10 +66,7 @@ def why_workers_differ(
         f"{in_s(Estimate(**second['waited_s']))}."
     )
     if cores and not more_workers_help(diagnoses):
-        yield (
-            f"Workers load in processes of their own, on the {cores} cores that train: while all "
-            "cores are busy, they save no time, they only take it from training."
-        )
+        yield SHARED.format(cores=cores)
 
 
 def why_last(ranks: Sequence[Ranked]) -> str:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from helpers.records import make_run
 
-from hpml.lab.report.explained import more_workers_help, usual_rate, why_last, why_workers_differ
+from hpml.lab.report.explained import (
+    more_workers_help,
+    usual_rate,
+    what_workers_can_save,
+    why_last,
+    why_workers_differ,
+)
 from hpml.report.collect import collect
 from hpml.report.ranking import Ranked
 from hpml.report.settings import Setting
@@ -37,6 +43,26 @@ def test_more_workers_save_no_more_than_one_waits() -> None:
     faster = both | {FOUR: waiting(0.2, 8.0)}
     assert more_workers_help(faster)
     assert len([*why_workers_differ(faster, 2)]) == 1
+
+
+def searched(**epoch_s: float) -> dict[str, Any]:
+    """By numbers of workers; the loader alone takes a second."""
+    alone = asdict(Estimate(1.0, 0.01, 3))
+    each = {name[1:]: asdict(Estimate(s, 0.1, 3)) for name, s in epoch_s.items()}
+    return {count: {"loading_s": alone, "epoch_s": time_s} for count, time_s in each.items()}
+
+
+def test_workers_save_no_more_than_loading_takes() -> None:
+    """Where none of them saves time on a CPU, that they share its cores."""
+    first, second = what_workers_can_save(searched(w0=4.0, w1=3.9), 2)
+    assert first == (
+        "Without workers loading alone takes 1.00 ± 0.01 s, 25.0% of the time of an epoch "
+        "(4.00 ± 0.10 s): that is about the most that workers can save."
+    )
+    assert "on the 2 cores that train" in second
+    assert list(what_workers_can_save(searched(w0=4.0, w1=3.9), None)) == [first]
+    assert list(what_workers_can_save(searched(w0=4.0, w1=3.7), 2)) == [first]
+    assert list(what_workers_can_save(searched(w1=3.7), 2)) == []
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,10 @@ def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
     """By why it has none; where it counts nothing is said."""
     told = {
         ("lab.parts=[q1]", "lab.seeds=3"): "lab.seeds=3 has no effect: none of these parts trains",
-        ("lab.parts=[c1]", "sweep.name=x"): "sweep.name=x has no effect: lab.name names the folders",
+        (
+            "lab.parts=[c1]",
+            "sweep.name=x",
+        ): "sweep.name=x has no effect: lab.name names the folders",
         ("data.num_workers=4",): "data.num_workers=4 has no effect: C3 finds the number of workers",
         ("lab.parts=[c1]", "lab.seeds=3", "data.num_workers=4"): "",
     }

@@ -96,7 +96,8 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str, here: str)
     if reason and is_in_doubt(settings, measure):
         return [too_busy(reason, again), *caveats(runs)]
     sentences = [
-        f"{name}: {shown(s, measure)} ({measure.title}){_loaded_by(s)}." for name, s in named.items()
+        f"{name}: {shown(s, measure)} ({measure.title}){_loaded_by(s)}."
+        for name, s in named.items()
     ]
     sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:

@@ -205,17 +205,18 @@ def test_the_order_of_the_optimizers_is_that_of_their_figures(tmp_path: Path) ->
     """Reversed figures make a reversed order."""
     losses = {"sgd": 0.5, "adam": 1.0, "adagrad": 1.5}
     sentences = optimizers(tmp_path / "a", losses, seeds=3)
-    assert sentences[0].startswith("By last training loss: sgd 0.51 ± ")
-    assert sentences[1].startswith("Lowest loss: optimizer=sgd, 0.51")
+    assert sentences[0].startswith("By last training loss: sgd 0.5100 ± ")
+    assert sentences[1].startswith("Lowest loss: optimizer=sgd, 0.5100")
     assert sentences[1].endswith("ahead of all others.")
     assert sentences[2] == "Worst training loss: adagrad, told from the best at 95 %."
     assert sentences[3].startswith("By last training accuracy: sgd 83.00")
-    assert sentences[-1] == "Slowest: adagrad, told from the best at 95 %."
+    assert sentences[-2].startswith("Fastest: optimizer=sgd, 1.5")
+    longer = "66.2% longer than the fastest, told from the best at 95 %."
+    assert sentences[-1] == f"Slowest: adagrad, {longer}"
     sentences = optimizers(tmp_path / "b", dict(zip(losses, (1.5, 1.0, 0.5), strict=True)), seeds=3)
-    assert sentences[0].startswith("By last training loss: adagrad 0.51")
+    assert sentences[0].startswith("By last training loss: adagrad 0.5100")
     assert sentences[2] == "Worst training loss: sgd, told from the best at 95 %."
-    assert sentences[-1] == "Slowest: sgd, told from the best at 95 %."
-    assert sentences[-2] == "The slowest takes 66.2% longer than the fastest."
+    assert sentences[-1] == f"Slowest: sgd, {longer}"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Measure:
         """`2.31 ± 0.05 s`, `84.10 ± 0.40%`; a single run has no interval."""
         if estimate is None:
             return NOTHING
-        # zeros at the end too: a column has figures of one length; from 1,000 on a point would be last
+        # zeros at the end too, for columns of one length; from 1,000 on a point would be last
         plain = "#.4g" if abs(estimate.mean) < 1000 else ".4g"
         spec = f".{decimals(estimate.mean)}f" if self.unit == "s" else ".2f" if self.unit else plain
         shown = estimate.in_units(0.01) if self.unit == "%" else estimate

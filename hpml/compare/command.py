@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import BUDGET_S, compare
@@ -16,6 +16,7 @@ from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import write
 from hpml.errors import UserError
+from hpml.system.argument_parser import ArgumentParser
 
 ABOUT = """\
 Answers whether AFTER trains slower than BEFORE. Each of the two is one of:
@@ -36,13 +37,8 @@ FOLDER = Path("outputs", "compare")
 ENDING = ("SIGTERM", "SIGHUP")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m hpml.compare --help")
-
-
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    made = ArgumentParser(
         "python -m hpml.compare",
         description=ABOUT,
         epilog=EPILOG,

@@ -40,6 +40,8 @@ from hpml.worker_counts.command import found_before
 
 log = logging.getLogger("hpml")
 
+RESUMES = (None, "auto", "never")  # which hold for any training
+
 
 def main() -> None:
     run_hydra(job, config_name="lab", sweeps=False)
@@ -142,8 +144,17 @@ def _check(cfg: DictConfig) -> None:
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
-    if given := [word for word in command_line.overrides() if key_of(word) == "optimizer"]:
-        raise UserError(f"{given[0]}: the lab compares five optimizers; leave it out")
+    given = {key_of(word): word for word in command_line.overrides()}
+    split = cfg.data.get("val_split") and "trainer.limit_val_batches" not in given
+    why = {
+        "optimizer": "the lab compares five optimizers" if "optimizer" in given else "",
+        "evaluate": "the lab trains" if cfg.evaluate is not None else "",
+        "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
+        "data.val_split": "the lab's trainings have no validation" if split else "",
+    }
+    for key, reason in why.items():
+        if reason:
+            raise UserError(f"{given.get(key, key)}: {reason}; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:
         raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")

@@ -39,6 +39,11 @@ RESUMES = "interrupted; the same command resumes from here"
         (["lab.name=.."], r"lab.name=\.\.: give a plain name, .*"),
         (["lab.nmae=a"], r"lab.nmae: there is no such key; did you mean lab.name\?"),
         (["optimizer=adam"], r"optimizer=adam: the lab compares five optimizers; .*"),
+        (["evaluate=a.ckpt"], r"evaluate=a.ckpt: the lab trains; leave it out"),
+        (["resume=a.ckpt"], r"resume=a.ckpt: the lab has several trainings; leave it out"),
+        (["data.val_split=0.1"], r"data.val_split=0.1: the lab's trainings have no validation; .*"),
+        (["lab=quick"], r"lab=quick: give one of its keys: lab.name, lab.parts, .*, lab.dry_run"),
+        (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),
         (["-m"], r"-m: this program does not sweep; leave it out"),
         (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
@@ -277,6 +282,9 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert parts.started == []
     assert parts.start("lab.parts=[c3]") == 0
     capfd.readouterr()
+    assert parts.start("lab.parts=[c1]", "model=small") == 2
+    words = "lab.name=l: was begun here with model=resnet18 (now small); give another name"
+    assert capfd.readouterr().err == f"error: {words}\n"
     assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
     begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
     assert capfd.readouterr().err == f"error: {begun}; give another name\n"

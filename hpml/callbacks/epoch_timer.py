@@ -30,7 +30,15 @@ from hpml.timing.windows import Windows
 log = logging.getLogger("hpml")
 
 # Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
-LEARNING = {"losses": ["Multiline", [".*loss"]], "accuracies": ["Multiline", [".*acc"]]}
+LEARNING = {
+    title: ["Multiline", [pattern]]
+    for title, pattern in {
+        "training loss": "(?!e?val|test).*loss",
+        "validation loss": "e?val.*loss",
+        "training accuracy": "(?!e?val|test).*acc",
+        "validation accuracy": "e?val.*acc",
+    }.items()
+}
 
 # Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
 ELSEWHERE = (

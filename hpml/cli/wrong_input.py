@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from hpml.config.command_line import config_dir, options, quoted
@@ -54,8 +54,7 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
                 return f"{group}={option}: pip install {package}"
             return f"{group}={option}: there is no such option; give one of {', '.join(options)}"
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            of_keys = _instead_of_keys(config_name, words)
-            return of_keys or f"{cause.full_key}: {first_line(cause)}"
+            return f"{cause.full_key}: {first_line(cause)}"
         if isinstance(cause, OverrideParseException):
             if "=" not in cause.override and not cause.override.startswith("~"):
                 return f"{cause.override}: give KEY=VALUE"
@@ -73,17 +72,6 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
     if message and isinstance(error, speaks):
         return message
     return f"{type(error).__name__}: {message}".rstrip(": ") + "; HYDRA_FULL_ERROR=1 shows where"
-
-
-def _instead_of_keys(config_name: str, words: Sequence[str]) -> str:
-    """What to give for the first word that has a value where there are keys: `lab=quick`."""
-    defaults = _defaults(config_name, [], without="")
-    for key, equals, value in (word.partition("=") for word in words):
-        node = OmegaConf.select(defaults, key.lstrip("+")) if equals and value[:1] != "{" else None
-        if isinstance(node, DictConfig) and not (find_conf() / key).is_dir():
-            names = ", ".join(f"{key}.{name}" for name in node)
-            return f"{key}={value}: give one of its keys: {names}"
-    return ""
 
 
 def composed(program: str, words: Sequence[str], key: str) -> DictConfig:

@@ -175,6 +175,11 @@ def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
             raise UserError(f"{group}: nothing is chosen; give {group}={option}")
         if not isinstance(chosen, DictConfig | dict | None):
             raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
+    for group, names in _keys_of_groups().items():
+        value = value_of(group)
+        if value is not _ABSENT and not isinstance(value, DictConfig | dict):
+            keys = ", ".join(f"{group}.{name}" for name in names)
+            raise UserError(f"{group}={spelled(value)}: give one of its keys: {keys}")
     for key in _needed():
         if key not in there:
             own = "an option of your own begins with `defaults: [default]`"
@@ -194,6 +199,15 @@ def _needed() -> tuple[str, ...]:
     ours.trainer = OmegaConf.load(conf / "trainer" / "default.yaml")
     keys = dotted_keys(ours)
     return tuple(key for key in keys if key.partition(".")[0] not in ("defaults", "hydra"))
+
+
+@cache
+def _keys_of_groups() -> dict[str, list[str]]:
+    """The keys of ours that have keys below them, and are no option's, with these."""
+    conf = find_conf()
+    own = {name: OmegaConf.load(conf / f"{name}.yaml")[name] for name in PROGRAMS}
+    ours = {k: of for k, of in OmegaConf.load(conf / "train.yaml").items() if k != "hydra"} | own
+    return {str(k): [*map(str, of)] for k, of in ours.items() if isinstance(of, DictConfig)}
 
 
 def refuse_lists(overrides: Iterable[str]) -> None:

@@ -23,22 +23,12 @@ from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
+from hpml.timing.custom_scalars import LAYOUT
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
 from hpml.timing.live import LiveShares
 from hpml.timing.windows import Windows
 
 log = logging.getLogger("hpml")
-
-# Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
-LEARNING = {
-    title: ["Multiline", [pattern]]
-    for title, pattern in {
-        "training loss": "(?!e?val|test).*loss",
-        "validation loss": "e?val.*loss",
-        "training accuracy": "(?!e?val|test).*acc",
-        "validation accuracy": "e?val.*acc",
-    }.items()
-}
 
 # Lightning brings the weights and `callback_metrics` back, and calls no callback at home.
 ELSEWHERE = (
@@ -248,18 +238,12 @@ class EpochTimer(PhaseTimer):
         return super()._over_ranks(trainer, figures)
 
     def _lay_out(self, trainer: L.Trainer) -> None:
-        """TensorBoard's own page; a layout that the module makes later replaces it.
-
-        Losses come first there: its others are sorted by the names of groups. Lines of one run have
-        one colour, whatever their tags, so that each phase has a chart of its own.
-        """
-        phases = {phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES}
-        layout = {"Learning": LEARNING, "Where the epoch goes": phases}
+        """TensorBoard's own page; a layout that the module makes later replaces it."""
         for logger in trainer.loggers:  # not all have an experiment
             lay_out = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
             if lay_out is not None and logger.log_dir not in self._laid_out:
                 self._laid_out.add(logger.log_dir)
-                lay_out(layout)
+                lay_out(LAYOUT)
 
     def _look(self, trainer: L.Trainer) -> None:
         if not self.clock.in_epoch:

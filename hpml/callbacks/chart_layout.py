@@ -1,4 +1,8 @@
-"""TensorBoard's page of custom charts: the learning, and where the epoch goes."""
+"""TensorBoard's page Custom Scalars: the learning first, then where the epoch goes.
+
+Its other pages are sorted by the names of groups. Lines of one run have one colour, whatever their
+tags, so that each has a chart of its own.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,20 +10,27 @@ from typing import Any
 from hpml.records.phases import PHASES
 
 # Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
-LEARNING = {"losses": ["Multiline", [".*loss"]], "accuracies": ["Multiline", [".*acc"]]}
+LEARNING = {
+    "training loss": "(?!e?val|test).*loss",
+    "validation loss": "e?val.*loss",
+    "training accuracy": "(?!e?val|test).*acc",
+    "validation accuracy": "e?val.*acc",
+}
+LAYOUT = {
+    "Learning": {title: ["Multiline", [pattern]] for title, pattern in LEARNING.items()},
+    "Where the epoch goes": {
+        phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES
+    },
+}
 
 
 def lay_out(loggers: Iterable[Any], laid_out: set[str | None]) -> None:
     """Gives each of TensorBoard's loggers the page, unless its directory is in `laid_out`.
 
-    A layout that the module makes later replaces it. Losses come first: TensorBoard sorts its other
-    pages by the names of groups. Lines of one run have one colour, whatever their tags, so that
-    each phase has a chart of its own.
+    A layout that the module makes later replaces it.
     """
-    phases = {phase.title: ["Multiline", [f"time/{phase.key}$"]] for phase in PHASES}
-    layout = {"Learning": LEARNING, "Where the epoch goes": phases}
     for logger in loggers:  # not all have an experiment
         add = getattr(getattr(logger, "experiment", None), "add_custom_scalars", None)
         if add is not None and logger.log_dir not in laid_out:
             laid_out.add(logger.log_dir)
-            add(layout)
+            add(LAYOUT)

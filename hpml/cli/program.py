@@ -4,6 +4,7 @@ import atexit
 import logging
 import multiprocessing.util  # whose own end comes after ours, then
 import os
+import re
 import sys
 import threading
 import warnings
@@ -36,6 +37,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 USERS_FULL_ERROR = "HPML_FULL_ERROR"  # what the user has given for it, while it is ours
 # Options of Hydra's with which it prints, and runs nothing.
 PRINTING = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+SWEEPING = re.compile(r"-m|--multirun|\+*hydra\.mode=MULTIRUN", re.IGNORECASE)
 RUNS = "train"  # the program whose runs may have a folder of their own to work in
 CHILD_ENDS_S = 1.0  # for a loader's process that was asked to end
 
@@ -70,8 +72,8 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             raise JobFailed(exit_code)
         return sys.exit(exit_code)
 
-    if not sweeps and not {"-m", "--multirun"}.isdisjoint(sys.argv):
-        refuse("-m: this program does not sweep; leave it out")
+    if not sweeps and (word := next(filter(SWEEPING.fullmatch, sys.argv), None)):
+        refuse(f"{word}: this program does not sweep; leave it out")
     end_with_launcher()
     atexit.register(end_children)
     slurm.start_ranks_here()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import BUDGET_S, compare
@@ -18,6 +18,7 @@ from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import clear, write
 from hpml.errors import UserError
+from hpml.system.argument_parser import ArgumentParser
 
 ABOUT = """\
 Answers whether AFTER trains slower than BEFORE. Each of the two is one of:
@@ -38,13 +39,8 @@ FOLDER = Path("outputs", "compare")
 ENDING = ("SIGTERM", "SIGHUP")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m hpml.compare --help")
-
-
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(
+    made = ArgumentParser(
         "python -m hpml.compare",
         description=ABOUT,
         epilog=EPILOG,

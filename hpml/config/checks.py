@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hpml.config import command_line
-from hpml.config.conf import dotted_keys, find_conf, resolve, spelled
+from hpml.config.conf import dotted_keys, find_conf, keys_below, needed_keys, resolve, spelled
 from hpml.config.fingerprint import key_of
 from hpml.config.rules import BATCHES, COUNT, PRECISIONS, RULES
 from hpml.errors import UserError, first_line
@@ -175,7 +175,11 @@ def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
             raise UserError(f"{group}: nothing is chosen; give {group}={option}")
         if not isinstance(chosen, DictConfig | dict | None):
             raise UserError(f"{group}={spelled(chosen)}: is no option; give {group}=OPTION")
-    for key in _needed():
+    for group, keys in keys_below(PROGRAMS).items():
+        value = value_of(group)
+        if value is not _ABSENT and not isinstance(value, DictConfig | dict):
+            raise UserError(f"{group}={spelled(value)}: give one of its keys: {', '.join(keys)}")
+    for key in needed_keys():
         if key not in there:
             own = "an option of your own begins with `defaults: [default]`"
             hint = own if key.startswith("trainer.") else "no run can do without it"
@@ -185,15 +189,6 @@ def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
             value = value_of(f"{group}.{name}")
             if not isinstance(value, DictConfig | dict | None):
                 raise UserError(f"{group}.{name}={spelled(value)}: give a mapping with a _target_")
-
-
-@cache
-def _needed() -> tuple[str, ...]:
-    conf = find_conf()
-    ours = OmegaConf.load(conf / "train.yaml")
-    ours.trainer = OmegaConf.load(conf / "trainer" / "default.yaml")
-    keys = dotted_keys(ours)
-    return tuple(key for key in keys if key.partition(".")[0] not in ("defaults", "hydra"))
 
 
 def refuse_lists(overrides: Iterable[str]) -> None:

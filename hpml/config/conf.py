@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,26 @@ def options_with(dotted: str) -> list[str]:
     files = sorted((find_conf() / group).glob("*.yaml"))
     options = [file.stem for file in files if not file.stem.startswith("base_")]
     return [option for option in options if key in set(dotted_keys(_option(group, option)))]
+
+
+@cache
+def needed_keys() -> tuple[str, ...]:
+    """Those that no run can do without."""
+    ours = OmegaConf.load(find_conf() / "train.yaml")
+    ours.trainer = OmegaConf.load(find_conf() / "trainer" / "default.yaml")
+    keys = dotted_keys(ours)
+    return tuple(key for key in keys if key.partition(".")[0] not in ("defaults", "hydra"))
+
+
+@cache
+def keys_below(programs: Sequence[str]) -> dict[str, list[str]]:
+    """For each key of ours that has keys below it, and those of some programs, these."""
+    read = {name: OmegaConf.load(find_conf() / f"{name}.yaml") for name in ("train", *programs)}
+    # as they stand there: nothing is interpolated
+    files: Any = {name: OmegaConf.to_container(of, resolve=False) for name, of in read.items()}
+    groups = files["train"] | {name: files[name][name] for name in programs}
+    mappings = {k: node for k, node in groups.items() if isinstance(node, dict) and k != "hydra"}
+    return {key: [f"{key}.{name}" for name in node] for key, node in mappings.items()}
 
 
 def _option(group: str, name: str) -> DictConfig:

@@ -29,6 +29,7 @@ AS_BEFORE = {
 # The same of arguments of a model, by its class.
 AS_BEFORE_OF_MODEL = {"hpml.models.small": {"model.norm": True}}
 RUN_DIR = "<run_dir>"
+TARGET = "._target_"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
 NOT_IN_A_RUN = (
@@ -75,7 +76,7 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
     for key, value in leaves.items():
         if not isinstance(value, str):
             continue
-        if key.endswith("._target_"):  # what a thing is called has no part in what is computed
+        if key.endswith(TARGET):  # what a thing is called has no part in what is computed
             leaves[key] = EARLIER.get(value, value)
         elif value == here or value.startswith(f"{here}/"):
             leaves[key] = RUN_DIR + value.removeprefix(here)
@@ -83,9 +84,20 @@ def identifying(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first keys in which two identifying parts differ, with both values."""
+    """The first keys in which two identifying parts differ, with both values.
+
+    Where another option was chosen that option, and none of its keys: `model=resnet18 (now small)`.
+    """
     keys = [key for key in before | now if before.get(key) != now.get(key)]
-    both = [f"{k}={json.dumps(before.get(k))} (now {json.dumps(now.get(k))})" for k in keys]
+    options = tuple(key.removesuffix(TARGET) for key in keys if key.endswith(TARGET))
+    both = []
+    for option in options:
+        one, other = (str(of.get(option + TARGET)).rpartition(".")[2] for of in (before, now))
+        both.append(f"{option}={one} (now {other})")
+    for key in keys:
+        if not key.startswith(tuple(f"{option}." for option in options)):
+            one, other = (json.dumps(of.get(key)) for of in (before, now))
+            both.append(f"{key}={one} (now {other})")
     return listed(both, SHOWN)
 
 

@@ -241,14 +241,17 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     else:
         sentence = f"{a} and {b} cannot be told apart: an epoch takes {times[a]} and {times[b]}"
     sentences = [sentence]
+    apart_from = "waiting for data"
     if is_sure(waited):
         sentences.append(f"{b} waits {in_s(abs(waited))} {_less(waited)} for data than {a}")
-    if is_sure(rest):
-        sentences.append(f"apart from that {b} takes {in_s(abs(rest))} {_less(rest)} than {a}")
+        apart_from = "that"
+    if is_sure(rest, floor_s):
+        took = f"{b} takes {in_s(abs(rest))} {_less(rest)} than {a}"
+        sentences.append(f"apart from {apart_from} {took}")
     workers = first.facts.num_workers, second.facts.num_workers
     cores = first.facts.cores
     place = "" if first.facts.on_gpu else f" the {cores} cores" if cores else " the processor"
-    opposed = is_sure(rest) and is_sure(waited) and rest.mean * waited.mean < 0
+    opposed = is_sure(rest, floor_s) and is_sure(waited) and rest.mean * waited.mean < 0
     if opposed and workers[0] != workers[1] and any(workers) and place:
         sentences.append(
             "what one of them saves by waiting less, the other saves in the rest: loading in "
@@ -259,7 +262,7 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
         return sentences
     if not is_sure(loading_differs):
         both = f"{in_s(loading[0])} and {in_s(loading[1])}"
-        return [*sentences, f"the loader alone cannot be told apart: {both}"]
+        return [*sentences, f"the loaders alone cannot be told apart: {both}"]
     ratio = loading[0].mean / loading[1].mean
     slow, fast = names if ratio > 1 else names[::-1]
     return [

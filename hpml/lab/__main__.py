@@ -25,6 +25,7 @@ from hpml.lab.disturbances import disturbed_by
 from hpml.lab.paces import Paces
 from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
+from hpml.lab.plan import SWEEPS
 from hpml.lab.planning import Decided, decide, shortened
 from hpml.lab.ran import what_ran
 from hpml.lab.run_task import run_task
@@ -38,6 +39,8 @@ from hpml.system.signals import RunInterrupted
 from hpml.worker_counts.command import found_before
 
 log = logging.getLogger("hpml")
+
+RESUMES = (None, "auto", "never")  # which hold for any training
 
 
 def main() -> None:
@@ -57,6 +60,8 @@ def job(cfg: DictConfig) -> None:
         machine = fresh_process.run_in_fresh_process(environment.describe)
         folder, name = Path(cfg.run_dir) / _slug(machine), str(cfg.lab.name)
         tasks = Tasks(cfg, command_line.overrides(), folder, _devices(cfg, machine))
+        for sentence in _without_effect(tasks):
+            log.warning(sentence)
         settings = _settings(tasks)
         state = State(name, tasks, settings)
         with nullcontext() if cfg.lab.dry_run else state.locked():
@@ -139,11 +144,34 @@ def _check(cfg: DictConfig) -> None:
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
-    if given := [word for word in command_line.overrides() if key_of(word) == "optimizer"]:
-        raise UserError(f"{given[0]}: the lab compares five optimizers; leave it out")
+    given = {key_of(word): word for word in command_line.overrides()}
+    split = cfg.data.get("val_split") and "trainer.limit_val_batches" not in given
+    why = {
+        "optimizer": "the lab compares five optimizers" if "optimizer" in given else "",
+        "evaluate": "the lab trains" if cfg.evaluate is not None else "",
+        "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
+        "data.val_split": "the lab's trainings have no validation" if split else "",
+    }
+    for key, reason in why.items():
+        if reason:
+            raise UserError(f"{given.get(key, key)}: {reason}; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:
         raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")
+
+
+def _without_effect(tasks: Tasks) -> Iterator[str]:
+    """A sentence for each word of the command line that changes nothing in these tasks."""
+    given = {key_of(word): word for word in command_line.overrides()}
+    searched = WORKERS in tasks.has or tasks.search is not None
+    why = {
+        "data.num_workers": "C3 finds the number of workers" if searched else "",
+        "sweep.name": "lab.name names the folders",
+        "lab.seeds": "" if tasks.has & {*SWEEPS} else "none of these parts trains",
+    }
+    for key in why.keys() & given.keys():
+        if why[key]:
+            yield f"{given[key]} has no effect: {why[key]}"
 
 
 def _devices(cfg: DictConfig, machine: dict[str, Any]) -> list[str]:

@@ -63,14 +63,13 @@ PARTS = {
     ),
 }
 OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
-# Which networks and optimizers are counted.
-SUMMARIES = {
-    "sgd": ["optimizer=sgd"],
+# Which networks and optimizers are counted; the first ones are the network as it is, which is all
+# where it has no normalisation to do without.
+SUMMARIES_AS_IT_IS = {"sgd": ["optimizer=sgd"], "adam": ["optimizer=adam"]}
+SUMMARIES = SUMMARIES_AS_IT_IS | {
     "no_norm_sgd": ["optimizer=sgd", "model.norm=false"],
     "no_norm_adam": ["optimizer=adam", "model.norm=false"],
 }
-# The same of a network that has no normalisation to do without.
-SUMMARIES_AS_IT_IS = {"sgd": ["optimizer=sgd"], "adam": ["optimizer=adam"]}
 # For each part that counts, those that its figures are from, as far as there are any.
 COUNTED = {
     **dict.fromkeys(("q1", "q2"), ("sgd",)),

@@ -207,7 +207,7 @@ class Plan:
             trainings = counted(self._jobs_of(task), "training")
             return f"{trainings} of {counted(self.epochs, 'epoch')}{length}"
         of_all = f"{self.rounds} of " if self.rounds < self.all_rounds else ""
-        rounds = f"{of_all}{counted(self.all_rounds, 'round')}"
+        rounds = f"{of_all}{counted(self.all_rounds, 'quiet round')}"
         return {
             SUMMARY: "layers, parameters, gradients counted",
             WORKERS: f"about {self.counts} numbers of workers, at most {rounds}",

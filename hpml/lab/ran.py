@@ -30,7 +30,9 @@ def what_ran(name: str, tasks: Tasks, announced: int) -> str:
     assert name == WORKERS
     settings = result.get("settings", {})
     rounds = range_in_words([len(of.get("rounds", ())) for of in settings.values()])
-    return f"{len(settings)} numbers of workers, {rounds} rounds"
+    disturbed = len(result.get("disturbed_rounds") or ())
+    of_these = f", {disturbed:,} disturbed" if disturbed else ""
+    return f"{len(settings)} numbers of workers, {rounds} rounds{of_these}"
 
 
 def _batches(record: RunRecord) -> list[int]:

@@ -1,6 +1,7 @@
 """Names that are short, and as many as there were: none is cut to what another one is cut to."""
 
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 LINE = 44  # characters of a picture's line
 FEWEST_DIGITS, MOST_DIGITS = 4, 17
 A_DIGITS_LETTERS = 8  # of a text, where a number has a digit
+FRACTION = re.compile(r"(?<![\w.-])\d+\.\d{5,}(?:e[+-]?\d+)?(?![\w.])")  # of many digits
 
 
 def number_of(text: str) -> float | None:
@@ -67,11 +69,26 @@ def apart(names: Sequence[str]) -> list[str]:
     return result
 
 
+def with_short_numbers(names: Sequence[str]) -> list[str]:
+    """The same names; fractions in them have as few digits as all names stay apart."""
+    for size in range(FEWEST_DIGITS, MOST_DIGITS):
+        short = [FRACTION.sub(lambda found: f"{float(found[0]):.{size}g}", n) for n in names]  # noqa: B023 - called here
+        if len({*short}) == len({*names}):
+            return short
+    return list(names)
+
+
 def in_lines(names: Sequence[str]) -> list[str]:
-    """The same names in lines of LINE characters at most, broken at spaces where there are any."""
+    """The same names in lines of LINE characters at most, broken at spaces and behind commas where
+    there are any.
+    """
     # a hyphen is a number's as often as a word's
-    lines = (textwrap.wrap(name, LINE, break_on_hyphens=False) for name in names)
-    return apart(["\n".join(of_name) for of_name in lines])
+    wrapper = _Wrapper(LINE, break_on_hyphens=False)
+    return apart(["\n".join(wrapper.wrap(name)) for name in names])
+
+
+class _Wrapper(textwrap.TextWrapper):
+    wordsep_simple_re = re.compile(r"(\s+|(?<=,))")
 
 
 def longest_line(names: Sequence[str]) -> int:

@@ -27,7 +27,9 @@ class Measure:
         """`2.31 ± 0.05 s`, `84.10 ± 0.40%`; a single run has no interval."""
         if estimate is None:
             return NOTHING
-        spec = f".{decimals(estimate.mean)}f" if self.unit == "s" else ".2f" if self.unit else ".4g"
+        # zeros at the end too, for columns of one length; from 1,000 on a point would be last
+        plain = "#.4g" if abs(estimate.mean) < 1000 else ".4g"
+        spec = f".{decimals(estimate.mean)}f" if self.unit == "s" else ".2f" if self.unit else plain
         shown = estimate.in_units(0.01) if self.unit == "%" else estimate
         text = with_spread(shown, spec, "" if self.unit else ".2g")
         return text + {"s": " s"}.get(self.unit, self.unit) * with_unit

@@ -12,9 +12,13 @@ from hpml.report.collect import MEASURES, Run, clean
 from hpml.report.labels import LINE, apart, in_lines, is_whole, number_of, short_keys, short_texts
 from hpml.statistics import Estimate, estimate
 
-# Keys that say where a run's files go or how it was started, and groups whose options show in
-# other keys. The rest of what is left out of the fingerprint is compared where it was swept.
-NOT_COMPARED = ("run_dir", "output_dir", "sweep", "hydra", "trainer.default_root_dir", "experiment")
+# Keys that say where a run's files go, how it was started or by what it is judged, and groups whose
+# options show in other keys. The rest of what is left out of the fingerprint is compared where it
+# was swept.
+NOT_COMPARED = (
+    *("run_dir", "output_dir", "sweep", "hydra", "trainer.default_root_dir", "experiment"),
+    *("monitor", "monitor_mode"),
+)
 ABSENT = "–"
 # What leaves a value open, and what null stands for in torch's DataLoader and Lightning's Trainer.
 OPEN = (ABSENT, "null", "auto")
@@ -163,7 +167,7 @@ def _unexplained(runs: Sequence[Run], columns: Mapping[str, Sequence[str]]) -> l
             for key in {**other.leaves, **run.leaves}:
                 before, now = (each.leaves.get(key) for each in (other, run))
                 follows_the_seed = [before, now] == [r.leaves.get("seed") for r in (other, run)]
-                if before != now and not follows_the_seed:
+                if before != now and not (follows_the_seed or is_left_out(key, NOT_COMPARED)):
                     differing[key] = None
     return [key for key in differing if key not in columns]
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hpml.report.collect import Run
 from hpml.report.drawing import INK, in_percent, legend_above, looks, time_unit
-from hpml.report.labels import in_lines
+from hpml.report.labels import in_lines, with_short_numbers
 from hpml.system.interference import Interference
 
 COLUMNS = 2
@@ -34,7 +34,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
     rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(9, 0.8 + 1.9 * rows), layout="constrained")
     places = [*figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).flat]
-    names = in_lines([run.name for run in runs])
+    names = in_lines(with_short_numbers([run.name for run in runs]))
     for axes, (title, values) in zip(places, panels.items(), strict=False):
         for run, of_run, name, look in zip(runs, values, names, looks(), strict=False):
             epochs = run.columns.epoch

@@ -47,13 +47,18 @@ class Table:
     names: int = 1
 
 
-def setting_table(comparison: Comparison) -> Table:
-    """A row for each setting; `*` marks the best and what is tied with it, `!` is disturbed."""
+def setting_table(comparison: Comparison, more: Sequence[Measure] = ()) -> Table:
+    """A row for each setting; `*` marks the best and what is tied with it, `!` is disturbed.
+
+    `more` measures stand before the one of quality, without marks.
+    """
     time, quality = comparison.time, comparison.quality
     of_quality = {id(rank.setting): rank for rank in comparison.by_quality}
     of_time = {id(run): rank for rank in comparison.by_time for run in rank.setting.runs}
     keys = comparison.keys or ["run"]
-    headings = [*keys, "runs", *TIME_HEADINGS.values(), *PHASE_HEADINGS, "samples/s", quality.name]
+    more = [measure for measure in more if measure.name != quality.name]
+    headings = [*keys, "runs", *TIME_HEADINGS.values(), *PHASE_HEADINGS, "samples/s"]
+    headings += [*(measure.name for measure in more), quality.name]
     rows = []
     for setting in comparison.in_order:
         place = of_time[id(setting.runs[0])].standing
@@ -75,6 +80,7 @@ def setting_table(comparison: Comparison) -> Table:
                 ),
                 *map(Cell, shown_times(means)[1:], [means[name] for name in TIMES[1:]]),
                 Cell(NOTHING if rate is None else f"{rate:,.0f}", rate),
+                *(figure(measure, setting.estimate(measure.name)) for measure in more),
                 figure(quality, rank.estimate, rank.standing),
             ]
         )

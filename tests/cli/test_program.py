@@ -35,6 +35,7 @@ WRONG = {
         r"data.batch_size=0: give an integer of at least 1 \(job .*; no job was started\)"
     ),
     "-m seed=0,1 run_dir=one": r"run_dir: follows Hydra's directory; .*",
+    "cpu=4": r"cpu=4: give one of its keys: cpu.threads, cpu.wait",
     "run_dir=one": r"run_dir: follows Hydra's directory; .*",
     "data=synthetic data.enoded=jpeg": r"data.enoded: .* did you mean data.encoded\?",
     "data=synthetic data.root=x": r"data.root: .*; data=cifar10 or image_folder would have .*",

@@ -65,6 +65,15 @@ def test_the_trainer_lists_every_argument_of_lightning(compose: Compose) -> None
     assert demo.data._target_ == "hpml.data.Synthetic"
 
 
+@pytest.mark.parametrize("group", [*PROGRAMS, "cpu", "sweep"])
+def test_a_value_in_place_of_keys_is_told_them(compose: Compose, group: str) -> None:
+    """As `workers=4` is typed for `workers.most=4`: no traceback later."""
+    cfg = compose()
+    OmegaConf.update(cfg, group, 4, merge=False, force_add=True)
+    with pytest.raises(UserError, match=rf"^{group}=4: give one of its keys: {group}\.\w+, "):
+        check(cfg)
+
+
 ALLOWED = {
     "an integer of at least 1": "data.batch_size=0 data.batch_size=1.5",
     "an integer of at least 0": " ".join(

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from hpml.callbacks import RuntimeEstimator
 from hpml.config.conf import resolve
-from hpml.config.fingerprint import NOT_IN_A_RUN, PACKAGE, fingerprint
+from hpml.config.fingerprint import NOT_IN_A_RUN, PACKAGE, difference, fingerprint
 from hpml.config.instantiate import instantiate_target
 from hpml.models import resnet18, small
 
@@ -34,6 +34,14 @@ def test_earlier_names(compose: Compose, key: str, earlier: str, now: str, expec
         assert key != "model" or str(made) == str(expected)  # layer by layer
         fingerprints.add(fingerprint(resolve(cfg)))
     assert len(fingerprints) == 2
+
+
+def test_another_option_is_named_without_its_keys() -> None:
+    """By the word that chooses it; what is no option's stands with both values."""
+    before = {"model._target_": "hpml.models.resnet18", "model.norm": True, "seed": 1, "models": 2}
+    now = {"model._target_": "hpml.models.small", "seed": 1, "models": 3}
+    assert difference(before, now) == "model=resnet18 (now small), models=2 (now 3)"
+    assert difference(now, now) == ""
 
 
 def test_what_is_left_out_of_the_code_is_there() -> None:

@@ -492,6 +492,18 @@ def test_faster_and_slower_are_reversed_with_the_numbers() -> None:
     assert "faster:" not in " ".join(told)
 
 
+def test_a_rest_is_told_apart_by_what_the_same_work_twice_differs_by() -> None:
+    """Else it would be, where the whole is not; and it names what it is apart from."""
+    rest = {"as_it_is": [1.0, 1.0, 1.0], "loader_alone": [0.1] * 3}
+    less = {"as_it_is": [0.9, 0.9, 0.9], "loader_alone": [0.1] * 3}
+    (_, told, _) = compare(made(rest), made(less), ("A", "B"))
+    assert re.fullmatch(r"apart from waiting for data B takes 1.00 ± 0.00 s less than A", told)
+    noisy = {"as_it_is_again": [1.2, 1.2, 1.2]}
+    (first, second) = compare(made(rest | noisy), made(less), ("A", "B"))
+    assert "cannot be told apart" in first
+    assert second.startswith("the loaders alone cannot be told apart: ")
+
+
 def test_waiting_less_and_the_rest_longer() -> None:
     """What loaders in other processes save, they take from training on the same cores."""
     slow, fast = (1.0, 0.5, 0.5), (0.9, 0.1, 0.3)

@@ -25,6 +25,7 @@ from hpml.system.signals import RunInterrupted
 from hpml.worker_counts.command import searched
 
 Capture = pytest.CaptureFixture[str]
+SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 RESUMES = "interrupted; the same command resumes from here"
 
 
@@ -38,6 +39,11 @@ RESUMES = "interrupted; the same command resumes from here"
         (["lab.name=.."], r"lab.name=\.\.: give a plain name, .*"),
         (["lab.nmae=a"], r"lab.nmae: there is no such key; did you mean lab.name\?"),
         (["optimizer=adam"], r"optimizer=adam: the lab compares five optimizers; .*"),
+        (["evaluate=a.ckpt"], r"evaluate=a.ckpt: the lab trains; leave it out"),
+        (["resume=a.ckpt"], r"resume=a.ckpt: the lab has several trainings; leave it out"),
+        (["data.val_split=0.1"], r"data.val_split=0.1: the lab's trainings have no validation; .*"),
+        (["lab=quick"], r"lab=quick: give one of its keys: lab.name, lab.parts, .*, lab.dry_run"),
+        (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),
         (["-m"], r"-m: this program does not sweep; leave it out"),
         (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
@@ -78,8 +84,7 @@ def test_counting_needs_neither_data_nor_steps(parts: Parts) -> None:
     """Nor the data set that is not there; what is measured later comes on top."""
     absent = ["data=image_folder", "data.root=no", "lab.name=l"]
     assert parts.run_program(*absent, "lab.parts=[q1,q2]") == 0
-    summaries = ["summary-sgd", "summary-no_norm_sgd", "summary-no_norm_adam"]
-    assert parts.started == summaries
+    assert parts.started == SUMMARIES
     assert (parts.state["pilots"], parts.state["environment"]) == ({}, HERE)
     assert parts.run_program(*absent, "lab.parts=[q1,q2]", "lab.budget_min=1") == 0
     assert parts.started == []
@@ -94,12 +99,29 @@ def test_the_lab_works_where_its_command_was_typed(parts: Parts, capsys: Any) ->
     assert "data=image_folder data.root=images optimizer=sgd seed=0" in parts.report
 
 
+def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
+    """By why it has none; where it counts nothing is said."""
+    told = {
+        ("lab.parts=[q1]", "lab.seeds=3"): "lab.seeds=3 has no effect: none of these parts trains",
+        (
+            "lab.parts=[c1]",
+            "sweep.name=x",
+        ): "sweep.name=x has no effect: lab.name names the folders",
+        ("data.num_workers=4",): "data.num_workers=4 has no effect: C3 finds the number of workers",
+        ("lab.parts=[c1]", "lab.seeds=3", "data.num_workers=4"): "",
+    }
+    for words, sentence in told.items():
+        assert parts.start("lab.dry_run=true", *words) == 0
+        warned = [line for line in capfd.readouterr().out.splitlines() if "no effect" in line]
+        assert warned == [f"warning: {sentence}"] * bool(sentence)
+
+
 def test_the_whole_chain(parts: Parts) -> None:
     """Each part once, fed by those before; then there is nothing left to do but the report."""
     assert parts.start() == 0
     assert parts.started == [
         "pilot cpu",
-        *("summary-sgd", "summary-no_norm_sgd", "summary-no_norm_adam"),
+        *SUMMARIES,
         *("workers", "diagnosis", "training", "no_norm"),
     ]
     optimizers = ("sgd", "nesterov", "adagrad", "adadelta", "adam", "sgd")
@@ -260,6 +282,9 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
     assert parts.started == []
     assert parts.start("lab.parts=[c3]") == 0
     capfd.readouterr()
+    assert parts.start("lab.parts=[c1]", "model=small") == 2
+    words = "lab.name=l: was begun here with model=resnet18 (now small); give another name"
+    assert capfd.readouterr().err == f"error: {words}\n"
     assert parts.start("lab.parts=[c1]", "data.batch_size=64") == 2
     begun = "lab.name=l: was begun here with data.batch_size=128 (now 64)"
     assert capfd.readouterr().err == f"error: {begun}; give another name\n"
@@ -308,7 +333,8 @@ def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.Mo
 def test_counting_is_what_its_command_prints(parts: Parts, capfd: Capture) -> None:
     """The very figures, without a process of its own; what it finds wrong is the lab's error."""
     parts.monkeypatch.setattr(lab, "run_task", run_task)
-    counts = Mock(side_effect=[FACTS, RunFailedError("it died"), UserError("no such thing")])
+    ends = [FACTS, RunFailedError("it died"), FACTS, UserError("no such thing")]
+    counts = Mock(side_effect=ends)
     parts.monkeypatch.setattr("hpml.lab.run_task.counts_of", counts)
     parts.call = lambda function, *given: HERE if function is not counts else counts(*given)  # type: ignore[method-assign]
     parts.monkeypatch.setattr(fresh_process, "run_in_fresh_process", parts.call)
@@ -318,6 +344,7 @@ def test_counting_is_what_its_command_prints(parts: Parts, capfd: Capture) -> No
     seen = [call.args[0] for call in counts.call_args_list]
     assert [(of["model"]["norm"], of["optimizer"]["_target_"]) for of in seen] == [
         (True, "torch.optim.SGD"),
+        (True, "torch.optim.Adam"),
         (False, "torch.optim.SGD"),
         (False, "torch.optim.Adam"),
     ]

@@ -49,7 +49,7 @@ def test_all_tasks_add_up() -> None:
     assert plan.of("training") == pytest.approx(5 * (8 + COMMAND_S + 5 * 391 * 0.1))
     assert plan.of("no_norm") == pytest.approx(8 + COMMAND_S + 5 * 391 * 0.1)
     assert plan.of("devices") == 0
-    assert plan.of("summary") == 3 * SUMMARY_S
+    assert plan.of("summary") == 4 * SUMMARY_S
     assert plan.of("report") == REPORT_S + 3
     assert plan.of("diagnosis") == COMMAND_S + 3 + 2 * (40 + 1)
     assert plan.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 4 * 5 * 2 * 4.5)
@@ -64,7 +64,7 @@ def test_all_tasks_add_up() -> None:
     uneven = made_plan(pilots={"cpu": dataclasses.replace(made_pilot(), spread=0.2)})
     assert [*uneven.lines()][-1] == "about 26 min in all (20 min to 31 min), 3.9 MB of disk"
     short = made_plan(done=TASKS - {"summary"}, trainings=(), pilots={})
-    assert [*short.lines()][-1] == "about 25 s in all (20 s to 25 s), 3 MB of disk"
+    assert [*short.lines()][-1] == "about 30 s in all (25 s to 30 s), 3 MB of disk"
 
 
 def test_each_device_takes_its_own_time() -> None:
@@ -123,7 +123,7 @@ def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
         if plan.rounds > 2:
             assert plan.of("workers") <= lab_plan.WORKERS_SHARE * usable_s(budget_min)
     assert rounds == {60: 5, 10: 3, 7: 2, 6: 2}
-    assert "about 4 numbers of workers, at most 2 of 5 rounds " in [*plan.lines()][1]
+    assert "about 4 numbers of workers, at most 2 of 5 quiet rounds " in [*plan.lines()][1]
     assert fitted(made_plan(rounds=1), 6).rounds == 1
 
 

@@ -56,6 +56,15 @@ def test_a_measurement_is_kept(
     assert parts.started == ["pilot cpu"]
 
 
+def test_a_second_refusal_needs_no_measurement(parts: Parts, capfd: Capture) -> None:
+    """Nor does one that follows a dry run: it comes at once, from what is known."""
+    parts.step_s = 5.0
+    for started in (["pilot cpu"], []):
+        assert parts.start("lab.parts=[c1,c4]", "lab.budget_min=0.5") == 2
+        assert parts.started == started
+        assert "too small for any of these parts; give at least 2" in capfd.readouterr().err
+
+
 def test_a_damaged_measurement_is_none(parts: Parts) -> None:
     """Nor is one of another version; it is measured again."""
     assert parts.start("lab.dry_run=true") == 0
@@ -81,14 +90,14 @@ def test_what_a_dry_run_announces_is_run(parts: Parts, capfd: Capture) -> None:
     assert f"5 trainings of 5 epochs of {length} of 100 batches" in printed
     assert "instead of" not in printed
     tasks = tasks_of(parts)
-    assert tasks["workers"]["what"] == "about 5 numbers of workers, at most 10 rounds"
+    assert tasks["workers"]["what"] == "about 5 numbers of workers, at most 10 quiet rounds"
     assert tasks["workers"]["ran"] == "5 numbers of workers, 5 rounds"  # as the stand-in has them
     assert {name: of["took_s"] for name, of in tasks.items() if name in AS_PLANNED} == {
         **AS_PLANNED,
-        "summary": 3 * AS_PLANNED["summary"],
+        "summary": 4 * AS_PLANNED["summary"],
     }
     assert tasks["training"]["ran"].startswith("5 trainings of ")
-    assert tasks["all"]["took_s"] == pytest.approx(15 + 80 + 83)
+    assert tasks["all"]["took_s"] == pytest.approx(4 * 5 + 80 + 83)
     assert "| C1, C6: training | 5 trainings of 5 epochs" in parts.report
 
 
@@ -133,7 +142,7 @@ def test_what_does_not_fit_is_left_out(parts: Parts, capfd: Capture) -> None:
     """A budget slightly too small is taken as far as it goes; the command printed does the rest."""
     words = ["lab.parts=[c1,c3,c4,q1]", "lab.budget_min=2"]
     assert parts.start(*words) == 0
-    assert parts.started == ["pilot cpu", "summary-sgd", *SUMMARIES, "workers", "training"]
+    assert parts.started == ["pilot cpu", *SUMMARIES, "workers", "training"]
     command = "python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]'"
     said = f"left out: C4; lab.budget_min=3 is enough for all. To run them: {command}\n"
     assert said in capfd.readouterr().out
@@ -147,7 +156,7 @@ def test_what_does_not_fit_is_left_out(parts: Parts, capfd: Capture) -> None:
     assert parts.started == []
 
 
-SUMMARIES = ["summary-no_norm_sgd", "summary-no_norm_adam"]
+SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 
 
 @pytest.mark.parametrize("part", ["summary-no_norm_sgd", "workers", "no_norm"])

@@ -23,7 +23,7 @@ Make = Callable[..., Tasks]
 # What a user may give, one of each kind.
 GIVEN = ["data.batch_size=64", "optimizer.lr=.05", "trainer.max_epochs=2", "model.init=torchvision"]
 SEARCH = "m/workers/workers.json"
-SUMMARIES = "summary-sgd summary-no_norm_sgd summary-no_norm_adam"
+SUMMARIES = "summary-sgd summary-adam summary-no_norm_sgd summary-no_norm_adam"
 BOTH = ("gpu", "cpu")
 
 
@@ -242,7 +242,7 @@ def test_what_is_there_is_done(make: Make, tmp_path: Path) -> None:
     for text in (whole[: len(whole) // 2], "", "[]", '{"recommended": 1}', "\xff"):
         file.write_text(text, encoding="latin-1")
         assert (tasks.done, tasks.search, tasks.best) == (set(), None, 0)
-    for name in ("sgd", "no_norm_sgd", "no_norm_adam"):
+    for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam"):
         assert "summary" not in tasks.done
         keep(tmp_path / "m" / "summary" / f"{name}.json", FACTS)
     assert tasks.done == {"summary"}

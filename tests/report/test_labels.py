@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
 from hpml.report.drawing import is_logarithmic
-from hpml.report.labels import LINE, apart, short_texts
+from hpml.report.labels import LINE, apart, in_lines, short_texts, with_short_numbers
 from hpml.report.settings import ABSENT, Setting, _named, find_settings, labels
 from hpml.report.tables import setting_table
 
@@ -78,6 +78,21 @@ def test_names_that_stand_there_get_a_number(names: list[str]) -> None:
 def test_values_are_as_short_as_they_stay_apart(values: list[str], texts: list[str] | None) -> None:
     """Those that differ in their middle alone stay whole."""
     assert list(short_texts(values).values()) == (texts or values)
+
+
+def test_a_runs_name_has_few_digits_and_breaks_behind_commas() -> None:
+    """As a search names its folders; where few digits would make two alike they have more."""
+    long = "study/optimizer.lr=0.00023677471907992745,optimizer.weight_decay=0.0005950520642062403"
+    assert with_short_numbers([long, "a/seed=1"]) == [
+        "study/optimizer.lr=0.0002368,optimizer.weight_decay=0.0005951",
+        "a/seed=1",
+    ]
+    assert in_lines(with_short_numbers([long])) == [
+        "study/optimizer.lr=0.0002368,\noptimizer.weight_decay=0.0005951"
+    ]
+    alike = ["lr=0.123456", "lr=0.123457", "2026-01-01.123456789"]
+    assert with_short_numbers(alike) == alike
+    assert with_short_numbers(["lr=1.23456e-05"]) == ["lr=1.235e-05"]
 
 
 def config(**leaves: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.pages import EVIL, FINE, Page, dots_per_inch, read
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hpml.records.phases import TIMES
+from hpml.report.__main__ import main
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
 from hpml.report.drawing import legend_above
@@ -109,6 +111,24 @@ def test_the_tables_are_there_as_csv(report: Path) -> None:
     first = epochs[0]
     phases = [float(first[name]) for name in TIMES[1:]]
     assert sum(phases) == pytest.approx(float(first["epoch_s"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: PATH; see hpml report --help"),
+        (["--titel", "x", "a"], "unrecognized arguments: --titel; see hpml report --help"),
+        (["nowhere"], "nowhere: there is no such file or folder"),
+    ],
+)
+def test_wrong_words_have_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], message: str
+) -> None:
+    """And exit code 2; no list of all options."""
+    monkeypatch.setattr("sys.argv", ["report", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_a_resumed_run_is_marked(tmp_path: Path) -> None:

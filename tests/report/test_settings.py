@@ -64,6 +64,9 @@ def swept(key: str) -> Runs:
         (swept("sweep.timeout_s"), {"all runs": 2}),
         (swept("output_dir"), {"all runs": 2}),
         (swept("hydra/launcher"), {"all runs": 2}),
+        (swept("monitor"), {"all runs": 2}),
+        # nor does by what they are judged, as a search over the loss beside others
+        ([{"config": {"seed": 0, "monitor": n}} for n in ("a", "b")], {"all runs": 2}),
         # somebody wants to know what a logger costs
         (swept("logger"), {"logger=a": 1, "logger=b": 1}),
         (swept("callbacks"), {"callbacks=a": 1, "callbacks=b": 1}),

@@ -115,9 +115,9 @@ def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> No
         process.wait()
         finished = lab.assert_all_kept(moment)
         plans += lab.plans
-    assert finished > 8  # summaries, search, diagnosis, trainings
+    assert finished > 9  # summaries, search, diagnosis, trainings
     lab.start()
-    assert lab.assert_all_kept() == 3 + 1 + 1 + 6
+    assert lab.assert_all_kept() == 4 + 1 + 1 + 6
     plans += lab.plans
     assert len(plans) == len(moments)  # one a start, but for the one that had not planned yet
     assert len({(each["at"], each["seconds"]) for each in plans}) == 1

@@ -67,13 +67,19 @@ def about_times(runs: Sequence[Run], again: str) -> list[str]:
         adds_up = abs(total - whole.mean) <= 0.005 * whole.mean
         sums = "the epoch" if adds_up else f"{total:.3g} s"
         sentences.append(f"Its phases are {shares}; they add up to {sums}.")
+        largest = max(parts, key=lambda title: parts[title])
+        size = "Most of it" if parts[largest] > total / 2 else "The largest of them"
+        sentences.append(f"{size} is {largest}.")
     if missing := [title for title in means if title not in parts]:
         sentences.append(f"Not measured: {', '.join(missing)}.")
     return sentences + _first_epoch(setting.completed) + caveats(runs)
 
 
-def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[str]:
-    """C5: how many times as fast the devices are, by the epochs after the first."""
+def about_devices(by_device: Mapping[str, Sequence[Run]], again: str, here: str) -> list[str]:
+    """C5: how many times as fast the devices are, by the epochs after the first.
+
+    `here` runs the part on the machine that it is typed on.
+    """
     runs = [run for of_device in by_device.values() for run in of_device]
     settings = [counting(of, device=name) for name, of in by_device.items()]
     steady = all(setting.all_of(STEADY.name) for setting in settings if setting.completed)
@@ -81,7 +87,7 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[st
     settings = [setting for setting in settings if setting.all_of(measure.name)]
     named = {setting.values["device"]: setting for setting in settings}
     reason = why(named, measure)
-    nothing = "run this part again on a machine that has the other device too"
+    nothing = f"run `{here}` on a machine that has the other device too"
     alone = [
         f"There is nothing to compare {one} with: {nothing}." for one in named if len(named) == 1
     ]
@@ -89,7 +95,10 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str) -> list[st
         return [*alone, *caveats(runs)]
     if reason and is_in_doubt(settings, measure):
         return [too_busy(reason, again), *caveats(runs)]
-    sentences = [f"{name}: {shown(s, measure)} ({measure.title})." for name, s in named.items()]
+    sentences = [
+        f"{name}: {shown(s, measure)} ({measure.title}){_loaded_by(s)}."
+        for name, s in named.items()
+    ]
     sizes = {epoch.samples for s in settings for run in s.completed for epoch in run.epochs}
     if not settings:
         sentences.append("No epoch was timed on any device.")
@@ -211,7 +220,15 @@ def _first_epoch(runs: Sequence[Run]) -> list[str]:
     if abs(ratios.mean) <= spread:
         return ["The first epoch does not differ from the later ones beyond their spread."]
     word = "longer" if ratios.mean > 0 else "shorter"
-    return [f"The first epoch is {abs(ratios.mean):.1%} {word} than the mean of the later ones."]
+    sentence = f"The first epoch is {abs(ratios.mean):.1%} {word} than the mean of the later ones"
+    return [f"{sentence}{'; what happens only once is in it' * (ratios.mean > 0)}."]
+
+
+def _loaded_by(setting: Setting) -> str:
+    """`, with 2 workers`; nothing where the runs have several numbers of them."""
+    numbers = {run.leaves.get("data.num_workers") for run in setting.completed}
+    number = numbers.pop() if len(numbers) == 1 else None
+    return f", with {counted(number, 'worker')}" if isinstance(number, int) else ""
 
 
 def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:

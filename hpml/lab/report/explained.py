@@ -6,25 +6,52 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hpml.config.conf import find_conf
-from hpml.diagnosis.figures import (
-    AS_IT_IS,
-)
+from hpml.diagnosis.figures import AS_IT_IS, CAUSES, Figures, difference, is_sure
 from hpml.formatting import in_s
 from hpml.report.collect import Run
 from hpml.report.ranking import Ranked
 from hpml.statistics import Estimate
 from hpml.timing.verdict import LEAST_MARGIN
+from hpml.trials.pace import Pace
 
 RATE = "optimizer.lr"
 OFF_BY = 10  # times as large or as small a rate is as the usual one, to be called unusual
+SHARED = (
+    "Workers load on the {cores} cores that train: while all of these are busy, more workers save "
+    "no time, they only take it from training."
+)
 # Adam divides each step by the gradient's own size. Source: Kingma and Ba, arXiv:1412.6980, 2.1.
 OF_ADAM = "Adam's steps are about as long as the rate, however small the gradients get"
 
 
+def what_workers_can_save(
+    settings: Mapping[str, Mapping[str, Any]], cores: int | None
+) -> Iterator[str]:
+    """What loading takes of an epoch without workers; nothing where none were tried.
+
+    `settings` are those of a search; `cores` are there where workers share them with training.
+    """
+    if "0" not in settings:
+        return
+    loading_s, epoch_s = (Estimate(**settings["0"][figure]) for figure in ("loading_s", "epoch_s"))
+    share = min(1.0, loading_s.mean / epoch_s.mean)
+    yield (
+        f"Without workers loading alone takes {in_s(loading_s)}, {share:.1%} of the time of an "
+        f"epoch ({in_s(epoch_s)}): that is about the most that workers can save."
+    )
+    fewest_s = min(of["epoch_s"]["mean"] for of in settings.values())
+    if cores and fewest_s > (1 - LEAST_MARGIN) * epoch_s.mean:
+        yield SHARED.format(cores=cores)
+
+
 def more_workers_help(diagnoses: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the second of two numbers of workers, the larger one, makes an epoch shorter."""
-    few_s, many_s = (of["epoch_s"][AS_IT_IS]["mean"] for of in diagnoses.values())
-    return bool(many_s < (1 - LEAST_MARGIN) * few_s)
+    """Whether the second of two numbers of workers, the larger one, is told to be faster.
+
+    As the comparison of the two diagnoses tells it.
+    """
+    few, many = (_figures_of(of) for of in diagnoses.values())
+    whole, *_ = difference(few, many)
+    return whole.mean > 0 and is_sure(whole, max(few.floor_s, many.floor_s))
 
 
 def why_workers_differ(
@@ -42,10 +69,18 @@ def why_workers_differ(
         f"{in_s(Estimate(**second['waited_s']))}."
     )
     if cores and not more_workers_help(diagnoses):
-        yield (
-            f"Workers load in processes of their own, on the {cores} cores that train: while all "
-            "cores are busy, they save no time, they only take it from training."
+        free = first["epoch_s"].get(CAUSES["input"])
+        without = (
+            f" With loading free an epoch would take {in_s(Estimate(**free))}." if free else ""
         )
+        yield SHARED.format(cores=cores) + without
+
+
+def _figures_of(diagnosis: Mapping[str, Any]) -> Figures:
+    """Those that a result was made of."""
+    each = diagnosis["paces"].items()
+    paces = {trial: [Pace(**pace) for pace in of_rounds] for trial, of_rounds in each}
+    return Figures(paces, diagnosis["epoch_steps"], ended_early=diagnosis["ended_early"])
 
 
 def why_last(ranks: Sequence[Ranked]) -> str:

@@ -14,7 +14,12 @@ from hpml.lab.report import answers
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
-from hpml.lab.report.explained import more_workers_help, rate_of, why_workers_differ
+from hpml.lab.report.explained import (
+    more_workers_help,
+    rate_of,
+    what_workers_can_save,
+    why_workers_differ,
+)
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.published import nonzero
@@ -98,6 +103,7 @@ def _times(machine: Machine, runs: list[Run]) -> Figures:
 def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
     answer = [f"{capital(sentence)}." for sentence in search["sentences"]]
     answer.append(f"So use {search['override']}.")
+    answer += what_workers_can_save(search["settings"], machine.cores_that_train)
     ties = search["tied_loading"], search["tied"]
     caption = "Seconds of an epoch without validation"
     if reason := disturbed_by(search):
@@ -139,9 +145,7 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
         answer.insert(0, f"The best number of workers here is {best}: {compared}.")
     compared = diagnosis["diagnoses"] if len(verdicts) == 2 and not reason else {}
     if compared:
-        cores = machine.environment.get("cpu_cores")
-        shared = cores if machine.environment.get("device") == "cpu" else None
-        answer += why_workers_differ(compared, shared)
+        answer += why_workers_differ(compared, machine.cores_that_train)
     for name, verdict in verdicts.items():
         if not is_none(verdict):
             answer.append(f"{name}: {verdict['kind']}; {verdict['evidence']}.")
@@ -166,8 +170,11 @@ def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
     rate = rate_of(runs)
     rates = "learning rates differ" if rate is None else f"all with a learning rate of {rate:g}"
     spread = comparison.spread or "one run of each"
+    caption = f"Times are means over the epochs, losses and accuracies the last one's; {rates}; "
+    caption += spread + "; * the best, or tied with it" * comparison.has_ties
+    caption += _MARKED * comparison.has_disturbed
     return Figures(
-        tables=[(setting_table(comparison), f"Means over the epochs; {rates}; {spread}")],
+        tables=[(setting_table(comparison, [answers.LOSS]), caption)],
         pictures=_draw("c6", machine, runs, "learning", "phases"),
         answer=about_optimizers(comparison, machine.again("c6")),
     )
@@ -175,7 +182,10 @@ def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
 
 def _norm(machine: Machine, without: list[Run]) -> Figures:
     return Figures(
-        tables=[_epochs(without, "Without normalisation. ")],
+        tables=[
+            _epochs(without, "Without normalisation. "),
+            _epochs(machine.sgd, "With normalisation. "),
+        ],
         pictures=_draw("c7", machine, [*machine.sgd, *without], "learning"),
         answer=answers.about_norm(machine.sgd, without, machine.again("c7")),
     )
@@ -192,14 +202,14 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     # two machines with a device of one name would be drawn as repeats
     are_apart = 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs})
     only = ["by_device", "phases"]
-    again = there[0].again("c5") if there else ""
+    commands = [there[0].again("c5"), there[0].command_for("c5")] if there else ["", ""]
     figures = Figures(
         tables=[
             _epochs(of_device, f"{device}. ", curves=False)
             for device, of_device in by_device.items()
         ],
         pictures=draw_for("c5", runs, there[0].lab, only) if are_apart else [],
-        answer=answers.about_devices(by_device, again),
+        answer=answers.about_devices(by_device, *commands),
     )
     return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 
@@ -252,10 +262,10 @@ def _about_gradients(title: str, facts: dict[str, Any]) -> Iterator[str]:
     yield f"{capital(title)} {parameters:,} parameters are trained."
     counts, by_optimizer = nonzero(facts), facts.get("nonzero_by_optimizer") or {}
     if counts and gradients is not None:
-        some = f"{range_in_words(counts)} of them"
+        some = f"{range_in_words(counts)} of them are not"
         yield (
             f"One backward pass gives {gradients:,} gradients; "
-            f"{'all of them' if min(counts) == gradients else some} are not zero "
+            f"{'none of them is' if min(counts) == gradients else some} zero "
             f"({counted(len(counts), 'seed')}; {facts['batch']})."
         )
     if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:

@@ -47,6 +47,12 @@ class Machine:
         return clean("; ".join(filter(None, parts)))
 
     @property
+    def cores_that_train(self) -> int | None:
+        """How many; None where a GPU trains, or nobody knows."""
+        on_cpu = self.environment.get("device") == "cpu"
+        return self.environment.get("cpu_cores") if on_cpu else None
+
+    @property
     def plans(self) -> list[dict[str, Any]]:
         """As they were made, one after the other; labs of earlier versions have none."""
         plans = self.state.get("plans")

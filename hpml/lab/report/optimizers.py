@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from hpml.formatting import capital
 from hpml.lab.report.answers import ACCURACY, LOSS, caveats, shown
 from hpml.lab.report.busy import too_busy, why
 from hpml.lab.report.explained import why_last
@@ -46,16 +45,16 @@ def _by_time(comparison: Comparison, again: str) -> Iterator[str]:
     if reason:
         yield f"By how much they differ is not known: {reason}."
     elif fastest > 0:
-        yield f"The slowest takes {slowest / fastest - 1:.1%} longer than the fastest."
-        yield _last(ranks, "Slowest")
+        yield _last(ranks, "Slowest", f", {slowest / fastest - 1:.1%} longer than the fastest")
 
 
 def _ranking(measure: Measure, ranks: Sequence[Ranked]) -> str:
-    return f"{capital(in_a_sentence(measure, ranks, REPEAT))}."
+    sentence = in_a_sentence(measure, ranks, REPEAT)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-def _last(ranks: Sequence[Ranked], called: str) -> str:
-    """Which is last, and whether that may be chance."""
+def _last(ranks: Sequence[Ranked], called: str, by: str = "") -> str:
+    """Which is last, by how much, and whether that may be chance."""
     best, last = ranks[0].estimate, ranks[-1]
     if not (best and last.estimate) or best.mean == last.estimate.mean:
         return ""
@@ -64,7 +63,7 @@ def _last(ranks: Sequence[Ranked], called: str) -> str:
         "tied": "but it cannot be told from the best",
         "best": "but it alone was repeated",
     }.get(last.standing or "", "in one run, too few to tell from chance")
-    return f"{called}: {_name(last.setting)}, {certainty}."
+    return f"{called}: {_name(last.setting)}{by}, {certainty}."
 
 
 def _name(setting: Setting) -> str:

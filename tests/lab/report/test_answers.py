@@ -22,9 +22,11 @@ from hpml.report.comparison import Comparison
 
 FIRST = "The first epoch"
 AGAIN = "python -m hpml.lab lab.again=true"
+HERE = "python -m hpml.lab lab.parts=[c5]"
+ONCE = "; what happens only once is in it"
 FEW = "too few to tell from chance"
 TOO_FEW = f"in one run each, {FEW}"
-FELL = "fell from 2 in epoch 1 to 1 in epoch 3 (one run)"
+FELL = "fell from 2.000 in epoch 1 to 1.000 in epoch 3 (one run)"
 FAILED = {"type": "RunFailedError", "message": "train/loss is not finite in epoch 1, step 3."}
 
 
@@ -77,7 +79,7 @@ def test_learning_goes_from_the_first_epoch_to_the_last(tmp_path: Path) -> None:
     loss, accuracy, chance = about_learning(
         one(tmp_path / "c", losses=losses, accuracies=accuracies)
     )
-    assert loss.startswith("The training loss rose from 1 in epoch 1 to 2 in epoch 3")
+    assert loss.startswith("The training loss rose from 1.000 in epoch 1 to 2.000 in epoch 3")
     assert accuracy.startswith("The training accuracy fell from 60.00%")
     assert chance == "The last training accuracy cannot be told from that of guessing, 10%."
 
@@ -87,7 +89,7 @@ def test_learning_goes_from_the_first_epoch_to_the_last(tmp_path: Path) -> None:
     [
         ((2.0, 2.5, 1.0), f"{FELL}, but not in epoch 2."),
         ((2.0, 2.0, 1.0), f"{FELL}, but not in epoch 2."),
-        ((2.0, 1.0, 2.0), "did not change: from 2 in epoch 1 to 2 in epoch 3 (one run)."),
+        ((2.0, 1.0, 2.0), "did not change: from 2.000 in epoch 1 to 2.000 in epoch 3 (one run)."),
         ((2.0, None, 1.0), f"{FELL}, in every epoch that is known."),
         ((2.0, None, None), "is known of one epoch alone."),
     ],
@@ -118,7 +120,7 @@ def test_what_was_not_learned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        ((5.0, 2.0, 2.01), f"{FIRST} is 149.4% longer than the mean of the later ones."),
+        ((5.0, 2.0, 2.01), f"{FIRST} is 149.4% longer than the mean of the later ones{ONCE}."),
         ((1.0, 2.0, 2.01), f"{FIRST} is 50.1% shorter than the mean of the later ones."),
         ((2.05, 2, 2.1), f"{FIRST} does not differ from the later ones beyond their spread."),
         ((2.1, 2.0), "One later epoch is too few to tell the first one from chance."),
@@ -139,13 +141,15 @@ def test_the_phases_have_their_shares(tmp_path: Path) -> None:
     assert "waiting for data 0.30 s (10.0%)" in sentences[1]
     assert "training 2.41 s (80.0%)" in sentences[1]
     assert sentences[1].endswith("they add up to the epoch.")
+    assert sentences[2] == "Most of it is training."
     (run,) = one(tmp_path / "b")
     epochs = run.record.epochs
     for epoch in epochs:
         epoch.time["train_s"] = None
     run.record.epochs = epochs
-    _, phases, missing, *_ = about_times([run], AGAIN)
+    _, phases, largest, missing, *_ = about_times([run], AGAIN)
     assert phases.endswith("they add up to 0.6 s.")
+    assert largest == "The largest of them is waiting for data."
     assert missing == "Not measured: training."
 
 
@@ -154,7 +158,7 @@ def test_the_faster_device_has_the_shorter_epochs(tmp_path: Path, fast: str, slo
     """Whatever it is called; repeated runs set it apart."""
     times = {name: 2.0 if name == fast else 40.0 for name in ("cpu", "gpu")}
     runs_of = {name: three(tmp_path / name, (9.0, t, t)) for name, t in times.items()}
-    sentences = about_devices(runs_of, AGAIN)
+    sentences = about_devices(runs_of, AGAIN, HERE)
     assert f"{fast} is 20 times as fast as {slow}, told apart at 95 %." in sentences
     assert f"{fast}: 2.01 ± 0.02 s (time of an epoch after the first)." in sentences
 
@@ -162,15 +166,18 @@ def test_the_faster_device_has_the_shorter_epochs(tmp_path: Path, fast: str, slo
 def test_devices_of_one_run_each(tmp_path: Path) -> None:
     """May differ by chance; other lengths, one device alone, or a failed run tell nothing."""
     gpu, slow = one(tmp_path / "gpu", times=(9, 2, 2)), one(tmp_path / "slow", times=(9, 4, 4))
-    *_, last = about_devices({"cpu": slow, "gpu": gpu}, AGAIN)
+    *_, last = about_devices({"cpu": slow, "gpu": gpu}, AGAIN, HERE)
     assert last == f"gpu is 2 times as fast as cpu, {TOO_FEW}."
-    *_, last = about_devices({"cpu": one(tmp_path / "small", samples=100), "gpu": gpu}, AGAIN)
+    *_, last = about_devices({"cpu": one(tmp_path / "small", samples=100), "gpu": gpu}, AGAIN, HERE)
     assert last == "Epochs differ in their images (100, 1,000): the devices are not compared."
     cpu = one(tmp_path / "cpu")
-    *_, last = about_devices({"cpu": cpu, "gpu": []}, AGAIN)
-    assert "nothing to compare cpu with: run this part" in last
+    *_, last = about_devices({"cpu": cpu, "gpu": []}, AGAIN, HERE)
+    assert f"nothing to compare cpu with: run `{HERE}` on a machine that has the other" in last
+    loaded = one(tmp_path / "loaded", name="data.num_workers=2")
+    first, *_ = about_devices({"cpu": loaded}, AGAIN, HERE)
+    assert first == "cpu: 2.00 s (time of an epoch after the first), with 2 workers."
     failed = one(tmp_path / "failed", status="failed", error=FAILED)
-    *_, before, last = about_devices({"cpu": cpu, "gpu": failed}, AGAIN)
+    *_, before, last = about_devices({"cpu": cpu, "gpu": failed}, AGAIN, HERE)
     assert "nothing to compare cpu with" in before
     assert last == "Not counted: a (failed: train/loss is not finite in epoch 1, step 3)."
 
@@ -179,7 +186,7 @@ def test_no_device_is_called_faster_by_a_time_that_others_may_have_taken(tmp_pat
     """Though it was too little to call its times disturbed."""
     gpu = one(tmp_path / "gpu", times=(9, 3.95, 3.95), lost=(0, 0, 0))
     cpu = one(tmp_path / "cpu", times=(9, 4, 4), lost=(0, 0.1, 0.1))
-    *_, last = about_devices({"cpu": cpu, "gpu": gpu}, AGAIN)
+    *_, last = about_devices({"cpu": cpu, "gpu": gpu}, AGAIN, HERE)
     assert last.endswith("as fast as cpu, which others may have caused: they took time.")
 
 
@@ -198,17 +205,18 @@ def test_the_order_of_the_optimizers_is_that_of_their_figures(tmp_path: Path) ->
     """Reversed figures make a reversed order."""
     losses = {"sgd": 0.5, "adam": 1.0, "adagrad": 1.5}
     sentences = optimizers(tmp_path / "a", losses, seeds=3)
-    assert sentences[0].startswith("By last training loss: sgd 0.51 ± ")
-    assert sentences[1].startswith("Lowest loss: optimizer=sgd, 0.51")
+    assert sentences[0].startswith("By last training loss: sgd 0.5100 ± ")
+    assert sentences[1].startswith("Lowest loss: optimizer=sgd, 0.5100")
     assert sentences[1].endswith("ahead of all others.")
     assert sentences[2] == "Worst training loss: adagrad, told from the best at 95 %."
     assert sentences[3].startswith("By last training accuracy: sgd 83.00")
-    assert sentences[-1] == "Slowest: adagrad, told from the best at 95 %."
+    assert sentences[-2].startswith("Fastest: optimizer=sgd, 1.5")
+    longer = "66.2% longer than the fastest, told from the best at 95 %."
+    assert sentences[-1] == f"Slowest: adagrad, {longer}"
     sentences = optimizers(tmp_path / "b", dict(zip(losses, (1.5, 1.0, 0.5), strict=True)), seeds=3)
-    assert sentences[0].startswith("By last training loss: adagrad 0.51")
+    assert sentences[0].startswith("By last training loss: adagrad 0.5100")
     assert sentences[2] == "Worst training loss: sgd, told from the best at 95 %."
-    assert sentences[-1] == "Slowest: sgd, told from the best at 95 %."
-    assert sentences[-2] == "The slowest takes 66.2% longer than the fastest."
+    assert sentences[-1] == f"Slowest: sgd, {longer}"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +267,7 @@ def test_norms_that_cannot_be_told_apart(tmp_path: Path) -> None:
     few = ": shorter, too few runs to tell from chance."
     assert about_norm(with_norm, without, AGAIN)[2].endswith(few)
     assert "in one run each, too few" in about_norm(with_norm[:1], without, AGAIN)[2]
-    same = "Without norm the last training loss is 1, with it 1: the same."
+    same = "Without norm the last training loss is 1.000, with it 1.000: the same."
     assert about_norm(without, without, AGAIN)[0] == same
     first, *_, last = about_norm([], [], AGAIN)
     assert first == "The last training loss is not known of both networks."
@@ -271,7 +279,7 @@ def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path)
     table = epoch_table(three(tmp_path / "three", (5.0, 2.0, 2.0)))
     texts = [[cell.text for cell in row] for row in table.rows]
     assert table.headings[:3] == ["epoch", "time s", "= data"]
-    assert "|".join(texts[0]) == "1|5.02 ± 0.06|0.50|0.00|4.02|0.50|0.00|2 ± 0|20.00 ± 0.00%"
+    assert "|".join(texts[0]) == "1|5.02 ± 0.06|0.50|0.00|4.02|0.50|0.00|2.000 ± 0|20.00 ± 0.00%"
     assert [row[0] for row in texts] == ["1", "2", "3", "mean of all 9"]
     assert texts[-1][:3] == ["mean of all 9", "3.01", "0.30"]
     assert {cell.value for cell in table.rows[-1]} == {None}

@@ -80,7 +80,7 @@ def diagnosed(folder: Path, counts: tuple[int, int], step_s: tuple[float, float]
 
 
 def state_of(folder: Path, device: str = "cpu", **changes: Any) -> None:
-    summaries = ("summary-sgd", "summary-no_norm_sgd", "summary-no_norm_adam")
+    summaries = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
     tasks = ("workers", *summaries, "no_norm", "diagnosis", "devices")
     state = {
         "typed": ["output_dir=out put", "data.batch_size=64", "+x='[1,2]'"],
@@ -109,7 +109,8 @@ def complete(lab: Path, name: str = "m", device: str = "cpu", **changes: Any) ->
     trained(folder / "no_norm", "0", (2.0, 1.5), epoch_s=1.5, **without)
     keep(folder / "workers" / "workers.json", search_result({0: 9, 1: 5, 2: 3, 3: 4, 4: 5}))
     diagnosed(folder, (1, 2), (1.0, 0.5))
-    summaries = {"sgd": 11_173_962, "no_norm_sgd": 11_164_362, "no_norm_adam": 11_164_362}
+    summaries = dict.fromkeys(("sgd", "adam"), 11_173_962)
+    summaries |= dict.fromkeys(("no_norm_sgd", "no_norm_adam"), 11_164_362)
     for summary, parameters in summaries.items():
         facts = {"name": summary, "trainable_parameters": parameters}
         keep(folder / "summary" / f"{summary}.json", COUNTED | facts)
@@ -179,7 +180,7 @@ def test_the_tables_have_the_figures(whole: Whole) -> None:
     rows = shown(sections, "C1")
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4", "5", "mean of all 5"]
     assert [row[1] for row in rows[1:]] == ["3.00", "2.00", "2.00", "2.00", "2.00", "2.20"]
-    assert rows[1][-2:] + rows[5][-2:] == ["2", "25.00%", "1", "37.50%"]
+    assert rows[1][-2:] + rows[5][-2:] == ["2.000", "25.00%", "1.000", "37.50%"]
     assert rows[0] == ["epoch", "time s", "train/loss", "train/accuracy"]
     of_phases = shown(sections, "C2")
     assert [row[:2] for row in of_phases] == [row[:2] for row in rows]
@@ -188,20 +189,37 @@ def test_the_tables_have_the_figures(whole: Whole) -> None:
     workers = {row[0]: row[2].endswith("*") for row in shown(sections, "C3")[1:]}
     assert workers == {"0": False, "1": False, "2": True, "3": False, "4": False}
     assert "So use data.num_workers=2." in sections["C3"]
+    save = r"- Without workers loading alone takes 4.\d+ ± .* s, 50.0% of the time of an epoch \("
+    assert re.search(save, sections["C3"])
     assert "data.num_workers=2 is faster: an epoch takes" in sections["C4"]
     assert "data.num_workers=1: input-bound" in sections["C4"]
     assert "With data.num_workers=1 an epoch waits 196" in sections["C4"]
     counts = [re.findall("python -m summary-(.*)", sections[f"Q{n}"]) for n in range(1, 5)]
-    assert counts == [["sgd"], ["sgd"], ["sgd", "no_norm_sgd"], ["no_norm_adam"]]
-    assert {name for row in shown(sections, "C6")[1:] for name in row} >= set(OPTIMIZERS)
-    assert "Without norm the last training loss is 1.5, with it 1: higher" in sections["C7"]
-    assert "There is nothing to compare cpu with" in sections["C5"]
+    assert counts == [["sgd"], ["sgd"], ["sgd", "no_norm_sgd"], ["adam", "no_norm_adam"]]
+    headings, *each = shown(sections, "C6")
+    columns = [headings.index(name) for name in ("optimizer", "train/loss", "train/accuracy")]
+    of_each = {row[columns[0]]: [row[column] for column in columns[1:]] for row in each}
+    assert of_each.keys() == set(OPTIMIZERS)
+    assert of_each["adam"] == ["1.800", "27.50%"]
+    assert "By last training loss: sgd 1.000, nesterov 1.200," in sections["C6"]
+    assert "Without norm the last training loss is 1.500, with it 1.000: higher" in sections["C7"]
+    both = r"\| 5 \|.* 1.500 \| 31.25% \|.*\| 5 \|.* 1.000 \| 37.50% \|"
+    assert re.search(both, sections["C7"], re.DOTALL)
+    elsewhere = "'output_dir=out put' data.batch_size=64 '+x='\"'\"'[1,2]'\"'\"'' lab.name=lab"
+    alone = (
+        f"nothing to compare cpu with: run `python -m hpml.lab {elsewhere} 'lab.parts=[c5]'` on a"
+    )
+    assert alone in sections["C5"]
     assert "resnet18" not in sections["Q1"]  # the name is the summary's
     assert "20 convolutions: 17 on the main path, 3 on shortcuts." in sections["Q1"]
     assert "def count_convolutions" in sections["Q1"]
     assert "It has 512 input features." in sections["Q2"]
     assert "11,173,962 parameters are trained." in sections["Q3"]
     assert "11,000,000 to 11,000,100 of them are not zero" in sections["Q4"]
+    assert [row[0] for row in shown(sections, "Q4")[1:]] == [
+        "with normalisation",
+        "without normalisation",
+    ]
     assert "SGD and Adam give the same number" in sections["Q4"]
     assert {q for q, text in sections.items() if "Submission B has" in text} == {"Published"}
     # beside those published, a mean where there are several; nothing where there is nothing

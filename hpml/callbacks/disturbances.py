@@ -28,6 +28,8 @@ class Disturbances:
         self.workers: list[frozenset[int]] = []  # the cores of each loading process, once seen
         self._witness: Witness | None = None
         self._stops: Stops | None = None
+        self._last: Reading  # at the last epoch's border
+        self._latest: Reading  # of all
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has what was seen, and looks no further."""
@@ -37,7 +39,7 @@ class Disturbances:
         """The first epoch begins."""
         self._stops = Stops().__enter__()
         self._witness = witness_of(trainer, self._stops)
-        self._last: Reading = self._witness.read()
+        self._last = self._latest = self._witness.read()
         self._looked_s = time.perf_counter()
 
     def end(self) -> None:
@@ -59,7 +61,7 @@ class Disturbances:
             return None
         now = self._witness.read()
         self.epochs[epoch] = seen = between(self._last, now, waiting_s)
-        self._last = now
+        self._last = self._latest = now
         return seen
 
     def of_all_ranks(self, trainer: L.Trainer, epoch: int) -> dict[str, Any]:
@@ -76,10 +78,16 @@ class Disturbances:
         return seen.as_dict() | {"rank": worst}
 
     def so_far(self) -> Interference | None:
-        """Of all epochs together, with the open one."""
+        """Of all epochs together, with the open one as it was a second ago or later.
+
+        To read takes milliseconds; verdicts may come each hundred steps, and these take no longer.
+        """
         parts = list(self.epochs.values())
         if self._witness is not None:
-            parts.append(between(self._last, self._witness.read(), waiting_s=0.0))
+            is_old = time.perf_counter() - self._latest.at_s > LOOK_EVERY_S
+            if is_old or self._latest is self._last:
+                self._latest = self._witness.read()
+            parts.append(between(self._last, self._latest, waiting_s=0.0))
         return summed(parts)
 
     def sentences(self) -> list[str]:

@@ -115,8 +115,8 @@ class ImageClassifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._watch(loss.detach(), batch_idx)
-        self.train_means.add(loss.detach(), logits, labels)
+        self._watch(loss, batch_idx)
+        self.train_means.add(loss, logits, labels)
         return loss
 
     def resume_state(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class ImageClassifier(L.LightningModule):
         if loss.is_cpu:  # to read a number there costs less than an operation
             is_finite = math.isfinite(loss.item())
         else:
-            self._finite.add(loss)
+            self._finite.add(loss.detach())
             is_finite = (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS != 0 or self._finite.look()
         if not is_finite:
             self._raise_not_finite(f", step {batch_idx}")

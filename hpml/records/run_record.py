@@ -200,9 +200,10 @@ def read_records(
     """
     files: dict[str, None] = {}
     for path in paths:
-        below = [str(path)] if path.is_file() else sorted(_below(path), key=Path)
-        # Path.resolve raises for a link to itself
-        files.update(dict.fromkeys(map(os.path.realpath, below)))
+        real = os.path.realpath(path)  # Path.resolve raises for a link to itself
+        below = [real] if path.is_file() else sorted(_below(real), key=Path)
+        # in a folder without links only the file may be one
+        files.update(dict.fromkeys(os.path.realpath(f) if os.path.islink(f) else f for f in below))
     for file in map(Path, files):
         try:
             yield file.parent, read(file)
@@ -210,7 +211,7 @@ def read_records(
             yield file.parent, error
 
 
-def _below(folder: Path) -> Iterator[str]:
+def _below(folder: str) -> Iterator[str]:
     """All files named like a record, links to nowhere too, which `rglob` passes over."""
     for parent, folders, files in os.walk(folder):
         if FILE_NAME in folders or FILE_NAME in files:

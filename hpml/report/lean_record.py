@@ -106,10 +106,12 @@ class Leaves(Mapping[str, object]):
     __slots__ = ("_groups",)
 
     def __init__(self, config: dict[str, Any], common: "Common") -> None:
-        groups: dict[str, dict[str, Any]] = {}
-        for key, value in identifying(config).items():
-            groups.setdefault(key.partition(".")[0], {})[key] = value
-        self._groups = {name: common.one(group) for name, group in groups.items()}
+        self._groups: dict[str, dict[str, Any]] = {}
+        for name in config:
+            first, leaves = name.partition(".")[0], common.leaves_of(name, config)
+            if leaves:
+                others = self._groups.get(first)
+                self._groups[first] = leaves if others is None else others | leaves
 
     def __getitem__(self, key: str) -> object:
         return self._groups[key.partition(".")[0]][key]
@@ -131,10 +133,42 @@ class Common:
 
     def __init__(self) -> None:
         self._held: dict[bytes, Any] = {}
+        self._leaves: dict[tuple[str, int, str], _Group] = {}
 
     def one(self, value: Any) -> Any:
         packed = pack(value)
         return self._held.setdefault(packed, value) if isinstance(packed, bytes) else value
+
+    def leaves_of(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Of a configuration made of what `one` gave: the identifying part of one of its groups.
+
+        It is told apart once for all runs that have the group, but where it names a run's folder.
+        """
+        group, model = config[name], config.get("model")
+        target = str(model.get("_target_")) if isinstance(model, dict) else ""
+        key = name, id(group), target
+        if (known := self._leaves.get(key)) is None:
+            leaves = self.one(_identifying_of(name, config, run_dir=None))
+            texts = tuple(value for value in leaves.values() if isinstance(value, str))
+            known = self._leaves[key] = _Group(group, leaves, texts)
+        here = str(config.get("run_dir") or "")
+        if here and any(text.startswith(here) for text in known.texts):
+            return self.one(_identifying_of(name, config, here))  # type: ignore[no-any-return]
+        return known.leaves
+
+
+class _Group(NamedTuple):
+    """Of a configuration, with what identifies a run in it; held, so that its id stays its own."""
+
+    group: Any
+    leaves: dict[str, Any]
+    texts: tuple[str, ...]
+
+
+def _identifying_of(name: str, config: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
+    part = {name: config[name], "model": config.get("model"), "run_dir": run_dir}
+    leaves = identifying(part).items()
+    return {key: value for key, value in leaves if key == name or key.startswith(f"{name}.")}
 
 
 def lean(record: RunRecord, common: Common) -> LeanRecord:

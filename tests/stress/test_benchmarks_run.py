@@ -21,6 +21,7 @@ ROWS = {
         *("per_sample, pillow", "batched, turbo, decode_size=224"),
         *("small, no workers", "small, two processes", "large, two threads"),
     ),
+    "convolutions": ("all convolutions", "forward", "backward, of weights"),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),
     "entry_overhead": ("by hand", "bare Trainer", "hpml.train", "TensorBoard", "windows"),

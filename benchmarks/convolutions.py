@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from harness import Page, be_quiet, fresh, interleaved, main, spread
-from speed import FAST, matrix_product, step_by_hand
+from speed import FAST, job, matrix_product, step_by_hand
 
 from hpml.config.auto import on_device
 
@@ -77,8 +77,8 @@ def serve(model: str, batch_size: str, steps: str) -> None:
     """Trains twice as many steps; prints how many seconds the second half took."""
     be_quiet()
     step = step_by_hand("cpu", (model, int(batch_size), 4), FAST)
-    step(), step()  # noqa: B018 - compiles
-    sys.stdout.flush()
+    step()  # compiles
+    step()
     for _ in range(int(steps)):
         step()
     begun_s = time.perf_counter()
@@ -92,8 +92,6 @@ def measure(
     model: str = "resnet18", batch_size: int = 128, steps: int = 3, rounds: int = 3
 ) -> Page:
     """The steps and the product in turn."""
-    from speed import job
-
     cfg, _ = on_device(job("cpu", (model, batch_size, 4), *FAST))
     precision = str(cfg.trainer.precision or "32-true")
     cases = {

@@ -5,15 +5,19 @@ Ten thousand runs of thirty epochs take a tenth of what their objects would.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-from hpml.config.fingerprint import identifying
+from hpml.config.fingerprint import identifying, is_left_out
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 
 PLAIN = ("epoch", "steps", "samples", "samples_per_s", "peak_memory_mib", "partial", "ranks")
+_is_left_out = cache(is_left_out)
+_plain, _times = attrgetter(*PLAIN), itemgetter(*TIMES)
 
 
 class Columns(NamedTuple):
@@ -34,8 +38,9 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, epochs: Sequence[EpochRecord]) -> "Columns":
-        plain: list[Any] = [tuple([getattr(epoch, name) for epoch in epochs]) for name in PLAIN]
-        times = {name: tuple([epoch.time[name] for epoch in epochs]) for name in TIMES}
+        plain: list[Any] = [*zip(*map(_plain, epochs), strict=True)] or [()] * len(PLAIN)
+        every = [*zip(*[_times(epoch.time) for epoch in epochs], strict=True)] or [()] * len(TIMES)
+        times: dict[str, Any] = dict(zip(TIMES, every, strict=True))
         names = dict.fromkeys(name for epoch in epochs for name in epoch.metrics)
         metrics = {name: tuple([epoch.metrics.get(name) for epoch in epochs]) for name in names}
         return cls._make([*plain, times, metrics])
@@ -107,11 +112,10 @@ class Leaves(Mapping[str, object]):
 
     def __init__(self, config: dict[str, Any], common: "Common") -> None:
         self._groups: dict[str, dict[str, Any]] = {}
-        for name in config:
-            first, leaves = name.partition(".")[0], common.leaves_of(name, config)
-            if leaves:
-                others = self._groups.get(first)
-                self._groups[first] = leaves if others is None else others | leaves
+        for name, leaves in common.leaves_of(config):
+            first = name.partition(".")[0]
+            others = self._groups.get(first)
+            self._groups[first] = leaves if others is None else others | leaves
 
     def __getitem__(self, key: str) -> object:
         return self._groups[key.partition(".")[0]][key]
@@ -139,22 +143,26 @@ class Common:
         packed = pack(value)
         return self._held.setdefault(packed, value) if isinstance(packed, bytes) else value
 
-    def leaves_of(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
-        """Of a configuration made of what `one` gave: the identifying part of one of its groups.
+    def leaves_of(self, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of a configuration made of what `one` gave: the identifying part of each of its groups.
 
         It is told apart once for all runs that have the group, but where it names a run's folder.
         """
-        group, model = config[name], config.get("model")
+        model, here = config.get("model"), str(config.get("run_dir") or "")
         target = str(model.get("_target_")) if isinstance(model, dict) else ""
-        key = name, id(group), target
-        if (known := self._leaves.get(key)) is None:
-            leaves = self.one(_identifying_of(name, config, run_dir=None))
-            texts = tuple(value for value in leaves.values() if isinstance(value, str))
-            known = self._leaves[key] = _Group(group, leaves, texts)
-        here = str(config.get("run_dir") or "")
-        if here and any(text.startswith(here) for text in known.texts):
-            return self.one(_identifying_of(name, config, here))  # type: ignore[no-any-return]
-        return known.leaves
+        for name, group in config.items():
+            if _is_left_out(name):
+                continue
+            key = name, id(group), target
+            if (known := self._leaves.get(key)) is None:
+                leaves = self.one(_identifying_of(name, config, run_dir=None))
+                texts = tuple([value for value in leaves.values() if isinstance(value, str)])
+                known = self._leaves[key] = _Group(group, leaves, texts)
+            _, leaves, texts = known
+            if here and texts and any(text.startswith(here) for text in texts):
+                leaves = self.one(_identifying_of(name, config, here))
+            if leaves:
+                yield name, leaves
 
 
 class _Group(NamedTuple):

@@ -145,6 +145,7 @@ def _environment(templates: Path) -> Environment:
 def save(picture: Picture, folder: Path) -> dict[str, str]:
     """Writes a picture as PNG and SVG; returns its name, caption and SVG for the page."""
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=PNG_DPI)
+    picture.figure.set_layout_engine("none")  # it is laid out, and stays so
     svg = _svg(picture)
     (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
     return {"name": picture.name, "caption": picture.caption, "svg": _inline(svg, picture)}
@@ -221,8 +222,9 @@ def _status(run: Run) -> str:
 
 def log_of(run: Run, folder: Path) -> str:
     """The address of a run's log, as seen from the page."""
-    addresses = (address_of(run.directory / name, folder) for name in LOGS)
-    return next(filter(None, addresses), "")
+    # of ten thousand runs, most of them without one, paths would take long
+    there = (name for name in LOGS if os.path.exists(f"{run.directory}/{name}"))  # noqa: PTH110
+    return next(filter(None, (address_of(run.directory / name, folder) for name in there)), "")
 
 
 def address_of(file: Path, folder: Path) -> str:

@@ -1,15 +1,16 @@
-"""How long ResNet-18 trains to an accuracy on CIFAR-10's test images.
+"""How accurate ResNet-18 becomes on CIFAR-10's test images, and how long that takes.
 
     python benchmarks/accuracy.py data=cifar10
     python benchmarks/accuracy.py data=image_folder data.root=IMAGES data.in_memory=true
     python benchmarks/accuracy.py --quick data=synthetic
 
-Trains `experiment=cifar94` and `cifar96` with each seed, in turn, each in a fresh process; on one
-H100 they aim at 94 % in 10 s and at 96 % in 60 s. The time is that of the epochs without
-validation: from the first batch's fetch to the end of the last epoch; median (lowest to highest).
-Start-up is apart: compiling, reading the data and all else from the call of `fit` to the first
-epoch. The accuracy is that of the last epoch on the whole test set, nothing is chosen by it; mean
-over the seeds with its 95 % interval. Overrides go to all trainings.
+Trains `experiment=cifar26` and `cifar80` with each seed, in turn, each in a fresh process. Others
+have published of an unaltered ResNet-18: 94.0 % in 26 epochs, 95.9 % in 80, both with test-time
+augmentation. The time is that of the epochs without validation: from the first batch's fetch to the
+end of the last epoch; median (lowest to highest). Start-up is apart: compiling, reading the data
+and all else from the call of `fit` to the first epoch. The accuracy is that of the last epoch on
+the whole test set, nothing is chosen by it; mean over the seeds with its 95 % interval; with mirror
+images by the mean of an image's logits and its mirror image's. Overrides go to all trainings.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from hpml.statistics import estimate
 
 WATCHED = ("logger=none", "callbacks.forecast=null")
 QUICK = ["model=small", "trainer.max_epochs=3", "data.train_samples=1536", "compile=false"]
-EXPERIMENTS = ["cifar94", "cifar96"]
+EXPERIMENTS = ["cifar26", "cifar80"]
 
 
 def trained(overrides: list[str]) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def trained(overrides: list[str]) -> dict[str, Any]:
     train_s = sum(epoch.time["epoch_s"] or 0.0 for epoch in record.epochs) - validation_s
     return {
         "accuracy": record.last_metric("val/accuracy"),
+        "tta_accuracy": record.last_metric("val/tta_accuracy"),
         "train_s": train_s,
         "samples_per_s": sum(epoch.samples or 0 for epoch in record.epochs) / train_s,
         "validation_s": validation_s,
@@ -63,14 +65,16 @@ def measure(
     more = [*overrides, *(QUICK if quick else [])]
     cases = {name: by_seed(seeds, [f"experiment={name}", *more]) for name in experiments}
     seen = interleaved(cases, seeds, warm_up=0)
-    rows = [["experiment", "epochs", "test accuracy", "training s", "compiling s", "start-up s"]]
+    rows = [["experiment", "epochs", "test accuracy", "with mirror images"]]
+    rows[0] += ["training s", "compiling s", "start-up s"]
     configurations = {}
     for name, of in seen.items():
         cfg = configured(f"experiment={name}", *more, *WATCHED)
         configurations[name] = contents(cfg)
         times = [spread(of["train_s"], ".2f")]
         times += [spread(of[key], ".1f") for key in ("compile_s", "startup_s")]
-        rows.append([name, str(cfg.trainer.max_epochs), percent(of["accuracy"]), *times])
+        accuracies = [percent(of[key]) for key in ("accuracy", "tta_accuracy")]
+        rows.append([name, str(cfg.trainer.max_epochs), *accuracies, *times])
     return Page([rows], seen, configurations, auto_device())
 
 

@@ -13,15 +13,18 @@ is torchvision's ImageFolder and its transforms in a DataLoader.
 
 (3) The loader alone, `batched`, by two workers that live on, each case in a fresh process: images/s
 by the wall clock over whole epochs (of 12,800 of the small images) after a first one, all cores'
-time an image, how often the training process waited (voluntary switches an image), and the memory
-that loading adds (PSS of the process and its workers in an epoch, less that before). SPDL's
-pipeline of two threads is given the same batches to make. Medians (lowest to highest); ratios
-within a round.
+time an image, how often the training process waited (voluntary switches an image), the memory that
+loading adds (PSS of the process and its workers in an epoch, less that before), and of two threads
+the share of their time, without what they waited for a core, in which they were blocked: by the
+interpreter's lock, since files are in the system's cache and the next batch is always asked for.
+SPDL's pipeline of two threads is given the same batches to make. Medians (lowest to highest);
+ratios within a round.
 """
 
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -119,11 +122,15 @@ def loader_alone(
     for number, _ in enumerate(epoch()):
         peak = max(peak, pss()) if number % 20 == 0 else peak
     images, used_s, (begun_s, switches) = 0, cores_s(), (time.perf_counter(), waits())
+    before_s = ran_and_queued_s()
     while time.perf_counter() - begun_s < least_s:
         images += sum(len(batch[0]) for batch in epoch())
     wall_s, waited = time.perf_counter() - begun_s, waits() - switches
     rate, per_image = images / wall_s, (cores_s() - used_s) / images * 1e6
     figures = {"images_per_s": rate, "us": per_image, "waits": waited / images}
+    if kind == THREADS:
+        ran_s, queued_s = ran_and_queued_s() - before_s
+        figures["blocked"] = 1 - ran_s / (2 * wall_s - queued_s)
     return figures | {"memory_mb": (peak - before) / 1e6}
 
 
@@ -157,6 +164,13 @@ def pss() -> float:
 def cores_s() -> float:
     """Seconds that all cores have spent on this process and its workers."""
     return sum(sum(process.cpu_times()[:2]) for process in tree())
+
+
+def ran_and_queued_s() -> np.ndarray:
+    """Seconds in which the loading threads have run, and waited for a core; else they block."""
+    ids = [one.native_id for one in threading.enumerate() if one.name.startswith("loader-")]
+    stats = [Path(f"/proc/self/task/{number}/schedstat").read_text().split() for number in ids]
+    return np.array([[int(ns) for ns in ran_queued[:2]] for ran_queued in stats]).sum(0) / 1e9
 
 
 def waits() -> int:
@@ -204,12 +218,13 @@ def measure(
             fits = {k: fresh(loader_alone, folder, k, few, spdl, least_s) for k in kinds}
             alone[name] = interleaved(fits, rounds, warm_up=0)
     heading = ["loader alone", "images/s", "times two processes", "µs of all cores", "waits", "MB"]
-    rows = [heading]
+    rows = [[*heading, "blocked"]]
     for name, kind, seen in ((n, k, seen) for n, of in alone.items() for k, seen in of.items()):
         ratio = seen["images_per_s"] / alone[name][PROCESSES]["images_per_s"]
         shown = [spread(seen["images_per_s"]), spread(ratio, ".2f"), spread(seen["us"], ".1f")]
         shown += [spread(seen["waits"], ".2f"), spread(seen["memory_mb"], ".0f")]
         rows.append([f"{name}, {kind}", *shown])
+        rows[-1].append(spread(seen["blocked"], ".0%") if "blocked" in seen else "")
     figures = dict(tables) | {"loader alone": alone}
     return Page([*(by_decoder(name, seen) for name, seen in tables), rows], figures)
 

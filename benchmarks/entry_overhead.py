@@ -98,7 +98,8 @@ def job(steps: int, *more: str) -> Any:
     return harness.configured(
         *("data=synthetic", f"data.image_size={PIXELS}", f"data.batch_size={BATCH_SIZE}"),
         *(f"data.train_samples={BATCH_SIZE * steps}", f"data.test_samples={BATCH_SIZE}"),
-        *("model=small", "~model.width", "model._target_=entry_overhead.linear"),
+        *("model=small", "~model.width", "~model.norm"),
+        "model._target_=entry_overhead.linear",
         *("optimizer.lr=0.001", "device=cpu", f"trainer.max_epochs={EPOCHS}", "resume=never"),
         *more,
     )

@@ -3,8 +3,9 @@
     python benchmarks/report.py
 
 The runs have 30 epochs and five seeds a setting; they are records that this program makes, with all
-that a real one holds. `ledger` is what a sweep reads of its directory before it resumes. Timed are
-whole processes, from their start to their end: median (lowest to highest); 10,000 runs once.
+that a real one holds, the whole configuration too. `ledger` is what a sweep reads of its directory
+before it resumes. Timed are whole processes, from their start to their end: median (lowest to
+highest); 10,000 runs once.
 """
 
 import subprocess
@@ -13,11 +14,14 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from harness import Page, interleaved, main, spread
+from harness import Page, configured, interleaved, main, spread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.records import make_run
+
+from hpml.config.conf import resolve
 
 EPOCHS, SEEDS = 30, 5
 RUNS = (5, 1000, 10_000)
@@ -35,10 +39,14 @@ CODE = {
 
 def make(folder: Path, count: int) -> None:
     """Settings of five seeds each."""
+    config = resolve(configured())
     for number in range(count):
         setting, seed = divmod(number, SEEDS)
         name = f"optimizer.lr={setting},seed={seed}"
-        record = make_run(folder, name, epochs=EPOCHS, noise=0.1)
+        own: dict[str, Any] = {"seed": seed, "run_dir": str(folder / name)}
+        own |= {"optimizer": config["optimizer"] | {"lr": setting}}
+        own |= {"data": config["data"] | {"seed": seed}}
+        record = make_run(folder, name, epochs=EPOCHS, noise=0.1, config=config | own)
         for epoch in record.epochs:
             epoch.train_split = dict.fromkeys(("forward_s", "backward_s", "optimizer_s"), 0.1)
             epoch.other_split = {f"part {part}": 0.01 for part in range(8)}

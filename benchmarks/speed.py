@@ -1,7 +1,7 @@
 """ResNet-18's training speed beside its peers, and beside what a matrix product reaches here.
 
     python benchmarks/speed.py                  # on the CPU: 128 images a step
-    python benchmarks/speed.py --device gpu     # whole epochs of 50,000
+    python benchmarks/speed.py --device gpu     # whole epochs of 50,000, or of --images
 
 In one run, in turn, each in a fresh process: (1) the widely copied script, torchvision's operations
 on PIL images in two workers, eager, float32, `.item()` at every step; (2) the same in a bare
@@ -9,7 +9,8 @@ Lightning Trainer; hpml as it is; (3) a loop by hand with all that `experiment=f
 `experiment=fast` itself, in the precision that the device offers and in float32. (4) is the product
 of two square matrices. Timed are the steps after those that warm up, with loading and all that
 happens between them, as many as those (four on a CPU); outside are start-up, compiling, validation
-and checkpoints. Median (lowest to highest) of the rounds after a first one; ratios within a round.
+and checkpoints. Median (lowest to highest) of the rounds after those that warm up; ratios within a
+round.
 """
 
 import time
@@ -209,10 +210,15 @@ def wait() -> None:
 
 
 def measure(
-    device: str = "cpu", model: str = "resnet18", batch_size: int = 128, rounds: int = 5
+    device: str = "cpu",
+    model: str = "resnet18",
+    batch_size: int = 128,
+    images: int = 50_000,
+    rounds: int = 5,
+    warm_up: int = 1,
 ) -> harness.Page:
-    """Every peer and the matrix products, in turn."""
-    size = (model, batch_size, 50_000 // batch_size if device == "gpu" else 4)
+    """Every peer and the matrix products, in turn; `images` of an epoch on a GPU."""
+    size = (model, batch_size, images // batch_size if device == "gpu" else 4)
     cfg, chosen = on_device(job(device, size, *FAST))
     precision = str(cfg.trainer.precision or "32-true")
     cases = {
@@ -228,7 +234,7 @@ def measure(
         f"matrix product, {name} (4)": harness.fresh(matrix_product, device, wanted)
         for name, wanted in {"float32": "32-true", precision: precision}.items()
     }
-    seen = harness.interleaved(cases | products, rounds)
+    seen = harness.interleaved(cases | products, rounds, warm_up)
     network: Any = build_module(cfg, build_data(cfg)).network
     flops = flops_per_sample(network, (3, 32, 32))
     rates = {name: seen[name]["samples_per_s"] for name in cases}

@@ -31,6 +31,8 @@ class Disturbances:
         self._earlier: list[Interference] | None = []
         self._witness: Witness | None = None
         self._stops: Stops | None = None
+        self._last: Reading  # at the last epoch's border
+        self._latest: Reading  # of all
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has what was seen, and looks no further."""
@@ -40,7 +42,7 @@ class Disturbances:
         """The first epoch begins."""
         self._stops = Stops().__enter__()
         self._witness = witness_of(trainer, self._stops)
-        self._last: Reading = self._witness.read()
+        self._last = self._latest = self._witness.read()
         self._looked_s = time.perf_counter()
 
     def end(self) -> None:
@@ -65,7 +67,8 @@ class Disturbances:
             return None
         now = self._witness.read()
         here = between(self._last, now, waiting_s)
-        earlier, self._earlier, self._last = self._earlier, [], now
+        earlier, self._earlier = self._earlier, []
+        self._last = self._latest = now
         if earlier != []:
             self._here[epoch] = here
         seen = None if earlier is None else summed([*earlier, here])
@@ -102,10 +105,16 @@ class Disturbances:
         return seen.as_dict() | {"rank": worst}
 
     def so_far(self) -> Interference | None:
-        """Of all that this process has trained, with the open epoch."""
+        """Of all that this process has trained, with the open epoch as it was a second ago or later.
+
+        To read takes milliseconds; verdicts may come each hundred steps, and these take no longer.
+        """
         parts = list((self.epochs | self._here).values())
         if self._witness is not None:
-            parts.append(between(self._last, self._witness.read(), waiting_s=0.0))
+            is_old = time.perf_counter() - self._latest.at_s > LOOK_EVERY_S
+            if is_old or self._latest is self._last:
+                self._latest = self._witness.read()
+            parts.append(between(self._last, self._latest, waiting_s=0.0))
         return summed(parts)
 
     def sentences(self) -> list[str]:

@@ -222,6 +222,8 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     if cfg.evaluate is not None:
         words = (word for key, word in given.items() if key.partition(".")[0] in ONLY_TO_TRAIN)
         yield from (f"{word} has no effect with evaluate" for word in words)
+    if cfg.tta and cfg.evaluate is None and cfg.trainer.limit_val_batches == 0:
+        yield "tta=true has no effect: trainer.limit_val_batches=0"
     if data.get("val_split") and cfg.trainer.limit_val_batches == 0:
         split = f"data.val_split={data.val_split}"
         yield f"{split} only takes samples from training: trainer.limit_val_batches=0"

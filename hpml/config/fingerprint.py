@@ -24,7 +24,7 @@ AS_BEFORE = {
     **{"cpu.threads": "auto", "cpu.wait": "auto"},
     **{"data.exif": "ignore", "data.background": None},
     **{"data.decoder": "auto", "data.decode_size": None, "data.crop": "padded"},
-    **{"data.workers": "processes"},
+    **{"data.workers": "processes", "tta": False},
 }
 # The same of arguments of a model, by its class.
 AS_BEFORE_OF_MODEL = {"hpml.models.small": {"model.norm": True}}

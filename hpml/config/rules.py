@@ -103,6 +103,7 @@ RULES: dict[str, Rule] = {
     "monitor": TEXT,
     "monitor_mode": Rule(str, choices=("auto", "min", "max")),
     "evaluate": Rule(str, nullable=True),
+    "tta": FLAG,
     "output_dir": TEXT,
     "resume": Rule(str, nullable=True),
     "cpu.threads": Rule(int, at_least=1, or_auto=True),

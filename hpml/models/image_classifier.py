@@ -23,6 +23,8 @@ log = logging.getLogger("hpml")
 
 # What it logs once an epoch.
 EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr")
+# And with test-time augmentation.
+TTA_METRICS = ("val/tta_loss", "val/tta_accuracy")
 
 # Of losses on a GPU: to read one at each step would have the host wait for it.
 FINITE_CHECK_EVERY_N_STEPS = 25
@@ -47,6 +49,8 @@ class ImageClassifier(L.LightningModule):
         compiled_for: shape of a training batch, where the network calls a compiled version of
             itself: it is compiled before the first epoch, and other shapes run as they are. With
             None it compiles for whatever shape comes, when it comes.
+        tta: test-time augmentation: validation and test also log `val/tta_loss`, `val/tta_accuracy`
+            (`test/…`) of the mean of an image's logits and its mirror image's.
     """
 
     # Lightning skips a hook that is None; to call an empty one takes it 2 microseconds.
@@ -65,6 +69,7 @@ class ImageClassifier(L.LightningModule):
         channels_last: bool = False,
         label_smoothing: float = 0.0,
         compiled_for: tuple[int, ...] | None = None,
+        tta: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,9 +79,11 @@ class ImageClassifier(L.LightningModule):
         self.scheduler_interval = scheduler_interval
         self.label_smoothing = label_smoothing
         self.compiled_for = compiled_for
+        self.tta = tta
         self.compile_s: float | None = None
         self.train_means = EpochMeans()
         self.eval_means = EpochMeans()
+        self.tta_means = EpochMeans()
         self._finite = FiniteWatch()
 
     def setup(self, stage: str) -> None:
@@ -108,8 +115,8 @@ class ImageClassifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self._watch(loss.detach(), batch_idx)
-        self.train_means.add(loss.detach(), logits, labels)
+        self._watch(loss, batch_idx)
+        self.train_means.add(loss, logits, labels)
         return loss
 
     def resume_state(self) -> dict[str, Any]:
@@ -126,6 +133,9 @@ class ImageClassifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         self.eval_means.add(F.cross_entropy(logits, labels), logits, labels)
+        if self.tta:
+            both = (logits + self(images.flip(-1))) / 2
+            self.tta_means.add(F.cross_entropy(both, labels), both, labels)
 
     test_step = validation_step
 
@@ -134,22 +144,23 @@ class ImageClassifier(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.eval_means.reset()
+        self.tta_means.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def on_train_epoch_end(self) -> None:
         if not self._finite.all_so_far():
             self._raise_not_finite()
-        self._log_means("train", self.train_means)
+        self._log_means("train/", self.train_means)
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         self.log("lr", optimizer.param_groups[0]["lr"], sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_means("val", self.eval_means)
+        self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
-        self._log_means("test", self.eval_means)
+        self._log_evaluation("test")
 
     def configure_optimizers(self) -> Any:
         """Makes optimizer and scheduler of the parameters, as configured."""
@@ -179,7 +190,7 @@ class ImageClassifier(L.LightningModule):
         if loss.is_cpu:  # to read a number there costs less than an operation
             is_finite = math.isfinite(loss.item())
         else:
-            self._finite.add(loss)
+            self._finite.add(loss.detach())
             is_finite = (batch_idx + 1) % FINITE_CHECK_EVERY_N_STEPS != 0 or self._finite.look()
         if not is_finite:
             self._raise_not_finite(f", step {batch_idx}")
@@ -190,10 +201,15 @@ class ImageClassifier(L.LightningModule):
             "Lower optimizer.lr, or set trainer.gradient_clip_val=1"
         )
 
-    def _log_means(self, stage: str, means: EpochMeans) -> None:
+    def _log_evaluation(self, stage: str) -> None:
+        self._log_means(f"{stage}/", self.eval_means)
+        if self.tta:
+            self._log_means(f"{stage}/tta_", self.tta_means)
+
+    def _log_means(self, prefix: str, means: EpochMeans) -> None:
         totals = self.trainer.strategy.reduce(means.totals(self.device), reduce_op="sum")
         loss, correct, count = totals.tolist()
         if count:
-            means_of_all = {f"{stage}/loss": loss / count, f"{stage}/accuracy": correct / count}
+            means_of_all = {f"{prefix}loss": loss / count, f"{prefix}accuracy": correct / count}
             # All ranks hold the same numbers already; without sync_dist Lightning doubts it.
             self.log_dict(means_of_all, sync_dist=True)

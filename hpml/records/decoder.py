@@ -78,7 +78,7 @@ def read_brief(file: Path) -> RunRecord:
     """
     with suppress(*NOT_A_RECORD, OSError):
         if file.is_file():  # a pipe would be read for ever
-            read = _decoder.decode(file.read_text(encoding="utf-8"))
+            read = _decoder.decode(file.read_bytes())
             record = RunRecord(**msgspec.structs.asdict(read))
             _check(record)
             return record

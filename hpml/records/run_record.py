@@ -200,17 +200,23 @@ def read_records(
     """
     files: dict[str, None] = {}
     for path in paths:
-        below = [str(path)] if path.is_file() else sorted(_below(path), key=Path)
-        # Path.resolve raises for a link to itself
-        files.update(dict.fromkeys(map(os.path.realpath, below)))
-    for file in map(Path, files):
+        real = os.path.realpath(path)  # Path.resolve raises for a link to itself
+        below = [real] if path.is_file() else sorted(_below(real), key=_parts)
+        for file in below:  # in a folder without links only the file may be one
+            is_link = os.path.islink(file)  # noqa: PTH114 - of ten thousand a Path takes long
+            files[os.path.realpath(file) if is_link else file] = None
+    for path in map(Path, files):
         try:
-            yield file.parent, read(file)
+            yield path.parent, read(path)
         except RecordError as error:
-            yield file.parent, error
+            yield path.parent, error
 
 
-def _below(folder: Path) -> Iterator[str]:
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)  # noqa: PTH206 - of ten thousand a Path takes long
+
+
+def _below(folder: str) -> Iterator[str]:
     """All files named like a record, links to nowhere too, which `rglob` passes over."""
     for parent, folders, files in os.walk(folder):
         if FILE_NAME in folders or FILE_NAME in files:

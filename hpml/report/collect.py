@@ -51,7 +51,7 @@ class Run:
     def completed(self) -> bool:
         return self.record.status == "completed"
 
-    @property
+    @cached_property
     def seed(self) -> str | None:
         """Of the run; None where its configuration is not known."""
         return json.dumps(self.record.config["seed"]) if "seed" in self.record.config else None

@@ -5,15 +5,19 @@ Ten thousand runs of thirty epochs take a tenth of what their objects would.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-from hpml.config.fingerprint import identifying
+from hpml.config.fingerprint import identifying, is_left_out
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord, RunRecord
 
 PLAIN = ("epoch", "steps", "samples", "samples_per_s", "peak_memory_mib", "partial", "ranks")
+_is_left_out = cache(is_left_out)
+_plain, _times = attrgetter(*PLAIN), itemgetter(*TIMES)
 
 
 class Columns(NamedTuple):
@@ -34,8 +38,9 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, epochs: Sequence[EpochRecord]) -> "Columns":
-        plain: list[Any] = [tuple([getattr(epoch, name) for epoch in epochs]) for name in PLAIN]
-        times = {name: tuple([epoch.time[name] for epoch in epochs]) for name in TIMES}
+        plain: list[Any] = [*zip(*map(_plain, epochs), strict=True)] or [()] * len(PLAIN)
+        every = [*zip(*[_times(epoch.time) for epoch in epochs], strict=True)] or [()] * len(TIMES)
+        times: dict[str, Any] = dict(zip(TIMES, every, strict=True))
         names = dict.fromkeys(name for epoch in epochs for name in epoch.metrics)
         metrics = {name: tuple([epoch.metrics.get(name) for epoch in epochs]) for name in names}
         return cls._make([*plain, times, metrics])
@@ -106,10 +111,11 @@ class Leaves(Mapping[str, object]):
     __slots__ = ("_groups",)
 
     def __init__(self, config: dict[str, Any], common: "Common") -> None:
-        groups: dict[str, dict[str, Any]] = {}
-        for key, value in identifying(config).items():
-            groups.setdefault(key.partition(".")[0], {})[key] = value
-        self._groups = {name: common.one(group) for name, group in groups.items()}
+        self._groups: dict[str, dict[str, Any]] = {}
+        for name, leaves in common.leaves_of(config):
+            first = name.partition(".")[0]
+            others = self._groups.get(first)
+            self._groups[first] = leaves if others is None else others | leaves
 
     def __getitem__(self, key: str) -> object:
         return self._groups[key.partition(".")[0]][key]
@@ -131,10 +137,46 @@ class Common:
 
     def __init__(self) -> None:
         self._held: dict[bytes, Any] = {}
+        self._leaves: dict[tuple[str, int, str], _Group] = {}
 
     def one(self, value: Any) -> Any:
         packed = pack(value)
         return self._held.setdefault(packed, value) if isinstance(packed, bytes) else value
+
+    def leaves_of(self, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of a configuration made of what `one` gave: the identifying part of each of its groups.
+
+        It is told apart once for all runs that have the group, but where it names a run's folder.
+        """
+        model, here = config.get("model"), str(config.get("run_dir") or "")
+        target = str(model.get("_target_")) if isinstance(model, dict) else ""
+        for name, group in config.items():
+            if _is_left_out(name):
+                continue
+            key = name, id(group), target
+            if (known := self._leaves.get(key)) is None:
+                leaves = self.one(_identifying_of(name, config, run_dir=None))
+                texts = tuple([value for value in leaves.values() if isinstance(value, str)])
+                known = self._leaves[key] = _Group(group, leaves, texts)
+            _, leaves, texts = known
+            if here and texts and any(text.startswith(here) for text in texts):
+                leaves = self.one(_identifying_of(name, config, here))
+            if leaves:
+                yield name, leaves
+
+
+class _Group(NamedTuple):
+    """Of a configuration, with what identifies a run in it; held, so that its id stays its own."""
+
+    group: Any
+    leaves: dict[str, Any]
+    texts: tuple[str, ...]
+
+
+def _identifying_of(name: str, config: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
+    part = {name: config[name], "model": config.get("model"), "run_dir": run_dir}
+    leaves = identifying(part).items()
+    return {key: value for key, value in leaves if key == name or key.startswith(f"{name}.")}
 
 
 def lean(record: RunRecord, common: Common) -> LeanRecord:

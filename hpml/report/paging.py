@@ -46,8 +46,14 @@ def _column(cells: Sequence[Cell]) -> dict[str, list[object]]:
 
 def _alike(text: str, other: str) -> int:
     """How many characters two texts begin with together."""
-    pairs = enumerate(zip(text, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(text), len(other)))
+    alike, most = 0, min(len(text), len(other))
+    while alike < most:
+        middle = (alike + most + 1) // 2
+        if text[alike:middle] == other[alike:middle]:
+            alike = middle
+        else:
+            most = middle - 1
+    return alike
 
 
 def _differences(texts: Sequence[str]) -> Iterator[object]:

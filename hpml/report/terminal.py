@@ -55,9 +55,9 @@ def evaluation(run: Run) -> str:
 
 
 def _table(comparison: Comparison, width: int) -> Table:
-    whole = setting_table(comparison)
+    whole = setting_table(comparison, MOST_ROWS)
     columns = {
-        heading: [row[index].text for row in whole.rows[:MOST_ROWS]]
+        heading: [row[index].text for row in whole.rows]
         for index, heading in enumerate(whole.headings)
         if index >= whole.names and (heading != "steady s" or _several_epochs(comparison))
     }

@@ -18,7 +18,7 @@ from hpml.config.conf import resolve
 from hpml.config.instantiate import instantiate_target, probe, with_typed_paths
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError
-from hpml.models.image_classifier import EPOCH_METRICS, ImageClassifier
+from hpml.models.image_classifier import EPOCH_METRICS, TTA_METRICS, ImageClassifier
 
 log = logging.getLogger("hpml")
 
@@ -31,14 +31,14 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
     model = instantiate_target(cfg.model, "model", **_classes(cfg, data))
     if isinstance(model, L.LightningModule):
         log.info(f"model={name_of(cfg.model)} brings its own optimizer: `optimizer` has no effect")
-        for key in ("channels_last", "label_smoothing"):
+        for key in ("channels_last", "label_smoothing", "tta"):
             if cfg[key]:
                 log.warning(f"{key} has no effect on your own LightningModule")
         module: L.LightningModule = model
     elif isinstance(model, torch.nn.Module):
         module = _image_classifier(cfg, model, data)
-        if cfg.monitor not in EPOCH_METRICS:
-            raise UserError(f"monitor={cfg.monitor}: give one of {', '.join(EPOCH_METRICS)}")
+        if cfg.monitor not in _logged(cfg):
+            raise UserError(f"monitor={cfg.monitor}: give one of {', '.join(_logged(cfg))}")
         _check_monitors(cfg)
     else:
         raise UserError(f"model._target_={cfg.model._target_}: is no torch.nn.Module")
@@ -46,6 +46,11 @@ def build_module(cfg: DictConfig, data: L.LightningDataModule) -> L.LightningMod
         mode = "default" if cfg.compile is True else cfg.compile
         model.compile(mode=mode)  # in place: the checkpoint's names stay those of the plain network
     return module
+
+
+def _logged(cfg: DictConfig) -> tuple[str, ...]:
+    """The metrics of an ImageClassifier."""
+    return (*EPOCH_METRICS, *TTA_METRICS) if cfg.tta else EPOCH_METRICS
 
 
 def _check_monitors(cfg: DictConfig) -> None:
@@ -60,7 +65,7 @@ def _check_monitors(cfg: DictConfig) -> None:
     if any(target.endswith("LearningRateMonitor") for target in targets):  # which logs its own
         return
     validates = cfg.trainer.limit_val_batches != 0
-    logged = [name for name in EPOCH_METRICS if validates or not name.startswith("val/")]
+    logged = [name for name in _logged(cfg) if validates or not name.startswith("val/")]
     for name, node in callbacks.items():
         names = [*logged, "epoch", "step"] if "Checkpoint" in node._target_ else logged
         monitor = node.get("monitor")
@@ -111,6 +116,7 @@ def _image_classifier(
         channels_last=cfg.channels_last,
         label_smoothing=cfg.label_smoothing,
         compiled_for=shape if cfg.compile else None,
+        tta=cfg.tta,
     )
 
 

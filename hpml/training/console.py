@@ -43,6 +43,13 @@ def announce(job: Job, record: RunRecord) -> None:
         log.warning(f"trainer.devices={processes} on {machine['cpu_cores']} usable cores")
 
 
+def print_tta(record: RunRecord) -> None:
+    """Prints the last accuracy with test-time augmentation, if there is one, and the plain one."""
+    with_mirror, plain = map(record.last_metric, ("val/tta_accuracy", "val/accuracy"))
+    if with_mirror is not None and plain is not None:
+        log.info(f"val/tta_accuracy {with_mirror:.2%} with mirror images, {plain:.2%} without")
+
+
 def print_result_paths(cfg: DictConfig, directory: Path) -> None:
     """Prints where a completed run's record, trace and curves are."""
     shown = from_here(directory)

@@ -37,7 +37,7 @@ from hpml.records.run_record import RunRecord
 from hpml.system import environment, failures
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
-from hpml.training.console import announce, print_result_paths
+from hpml.training.console import announce, print_result_paths, print_tta
 from hpml.training.csv_rows import keep_rows
 from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare
@@ -97,6 +97,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     process_signals.raise_if_arrived()
     _call_fit(trainer, job, found.path if found else None, recorder)
     if trainer.is_global_zero:
+        print_tta(record)
         print_result_paths(cfg, directory)
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +112,29 @@ def test_a_quiet_machine_is_not_mentioned(tmp_path: Path, others_take: object) -
     assert not [line for line in lines if "!" in line or "disturbed" in line]
     assert timer.verdict is not None
     assert timer.verdict["kind"] != "disturbed"
+
+
+def test_verdicts_of_one_second_share_a_reading(
+    others_take: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first after an epoch's border has one of its own, so that no verdict lacks it."""
+    others_take(0.0, 5.0, 5.0, 0.0)  # read when the fit begins, and then every ten seconds
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(disturbances, "time", clock)
+    watching = disturbances.Disturbances()
+    watching.begin(None)  # type: ignore[arg-type]
+    try:
+        lost = []
+        for now in (0.1, 10.5, 11.5, 21.5):
+            clock.now = now
+            seen = watching.so_far()
+            assert seen is not None
+            lost.append(seen.lost_s.get("others", 0.0))
+        assert lost == pytest.approx([0.0, 0.0, 5.0, 10.0])
+        assert watching.epoch_ended(0, 0.0) is not None
+        assert watching._latest is watching._last
+    finally:
+        watching.end()
 
 
 def test_its_thread_ends_with_the_fit(tmp_path: Path) -> None:

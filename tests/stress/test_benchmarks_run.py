@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,13 @@ from helpers.configurations import ROOT
 SYNTHETIC = ("data=synthetic", "data.image_size=16")
 # The beginnings of rows that each page has, besides those of the figures.
 ROWS = {
-    "accuracy": ("cifar94 | 3", "cifar96 | 3"),
+    "accuracy": ("cifar26 | 3", "cifar80 | 3"),
     "compare": ("the same twice | 1 |", "sleep in the data set | 1 |"),
     "decoding": (
         *("per_sample, pillow", "batched, turbo, decode_size=224"),
         *("small, no workers", "small, two processes", "large, two threads"),
     ),
+    "convolutions": ("all convolutions", "forward", "backward, of weights"),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
     "diagnosis": ("slow loader | from memory", "expensive callback | left out"),
     "entry_overhead": ("by hand", "bare Trainer", "hpml.train", "TensorBoard", "windows"),
@@ -70,6 +73,34 @@ def test_each_benchmark_writes_its_page(tmp_path: Path, name: str) -> None:
         for curve, points in figures.items():
             assert len(points) > 1 or curve == "a run alone", curve
             assert all(min(values) >= 0 for one in points.values() for values in one.values())
+
+
+GPU_SCRIPT = ROOT / "scripts" / "gpu_benchmarks.py"
+
+
+@pytest.mark.stress
+def test_the_script_for_gpus_runs_all_of_its_parts(tmp_path: Path) -> None:
+    """At small size on the CPU each leaves its page; one that takes too long is ended and told."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(GPU_SCRIPT), "--quick", "--results"]
+    done = subprocess.run([*command, str(tmp_path / "all")], env=environment, text=True)
+    assert done.returncode == 0
+    pages = sorted(path.name.partition("-")[0] for path in (tmp_path / "all").glob("*.md"))
+    assert pages == ["accuracy", "growth", "speed"]
+    command += [str(tmp_path / "none"), "--minutes", "0.01"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("not done: python benchmarks/") == 3
+
+
+def test_the_script_for_gpus_has_all_that_the_page_lists() -> None:
+    """Each benchmark that benchmarks/README.md names for a GPU is a part of it, in ten minutes."""
+    script = runpy.run_path(str(GPU_SCRIPT))
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+\.py)", page[page.index("On a GPU:") :].split("\n\n")[0]))
+    assert named == {part.split()[0] for part in script["PARTS"]}
+    assert sum(script["PARTS"].values()) == pytest.approx(1)
+    assert script["MINUTES"] <= 10
 
 
 def test_no_benchmark_is_left_out() -> None:

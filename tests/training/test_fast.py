@@ -210,7 +210,47 @@ def test_labels_are_smoothed_in_training_alone(compose: Compose) -> None:
     assert module.eval_means.totals(module.device)[0] == pytest.approx(8 * plain.item())
 
 
-@pytest.mark.parametrize("name", ["cifar94", "cifar96", "cifar95_long"])
+def test_mirror_images_are_averaged_in_evaluation_alone(compose: Compose) -> None:
+    """`tta` takes the mean of an image's logits and its mirror image's; all else stays plain."""
+    module: Any = prepare(compose(*QUICK, "tta=true")).module
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+    module.eval()
+    with torch.no_grad():
+        logits, mirrored = module(images), module(torch.flip(images, [3]))
+        trained = module.training_step((images, labels), 0)
+        module.validation_step((images, labels), 0)
+    assert torch.equal(trained, F.cross_entropy(logits, labels))
+    for means, expected in (
+        (module.eval_means, logits),
+        (module.tta_means, (logits + mirrored) / 2),
+    ):
+        loss = F.cross_entropy(expected, labels).item()
+        right = (expected.argmax(dim=1) == labels).sum().item()
+        assert means.totals(module.device).tolist() == pytest.approx([8 * loss, right, 8])
+    assert not torch.equal(logits, mirrored)
+
+
+def test_both_accuracies_are_kept_and_told(
+    compose: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a run and by an evaluation of its checkpoint; a run without `tta` has neither."""
+    with caplog.at_level("INFO", logger="hpml"):
+        record = train(compose(*QUICK, "tta=true", "monitor=val/tta_accuracy"))
+    plain, both = map(record.last_metric, ("val/accuracy", "val/tta_accuracy"))
+    assert f"val/tta_accuracy {both:.2%} with mirror images, {plain:.2%} without" in caplog.text
+    last = next(tmp_path.rglob("last.ckpt"))
+    words = (f"evaluate={last}", "tta=true", "device=cpu", f"run_dir={tmp_path / 'again'}")
+    again = train(compose(*words, typed=True)).evaluation
+    assert again is not None
+    names = ("accuracy", "loss", "tta_accuracy", "tta_loss")
+    assert again["metrics"] == pytest.approx(
+        {f"test/{name}": record.last_metric(f"val/{name}") for name in names}
+    )
+    with pytest.raises(UserError, match="monitor=val/tta_accuracy: give one of train/loss"):
+        prepare(compose(*QUICK, "monitor=val/tta_accuracy"))
+
+
+@pytest.mark.parametrize("name", ["cifar26", "cifar80", "cifar200"])
 def test_the_recipes_for_accuracy_train(compose: Compose, name: str) -> None:
     """Each trains and validates at its end, with its schedule and its averages."""
     job = [*QUICK, "compile=false", "data.train_samples=320", "optimizer.lr=0.1"]
@@ -219,9 +259,10 @@ def test_the_recipes_for_accuracy_train(compose: Compose, name: str) -> None:
     record = train(cfg)
     assert record.status == "completed"
     assert record.last_metric("val/accuracy") is not None
+    assert (record.last_metric("val/tta_accuracy") is None) == (name == "cifar200")
     assert record.last_metric("lr") == pytest.approx(0, abs=0.01)
     kinds = [type(callback) for callback in build_trainer(on_device(cfg)[0]).callbacks]
-    assert kinds.count(EMAWeightAveraging) == (name == "cifar96")
+    assert kinds.count(EMAWeightAveraging) == (name == "cifar80")
 
 
 PIPELINES = [f"data.pipeline={name}" for name in ("batched", "device", "per_sample")]

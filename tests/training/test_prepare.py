@@ -54,6 +54,6 @@ def test_what_has_no_effect_is_named(compose: Compose, caplog: pytest.LogCapture
 def test_the_last_experiment_is_the_one_that_is_chosen(compose: Compose) -> None:
     """Hydra takes the last of several overrides; a list is one."""
     job = prepare(compose(*QUICK))
-    chosen = {"experiment=cifar94 seed=1 experiment=demo": ("demo",), "optimizer=sgd": ()}
+    chosen = {"experiment=cifar26 seed=1 experiment=demo": ("demo",), "optimizer=sgd": ()}
     chosen |= {"+experiment=[demo,fast]": ("demo", "fast")}
     assert {words: job.facts(words.split()).experiments for words in chosen} == chosen

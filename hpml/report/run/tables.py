@@ -13,7 +13,7 @@ from hpml.report.run.facts import in_figures, marks, parts
 from hpml.report.run.ranks import late_in_words
 from hpml.report.tables import Cell, Table
 
-MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 4, 15
+MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 6, 15
 LEAST_PART = 0.001  # of an epoch
 # Columns between the times and the metrics that are there where an epoch has them.
 FIGURES: dict[str, tuple[str, Callable[[EpochRecord], float | None]]] = {

@@ -6,6 +6,7 @@ first, is the same in all of its trials: here each round has processes of its ow
 
 import logging
 import os
+import sys
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -51,8 +52,11 @@ class FreshTrials:
 
         return measure
 
-    def begin(self) -> None:
+    def begin(self) -> str:
+        if runs_a_script():
+            return "another one would run your script again"
         run_in_fresh_process(os.getpid)
+        return ""
 
     @property
     def watch(self) -> Watch[Timed]:
@@ -62,6 +66,13 @@ class FreshTrials:
     def round_s(self, trial_s: float) -> float:
         """Seconds that a round of two takes, about."""
         return 2 * (self._start_s + (FITS + 1) * trial_s)
+
+
+def runs_a_script() -> bool:
+    """Whether this process's program is a file of the user's own, which a fresh one imports."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", "")
+    return hasattr(main, "__file__") and not name.startswith("hpml")
 
 
 def timed_job(

@@ -200,6 +200,7 @@ class Tuning:
         return [
             *told,
             *([caption] if told else []),
+            *(self.diagnosis.loader.lines if self.diagnosis.loader else ()),
             *self.sentences,
             self.sentence,
             *(f"  {line}" for line in self.snippet),

@@ -17,6 +17,7 @@ from hpml.trials.trainer import accumulated
 from hpml.tuning.change import COMPUTE, INPUT, LOADER, MODULE, OVERHEAD, TRAINER, TRANSFER, Change
 
 BATCH_SIZE, ACCUMULATION, LARGER = "batch_size", "accumulate_grad_batches", (2, 4)  # times
+STEP = "samples_a_step"  # what each of them changes: one learning rate goes with one of them
 PRICE = "another training: learning rate scaled along, to be tuned again"
 CAUSES = {
     BATCH_SIZE: frozenset({INPUT, TRANSFER, COMPUTE, OVERHEAD}),
@@ -49,7 +50,7 @@ def _change(
 ) -> Change:
     return Change(
         name=f"{argument}={value}",
-        slots=frozenset({argument}),
+        slots=frozenset({argument, STEP}),
         causes=CAUSES[argument],
         price=PRICE,
         settings=settings,
@@ -79,7 +80,7 @@ def of_configuration(job: Job) -> Iterator[Change]:
             if times * size * window <= samples:
                 yield Change(
                     name=f"{key}={times * value}",
-                    slots=frozenset({argument}),
+                    slots=frozenset({argument, STEP}),
                     causes=CAUSES[argument],
                     price=PRICE,
                     keys={key: times * value, "optimizer.lr": times * rate},

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 
+from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
 from hpml.report.collect import in_words
 from hpml.report.comparison import SAME
@@ -43,6 +44,8 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         "picture": save(picture, folder) if picture else None,
         "tried": tried(content),
         "caption": f"{capital(caption_of(content['validation_is_timed']))}. * is recommended.",
+        "loader": loader_table(content["diagnosis"]),
+        "loading": loader_sentences(content["diagnosis"]),
         "notes": [capital(sentence) for sentence in content["sentences"]],
         "facts": _facts(content),
     }

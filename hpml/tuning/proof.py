@@ -26,7 +26,7 @@ MOST_ROUNDS = 16
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
 NARROW = 0.1
 # What is kept of the budget for it, for fresh processes at most, and how far beyond it may go.
-SHARE, MOST_AFRESH, BEYOND_SHARE = 0.25, 0.4, 0.1
+SHARE, MOST_AFRESH, BEYOND_SHARE = 0.25, 1 / 3, 0.1
 A_TRAINERS = "a Trainer of your own cannot be started in another one"
 
 Trial = Callable[[Changes], Candidate[Timed]]
@@ -38,8 +38,8 @@ class Afresh(Protocol):
 
     def __call__(self, changes: Changes) -> Candidate[Timed]: ...
 
-    def begin(self) -> None:
-        """Has what all of them need imported, once."""
+    def begin(self) -> str:
+        """Has what all of them need imported, once; why there can be none, in words."""
 
     @property
     def watch(self) -> Watch[Timed]: ...
@@ -94,7 +94,8 @@ class Proof:
         needed_s, had_s = self._needed_s(trial_s), self._left_s
         why = ""
         if self.afresh is not None and needed_s <= had_s:
-            self.afresh.begin()
+            if why := self.afresh.begin():
+                return why
             self.why_here, had_s = "", self._left_s
             self._round()
             why = "".join(f"a fresh one fails ({each})" for each in self.measured.failures.values())

@@ -9,7 +9,8 @@ import pytest
 from helpers.pages import EVIL, Page
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.statistics import AnytimeEstimate
+from hpml.loading.stages import LoaderStages, Stage
+from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
 from hpml.trials.validation import Validating, Validation
@@ -191,6 +192,20 @@ def test_the_page_shows_the_answer(chosen: bool, tmp_path: Path) -> None:
     assert ("num_workers=2</pre>" in text) == chosen
     assert bool(list(tmp_path.rglob("way*"))) == chosen
     assert "threads=1" in text
+
+
+def test_the_loader_taken_apart_stands_beside_it(tmp_path: Path) -> None:
+    """Its table and sentences, where the diagnosis has them: in the text and on the page."""
+    found = tuning(searched())
+    each = {"decoding": 0.003, "collating": 0.001}
+    stages = [Stage(name, Estimate(s, None, 4), None, None, None) for name, s in each.items()]
+    found.diagnosis.loader = LoaderStages("DataLoader", stages=stages, counted=4)
+    assert "decoding takes 75% of a sample" in found.lines
+    machine = {"command": "tune", "environment": {"cpu": "CPU"}}
+    write_page(machine | found.as_dict(), tmp_path)
+    text = (tmp_path / "tune.html").read_text(encoding="utf-8")
+    assert "The loader taken apart" in text
+    assert "Decoding takes 75% of a sample" in text
 
 
 def test_a_cell_shows_the_same() -> None:

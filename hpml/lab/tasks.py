@@ -84,8 +84,9 @@ class Task:
     def is_done(self) -> bool:
         """Whether its result is there, and whole."""
         result = read_json(self.result, *HOLDS[self.name]) if self.result else None
-        is_whole = result is not None and not result.get("interrupted")
-        return is_whole and not (self.again and disturbed_by(result))
+        if result is None or result.get("interrupted"):
+            return False
+        return not (self.again and disturbed_by(result))
 
     @property
     def command(self) -> str:
@@ -143,8 +144,8 @@ class Tasks:
         """What counts, searches and diagnoses; each task once those before it are done."""
         yield from self.summaries
         is_given = "workers.rounds" in map(key_of, self._of_one) and not self.worker_rounds
-        rounds = [] if is_given else [f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"]
-        yield from self._in_folder(WORKERS, "hpml.workers", rounds)
+        number = f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
+        yield from self._in_folder(WORKERS, "hpml.workers", [] if is_given else [number])
         both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]
         yield from self._in_folder(DIAGNOSIS, "hpml.diagnose", both)
 

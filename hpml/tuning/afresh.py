@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
+from hpml.errors import RunFailedError
 from hpml.system.fresh_process import run_in_fresh_process
 from hpml.system.interference import Interference, summed
 from hpml.training.prepare import prepare
@@ -47,7 +48,10 @@ class FreshTrials:
             config = resolve(self._job.config(changes, of_process=True))
             of = config, self._trials.lengths(changes), number, self._trials.validating
             timed: Timed
-            timed, self._seen = run_in_fresh_process(timed_job, *of)
+            try:
+                timed, self._seen = run_in_fresh_process(timed_job, *of)
+            except RunFailedError as error:  # whose first lines are a traceback's
+                raise RuntimeError(str(error).splitlines()[-1]) from error
             return timed
 
         return measure

@@ -121,7 +121,7 @@ class Tuning:
             needed_s = max(search.needed_s, search.budget_s)
             return (
                 f", and {search.budget_s:g} s were too short for {FEWEST_ROUNDS} rounds of trials "
-                f"of {search.trial_s:.2g} s; give {key}={30 * math.ceil(needed_s / 30)}"
+                f"of {search.trial_s:.2g} s; give {key}={30 * (1 + int(needed_s / 30))}"
             )
         if (seeming := self._seeming) is not None:
             looks = math.exp(search.alone[seeming].mean)

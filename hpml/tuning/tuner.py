@@ -42,6 +42,7 @@ from hpml.tuning.checks import check_also, check_budget, first_step
 from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
+from hpml.tuning.other_trainings import STEP
 from hpml.tuning.ours import changes_of
 from hpml.tuning.proof import Afresh
 from hpml.tuning.search import LEAST_GAIN, Search
@@ -155,6 +156,7 @@ class Tuner:
         known = [change.name for change in changes]
         slots = {slot for change in every for slot in change.slots if change.only_asked}
         slots |= {VALIDATION} if checks_an_epoch(self.subject.trainer) else set()
+        slots.discard(STEP)
         if unknown := sorted(self.also.difference(known, slots)):
             key = "also" if self.facts is None else "tune.also"
             there = ", ".join([*known, *sorted(slots)])

@@ -84,9 +84,8 @@ class Task:
     def is_done(self) -> bool:
         """Whether its result is there, and whole."""
         result = read_json(self.result, *HOLDS[self.name]) if self.result else None
-        if result is None or result.get("interrupted"):
-            return False
-        return not (self.again and disturbed_by(result))
+        whole = None if (result or {}).get("interrupted") else result
+        return whole is not None and not (self.again and disturbed_by(whole))
 
     @property
     def command(self) -> str:

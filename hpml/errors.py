@@ -45,11 +45,14 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def place(error: BaseException) -> str:
-    """Where the user's own code raised an exception: ` in hook (train.py:41)`; else nothing."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
+    """Where the user's own code raised an exception: ` in Norms.on_fit_end (train.py:41)`; else
+    nothing.
+    """
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = Path(frame.f_code.co_filename)
         if not (file.is_relative_to(PACKAGE) or any(part in LIBRARIES for part in file.parts)):
-            return f" in {frame.name} ({file.name}:{frame.lineno})"
+            name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            return f" in {name} ({file.name}:{line})"
     return ""
 
 

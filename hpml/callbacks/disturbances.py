@@ -105,7 +105,7 @@ class Disturbances:
         return seen.as_dict() | {"rank": worst}
 
     def so_far(self) -> Interference | None:
-        """Of all that this process has trained, with the open epoch as it was a second ago or later.
+        """Of all that it has trained, with the open epoch as it was a second ago or later.
 
         To read takes milliseconds; verdicts may come each hundred steps, and these take no longer.
         """

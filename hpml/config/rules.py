@@ -128,7 +128,7 @@ RULES: dict[str, Rule] = {
     "lab.published": FLAG,
     "lab.again": FLAG,
     "lab.dry_run": FLAG,
-    "workers.rounds": COUNT,
+    "workers.rounds": COUNT_OR_NULL,
     "workers.seconds": Rule(float, above=0),
     "workers.budget_s": Rule(float, above=0),
     "workers.step": COUNT,

@@ -13,7 +13,7 @@ from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words, size_in_words, table
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot
-from hpml.lab.tasks import Tasks
+from hpml.lab.tasks import WORKER_ROUNDS, Tasks
 from hpml.system.environment import usable_cores
 
 # Record, log and curves of a training, and a sweep's report; the lab keeps no checkpoints.
@@ -84,8 +84,8 @@ class Plan:
             pilots=pilots,
             epochs=cfg.trainer.max_epochs,
             counts=len(list(itertools.islice(likely, min(cores, SMALL_MACHINE) + 3))),
-            rounds=tasks.worker_rounds or search.rounds,
-            all_rounds=search.rounds,
+            rounds=tasks.worker_rounds or search.rounds or WORKER_ROUNDS,
+            all_rounds=search.rounds or WORKER_ROUNDS,
             seconds=search.seconds,
             search_s=search.budget_s,
             diagnosis_s=_keys_of("diagnose", cfg).budget_s,

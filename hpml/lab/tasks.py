@@ -64,6 +64,9 @@ HOLDS = {
 }
 
 
+WORKER_ROUNDS = 10  # of the search for workers at most, unless others are asked for
+
+
 @dataclass(frozen=True)
 class Task:
     name: str  # of the folder that holds its result
@@ -81,7 +84,8 @@ class Task:
     def is_done(self) -> bool:
         """Whether its result is there, and whole."""
         result = read_json(self.result, *HOLDS[self.name]) if self.result else None
-        return result is not None and not (self.again and disturbed_by(result))
+        whole = None if (result or {}).get("interrupted") else result
+        return whole is not None and not (self.again and disturbed_by(whole))
 
     @property
     def command(self) -> str:
@@ -138,8 +142,9 @@ class Tasks:
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
         yield from self.summaries
-        rounds = [f"workers.rounds={self.worker_rounds}"] if self.worker_rounds else []
-        yield from self._in_folder(WORKERS, "hpml.workers", rounds)
+        is_given = "workers.rounds" in map(key_of, self._of_one) and not self.worker_rounds
+        number = f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
+        yield from self._in_folder(WORKERS, "hpml.workers", [] if is_given else [number])
         both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]
         yield from self._in_folder(DIAGNOSIS, "hpml.diagnose", both)
 

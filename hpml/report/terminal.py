@@ -55,7 +55,7 @@ def evaluation(run: Run) -> str:
 
 
 def _table(comparison: Comparison, width: int) -> Table:
-    whole = setting_table(comparison, MOST_ROWS)
+    whole = setting_table(comparison, most=MOST_ROWS)
     columns = {
         heading: [row[index].text for row in whole.rows]
         for index, heading in enumerate(whole.headings)

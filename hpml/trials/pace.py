@@ -39,6 +39,7 @@ class Timed:
 
     epoch_s: float
     pace: Pace
+    checks_s: float = 0.0  # the part of it that is validation
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class Settings:
     optimizer: str | None = None  # how its steps are computed: fused, or foreach
     flags: tuple[str, ...] = ()  # of FLAGS, that are set
     batch_times: int = 0  # as many samples in a batch; 0 for as many as there are
+    accumulate: int = 0  # batches whose gradients are summed for one step; 0 for as many as now
+    check_every: int = 0  # epochs between two validations; 0 for as many as now
     by_index: bool = False  # samples draw random numbers by their index, in whichever process
 
     def __or__(self, other: "Settings") -> "Settings":
@@ -121,6 +123,13 @@ def ways_of(optimizers: list[Any]) -> frozenset[str]:
     """How the steps of all of them were asked to be computed: of WAYS."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     return frozenset(way for way in WAYS if groups and all(group.get(way) for group in groups))
+
+
+def rates_of(optimizers: list[Any]) -> tuple[float, ...]:
+    """The learning rates of all of them that are numbers, as a schedule begins with them."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group.get("initial_lr", group.get("lr")) for group in groups]
+    return tuple(dict.fromkeys(rate for rate in rates if isinstance(rate, float)))
 
 
 def compilable(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:

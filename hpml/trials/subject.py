@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from hpml.trials.job_data import JobData, changed, end_workers, one_loader
 from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
 from hpml.trials.pace import Pace, PacedLoader, Pauses
-from hpml.trials.settings import ways_of
+from hpml.trials.settings import rates_of, ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -79,6 +80,8 @@ class Subject(JobLoader):
         self._batches_of = 0  # the round whose first batches they are
         self._writes_into_data = False  # a step, where the data's own memory is its batch
         self._schedules = False  # whether a scheduler steps
+        self.waits_for_plateau = False  # whether one of them does so by a metric
+        self.learning_rates: tuple[float, ...] = ()  # once a fit was tried
         self.optimizer_kinds: tuple[type, ...] = ()  # once a fit was tried
         self.optimizer_ways: frozenset[str] = frozenset()  # how all of their steps are computed
         self._logged: Logged = {}  # in a step
@@ -197,7 +200,7 @@ class Subject(JobLoader):
             try:
                 with (
                     computing_with(intervention.threads),
-                    intervention.settings.applied(self._module, self._compiled),
+                    self.with_settings(intervention),
                     interrupts_raised(),
                 ):
                     trainer.fit(module, **data)
@@ -209,9 +212,11 @@ class Subject(JobLoader):
             finally:
                 end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)
+        self.waits_for_plateau |= any(s.reduce_on_plateau for s in trainer.lr_scheduler_configs)
         if not intervention.compute and intervention.settings.optimizer is None:
             self.optimizer_kinds = tuple(map(type, trainer.optimizers))
             self.optimizer_ways = ways_of(trainer.optimizers)
+            self.learning_rates = rates_of(trainer.optimizers)
         kept.check(versions)
         if not loaders[0].is_over:
             raise UserError(
@@ -231,6 +236,10 @@ class Subject(JobLoader):
         callbacks.append(preparation(self.trainer, intervention, self._logged))
         is_sized = self.epoch_steps is not None
         return trial_trainer(self.trainer, folder, is_sized, intervention, callbacks)
+
+    def with_settings(self, intervention: Intervention) -> AbstractContextManager[None]:
+        """What an intervention sets of the module's parts and of torch, within it."""
+        return intervention.settings.applied(self._module, self._compiled)
 
     @property
     def network(self) -> torch.nn.Module:

@@ -17,6 +17,7 @@ from hpml.system.lightning_twins import twin_for, twins
 from hpml.timing.profiler import PhaseProfiler
 from hpml.trials.copies import copied, is_compiled
 from hpml.trials.intervention import Intervention, is_in_trials
+from hpml.trials.settings import Settings
 
 # The loggers that can write elsewhere; what others log goes to a server.
 LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
@@ -57,7 +58,7 @@ def trial_trainer(
         limit_val_batches=0,
         num_sanity_val_steps=0,
         log_every_n_steps=NEVER if silent else settings.log_every or user_trainer.log_every_n_steps,
-        accumulate_grad_batches=accumulated(user_trainer),
+        accumulate_grad_batches=accumulated(user_trainer, settings),
         gradient_clip_val=user_trainer.gradient_clip_val,
         gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,
         detect_anomaly=user_trainer._detect_anomaly,
@@ -72,11 +73,13 @@ def trial_trainer(
     return trainer
 
 
-def accumulated(trainer: Any) -> int:
+def accumulated(trainer: Any, settings: Settings = Settings()) -> int:  # noqa: B008 - it is frozen
     """Batches that the user's optimizer steps once for, in the epoch that a fit would begin with.
 
     Callbacks change the Trainer's number as epochs pass, and leave it changed.
     """
+    if settings.accumulate:
+        return settings.accumulate
     for callback in trainer.callbacks:
         if isinstance(callback, twins(GradientAccumulationScheduler)):
             return int(callback.get_accumulate_grad_batches(trainer.current_epoch))

@@ -1,4 +1,4 @@
-"""What a validation costs, by its first batches: training trials leave it out."""
+"""What a validation costs, by its first batches."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,12 +16,13 @@ from torch.utils._pytree import tree_leaves
 from hpml.loading.copies import seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.trials.copies import preserve_attributes
-from hpml.trials.intervention import Intervention, interrupts_raised
+from hpml.trials.intervention import Intervention, computing_with, interrupts_raised
 from hpml.trials.job_data import batches_ahead
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import trial_trainer
 
 LOOKED_AT = 4  # batches
+AS_IT_IS = Intervention()
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,53 @@ class Validation:
         return self.batches * self.batch_s
 
 
-def validation_of(subject: Subject, given: Any = None) -> Validation | None:
+def validation_of(
+    subject: Subject,
+    given: Any = None,
+    intervention: Intervention = AS_IT_IS,
+    batches: int = LOOKED_AT,
+) -> Validation | None:
     """Validates a few batches of a job; None where it has no validation, or one of no known length.
 
-    `given` are the loaders that `fit` would get; else the data module has them, or the module. To
-    be called after all fits: what Lightning computes meanwhile cannot be trained with. Raises what
-    the job raises.
+    `given` are the loaders that `fit` would get; else the data module has them, or the module. An
+    intervention's settings and threads hold, but for those of the training's loader. A fit may
+    follow. Raises what the job raises.
     """
     module: Any = subject.network
     if not is_overridden("validation_step", module, twin_for(module, L.LightningModule)):
         return None
-    with seeded_folder(0, subject.data.given) as folder, preserve_attributes(module):
-        seen = _look(subject, folder, given, LOOKED_AT)
+    how = Intervention(hooks=True, settings=intervention.settings)
+    with (
+        seeded_folder(0, subject.data.given) as folder,
+        preserve_attributes(module),
+        computing_with(intervention.threads),
+        subject.with_settings(intervention),
+    ):
+        seen = _look(subject, folder, given, batches, how)
         if seen is not None and seen.ahead:  # whose first batches are ready, or start the workers
-            seen = _look(subject, folder, given, LOOKED_AT + seen.ahead)
+            seen = _look(subject, folder, given, batches + seen.ahead, how)
     if seen is None or len(seen.ends) < 2 or None in seen.lengths:
         return None
-    ends = seen.ends[-LOOKED_AT:]
+    ends = seen.ends[-batches:]
     batch_s = fmean(after - before for before, after in pairwise(ends))
     return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends))
+
+
+@dataclass(frozen=True)
+class Validating:
+    """How validation is timed beside fits."""
+
+    given: Any  # the loaders that `fit` would get
+    batches: int  # that are looked at
+
+    def seconds(self, subject: Subject, intervention: Intervention) -> float:
+        """What an epoch has of it with an intervention; 0 where it has none."""
+        every = intervention.settings.check_every
+        checks = 1 / every if every else checks_an_epoch(subject.trainer)
+        if not checks:
+            return 0.0
+        seen = validation_of(subject, self.given, intervention, self.batches)
+        return checks * seen.check_s if seen else 0.0
 
 
 @dataclass
@@ -65,7 +94,9 @@ class _Seen:
     ahead: int = 0  # batches that workers keep ready
 
 
-def _look(subject: Subject, folder: Path, given: Any, batches: int) -> _Seen | None:
+def _look(
+    subject: Subject, folder: Path, given: Any, batches: int, how: Intervention
+) -> _Seen | None:
     """Validates so many batches of each loader; None where nobody has one."""
     module: Any = subject.network
     seen = _Seen()
@@ -78,8 +109,10 @@ def _look(subject: Subject, folder: Path, given: Any, batches: int) -> _Seen | N
     def end(*_: Any) -> None:
         seen.ends.append(time.perf_counter())
 
-    trainer = trial_trainer(subject.trainer, folder, True, Intervention(hooks=True))
+    trainer = trial_trainer(subject.trainer, folder, True, how)
     trainer.limit_val_batches = batches
+    # by `no_grad`: what the module keeps of inference mode, no fit could train with
+    trainer.validate_loop.inference_mode = False
     owner, data = _source(subject, trainer, module, given)
     if owner is not None and not is_overridden("val_dataloader", owner, _base(owner)):
         return None

@@ -14,10 +14,12 @@ from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.system.files import write_whole
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
-from hpml.trials.sameness import DIFFERENT, Sameness
-from hpml.trials.validation import Validation
+from hpml.trials.sameness import Sameness
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.search import Search, epoch
+from hpml.tuning.epoch_checks import EpochChecks
+from hpml.tuning.proof import epoch
+from hpml.tuning.qualifications import proven, sentences_of
+from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -26,8 +28,6 @@ PLACES = {
     LOADER: "arguments of the DataLoader",
     TRAINER: "arguments of the Trainer, and of its callbacks",
 }
-# What validation may add to an epoch, and checks in so many epochs that would be enough.
-MUCH, SELDOM = 0.1, (2, 5, 10)
 # Logarithms: an interval that is not worth telling, and a gain that is worth another search.
 WIDE, SEEMS = math.log(10), math.log(1.1)
 
@@ -44,8 +44,7 @@ class Tuning:
     notes: list[str]
     epoch_steps: int | None
     is_ours: bool  # a configuration of ours, whose changes are overrides
-    validation: Validation | None = None
-    checks_an_epoch: float | None = None
+    checks: EpochChecks = field(default_factory=EpochChecks)
     # what it is, and where it ran, for who resumes this
     job: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -74,8 +73,8 @@ class Tuning:
     @property
     def before_s(self) -> float:
         """Seconds of an epoch, or of STEPS_SHOWN steps, as it is: a mean."""
-        if self.search.proofs.by_name:
-            return self.search.proofs.estimate(NONE, epoch).mean
+        if (proof := self.search.proof.measured).by_name:
+            return proof.estimate(NONE, epoch).mean
         return self.diagnosis.epoch_s("as_it_is").mean
 
     @property
@@ -122,7 +121,7 @@ class Tuning:
             needed_s = max(search.needed_s, search.budget_s)
             return (
                 f", and {search.budget_s:g} s were too short for {FEWEST_ROUNDS} rounds of trials "
-                f"of {search.trial_s:.2g} s; give {key}={30 * math.ceil(needed_s / 30)}"
+                f"of {search.trial_s:.2g} s; give {key}={30 * (1 + int(needed_s / 30))}"
             )
         if (seeming := self._seeming) is not None:
             looks = math.exp(search.alone[seeming].mean)
@@ -190,56 +189,18 @@ class Tuning:
     @property
     def sentences(self) -> list[str]:
         """What qualifies the answer."""
-        verdict = self.diagnosis.verdict
-        sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
-        cause = verdict["kind"].removesuffix("-bound")
-        attacked = {one for change in self.changes for one in change.causes | change.slots}
-        if self.changes and cause != verdict["kind"] and not {cause, f"{cause}s"} & attacked:
-            sentences.append(f"what helps attacks another cost than {cause}: measured is the help")
-        if any(change.settings.rests for change in self.changes):
-            steps = "five steps do not show what a callback does later, or by the epoch"
-            sentences.append(f"{steps}: look whether it is enough")
-        if self.together is not None and self.changes:
-            verb = "are" if self.together.kind == DIFFERENT else "are the same"
-            sentences.append(f"with all changes the first losses {verb} {self.together.in_words}")
-        sentences += self._of_validation
-        by_reason: dict[str, list[str]] = {}
-        for change, why in self.skipped.items():
-            by_reason.setdefault(why, []).append(change.name)
-        sentences += [f"not taken: {', '.join(own)} ({why})" for why, own in by_reason.items()]
-        if self.search.was_interrupted:
-            sentences.append("interrupted: this is the answer so far")
-        return sentences + self.search.measured.notes + self.notes
-
-    @property
-    def _of_validation(self) -> list[str]:
-        """What it adds to an epoch, and what fewer checks would save: calculated, not tried."""
-        seen, checks = self.validation, self.checks_an_epoch
-        if seen is None or checks is None or not self.epoch_steps:
-            return []
-        now_s = seen.check_s * checks
-        if now_s < MUCH * self.after_s:
-            return []
-        fewer = [every for every in SELDOM if every * checks > 1]
-        seldom = next((n for n in fewer if seen.check_s / n < MUCH * self.after_s), SELDOM[-1])
-        if seldom * checks <= 1:
-            return []
-        saved = in_s(Estimate(now_s - seen.check_s / seldom, None, 1))
-        key = "trainer.check_val_every_n_epoch" if self.is_ours else "check_val_every_n_epoch"
-        return [
-            f"validation adds {in_s(Estimate(now_s, None, 1))} to an epoch (calculated from "
-            f"{seen.looked_at} of {seen.batches:,} batches); {key}={seldom} would save {saved}"
-        ]
+        return sentences_of(self)
 
     @property
     def lines(self) -> list[str]:
         heading = ("", "alone", "in company", "first losses", "price")
         shown = [heading, *self.rows]
         told = table(shown, "<>><<") if self.rows else []
-        caption = "  times as fast, with an interval that holds whenever one looks; * recommended"
+        caption = f"  {caption_of(self.checks.timed is not None)}; * recommended"
         return [
             *told,
             *([caption] if told else []),
+            *(self.diagnosis.loader.lines if self.diagnosis.loader else ()),
             *self.sentences,
             self.sentence,
             *(f"  {line}" for line in self.snippet),
@@ -268,16 +229,24 @@ class Tuning:
             "rows": self.rows,
             "sentences": self.sentences,
             "same": {c.name: asdict(same) for c, same in self.same.items()},
-            "validation": self.validation and asdict(self.validation),
+            "validation": self.checks.seen and asdict(self.checks.seen),
+            "validation_is_timed": self.checks.timed is not None,
             "skipped": {c.name: why for c, why in self.skipped.items()},
             "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
+            "proven": proven(self.search.proof),
             "rounds": {
                 "search": _rounds(self.search.measured),
                 "left_out": sorted(self.search.measured.left_out),
-                "proof": _rounds(self.search.proofs),
+                "proof": _rounds(self.search.proof.measured),
             },
             "diagnosis": self.diagnosis.as_dict(),
         }
+
+
+def caption_of(with_validation: bool) -> str:
+    """What the columns of figures are."""
+    epoch = f"an epoch {'with' if with_validation else 'without'} validation"
+    return f"how many times as fast {epoch} is, with an interval that holds whenever one looks"
 
 
 def in_times(gain: AnytimeEstimate | None) -> str:

@@ -10,6 +10,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.settings import Settings
 
 INPUT, TRANSFER, COMPUTE, OVERHEAD = (phase.cause for phase in PHASES if phase.cause)
+VALIDATION = "validation"  # which no diagnosis takes out: what it takes is timed
 # Where a line of code goes, in the order in which they are shown.
 SCRIPT, LOADER, TRAINER, MODULE = "script", "DataLoader", "Trainer", "module"
 
@@ -26,6 +27,7 @@ class Change:
     slots: frozenset[str]
     causes: frozenset[str]  # of the diagnosis, that it may make cheaper
     price: str = ""  # what it costs besides, in words
+    needs: str = ""  # why it cannot be tried here, and what to do: then it is advice
     settings: Settings = Settings()  # noqa: RUF009 - it is frozen
     threads: int | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)  # of our configuration
@@ -46,9 +48,6 @@ class Change:
         """The words to type for a job of ours."""
         return [f"{key}={spelled(value)}" for key, value in self.keys.items()]
 
-
-BATCH_SIZE, LARGER = "batch_size", (2, 4)  # times
-ANOTHER_TRAINING = "another training: learning rate scaled along, to be tuned again"
 
 Changes = frozenset[Change]  # that a job has together
 NONE: Changes = frozenset()

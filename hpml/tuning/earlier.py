@@ -63,7 +63,7 @@ def read_rounds(
     search, out = earlier["rounds"]["search"], set(earlier["rounds"].get("left_out", ()))
     return {
         name: {
-            int(number): Timed(each["epoch_s"], Pace(**each["pace"]))
+            int(number): Timed(each["epoch_s"], Pace(**each["pace"]), each.get("checks_s", 0.0))
             for number, each in rounds.items()
             if int(number) not in out
         }

@@ -1,30 +1,27 @@
 """What can be changed about anybody's Trainer, and the lines that change it."""
 
 import math
+import multiprocessing
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.data import sized_len
 from torch.utils.data import DataLoader
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.formatting import counted
 from hpml.system.environment import usable_cores
+from hpml.system.threads import BRIEF_SPINS, SPIN, waiting
 from hpml.trials.job_data import data_loaders
 from hpml.trials.settings import (
     FUSED,
     Settings,
     compilable,
-    has_batches,
 )
 from hpml.trials.subject import Subject
 from hpml.tuning.change import (
-    ANOTHER_TRAINING,
-    BATCH_SIZE,
     COMPUTE,
     INPUT,
-    LARGER,
     LOADER,
     MODULE,
     OVERHEAD,
@@ -33,6 +30,7 @@ from hpml.tuning.change import (
     TRANSFER,
     Change,
 )
+from hpml.tuning.other_trainings import accumulations, larger_batches
 from hpml.tuning.seldom import of_callbacks, of_logging
 
 PREFETCHED = (4, 8)
@@ -44,6 +42,7 @@ def changes_of(subject: Subject) -> list[Change]:
         *_threads(subject),
         *_of_loaders(subject, data_loaders(subject.data.loader)),
         *_of_compute(subject),
+        *accumulations(subject),
         *of_logging(subject),
         *of_callbacks(subject),
     ]
@@ -64,6 +63,13 @@ def _threads(subject: Subject) -> Iterator[Change]:
     now = torch.get_num_threads()
     if subject.device.type == "cpu" or now > 1:
         yield from thread_changes(now)
+    if now > 1 and waiting() == SPIN:
+        yield Change(
+            name=f"GOMP_SPINCOUNT={BRIEF_SPINS}",
+            slots=frozenset({"waiting"}),
+            causes=frozenset({INPUT, COMPUTE, OVERHEAD}),
+            needs="is read when a program starts: set it in the environment, and compare",
+        )
 
 
 def thread_changes(now: int) -> list[Change]:
@@ -93,33 +99,23 @@ def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Ch
         yield change
         if workers and subject.device.type == "cpu" and torch.get_num_threads() > 1:
             yield together(change, threads_change(1))
-    yield from _of_batches(loader)
+    yield from larger_batches(loader, subject.learning_rates)
     for batches in (each for each in PREFETCHED if now and each != loader.prefetch_factor):
         yield _loader_change("prefetch_factor", batches, price="memory for more batches")
     if now and not loader.persistent_workers:
         yield _loader_change("persistent_workers", True, price="workers stay between epochs")
+        yield from _of_starts(loader)
     if subject.device.type == "cuda" and not loader.pin_memory:
         yield _loader_change("pin_memory", True, TRANSFER, price="memory that cannot be swapped")
 
 
-def _of_batches(loader: DataLoader[Any]) -> Iterator[Change]:
-    samples = sized_len(loader.dataset) or math.inf
-    for times in LARGER if has_batches(loader) else ():
-        size = times * (loader.batch_size or 1)
-        if size > samples:
-            return
-        yield Change(
-            name=f"{BATCH_SIZE}={size}",
-            slots=frozenset({BATCH_SIZE}),
-            causes=frozenset({INPUT, TRANSFER, COMPUTE, OVERHEAD}),
-            price=ANOTHER_TRAINING,
-            settings=Settings(batch_times=times),
-            lines=(
-                (LOADER, f"{BATCH_SIZE}={size}"),
-                (MODULE, f"# the learning rate times {times}, as the batch; then tune it"),
-            ),
-            only_asked=True,
-        )
+def _of_starts(loader: DataLoader[Any]) -> Iterator[Change]:
+    """Of workers that start with each epoch: fork, beside which others import torch each time."""
+    context = loader.multiprocessing_context
+    now = context.get_start_method() if context else multiprocessing.get_start_method()
+    if now != "fork" and "fork" in multiprocessing.get_all_start_methods():
+        price = "forked workers may hang where the process has threads that hold locks"
+        yield _loader_change("multiprocessing_context", "fork", price=price)
 
 
 def loader_workers(workers: int, loader: DataLoader[Any]) -> Change:
@@ -133,6 +129,7 @@ def loader_workers(workers: int, loader: DataLoader[Any]) -> Change:
         line += ", persistent_workers=False" * loader.persistent_workers
         line += ", prefetch_factor=None" * (loader.prefetch_factor is not None)
         line += ", timeout=0" * bool(loader.timeout)
+        line += ", multiprocessing_context=None" * (loader.multiprocessing_context is not None)
     return Change(
         name=f"num_workers={workers}",
         slots=frozenset({"num_workers", "persistent_workers"}),
@@ -144,6 +141,7 @@ def loader_workers(workers: int, loader: DataLoader[Any]) -> Change:
 
 
 def _loader_change(argument: str, value: Any, cause: str = INPUT, price: str = "") -> Change:
+    """Of an argument of torch's loader."""
     return Change(
         name=f"{argument}={value}",
         slots=frozenset({argument}),
@@ -170,7 +168,8 @@ def together(first: Change, second: Change) -> Change:
 
 def _of_compute(subject: Subject) -> Iterator[Change]:
     network, on_gpu = subject.network, subject.device.type == "cuda"
-    if compilable(network) and why_not_compiled(subject.device.type) is None:
+    if compilable(network):
+        why_not = why_not_compiled(subject.device.type) or ""
         modes = ("default", "max-autotune") if on_gpu else ("default",)
         for mode in modes:
             argument = "" if mode == "default" else f'mode="{mode}"'
@@ -181,6 +180,7 @@ def _of_compute(subject: Subject) -> Iterator[Change]:
                 Settings(compile=mode),
                 [(MODULE, f"self.{name}.compile({argument})") for name in parts],
                 "the first steps compile",
+                needs=why_not,
             )
     convolutions = [part for part in network.modules() if isinstance(part, torch.nn.Conv2d)]
     if convolutions and not any(map(_is_channels_last, convolutions)):
@@ -246,8 +246,7 @@ def _compute_change(
     settings: Settings,
     lines: list[tuple[str, str]],
     price: str = "",
-    fewer_bits: bool = False,
+    **traits: Any,
 ) -> Change:
     own, causes = frozenset(slots), frozenset({COMPUTE})
-    of_code = tuple(lines)
-    return Change(name, own, causes, price, settings, lines=of_code, fewer_bits=fewer_bits)
+    return Change(name, own, causes, price, settings=settings, lines=tuple(lines), **traits)

@@ -14,6 +14,7 @@ from hpml.trials.rounds import Candidate
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
+from hpml.trials.validation import Validating
 from hpml.tuning.change import Change, Changes, in_order, intervention_of
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
@@ -72,12 +73,12 @@ class Ours:
             self._subjects.pop(old).close()
         return subject, intervention_of(changes)
 
-    def config(self, changes: Changes) -> DictConfig:
-        """The configuration with the changes' keys."""
+    def config(self, changes: Changes, of_process: bool = False) -> DictConfig:
+        """The configuration with the changes' keys; with those too that hold for a process."""
         config = self._cfg.copy()
         for change in in_order(changes):
             for key, value in change.keys.items():
-                if key != THREADS:  # which holds for the process
+                if of_process or key != THREADS:
                     OmegaConf.update(config, key, value, force_add=True)
         return config
 
@@ -95,13 +96,19 @@ class Trials:
     """Short fits of a job with some changes, all of about the same length.
 
     `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
-    `workers`, where it is known.
+    `workers`, where it is known. With `validating` an epoch has its part of a validation.
     """
 
     def __init__(
-        self, job: Tunable, wanted_s: float, first: Pace, loading: Pace | None, workers: int
+        self,
+        job: Tunable,
+        wanted_s: float,
+        first: Pace,
+        loading: Pace | None,
+        workers: int,
+        validating: Validating | None = None,
     ) -> None:
-        self._job = job
+        self._job, self.validating = job, validating
         is_slow = first.step_s > SLOW_S
         self._warm_up = SLOW_WARM_UP if is_slow else WARM_UP
         steps = round(wanted_s / first.step_s) if first.step_s else MOST_STEPS
@@ -115,12 +122,10 @@ class Trials:
         def measure(number: int) -> Timed:
             is_new = changes not in self._loading
             subject, intervention, loading = self.with_changes(changes)
-            warm_up, steps = self.lengths(loading, accumulated(subject.trainer))
+            of = (subject, intervention, loading, self.lengths(changes), number, self.validating)
             if is_new and any("compile" in change.slots for change in changes):
-                # each shape of a batch, an epoch's last one too, is compiled before it is timed
-                subject.fit(intervention, warm_up, steps, seed=number)
-            pace = subject.fit(intervention, warm_up, steps, seed=number)
-            return Timed(epoch_s(_steps(subject, intervention), loading, pace), pace)
+                timed_fit(*of)  # each shape of a batch, an epoch's last one too, is compiled before
+            return timed_fit(*of)
 
         return measure
 
@@ -145,17 +150,34 @@ class Trials:
             self._loading[changes] = subject.loading(intervention.settings)
         return subject, intervention, self._loading[changes]
 
-    def lengths(self, loading: Loading, accumulated: int) -> tuple[int, int]:
+    def lengths(self, changes: Changes) -> tuple[int, int]:
         """Steps before those that are measured, and these.
 
         Where the job waits for its workers in the end, they are past the batches that are ready at
         first, and enough of them, for workers finish in bursts; optimizers step once in a while.
         """
+        subject, intervention, loading = self.with_changes(changes)
+        window = accumulated(subject.trainer, intervention.settings)
         workers = max(1, loading.workers)
         waits = self._load_s / workers > HIDDEN * self._computing_s
         ahead = loading.ahead if waits else 0
-        whole = math.lcm(accumulated, workers if waits else 1)
+        whole = math.lcm(window, workers if waits else 1)
         return self._warm_up + ahead, -(-max(self._steps, 2 * ahead) // whole) * whole
+
+
+def timed_fit(
+    subject: Subject,
+    intervention: Intervention,
+    loading: Loading,
+    lengths: tuple[int, int],
+    seed: int,
+    validating: Validating | None = None,
+) -> Timed:
+    """An epoch by one short fit, and by a few batches of validation where that is timed."""
+    pace = subject.fit(intervention, *lengths, seed=seed)
+    checks_s = 0.0 if validating is None else validating.seconds(subject, intervention)
+    seconds = epoch_s(_steps(subject, intervention), loading, pace)
+    return Timed(seconds + checks_s, pace, checks_s)
 
 
 def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:

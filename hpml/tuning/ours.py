@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.data.image_data_module import ImageDataModule
+from hpml.data.turbo import choose
+from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
 from hpml.trials.settings import PREFETCH_FACTOR, Settings
 from hpml.tuning.change import (
-    ANOTHER_TRAINING,
-    BATCH_SIZE,
     COMPUTE,
     INPUT,
-    LARGER,
     OVERHEAD,
     TRANSFER,
     Change,
@@ -28,13 +27,14 @@ from hpml.tuning.foreign import (
     together,
     worker_counts,
 )
+from hpml.tuning.other_trainings import of_configuration
 from hpml.tuning.seldom import LOG_EVERY
 
 
 def changes_of(job: Job, threads: int) -> list[Change]:
     """All that may help a job on its device, which computes with so many threads."""
     found = [*_of_loading(job, threads), *_of_compute(job), *_of_overhead(job.cfg)]
-    found += _of_batches(job)
+    found += of_configuration(job)
     return found + (thread_changes(threads) if job.device == "cpu" else [])
 
 
@@ -46,6 +46,7 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
     is_whole = data.get("crop") != "resized"  # or each epoch needs the images as they are
     if data.get("in_memory") is False and is_whole:
         yield _change("data.in_memory", True, INPUT, "memory for all decoded images")
+    yield from _of_decoding(data)
     if job.device == "cuda" and pipeline == "batched" and is_whole:
         price = "the images lie in the GPU's memory"
         yield _change("data.pipeline", "device", INPUT, price, redraws=True)
@@ -67,20 +68,18 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
         yield _loader_change(job, "pin_memory", True, price, TRANSFER)
 
 
-def _of_batches(job: Job) -> Iterator[Change]:
-    """Larger ones, with the learning rate in proportion."""
-    size, rate = job.cfg.data.get(BATCH_SIZE), OmegaConf.select(job.cfg, "optimizer.lr")
-    if not (job.is_ours and isinstance(size, int) and isinstance(rate, int | float)):
+def _of_decoding(data: DictConfig) -> Iterator[Change]:
+    """The faster decoder, of images that are decoded whenever they are asked for."""
+    decodes = data.get("encoded") != "none" and not data.get("in_memory")
+    if "decoder" not in data or not decodes or data.get("pipeline") == "device":
         return
-    for times in (n for n in LARGER if n * size <= job.sizes.get("train", n * size)):
-        yield Change(
-            name=f"data.{BATCH_SIZE}={times * size}",
-            slots=frozenset({BATCH_SIZE}),
-            causes=frozenset({INPUT, TRANSFER, COMPUTE, OVERHEAD}),
-            price=ANOTHER_TRAINING,
-            keys={f"data.{BATCH_SIZE}": times * size, "optimizer.lr": times * rate},
-            only_asked=True,
-        )
+    try:
+        choose("turbo")
+        needs = ""
+    except DataError as error:
+        needs = str(error).partition(": ")[2]
+    if data.decoder == "pillow" or (data.decoder == "auto" and needs):  # else it is in use
+        yield _change("data.decoder", "turbo", INPUT, needs=needs)
 
 
 def workers_change(job: Job, count: int) -> Change:
@@ -116,8 +115,9 @@ def _of_compute(job: Job) -> Iterator[Change]:
     cfg, device = job.cfg, job.device
     if not job.is_image_classifier:  # whose network the keys below do not reach
         return
-    if not cfg.compile and device in ("cpu", "cuda") and why_not_compiled(device) is None:
-        yield _change("compile", True, COMPUTE, "the first steps compile")
+    if not cfg.compile and device in ("cpu", "cuda"):
+        needs = why_not_compiled(device) or ""
+        yield _change("compile", True, COMPUTE, "the first steps compile", needs=needs)
     if not cfg.channels_last:
         yield _change("channels_last", True, COMPUTE)
     if str(cfg.trainer.precision) in ("None", "32", "32-true") and has_bfloat16(device):

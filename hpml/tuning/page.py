@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 
+from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
 from hpml.report.collect import in_words
 from hpml.report.comparison import SAME
@@ -16,6 +17,7 @@ from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table
 from hpml.statistics import Estimate
+from hpml.tuning.answer import caption_of
 
 FILE_NAME = "tune.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,6 +43,9 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         "snippet": "\n".join(content["snippet"]),
         "picture": save(picture, folder) if picture else None,
         "tried": tried(content),
+        "caption": f"{capital(caption_of(content['validation_is_timed']))}. * is recommended.",
+        "loader": loader_table(content["diagnosis"]),
+        "loading": loader_sentences(content["diagnosis"]),
         "notes": [capital(sentence) for sentence in content["sentences"]],
         "facts": _facts(content),
     }
@@ -53,7 +58,7 @@ def html(content: Mapping[str, Any]) -> str:
     values = {
         "sentences": [content["sentence"], *content["snippet"], *content["sentences"]],
         "table": tried(content),
-        "note": "times as fast, with an interval that holds whenever one looks; * recommended",
+        "note": f"{caption_of(content['validation_is_timed'])}; * recommended",
     }
     return cell(values, [picture] if picture else [])
 

@@ -3,15 +3,13 @@
 Each stage races what could still be added to the changes that are chosen. A change is dropped once
 it is proven to bring less than LEAST_GAIN, chosen once it is proven to bring more and none that is
 left looks better. Proven is what an interval says that holds whenever one looks, at a level divided
-by the number of changes. What is chosen in the end is measured again beside the job as it is: the
-gain that is claimed comes from these rounds alone, which nothing was chosen by.
+by the number of changes. What is chosen in the end is measured again, by `hpml.tuning.proof`.
 """
 
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -28,24 +26,17 @@ from hpml.trials.rounds import (
     unwatched,
 )
 from hpml.tuning.change import NONE, Change, Changes, added, names
+from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 
 LEAST_GAIN = 0.02  # of the epoch
 MOST_ROUNDS = 10
-MOST_PROOFS = 16  # rounds of the job as it is beside the one with all changes
 # Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
 # others may have slowed it.
 HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
-# The gain is known well enough once its interval is so narrow, as a part of the time that is left.
-NARROW = 0.1
-# What is kept of the budget for the last comparison, and how far beyond it that may go.
-PROOF_SHARE, BEYOND_SHARE = 0.25, 0.1
-RACE_SHARE = 0.6  # and what the race may take; the diagnosis has the rest
+RACE_SHARE = 0.6  # of the budget, for the race; diagnosis and proof have the rest
 SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
-
-Trial = Callable[[Changes], Candidate[Timed]]
 Report = Callable[[str], None]
-epoch = attrgetter("epoch_s")
 
 
 @dataclass(eq=False)
@@ -67,7 +58,7 @@ class Search:
     may_choose: Callable[[Changes], bool] = lambda changes: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
-    proofs: Measurements[Changes, Timed] = field(default_factory=Measurements)
+    afresh: Afresh | None = None  # trials of fresh processes, for the last comparison
     chosen: Changes = NONE
     alone: dict[Change, AnytimeEstimate] = field(default_factory=dict)  # gains, as logarithms
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
@@ -78,6 +69,7 @@ class Search:
     is_raced: bool = False  # whether there was time for FEWEST_ROUNDS of the first race
 
     def __post_init__(self) -> None:
+        self.proof = Proof(self.trial, self.left_s, self.budget_s, self.watch, self.afresh)
         self._admitted: dict[Change, bool] = {}
         self._trials_s: list[float] = []
 
@@ -96,7 +88,7 @@ class Search:
     @property
     def gain(self) -> AnytimeEstimate | None:
         """Of all changes that are chosen: the logarithm of how many times as fast, as proven."""
-        return self.proofs.gain(NONE, self.chosen, epoch, LEVEL)
+        return self.proof.measured.gain(NONE, self.chosen, epoch, LEVEL)
 
     def gain_of(self, over: Changes, of: Changes) -> AnytimeEstimate | None:
         """The same of the search's rounds, at the level of one of many."""
@@ -231,36 +223,23 @@ class Search:
             self.report(f"taken back, for all together compute something else: {last.name}")
 
     def _prove(self) -> None:
-        """Measures the job as it is, and with all changes, in rounds of their own."""
         if not self.chosen:
             return
         self.report(f"the job as it is beside: {names(self.chosen)}")
-        for number in range(MOST_PROOFS):
-            every = [NONE, self.chosen][:: 1 if number % 2 else -1]
-            self._round(every, self.proofs)
-            gain = self.gain
-            if gain is None or self.left_s() < -BEYOND_SHARE * self.budget_s:
-                return
-            narrow = math.expm1(gain.half_width or math.inf) < NARROW
-            if number + 1 >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):
-                return
+        self.proof.run(self.chosen, self.trial_s)
 
-    def _round(
-        self, every: Iterable[Changes], measured: "Measurements[Changes, Timed] | None" = None
-    ) -> None:
-        measured = self.measured if measured is None else measured
-        number = measured.next_round
+    def _round(self, every: Iterable[Changes]) -> None:
+        number = self.measured.next_round
         candidates = [(of, self._priced(self.trial(of))) for of in every]
         # the machine may grow busy within a round: no change is always the last one
-        if measured is self.measured:
-            random.Random(number).shuffle(candidates)
-        optional = [of for of, _ in candidates if of]
-        least_s = self._reserve_s if measured is self.measured else -math.inf
+        random.Random(number).shuffle(candidates)
+        optional, least_s = [of for of, _ in candidates if of], self._reserve_s
 
         def enough(measured: Any) -> bool:
             return self.left_s() < least_s
 
-        run_round(candidates, measured, number, optional=optional, enough=enough, watch=self.watch)
+        given: Any = {"optional": optional, "enough": enough, "watch": self.watch}
+        run_round(candidates, self.measured, number, **given)
 
     def _priced(self, trial: Candidate[Timed]) -> Candidate[Timed]:
         """Keeps how long it takes."""
@@ -281,7 +260,7 @@ class Search:
     @property
     def _reserve_s(self) -> float:
         """For the last comparison."""
-        return max(PROOF_SHARE * self.budget_s, 2 * FEWEST_ROUNDS * self.trial_s)
+        return self.proof.reserve_s(self.trial_s)
 
     def _tell(self, begun: int, number: int, gains: dict[Change, Any]) -> None:
         best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)

@@ -1,19 +1,21 @@
-"""What may act less often of anybody's Trainer: callbacks and loggers."""
+"""What may act less often of anybody's Trainer: callbacks, loggers, validation."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from hpml.system.lightning_twins import twins
 from hpml.trials.settings import BATCH_HOOKS, RESTING_BATCHES, Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import interval_of
-from hpml.tuning.change import OVERHEAD, SCRIPT, TRAINER, Change
+from hpml.tuning.change import OVERHEAD, SCRIPT, TRAINER, VALIDATION, Change
 
 LOG_EVERY = 50  # steps, as Lightning's Trainer has it
+# What validation may add to an epoch, and epochs between two checks that would be enough.
+MUCH, SELDOM = 0.1, (2, 5, 10)
 
 
 def of_logging(subject: Subject) -> Iterator[Change]:
@@ -55,6 +57,35 @@ def _interval(callback: Any, argument: str) -> int:
     """How seldom a callback acts now, where it tells; else 1."""
     values = (getattr(callback, name, None) for name in (argument, f"_{argument}"))
     return next((value for value in values if isinstance(value, int)), 1)
+
+
+def seldom_enough(check_s: float, checks: float, epoch_s: float) -> int | None:
+    """Epochs between two validations that add little to one without; None where it is so now.
+
+    `checks` are those of an epoch as it is, `check_s` what one takes, `epoch_s` the rest.
+    """
+    fewer = [every for every in SELDOM if every * checks > 1]
+    if not fewer or check_s * checks < MUCH * epoch_s:
+        return None
+    return next((every for every in fewer if check_s / every < MUCH * epoch_s), fewer[-1])
+
+
+def of_validation(subject: Subject, every: int, is_ours: bool) -> Change:
+    """A check in so many epochs; another training where a schedule or early stop waits for it."""
+    callbacks: list[L.Callback] = subject.trainer.callbacks  # type: ignore[attr-defined]
+    stops = any(isinstance(each, twins(EarlyStopping)) for each in callbacks)
+    argument = f"check_val_every_n_epoch={every}"
+    return Change(
+        name=f"trainer.{argument}" if is_ours else argument,
+        slots=frozenset({VALIDATION}),
+        causes=frozenset({VALIDATION}),
+        price=f"best and last of every {every}th epoch only",
+        settings=Settings(check_every=every),
+        keys={"trainer.check_val_every_n_epoch": every},
+        lines=((TRAINER, argument),),
+        only_asked=stops or subject.waits_for_plateau,
+        redraws=True,
+    )
 
 
 def acts_in_steps(callback: Any) -> bool:

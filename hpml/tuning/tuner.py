@@ -26,7 +26,6 @@ from hpml.formatting import counted
 from hpml.statistics import Estimate
 from hpml.system import environment
 from hpml.system.other_programs import warn_of_others
-from hpml.system.signals import RunInterrupted
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
@@ -34,14 +33,18 @@ from hpml.trials.pace import Timed
 from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
-from hpml.trials.validation import Validation, checks_an_epoch, validation_of
+from hpml.trials.validation import checks_an_epoch
 from hpml.tuning import foreign
+from hpml.tuning.afresh import FreshTrials
 from hpml.tuning.answer import Tuning
-from hpml.tuning.change import NONE, Change, Changes, names
+from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
 from hpml.tuning.checks import check_also, check_budget, first_step
 from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
+from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
+from hpml.tuning.other_trainings import STEP
 from hpml.tuning.ours import changes_of
+from hpml.tuning.proof import Afresh
 from hpml.tuning.search import LEAST_GAIN, Search
 
 DIAGNOSIS_SHARE = 0.15
@@ -65,7 +68,9 @@ class Tuner:
     same: dict[Change, Sameness] = field(default_factory=dict)
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
-    validated: Validation | None = None
+    checks: EpochChecks = field(default_factory=EpochChecks)
+    # processes of its own for the last comparison, whose fits are as long as those of the trials
+    afresh: Callable[[Trials], Afresh] | None = None
     # of a search that this one resumes, once a fit was tried
     earlier: Callable[[], Rounds] = dict
     identity: Callable[[], dict[str, Any]] = dict  # what the job is
@@ -81,23 +86,31 @@ class Tuner:
         share = DIAGNOSIS_SHARE * self.budget_s
         experiment = Experiment(subject, self.facts, share, self.report)
         (diagnosis,) = diagnosing.run([experiment])
-        changes = self.within_reach(offered, diagnosis)
+        wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
+        epoch_s, is_ours = diagnosis.epoch_s(AS_IT_IS).mean, self.facts is not None
+        of_epoch = subject, self.validation, epoch_s, wanted_s, is_ours, self.also
+        self.checks = epoch_checks(*of_epoch)
+        changes = self.within_reach([*offered, *self.checks.changes], diagnosis)
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         measured = self._measured_earlier(changes, earlier)
-        wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
-        trials = Trials(self.job, wanted_s, first, alone, subject.data.num_workers)
-        watch = watched(subject.witness, attrgetter("pace.waiting_share"))
-        may_choose = partial(self._may_be_chosen, reference)
+        workers, timed = subject.data.num_workers, self.checks.timed
+        trials = Trials(self.job, wanted_s, first, alone, workers, timed)
         search = Search(
-            trials, changes, left_s, self.budget_s, self.report, may_choose, watch, measured
+            trials,
+            changes,
+            left_s,
+            self.budget_s,
+            self.report,
+            may_choose=partial(self._may_be_chosen, reference),
+            watch=watched(subject.witness, attrgetter("pace.waiting_share")),
+            measured=measured,
+            afresh=self.afresh(trials) if self.afresh else None,
         )
         with subject.stops:
             search.run()
-        if not search.was_interrupted:
-            self._look_at_validation()
         for changes_of_trial, reason in search.measured.failures.items():
             for change in changes_of_trial if len(changes_of_trial) == 1 else ():
                 self.skipped[change] = f"could not be tried ({reason})"
@@ -113,32 +126,20 @@ class Tuner:
             epoch_steps=subject.epoch_steps,
             job=self.identity(),
             environment=environment.describe(subject.device.type),
-            is_ours=self.facts is not None,
-            validation=self.validated,
-            checks_an_epoch=checks_an_epoch(subject.trainer),
+            is_ours=is_ours,
+            checks=self.checks,
         )
 
-    @staticmethod
     def _measured_earlier(
-        changes: Iterable[Change], earlier: Rounds
+        self, changes: Iterable[Change], earlier: Rounds
     ) -> Measurements[Changes, Timed]:
-        """The rounds of each change alone, and of the job as it is."""
+        """The rounds of each change alone, and of the job as it is, that are of the same kind."""
         measured: Measurements[Changes, Timed] = Measurements()
         for of in (NONE, *(frozenset({change}) for change in changes)):
             for number, timed in earlier.get(names(of), {}).items():
-                measured.add(of, number, timed)
+                if bool(timed.checks_s) == (self.checks.timed is not None):
+                    measured.add(of, number, timed)
         return measured
-
-    def _look_at_validation(self) -> None:
-        """After all fits, of which there are none with it."""
-        if checks_an_epoch(self.subject.trainer) is None:
-            return
-        try:
-            self.validated = validation_of(self.subject, self.validation)
-        except (KeyboardInterrupt, RunInterrupted):
-            self.subject.notes.append("validation was not looked at: interrupted")
-        except Exception as error:
-            self.subject.notes.append(f"validation could not be looked at ({first_line(error)})")
 
     def close(self) -> None:
         """Lets go of copies, batches and workers."""
@@ -154,6 +155,8 @@ class Tuner:
         changes = [c for c in every if not c.only_asked or c.is_asked_for(self.also)]
         known = [change.name for change in changes]
         slots = {slot for change in every for slot in change.slots if change.only_asked}
+        slots |= {VALIDATION} if checks_an_epoch(self.subject.trainer) else set()
+        slots.discard(STEP)
         if unknown := sorted(self.also.difference(known, slots)):
             key = "also" if self.facts is None else "tune.also"
             there = ", ".join([*known, *sorted(slots)])
@@ -165,12 +168,16 @@ class Tuner:
 
         What was asked for by name comes before them.
         """
-        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, diagnosis.gains
+        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, dict(diagnosis.gains)
+        gains[VALIDATION] = Estimate(self.checks.seconds, 0.0, 1)
         limits: dict[Change, float] = {}
         for change in changes:
             most = [gains.get(cause) for cause in change.causes]
             limit_s = max(map(_at_most, most))
-            if change.is_asked_for(self.also):
+            if change.needs:
+                if limit_s >= LEAST_GAIN * epoch_s:
+                    self.skipped[change] = change.needs
+            elif change.is_asked_for(self.also):
                 limits[change] = math.inf
             elif limit_s < LEAST_GAIN * epoch_s:
                 share = max(0.0, limit_s / epoch_s)
@@ -250,8 +257,10 @@ def tune(
 
 def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner:
     """Tuner of a configuration's job; to be closed."""
+    begun = time.perf_counter()
     job = prepare(cfg)
     subject = subject_of(job)
+    start_s = time.perf_counter() - begun
     ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
     threads = torch.get_num_threads()
     also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()
@@ -265,6 +274,7 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
         facts=job.facts(overrides),
         also=frozenset(also),
         identity=partial(identity, cfg),
+        afresh=lambda trials: FreshTrials(ours, trials, start_s),
     )
 
 

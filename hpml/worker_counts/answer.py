@@ -21,7 +21,8 @@ def lines(found: Found, heading: str) -> list[str]:
     if found.floor_s is not None:
         floor = in_s(Estimate(found.floor_s, None, 1))
         told.append(f"  the same setting twice differs by ± {floor}, as means over the rounds")
-    marks = "; * fastest, or tied with it" if found.rounds > 1 else "; one round"
+    alike = "tied with it" if found.is_answered else "not told apart from it"
+    marks = f"; * fastest, or {alike}" if found.rounds > 1 else "; one round"
     shown = [
         [cell if "*" in cell else f"{cell}  " for cell in row] for row in rows(found.as_dict())
     ]
@@ -68,14 +69,17 @@ def sentences(found: Found, now: int, key: str) -> list[str]:
             f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
             "when it is quiet"
         )
-        if found.rounds > 1 and key.startswith("data."):
-            rounds = ceil(found.rounds * (noise / NOISY) ** 2)
-            told[-1] += f", or with workers.rounds={rounds}"
+        if found.rounds > 1 and found.took_s > 0:
+            needed_s = 10 * ceil(found.took_s * (noise / NOISY) ** 2 / 10)
+            of = "workers." if key.startswith("data.") else ""
+            told[-1] += f", or with {of}budget_s={needed_s}"
     best = recommended(found, now)
     if not found.is_answered:
         told.append(_unanswered(found, best, now, key))
     if now != best and now in found.settings:
         told.append(_beside(found, best, now, key))
+    if found.was_interrupted:
+        told.append("interrupted: this is the answer so far")
     return told
 
 
@@ -97,7 +101,8 @@ def _end_to_end(found: Found) -> str:
     if not found.is_answered:
         words = f"{counted(shown, 'worker')} {'looks' if shown == 1 else 'look'} fastest"
     seconds = f"{in_s(found.of(EPOCH, shown))} {per(found.span)}"
-    return f"end to end {words}, {seconds} of training{_tied_with(tied)}"
+    others = _tied_with(tied, "tied with it" if found.is_answered else "not told apart from it")
+    return f"end to end {words}, {seconds} of training{others}"
 
 
 def _noise(found: Found) -> float:
@@ -139,8 +144,8 @@ def _workers(count: int) -> str:
     return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'}"
 
 
-def _tied_with(others: Sequence[int]) -> str:
-    return f"; tied with it: {', '.join(map(str, others))}" if others else ""
+def _tied_with(others: Sequence[int], words: str = "tied with it") -> str:
+    return f"; {words}: {', '.join(map(str, others))}" if others else ""
 
 
 class WorkersAnswer:

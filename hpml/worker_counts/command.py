@@ -64,7 +64,7 @@ def job(cfg: DictConfig) -> None:
         best = answer.recommended(found, now)
         content = answer.content_of(found, now, KEY, f"{KEY}={best}")
         log.info("\n".join([*answer.lines(found, "workers"), *content["sentences"]]))
-        tried = search.also(best, also) if also else None
+        tried = search.also(best, also) if also and not found.was_interrupted else None
         if tried is not None:
             log.info("\n".join(answer.lines(tried, f"{KEY}={best}")))
     content |= {
@@ -102,9 +102,10 @@ def found_before(
         earlier = read_json(file, "job", "environment", "search")
         if (
             earlier is not None
+            and not earlier.get("interrupted")
             and earlier["job"] == wanted
             and earlier["search"]["most"] is None
-            and earlier["search"]["rounds"] >= ENOUGH_ROUNDS
+            and (earlier["search"]["rounds"] or ENOUGH_ROUNDS) >= ENOUGH_ROUNDS
             and all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE)
         ):
             return file

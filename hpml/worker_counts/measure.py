@@ -31,12 +31,12 @@ from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.tuning.ours import key_change, workers_change
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
 from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.search import EPOCH, LOADING, SPAN, Found, Search
+from hpml.worker_counts.search import ENDLESS, EPOCH, LOADING, SPAN, Found, Search
 
 log = logging.getLogger("hpml")
 
 BUDGET_S, LEAST_BUDGET_S = 60.0, 5.0
-ROUNDS, SECONDS = 10, 0.5
+SECONDS = 0.5
 Report = Callable[[str], None]
 
 
@@ -73,8 +73,11 @@ class CountTrials:
         _, _, loading = self._trials.with_changes(self._change_of(count))
         return loading.ahead >= (self.subject.epoch_steps or math.inf)
 
-    def search(self, rounds: int, budget_s: float, report: Report) -> Search:
-        """One whose line for each count tells what its first trials have found."""
+    def search(self, rounds: int | None, budget_s: float, report: Report) -> Search:
+        """One whose line for each count tells what its first trials have found.
+
+        Without a number of `rounds` the budget ends it where they do not answer before.
+        """
         until = time.perf_counter() + budget_s
         loading: dict[Any, str] = {}
         found = Found()
@@ -92,7 +95,7 @@ class CountTrials:
 
         return Search(
             self,
-            rounds,
+            rounds or ENDLESS,
             lambda: until - time.perf_counter(),
             self.holds_epoch,
             tell,
@@ -194,9 +197,7 @@ def workers(
             return NONE if is_no_change else frozenset({loader_workers(count, loader)})
 
         trials = CountTrials(subject, Foreign(subject), of_count, SECONDS)
-        found = trials.search(ROUNDS, budget_s, report).run(
-            counts_to_try(usable_cores(), most=most)
-        )
+        found = trials.search(None, budget_s, report).run(counts_to_try(usable_cores(), most=most))
         for line in lines(found, "workers"):
             report(line)
         best = recommended(found, now)

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from hpml.statistics import LEVEL, AnytimeEstimate, Estimate
+from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import (
     FEWEST_ROUNDS,
@@ -26,6 +27,7 @@ LOADING, EPOCH = FIGURES = "loading_s", "epoch_s"  # by the loader alone, and by
 # A gain below this is none, however exact the measurement; one that may be larger is looked for.
 LEAST_GAIN, MOST_MISSED = 0.02, 0.1
 FRUITLESS = 2
+ENDLESS = 10**9  # rounds, of which the time that is left is the end
 LEAST_ROUNDS = 2  # however late it is
 SPAN = "an epoch"  # what the seconds are of, unless no length is known
 seconds_of = attrgetter("epoch_s")
@@ -36,14 +38,23 @@ Trial = Callable[[str, Any], Candidate[Timed]]  # of a figure, with a setting
 class Found(Measurements[tuple[str, Any], Timed]):
     """Seconds of an epoch with each setting, mostly numbers of workers: both figures.
 
-    `span` tells what they are of where no epoch has a known length.
+    `span` tells what they are of where no epoch has a known length, `took_s` what the search took.
     """
 
     span = SPAN
+    took_s = 0.0
+    was_interrupted = False
 
     @property
     def settings(self) -> list[Any]:
         return list(dict.fromkeys(setting for _, setting in self.by_name))
+
+    def keep_whole(self) -> None:
+        """Forgets a setting of which one figure was measured alone."""
+        for setting in self.settings:
+            if any((figure, setting) not in self.by_name for figure in FIGURES):
+                for figure in FIGURES:
+                    self.drop((figure, setting))
 
     @property
     def tied_loading(self) -> list[Any]:
@@ -108,6 +119,7 @@ class Found(Measurements[tuple[str, Any], Timed]):
     def as_dict(self) -> dict[str, Any]:
         return {
             "answered": self.is_answered,
+            "interrupted": self.was_interrupted,
             "span": self.span,
             "tied": self.tied,
             "best_loading": self.best_loading,
@@ -142,12 +154,13 @@ class Search:
     on upwards, with what is tied so far measured beside the new ones. A count that loads a whole
     epoch ahead is the last one.
 
-    A race ends once it is clear which counts are enough, or after so many `rounds`, with as many
-    more as were disturbed but no more than twice as many, or when no time is left.
+    A race ends once it is clear which counts are enough, or when no time is left, or after so many
+    `rounds`, with as many more as were disturbed but no more than twice as many. Ctrl-C ends all
+    with what is known by then.
     """
 
     trial: Trial
-    rounds: int
+    rounds: int = ENDLESS
     left_s: Callable[[], float] = lambda: math.inf
     holds_epoch: Callable[[int], bool] = lambda count: False
     report: Callable[[tuple[str, Any], int, Timed], object] = lambda name, number, timed: None
@@ -155,18 +168,31 @@ class Search:
     found: Found = field(default_factory=Found)
 
     def run(self, counts: Iterator[int]) -> Found:
+        """Raises KeyboardInterrupt where no count was measured yet."""
+        begun_s = self.left_s()
+        try:
+            self._search(counts)
+        except (KeyboardInterrupt, RunInterrupted):
+            self.found.keep_whole()
+            if not self.found.settings:
+                raise
+            self.found.was_interrupted = True
+        self.found.took_s = begun_s - self.left_s()
+        return self.found
+
+    def _search(self, counts: Iterator[int]) -> None:
         found = self.found
         while True:
             begun = found.next_round
             best = found.tied if begun else []
             tried = self._upwards(counts, begun)
             if not tried:
-                return found
+                return
             self._round(best, begun)
             self.race([*best, *tried], begun)
             is_last = len(tried) < FRUITLESS or self.holds_epoch(tried[-1])
             if is_last or not self._still_gain(tried[-FRUITLESS:]):
-                return found
+                return
 
     def race(self, settings: Collection[Any], begun: int = 0) -> Found:
         """Rounds of some settings, from that number on; those that are proven slower leave."""

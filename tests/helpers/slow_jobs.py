@@ -64,6 +64,16 @@ class Chatty(Module):
         return loss
 
 
+class Validated(Module):
+    """Validates more than it trains."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(self.network, batch))
+
+    def val_dataloader(self) -> Any:
+        return vectors(256, batches=2 * BATCHES)
+
+
 class Norms(L.Callback):
     """Reads a number of each weight in each step."""
 
@@ -187,8 +197,13 @@ class Elementwise(nn.Module):
         return x
 
 
-def vectors(width: int, batch_size: int = BATCH_SIZE, dtype: Any = torch.float32) -> Any:
-    data = torch.rand(BATCHES * batch_size, width, dtype=dtype)
+def vectors(
+    width: int,
+    batch_size: int = BATCH_SIZE,
+    dtype: Any = torch.float32,
+    batches: int = BATCHES,
+) -> Any:
+    data = torch.rand(batches * batch_size, width, dtype=dtype)
     return DataLoader(TensorDataset(data), batch_size)
 
 
@@ -274,6 +289,12 @@ JOBS = {
         lambda: Module(nn.Sequential(*(nn.Linear(16, 16) for _ in range(60))), regressed, adam),
         lambda: vectors(16),
         {OPTIMIZER},
+    ),
+    "needless validation": SlowJob(
+        lambda: Validated(nn.Linear(256, 256), regressed),
+        lambda: vectors(256),
+        {"validation"},
+        lambda folder: {"limit_val_batches": 1.0, "max_epochs": 20},
     ),
     "slow item, slow callback": SlowJob(
         lambda: Module(nn.Sequential(nn.Flatten(), nn.Linear(784, 1000)), classified),

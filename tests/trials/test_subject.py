@@ -242,8 +242,9 @@ def holding(folder: Path) -> Job:
     return trainer(folder, callbacks=[Holding(module)]), module, images()
 
 
-def need_gradients(trainer: Any, pl_module: Any) -> None:
-    assert next(pl_module.network.parameters()).grad is not None
+class NeedsGradients(L.Callback):
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        assert next(pl_module.network.parameters()).grad is not None
 
 
 class Numbers(IterableDataset[Any]):
@@ -429,15 +430,13 @@ def test_an_error_of_the_job_comes_through(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slow_s", [0.0, 1e9])
 def test_a_failing_trial(slow_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A callback that needs the gradients: the rest is diagnosed all the same."""
+    """A callback that needs the gradients is named; the rest is diagnosed all the same."""
     monkeypatch.setattr(experiment, "SLOW_S", slow_s)
-    found = assert_left_alone(
-        with_callbacks(theirs.LambdaCallback(on_after_backward=need_gradients))(tmp_path), tmp_path
-    )
+    found = assert_left_alone(with_callbacks(NeedsGradients())(tmp_path), tmp_path)
     assert "compute_free" not in found.paces
     (note, *_) = found.notes
     assert note.startswith("the trial with computing free could not be run (AssertionError: ")
-    assert " in need_gradients (test_subject.py:" in note
+    assert " in NeedsGradients.on_after_backward (test_subject.py:" in note
     assert found.verdict["kind"] in ("input-bound", "overhead-bound", "inconclusive")
 
 

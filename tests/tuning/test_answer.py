@@ -9,12 +9,14 @@ import pytest
 from helpers.pages import EVIL, Page
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.statistics import AnytimeEstimate
+from hpml.loading.stages import LoaderStages, Stage
+from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
-from hpml.trials.validation import Validation
+from hpml.trials.validation import Validating, Validation
 from hpml.tuning.answer import Tuning, in_times
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
+from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.page import draw_way, html, write_page
 from hpml.tuning.search import Search
 
@@ -49,7 +51,7 @@ def searched(rounds: int = 8, proofs: int = 8, **given: Any) -> Search:
     for number in range(proofs):
         for of in (NONE, both):
             noise = 1 + 0.01 * ((number + len(of)) % 3)
-            search.proofs.add(of, number, Timed(seconds[of] * noise, Pace(0.04, 0.0, None)))
+            search.proof.measured.add(of, number, Timed(seconds[of] * noise, Pace(0.04, 0.0, None)))
     search.chosen, search.is_raced = both, True
     search.steps = [(WORKERS, frozenset({WORKERS})), (COMPILE, both)]
     search.alone = {c: search.gain_of(NONE, frozenset({c})) for c in changes}  # type: ignore[misc]
@@ -136,6 +138,10 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
         "not answered: epoch 4.03 s, and 180 s were too short for 4 rounds of trials of 15 s; "
         r"give budget_s=420$",
     ),
+    "no time, though it seemed enough": (
+        {"chosen": NONE, "steps": [], "is_raced": False, "_trials_s": [1.0]},
+        r"not answered: .* give budget_s=210$",  # more than the 180 that there were
+    ),
     "interrupted": (
         {"chosen": NONE, "steps": [], "was_interrupted": True},
         "not answered: epoch 4.03 s, and no change is proven yet",
@@ -192,6 +198,20 @@ def test_the_page_shows_the_answer(chosen: bool, tmp_path: Path) -> None:
     assert "threads=1" in text
 
 
+def test_the_loader_taken_apart_stands_beside_it(tmp_path: Path) -> None:
+    """Its table and sentences, where the diagnosis has them: in the text and on the page."""
+    found = tuning(searched())
+    each = {"decoding": 0.003, "collating": 0.001}
+    stages = [Stage(name, Estimate(s, None, 4), None, None, None) for name, s in each.items()]
+    found.diagnosis.loader = LoaderStages("DataLoader", stages=stages, counted=4)
+    assert "decoding takes 75% of a sample" in found.lines
+    machine = {"command": "tune", "environment": {"cpu": "CPU"}}
+    write_page(machine | found.as_dict(), tmp_path)
+    text = (tmp_path / "tune.html").read_text(encoding="utf-8")
+    assert "The loader taken apart" in text
+    assert "Decoding takes 75% of a sample" in text
+
+
 def test_a_cell_shows_the_same() -> None:
     """The sentence, the lines, the picture and the table."""
     cell = html(content(searched()))
@@ -208,13 +228,48 @@ def test_the_way_leads_from_before_to_after() -> None:
 
 
 def test_what_fewer_validations_would_save_is_calculated() -> None:
-    """Where they add much to an epoch; the key to type, or the Trainer's argument."""
+    """Where they add much to an epoch and no trial has them: the key, or the Trainer's argument."""
     much, little = Validation(0.1, 20, 4), Validation(0.001, 20, 4)
     line = "validation adds 2.00 s to an epoch (calculated from 4 of 20 batches)"
     saves = "check_val_every_n_epoch=10 would save 1.80 s"
-    (sentence,) = tuning(searched(), validation=much, checks_an_epoch=1.0)._of_validation
-    assert sentence == f"{line}; {saves}"
-    ours = tuning(searched(), is_ours=True, validation=much, checks_an_epoch=1.0)
-    assert f"trainer.{saves}" in ours._of_validation[0]
-    for seen, checks in ((little, 1.0), (much, 0.1), (None, 1.0), (much, None)):
-        assert tuning(searched(), validation=seen, checks_an_epoch=checks)._of_validation == []
+    sentence = f"{line}; {saves}"
+    assert sentence in tuning(searched(), checks=EpochChecks(much, 1.0)).sentences
+    ours = tuning(searched(), is_ours=True, checks=EpochChecks(much, 1.0))
+    assert f"{line}; trainer.{saves}" in ours.sentences
+    for checks in (EpochChecks(little, 1.0), EpochChecks(much, 0.1), EpochChecks(None, 1.0)):
+        told = tuning(searched(), checks=checks).sentences
+        assert not any("validation" in each for each in told)
+
+
+def test_validation_in_the_trials_is_told() -> None:
+    """In what the columns are, and by what it adds; no calculation stands beside a trial."""
+    raced = EpochChecks(Validation(0.1, 20, 4), 1.0, Validating(None, 4), [WORKERS])
+    found = tuning(searched(), checks=raced)
+    assert "validation adds 2.00 s to an epoch, which is a part of it above" in found.sentences
+    assert any("how many times as fast an epoch with validation is" in each for each in found.lines)
+    assert found.as_dict()["validation_is_timed"] is True
+
+
+PROOFS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "a Trainer": (
+        {}, "again in 8 rounds in this process, for a Trainer of your own cannot be started in "
+        "another one",
+    ),
+    "a job of ours": ({"why_here": ""}, "again in 8 rounds of fresh processes"),
+    "one that fails": (
+        {"why_here": "a fresh one fails (x)"},
+        "again in 8 rounds in this process, for a fresh one fails (x)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_it_says_how_before_and_after_were_measured(name: str) -> None:
+    """In a sentence, and in what is kept."""
+    settings, words = PROOFS[name]
+    search = searched()
+    vars(search.proof).update(settings)
+    found = tuning(search)
+    assert f"before and after were measured {words}" in found.sentences
+    assert found.as_dict()["proven"] == words
+    assert tuning(searched(proofs=0)).as_dict()["proven"] is None

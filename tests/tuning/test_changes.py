@@ -11,9 +11,12 @@ import torch
 from helpers.configurations import QUICK, composed, stress
 from helpers.jobs import Adversarial, Convolutional, Images, Stream, trainer, vectors
 from helpers.snapshots import everything
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
+from hpml.data import turbo
+from hpml.system.threads import SPIN
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
@@ -131,7 +134,8 @@ def test_a_job_is_offered_what_it_may_need(name: str, tmp_path: Path) -> None:
     assert there <= names(changes)
     assert not missing & names(changes)
     assert len(names(changes)) == len(changes)
-    assert all(change.lines and change.causes and change.slots for change in changes)
+    assert all(each.lines or each.needs for each in changes)
+    assert all(each.causes and each.slots for each in changes)
 
 
 @pytest.mark.parametrize("compiles", [False, stress(True)])
@@ -222,10 +226,13 @@ def test_what_the_users_optimizer_does_already_is_not_offered(way: str, tmp_path
 def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
     """They are another training: by their slot or name, with the samples that they have."""
     subject, changes = offered(job(tmp_path, images()))
-    (twice,) = (change for change in changes if change.only_asked)
+    (twice,) = (change for change in changes if change.is_asked_for(["batch_size"]))
     assert (twice.name, twice.is_asked_for(())) == ("batch_size=16", False)
-    assert twice.is_asked_for(["batch_size"])
     assert twice.is_asked_for(["batch_size=16"])
+    assert twice.lines[1] == (
+        "module",
+        "# the learning rate times 2, as the batch: 0.02 instead of 0.01; then tune it",
+    )
     sizes = []
 
     def look(trainer: Any, module: Any) -> None:
@@ -241,8 +248,89 @@ def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
     assert timed.epoch_s == pytest.approx(2 * timed.pace.step_s)  # steps, not three
     own = ours.changes_of(prepare(composed(tmp_path, *QUICK, "data.batch_size=32")), threads=2)
     overrides = [change.overrides for change in own if change.only_asked]
-    assert [words[0] for words in overrides] == ["data.batch_size=64"]  # of 96 samples
+    assert [words[0] for words in overrides] == [
+        *("data.batch_size=64", "trainer.accumulate_grad_batches=2"),  # of 96 samples
+    ]
     assert all(words[1].startswith("optimizer.lr=") for words in overrides)
+
+
+def test_accumulation_is_offered_to_who_asks(tmp_path: Path) -> None:
+    """Its optimizer steps after as many batches; not where the module or a callback decides."""
+    subject, changes = offered(job(tmp_path, images(), accumulate_grad_batches=2))
+    asked = [change for change in changes if change.is_asked_for(["accumulate_grad_batches"])]
+    assert [change.name for change in asked] == [f"accumulate_grad_batches={n}" for n in (4, 8)]
+    assert all(change.only_asked for change in asked)
+    assert asked[0].lines[0] == ("Trainer", "accumulate_grad_batches=4")
+    steps = []
+
+    def look(trainer: Any, module: Any) -> None:
+        kind = L.pytorch.callbacks.LambdaCallback
+        count = kind(on_before_optimizer_step=lambda *_: steps.append(trainer.global_step))
+        trainer.callbacks.append(count)
+
+    subject.fit(intervention_of({asked[0]}), 0, 7, seed=0, adapt=look)
+    assert steps == [0, 1]  # of eight batches
+    for given in (
+        job(tmp_path, DataLoader(vectors(24), 8), Adversarial(4)),
+        job(tmp_path, images(), callbacks=[GradientAccumulationScheduler({0: 2})]),
+    ):
+        assert not any("accumulate" in name for name in names(offered(given)[1]))
+
+
+def test_workers_are_forked_where_each_epoch_starts_them(tmp_path: Path) -> None:
+    """By another method, which imports torch in each; those that persist start once."""
+    name = "multiprocessing_context=fork"
+    for settings, is_there in (
+        ({"multiprocessing_context": "spawn"}, True),
+        ({"multiprocessing_context": "spawn", "persistent_workers": True}, False),
+        ({}, False),  # as Linux has it
+    ):
+        changes = offered(job(tmp_path, images(num_workers=1, **settings)))[1]
+        assert (name in names(changes)) == is_there
+        (none,) = (change for change in changes if change.name == "num_workers=0")
+        told = "multiprocessing_context=None" in none.lines[0][1]
+        assert told == ("multiprocessing_context" in settings)
+
+
+DECODED = ("data.encoded=jpeg", "data.pipeline=per_sample")
+DECODERS: dict[str, tuple[tuple[str, ...], bool, str | None]] = {
+    "Pillow's": ((*DECODED, "data.decoder=pillow"), True, ""),
+    "the faster one": ((*DECODED, "data.decoder=auto"), True, None),
+    "none": (("data.decoder=pillow",), True, None),
+    "not installed": (
+        (*DECODED, "data.decoder=auto"),
+        False,
+        'no simplejpeg is installed; pip install "hpml[turbo]"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_faster_decoder_is_offered_where_images_are_decoded(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is not in use; where it is not installed, that is the advice."""
+    words, is_installed, needs = DECODERS[name]
+    if not is_installed:
+        monkeypatch.setattr(turbo, "simplejpeg", None)
+    elif turbo.simplejpeg is None:
+        pytest.skip("no simplejpeg")
+    changes = ours.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
+    found = [change.needs for change in changes if change.name == "data.decoder=turbo"]
+    assert found == ([] if needs is None else [needs])
+
+
+@pytest.mark.parametrize("compiler", [None, "no C++ compiler is here: install g++, or give CXX"])
+def test_what_a_machine_lacks_is_advice(
+    compiler: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler, say; and what a process reads as it begins."""
+    monkeypatch.setattr(foreign, "why_not_compiled", lambda kind: compiler)
+    monkeypatch.setattr(foreign, "waiting", lambda: SPIN)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    needs = {change.name: change.needs for change in offered(job(tmp_path, images()))[1]}
+    assert needs["compile"] == (compiler or "")
+    assert needs["GOMP_SPINCOUNT=2000"].startswith("is read when a program starts: set it")
 
 
 def test_a_bundle_is_named_apart_from_its_parts_together() -> None:

@@ -218,7 +218,9 @@ def test_wrong_input_is_told_in_one_line(tmp_path: Path) -> None:
     """Before anything is measured."""
     refused = {
         r"the training fails in its first step: RuntimeError: mat1 and mat2 shapes cannot be "
-        r"multiplied in training_step \(test_tuner.py:\d+\)$": (small(tmp_path, Failing()), {}),
+        r"multiplied in Failing.training_step \(test_tuner.py:\d+\)$": (
+            small(tmp_path, Failing()), {},
+        ),
         "also: 'num_worker=2' is no change of this job; there are .*num_workers=1": (
             small(tmp_path), {"also": ["num_worker=2"]},
         ),

@@ -15,7 +15,7 @@ from hpml.system.interference import Interference
 from hpml.trials.rounds import Watch
 from hpml.worker_counts import answer
 from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.search import EPOCH, LOADING, Found, Search
+from hpml.worker_counts.search import ENDLESS, EPOCH, LOADING, Found, Search
 
 STEPS = 100
 KEY = "data.num_workers"
@@ -165,6 +165,42 @@ def test_it_keeps_to_its_time() -> None:
     assert late.rounds == 2
 
 
+def test_it_goes_on_until_it_is_answered_or_the_time_is_over() -> None:
+    """Without a number of rounds: two that look a third apart are told apart in the end."""
+    figures = measuring(lambda n: (0.012, 0.008, 0.006)[n], 0.0, 0.25, seed=3)
+    few = searched(figures, (0, 1, 2), rounds=5).found
+    assert not few.is_answered
+    assert 1 in few.tied
+    assert "not told apart from it: " in answer.sentences(few, 0, KEY)[1]
+    assert "; * fastest, or not told apart from it" in answer.lines(few, "workers")[4]
+    many = searched(figures, (0, 1, 2), rounds=ENDLESS).found
+    assert many.is_answered
+    assert answer.recommended(many, 0) == 2
+    late = itertools.count(400, -1)
+    ended = searched(figures, (0, 1, 2), rounds=ENDLESS, left_s=late.__next__).found
+    assert ended.took_s == 400 - next(late) - 1
+
+
+@pytest.mark.parametrize(("last", "counts"), [(3, {0}), (4, {0, 1}), (9, {0, 1, 2}), (1, None)])
+def test_an_interrupt_gives_the_answer_so_far(last: int, counts: set[int] | None) -> None:
+    """Of the counts of which both figures were measured; where there is none it is interrupted."""
+    draws, measured = measuring(sleeping, 0.002, 0.02), itertools.count(1)
+
+    def figures(workers: int) -> tuple[float, float]:
+        if next(measured) > last:
+            raise KeyboardInterrupt
+        return draws(workers)
+
+    if counts is None:
+        with pytest.raises(KeyboardInterrupt):
+            searched(figures, (0, 1, 2))
+        return
+    found = searched(figures, (0, 1, 2)).found
+    assert set(found.settings) == counts
+    assert "interrupted: this is the answer so far" in answer.sentences(found, 0, KEY)
+    assert found.as_dict()["interrupted"] is True
+
+
 def test_what_is_not_sure_is_told() -> None:
     """One round alone; what may be faster still; and where the rounds differ by a quarter."""
     found = found_by(measuring(sleeping, 0.002, 0.02), rounds=1)
@@ -175,7 +211,10 @@ def test_what_is_not_sure_is_told() -> None:
         found = found_by(measuring(sleeping, 0.002, noise))
         sentences = " ".join(answer.sentences(found, 4, KEY))
         assert ("other work on this machine" in sentences) == is_busy
-        assert bool(re.search(r"or with workers.rounds=\d+", sentences)) == is_busy
+        assert "workers.budget_s" not in sentences  # it has not told how long it took
+        found.took_s = 60.0
+        sentences = " ".join(answer.sentences(found, 4, KEY))
+        assert bool(re.search(r"or with workers.budget_s=\d+0\b", sentences)) == is_busy
         assert ("which are enough cannot be told: keep data.num_workers=4" in sentences) == is_busy
 
 

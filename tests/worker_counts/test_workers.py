@@ -106,6 +106,8 @@ def test_an_earlier_search_of_the_same_job_is_found(tmp_path: Path) -> None:
     kept("12-00-00", here | {"cpu_cores": 4})
     kept("13-00-00", here, **{"data.batch_size": 16})
     kept("14-00-00", here).write_text("{")
+    interrupted = kept("15-00-00", here)
+    interrupted.write_text(interrupted.read_text().replace("{", '{"interrupted": true, ', 1))
     others = {"seed": 7, "optimizer.lr": 0.2, "data.num_workers": 3, "trainer.max_epochs": 9}
     assert found_before(tmp_path, asked | others, here) == last
 
@@ -114,7 +116,7 @@ def test_workers_of_anybodys_trainer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From Python: the answer is what to write; the job is left as it was."""
-    monkeypatch.setattr(measure, "ROUNDS", 1)
+    monkeypatch.setattr(measure, "ENDLESS", 1)
     monkeypatch.setattr(measure, "SECONDS", 0.01)
     loader: Any = DataLoader(Images(64), 8)
     given = trainer(tmp_path), Convolutional(2), loader

@@ -1,0 +1,96 @@
+"""The last comparison of a job of ours: fresh processes, each of which makes the job anew.
+
+What a process draws for itself, where its memory lies, what its compiler and its threads do at
+first, is the same in all of its trials: here each round has processes of its own.
+"""
+
+import logging
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
+from statistics import fmean
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from hpml.config.conf import resolve
+from hpml.errors import RunFailedError
+from hpml.system.fresh_process import run_in_fresh_process
+from hpml.system.interference import Interference, summed
+from hpml.training.prepare import prepare
+from hpml.trials.intervention import Intervention
+from hpml.trials.pace import Timed
+from hpml.trials.rounds import Candidate, Watch, watched
+from hpml.trials.subject import subject_of
+from hpml.trials.validation import Validating
+from hpml.tuning.change import Changes
+from hpml.tuning.job import Ours, Trials, timed_fit
+
+FITS = 2  # that are timed in each process; one before them meets what happens once
+AS_IT_IS = Intervention()
+Seen = tuple[Timed, Interference | None]
+
+
+class FreshTrials:
+    """Trials of a configuration with some changes, each in a process of its own.
+
+    Their fits are as long as those of `trials`; `start_s` is what a process takes to make the job.
+    """
+
+    def __init__(self, job: Ours, trials: Trials, start_s: float) -> None:
+        self._job, self._trials, self._start_s = job, trials, start_s
+        self._seen: Interference | None = None
+
+    def __call__(self, changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            config = resolve(self._job.config(changes, of_process=True))
+            of = config, self._trials.lengths(changes), number, self._trials.validating
+            timed: Timed
+            try:
+                timed, self._seen = run_in_fresh_process(timed_job, *of)
+            except RunFailedError as error:  # whose first lines are a traceback's
+                raise RuntimeError(str(error).splitlines()[-1]) from error
+            return timed
+
+        return measure
+
+    def begin(self) -> str:
+        if runs_a_script():
+            return "another one would run your script again"
+        run_in_fresh_process(os.getpid)
+        return ""
+
+    @property
+    def watch(self) -> Watch[Timed]:
+        """Tells what the process itself has seen: others are not those that this one sees."""
+        return lambda measure: (measure(), self._seen)
+
+    def round_s(self, trial_s: float) -> float:
+        """Seconds that a round of two takes, about."""
+        return 2 * (self._start_s + (FITS + 1) * trial_s)
+
+
+def runs_a_script() -> bool:
+    """Whether this process's program is a file of the user's own, which a fresh one imports."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", "")
+    return hasattr(main, "__file__") and not name.startswith("hpml")
+
+
+def timed_job(
+    config: dict[str, Any], lengths: tuple[int, int], seed: int, validating: Validating | None
+) -> Seen:
+    """An epoch of a job, as means over FITS, and what others took meanwhile."""
+    logging.disable(logging.WARNING)  # which this process's caller has had
+    subject = subject_of(prepare(OmegaConf.create(config)))
+    with subject.stops:
+        of = subject, AS_IT_IS, subject.loading(), lengths
+        timed_fit(*of, seed, validating)
+        watch = watched(subject.witness, attrgetter("pace.waiting_share"))
+        seen = [watch(partial(timed_fit, *of, seed + fit, validating)) for fit in range(FITS)]
+    every = [timed for timed, _ in seen]
+    epoch_s, checks_s = (fmean(getattr(t, key) for t in every) for key in ("epoch_s", "checks_s"))
+    mean = replace(every[-1], epoch_s=epoch_s, checks_s=checks_s)
+    return mean, summed(each for _, each in seen if each is not None)

@@ -1,0 +1,66 @@
+"""Validation of a job under tuning: what it adds to an epoch, and whether the trials time it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpml.errors import first_line
+from hpml.trials.subject import Subject
+from hpml.trials.validation import (
+    LOOKED_AT,
+    Validating,
+    Validation,
+    checks_an_epoch,
+    validation_of,
+)
+from hpml.tuning.change import Change
+from hpml.tuning.seldom import of_validation, seldom_enough
+
+SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
+
+
+@dataclass(frozen=True)
+class EpochChecks:
+    """Those of an epoch as it is; where they are much of it, `timed` says how trials have them."""
+
+    seen: Validation | None = None
+    an_epoch: float = 0.0
+    timed: Validating | None = None
+    changes: list[Change] = field(default_factory=list)  # that are tried of it
+
+    @property
+    def seconds(self) -> float:
+        """Of an epoch."""
+        return self.an_epoch * self.seen.check_s if self.seen else 0.0
+
+
+def epoch_checks(
+    subject: Subject,
+    given: Any,
+    epoch_s: float,
+    trial_s: float,
+    is_ours: bool,
+    also: Collection[str],
+) -> EpochChecks:
+    """Looks at a few batches of validation; `given` are the loaders that `fit` would get.
+
+    `epoch_s` is an epoch without them, `trial_s` what the fit of a trial takes.
+    """
+    an_epoch = checks_an_epoch(subject.trainer)
+    if an_epoch is None or not subject.epoch_steps:
+        return EpochChecks()
+    try:
+        seen = validation_of(subject, given)
+    except Exception as error:
+        subject.notes.append(f"validation could not be looked at ({first_line(error)})")
+        return EpochChecks()
+    every = seldom_enough(seen.check_s, an_epoch, epoch_s) if seen else None
+    if seen is None or every is None:
+        return EpochChecks(seen, an_epoch)
+    change = of_validation(subject, every, is_ours)
+    epochs = subject.trainer.max_epochs
+    fits = epochs is None or epochs < 0 or every <= epochs
+    is_tried = fits and (not change.only_asked or change.is_asked_for(also))
+    batches = max(LOOKED_AT, round(SHARE * trial_s / max(seen.batch_s, 1e-6)))
+    timed = Validating(given, min(seen.batches, batches))
+    return EpochChecks(seen, an_epoch, timed, [change] if is_tried else [])

@@ -1,0 +1,125 @@
+"""The last comparison: the job as it is beside the job with all that was chosen.
+
+Nothing was chosen by its rounds, so the gain that is claimed comes from these alone. They are of
+fresh processes, where a job can be started in one and there is time for it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Protocol
+
+from hpml.statistics import LEVEL, AnytimeEstimate
+from hpml.trials.pace import Timed
+from hpml.trials.rounds import (
+    FEWEST_ROUNDS,
+    Candidate,
+    Measurements,
+    Watch,
+    run_round,
+    unwatched,
+)
+from hpml.tuning.change import NONE, Changes
+
+MOST_ROUNDS = 16
+# The gain is known well enough once its interval is so narrow, as a part of the time that is left.
+NARROW = 0.1
+# What is kept of the budget for it, for fresh processes at most, and how far beyond it may go.
+SHARE, MOST_AFRESH, BEYOND_SHARE = 0.25, 1 / 3, 0.1
+A_TRAINERS = "a Trainer of your own cannot be started in another one"
+
+Trial = Callable[[Changes], Candidate[Timed]]
+epoch = attrgetter("epoch_s")
+
+
+class Afresh(Protocol):
+    """Trials of a job, each in a process of its own."""
+
+    def __call__(self, changes: Changes) -> Candidate[Timed]: ...
+
+    def begin(self) -> str:
+        """Has what all of them need imported, once; why there can be none, in words."""
+
+    @property
+    def watch(self) -> Watch[Timed]: ...
+
+    def round_s(self, trial_s: float) -> float:
+        """Seconds that a round of two takes, about, where a trial takes so many."""
+
+
+@dataclass(eq=False)
+class Proof:
+    """Rounds of two: as it is, and with what was `chosen`; `left_s` tells what is left of a budget.
+
+    `afresh` is None for a job that no other process can make.
+    """
+
+    trial: Trial
+    left_s: Callable[[], float]
+    budget_s: float
+    watch: Watch[Timed] = unwatched
+    afresh: Afresh | None = None
+    measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
+    chosen: Changes = NONE
+    why_here: str = A_TRAINERS  # it is made in this process, in words; empty where it is not
+
+    @property
+    def gain(self) -> AnytimeEstimate | None:
+        """The logarithm of how many times as fast."""
+        return self.measured.gain(NONE, self.chosen, epoch, LEVEL)
+
+    def reserve_s(self, trial_s: float) -> float:
+        """What it may need of the budget, where a trial takes so long."""
+        here_s = max(SHARE * self.budget_s, 2 * FEWEST_ROUNDS * trial_s)
+        needed_s = self._needed_s(trial_s)
+        return max(here_s, needed_s) if needed_s <= MOST_AFRESH * self.budget_s else here_s
+
+    def run(self, chosen: Changes, trial_s: float) -> None:
+        """Until the gain is known well, or the time is over; FEWEST_ROUNDS in any case."""
+        self.chosen = chosen
+        if self.afresh is not None:
+            self.why_here = self._tried_afresh(trial_s)
+        while self.measured.next_round < MOST_ROUNDS:
+            self._round()
+            gain, rounds = self.gain, self.measured.next_round
+            if gain is None or self._left_s < 0:
+                return
+            narrow = math.expm1(gain.half_width or math.inf) < NARROW
+            if rounds >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):
+                return
+
+    def _tried_afresh(self, trial_s: float) -> str:
+        """Makes the first round of fresh processes; why there can be no others, in words."""
+        needed_s, had_s = self._needed_s(trial_s), self._left_s
+        why = ""
+        if self.afresh is not None and needed_s <= had_s:
+            if why := self.afresh.begin():
+                return why
+            self.why_here, had_s = "", self._left_s
+            self._round()
+            why = "".join(f"a fresh one fails ({each})" for each in self.measured.failures.values())
+            needed_s = FEWEST_ROUNDS * (had_s - self._left_s)  # as this one took
+        if needed_s > had_s:
+            why = why or f"{FEWEST_ROUNDS} rounds of fresh ones would take {needed_s:.0f} s"
+        if why:
+            self.measured = Measurements()
+        return why
+
+    @property
+    def _left_s(self) -> float:
+        """With what it may go beyond the budget."""
+        return self.left_s() + BEYOND_SHARE * self.budget_s
+
+    def _needed_s(self, trial_s: float) -> float:
+        return FEWEST_ROUNDS * self.afresh.round_s(trial_s) if self.afresh else math.inf
+
+    def _round(self) -> None:
+        """In turn one of the two comes first."""
+        number = self.measured.next_round
+        every = [NONE, self.chosen][:: 1 if number % 2 else -1]
+        trial, watch, optional = self.trial, self.watch, [self.chosen]
+        if self.afresh is not None and not self.why_here:
+            trial, watch, optional = self.afresh, self.afresh.watch, every
+        candidates = [(of, trial(of)) for of in every]
+        run_round(candidates, self.measured, number, optional=optional, watch=watch)

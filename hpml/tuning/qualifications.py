@@ -1,0 +1,69 @@
+"""The sentences that qualify an answer: its limits, its proof, and what was not taken."""
+
+from typing import TYPE_CHECKING
+
+from hpml.formatting import counted, in_s
+from hpml.statistics import Estimate
+from hpml.trials.sameness import DIFFERENT
+from hpml.tuning.proof import Proof
+from hpml.tuning.seldom import seldom_enough
+
+if TYPE_CHECKING:
+    from hpml.tuning.answer import Tuning
+
+
+def sentences_of(found: "Tuning") -> list[str]:
+    """All of them, with the notes of the search."""
+    verdict, search = found.diagnosis.verdict, found.search
+    sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
+    cause = verdict["kind"].removesuffix("-bound")
+    attacked = {one for change in found.changes for one in change.causes | change.slots}
+    if found.changes and cause != verdict["kind"] and not {cause, f"{cause}s"} & attacked:
+        sentences.append(f"what helps attacks another cost than {cause}: measured is the help")
+    if any(change.settings.rests for change in found.changes):
+        steps = "five steps do not show what a callback does later, or by the epoch"
+        sentences.append(f"{steps}: look whether it is enough")
+    if found.together is not None and found.changes:
+        verb = "are" if found.together.kind == DIFFERENT else "are the same"
+        sentences.append(f"with all changes the first losses {verb} {found.together.in_words}")
+    if (words := proven(search.proof)) is not None:
+        sentences.append(f"before and after were measured {words}")
+    sentences += _of_validation(found)
+    by_reason: dict[str, list[str]] = {}
+    for change, why in found.skipped.items():
+        by_reason.setdefault(why, []).append(change.name)
+    sentences += [f"not taken: {', '.join(own)} ({why})" for why, own in by_reason.items()]
+    if search.was_interrupted:
+        sentences.append("interrupted: this is the answer so far")
+    return sentences + search.measured.notes + found.notes
+
+
+def proven(proof: Proof) -> str | None:
+    """How the last comparison was made: `again in 5 rounds of fresh processes`; None for none.
+
+    Where they are not fresh, why.
+    """
+    if not proof.measured.by_name:
+        return None
+    rounds = counted(proof.measured.next_round, "round")
+    where = f"in this process, for {proof.why_here}" if proof.why_here else "of fresh processes"
+    return f"again in {rounds} {where}"
+
+
+def _of_validation(found: "Tuning") -> list[str]:
+    """What it adds to an epoch; where fewer checks were not tried, what they would save."""
+    checks, seen = found.checks, found.checks.seen
+    if seen is None or not found.epoch_steps:
+        return []
+    adds = f"validation adds {in_s(Estimate(checks.seconds, None, 1))} to an epoch"
+    rest_s = found.after_s
+    if checks.timed is not None:
+        adds += ", which is a part of it above"
+        rest_s = max(0.0, found.after_s - checks.seconds)
+    every = seldom_enough(seen.check_s, checks.an_epoch, rest_s)
+    if checks.changes or every is None:
+        return [adds] if checks.timed is not None else []
+    saved = in_s(Estimate(checks.seconds - seen.check_s / every, None, 1))
+    key = "trainer.check_val_every_n_epoch" if found.is_ours else "check_val_every_n_epoch"
+    by = f"calculated from {seen.looked_at} of {seen.batches:,} batches"
+    return [f"{adds} ({by}); {key}={every} would save {saved}"]

@@ -1,0 +1,186 @@
+"""The last comparison: of fresh processes where there are means and time for it."""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from helpers.configurations import QUICK, composed
+
+from hpml.system.interference import Interference
+from hpml.training.prepare import prepare
+from hpml.trials.pace import Pace, Timed
+from hpml.trials.rounds import Candidate, Watch
+from hpml.trials.subject import subject_of
+from hpml.tuning import afresh
+from hpml.tuning.afresh import FreshTrials, runs_a_script, timed_job
+from hpml.tuning.change import NONE, Change, Changes
+from hpml.tuning.job import Ours, Trials
+from hpml.tuning.proof import A_TRAINERS, Proof
+
+FASTER = Change("faster", frozenset({"faster"}), frozenset({"input"}))
+CHOSEN: Changes = frozenset({FASTER})
+BUDGET_S = 100.0
+
+
+class Clock:
+    """Seconds of a budget that trials take."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def left_s(self) -> float:
+        return BUDGET_S - self.now_s
+
+
+def trials(clock: Clock, trial_s: float, gain: float = 2.0) -> Callable[[Changes], Any]:
+    """With changes so many times as fast."""
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            clock.now_s += trial_s
+            seconds = 4.0 / (gain if changes else 1.0)
+            return Timed(seconds + number / 1e3, Pace(0.04, 0.0, None))
+
+        return measure
+
+    return trial
+
+
+class Fresh:
+    """Processes that take `trial_s` each, and are said to take `told_s`."""
+
+    def __init__(
+        self, clock: Clock, trial_s: float, told_s: float | None = None, why_not: str = ""
+    ) -> None:
+        self._trial, self._why_not = trials(clock, trial_s, gain=3.0), why_not
+        self._told_s = trial_s if told_s is None else told_s
+
+    def __call__(self, changes: Changes) -> Any:
+        return self._trial(changes)
+
+    def begin(self) -> str:
+        return self._why_not
+
+    @property
+    def watch(self) -> Watch[Timed]:
+        return lambda measure: (measure(), Interference(1.0))
+
+    def round_s(self, trial_s: float) -> float:
+        return 2 * self._told_s
+
+
+class Failing(Fresh):
+    def __call__(self, changes: Changes) -> Any:
+        def measure(number: int) -> Timed:
+            raise RuntimeError("cannot be pickled")
+
+        return measure
+
+
+CASES: dict[str, tuple[Callable[[Clock], Any], str, float]] = {
+    "a Trainer": (lambda clock: None, A_TRAINERS, 2.0),
+    "a job of ours": (lambda clock: Fresh(clock, 5.0), "", 3.0),
+    "too slow, as it looks": (
+        lambda clock: Fresh(clock, 20.0), "4 rounds of fresh ones would take 160 s", 2.0,
+    ),
+    "too slow, as it turns out": (
+        lambda clock: Fresh(clock, 20.0, 1.0), "4 rounds of fresh ones would take 160 s", 2.0,
+    ),
+    "one that fails": (
+        lambda clock: Failing(clock, 5.0),
+        "a fresh one fails (RuntimeError: cannot be pickled in measure (test_proof.py:", 2.0,
+    ),
+    "a script": (lambda clock: Fresh(clock, 5.0, why_not="it runs again"), "it runs again", 2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_processes_are_fresh_where_they_can_be(name: str) -> None:
+    """Else the trials of the search are measured again, and it is known why."""
+    make, why, times = CASES[name]
+    clock = Clock()
+    proof = Proof(trials(clock, 1.0), clock.left_s, BUDGET_S, afresh=make(clock))
+    proof.run(CHOSEN, trial_s=1.0)
+    assert proof.why_here.startswith(why)
+    assert bool(proof.why_here) == bool(why)
+    assert proof.measured.rounds >= 4
+    ratios = [a / b for a, b in proof.measured.pairs(NONE, CHOSEN, lambda timed: timed.epoch_s)]
+    assert all(abs(ratio - times) < 0.01 for ratio in ratios)
+    assert proof.gain is not None
+    assert proof.gain.low > 0
+    assert clock.now_s < 1.1 * BUDGET_S
+
+
+def test_time_is_kept_for_fresh_processes() -> None:
+    """As long as they take no more than a third of the budget."""
+    clock = Clock()
+    for process_s, reserve_s in ((1.0, 25.0), (4.0, 32.0), (6.0, 25.0)):
+        fresh = Fresh(clock, process_s)
+        proof = Proof(trials(clock, 1.0), clock.left_s, BUDGET_S, afresh=fresh)
+        assert proof.reserve_s(1.0) == reserve_s
+    assert Proof(trials(clock, 1.0), clock.left_s, BUDGET_S).reserve_s(10.0) == 80.0
+
+
+def test_a_process_times_the_job_of_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all keys of the changes, those that hold for a process too."""
+    made = []
+
+    def run(function: Any, *arguments: Any) -> Any:
+        made.append(arguments)
+        return (Timed(2.0, Pace(0.1, 0.0, None)), Interference(1.0))
+
+    monkeypatch.setattr(afresh, "run_in_fresh_process", run)
+    cfg = composed(tmp_path, *QUICK, "data.pipeline=per_sample")
+    ours = Ours(cfg, subject_of(prepare(cfg)), lambda config: subject_of(prepare(config)))
+    own = Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0)
+    keys = {"cpu.threads": 1, "data.pipeline": "batched"}
+    change = Change("both", frozenset({"a"}), frozenset({"input"}), keys=keys)
+    fresh = FreshTrials(ours, own, start_s=1.0)
+    timed, seen = fresh.watch(lambda: fresh(frozenset({change}))(7))
+    ((config, lengths, seed, validating),) = made
+    assert (timed.epoch_s, seen, seed, validating) == (2.0, Interference(1.0), 7, None)
+    assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
+    assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
+    monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
+    found, _ = timed_job(config, lengths, 0, None)
+    assert found.epoch_s == pytest.approx(found.pace.step_s * 6, rel=0.9)
+    ours.close()
+
+
+SCRIPTS = {"hpml.tune": False, "train": True, None: True}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_is_run_again(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh process imports the program's file; a notebook has none."""
+    main = ModuleType("__main__")
+    main.__spec__ = name and ModuleSpec(name, None)  # type: ignore[assignment]
+    main.__file__ = "here.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert runs_a_script() == SCRIPTS[name]
+    del main.__file__
+    assert not runs_a_script()
+
+
+@pytest.mark.stress
+def test_a_fresh_process_really_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials of one job have processes of their own, and neither is this one."""
+    monkeypatch.setattr(afresh, "runs_a_script", lambda: False)
+    cfg = composed(tmp_path, *QUICK)
+    ours = Ours(cfg, subject_of(prepare(cfg)), lambda config: subject_of(prepare(config)))
+    fresh = FreshTrials(ours, Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0), 1.0)
+    assert fresh.begin() == ""
+    for number in range(2):
+        timed, seen = fresh.watch(lambda number=number: fresh(NONE)(number))
+        assert timed.epoch_s > 0
+        assert seen is not None
+        assert seen.wall_s > 0
+    ours.close()
+    assert os.getpid() != afresh.run_in_fresh_process(os.getpid)

@@ -46,11 +46,11 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             raise UserError(f"{key}: is so already")
         if cpu := [word for word in against if key_of(word).startswith("cpu.")]:
             raise UserError(f"{key}: {cpu[0]} holds for both jobs of one process; diagnose each")
+        if _processes(other) != _processes(cfg):
+            raise UserError(f"{key}: both jobs run in the same processes; diagnose each")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)
-    if len({(each.trainer.devices, each.trainer.num_nodes) for each in configs.values()}) > 1:
-        raise UserError(f"{key}: both jobs run in the same processes; diagnose each")
     if environment.rank():
         log.setLevel(logging.ERROR)  # the first rank says it for all
     if not environment.is_one_of_several():  # which all begin now
@@ -96,6 +96,10 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
 def _identity(cfg: DictConfig) -> dict[str, Any]:
     """What a job computes, and how: without the keys of this program."""
     return {key: value for key, value in identifying(resolve(cfg)).items() if "diagnose" not in key}
+
+
+def _processes(cfg: DictConfig) -> tuple[Any, ...]:
+    return cfg.trainer.devices, cfg.trainer.get("num_nodes"), cfg.trainer.get("strategy")
 
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:

@@ -23,6 +23,7 @@ DOES = {
     "overhead": "callbacks and hooks",
 }
 MOST_SHOWN = 8  # ranks
+NOTHING = "–"  # what cannot be told from none
 ByRound = Sequence[Sequence[float]]  # one row a round, with a figure of each rank
 
 
@@ -114,7 +115,7 @@ class RankInference(Inference):
         columns = [self.own_by_round, *map(self.saved_by_rank, causes)]
         ranks = sorted(range(len(self.places)), key=lambda rank: -_mean(columns[0], rank))
         rows = [
-            (self.rank_in_words(rank), *(in_s(_of(column, rank)) for column in columns))
+            (self.rank_in_words(rank), *(self._cell(_of(column, rank)) for column in columns))
             for rank in ranks[:MOST_SHOWN]
         ]
         return [head, *rows]
@@ -142,6 +143,9 @@ class RankInference(Inference):
             "late": late and asdict(late) | dict(self.places[late.rank]),
             "rows": self.rank_rows,
         }
+
+    def _cell(self, seconds: Estimate) -> str:
+        return in_s(seconds) if seconds.mean > self.margin_s(seconds) else NOTHING
 
     def _own(self, trial: str) -> ByRound:
         paces = [pace for pace in self.paces.get(trial, ()) if isinstance(pace, JointPace)]

@@ -119,7 +119,7 @@ class Diagnosis(RankInference):
     def _advice_for(self, late: LateRank) -> str:
         facts = replace(self.facts, dearest_stage=self.loader.cost if self.loader else None)
         named = Late(late.rank, PHASES_OF_RANKS[late.cause], late.late_s.mean)
-        return advise_rank(named, facts, self.largest_of_overhead, 0.0)
+        return advise_rank(named, facts, self.largest_of_overhead, 0.0, of="the overhead")
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:

@@ -217,7 +217,7 @@ def preparation(trainer: Any, intervention: Intervention, logged: Logged) -> L.C
 
 
 def _silence(trainer: Any, stack: ExitStack) -> None:
-    """From now on a step exchanges nothing: no gradients, no buffers, no question whether to stop."""
+    """A step exchanges nothing from now on: no gradients, buffers or question whether to stop."""
     if isinstance(trainer.strategy.model, DistributedDataParallel):
         stack.enter_context(trainer.strategy.model.no_sync())
         trainer.strategy.model.require_forward_param_sync = False

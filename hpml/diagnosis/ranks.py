@@ -130,11 +130,11 @@ class RankInference(Inference):
         """Of each rank what it takes by itself, and for what; None for one process."""
         if not self.places:
             return None
-        ranks, late = range(len(self.places)), self.late
+        ranks, late, own = range(len(self.places)), self.late, self.own_by_round
         waits = [pace.waits_s for pace in self.paces[AS_IT_IS] if isinstance(pace, JointPace)]
         return {
             "places": list(self.places),
-            "own_s": [_mean(self.own_by_round, rank) for rank in ranks],
+            "own_s": [_mean(own, rank) for rank in ranks] if own else None,
             "waited_s": [self.steps * _mean(waits, rank) for rank in ranks],
             "saved_s": {
                 cause: [_mean(self.saved_by_rank(cause), rank) for rank in ranks]
@@ -170,4 +170,4 @@ def _of(rounds: ByRound, rank: int) -> Estimate:
 
 
 def _mean(rounds: ByRound, rank: int) -> float:
-    return fmean(row[rank] for row in rounds) if rounds else 0.0
+    return fmean(row[rank] for row in rounds)

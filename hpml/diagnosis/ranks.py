@@ -112,10 +112,14 @@ class RankInference(Inference):
             return []
         causes = self.causes_by_rank
         head = ("by itself, nothing exchanged", "an epoch", *(DOES[cause] for cause in causes))
-        columns = [self.own_by_round, *map(self.saved_by_rank, causes)]
-        ranks = sorted(range(len(self.places)), key=lambda rank: -_mean(columns[0], rank))
+        own, saved = self.own_by_round, [self.saved_by_rank(cause) for cause in causes]
+        ranks = sorted(range(len(self.places)), key=lambda rank: -_mean(own, rank))
         rows = [
-            (self.rank_in_words(rank), *(self._cell(_of(column, rank)) for column in columns))
+            (
+                self.rank_in_words(rank),
+                in_s(_of(own, rank)),
+                *(self._cell(_of(each, rank)) for each in saved),
+            )
             for rank in ranks[:MOST_SHOWN]
         ]
         return [head, *rows]

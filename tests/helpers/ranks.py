@@ -222,7 +222,8 @@ class PlantedSubject:
             own_s = [[each] * 2 for each in every]
             return joint([Pace(each, 0.0, None) for each in every], own_s)
         step_s = max(every) + self.link / 1e3
-        return joint([Pace(step_s, own["input"] / 1e3, None)] * len(every), [[] for _ in every])
+        waits_s = [0.0 if intervention.loading else each["input"] / 1e3 for each in self.costs]
+        return joint([Pace(step_s, wait_s, None) for wait_s in waits_s], [[] for _ in every])
 
     def load(self, warm_up: int, measured: int, seed: int) -> Pace:
         self.tried.append((warm_up, measured, seed))

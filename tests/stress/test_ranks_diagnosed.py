@@ -15,7 +15,7 @@ from helpers.programs import Program, run_program
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(900)]
 
-# Diagnosed, and then trained with the link made fast: place delays_s link_s budget_s
+# Diagnosed, and then trained with the link made fast: place delays_s link_s work_s
 SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 import hpml
 from helpers.delays import Delays, Module, Planted, loaders, silent
 from hpml.callbacks import DataLoadTimer, TrainTimer
-place, delays_s, link_s, budget_s = sys.argv[1:]
+place, delays_s, link_s, work_s = sys.argv[1:]
 rank, link = int(os.environ.get("LOCAL_RANK", 0)), {"s": float(link_s)}
 delays = Delays((place,), lambda ns: time.sleep(json.loads(delays_s)[rank]))
 def slow_exchange(state, bucket):
@@ -36,7 +36,7 @@ class Linked(Module):
     def on_train_start(self):
         self.trainer.strategy.model.register_comm_hook(None, slow_exchange)
     def training_step(self, batch, batch_idx):
-        time.sleep(0.02)
+        time.sleep(float(work_s))
         return super().training_step(batch, batch_idx)
 off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
 def trainer(*timers):
@@ -44,7 +44,7 @@ def trainer(*timers):
                      **dict.fromkeys(off.split(), False), limit_val_batches=0,
                      callbacks=[*timers, Planted(delays)])
 data, _ = loaders(delays, batches=60)
-found = hpml.diagnose(trainer(), Linked(delays), data, budget_s=float(budget_s))
+found = hpml.diagnose(trainer(), Linked(delays), data, budget_s=20)
 link["s"], timer = 0.0, silent()
 fitting = trainer(DataLoadTimer(), TrainTimer(), timer)
 fitting.fit(Linked(delays), data)
@@ -63,9 +63,11 @@ PLACES = {
 }
 
 
-def diagnosed(folder: Path, place: str, delays_s: list[float], link_s: float) -> dict[str, Any]:
+def diagnosed(
+    folder: Path, place: str, delays_s: list[float], link_s: float = 0.0, work_s: float = 0.02
+) -> dict[str, Any]:
     (folder / "script.py").write_text(SCRIPT)
-    words = ["script.py", place, json.dumps(delays_s), str(link_s), "20"]
+    words = ["script.py", place, json.dumps(delays_s), str(link_s), str(work_s)]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     program = Program(words, folder, {"PYTHONPATH": path, "HPML_PROC": str(folder)})
     stdout, stderr = program.communicate(timeout=300)
@@ -80,7 +82,7 @@ def diagnosed(folder: Path, place: str, delays_s: list[float], link_s: float) ->
 def test_the_late_rank_and_what_it_is_late_in(place: str, rank: int, tmp_path: Path) -> None:
     """By interventions in step on both, with the host's name."""
     cause, delay_s = PLACES[place]
-    found = diagnosed(tmp_path, place, [delay_s * (each == rank) for each in (0, 1)], 0.0)["found"]
+    found = diagnosed(tmp_path, place, [delay_s * (each == rank) for each in (0, 1)])["found"]
     assert found["verdict"]["kind"] == "imbalance"
     late = found["ranks"]["late"]
     assert (late["rank"], late["cause"], late["host"]) == (rank, cause, socket.gethostname())
@@ -89,7 +91,7 @@ def test_the_late_rank_and_what_it_is_late_in(place: str, rank: int, tmp_path: P
 
 def test_what_no_exchange_would_save_is_what_a_fast_link_saves(tmp_path: Path) -> None:
     """Within a tenth of the epoch with the link made fast, as the timers measure it."""
-    kept = diagnosed(tmp_path, "none", [0.0, 0.0], 0.03)
+    kept = diagnosed(tmp_path, "none", [0.0, 0.0], link_s=0.1, work_s=0.08)
     found, epochs = kept["found"], kept["epochs"][1:]
     assert found["verdict"]["kind"] == "communication-bound"
     predicted_s, fast_s = found["epoch_s"]["communication_free"]["mean"], sum(epochs) / len(epochs)

@@ -41,14 +41,14 @@ def diagnose(
     where other programs use the machine, and says what they took from the fits.
 
     Args:
-        trainer: of one device; fitted or not.
+        trainer: of one device, or of several that train by DDP, which all call this; fitted or not.
         module: any LightningModule.
         data: a LightningDataModule, a loader, several of them; None where the module has its own.
         budget_s: seconds that it may take, about; slow steps take longer.
 
     Raises:
-        UserError: several devices, no data, no batches, or nothing to train; arguments in another
-            order, or of other kinds.
+        UserError: several devices by another strategy, no data, no batches, or nothing to train;
+            arguments in another order, or of other kinds.
     """
     from hpml.diagnosis.experiment import diagnose
 

@@ -53,9 +53,7 @@ def train(
     """
     _refuse_several("train", words)
     with called("train", words, config_dir, {"model": model, "data": data}) as cfg:
-        if (devices := cfg.trainer.devices) not in (1, "1"):
-            hint = "sweep(…) and python -m hpml.train start the others"
-            raise UserError(f"trainer.devices={devices}: train() is one process; {hint}")
+        _refuse_devices("train", cfg, "sweep(…) and python -m hpml.train start")
         with announced(cfg):
             record = run_training(cfg)
         warn_of_monitor(record, cfg.monitor)
@@ -148,6 +146,7 @@ def diagnose(
 
     _refuse_several("diagnose", words)
     with called("diagnose", words, config_dir, {"model": model, "data": data}) as cfg:
+        _refuse_devices("diagnose", cfg, "python -m hpml.diagnose starts")
         diagnoses = job(cfg)
     return diagnoses.get("", diagnoses)
 
@@ -206,6 +205,12 @@ def _refuse_several(name: str, words: Sequence[str]) -> None:
     """Raises UserError where words ask for a sweep."""
     if several := swept(words):
         raise UserError(f"{several[0]}: {name}() takes one value; sweep(…) trains with each")
+
+
+def _refuse_devices(name: str, cfg: Any, starts: str) -> None:
+    """Raises UserError for a configuration of several processes, which something else starts."""
+    if (devices := cfg.trainer.devices) not in (1, "1"):
+        raise UserError(f"trainer.devices={devices}: {name}() is one process; {starts} the others")
 
 
 def _run_directory(

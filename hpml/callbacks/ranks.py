@@ -45,7 +45,7 @@ class Ranks:
     def begin(self, trainer: L.Trainer) -> None:
         """The first epoch begins. All ranks call this."""
         if trainer.world_size > 1:
-            self.places = _places(trainer)
+            self.places = places_of(trainer)
             self._windows = GradientWindows.of(trainer)
 
     def batch_ended(self, number: int, clock: FitClock) -> None:
@@ -95,7 +95,7 @@ class Ranks:
         return named
 
 
-def _places(trainer: L.Trainer) -> list[dict[str, Any]]:
+def places_of(trainer: L.Trainer) -> list[dict[str, Any]]:
     """Of each rank its host, its device, and its wall clock against the first rank's.
 
     The offset is read behind a barrier, so it is known to about as long as that takes to end: some

@@ -5,6 +5,7 @@ from hpml.diagnosis.page import (
     loader_sentences,
     loader_table,
     notes,
+    rank_table,
     trial_table,
     verdict_lines,
 )
@@ -17,7 +18,7 @@ def html(diagnosis: Diagnosis) -> str:
     content = diagnosis.as_dict()
     values = {
         "sentences": [*verdict_lines(content), *notes(content), *loader_sentences(content)],
-        "tables": [trial_table(content), loader_table(content)],
+        "tables": [trial_table(content), rank_table(content), loader_table(content)],
         "note": diagnosis.interval,
     }
     return cell(values, [draw_savings(content)])

@@ -46,16 +46,24 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             raise UserError(f"{key}: is so already")
         if cpu := [word for word in against if key_of(word).startswith("cpu.")]:
             raise UserError(f"{key}: {cpu[0]} holds for both jobs of one process; diagnose each")
+        if _processes(other) != _processes(cfg):
+            raise UserError(f"{key}: both jobs run in the same processes; diagnose each")
         configs = {_setting(cfg, against): cfg, " ".join(against): other}
     for config in configs.values():
         check(config)
-    warn_of_others()
+    if environment.rank():
+        log.setLevel(logging.ERROR)  # the first rank says it for all
+    if not environment.is_one_of_several():  # which all begin now
+        warn_of_others()
     set_waiting(cfg)
     with signals_held():
         from hpml.diagnosis import experiment, page, wording
         from hpml.report.page import keep
+        from hpml.training.build import end_processes
+        from hpml.trials import profile
 
     with ExitStack() as stack:
+        stack.callback(end_processes)
         experiments = {}
         for name, config in configs.items():
             overrides = own if config is cfg else [*own, *against]
@@ -76,9 +84,11 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
             "comparison": sentences,
         }
-        keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
+        if subject.agreement.rank == 0:
+            keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
         if cfg.trainer.profiler:
-            for file in subject.profile(cfg.trainer.profiler, Path(cfg.run_dir).resolve()):
+            folder = Path(cfg.run_dir).resolve()
+            for file in profile.profile(subject, cfg.trainer.profiler, folder):
                 log.info(f"{cfg.trainer.profiler} profile: {file}")
         return diagnoses
 
@@ -86,6 +96,10 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
 def _identity(cfg: DictConfig) -> dict[str, Any]:
     """What a job computes, and how: without the keys of this program."""
     return {key: value for key, value in identifying(resolve(cfg)).items() if "diagnose" not in key}
+
+
+def _processes(cfg: DictConfig) -> tuple[Any, ...]:
+    return cfg.trainer.devices, cfg.trainer.get("num_nodes"), cfg.trainer.get("strategy")
 
 
 def _setting(cfg: DictConfig, against: list[str]) -> str:

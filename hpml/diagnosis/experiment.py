@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -14,21 +13,24 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.figures import AS_IT_IS, LOADER_ALONE, ONE_THREAD
-from hpml.diagnosis.interventions import ESSENTIAL, INTERVENTIONS
+from hpml.diagnosis.figures import AS_IT_IS, CAUSES, LOADER_ALONE, ONE_THREAD
+from hpml.diagnosis.interventions import INTERVENTIONS
+from hpml.diagnosis.measured import Key, Measured, keep, measure
+from hpml.diagnosis.ranks import BY_ITSELF, DOES, by_itself
 from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
-from hpml.diagnosis.wording import TITLES, Diagnosis
+from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
-from hpml.system.interference import Interference
 from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
+from hpml.timing.verdict import COMMUNICATION
 from hpml.training.prepare import prepare
+from hpml.trials.agreement import agreement_of
 from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
-from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched, within
+from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.trainer import accumulated, intervals
 
@@ -39,6 +41,7 @@ MOST_ROUNDS = 1000
 ENOUGH_STEPS, MOST_STEPS = 5, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
+RANKS_SHARE = 0.25  # and for each rank by itself, where there are several
 PILOT_BATCHES = 3
 # What taking the loader apart may take of the time of all rounds, and seconds that it has anyway.
 APART_SHARE, LEAST_APART_S = 1 / 3, 2.0
@@ -53,21 +56,24 @@ MOST_CALLBACKS = 8
 Report = Callable[[str], None]  # is called with a line on what is going on
 
 
-@dataclass(eq=False)
-class Experiment:
-    subject: Subject
-    facts: JobFacts | None  # for the advice; None for what Trainer and loader have of them
-    budget_s: float  # for all trials; a slow job takes longer, for it needs a few steps
-    report: Report
+class Experiment(Measured):
+    """Diagnoses a subject.
 
-    def __post_init__(self) -> None:
-        self.paces: dict[str, list[Pace]] = {}  # of each trial, one a round that counts
-        self.seen: dict[str, Interference | None] = {}  # what others took from each trial
+    Args:
+        facts: for the advice; None for what Trainer and loader have of them.
+        budget_s: seconds for all trials; a slow job takes longer, for it needs a few steps.
+        report: is told what goes on; of several ranks that of the first one.
+    """
+
+    def __init__(
+        self, subject: Subject, facts: JobFacts | None, budget_s: float, report: Report
+    ) -> None:
+        super().__init__(subject)
+        self.facts, self.budget_s = facts, budget_s
+        self.report = report if subject.agreement.rank == 0 else lambda line: None
         self.round_s: float | None = None  # of the budget
         self.ended_early = False  # the rounds, for the case was clear
         self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
-        self._notes: list[str] = []
-        self._dropped: set[str] = set()
         self._warm_up = self._steps = FEWEST_STEPS
         self._ahead = 0  # batches
         self._waits = False  # for data, more than for anything else, as it looks at first
@@ -79,7 +85,8 @@ class Experiment:
         for _ in range(2):  # the first one meets what happens once in a process
             begun_ns = time.perf_counter_ns()
             fit = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
-            around_s = max(0.0, _since_s(begun_ns) - (FEWEST_STEPS + 2) * fit.step_s)
+            took_s = subject.agreement.first(_since_s(begun_ns))
+            around_s = max(0.0, took_s - (FEWEST_STEPS + 2) * fit.step_s)
             is_slow = fit.step_s > SLOW_S
             if is_slow:
                 break
@@ -88,10 +95,10 @@ class Experiment:
             with suppress(Exception):  # which this very trial will report
                 host = subject.fit(INTERVENTIONS["host_alone"], 1, FEWEST_STEPS, seed=0)
                 if host.step_s < WORTH_A_LOOK * fit.step_s:
-                    self._dropped |= {"transfer_free", "hooks_free"}
+                    self.dropped |= {"transfer_free", "hooks_free"}
         if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
-            self._dropped.add(ONE_THREAD)
-        self._ahead = ahead = subject.loading().ahead
+            self.dropped.add(ONE_THREAD)
+        self._ahead = ahead = subject.agreement.first(subject.loading().ahead)
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
         self._warm_up = pilot.warm_up(least)
@@ -118,12 +125,12 @@ class Experiment:
         """Whether one thread may be faster than all, as a look at one step of it shows."""
         steps, threads = 3, torch.get_num_threads()
         if steps * fit.step_s * threads > LOOK_SHARE * self.budget_s:
-            self._notes.append(f"one thread instead of {threads} was not tried: it may take long")
+            self.notes.append(f"one thread instead of {threads} was not tried: it may take long")
             return False
         alone = self.subject.fit(INTERVENTIONS[ONE_THREAD], 1, 1, seed=0)
         return alone.step_s <= HOPELESS * fit.step_s
 
-    def candidates(self) -> dict["Key", Candidate[Pace]]:
+    def candidates(self) -> dict[Key, Candidate[Pace]]:
         """The trials of a round, once it is prepared."""
         fits = self._fits(self._interventions)
         # else the first batches, which the workers had ready, would tell how fast they are
@@ -131,18 +138,9 @@ class Experiment:
         fits[self, LOADER_ALONE] = lambda number: self.subject.load(warm_up, steps, number)
         return fits
 
-    def _fits(self, interventions: Mapping[str, Intervention]) -> dict["Key", Candidate[Pace]]:
+    def _fits(self, interventions: Mapping[str, Intervention]) -> dict[Key, Candidate[Pace]]:
         fits = self.subject.candidates(interventions, self._warm_up, self._steps)
         return {(self, name): fit for name, fit in fits.items()}
-
-    def drop(self, name: str, reason: str) -> None:
-        """Notes that the module or a callback needs what a trial takes out."""
-        self.paces.pop(name, None)
-        if name in self._dropped:
-            return
-        self._dropped.add(name)
-        title = TITLES.get(name, name.replace("_", " "))
-        self._notes.append(f"the trial {title} could not be run ({reason})")
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""
@@ -152,7 +150,7 @@ class Experiment:
         if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
             return
         if beyond := self.subject.callback_names[len(names) :]:
-            self._notes.append(f"not tried one by one: {', '.join(beyond)}")
+            self.notes.append(f"not tried one by one: {', '.join(beyond)}")
         without = {f"without_{name}": Intervention(without=name) for name in names}
 
         def known(measured: Measurements[Key, Pace]) -> bool:
@@ -164,9 +162,22 @@ class Experiment:
         measured = measure(self._fits({"with_all": Intervention(), **without}), stop)
         self.note(f"callbacks one by one: {note}" for note in measured.notes)
 
-    def note(self, sentences: Iterable[str]) -> None:
-        """Keeps what is to be told beside the figures."""
-        self._notes += sentences
+    def try_ranks(self) -> None:
+        """Each rank by itself, with each cost taken out, where one of them keeps others waiting."""
+        if not self.diagnosis().may_be_late:
+            return
+        apart = {BY_ITSELF: Intervention(communication=True)}
+        for trial in (CAUSES[cause] for cause in DOES if CAUSES[cause] in self.paces):
+            apart[by_itself(trial)] = replace(INTERVENTIONS[trial], communication=True)
+
+        def known(measured: Measurements[Key, Pace]) -> bool:
+            keep(measured)
+            return self.diagnosis().knows_ranks
+
+        least = ROUNDS[-1]
+        stop = within(RANKS_SHARE * self.budget_s, least, least, known, limit=ROUNDS[0])
+        measured = measure(self._fits(apart), stop)
+        self.note(f"each rank by itself: {note}" for note in measured.notes)
 
     def diagnosis(self) -> Diagnosis:
         subject = self.subject
@@ -176,10 +187,11 @@ class Experiment:
             epoch_steps=subject.epoch_steps,
             trial_steps=self._steps,
             facts=replace(facts, intervals=intervals(subject.callbacks)),
-            notes=[*subject.notes, *self._notes],
+            notes=[*subject.notes, *self.notes],
             interference=self.seen.get(AS_IT_IS),
             round_s=self.round_s,
             ended_early=self.ended_early,
+            places=subject.agreement.places,
         )
 
     def concluded(self) -> Diagnosis:
@@ -193,55 +205,32 @@ class Experiment:
         took_s = diagnosis.rounds * (self.round_s or math.inf)
         seconds = min(seconds_of(self.budget_s), max(LEAST_APART_S, APART_SHARE * took_s))
         diagnosis.loader = take_apart_if_waiting(diagnosis, subject, seconds)
+        if (late := diagnosis.late) is not None:  # whose data set may be another one
+            diagnosis.loader = subject.agreement.every(diagnosis.loader)[late.rank]
         return diagnosis
 
     @property
     def rounds_budget_s(self) -> float:
-        """The part of the budget that is not for the callbacks' trials, nor for the loader."""
-        whole_s = self.budget_s * (1 - CALLBACKS_SHARE if self._callbacks else 1)
-        return whole_s - (seconds_of(self.budget_s) if self._waits else 0.0)
+        """The part of the budget that is not for callbacks, ranks or the loader by themselves."""
+        others = CALLBACKS_SHARE if self._callbacks else 0.0
+        others += RANKS_SHARE if self.subject.agreement.ranks > 1 else 0.0
+        return (1 - others) * self.budget_s - (seconds_of(self.budget_s) if self._waits else 0.0)
 
     @property
     def _callbacks(self) -> list[str]:
-        return [] if "hooks_free" in self._dropped else self.subject.callback_names[:MOST_CALLBACKS]
+        return [] if "hooks_free" in self.dropped else self.subject.callback_names[:MOST_CALLBACKS]
 
     @property
     def _interventions(self) -> dict[str, Intervention]:
         """Those that can show something of this job."""
         shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
+        shows[CAUSES[COMMUNICATION]] = self.subject.agreement.ranks > 1
         shows[ONE_THREAD] = self.subject.device.type == "cpu" and torch.get_num_threads() > 1
         return {
             name: intervention
             for name, intervention in INTERVENTIONS.items()
-            if shows.get(name, True) and name not in self._dropped
+            if shows.get(name, True) and name not in self.dropped
         }
-
-
-Key = tuple[Experiment, str]  # a trial of a job
-
-
-def measure(
-    candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule
-) -> Measurements[Key, Pace]:
-    """Runs trials of some jobs in rounds; each experiment keeps its own."""
-    optional = [key for key in candidates if key[1] not in ESSENTIAL]
-    witness = next(iter(candidates))[0].subject.witness
-    for owner, _ in candidates:  # each looks at its workers before they end
-        owner.subject.witness = witness
-    watch = watched(witness, attrgetter("waiting_share"))
-    measured = run_rounds(candidates, stop, optional=optional, watch=watch)
-    keep(measured)
-    return measured
-
-
-def keep(measured: Measurements[Key, Pace]) -> None:
-    """Has each experiment hold what its trials have shown so far."""
-    for key in measured.by_name:
-        owner, name = key
-        owner.paces[name] = list(measured.kept(key).values())
-        owner.seen[name] = measured.taken_from(key)
-    for (owner, name), reason in measured.failures.items():
-        owner.drop(name, reason)
 
 
 def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
@@ -274,6 +263,7 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
         for experiment in experiments:
             experiment.note(measured.notes)
             experiment.round_s = rounds_s / counting * experiment.budget_s / budget_s
+            experiment.try_ranks()
             experiment.try_callbacks()
         return [experiment.concluded() for experiment in experiments]
 
@@ -284,15 +274,18 @@ def diagnose(
     """Proves where the time of a training goes: see `hpml.diagnose`."""
     if not is_seconds(budget_s):
         raise UserError(f"budget_s={budget_s!r}: give seconds, more than 0")
-    with closing(Subject(trainer, module, data)) as subject:
-        warn_of_others()
+    with closing(Subject(trainer, module, data, agreement_of)) as subject:
+        if subject.agreement.rank == 0:
+            warn_of_others()
         return run([Experiment(subject, None, budget_s, report)])[0]
 
 
 def experiment_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Experiment:
     """Experiment with a configuration's job; its subject is to be closed."""
     job = prepare(cfg)
-    return Experiment(subject_of(job), job.facts(overrides), cfg.diagnose.budget_s, report)
+    return Experiment(
+        subject_of(job, on_ranks=True), job.facts(overrides), cfg.diagnose.budget_s, report
+    )
 
 
 def _since_s(begun_ns: int) -> float:

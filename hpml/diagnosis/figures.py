@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN, Pace
 from hpml.trials.rounds import estimate_of
 
@@ -21,10 +22,11 @@ CAUSES = {
     "transfer": "transfer_free",
     "compute": "compute_free",
     "overhead": "hooks_free",
+    COMMUNICATION: "communication_free",
 }
 WITH_LOADING = (
     *(AS_IT_IS, AGAIN, ONE_THREAD, LOADER_ALONE),
-    *("transfer_free", "compute_free", "hooks_free"),
+    *("transfer_free", "compute_free", "hooks_free", CAUSES[COMMUNICATION]),
 )
 # Of a device's step the host's part hides behind it, unless it is almost all of it.
 HOST_LIMITS = 0.9
@@ -45,6 +47,7 @@ class Figures:
     round_s: float | None = None  # of the budget, for each round
     # whether the rounds ended as soon as the case was clear: intervals then hold whenever one looks
     ended_early: bool = False
+    places: Sequence[Mapping[str, Any]] = ()  # host and device of each rank; none for one process
 
     @property
     def steps(self) -> int:

@@ -10,8 +10,11 @@ INTERVENTIONS = {
     "transfer_free": Intervention(transfer=True),
     "compute_free": Intervention(compute=True),
     "hooks_free": Intervention(hooks=True),
-    "host_alone": Intervention(loading=True, compute=True),
-    "loop_alone": Intervention(loading=True, transfer=True, compute=True, hooks=True),
+    "communication_free": Intervention(communication=True),
+    "host_alone": Intervention(loading=True, compute=True, communication=True),
+    "loop_alone": Intervention(
+        loading=True, transfer=True, compute=True, hooks=True, communication=True
+    ),
     AGAIN: Intervention(),
 }
 # Trials that every job can do; of the others a module or a callback may need what is taken out.

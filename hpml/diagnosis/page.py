@@ -27,7 +27,10 @@ FILE_NAME = "diagnosis.html"
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_CALLBACKS = 8
 # What is said of the causes that are not called as their phase is.
-TITLES = {"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"}
+TITLES = {
+    **{"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"},
+    "communication": "communication",
+}
 
 
 def write_page(content: Mapping[str, Any], folder: Path) -> Path:
@@ -41,6 +44,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
     for number, (name, of) in enumerate(content["diagnoses"].items()):
         picture = draw_savings(of, f"savings{number + 1}" if name else "savings")
         parts = {"verdict": verdict_lines(of), "table": trial_table(of), "notes": notes(of)}
+        parts["ranks"] = rank_table(of)
         parts |= {"loader": loader_table(of), "loading": loader_sentences(of)}
         jobs.append({"name": name, **parts, "picture": save(picture, folder)})
     values = {
@@ -106,6 +110,12 @@ def trial_table(diagnosis: Mapping[str, Any]) -> Table:
     ]
     what = "an epoch" if diagnosis["epoch_steps"] else "some steps"
     return Table(["trial", what, "saves at most"], rows)
+
+
+def rank_table(diagnosis: Mapping[str, Any]) -> Table | None:
+    """A row for each rank by itself; None where there is one alone."""
+    rows = (diagnosis.get("ranks") or {}).get("rows")
+    return Table(list(rows[0]), [list(map(Cell, row)) for row in rows[1:]]) if rows else None
 
 
 def loader_table(diagnosis: Mapping[str, Any]) -> Table | None:

@@ -4,7 +4,6 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from hpml.diagnosis.conclusions import Inference
 from hpml.diagnosis.figures import (
     AGAIN,
     AS_IT_IS,
@@ -14,11 +13,14 @@ from hpml.diagnosis.figures import (
     difference,
     is_sure,
 )
+from hpml.diagnosis.ranks import DOES, LateRank, RankInference
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.loading.stages import LoaderStages
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.imbalance import IMBALANCE, advise_rank
+from hpml.timing.ranks import Late
+from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 
@@ -29,9 +31,17 @@ TITLES = {
     "transfer_free": "with the transfer free",
     "compute_free": "with computing free",
     "hooks_free": "without callbacks, loggers and hooks",
+    CAUSES[COMMUNICATION]: "with communication free",
     "host_alone": "with loading and computing free",
     "loop_alone": "Lightning's loop alone",
     LOADER_ALONE: "the loader alone",
+}
+# What `hpml.timing` calls what a rank is late in.
+PHASES_OF_RANKS = {
+    "input": "data",
+    "transfer": "transfer",
+    "compute": "forward",
+    "overhead": "callbacks",
 }
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
@@ -42,7 +52,7 @@ BEYOND = (
 )
 
 
-class Diagnosis(Inference):
+class Diagnosis(RankInference):
     """What a job's trials have shown; `print` shows it as a table with a verdict."""
 
     loader: LoaderStages | None = None  # taken apart, where the job waits for data
@@ -73,6 +83,8 @@ class Diagnosis(Inference):
             return "thread-bound", evidence, advice
         if seen := self.disturbed:
             return "disturbed", seen.in_words("its trials as it is"), seen.advice
+        if late := self.imbalance:
+            return IMBALANCE, self._proof_of(late), self._advice_for(late)
         first, *others = list(self.gains)[:2]
         if self.cause is None:
             advice = "No single cost stands out: change one setting at a time, and compare"
@@ -96,6 +108,19 @@ class Diagnosis(Inference):
         advice = advise(first, facts, largest, start_share, of="the overhead")
         return f"{first}-bound", self._proof(CAUSES[first]), advice
 
+    def _proof_of(self, late: LateRank) -> str:
+        does = DOES[late.cause]
+        return (
+            f"{self.rank_in_words(late.rank)} takes {in_s(late.own_s)} an epoch by itself, "
+            f"{in_s(late.late_s)} more than the others, which wait for it; with {does} free there "
+            f"it takes {in_s(late.without_s)}"
+        )
+
+    def _advice_for(self, late: LateRank) -> str:
+        facts = replace(self.facts, dearest_stage=self.loader.cost if self.loader else None)
+        named = Late(late.rank, PHASES_OF_RANKS[late.cause], late.late_s.mean)
+        return advise_rank(named, facts, self.largest_of_overhead, 0.0, of="the overhead")
+
     @property
     def rows(self) -> list[tuple[str, str, str]]:
         """What each trial is called, how long an epoch takes in it, and what that saves."""
@@ -106,6 +131,8 @@ class Diagnosis(Inference):
                 tried = trial in (*CAUSES.values(), ONE_THREAD)
                 saved = self.saved_s(trial) if tried else None
                 saves = at_most(saved, whole) if saved else ""
+                if self.places and trial == "host_alone":
+                    title = "with loading, computing and communication free"
                 rows.append((title, self.epoch_in_words(trial), saves))
         costs = self.callbacks.items()
         return rows + [(f"without {name}", "", at_most(cost)) for name, cost in costs]
@@ -155,6 +182,7 @@ class Diagnosis(Inference):
             f"  training alone, without validation and checkpoints; {self.steps:,} steps",
             f"  {self.interval} of {counted(self.trial_steps, 'step')}: what comes less often is "
             "not seen",
+            *self.rank_lines,
             *self.sentences,
             *(self.loader.lines if self.loader else ()),
             f"{verdict['kind']}: {verdict['evidence']}",
@@ -179,6 +207,7 @@ class Diagnosis(Inference):
             "ceiling_flops_per_s": self.ceiling_flops_per_s,
             "utilisation": self.utilisation,
             "loader": self.loader and self.loader.as_dict(),
+            "ranks": self.ranks_as_dict,
             "verdict": self.verdict,
             "sentences": self.sentences,
             "rows": self.rows,

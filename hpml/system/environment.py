@@ -67,6 +67,12 @@ def rank() -> int:
     return int(next((os.environ[name] for name in names if name in os.environ), 0))
 
 
+def is_one_of_several() -> bool:
+    """Whether somebody has started this process as one of those that train together."""
+    started = {"RANK", "LOCAL_RANK"} & os.environ.keys()
+    return bool(started) or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+
+
 def memory_gib() -> float:
     """The memory that this process may use: the machine's, or its container's limit, in GiB."""
     size = psutil.virtual_memory().total

@@ -28,9 +28,13 @@ def imbalance(
 
 
 def advise_rank(
-    late: Late, facts: JobFacts, largest_other: tuple[str, float] | None, start_share: float
+    late: Late,
+    facts: JobFacts,
+    largest_other: tuple[str, float] | None,
+    start_share: float,
+    of: str = "`other`",
 ) -> str:
     """One sentence on what the late rank is late in, from what is known on that rank."""
     if (cause := _CAUSES.get(late.phase)) is not None:
-        return advise(cause, facts, largest_other, start_share)
+        return advise(cause, facts, largest_other, start_share, of)
     return _VALIDATES if late.phase == "validation" else _COMPUTES

@@ -110,7 +110,7 @@ class Comparison:
 def compare(ranks: Sequence[RankTimes], exchanges: int) -> Comparison:
     """Compares an epoch's ranks, in which gradients were exchanged so many times."""
     epoch_s = fmean(rank.times[0] for rank in ranks)
-    columns = [_over_others(column) for column in zip(*(rank.own for rank in ranks), strict=True)]
+    columns = [over_others(column) for column in zip(*(rank.own for rank in ranks), strict=True)]
     excess_s = [list(row) for row in zip(*columns, strict=True)]
     late_s = _late_s(ranks, CERTAIN)
     late = _latest(late_s, excess_s, CERTAIN, epoch_s)
@@ -156,7 +156,7 @@ def _late_s(ranks: Sequence[RankTimes], count: int) -> list[float]:
     """Of the first so many of OWN; what one of the ranks does not know is left out."""
     columns = [*zip(*(rank.own for rank in ranks), strict=True)][:count]
     known = [column for column in columns if not any(map(math.isnan, column))]
-    return _over_others([math.fsum(row) for row in zip(*known, strict=True)])
+    return over_others([math.fsum(row) for row in zip(*known, strict=True)])
 
 
 def _latest(
@@ -169,7 +169,7 @@ def _latest(
     return Late(rank, OWN[of_phase.index(max(of_phase))], late_s[rank])
 
 
-def _over_others(values: Sequence[float]) -> list[float]:
+def over_others(values: Sequence[float]) -> list[float]:
     """What each is above the median of the others; 0 where one of them is not known."""
     if len(values) < 2 or any(map(math.isnan, values)):
         return [0.0] * len(values)

@@ -45,6 +45,18 @@ def check_given(trainer: Any, module: Any, data: Any) -> None:
             )
 
 
+def check_trainer(trainer: Any, on_ranks: bool) -> None:
+    """Raises UserError for one that trains nothing, or without `on_ranks` on several devices."""
+    if (devices := trainer.world_size) > 1 and not on_ranks:
+        raise UserError(
+            f"{devices} devices: this runs on one; give trainer.devices=1, or a diagnosis, which "
+            "runs on several"
+        )
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if getattr(trainer, key) == 0:
+            raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
+
+
 def check_loaders(data: Any) -> None:
     """Raises UserError for what cannot begin again, and for what Lightning does not train with."""
     if isinstance(data, twins(CombinedLoader)):

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.parallel import DistributedDataParallel
 
 from hpml.loading.copies import alter
 from hpml.system.lightning_twins import twin_for, twins
@@ -30,6 +31,8 @@ NOT_IN_A_TRIAL = (
     *(callbacks.GradientAccumulationScheduler, callbacks.StochasticWeightAveraging),
 )
 WEIGHT = "weight_of_the_trial"
+IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"  # an attribute that it looks for
+SIGTERM_QUESTION = "_broadcast_sigterm_tensor"  # of Lightning's loop to all ranks, in each step
 # What a step logs: arguments of `log` by name.
 Logged = dict[str, dict[str, Any]]
 
@@ -42,19 +45,23 @@ class Intervention:
     transfer: bool = False  # and as the training step gets them, without the hooks of the transfer
     compute: bool = False  # the training step has one parameter and no input
     hooks: bool = False  # no callbacks, no loggers, no hooks of the module within a step
+    communication: bool = False  # ranks keep gradients and buffers to themselves, by `no_sync`
     without: str | None = None  # the callback of this name; `logging` for the loggers
     threads: int | None = None  # that compute on the processor; None for as many as there are
     settings: Settings = Settings()  # noqa: RUF009 - it is frozen
 
 
-def altered(original: Any, intervention: Intervention, fetches: bool, logged: Logged) -> Any:
+def altered(
+    original: Any, intervention: Intervention, fetches: bool, logged: Logged, ranks: int = 1
+) -> Any:
     """The module without what a trial does without: one of its own class, with the same attributes.
 
     What is set on one of the two is set on both: a method that is bound to the original, or
     compiled for it, finds the trial's Trainer there.
 
     `fetches` tells whether the training step fetches its batches itself; what it has `logged`, it
-    logs where computing is free too.
+    logs where computing is free too. Where it trains on several `ranks`, these exchange as many
+    gradients with computing free, of zeros.
     """
     module = object.__new__(type(original))
     object.__setattr__(module, "__dict__", vars(original))
@@ -65,8 +72,12 @@ def altered(original: Any, intervention: Intervention, fetches: bool, logged: Lo
     if intervention.hooks:
         alter(module, **_as_in_the_base(module, STEP_HOOKS), lr_scheduler_step=nothing)
     if intervention.compute:
+        exchanged = [each for each in module.parameters() if each.requires_grad]
+        exchanged = [] if ranks == 1 or intervention.communication else exchanged
         module.register_parameter(WEIGHT, torch.nn.Parameter(torch.zeros(())))
-        step = _tiny_step(dict(logged), fetches)
+        ignored = getattr(module, IGNORED_BY_DDP, ())
+        setattr(module, IGNORED_BY_DDP, [*ignored, WEIGHT])
+        step = _tiny_step(dict(logged), fetches, exchanged)
         alter(module, **_as_in_the_base(module, OF_THE_STEP), training_step=step)
     return module
 
@@ -129,13 +140,35 @@ def _batch_as_it_is(owner: Any, batch: Any, *_: Any, **__: Any) -> Any:
     return batch
 
 
-def _tiny_step(logged: Logged, fetches: bool) -> Callable[..., Any]:
+class _Zeros(torch.autograd.Function):
+    """A loss of 0, whose backward pass has a gradient of zeros for each parameter at once."""
+
+    @staticmethod
+    def forward(ctx: Any, *weights: torch.Tensor) -> torch.Tensor:
+        ctx.weights = weights
+        return weights[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(each.new_zeros(()).expand_as(each) for each in ctx.weights)
+
+
+def _tiny_step(
+    logged: Logged, fetches: bool, exchanged: Sequence[torch.Tensor] = ()
+) -> Callable[..., Any]:
     """Stub of a training step; one by hand has no loss, for its optimizers step no more."""
 
     def training_step(module: Any, *_: Any, **__: Any) -> Any:
         for name, settings in logged.items():
             module.log(name, **settings, on_step=True)
-        return module.get_parameter(WEIGHT).square() if module.automatic_optimization else None
+        loss = module.get_parameter(WEIGHT).square()
+        if exchanged:
+            loss = loss + _Zeros.apply(*exchanged)
+        if module.automatic_optimization:
+            return loss
+        if exchanged:
+            module.manual_backward(loss)
+        return None
 
     def fetching_step(module: Any, dataloader_iter: Any) -> Any:
         next(dataloader_iter)
@@ -156,9 +189,11 @@ def preparation(trainer: Any, intervention: Intervention, logged: Logged) -> L.C
     to have there. The callback is for a Trainer like this one.
     """
 
-    stilled = intervention.compute
+    stilled, silence = intervention.compute, ExitStack()  # which ends with the trial's Trainer
 
     def on_train_start(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if intervention.communication and trainer.world_size > 1:
+            _silence(trainer, silence)
         for config in trainer.lr_scheduler_configs:
             config.strict = False
         if stilled:
@@ -179,6 +214,16 @@ def preparation(trainer: Any, intervention: Intervention, logged: Logged) -> L.C
         on_train_start=on_train_start, on_train_batch_end=on_train_batch_end
     )
     return callback
+
+
+def _silence(trainer: Any, stack: ExitStack) -> None:
+    """A step exchanges nothing from now on: no gradients, buffers or question whether to stop."""
+    if isinstance(trainer.strategy.model, DistributedDataParallel):
+        stack.enter_context(trainer.strategy.model.no_sync())
+        trainer.strategy.model.require_forward_param_sync = False
+    loop = trainer.fit_loop.epoch_loop
+    if hasattr(loop, SIGTERM_QUESTION):
+        setattr(loop, SIGTERM_QUESTION, nothing)
 
 
 def _still(optimizer: Any, weight: torch.nn.Parameter) -> torch.optim.Optimizer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
@@ -50,7 +51,7 @@ class JobData:
         elif loader is None:
             module.trainer = trainer
             loader = module.train_dataloader()
-        self.loader = one_loader(self._for_a_trial(loader))
+        self.loader = one_loader(self._for_a_trial(loader, trainer))
         if self.epoch_steps is None:
             self.epoch_steps = self._steps_in(self.loader)
         if self._untouched is None:
@@ -67,10 +68,10 @@ class JobData:
     ) -> dict[str, Any]:
         """What `fit` is given besides the module, its loader paced; `transfer` keeps its hooks."""
         if self.given is not None and not self.is_module:
-            return {"train_dataloaders": paced(self._for_a_trial(self.given))}
+            return {"train_dataloaders": paced(self._for_a_trial(self.given, trainer))}
         owner = self.module_for(trainer) if self.is_module else module
         own = owner.train_dataloader
-        alter(owner, train_dataloader=lambda owner: paced(self._for_a_trial(own())))
+        alter(owner, train_dataloader=lambda owner: paced(self._for_a_trial(own(), trainer)))
         if not self.is_module:
             return {}
         if not transfer:
@@ -104,7 +105,9 @@ class JobData:
         """A copy for one trial; what is set up once stays so for all of them."""
         if not self._is_set_up:
             self.given.trainer = trainer
-            self.given.prepare_data()
+            if trainer.local_rank == 0:
+                self.given.prepare_data()
+            trainer.strategy.barrier()
             self.given.setup("fit")
             self._is_set_up = True
         data: L.LightningDataModule = copy.copy(self.given)
@@ -112,12 +115,13 @@ class JobData:
         alter(data, prepare_data=nothing, setup=nothing, teardown=nothing)
         return data
 
-    def _for_a_trial(self, loader: Any) -> Any:
+    def _for_a_trial(self, loader: Any, trainer: L.Trainer) -> Any:
         """Loaders of its own; those of our data are cut as the user's Trainer has them cut."""
         if isinstance(self.given, ImageDataModule):
             for each in data_loaders(one_loader(loader)):
                 cut(each, self._limit)
-        return _with_workers_of_its_own(loader)
+        loader = _with_workers_of_its_own(loader)
+        return loader if trainer.world_size == 1 else _of_this_rank(loader, trainer)
 
     def _steps_in(self, loader: Any) -> int | None:
         limit, steps = self._limit, sized_len(loader)
@@ -152,6 +156,20 @@ def _with_workers_of_its_own(data: Any) -> Any:
         return loader
 
     return tree_map(copied, data)
+
+
+def _of_this_rank(data: Any, trainer: Any) -> Any:
+    """Loaders of the samples that are a rank's, as the Trainer has it: by a distributed sampler."""
+
+    def own(loader: Any) -> Any:
+        connector = trainer._data_connector
+        own = connector._prepare_dataloader(loader, shuffle=True, mode=RunningStage.TRAINING)
+        return trainer.strategy.process_dataloader(own)
+
+    if isinstance(data, twins(CombinedLoader)):
+        data.flattened = list(map(own, data.flattened))
+        return data
+    return tree_map(own, data)
 
 
 def changed(loader: Any, settings: Settings) -> Any:

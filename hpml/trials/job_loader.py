@@ -13,8 +13,9 @@ from hpml.loading.stages import LoaderStages
 from hpml.loading.take_apart import dearest_of
 from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.system.witness import Witness
+from hpml.trials.agreement import Agreement
 from hpml.trials.job_data import JobData, batches_ahead, changed, data_loaders, end_workers
-from hpml.trials.pace import Pace, PacedLoader, loading_pace
+from hpml.trials.pace import Pace, PacedLoader, joint, loading_pace
 from hpml.trials.settings import Settings
 from hpml.trials.trainer import trial_trainer
 
@@ -34,6 +35,7 @@ class JobLoader:
     """Makes a job's training loader for each trial, on its own or of a fit."""
 
     trainer: L.Trainer
+    agreement: Agreement
     data: JobData
     witness: Witness
     notes: list[str]  # what the trials do without, and the like
@@ -55,10 +57,15 @@ class JobLoader:
             )
 
     def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
-        """The loader alone, for so many batches."""
-        with self._loader(seed, settings) as loader:
-            paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
-            return loading_pace(paced, self.data.left_ahead(paced.steps))
+        """The loader alone, for so many batches; of several ranks each its own at the same time."""
+
+        def measure() -> Pace:
+            with self._loader(seed, settings) as loader:
+                paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
+                return loading_pace(paced, self.data.left_ahead(paced.steps))
+
+        paces = self.agreement.tried(measure)
+        return joint(paces, [[] for _ in paces])
 
     def take_apart(self, seconds: float) -> LoaderStages:
         """What each stage of a sample costs; of several loaders, of the one that costs most.

@@ -1,7 +1,7 @@
 """Batches in memory, given again in trials: as they are, or as copies where a step changes them."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,14 @@ class KeptBatches:
             except Exception as error:
                 self.why_uncopyable = f"{type(error).__name__}: {first_line(error)}"
         self.batches.append(batch)
+
+    def fill(self, batches: Iterable[Any]) -> int:
+        """Keeps all, or as many as there is room for; the number of those that are kept."""
+        for batch in batches:
+            self.keep(batch)
+            if self.is_full:
+                break
+        return len(self.batches)
 
     @property
     def is_full(self) -> bool:

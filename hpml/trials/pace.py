@@ -34,6 +34,36 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class JointPace(Pace):
+    """Of several ranks in step with one another: that of the one which the others wait for."""
+
+    own_s: Sequence[float] = ()  # a step of each rank by itself, where nothing is exchanged in it
+    waits_s: Sequence[float] = ()  # and what each waits for its batch
+
+
+def joint(paces: Sequence[Pace], own_s: Sequence[Sequence[float]]) -> Pace:
+    """The pace of ranks that measured at the same time, each step by step where they met.
+
+    Ranks that meet before each step take as long as the one which comes last.
+    """
+    if len(paces) == 1:
+        return paces[0]
+    starts, firsts = (
+        [value for value in values if value is not None]
+        for values in zip(*((pace.start_s, pace.first_s) for pace in paces), strict=True)
+    )
+    met = all(own_s)
+    return JointPace(
+        step_s=fmean(map(max, *own_s)) if met else max(pace.step_s for pace in paces),
+        wait_s=max(pace.wait_s for pace in paces),
+        start_s=max(starts, default=None),
+        first_s=max(firsts, default=None),
+        own_s=[fmean(steps) for steps in own_s] if met else [],
+        waits_s=[pace.wait_s for pace in paces],
+    )
+
+
+@dataclass(frozen=True)
 class Timed:
     """What an epoch takes, by a short fit or by the loader alone."""
 
@@ -107,12 +137,15 @@ class PacedLoader:
     pauses: Pauses | None = None
     # looks at the workers once all is measured, while they are there
     look: Callable[[], None] = lambda: None
+    # waits for the other ranks before each step, where nothing else holds them together
+    meet: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self._is_sized = self.epoch_steps is not None or sized_len(self.loader) is not None
         self._asked_ns: list[int] = []
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
+        self._met_ns: list[int] = []  # what was waited for the other ranks before each step
         self._stood_ns = 0
 
     @property
@@ -140,7 +173,7 @@ class PacedLoader:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        self._asked_ns, self._given_ns, self._begins = [], [], []
+        self._asked_ns, self._given_ns, self._begins, self._met_ns = [], [], [], []
         loaded, ready = self._loaded(), list[Any]()
         for step in range(self.steps):
             if step in (self.warm_up, self.steps - 1):
@@ -151,6 +184,7 @@ class PacedLoader:
             if self.renew is not None and not ready:
                 self.synchronize()  # else the device would go on while the clock stands
                 ready = list(reversed(self._untimed(self.renew)))
+            self._wait_for_others()
             self._asked_ns.append(self._now_ns())
             begins, batch = next(loaded)
             if self.renew is not None:
@@ -167,6 +201,12 @@ class PacedLoader:
 
     def _now_ns(self) -> int:
         return time.perf_counter_ns() - self._stood_ns
+
+    def _wait_for_others(self) -> None:
+        begun_ns = self._now_ns()
+        if self.meet is not None:
+            self.meet()
+        self._met_ns.append(self._now_ns() - begun_ns)
 
     def _untimed(self, make: Callable[[], Any]) -> Any:
         begun_ns = time.perf_counter_ns()
@@ -190,16 +230,44 @@ class PacedLoader:
         """Means of the measured steps. Raises ValueError where the loop ended before."""
         if not self.is_over:
             raise ValueError(f"only {self.fetched} of {self.steps} steps")
-        measured = range(self.warm_up, self.steps - 1)
-        waits = {step: self._given_ns[step] - self._asked_ns[step] for step in measured}
+        waits = self._waits_ns
         whole = self._asked_ns[-1] - self._asked_ns[self.warm_up]
         starts = [ns for step, ns in waits.items() if self._begins[step]]
-        others = [ns for step, ns in waits.items() if not self._begins[step]]
-        usual = fmean(others or starts)
+        usual = self._usual_wait_ns
         start_s = max(0.0, fmean(starts) - usual) / NS_PER_S if starts else None
         step = (whole - sum(starts) + len(starts) * usual) / len(waits)
         first_s = (self._given_ns[0] - self._asked_ns[0]) / NS_PER_S
         return Pace(step / NS_PER_S, usual / NS_PER_S, start_s, first_s)
+
+    @property
+    def own_s(self) -> list[float]:
+        """Seconds of each measured step, without what it waited for other ranks; where they met."""
+        if self.meet is None:
+            return []
+        usual = self._usual_wait_ns
+        return [
+            (
+                self._asked_ns[step + 1]
+                - self._asked_ns[step]
+                - self._met_ns[step + 1]
+                - (wait - usual) * self._begins[step]
+            )
+            / NS_PER_S
+            for step, wait in self._waits_ns.items()
+        ]
+
+    @property
+    def _waits_ns(self) -> dict[int, int]:
+        """What each measured step has waited for its batch."""
+        measured = range(self.warm_up, self.steps - 1)
+        return {step: self._given_ns[step] - self._asked_ns[step] for step in measured}
+
+    @property
+    def _usual_wait_ns(self) -> float:
+        """The mean of them, without those at an epoch's start."""
+        waits = self._waits_ns
+        others = [ns for step, ns in waits.items() if not self._begins[step]]
+        return fmean(others or waits.values())
 
 
 def loading_pace(loader: PacedLoader, left: int = 0) -> Pace:

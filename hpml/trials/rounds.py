@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from hpml.errors import first_line, place
@@ -48,15 +49,23 @@ def unwatched(measure: Callable[[], M]) -> tuple[M, None]:
     return measure(), None
 
 
-def watched(witness: Witness, waiting_share: Callable[[M], float]) -> Watch[M]:
-    """Reads a witness before and after; the share is of the time that waited for workers."""
+def watched(
+    witness: Witness,
+    waiting_share: Callable[[M], float],
+    every: Callable[[Interference], list[Interference]] = lambda own: [own],
+) -> Watch[M]:
+    """Reads a witness before and after; the share is of the time that waited for workers.
+
+    Of what was seen on `every` rank it is what was taken from the one that lost most.
+    """
 
     def watch(measure: Callable[[], M]) -> tuple[M, Interference]:
         before = witness.read()
         measurement = measure()
         after = witness.read()
         waiting_s = waiting_share(measurement) * (after.at_s - before.at_s)
-        return measurement, between(before, after, waiting_s)
+        seen = every(between(before, after, waiting_s))
+        return measurement, max(seen, key=attrgetter("share"))
 
     return watch
 

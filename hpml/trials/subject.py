@@ -2,14 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
@@ -20,9 +19,10 @@ from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
+from hpml.trials.agreement import Agreement, agreement_of
 from hpml.trials.contents import copy_of, share_memory
 from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
-from hpml.trials.given import check_given
+from hpml.trials.given import check_given, check_trainer
 from hpml.trials.intervention import (
     STEP_HOOKS,
     TRANSFER_HOOKS,
@@ -36,29 +36,29 @@ from hpml.trials.intervention import (
 from hpml.trials.job_data import JobData, changed, end_workers, one_loader
 from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
-from hpml.trials.pace import Pace, PacedLoader, Pauses
+from hpml.trials.pace import Pace, PacedLoader, Pauses, joint
 from hpml.trials.settings import rates_of, ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
-
-PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-PROFILED_STEPS = 6
 
 
 class Subject(JobLoader):
     """A Trainer, its module and its data; trials on copies leave all three as they are.
 
-    The Trainer may be fitted or not; the module compiled or not; `data` as for JobData. Raises
-    UserError for a Trainer of several devices, or one that would train nothing, and for arguments
-    of other kinds.
+    The Trainer may be fitted or not; the module compiled or not; `data` as for JobData. Ranks of
+    several devices try all in step: `agree` makes what they decide by. Raises UserError for several
+    devices without, for a Trainer that would train nothing, and for arguments of other kinds.
     """
 
-    def __init__(self, trainer: L.Trainer, module: L.LightningModule, data: Any = None) -> None:
+    def __init__(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        data: Any = None,
+        agree: Callable[[L.Trainer], Agreement] | None = None,
+    ) -> None:
         check_given(trainer, module, data)
-        if (devices := trainer.world_size) > 1:
-            raise UserError(f"{devices} devices: trials run on one; give trainer.devices=1")
-        for key in ("max_epochs", "max_steps", "limit_train_batches"):
-            if getattr(trainer, key) == 0:
-                raise UserError(f"trainer.{key}=0: nothing would be trained; give at least 1")
+        check_trainer(trainer, agree is not None)
+        self.agreement = agree(trainer) if agree else Agreement()
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes = left_out(trainer, uncompiled(module))
@@ -131,7 +131,7 @@ class Subject(JobLoader):
 
         def fit(intervention: Intervention, number: int) -> Pace:
             from_memory = intervention.loading or intervention.transfer
-            if from_memory and number != self._batches_of and self._raw.vary:
+            if from_memory and number != self._batches_of and self.agreement.any(self._raw.vary):
                 self.keep_batches(measured, number)
             return self.fit(intervention, warm_up, measured, number)
 
@@ -149,13 +149,20 @@ class Subject(JobLoader):
         """A short fit without validation and checkpoints. Raises what the job raises.
 
         Measured are the steps after the warm-up; `adapt` changes the trial's Trainer and module
-        before.
+        before. Several ranks call this together, and get the same.
         """
+
+        def tried() -> tuple[Pace, list[float]] | None:
+            with suppress(ChangedError):  # which comes as copies from now on
+                paced = self._fit(intervention, warm_up, measured, seed, adapt, pauses=pauses)
+                return paced.pace, paced.own_s
+            return None
+
         while True:
-            try:
-                return self._fit(intervention, warm_up, measured, seed, adapt, pauses=pauses)
-            except ChangedError:  # which comes as copies from now on
-                self.keep_batches(len(self._raw.batches), seed)
+            found = [each for each in self.agreement.tried(tried) if each is not None]
+            if len(found) == self.agreement.ranks:
+                return joint(*zip(*found, strict=True))
+            self.keep_batches(len(self._raw.batches), seed)
 
     def _fit(
         self,
@@ -166,13 +173,14 @@ class Subject(JobLoader):
         adapt: Callable[[Any, Any], object],
         look: Look | None = None,
         pauses: Pauses | None = None,
-    ) -> Pace:
+    ) -> PacedLoader:
         self._forget_training()
         kept = self._raw if intervention.loading else KeptBatches()
         if intervention.transfer and self._moved.batches:
             kept = self._moved
         versions = kept.versions
         loaders: list[PacedLoader] = []
+        ranks = self.agreement.ranks
 
         def paced(loader: Any) -> PacedLoader:
             loader = one_loader(changed(loader, intervention.settings))
@@ -188,12 +196,13 @@ class Subject(JobLoader):
                 synchronize=getattr(torch, self.device.type).synchronize,
                 pauses=pauses,
                 look=self._look,
+                meet=self.agreement.meet if ranks > 1 and intervention.communication else None,
             )
             loaders.append(paced)
             return loaders[0]  # which one fit has, however often it asks
 
         with seeded_folder(seed, self.data.given) as folder, preserve_attributes(self._module):
-            module = altered(self._module, intervention, self._fetches, self._logged)
+            module = altered(self._module, intervention, self._fetches, self._logged, ranks)
             trainer = self._trainer(folder, intervention)
             adapt(trainer, module)
             data = self.data.for_fit(trainer, module, not intervention.transfer, paced)
@@ -223,7 +232,7 @@ class Subject(JobLoader):
                 f"the training ends by itself after {loaders[0].fetched} steps; a trial needs "
                 f"{loaders[0].steps}"
             )
-        return loaders[0].pace
+        return loaders[0]
 
     def _trainer(self, folder: Path, intervention: Intervention) -> Any:
         kept = [name for name in self.callbacks if name != intervention.without]
@@ -252,16 +261,6 @@ class Subject(JobLoader):
         every = [each.detach().flatten().float().cpu() for each in self._module.parameters()]
         return torch.cat(every) if every else torch.zeros(0)
 
-    def profile(self, name: str, folder: Path) -> list[Path]:
-        """The files of one of Lightning's profilers, on a few steps of the job as it is."""
-        profiler = twin_for(self.trainer, PROFILERS[name])(dirpath=folder, filename=name)
-
-        def attach(trainer: Any, module: Any) -> None:
-            trainer.profiler = profiler
-
-        self.fit(Intervention(), 1, PROFILED_STEPS, seed=0, adapt=attach)
-        return sorted(folder.glob(f"*{name}*"))
-
     def keep_batches(self, count: int, seed: int) -> None:
         """Keeps batches for the trials that do without loading or transfer."""
         look = Look(
@@ -269,16 +268,19 @@ class Subject(JobLoader):
             KeptBatches(are_changed=self._moved.are_changed),
         )
         self._raw, self._moved, self._batches_of = look.raw, KeptBatches(), seed
-        with self._loader(seed) as loader:
-            for batch in PacedLoader(loader, 0, min(count, MOST_BATCHES), self.epoch_steps):
-                look.raw.keep(batch)
-                if look.raw.is_full:
-                    break
+
+        def load() -> int:
+            with self._loader(seed) as loader:
+                paced = PacedLoader(loader, 0, min(count, MOST_BATCHES), self.epoch_steps)
+                return look.raw.fill(paced)
+
+        kept = self.agreement.tried(load)
         if (why := look.raw.why_uncopyable) is not None:
             self._note(f"batches cannot be copied ({why}): from memory they come loaded anew")
+        if self.agreement.any(why is not None):
             return
-        steps = len(look.raw.batches)
-        self._fit(Intervention(loading=True), 0, steps, seed, look.attach, look)
+        free, steps = Intervention(loading=True), min(kept)
+        self.agreement.tried(lambda: self._fit(free, 0, steps, seed, look.attach, look).pace)
         look.conclude()
         self._moved = look.moved
         if self._raw.are_changed or self._moved.are_changed:
@@ -298,6 +300,7 @@ class Subject(JobLoader):
                     value.copy_(self._weights[name])
 
 
-def subject_of(job: Job) -> Subject:
-    """The subject of a configuration's job: what `hpml.train` would train."""
-    return Subject(build_trainer(job.cfg), job.module, job.data)
+def subject_of(job: Job, on_ranks: bool = False) -> Subject:
+    """The subject of a configuration's job: what `hpml.train` would train, `on_ranks` if it may."""
+    agree = agreement_of if on_ranks else None
+    return Subject(build_trainer(job.cfg), job.module, job.data, agree)

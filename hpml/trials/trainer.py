@@ -36,8 +36,7 @@ def trial_trainer(
     intervention: Intervention = Intervention(),  # noqa: B008 - it is frozen
     callbacks: Sequence[L.Callback] = (),
 ) -> L.Trainer:
-    """One on the same device as the user's; `is_sized` where an epoch's steps are known."""
-    device: torch.device = user_trainer.strategy.root_device
+    """One on the same devices as the user's; `is_sized` where an epoch's steps are known."""
     settings = intervention.settings
     own_precision = {"plugins": [copy.deepcopy(user_trainer.precision_plugin)]}
     silent = intervention.hooks or intervention.without == "logging"
@@ -49,8 +48,7 @@ def trial_trainer(
     ]
     has_end = not is_sized and user_trainer.max_steps > 0  # schedulers ask how many steps it has
     trainer: L.Trainer = twin_for(user_trainer, L.Trainer)(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        **_devices(user_trainer),
         **({"precision": settings.precision} if settings.precision else own_precision),
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
@@ -62,7 +60,6 @@ def trial_trainer(
         gradient_clip_val=user_trainer.gradient_clip_val,
         gradient_clip_algorithm=user_trainer.gradient_clip_algorithm,
         detect_anomaly=user_trainer._detect_anomaly,
-        use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(each, twins(ProgressBar)) for each in callbacks),
@@ -71,6 +68,34 @@ def trial_trainer(
         logger=loggers,
     )
     return trainer
+
+
+# What a strategy has of the fit that it is for.
+_OF_A_FIT = {
+    **dict.fromkeys(("_accelerator", "_checkpoint_io", "_precision_plugin", "_launcher")),
+    **dict.fromkeys(("_lightning_module", "_model", "_layer_sync", "_model_averager")),
+    "_pl_static_graph_delay_done": False,
+}
+
+
+def _devices(user_trainer: Any) -> dict[str, Any]:
+    """Arguments of a Trainer: where it trains, and how its ranks talk."""
+    device: torch.device = user_trainer.strategy.root_device
+    on_gpu = device.type == "cuda"
+    arguments = {"accelerator": "gpu" if on_gpu else device.type}
+    if user_trainer.world_size == 1:
+        devices = [device.index or 0] if on_gpu else 1
+        return arguments | {"devices": devices, "use_distributed_sampler": False}
+    strategy, given = copy.copy(user_trainer.strategy), user_trainer._accelerator_connector
+    vars(strategy).update(_OF_A_FIT, _optimizers=[], _lightning_optimizers=[])
+    strategy.lr_scheduler_configs = []
+    return arguments | {
+        "devices": user_trainer.device_ids if on_gpu else user_trainer.num_devices,
+        "num_nodes": user_trainer.num_nodes,
+        "strategy": strategy,
+        "sync_batchnorm": given._layer_sync is not None,
+        "use_distributed_sampler": given.use_distributed_sampler,
+    }
 
 
 def accumulated(trainer: Any, settings: Settings = Settings()) -> int:  # noqa: B008 - it is frozen

@@ -61,7 +61,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 
 WRONG = "diagnose.budget_s=0 diagnose.budget_s=soon diagnose.against=nope"
-WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0"
+WRONG += " diagnose.against=optimizer=nope trainer.max_epochs=0 diagnose.against=trainer.devices=2"
 
 
 @pytest.mark.parametrize("argument", WRONG.split())
@@ -84,7 +84,10 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
         ("diagnose.against='optimizer=nope'", "optimizer=nope: there is no such option; give one"),
         ("diagnose.against=4", "diagnose.against=4: 4: give KEY=VALUE"),
         ("diagnose.against='seed=1,2'", "seed=1,2: add -m to sweep over these values; a list has"),
-        ("trainer.devices=2", "2 devices: trials run on one; give trainer.devices=1"),
+        (
+            "trainer.devices=2 trainer.strategy=ddp_spawn",
+            "2 devices by DDPStrategy: trials of several run by DDP, each process from its own",
+        ),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
         ("run_dir=/dev/null", "/dev/null/diagnosis.json: cannot be written"),
     ],
@@ -92,7 +95,7 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
 def test_wrong_settings(job: Any, override: str, message: str) -> None:
     """Each in one line."""
     with pytest.raises(UserError, match=message):
-        job(override)
+        job(*override.split())
 
 
 def test_a_data_set_of_one_batch(job: Any, tmp_path: Path) -> None:

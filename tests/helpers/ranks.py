@@ -2,17 +2,31 @@
 
 import json
 import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
+
+import torch
 
 from helpers.configurations import TESTS
 from helpers.programs import Program
+from hpml.diagnosis import experiment
+from hpml.diagnosis.experiment import Experiment
 from hpml.records.phases import TIMES
 from hpml.timing.actions import BROADCAST, LOOP, VALIDATION, VALIDATION_END
+from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
 from hpml.timing.ranks import MOST_SAMPLES, RankTimes, own_times
+from hpml.trials.agreement import RanksAgreement
+from hpml.trials.pace import Pace, joint
 
 # One rank of a fit: RANK ranks place delays_s batches epochs
 RANK = """
@@ -138,3 +152,96 @@ class SimulatedRanks:
         waited_s = times.ns["train/backward"] / NS_PER_S - own_s * steps
         sent = RankTimes(whole, own_times(times.ns, own_s * steps), waited_s, waits, talks)
         return RankTimes.from_row(sent.as_row())
+
+
+class Threads(RanksAgreement):
+    """The agreement of ranks that are threads of this process."""
+
+    def __init__(
+        self, rank: int, ranks: int, shared: list[Any], barrier: threading.Barrier
+    ) -> None:
+        self.rank, self._shared, self._barrier = rank, shared, barrier
+        self.places = [{"host": f"node{n}", "device": "cpu"} for n in range(ranks)]
+
+    def every(self, own: Any) -> list[Any]:
+        self._shared[self.rank] = own
+        self._barrier.wait(timeout=20)
+        given = list(self._shared)
+        self._barrier.wait(timeout=20)
+        return given
+
+    def _arrive(self, error: Exception | None) -> None:
+        """None of them is left behind in an exchange."""
+
+
+def in_threads(ranks: int, work: Callable[[Threads], Any]) -> list[Any]:
+    """What some work gives on each of several ranks, which are threads."""
+    shared, barrier = [None] * ranks, threading.Barrier(ranks)
+    with ThreadPoolExecutor(ranks) as pool:
+        each = [pool.submit(work, Threads(n, ranks, shared, barrier)) for n in range(ranks)]
+        return [future.result(timeout=60) for future in each]
+
+
+@dataclass(eq=False)
+class PlantedSubject:
+    """One rank of a job whose steps take planted milliseconds for each thing, in step with others.
+
+    `costs` has them by rank and cause; exchanging takes `link`. `tried` keeps which trials ran.
+    """
+
+    agreement: Threads
+    costs: list[dict[str, float]]
+    link: float = 0.0
+    epoch_steps: int = 100
+    tried: list[Any] = field(default_factory=list)
+    callback_names: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    has_hooks = has_transfer = True
+    device = torch.device("cpu")
+    data = SimpleNamespace(num_workers=0)
+    trainer = SimpleNamespace(callbacks=[], accumulate_grad_batches=1, precision="32-true")
+    witness = SimpleNamespace(read=lambda: SimpleNamespace(at_s=0.0))
+    stops = nullcontext()
+
+    def keep_batches(self, count: int, seed: int) -> None:
+        self.tried.append((count, seed))
+
+    def loading(self) -> Any:
+        return SimpleNamespace(ahead=0)
+
+    def fit(self, intervention: Any, warm_up: int, measured: int, seed: int, **_: Any) -> Pace:
+        """A step ends when the slowest rank has done its part, and all have exchanged."""
+        self.tried.append((intervention, warm_up, measured, seed))
+        free = {"input": intervention.loading, "transfer": intervention.transfer}
+        free |= {"compute": intervention.compute, "overhead": intervention.hooks}
+        own = self.costs[self.agreement.rank]
+        by_itself_s = sum(ms for cause, ms in own.items() if not free[cause]) / 1e3
+        every = self.agreement.every(by_itself_s)
+        if intervention.communication:
+            own_s = [[each] * 2 for each in every]
+            return joint([Pace(each, 0.0, None) for each in every], own_s)
+        step_s = max(every) + self.link / 1e3
+        waits_s = [0.0 if intervention.loading else each["input"] / 1e3 for each in self.costs]
+        return joint([Pace(step_s, wait_s, None) for wait_s in waits_s], [[] for _ in every])
+
+    def load(self, warm_up: int, measured: int, seed: int) -> Pace:
+        self.tried.append((warm_up, measured, seed))
+        paces = [Pace(each["input"] / 1e3, each["input"] / 1e3, None) for each in self.costs]
+        return joint(paces, [[] for _ in paces])
+
+    def candidates(self, interventions: Any, warm_up: int, measured: int) -> dict[str, Any]:
+        return {
+            name: partial(self.fit, each, warm_up, measured) for name, each in interventions.items()
+        }
+
+
+def diagnosed_in_threads(costs: list[dict[str, float]], link: float = 0.0) -> list[Any]:
+    """Of each rank its subject and its diagnosis, by the whole of `hpml.diagnosis`."""
+
+    def diagnosed(agreement: Threads) -> Any:
+        subject: Any = PlantedSubject(agreement, costs, link)
+        (found,) = experiment.run([Experiment(subject, JobFacts(), 30.0, lambda line: None)])
+        return subject, found
+
+    return in_threads(len(costs), diagnosed)

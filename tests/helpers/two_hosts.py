@@ -18,6 +18,7 @@ import json, os, sys, time
 from pathlib import Path
 import torch, lightning as L
 torch.set_num_threads(1)
+import hpml
 from torch.utils.data import DataLoader
 from hpml.callbacks import EpochTimer, RunRecorder
 class Module(L.LightningModule):
@@ -25,7 +26,7 @@ class Module(L.LightningModule):
         super().__init__()
         self.network = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(4)])
     def training_step(self, batch, batch_idx):
-        time.sleep(0.03)
+        time.sleep(0.06)
         return self.network(batch).square().mean()
     def on_train_start(self):
         if os.environ["NO_SYNC"]:  # for the whole fit
@@ -38,7 +39,12 @@ recorder = RunRecorder(Path("record"), timer, say=print)
 off = "logger enable_checkpointing enable_progress_bar enable_model_summary"
 trainer = L.Trainer(accelerator="cpu", strategy="ddp", devices=1, num_nodes=2, max_epochs=3,
                     **dict.fromkeys(off.split(), False), callbacks=[timer, recorder])
-trainer.fit(Module(), DataLoader(torch.randn(4 * 2 * 24, 512), batch_size=4))
+data = DataLoader(torch.randn(4 * 2 * 24, 512), batch_size=4)
+trainer.fit(Module(), data)
+if os.environ["DIAGNOSED"]:
+    found = hpml.diagnose(trainer, Module(), data, budget_s=30)
+    if trainer.is_global_zero:
+        Path("diagnosis.json").write_text(json.dumps(found.as_dict()))
 """
 # The first host has the link, and gives its other end to the second one.
 BOTH = """
@@ -82,10 +88,12 @@ def possible() -> bool:
         return False
 
 
-def fit_on_two_hosts(folder: Path, rate: str = "", no_sync: bool = False) -> dict[str, Any]:
+def fit_on_two_hosts(
+    folder: Path, rate: str = "", no_sync: bool = False, diagnosed: bool = False
+) -> dict[str, Any]:
     """The record of a fit by torchrun on both, over a link of a rate, as `200mbit`.
 
-    With `no_sync` gradients stay where they are.
+    With `no_sync` gradients stay where they are. `diagnosed` leaves `diagnosis.json` in the folder.
     """
     folder.mkdir()
     (folder / "host.py").write_text(HOST)
@@ -96,6 +104,7 @@ def fit_on_two_hosts(folder: Path, rate: str = "", no_sync: bool = False) -> dic
         **os.environ,
         "RATE": rate,
         "NO_SYNC": "1" * no_sync,
+        "DIAGNOSED": "1" * diagnosed,
         "START": start,
         "PYTHONPATH": path,
     }

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -235,6 +236,43 @@ def test_a_batch_job_of_two_processes_goes_on_by_itself(tmp_path: Path, by: str)
     wait(lambda: RunRecord.read(run).status == "completed", output)
     assert len(RunRecord.read(run).resumed) == 1
     assert f"job {number} is back in the queue" in output.read_text()
+
+
+LATE = """
+import time, lightning as L
+class Late(L.Callback):
+    def on_train_batch_end(self, trainer, *_):
+        time.sleep(0.05 * trainer.global_rank)
+"""
+
+
+def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
+    """The record has the host of both, and says which is late; so does a diagnosis."""
+    (tmp_path / "late.py").write_text(LATE)
+    words = f"{' '.join(JOB)} trainer.devices=2 +callbacks.late._target_=late.Late"
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH --output=batch.txt --nodes=1 --ntasks-per-node=2\n"
+        f"export HPML_PROC={tmp_path}\n"  # what others take is not looked at
+        f"srun {sys.executable} -m hpml.train {words} hydra.run.dir=run\n"
+        f"srun {sys.executable} -m hpml.diagnose {words} diagnose.budget_s=10 hydra.run.dir=out\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    submit(tmp_path, script, OMP_NUM_THREADS="1", PYTHONPATH=path)
+    output = tmp_path / "batch.txt"
+    wait(lambda: (tmp_path / "out" / "diagnosis.html").exists(), output)
+    record = RunRecord.read(tmp_path / "run")
+    host = socket.gethostname()
+    assert [place["host"] for place in record.environment["ranks"]] == [host] * 2
+    assert {(e.ranks["late"]["rank"], e.ranks["late"]["host"]) for e in record.epochs} == {
+        (1, host)
+    }
+    assert record.verdict is not None
+    assert record.verdict["evidence"].startswith(f"rank 1 on {host} is late by ")
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["diagnoses"][""]
+    assert found["verdict"]["kind"] == "imbalance"
+    late = found["ranks"]["late"]
+    assert (late["rank"], late["cause"], late["host"]) == (1, "overhead", host)
 
 
 def test_the_example_of_the_lab(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers.delays import VirtualClock
 
 from hpml.errors import UserError
-from hpml.trials.pace import Pace, PacedLoader, Pauses, loading_pace
+from hpml.trials.pace import JointPace, Pace, PacedLoader, Pauses, joint, loading_pace
 
 MS = 1_000_000
 
@@ -136,3 +136,21 @@ def test_the_clock_stands_in_pauses(clock: VirtualClock) -> None:
     assert fetched == [2, 4, 6, 8]
     assert loader.pace.step_s == pytest.approx(0.007)
     assert loader.pace.wait_s == pytest.approx(0.003)
+
+
+def test_what_a_rank_waits_for_the_others_is_no_part_of_its_own_step(clock: VirtualClock) -> None:
+    """An epoch's start is not either; the ranks together take as long as the last one each time."""
+    paced = PacedLoader(
+        Sized(clock, 4, batch_ms=5, start_ms=100), 1, 8, meet=lambda: clock.spend(30 * MS)
+    )
+    trained(paced, clock, step_ms=20)
+    assert paced.own_s == [seconds(0.025)] * 8
+    assert paced.pace.step_s == seconds(0.055)
+    assert PacedLoader(Sized(clock, 4, 5), 1, 2).own_s == []
+    paces = [Pace(0.5, 0.1, None, 0.2), Pace(0.4, 0.3, 0.7, None)]
+    both = joint(paces, [[0.2, 0.1], [0.1, 0.4]])
+    assert both == JointPace(
+        seconds(0.3), 0.3, 0.7, 0.2, [seconds(0.15), seconds(0.25)], [0.1, 0.3]
+    )
+    assert joint(paces, [[], []]) == JointPace(0.5, 0.3, 0.7, 0.2, [], [0.1, 0.3])
+    assert joint(paces[:1], [[]]) is paces[0]

@@ -579,7 +579,7 @@ def test_what_workers_load_for_nobody_is_noted(limit: Any, workers: int, tmp_pat
     [
         ({"max_epochs": 0}, images(), "max_epochs=0: nothing would be trained"),
         ({"max_steps": 0}, images(), "max_steps=0: nothing would be trained"),
-        ({"devices": 2}, images(), "2 devices: trials run on one"),
+        ({"devices": 2, "strategy": "ddp_spawn"}, images(), "2 devices by DDPStrategy: trials of"),
         ({}, iter(images()), "the data is an iterator"),
         ({}, DataLoader(TensorDataset(torch.rand(0, 1))), "gives no batch"),
         ({}, DataLoader(jobs.Stream(0)), "gives no batch"),

@@ -137,7 +137,7 @@ GRAPHS = "compile=reduce-overhead: its CUDA graphs overwrite the gradients"
         # what torch would raise in the middle of the start
         ("optimizer=nesterov optimizer.momentum=0", "optimizer.momentum=0"),
         ("~timing", "timing: is missing; no run can do without it"),
-        ("timing=null", "timing.every_n_steps: is missing; no run can do without it"),
+        ("timing=null", "timing=null: give one of its keys: timing.every_n_steps, "),
         ("~trainer.max_epochs", "trainer.max_epochs: is missing; an option of your own begins"),
         ("~logger", "logger: nothing is chosen; give logger=none"),
         ("~model", "model: nothing is chosen; give model=OPTION"),

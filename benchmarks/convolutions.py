@@ -27,11 +27,9 @@ from speed import FAST, job, matrix_product, step_by_hand
 
 from hpml.config.auto import on_device
 
-PROP = {
-    "forward_training": "forward",
-    "backward_data": "backward, of images",
-    "backward_weights": "backward, of weights",
-}
+ALL, IMAGES, WEIGHTS = "all convolutions", "backward, of images", "backward, of weights"
+PROP = {"forward_training": "forward", "backward_data": IMAGES, "backward_weights": WEIGHTS}
+BEFORE = 2  # steps before those that warm up: the first one compiles
 LEAST_SHARE = 0.02  # of the steps, for a row of its own
 
 
@@ -42,17 +40,17 @@ def told(model: str, batch_size: int, steps: int) -> dict[str, Any]:
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     lines = done.stdout.splitlines()
     seen = list(primitives(lines))
-    seen = seen[len(seen) // 2 :]  # the first half warms up
+    seen = seen[-len(seen) * steps // (2 * steps + BEFORE) :]
     times: dict[str, float] = defaultdict(float)
     operations: dict[str, float] = defaultdict(float)
     for kind, flops, seconds in seen:
-        for name in ("all convolutions", kind.partition(" | ")[0], kind):
+        for name in (ALL, kind.partition(" | ")[0], kind):
             times[name] += seconds
             operations[name] += flops
     whole_s = float(lines[-1])
-    rates = {f"rate|{name}": operations[name] / times[name] for name in times}
-    shares = {f"share|{name}": times[name] / whole_s for name in times}
-    return {"images_per_s": steps * batch_size / whole_s, **rates, **shares}
+    rates = {name: operations[name] / times[name] for name in times}
+    shares = {name: times[name] / whole_s for name in times}
+    return {"images_per_s": steps * batch_size / whole_s, "rates": rates, "shares": shares}
 
 
 def primitives(lines: list[str]) -> Iterator[tuple[str, float, float]]:
@@ -77,8 +75,8 @@ def serve(model: str, batch_size: str, steps: str) -> None:
     """Trains twice as many steps; prints how many seconds the second half took."""
     be_quiet()
     step = step_by_hand("cpu", (model, int(batch_size), 4), FAST)
-    step()  # compiles
-    step()
+    for _ in range(BEFORE):
+        step()
     for _ in range(int(steps)):
         step()
     begun_s = time.perf_counter()
@@ -100,22 +98,24 @@ def measure(
     }
     seen = interleaved(cases, rounds)
     product = seen["product"]["flops_per_s"]
-    of = seen["steps"]
-    names = [name.removeprefix("share|") for name in of if name.startswith("share|")]
-    names.sort(key=lambda name: (name.count("|"), -np.median(of[f"share|{name}"])))
+    rates, shares = seen["steps"]["rates"], seen["steps"]["shares"]
+    names = sorted(shares, key=lambda name: (name.count("|"), -np.median(shares[name])))
     rows = [["convolutions, channels in to out", "share of the steps", "of the product's rate"]]
     for name in names:
-        if np.median(of[f"share|{name}"]) >= LEAST_SHARE:
-            rate = spread(of[f"rate|{name}"] / product, ".0%")
-            rows.append([name.replace("|", "·"), spread(of[f"share|{name}"], ".0%"), rate])
-    share, rate = of["share|all convolutions"], of["rate|all convolutions"]
+        if np.median(shares[name]) >= LEAST_SHARE:
+            rate = spread(rates[name] / product, ".0%")
+            rows.append([name.replace("|", "·"), spread(shares[name], ".0%"), rate])
+    share, rate = shares[ALL], rates[ALL]
     perfect = 1 - share + share * rate / product
     total = rate * share / product
+    # as fast as those of the images' gradients, where they are slower
+    slow = shares[WEIGHTS] * (1 - np.minimum(1, rates[WEIGHTS] / rates[IMAGES]))
     about = (
-        f"{spread(of['images_per_s'], ',.1f')} images/s; the product reaches "
+        f"{spread(seen['steps']['images_per_s'], ',.1f')} images/s; the product reaches "
         f"{spread(product / 1e9)} GFLOP/s in {precision}. The steps compute at "
-        f"{spread(total, '.0%')} of that. With convolutions as fast as the product they would at "
-        f"{spread(total / perfect, '.0%')}."
+        f"{spread(total, '.0%')} of that. With the gradients of weights as fast as those of images "
+        f"they would at {spread(total / (1 - slow), '.0%')}, with all convolutions as fast as the "
+        f"product at {spread(total / perfect, '.0%')}."
     )
     return Page([about, rows], seen, theme=f"convolutions-{model}-{batch_size}")
 

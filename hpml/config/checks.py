@@ -201,8 +201,6 @@ def refuse_lists(overrides: Iterable[str]) -> None:
 
 def unused_keys(cfg: DictConfig) -> Iterator[str]:
     """A sentence for each option that is set but changes nothing."""
-    if cfg.evaluate is not None and cfg.resume is not None:
-        yield f"resume={cfg.resume} has no effect with evaluate"
     ours = OmegaConf.load(find_conf() / "train.yaml")
     groups = {key for entry in ours.defaults if isinstance(entry, DictConfig) for key in entry}
     text = OmegaConf.to_yaml(cfg)
@@ -220,7 +218,8 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     if cfg.trainer.enable_checkpointing is False and (word := given.get("checkpoint.every_s")):
         yield f"{word} has no effect with trainer.enable_checkpointing=false"
     if cfg.evaluate is not None:
-        words = (word for key, word in given.items() if key.partition(".")[0] in ONLY_TO_TRAIN)
+        words = [word for key, word in given.items() if key.partition(".")[0] in ONLY_TO_TRAIN]
+        words += [f"resume={cfg.resume}"] if cfg.resume is not None else []
         yield from (f"{word} has no effect with evaluate" for word in words)
     if cfg.tta and cfg.evaluate is None and cfg.trainer.limit_val_batches == 0:
         yield "tta=true has no effect: trainer.limit_val_batches=0"
@@ -230,10 +229,9 @@ def unused_keys(cfg: DictConfig) -> Iterator[str]:
     if _is_one_training():
         of_sweeps = (word for key, word in given.items() if key.startswith("sweep."))
         yield from (f"{word} has no effect without -m" for word in of_sweeps)
-    if data.get("augment") is False and data.get("flip") not in (None, "random"):
-        yield f"data.flip={data.flip} has no effect without data.augment"
-    if data.get("augment") is False and data.get("crop") == "resized":
-        yield "data.crop=resized has no effect without data.augment"
+    for key, plain in (("flip", "random"), ("crop", "padded")):
+        if data.get("augment") is False and data.get(key) not in (None, plain):
+            yield f"data.{key}={data[key]} has no effect without data.augment"
     if data.get("encoded") == "none" and (word := given.get("data.decoder")):
         yield f"{word} has no effect without data.encoded"
     scheduler = cfg.scheduler or {}

@@ -173,12 +173,12 @@ def write_csv(comparison: Comparison, folder: Path) -> None:
 
 
 def _of_run(run: Run, named: Sequence[Any], metrics: Sequence[str]) -> list[Any]:
-    record = run.record
+    record, measures = run.record, run.measures
     return [
         *(clean(str(run.directory)), record.status, run.cause),
         *named,
         *(record.started_at, len(record.resumed), record.wall_s, run.facts.whole),
-        *(run.measures[name] for name in MEASURES),
+        *(measures[name] for name in MEASURES),
         *_interference(run.seen_from()),
         *map(run.facts.last.get, metrics),
         *map(record.environment.get, _OF_MACHINE),

@@ -273,6 +273,8 @@ USELESS = [
         "data.pipeline=device data.num_workers=2",
         "data.workers=threads",
         "data.augment=false data.flip=alternating",
+        "data=image_folder data.augment=false data.crop=resized",
+        "trainer.limit_val_batches=0 tta=true",
     ),
 ]
 

@@ -37,12 +37,7 @@ TITLES = {
     LOADER_ALONE: "the loader alone",
 }
 # What `hpml.timing` calls what a rank is late in.
-PHASES_OF_RANKS = {
-    "input": "data",
-    "transfer": "transfer",
-    "compute": "forward",
-    "overhead": "callbacks",
-}
+LATE_IN = {"input": "data", "transfer": "transfer", "compute": "forward", "overhead": "callbacks"}
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
 # What a step has that computes faster than a matrix product.
@@ -118,7 +113,7 @@ class Diagnosis(RankInference):
 
     def _advice_for(self, late: LateRank) -> str:
         facts = replace(self.facts, dearest_stage=self.loader.cost if self.loader else None)
-        named = Late(late.rank, PHASES_OF_RANKS[late.cause], late.late_s.mean)
+        named = Late(late.rank, LATE_IN[late.cause], late.late_s.mean)
         return advise_rank(named, facts, self.largest_of_overhead, 0.0, of="the overhead")
 
     @property

@@ -141,7 +141,8 @@ def scaling_table(comparison: Comparison) -> Table:
         "times as fast",
         "efficiency",
     ]
-    lost_to = [f"lost: {part}" for part in PARTS]
+    first, *others = PHASE_HEADINGS
+    lost_to = [f"lost {first}", *others, "gradients"]
     return Table(["scaling", *shown, *lost_to, "exchanged"], rows)
 
 

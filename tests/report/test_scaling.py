@@ -197,7 +197,7 @@ def test_of_one_epoch_each_all_epochs_count(tmp_path: Path) -> None:
     comparison = Comparison([tmp_path])
     table = scaling_table(comparison)
     assert table.headings[3] == "epoch s"
-    waiting = table.headings.index("lost: waiting for data")
+    waiting = table.headings.index("lost = data")
     assert table.rows[1][waiting].value < 0
     assert table.rows[1][waiting].text == "0%"
     make_report([tmp_path], tmp_path / "out")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.configurations import QUICK, Compose
+from helpers.configurations import QUICK, Compose, stress
 from helpers.trained import Trained, trained
 from torch.nn import functional as F
 
@@ -59,7 +59,7 @@ PLAIN = "optimizer.fused=false"
     [
         *(("channels_last=true", FLOAT32), ("data.pipeline=device", FLOAT32)),
         *(("trainer.precision=bf16-mixed", BFLOAT16), ("compile=true", FLOAT32)),
-        ("experiment=fast", BFLOAT16),
+        stress("experiment=fast", BFLOAT16),  # all of them: compiled once more
     ],
 )
 def test_losses_of_plain_path(runs: Runs, override: str, tolerance: float) -> None:

@@ -98,7 +98,8 @@ def workers(
     """Finds the number of processes that load the data, by short fits with some of each number.
 
     Prints how long an epoch takes with each, by loading alone and by the training end to end; the
-    answer says which is enough, and what to write. Fits are of copies, as in `diagnose`.
+    answer says which is enough, and what to write. Fits are of copies, as in `diagnose`; Ctrl-C
+    ends the search with the answer so far.
 
     Args:
         trainer: of one device; fitted or not.

@@ -258,9 +258,8 @@ def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
         f"srun {sys.executable} -m hpml.diagnose {words} diagnose.budget_s=10 hydra.run.dir=out\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    submit(tmp_path, script, OMP_NUM_THREADS="1", PYTHONPATH=path)
-    output = tmp_path / "batch.txt"
-    wait(lambda: (tmp_path / "out" / "diagnosis.html").exists(), output)
+    number = submit(tmp_path, script, OMP_NUM_THREADS="1", PYTHONPATH=path)
+    wait(lambda: number not in squeue(), tmp_path / "batch.txt")
     record = RunRecord.read(tmp_path / "run")
     host = socket.gethostname()
     assert [place["host"] for place in record.environment["ranks"]] == [host] * 2

@@ -36,14 +36,14 @@ def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
     left_s = fmean(epoch["ranks"]["communication"]["exposed_s"] for epoch in hidden)
     print(f"slow {slow_s:.3f}, of it exchanging {exposed_s:.3f}; by no_sync {silent_s:.3f}")
     print(f"fast {fast_s:.3f}, without what is left of the exchange {fast_s - left_s:.3f}")
+    found = json.loads((tmp_path / "slow" / "diagnosis.json").read_text())
+    free_s = found["epoch_s"]["communication_free"]["mean"]
+    print(f"diagnosed: {free_s:.3f}", found["verdict"]["evidence"])
     print([talk["bytes_per_s"] / 1e6 for talk in talks])
     print(*(record["verdict"]["evidence"] for record in (slow, silent, fast)), sep="\n")
     assert slow["verdict"]["kind"] == "communication-bound"
     assert "communication-bound" not in (fast["verdict"]["kind"], silent["verdict"]["kind"])
     assert silent_s == pytest.approx(fast_s, rel=0.1)
-    found = json.loads((tmp_path / "slow" / "diagnosis.json").read_text())
-    free_s = found["epoch_s"]["communication_free"]["mean"]
-    print(f"diagnosed: {free_s:.3f}", found["verdict"]["evidence"])
     assert [place["host"] for place in found["ranks"]["places"]] == ["a", "b"]
     assert next(iter(found["saved_s"])) == "communication"
     assert free_s == pytest.approx(fast_s, rel=0.1)

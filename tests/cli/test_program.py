@@ -95,12 +95,22 @@ def test_wrong_input_that_needs_a_look_at_the_data(tmp_path: Path) -> None:
 
 
 def test_a_plugin_of_hydras_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    """Hydra loads all that are installed, whatever is asked for: one line says which has failed."""
+    """Hydra loads all that are installed, whatever is asked for: one line says which has failed.
+
+    It loads them once: this program is no fork of another.
+    """
     plugin = tmp_path / "hydra_plugins" / "odd_sweeper"
     plugin.mkdir(parents=True)
     (plugin / "__init__.py").write_text("raise ValueError('mutable default')\n")
     path = os.pathsep.join(map(str, (tmp_path, ROOT)))
-    done = run_program([*TRAIN, *TINY], tmp_path, 2, PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, *TRAIN, *TINY],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
     why = "Hydra cannot load the plugin odd_sweeper (ValueError: mutable default)"
     assert done.stderr == f"error: {why}; update it, or uninstall it\n"
 

@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ from hpml.records.run_record import EpochRecord, RunRecord
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
 
 
-def each(slow: set[str]) -> Any:
+def each(slow: set[str], without: Collection[str] = ()) -> Any:
     """Parametrises a test by the jobs: the slow ones in the long suite."""
     marks = [pytest.mark.stress]
-    jobs = [pytest.param(name, marks=marks) if name in slow else name for name in NAMES]
+    jobs = [
+        pytest.param(name, marks=marks) if name in slow else name
+        for name in NAMES
+        if name not in without
+    ]
     return pytest.mark.parametrize("name", jobs)
 
 
@@ -79,9 +83,12 @@ def test_timers(name: str, tmp_path: Path) -> None:
         assert_whole(RunRecord.read(record), expected)
 
 
-@each(slow={"workers", "weights_averaged", "writes_into_a_dataclass"})
+@each(slow={"workers", "weights_averaged", "writes_into_a_dataclass"}, without={"two_processes"})
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It finds an epoch's time and leaves all as it was; or says in one line why it does not."""
+    """It finds an epoch's time and leaves all as it was; or says in one line why it does not.
+
+    Two processes begin their own script anew, which would be pytest: `test_ranks.py` has them.
+    """
     monkeypatch.setattr(experiment, "ROUNDS", (1,))
     monkeypatch.setattr(experiment, "flops_per_step", lambda subject, notes: None)
     expected = load(name)

@@ -55,7 +55,7 @@ RESUMES = "interrupted; the same command resumes from here"
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
-        (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1"),
+        (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1 or null"),
     ],
 )
 def test_refused(parts: Parts, capfd: Capture, tmp_path: Path, words: Any, message: str) -> None:

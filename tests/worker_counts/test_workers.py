@@ -69,7 +69,7 @@ def configured() -> Iterator[Any]:
             "workers.budget_s=0.01",
             "workers.budget_s=0.01: is too short to compare numbers of workers",
         ),
-        ("workers.rounds=0", "workers.rounds=0: give an integer of at least 1"),
+        ("workers.rounds=0", "workers.rounds=0: give an integer of at least 1 or null"),
         ("data.pipeline=device", "data.pipeline=device: loads nothing in workers"),
         ("workers.also=nope", "workers.also=nope: give some of persistent_workers"),
         ("workers.also=[nope]", "workers.also=nope: give some of persistent_workers"),

@@ -8,7 +8,7 @@ from plain import Validated, loader, trainer
 EPOCHS = 2
 SAMPLES = [44, 44]
 PROCESSES = 2
-DIAGNOSABLE = False  # a diagnosis is of one device
+DIAGNOSABLE = False  # the processes of a diagnosis run their own script
 
 
 def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:

@@ -9,7 +9,6 @@ from plain import Validated, loader, trainer
 EPOCHS = 2
 SAMPLES = [44, 44]
 PROCESSES = 2
-DIAGNOSABLE = False  # a diagnosis is of one device
 
 
 def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:

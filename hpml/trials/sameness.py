@@ -52,6 +52,12 @@ class Trace:
         return max(math.ulp(1.0), *(_apart(a, b) for a, b in pairs))
 
 
+def weights_of(network: torch.nn.Module) -> torch.Tensor:
+    """Its parameters, in one row on the processor."""
+    every = [each.detach().flatten().float().cpu() for each in network.parameters()]
+    return torch.cat(every) if every else torch.zeros(0)
+
+
 @dataclass(frozen=True)
 class Sameness:
     """How a changed job's first steps compare with the job's own."""
@@ -150,7 +156,7 @@ def trace(subject: Subject, intervention: Intervention, perturbed: float = 0.0) 
 
     settings = replace(intervention.settings, by_index=True)
     subject.fit(replace(intervention, settings=settings), 0, steps, seed=0, adapt=attach)
-    return Trace(tuple(losses), subject.trained_weights(), tuple(batches))
+    return Trace(tuple(losses), weights_of(subject.network), tuple(batches))
 
 
 def _checksum(batch: Any) -> int:

@@ -253,13 +253,7 @@ class Subject(JobLoader):
     @property
     def network(self) -> torch.nn.Module:
         """The copy of the module that the trials train."""
-        module: torch.nn.Module = uncompiled(self._module)
-        return module
-
-    def trained_weights(self) -> torch.Tensor:
-        """The parameters that the last fit has left, in one row on the processor."""
-        every = [each.detach().flatten().float().cpu() for each in self._module.parameters()]
-        return torch.cat(every) if every else torch.zeros(0)
+        return uncompiled(self._module)  # type: ignore[no-any-return]
 
     def keep_batches(self, count: int, seed: int) -> None:
         """Keeps batches for the trials that do without loading or transfer."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from hpml.trials.by_index import ByIndex
 from hpml.trials.intervention import Intervention
-from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference, Trace
+from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference, Trace, weights_of
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 
@@ -146,7 +146,7 @@ def test_a_change_of_memory_format_is_undone() -> None:
         strides = convolution.weight.stride()
         subject.fit(Intervention(settings=Settings(channels_last=True)), 0, 2, seed=0)
         assert convolution.weight.stride() == strides
-        assert subject.trained_weights().isfinite().all()
+        assert weights_of(subject.network).isfinite().all()
 
 
 def test_what_a_worker_is_told_reaches_the_data_set() -> None:

@@ -1,16 +1,15 @@
 """The results of each part of the lab on one machine: tables, pictures, and its answer."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
-from hpml.formatting import capital, counted, in_s, range_in_words
+from hpml.formatting import capital, in_s
 from hpml.lab.disturbances import disturbed_by, is_none
-from hpml.lab.report import answers
+from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
@@ -22,7 +21,7 @@ from hpml.lab.report.explained import (
 )
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.optimizers import about_optimizers
-from hpml.lab.report.published import nonzero
+from hpml.lab.report.result import Figures
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.page import save
@@ -33,16 +32,6 @@ from hpml.worker_counts.picture import draw_workers
 
 _ADDS_UP = "the five phases add up to the time"
 _MARKED = "; ! other programs or limits of the machine disturbed it"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """The results of one part on one machine, or on all of them together."""
-
-    tables: list[tuple[Table, str]] = field(default_factory=list)  # each with its caption
-    pictures: list[dict[str, str]] = field(default_factory=list)  # of `save`, of names of their own
-    code: str = ""  # lines of a program, to be shown as they are
-    answer: list[str] = field(default_factory=list)
 
 
 def figures_of(part: str, machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
@@ -214,71 +203,6 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     return [(machine, figures if machine is there[0] else Figures()) for machine in there]
 
 
-def _convolutions(machine: Machine, facts: dict[str, Any]) -> Figures:
-    answer = f"{facts['name']} has {counted(facts['conv_layers'], 'convolution')}: "
-    answer += f"{facts['conv_layers_main_path']} on the main path, "
-    answer += f"{facts['conv_layers_shortcuts']} on shortcuts."
-    rows = [
-        [Cell(layer["name"]), Cell(layer["type"]), _count(layer["parameters"])]
-        for layer in facts.get("layers", ())
-        if layer["parameters"]
-    ]
-    table = Table(["layer", "type", "parameters"], rows, 2)
-    code = _code(facts, "convolutions")
-    return Figures(tables=[(table, "Layers with parameters")], code=code, answer=[answer])
-
-
-def _last_layer(machine: Machine, facts: dict[str, Any]) -> Figures:
-    inputs = facts["linear_in_features"]
-    answer = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
-    return Figures(code=_code(facts, "linear"), answer=[answer])
-
-
-def _summaries(optimizer: str, machine: Machine) -> dict[str, dict[str, Any]]:
-    names = {"with normalisation": optimizer, "without normalisation": f"no_norm_{optimizer}"}
-    if not machine.has_norm:
-        names = {"as it is": optimizer}
-    return {title: facts for title, name in names.items() if (facts := machine.summary(name))}
-
-
-def _gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figures:
-    rows = []
-    for title, facts in summaries.items():
-        spread = range_in_words(nonzero(facts))
-        state = (facts.get("optimizer") or {}).get("state_elements")
-        counts = (_count(facts["trainable_parameters"]), _count(facts.get("gradients")))
-        rows.append([Cell(title), *counts, Cell(spread), _count(state)])
-    sentences = (line for title, of in summaries.items() for line in _about_gradients(title, of))
-    headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
-    return Figures(
-        tables=[(Table(headings, rows), "Elements")],
-        code=_code(next(iter(summaries.values())), "trainable|gradients"),
-        answer=list(dict.fromkeys(sentences)),  # some are about any network
-    )
-
-
-def _about_gradients(title: str, facts: dict[str, Any]) -> Iterator[str]:
-    parameters, gradients = facts["trainable_parameters"], facts.get("gradients")
-    yield f"{capital(title)} {parameters:,} parameters are trained."
-    counts, by_optimizer = nonzero(facts), facts.get("nonzero_by_optimizer") or {}
-    if counts and gradients is not None:
-        some = f"{range_in_words(counts)} of them are not"
-        yield (
-            f"One backward pass gives {gradients:,} gradients; "
-            f"{'none of them is' if min(counts) == gradients else some} zero "
-            f"({counted(len(counts), 'seed')}; {facts['batch']})."
-        )
-    if len(by_optimizer) > 1 and len(set(by_optimizer.values())) == 1:
-        yield (
-            f"With the same seed {' and '.join(by_optimizer)} give the same number: gradients are "
-            "computed before the optimizer acts, so a difference between them is chance."
-        )
-    optimizer = facts.get("optimizer") or {}
-    if parameters and (state := optimizer.get("state_elements")) is not None:
-        each = f"{state / parameters:.3g} for each parameter"
-        yield f"{optimizer['name']} keeps {state:,} elements of state, {each}."
-
-
 # For each part what a machine has of it, and what makes figures of that.
 _MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], Figures]]] = {
     "c1": (attrgetter("sgd"), _learning),
@@ -287,22 +211,12 @@ _MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], Figure
     "c4": (attrgetter("diagnosis"), _diagnosis),
     "c6": (_of_several_optimizers, _optimizers),
     "c7": (attrgetter("no_norm"), _norm),
-    "q1": (methodcaller("summary", "sgd"), _convolutions),
-    "q2": (methodcaller("summary", "sgd"), _last_layer),
-    "q3": (partial(_summaries, "sgd"), _gradients),
-    "q4": (partial(_summaries, "adam"), _gradients),
+    "q1": (methodcaller("summary", "sgd"), counts.convolutions),
+    "q2": (methodcaller("summary", "sgd"), counts.last_layer),
+    "q3": (partial(counts.summaries, "sgd"), counts.gradients),
+    "q4": (partial(counts.summaries, "adam"), counts.gradients),
 }
 
 
 def _timed(times: dict[str, Any], tied: bool) -> Cell:
     return Cell(in_s(Estimate(**times)).removesuffix(" s") + "*" * tied, times["mean"])
-
-
-def _count(value: int | None) -> Cell:
-    return Cell("–") if value is None else Cell(f"{value:,}", value)
-
-
-def _code(facts: dict[str, Any], wanted: str) -> str:
-    """The counting functions whose names match, as the summary prints them."""
-    functions = re.split(r"(?m)^(?=def )", facts.get("code", ""))
-    return "\n\n\n".join(f.strip() for f in functions if re.match(rf"def \w*({wanted})", f))

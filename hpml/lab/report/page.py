@@ -8,7 +8,7 @@ from pathlib import Path
 from hpml.lab.parts import DEVICES, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.planning import whole_command
 from hpml.lab.report.announced import announced_sentences, announced_tables
-from hpml.lab.report.figures import Figures, figures_of
+from hpml.lab.report.figures import figures_of
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.published import (
     about_published,
@@ -16,6 +16,7 @@ from hpml.lab.report.published import (
     published_caption,
     published_table,
 )
+from hpml.lab.report.result import Figures
 from hpml.lab.report.subject import instead_of_asked
 from hpml.lab.tasks import LAB_FILE
 from hpml.report.collect import clean

@@ -185,7 +185,8 @@ def write(page: Page, about: str, given: Mapping[str, Any], folder: Path) -> Non
     ran_on = f"{hardware}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
     # where this machine has its images is nobody's business
     words = [word for word in given.get("overrides", []) if not word.startswith("data.root=")]
-    options = [f"{name}={value}" for name, value in given.items() if name != "overrides"]
+    private = ("overrides", "root", "spdl")
+    options = [f"{name}={value}" for name, value in given.items() if name not in private]
     lines = [f"# {about}", f"With {', '.join([*options, *words])}.", *blocks, ran_on]
     path.write_text("\n\n".join(lines) + "\n")
     print("\n" + path.read_text())

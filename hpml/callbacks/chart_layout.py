@@ -11,10 +11,11 @@ from hpml.records.phases import PHASES
 
 # Charts by the beginnings of tags, as regular expressions, whatever a module calls them.
 LEARNING = {
-    "training loss": "(?!e?val|test).*loss",
-    "validation loss": "e?val.*loss",
-    "training accuracy": "(?!e?val|test).*acc",
-    "validation accuracy": "e?val.*acc",
+    "training loss": "(?!.*(val|test)).*loss",
+    "validation loss": "(?!.*tta).*val.*loss",
+    "training accuracy": "(?!.*(val|test)).*acc",
+    "validation accuracy": "(?!.*tta).*val.*acc",
+    "validation accuracy with mirror images": ".*val.*tta.*acc",
 }
 LAYOUT = {
     "Learning": {title: ["Multiline", [pattern]] for title, pattern in LEARNING.items()},

@@ -62,8 +62,6 @@ HOLDS = {
     ),
     DIAGNOSIS: ("diagnoses", "comparison"),
 }
-
-
 WORKER_ROUNDS = 10  # of the search for workers at most, unless others are asked for
 
 
@@ -142,7 +140,8 @@ class Tasks:
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
         yield from self.summaries
-        is_given = "workers.rounds" in map(key_of, self._of_one) and not self.worker_rounds
+        given = [word for word in self._of_one if key_of(word) == "workers.rounds"][-1:]
+        is_given = not self.worker_rounds and any(not word.endswith("=null") for word in given)
         number = f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
         yield from self._in_folder(WORKERS, "hpml.workers", [] if is_given else [number])
         both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]

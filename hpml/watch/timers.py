@@ -71,6 +71,8 @@ def measure_fit(
         found = diagnose(trainer, module, data, budget_s, say)
         name, write = FILE_NAME, write_page
         content = {"diagnoses": {"": found.as_dict()}, "comparison": []}
+    if environment.rank() != 0:
+        return  # all ranks have found the same
     for line in found.lines:
         say(line)
     machine = environment.describe(trainer.strategy.root_device.type)

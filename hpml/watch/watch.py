@@ -92,10 +92,11 @@ class Watch:
         module.Trainer.fit = fit
 
     def _watch_launcher(self, module: ModuleType) -> None:
-        """Other ranks, which wait for this one's timers and are waited for, are watched too."""
+        """Other ranks are watched too, or measured: this one's wait for theirs."""
+        options = self._options(self._measure) if self._measure else []
         for name in COMMANDS:
             if hasattr(module, name):
-                setattr(module, name, _watched(getattr(module, name)))
+                setattr(module, name, _watched(getattr(module, name), options))
             else:
                 self._starts_ranks = False
 
@@ -140,7 +141,8 @@ class Watch:
                 self.say(f"error: {error}")
             sys.exit(2)
         except (KeyboardInterrupt, RunInterrupted):
-            self.say("interrupted: there is no answer yet")
+            if rank() == 0:
+                self.say("interrupted: there is no answer yet")
             sys.exit(128 + signal.SIGINT)
         self._measured = True
         sys.exit(0)
@@ -170,7 +172,7 @@ class Watch:
             )
         epochs = [epoch for record in records for epoch in record["epochs"]]
         if any(epoch.get("ranks") for epoch in epochs):
-            return None  # a diagnosis is of one process
+            return None  # it has to be begun as this was, by torchrun say, which nobody here knows
         verdicts = [(record.get("verdict") or {}).get("kind") for record in records]
         again = verdicts[-1] == "disturbed"
         return f"next: {self.program.command(*([] if again else ['--diagnose']))}"
@@ -195,14 +197,14 @@ class Watch:
         return [record for record in records if record is not None and record["epochs"]]
 
 
-def _watched(command: Callable[..., Any]) -> Callable[..., Any]:
+def _watched(command: Callable[..., Any], options: Sequence[str]) -> Callable[..., Any]:
     """A function of Lightning's that gives a rank's command line, perhaps with its folder."""
 
     @wraps(command)
     def watched(*arguments: Any, **keywords: Any) -> Any:
         given = command(*arguments, **keywords)
         (python, *words), *folder = given if isinstance(given, tuple) else (given,)
-        words = [python, "-m", "hpml.watch", *words]
+        words = [python, "-m", "hpml.watch", *options, *words]
         return (words, *folder) if folder else words
 
     return watched

@@ -21,7 +21,7 @@ def lines(found: Found, heading: str) -> list[str]:
     if found.floor_s is not None:
         floor = in_s(Estimate(found.floor_s, None, 1))
         told.append(f"  the same setting twice differs by ± {floor}, as means over the rounds")
-    alike = "tied with it" if found.is_answered else "not told apart from it"
+    alike = alike_in_words(found.is_answered)
     marks = f"; * fastest, or {alike}" if found.rounds > 1 else "; one round"
     shown = [
         [cell if "*" in cell else f"{cell}  " for cell in row] for row in rows(found.as_dict())
@@ -101,7 +101,7 @@ def _end_to_end(found: Found) -> str:
     if not found.is_answered:
         words = f"{counted(shown, 'worker')} {'looks' if shown == 1 else 'look'} fastest"
     seconds = f"{in_s(found.of(EPOCH, shown))} {per(found.span)}"
-    others = _tied_with(tied, "tied with it" if found.is_answered else "not told apart from it")
+    others = _tied_with(tied, alike_in_words(found.is_answered))
     return f"end to end {words}, {seconds} of training{others}"
 
 
@@ -142,6 +142,11 @@ def advice(content: Mapping[str, Any]) -> str:
 
 def _workers(count: int) -> str:
     return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'}"
+
+
+def alike_in_words(is_answered: bool) -> str:
+    """What an asterisk marks beside the fastest."""
+    return "tied with it" if is_answered else "not told apart from it"
 
 
 def _tied_with(others: Sequence[int], words: str = "tied with it") -> str:
@@ -194,7 +199,8 @@ class WorkersAnswer:
         values = {
             "sentences": [*self.sentences, self.use],
             "table": Table(["workers", *HEADINGS], [list(map(Cell, row)) for row in self.rows], 0),
-            "note": f"{caption(self.found.get('span', SPAN))}; * fastest, or tied with it",
+            "note": f"{caption(self.found.get('span', SPAN))}; * fastest, or "
+            + alike_in_words(self.found.get("answered", True)),
         }
         if self.directory is not None:
             values["path"] = str(self.directory)

@@ -28,6 +28,7 @@ from hpml.report.page import save
 from hpml.report.pictures import draw
 from hpml.report.tables import Cell, Table, setting_table
 from hpml.statistics import Estimate
+from hpml.worker_counts.answer import alike_in_words
 from hpml.worker_counts.picture import draw_workers
 
 _ADDS_UP = "the five phases add up to the time"
@@ -99,7 +100,7 @@ def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
         answer, ties = [too_busy(reason, machine.again("c3"))], ([], [])
         caption += "; disturbed"
     else:
-        caption += "; * the fastest, or tied with it"
+        caption += f"; * the fastest, or {alike_in_words(search.get('answered', True))}"
     rows = [
         [
             Cell(count, int(count)),

@@ -27,9 +27,10 @@ BEFORE, AFTER = "before", "after"
 SIDES = (BEFORE, AFTER)
 # Pairs of turns in a round, how long a turn takes about, and how many slices it has at least.
 PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
-# How long a slice takes about. What the dataset waits for, say a server, goes on while workers
-# stand still: with workers slices are so long that this is little.
-SLICE_S, SLICE_WITH_WORKERS_S = 0.02, 0.5
+# How long a slice takes about. What a dataset waits for, say a server, goes on while its workers
+# stand still, and a GPU's queue is empty at a slice's end: slices are so long there that this is
+# little.
+SLICE_S, LONG_SLICE_S = 0.02, 0.5
 MOST_STEPS = 400  # of a turn
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
@@ -226,13 +227,20 @@ def _last(fit: Generator[None, None, Turn]) -> Turn:
 
 
 def _slices(round_: Round, steps: int | None) -> tuple[int, int]:
-    """How many slices a turn has, and how many steps a slice; a turn has `steps` if given."""
+    """How many slices a turn has, and how many steps a slice; a turn has about `steps` if given.
+
+    A slice has whole steps of the optimizers and as many batches of each worker; a turn has more
+    batches than are ready when it begins.
+    """
     told = round_.processes.values()
     step_s = max(1e-4, *(float(each.get("step_s") or 0.0) for each in told))
-    slice_s = SLICE_WITH_WORKERS_S if any(each.get("workers") for each in told) else SLICE_S
+    slice_s = SLICE_S if all(each.get("is_continuous") for each in told) else LONG_SLICE_S
+    unit = math.lcm(*(each.get("unit", 1) for each in told))
     turn_s = max(TURN_S, LEAST_SLICES * slice_s)
     whole = steps or min(MOST_STEPS, max(LEAST_SLICES, round(turn_s / step_s)))
+    whole = max(whole, *(2 * each.get("ahead", 0) for each in told))
     of_slice = max(1, min(whole // LEAST_SLICES, round(slice_s / step_s)))
+    of_slice = -(-of_slice // unit) * unit
     return max(1, round(whole / of_slice)), of_slice
 
 

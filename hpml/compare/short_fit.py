@@ -6,6 +6,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -16,6 +18,7 @@ from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
 from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.splicing import spliced
 from hpml.system.witness import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
@@ -60,10 +63,16 @@ class Slices:
 
     def interference(self, waiting_share: float) -> Interference | None:
         """Of all slices; the share is what they waited for workers."""
-        return summed(
-            between(first, last, waiting_share * (last.at_s - first.at_s))
-            for first, last in self._readings
-        )
+        first, last = spliced(self._readings)
+        seen = between(first, last, waiting_share * (last.at_s - first.at_s))
+        of_each = summed(between(*pair) for pair in self._readings)
+        return replace(seen, gpus=of_each and of_each.gpus)
+
+    @property
+    def power_w(self) -> float | None:
+        """Of the GPUs, in the mean of the slices; None where it is not told."""
+        power = [between(*pair).power_w for pair in self._readings]
+        return fmean(power) if None not in power else None  # type: ignore[type-var]
 
 
 def move_to(core: int) -> None:
@@ -158,7 +167,9 @@ class ShortFits:
         return {
             "fit_s": (timer.first_step_ended_ns - begun_ns) / NS_PER_S,
             "step_s": pace.step_s,
-            "workers": self._loading.workers,
+            "unit": math.lcm(accumulated(self._subject.trainer), max(1, self._loading.workers)),
+            "ahead": self._loading.ahead,
+            "is_continuous": self._loading.workers == 0 and self._subject.device.type == "cpu",
             "losses": traced.losses,
             "batches": traced.batches,
             "weights": zlib.crc32(traced.weights.numpy().tobytes()),
@@ -171,13 +182,9 @@ class ShortFits:
     ) -> dict[str, Any]:
         """Its figures by metric, and what others took from it.
 
-        It has so many slices of so many steps, or more: whole steps of the optimizer, as many
-        batches of each worker, and more than are ready. It calls `wait` before each slice, and at
-        the end, and begins each on the core of that place.
+        It has so many slices of so many steps. It calls `wait` before each, and at the end, and
+        begins each on the core of that place.
         """
-        workers = max(1, self._loading.workers)
-        whole = math.lcm(accumulated(self._subject.trainer), workers // math.gcd(workers, slices))
-        steps = -(-max(steps, -(-2 * self._loading.ahead // slices)) // whole) * whole
         with self._subject.stops:
             paused = Slices(wait, self._subject.witness, core, bool(self._loading.workers))
             pace, timer = self._fit(slices * steps, seed, paused, steps)
@@ -187,8 +194,8 @@ class ShortFits:
             figures["epoch"] = epoch_s(epoch_steps, self._loading, pace)
         if timer.samples:
             figures["samples"] = pace.step_s / timer.samples
-        if seen is not None and seen.power_w is not None:
-            figures["joules"] = seen.power_w * pace.step_s
+        if (power_w := paused.power_w) is not None:
+            figures["joules"] = power_w * pace.step_s
         return {"figures": figures, "interference": seen and seen.as_dict()}
 
     def last(self) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Experiment(Measured):
         self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
         self._warm_up = self._steps = FEWEST_STEPS
         self._ahead = 0  # batches
+        self._threads = subject.agreement.first(torch.get_num_threads())
         self._waits = False  # for data, more than for anything else, as it looks at first
 
     def prepare(self) -> None:
@@ -123,7 +124,7 @@ class Experiment(Measured):
 
     def _may_gain_alone(self, fit: Pace) -> bool:
         """Whether one thread may be faster than all, as a look at one step of it shows."""
-        steps, threads = 3, torch.get_num_threads()
+        steps, threads = 3, self._threads
         if steps * fit.step_s * threads > LOOK_SHARE * self.budget_s:
             self.notes.append(f"one thread instead of {threads} was not tried: it may take long")
             return False
@@ -225,7 +226,7 @@ class Experiment(Measured):
         """Those that can show something of this job."""
         shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
         shows[CAUSES[COMMUNICATION]] = self.subject.agreement.ranks > 1
-        shows[ONE_THREAD] = self.subject.device.type == "cpu" and torch.get_num_threads() > 1
+        shows[ONE_THREAD] = self.subject.device.type == "cpu" and self._threads > 1
         return {
             name: intervention
             for name, intervention in INTERVENTIONS.items()

@@ -59,7 +59,9 @@ class RankInference(Inference):
 
     @property
     def causes_by_rank(self) -> list[str]:
-        """Those that were tried on each rank by itself."""
+        """Those that were tried on each rank by itself; none where it was not tried as it is."""
+        if BY_ITSELF not in self.paces:
+            return []
         return [cause for cause in DOES if by_itself(CAUSES[cause]) in self.paces]
 
     @property

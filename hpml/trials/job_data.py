@@ -105,7 +105,8 @@ class JobData:
         """A copy for one trial; what is set up once stays so for all of them."""
         if not self._is_set_up:
             self.given.trainer = trainer
-            if trainer.local_rank == 0:
+            each_node = self.given.prepare_data_per_node
+            if (trainer.local_rank if each_node else trainer.global_rank) == 0:
                 self.given.prepare_data()
             trainer.strategy.barrier()
             self.given.setup("fit")

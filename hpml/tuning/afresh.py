@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
-from hpml.errors import RunFailedError
+from hpml.errors import RunFailedError, first_line
 from hpml.system.fresh_process import run_in_fresh_process
 from hpml.system.interference import Interference, summed
 from hpml.training.prepare import prepare
@@ -59,7 +59,10 @@ class FreshTrials:
     def begin(self) -> str:
         if runs_a_script():
             return "another one would run your script again"
-        run_in_fresh_process(os.getpid)
+        try:
+            run_in_fresh_process(os.getpid)
+        except (RunFailedError, OSError) as error:
+            return f"none can be begun ({first_line(error)})"
         return ""
 
     @property

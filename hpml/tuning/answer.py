@@ -73,7 +73,7 @@ class Tuning:
     @property
     def before_s(self) -> float:
         """Seconds of an epoch, or of STEPS_SHOWN steps, as it is: a mean."""
-        if (proof := self.search.proof.measured).by_name:
+        if NONE in (proof := self.search.proof.measured).by_name:
             return proof.estimate(NONE, epoch).mean
         return self.diagnosis.epoch_s("as_it_is").mean
 

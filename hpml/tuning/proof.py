@@ -85,7 +85,7 @@ class Proof:
             gain, rounds = self.gain, self.measured.next_round
             if gain is None or self._left_s < 0:
                 return
-            narrow = math.expm1(gain.half_width or math.inf) < NARROW
+            narrow = gain.half_width is not None and gain.half_width < math.log1p(NARROW)
             if rounds >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):
                 return
 

@@ -84,7 +84,6 @@ def of_validation(subject: Subject, every: int, is_ours: bool) -> Change:
         keys={"trainer.check_val_every_n_epoch": every},
         lines=((TRAINER, argument),),
         only_asked=stops or subject.waits_for_plateau,
-        redraws=True,
     )
 
 

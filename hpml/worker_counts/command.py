@@ -20,7 +20,7 @@ from hpml.errors import UserError
 from hpml.system import environment
 from hpml.system.files import read_json, write_whole
 from hpml.system.other_programs import warn_of_others
-from hpml.system.signals import signals_held
+from hpml.system.signals import RunInterrupted, signals_held
 
 log = logging.getLogger("hpml")
 
@@ -64,7 +64,12 @@ def job(cfg: DictConfig) -> None:
         best = answer.recommended(found, now)
         content = answer.content_of(found, now, KEY, f"{KEY}={best}")
         log.info("\n".join([*answer.lines(found, "workers"), *content["sentences"]]))
-        tried = search.also(best, also) if also and not found.was_interrupted else None
+        tried = None
+        if also and not found.was_interrupted:
+            try:
+                tried = search.also(best, also)
+            except (KeyboardInterrupt, RunInterrupted):
+                log.info("interrupted: workers.also has no answer")
         if tried is not None:
             log.info("\n".join(answer.lines(tried, f"{KEY}={best}")))
     content |= {
@@ -105,11 +110,17 @@ def found_before(
             and not earlier.get("interrupted")
             and earlier["job"] == wanted
             and earlier["search"]["most"] is None
-            and (earlier["search"]["rounds"] or ENOUGH_ROUNDS) >= ENOUGH_ROUNDS
+            and _is_whole(earlier)
             and all(earlier["environment"].get(key) == machine.get(key) for key in OF_A_MACHINE)
         ):
             return file
     return None
+
+
+def _is_whole(earlier: dict[str, Any]) -> bool:
+    """Whether it was asked for enough rounds, or went on until it was answered."""
+    rounds = earlier["search"]["rounds"]
+    return earlier.get("answered", True) if rounds is None else rounds >= ENOUGH_ROUNDS
 
 
 def _also(cfg: DictConfig) -> dict[str, tuple[Any, ...]]:

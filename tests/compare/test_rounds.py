@@ -17,6 +17,7 @@ from hpml.compare.rounds import (
     Round,
     Rounds,
     Turn,
+    _slices,
     run_round,
     run_rounds,
 )
@@ -190,3 +191,18 @@ def test_progress_names_what_disturbed() -> None:
         "round 1: a step disturbed, to be repeated: it waited 4.0 s of 8.0 s"
     )
     assert lines[-1] == "round 5: a step +0.0 ± 0.7 %; 1 disturbed round so far"
+
+
+def test_slices_are_whole_steps_of_the_optimizers() -> None:
+    """A turn is no longer for them; where workers load or a GPU computes slices are long."""
+    told = {"step_s": 0.02, "is_continuous": True}
+
+    def slices(after: dict[str, Any], steps: int | None = None) -> tuple[int, int]:
+        return _slices(Round([], {BEFORE: told, AFTER: told | after}), steps)
+
+    assert slices({}) == (50, 1)
+    assert slices({"unit": 8}) == (6, 8)
+    assert slices({}, steps=6) == (6, 1)
+    assert slices({"is_continuous": False}) == (4, 25)
+    assert slices({"is_continuous": False, "ahead": 60, "unit": 2}) == (5, 26)
+    assert slices({"step_s": 2.0}) == (4, 1)

@@ -81,7 +81,14 @@ class MadeUp:
         self._own = self.machine.draws.gauss(0.0, BETWEEN_PROCESSES)
 
     def first(self) -> dict[str, Any]:
-        return {"startup": 6.0, "step_s": STEP_S, "losses": [1.0], "batches": [1], "notes": []}
+        return {
+            "startup": 6.0,
+            "step_s": STEP_S,
+            "is_continuous": True,
+            "losses": [1.0],
+            "batches": [1],
+            "notes": [],
+        }
 
     def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
         yield

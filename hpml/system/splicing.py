@@ -1,0 +1,36 @@
+"""Intervals in pieces, between which others had the machine, as one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from hpml.system.interference import Reading
+
+
+def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
+    """Two readings between which lies what lies between those of each pair, and nothing else.
+
+    Counters tick in hundredths of a second: in short parts a sum of differences that may not be
+    below zero is too large. GPUs are as in the last reading.
+    """
+    last = parts[-1][1]
+    for (_, ended), (begun, _) in pairwise(parts):
+        counted = {
+            name: _without(value, getattr(ended, name), getattr(begun, name))
+            for name, value in vars(last).items()
+            if name not in ("usable", "load", "gpus")
+        }
+        last = replace(last, **counted)
+    return parts[0][0], last
+
+
+def _without(value: Any, ended: Any, begun: Any) -> Any:
+    """A count without what it has grown by in a gap; what the gap does not know stays."""
+    if value is None or ended is None or begun is None:
+        return value
+    if isinstance(value, dict):
+        return {key: _without(of, ended.get(key), begun.get(key)) for key, of in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_without, value, ended, begun))
+    return value - (begun - ended)

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -17,7 +16,7 @@ from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
-from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.interference import Interference, Reading, add, between, summed
 from hpml.system.splicing import spliced
 from hpml.system.witness import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
@@ -66,13 +65,13 @@ class Slices:
         first, last = spliced(self._readings)
         seen = between(first, last, waiting_share * (last.at_s - first.at_s))
         of_each = summed(between(*pair) for pair in self._readings)
-        return replace(seen, gpus=of_each and of_each.gpus)
+        return replace(seen, gpus=of_each.gpus if of_each else None)
 
     @property
     def power_w(self) -> float | None:
         """Of the GPUs, in the mean of the slices; None where it is not told."""
-        power = [between(*pair).power_w for pair in self._readings]
-        return fmean(power) if None not in power else None  # type: ignore[type-var]
+        total = add(between(*pair).power_w for pair in self._readings)
+        return None if total is None else total / len(self._readings)
 
 
 def move_to(core: int) -> None:

@@ -253,7 +253,7 @@ class Subject(JobLoader):
     @property
     def network(self) -> torch.nn.Module:
         """The copy of the module that the trials train."""
-        return uncompiled(self._module)  # type: ignore[no-any-return]
+        return uncompiled(self._module)
 
     def keep_batches(self, count: int, seed: int) -> None:
         """Keeps batches for the trials that do without loading or transfer."""

@@ -15,7 +15,6 @@ LEARNING = {
     "validation loss": "(?!.*tta).*val.*loss",
     "training accuracy": "(?!.*(val|test)).*acc",
     "validation accuracy": "(?!.*tta).*val.*acc",
-    "validation accuracy with mirror images": ".*val.*tta.*acc",
 }
 LAYOUT = {
     "Learning": {title: ["Multiline", [pattern]] for title, pattern in LEARNING.items()},

@@ -60,7 +60,7 @@ class Slices:
         self._begun = self._witness.read()
         self.waited_ns += time.perf_counter_ns() - begun_ns
 
-    def interference(self, waiting_share: float) -> Interference | None:
+    def interference(self, waiting_share: float) -> Interference:
         """Of all slices; the share is what they waited for workers."""
         first, last = spliced(self._readings)
         seen = between(first, last, waiting_share * (last.at_s - first.at_s))
@@ -195,7 +195,7 @@ class ShortFits:
             figures["samples"] = pace.step_s / timer.samples
         if (power_w := paused.power_w) is not None:
             figures["joules"] = power_w * pace.step_s
-        return {"figures": figures, "interference": seen and seen.as_dict()}
+        return {"figures": figures, "interference": seen.as_dict()}
 
     def last(self) -> dict[str, Any]:
         memory = peak_memory_mib(self._subject.device)

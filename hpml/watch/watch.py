@@ -59,6 +59,7 @@ class Watch:
         self._begun_s, self._pid = time.time(), os.getpid()
         self._fits = 0
         self._measuring = self._measured = self._left = self._failed = False
+        self._has_ranks = False
         self._starts_ranks = True  # watched, where Lightning starts the script for them
 
     def begin(self) -> None:
@@ -122,7 +123,7 @@ class Watch:
         """Ends the program, with exit code 0, 2 for what cannot be measured, 130 for Ctrl-C."""
         from hpml.watch.timers import measure_fit
 
-        self._measuring = True
+        self._measuring, self._has_ranks = True, trainer.world_size > 1
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
         assert self._measure is not None
@@ -157,7 +158,7 @@ class Watch:
         if self._measuring:  # and if that has failed, it has said so
             if not self._measured:
                 return None
-            if self._measure == "diagnose":
+            if self._measure == "diagnose" and not self._has_ranks:  # of one process is tuning
                 return f"next: {self.program.command('--tune')}"
             return f"after a change: {self.program.command()}"
         if not self._fits:

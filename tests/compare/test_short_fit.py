@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,19 @@ def test_a_thread_is_moved_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> Non
     assert moves == [{2}, {2, 5}, {5}, {2, 5}, {2}, {2, 5}]
 
 
+def comes_to(is_so: Callable[[], bool]) -> bool:
+    """Whether a signal, which takes a moment, has had its effect within ten seconds."""
+    until_s = time.monotonic() + 10
+    while not is_so() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    return is_so()
+
+
 def test_workers_stand_still_meanwhile() -> None:
     """Each process that this one has begun is stopped, and goes on afterwards."""
     with subprocess.Popen(["sleep", "30"]) as process:
         seen = psutil.Process(process.pid)
         with children_stopped():
-            while seen.status() != psutil.STATUS_STOPPED:
-                time.sleep(0.01)
-        while seen.status() == psutil.STATUS_STOPPED:
-            time.sleep(0.01)
+            assert comes_to(lambda: seen.status() == psutil.STATUS_STOPPED)
+        assert comes_to(lambda: seen.status() != psutil.STATUS_STOPPED)
         process.send_signal(signal.SIGKILL)

@@ -19,7 +19,7 @@ from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in
 from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.proof import epoch
 from hpml.tuning.qualifications import proven, sentences_of
-from hpml.tuning.search import Search
+from hpml.tuning.search import SEEMS, Search
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -28,8 +28,7 @@ PLACES = {
     LOADER: "arguments of the DataLoader",
     TRAINER: "arguments of the Trainer, and of its callbacks",
 }
-# Logarithms: an interval that is not worth telling, and a gain that is worth another search.
-WIDE, SEEMS = math.log(10), math.log(1.1)
+WIDE = math.log(10)  # the logarithm of an interval that is not worth telling
 
 
 @dataclass(eq=False, repr=False)

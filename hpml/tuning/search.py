@@ -8,7 +8,7 @@ by the number of changes. What is chosen in the end is measured again, by `hpml.
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -29,7 +29,9 @@ from hpml.tuning.change import NONE, Change, Changes, added, names
 from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 
 LEAST_GAIN = 0.02  # of the epoch
-MOST_ROUNDS = 10
+# Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
+# longer where one still seems to bring much.
+MOST_ROUNDS, LONGEST, SEEMS = 10, 100, math.log(1.1)
 # Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
 # others may have slowed it.
 HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
@@ -148,10 +150,13 @@ class Search:
         """The change that is proven to bring most beside those that are chosen."""
         running = dict(rivals)
         begun = self.measured.next_round
-        for number in range(MOST_ROUNDS):
-            if not running or self._is_late:
+        gains: dict[Change, AnytimeEstimate | None] = {}
+        for number in range(LONGEST):
+            front = running if number < FEWEST_ROUNDS else _front(running, gains)
+            is_open = number < MOST_ROUNDS or any(_mean(gains[each]) > SEEMS for each in front)
+            if not front or not is_open or self._is_late:
                 break
-            self._round([self.chosen, *running.values()])
+            self._round([self.chosen, *front.values()])
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
@@ -270,6 +275,14 @@ class Search:
                 f"round {begun + number + 1}: {counted(len(gains), 'change')}, "
                 f"at best {times:.2f} times as fast ({best.name})"
             )
+
+
+def _front(
+    running: Mapping[Change, Changes], gains: Mapping[Change, AnytimeEstimate | None]
+) -> dict[Change, Changes]:
+    """The changes that look best, or half as good; the others rest as long as they do not."""
+    best = max((_mean(gains[change]) for change in running), default=0.0)
+    return {c: of for c, of in running.items() if best <= 0 or _mean(gains[c]) >= best / 2}
 
 
 def _mean(gain: AnytimeEstimate | None) -> float:

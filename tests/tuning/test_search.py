@@ -27,12 +27,15 @@ def searched(
     budget_s: float = BUDGET_S,
     fails: Callable[[int], None] = lambda count: None,
     may_choose: Callable[[Changes], bool] = lambda changes: True,
+    slow: float = 1.0,
 ) -> Search:
     """A search among changes that add to the logarithm of an epoch's time; a `pair` adds more.
 
-    The machine drifts, and a burst comes once in twenty trials.
+    The machine drifts, a burst comes once in twenty trials, and for a third of the time, in spells
+    of a second or two, everything takes `slow` times as long.
     """
     generator, clock_s, drift, trials = np.random.default_rng(seed), 0.0, 0.0, 0
+    spells = np.cumsum(generator.exponential([2.0, 1.0], (200, 2)).ravel())
 
     def trial(changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
@@ -44,6 +47,7 @@ def searched(
             burst = generator.exponential(0.5) if generator.random() < 0.05 else 0.0
             effect = sum(effects[name] for name in names) + pair[1] * (pair[0] <= names)
             epoch_s = math.exp(effect + drift + burst + noise * generator.normal())
+            epoch_s *= slow if np.searchsorted(spells, clock_s) % 2 else 1.0
             clock_s += 0.5 * epoch_s + 0.1
             return Timed(epoch_s, Pace(epoch_s / 100, 0.0, None))
 
@@ -79,6 +83,13 @@ def test_the_best_of_a_slot_and_what_helps_beside_it_are_combined() -> None:
     for search in right:
         assert search.gain is not None
         assert search.gain.low <= 0.7 <= search.gain.high
+
+
+def test_a_machine_of_two_speeds_needs_more_rounds_of_what_looks_best() -> None:
+    """Others share the cores: rounds go on, of few changes, until what seems to help is known."""
+    effects = {"workers=2": -0.5, "workers=1": -0.1, **{f"idle{n}=1": 0.0 for n in range(6)}}
+    found = [searched(effects, seed, noise=0.05, slow=1.5, budget_s=70.0) for seed in range(10)]
+    assert sum(claimed(search) == {"workers=2"} for search in found) >= 8
 
 
 def test_the_gain_is_inside_its_interval() -> None:

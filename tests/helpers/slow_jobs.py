@@ -187,9 +187,9 @@ def convolutions(width: int) -> nn.Module:
 class Elementwise(nn.Module):
     """Many small kernels, one after the other."""
 
-    def __init__(self, kernels: int = 80) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.scales = nn.Parameter(torch.ones(kernels, 64))
+        self.scales = nn.Parameter(torch.ones(80, 64))
 
     def forward(self, x: Tensor) -> Tensor:
         for scale in self.scales:
@@ -270,8 +270,8 @@ JOBS = {
         lambda: Module(Elementwise(), regressed), lambda: vectors(64), {"compile"}
     ),
     "too many threads": SlowJob(
-        lambda: Module(Elementwise(10), regressed),
-        lambda: vectors(64, 4096),
+        lambda: Module(nn.Sequential(*(nn.Linear(128, 128) for _ in range(20))), regressed),
+        lambda: vectors(128, 64),
         {THREADS},
         threads=4 * usable_cores(),
     ),
@@ -298,7 +298,7 @@ JOBS = {
     ),
     "slow item, slow callback": SlowJob(
         lambda: Module(nn.Sequential(nn.Flatten(), nn.Linear(784, 1000)), classified),
-        samples(sines(16)),
+        samples(sines(64)),
         {WORKERS, "callback Norms"},
         lambda folder: {"callbacks": [Norms()]},
     ),

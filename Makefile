@@ -1,4 +1,4 @@
-# install, demo, test, stress, lint, clean: each can be repeated.
+# install, demo, test, check, stress, lint, clean: each can be repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO :=
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test stress lint clean
+.PHONY: install demo test check stress lint clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,9 @@ demo: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+check: test
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff format --check

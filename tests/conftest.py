@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HPML_PROC", "/nowhere")
 
 import pickle
+import signal
 import tarfile
 from collections.abc import Iterator
 from functools import partial
@@ -26,6 +27,8 @@ from hypothesis import settings
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+# A shell has what it starts in the background ignore Ctrl-C, and all that this starts again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 remember_yaml()
 remember_plugins()
 # A busy machine is no wrong answer.

@@ -25,6 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated(folder: Path) -> None:
     """With the networks and data that it names by their earlier names, to the same figures."""
     path = "outputs/completed/checkpoints/last.ckpt"
@@ -75,6 +76,7 @@ def test_a_sweep_asks_what_to_do_with_its_jobs(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in grid.glob("*/record.json")} == before
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_cut_short_is_completed(folder: Path) -> None:
     """The completed job is kept; the interrupted one begins at its start, with a warning."""
     cut = folder / "outputs" / "sweeps" / "cut"

@@ -220,6 +220,7 @@ def run_here(command: str, folder: Path, sweeps: bool) -> None:
     run_program(["-m", f"hpml.{ours['name']}", *words], folder, HPML_DATA=images)
 
 
+@pytest.mark.slow
 @shell_blocks(README)
 def test_the_readmes_commands_run(commands: list[str], tmp_path: Path, image_folder: Path) -> None:
     """As written, on little data; of its sweep the check of all jobs."""
@@ -227,6 +228,7 @@ def test_the_readmes_commands_run(commands: list[str], tmp_path: Path, image_fol
         run_here(command, tmp_path, sweeps=False)
 
 
+@pytest.mark.slow
 def test_the_example_times_a_trainer_of_ones_own(tmp_path: Path) -> None:
     """It prints rows and a verdict, and leaves a record."""
     done = run_program([str(ROOT / "examples" / "own_trainer.py")], tmp_path)

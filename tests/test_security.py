@@ -272,6 +272,7 @@ def guarded(folder: Path, *words: str, code: str = "") -> tuple[str, str]:
     return output, log.read_text() if log.exists() else ""
 
 
+@pytest.mark.slow
 def test_no_import_calls_the_network(tmp_path: Path) -> None:
     """Of no module of ours, nor of what they import; a call would be found if it is swallowed."""
     output, tried = guarded(tmp_path, code=IMPORTS_ALL)

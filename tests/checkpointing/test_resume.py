@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from helpers.configurations import Compose
+from helpers.configurations import Compose, slow
 from helpers.jobs import trainer as trainer_in
 from helpers.own import StopError, hooked
 from lightning.pytorch.callbacks import StochasticWeightAveraging
@@ -50,6 +50,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "overfitted": ("trainer.overfit_batches=7", "data.num_workers=2"),
     "best": ("data.val_split=0.25", "optimizer=adamw"),
 }
+QUICK = ("plain", "workers", "one cycle")
 
 
 @dataclass
@@ -110,7 +111,7 @@ def run(compose: Compose, tmp_path: Path) -> Runs:
     return Runs(compose, tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in SETTINGS])
 def test_it_ends_as_if_it_had_not_been_stopped(name: str, run: Runs) -> None:
     """None twice or left out, all bit for bit; times have both parts, what was lost is apart."""
     more = (OFTEN, *SETTINGS[name])

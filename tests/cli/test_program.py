@@ -301,6 +301,7 @@ TWO, ONE = "{devices: 2, batch_size: 8}", "{devices: 1, batch_size: 16}"
 SWEEPS = [stress([["-m", f"+of={first},{then}"]]) for first, then in ((TWO, ONE), (ONE, TWO))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("programs", [[[f"+of={TWO}"], [f"+of={ONE}"]], *SWEEPS])
 def test_two_processes_train_as_one(tmp_path: Path, programs: list[list[str]]) -> None:
     """Two runs, or a sweep over `trainer.devices` on the CPU: each with that many, same losses."""

@@ -73,6 +73,7 @@ def test_it_downloads_checks_and_reads(server: Server, tmp_path: Path) -> None:
     assert next(iter(data.train_dataloader()))[0].shape == (4, 3, 32, 32)
 
 
+@pytest.mark.slow
 def test_it_downloads_once(server: Server, tmp_path: Path) -> None:
     """What is there and intact is not fetched again; threads, and processes, share a lock."""
     one = cost_of_a_download(server, tmp_path / "first")

@@ -29,6 +29,7 @@ def test_workers_change_nothing(pipeline: str, persistent_workers: bool) -> None
         assert same(reference, batches(make_data(pipeline=pipeline, **lives_on))), num_workers
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_batches(tmp_path: Path) -> None:
     """Where processes are spawned, as on macOS and Windows, nothing differs."""
     program = tmp_path / "program.py"

@@ -28,6 +28,7 @@ def test_images_of_classes() -> None:
         assert np.abs(mean - mirrored).mean() < 0.1 * mean.mean()
 
 
+@pytest.mark.slow
 def test_a_network_learns_it_and_a_linear_model_does_not(compose: Compose) -> None:
     """After four epochs the small network is far above chance, a linear model far below it."""
     words = [*TINY, "data.train_samples=2000", "data.test_samples=500", "data.batch_size=50"]

@@ -36,6 +36,7 @@ def job(tmp_path: Path) -> Iterator[Any]:
         yield ran
 
 
+@pytest.mark.slow
 def test_a_whole_run(tmp_path: Path) -> None:
     """Two settings side by side: tables, a comparison, a trace, and `diagnosis.json`."""
     against = "diagnose.against=data.batch_size=32"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.configurations import ROOT, TESTS, stress
+from helpers.configurations import ROOT, TESTS, slow, stress
 from helpers.foreign import FOLDER, NAMES, Outcome, load, make, plain_and_timed
 from helpers.programs import run_program
 from helpers.snapshots import everything
@@ -24,15 +24,13 @@ from hpml.records.run_record import EpochRecord, RunRecord
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
 
 
-def each(slow: set[str], without: Collection[str] = ()) -> Any:
-    """Parametrises a test by the jobs: the slow ones in the long suite."""
-    marks = [pytest.mark.stress]
-    jobs = [
-        pytest.param(name, marks=marks) if name in slow else name
-        for name in NAMES
-        if name not in without
-    ]
-    return pytest.mark.parametrize("name", jobs)
+def each(long: Collection[str], quick: Collection[str], without: Collection[str] = ()) -> Any:
+    """Parametrises a test by the jobs: the long ones run in the long suite, the quick ones always."""
+    kinds = dict.fromkeys(NAMES, slow) | dict.fromkeys(quick, pytest.param)
+    kinds |= dict.fromkeys(long, stress)
+    return pytest.mark.parametrize(
+        "name", [kinds[name](name) for name in NAMES if name not in without]
+    )
 
 
 def in_a_process(name: str, folder: Path) -> tuple[Outcome, list[Outcome]]:
@@ -70,7 +68,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
     assert parts_s == pytest.approx(record.wall_s, abs=1)
 
 
-@each(slow=PROCESSES | {"compiled"})
+@each(long=PROCESSES | {"compiled"}, quick=NAMES)
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
     expected = load(name)
@@ -83,7 +81,11 @@ def test_timers(name: str, tmp_path: Path) -> None:
         assert_whole(RunRecord.read(record), expected)
 
 
-@each(slow={"workers", "weights_averaged", "writes_into_a_dataclass"}, without={"two_processes"})
+@each(
+    long={"workers", "weights_averaged", "writes_into_a_dataclass"},
+    quick={"plain", "gan", "stream", "detection_lists"},
+    without={"two_processes"},
+)
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds an epoch's time and leaves all as it was; or says in one line why it does not.
 

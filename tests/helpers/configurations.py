@@ -35,6 +35,11 @@ def stress(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.stress)
 
 
+def slow(*values: Any) -> Any:
+    """A case of a parametrised test that takes long: `make check` and CI run it."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @cache
 def _of_files(words: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(find_conf()), version_base="1.3"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.configurations import slow, stress
 from helpers.pages import read
 from helpers.programs import run_program
 from helpers.records import MACHINE, make_run, shared_epoch
@@ -168,12 +169,13 @@ def test_a_record_cut_short_anywhere_is_left_out(report: Report, data: Any) -> N
     assert "schema_version 2, not 1" in printed
 
 
-MORE = [pytest.param(odd, marks=pytest.mark.stress) for odd in ("x", float("nan"), 1.5)]
+SLOW = map(slow, [True, -1, 1e99, 1e308, 10**400, "\ud800\x1b[2J", [], {}])
+MORE = map(stress, ["x", float("nan"), 1.5])
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, -1, 1e99, 1e308, 10**400, EVIL, "\ud800\x1b[2J", [], {}, *MORE],
+    [None, EVIL, *SLOW, *MORE],
     ids=lambda value: repr(value)[:20],
 )
 def test_a_value_of_another_type_anywhere_breaks_no_report(
@@ -201,6 +203,7 @@ def test_whatever_is_in_a_records_texts_is_shown_as_text(report: Report, data: A
     report([json.dumps(record).encode() for record in evil])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="FIFOs are Unix's")
 @pytest.mark.timeout(60)
 def test_what_only_looks_like_a_record_or_its_neighbours(sweep: Path, tmp_path: Path) -> None:

@@ -273,6 +273,7 @@ ODD = (True, -1, 1e308, 10**400, "\ud800\x1b[2J", [], {}, [None], {"1e999": 1})
 LATER = [pytest.param(odd, marks=pytest.mark.stress) for odd in ODD]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [*NOW, *LATER], ids=lambda value: repr(value)[:20])
 def test_what_only_one_runs_page_reads_may_be_anything(
     value: Any, tmp_path: Path, capsys: Any

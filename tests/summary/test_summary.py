@@ -45,6 +45,7 @@ def test_the_default_model_and_the_code_that_counts_it(compose: Compose) -> None
     assert printed["count_gradients"](network) == (11_173_962, facts["nonzero_by_seed"]["0"])
 
 
+@pytest.mark.slow
 def test_seeds_move_the_count_of_zeros_not_the_optimizer(compose: Compose, capsys: Any) -> None:
     """Without normalisation many gradients are zero, all because a ReLU passes nothing."""
     cfg = compose("model=resnet18_no_norm", "optimizer=adam")

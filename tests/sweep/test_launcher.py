@@ -114,6 +114,7 @@ def test_a_job_has_its_record_command_and_configuration(tmp_path: Path) -> None:
     assert first.choices["model"] == "own"
 
 
+@pytest.mark.slow
 def test_an_experiment_that_starts_a_sweep_does_so_once(tmp_path: Path) -> None:
     """Its jobs are single runs; without a name the sweep's is the time."""
     words = ["experiment=optimizers", "data=synthetic", "model=small", "device=cpu"]

@@ -40,6 +40,7 @@ CAUSES = {
 MIDDLE_OF_FIVE = [stress(["none", "none", kind, "none", "none"]) for kind in CAUSES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [["none", *CAUSES], *MIDDLE_OF_FIVE], ids=" ".join)
 def test_each_kind_of_death_is_survived(tmp_path: Path, kinds: list[str]) -> None:
     """It is reported everywhere, the others complete, and what a job leaves behind is ended."""
@@ -81,6 +82,7 @@ def test_the_first_failure_may_end_the_sweep(tmp_path: Path) -> None:
     assert (tmp_path / SWEEP / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), stress(signal.SIGTERM, 143), stress(signal.SIGHUP, 129)],

@@ -83,6 +83,7 @@ def test_a_marked_sweep_can_run_its_disturbed_jobs_again(tmp_path: Path) -> None
     assert contents(tmp_path / SWEEP / "+lost_s=[0]") == quiet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_rerun_that_is_cut_short_loses_nothing(tmp_path: Path, number: int) -> None:
     """The earlier run stays as it was, byte for byte, and the same command runs it again."""

@@ -227,6 +227,7 @@ def test_a_subdirectory_of_jobs_is_told_to_have_no_effect(tmp_path: Path) -> Non
     assert list(statuses(tmp_path)) == ["seed=0", "seed=1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_a_failure_with_another_launcher_leaves_a_report_too(tmp_path: Path, launcher: str) -> None:
     """Of the jobs that ran before it, or at the same time."""

@@ -178,6 +178,7 @@ def test_two_causes_of_one_size_are_inconclusive(tmp_path: Path, clock: VirtualC
     assert timer.verdict["kind"] == "inconclusive"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "delay_s", "phase", "advice"),
     [

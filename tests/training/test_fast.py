@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.configurations import QUICK, Compose, stress
+from helpers.configurations import QUICK, Compose, slow, stress
 from helpers.trained import Trained, trained
 from torch.nn import functional as F
 
@@ -57,8 +57,10 @@ PLAIN = "optimizer.fused=false"
 @pytest.mark.parametrize(
     ("override", "tolerance"),
     [
-        *(("channels_last=true", FLOAT32), ("data.pipeline=device", FLOAT32)),
-        *(("trainer.precision=bf16-mixed", BFLOAT16), ("compile=true", FLOAT32)),
+        ("channels_last=true", FLOAT32),
+        slow("data.pipeline=device", FLOAT32),
+        slow("trainer.precision=bf16-mixed", BFLOAT16),
+        slow("compile=true", FLOAT32),
         stress("experiment=fast", BFLOAT16),  # all of them: compiled once more
     ],
 )

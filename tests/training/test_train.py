@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.configurations import OWN_DATA, OWN_MODULE, QUICK, Compose
+from helpers.configurations import OWN_DATA, OWN_MODULE, QUICK, Compose, slow
 from helpers.own import hooked
 from helpers.trained import Trained, trained
 from omegaconf import DictConfig
@@ -175,6 +175,7 @@ def test_losses_equal_those_of_a_plain_loop(tmp_path: Path) -> None:
     assert run.losses == pytest.approx(losses_of_a_plain_loop(run.cfg, steps=12), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("HPML_REAL_IMAGES"), reason="it names no folder of images")
 def test_resnet18_on_real_images_equals_a_plain_loop(tmp_path: Path) -> None:
     """Twenty steps of the main job on real images: relative difference of at most 1e-5."""
@@ -460,7 +461,8 @@ def test_schedulers_reach_their_end(compose: Compose, scheduler: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["sgd", "nesterov", "adagrad", "adadelta", "adam", "adamw", "rmsprop"]
+    "optimizer",
+    ["sgd", *map(slow, ["nesterov", "adagrad", "adadelta", "adam", "adamw", "rmsprop"])],
 )
 def test_every_optimizer_trains(compose: Compose, optimizer: str) -> None:
     """Six epochs lower the loss, at the default learning rate."""

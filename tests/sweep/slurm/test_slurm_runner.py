@@ -209,6 +209,7 @@ def test_parameters_that_no_sweep_can_have(key: str, value: int) -> None:
         check_parameters(PARAMETERS | {key: value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("swept", "message"),
     [

@@ -25,7 +25,7 @@ PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py")
 
 
 def each(long: Collection[str], quick: Collection[str], without: Collection[str] = ()) -> Any:
-    """Parametrises a test by the jobs: the long ones run in the long suite, the quick ones always."""
+    """Parametrises a test by the jobs: long ones run in the long suite, quick ones always."""
     kinds = dict.fromkeys(NAMES, slow) | dict.fromkeys(quick, pytest.param)
     kinds |= dict.fromkeys(long, stress)
     return pytest.mark.parametrize(

@@ -9,11 +9,11 @@ in turn.
 
 The network is a linear layer on eight images of 8×8 pixels, in one thread, so that what is added
 shows beside a step. Each case trains in a process of its own, and they take turns of a hundred
-steps, so that what else the machine does meets all of them alike. The clock runs from one call of
-`training_step` to that of a hundred steps later. A run's figure is the median over its turns, of
-differences between neighbouring ones; then median (lowest to highest) over the runs. What is done
-every so many steps is in it, as the windows and the bar; start-up and the ends of epochs, with
-validation and checkpoints, are not.
+steps on the same core, so that what else the machine does meets all of them alike. The clock runs
+from one call of `training_step` to that of a hundred steps later. A run's figure is the median over
+its turns, of differences between neighbouring ones; then median (lowest to highest) over the runs.
+What is done every so many steps is in it, as the windows and the bar; start-up and the ends of
+epochs, with validation and checkpoints, are not.
 """
 
 import multiprocessing
@@ -176,9 +176,16 @@ CASES = MAIN | {part: partial(entry, without=part) for part in (MEANS, *LEFT_OUT
 def train(case: str, pipe: Connection, steps: int, folder: str) -> None:
     """What one process does, which leaves its files in a folder."""
     tempfile.tempdir = folder
+    on_one_core()
     torch.set_num_threads(1)
     harness.be_quiet()
     CASES[case](Turns(pipe), steps)
+
+
+def on_one_core() -> None:
+    """The same one for all: cores of a shared machine differ in speed."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def run(base: str, others: Sequence[str], steps: int) -> dict[str, dict[str, float]]:

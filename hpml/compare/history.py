@@ -245,7 +245,7 @@ def draw(course: Course, name: str) -> Picture:
             axes.axvline(place - 0.5, color=INK, linestyle="--", linewidth=1)
         commits = [_shown(point.commit) for point in course.points]
         axes.set_xticks(places, commits, rotation=60, ha="right", fontsize=8)
-        in_percent(axes)
+        in_percent(axes.yaxis)
         axes.set_ylabel(f"{_shown(course.start)} is 100%")
     chained = {point.is_chained for point in course.points[1:]}
     beside = "each beside the start"

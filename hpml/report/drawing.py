@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from hpml.formatting import decimals
@@ -140,9 +141,9 @@ def is_logarithmic(values: Sequence[float]) -> bool:
     return logarithmic < linear
 
 
-def in_percent(axes: Axes) -> None:
-    """Fractions of 1 on the vertical axis as per cent."""
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+def in_percent(axis: Axis) -> None:
+    """Fractions of 1 on an axis as per cent."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def time_unit(longest_s: float) -> tuple[float, str]:

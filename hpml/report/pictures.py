@@ -106,7 +106,7 @@ def _over_number(comparison: Comparison, key: str) -> Picture | None:
         line(axes, [(x, estimate.in_units(size)) for x, estimate in points], name, look)
     spread_ticks(axes, sorted({x for places in shown for x in places}))
     if measure.unit == "%":
-        in_percent(axes)
+        in_percent(axes.yaxis)
     elif min(means) >= 0:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(key)
@@ -159,7 +159,7 @@ def _learning(comparison: Comparison, settings: Sequence[Setting]) -> Picture | 
                     axes.fill_between(xs, lowest, highest, color=look["color"], alpha=0.15, lw=0)
         panels[row][0].set_ylabel(metric)
         if metric.endswith("accuracy"):
-            in_percent(panels[row][0])
+            in_percent(panels[row][0].yaxis)
         for axes in panels[row]:
             axes.grid(alpha=0.25, color=INK, linewidth=0.5)
     panels[1][0].set_xlabel("epochs")

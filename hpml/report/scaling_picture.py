@@ -13,7 +13,7 @@ from hpml.report.drawing import COLOURS, INK, STYLE, in_percent, legend_above, l
 from hpml.report.pictures import Picture, disturbed_ones, what_bars_are
 from hpml.report.scaling import EXCHANGE, PARTS, Line, Point
 
-MOST_LINES, MOST_BARS, MOST_UPRIGHT = 8, 16, 4
+MOST_LINES, MOST_BARS = 8, 16
 LOOKS = {phase.title: {"color": phase.colour, "hatch": phase.hatch} for phase in PHASES}
 LOOKS[EXCHANGE] = {"color": COLOURS[0], "hatch": "||"}
 
@@ -27,7 +27,8 @@ def draw_scaling(lines: Sequence[Line]) -> Picture | None:
 
 
 def _drawn(lines: Sequence[Line]) -> Picture:
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    height = max(4, 2 + 0.25 * len(_bars(lines)))  # inches
+    figure = Figure(figsize=(10, height), layout="constrained")
     left, right = figure.subplots(1, 2)
     _speed_ups(left, lines[:MOST_LINES])
     _losses(right, lines)
@@ -73,19 +74,23 @@ def _mark(point: Point) -> str:
 
 
 def _losses(axes: Axes, lines: Sequence[Line]) -> None:
-    """Bars of the share of the time that is lost; what has become cheaper goes below zero."""
-    pairs = [(line, point) for line in lines for point in line.points[1:]][:MOST_BARS]
+    """Bars of the share of the time that is lost; what has become cheaper is left of zero."""
+    pairs = _bars(lines)
     above, below = np.zeros(len(pairs)), np.zeros(len(pairs))
     for part in PARTS:
-        heights = np.array([line.lost(point).get(part, 0.0) for line, point in pairs])
-        bottoms = np.where(heights >= 0, above, below)
+        widths = np.array([line.lost(point).get(part, 0.0) for line, point in pairs])
+        lefts = np.where(widths >= 0, above, below)
         shown: dict[str, Any] = {"label": part, "edgecolor": INK, "linewidth": 0.5} | LOOKS[part]
-        axes.bar(range(len(pairs)), heights, 0.7, bottoms, **shown)
-        above, below = above + np.maximum(heights, 0), below + np.minimum(heights, 0)
-    axes.axhline(0, color=INK, linewidth=0.8)
-    names = [f"{p.processes}{_mark(p)}: {line.name}" for line, p in pairs]
-    names = [name.replace(" scaling, ", "\n") for name in names]
-    crowded: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > MOST_UPRIGHT else {}
-    axes.set_xticks(range(len(pairs)), names, fontsize=8, **crowded)
-    axes.set_ylabel("of the time, lost to")
-    in_percent(axes)
+        axes.barh(range(len(pairs)), widths, 0.7, lefts, **shown)
+        above, below = above + np.maximum(widths, 0), below + np.minimum(widths, 0)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    names = [f"{line.name.replace(' scaling', '')}: {p.processes}{_mark(p)}" for line, p in pairs]
+    axes.set_yticks(range(len(pairs)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("of the time, lost to")
+    in_percent(axes.xaxis)
+
+
+def _bars(lines: Sequence[Line]) -> list[tuple[Line, Point]]:
+    """Each line's points but the first, which loses nothing."""
+    return [(line, point) for line in lines for point in line.points[1:]][:MOST_BARS]

@@ -44,7 +44,7 @@ def over_epochs(runs: Sequence[Run]) -> Figure | None:
         axes.set_ylim(0, 1.08 * max(0.0, float(np.nanmax(values))) or 1.0)
         axes.grid(alpha=0.25, color=INK, linewidth=0.5)
         if title == PRESSURE:
-            in_percent(axes)
+            in_percent(axes.yaxis)
     for axes in places[len(panels) :]:
         axes.set_axis_off()
     for axes in places[len(panels) - COLUMNS : len(panels)]:

@@ -102,7 +102,7 @@ def test_the_report_has_a_table_a_picture_and_sentences(
     assert picture.caption.endswith("; one run each")
     assert ideal.get_xydata().tolist() == [[1, 1], [4, 4]]
     assert lines[0].get_ydata().tolist() == pytest.approx([1, 1.6, 2.0])
-    ends = [bar.get_y() + bar.get_height() for bar in right.patches]
+    ends = [bar.get_x() + bar.get_width() for bar in right.patches]
     assert max(ends) == pytest.approx(0.5)
     make_report([tmp_path], tmp_path / "out")
     assert (tmp_path / "out" / "scaling.png").exists()

@@ -17,9 +17,10 @@ pytestmark = [
 def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
     """Both hosts are named; without the exchange an epoch takes what it does on a fast link.
 
-    `no_sync` over the slow link predicts that within a tenth, for a whole fit and in a diagnosis of
-    both hosts. The timers tell most of it, and no more: beside sending, computing is slower on the
-    same cores, and Lightning's question takes its time too.
+    `no_sync` over the slow link predicts that within a tenth, with what the exchange takes there
+    or without it, for a whole fit and in a diagnosis of both hosts; on a quiet machine, for these
+    are runs of different minutes. The timers tell most of it, and no more: beside sending,
+    computing is slower on the same cores, and Lightning's question takes its time too.
     """
     slow = fit_on_two_hosts(tmp_path / "slow", "200mbit", diagnosed=True)
     silent = fit_on_two_hosts(tmp_path / "silent", "200mbit", no_sync=True)
@@ -43,9 +44,10 @@ def test_a_slow_link_is_told_and_its_cost_predicted(tmp_path: Path) -> None:
     print(*(record["verdict"]["evidence"] for record in (slow, silent, fast)), sep="\n")
     assert slow["verdict"]["kind"] == "communication-bound"
     assert "communication-bound" not in (fast["verdict"]["kind"], silent["verdict"]["kind"])
-    assert silent_s == pytest.approx(fast_s, rel=0.1)
+    # the fast link takes something too, of the cores above all
+    assert 0.9 * (fast_s - left_s) < silent_s < 1.1 * fast_s
     assert [place["host"] for place in found["ranks"]["places"]] == ["a", "b"]
     assert next(iter(found["saved_s"])) == "communication"
-    assert free_s == pytest.approx(fast_s, rel=0.1)
+    assert 0.9 * (fast_s - left_s) < free_s < 1.1 * fast_s
     assert 0.75 < exposed_s / (slow_s - (fast_s - left_s)) < 1.1
     assert fmean(talk["bytes_per_s"] for talk in talks) < 25e6  # 200 Mbit

@@ -136,7 +136,7 @@ def _windows(run: Run) -> Picture | None:
         below = above
     places[0].set_ylim(0, 1)
     places[0].set_ylabel("share of time")
-    in_percent(places[0])
+    in_percent(places[0].yaxis)
     if panels > 1:
         speed = samples / lasted
         places[1].plot(edges, np.repeat(speed, 2), color=COLOURS[0])

@@ -60,7 +60,7 @@ def measure_fit(
 ) -> None:
     """Says what limits the training, or what makes it faster; keeps that and its page.
 
-    Raises UserError.
+    Several ranks call this together. Raises UserError.
     """
     warn_aside()
     found: Diagnosis | Tuning

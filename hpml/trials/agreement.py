@@ -17,7 +17,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.pytorch.strategies import DDPStrategy
 
 from hpml.callbacks.ranks import places_of
-from hpml.errors import UserError, first_line
+from hpml.errors import FailedElsewhereError, UserError, reason
 from hpml.loading.copies import preserve_global_state
 from hpml.system.lightning_twins import twins
 from hpml.system.signals import NotedInterrupt
@@ -28,10 +28,6 @@ T = TypeVar("T")
 LOST_S = 60.0
 INTERRUPTED_S = 5.0  # and so long where it was interrupted, perhaps with its loader's workers
 OF_TORCHRUN = "TORCHELASTIC_USE_AGENT_STORE"  # whether processes meet where torchrun's did
-
-
-class FailedElsewhereError(Exception):
-    """A trial that went well here has failed on another rank."""
 
 
 class Agreement:
@@ -137,15 +133,15 @@ class RanksAgreement(Agreement):
             except Exception as failure:
                 error = failure
             self._arrive(error, interrupt)
-            why = error and f"{type(error).__name__}: {first_line(error)}"
+            why = error and reason(error)
             outcomes = self.every((own, why, interrupt.has_come))
         if any(has_come for *_, has_come in outcomes):
             interrupt.raise_now()
         if error is not None:
             raise error
-        for rank, (_, reason, _) in enumerate(outcomes):
-            if reason is not None:
-                raise FailedElsewhereError(f"{self.in_words(rank)}: {reason}")
+        for rank, (_, why, _) in enumerate(outcomes):
+            if why is not None:
+                raise FailedElsewhereError(f"{self.in_words(rank)}: {why}")
         return [given for given, *_ in outcomes]  # type: ignore[misc]
 
     def of_first(self, work: Callable[[], T]) -> T:
@@ -177,8 +173,8 @@ class RanksAgreement(Agreement):
         except RuntimeError:
             if interrupt.has_come:
                 interrupt.raise_now()
-            what = f"{type(error).__name__}: {first_line(error)}"
-            sys.exit(f"failed: {what}, on {self.in_words(self.rank)} alone: the others wait for it")
+            where = f"on {self.in_words(self.rank)} alone: the others wait for it"
+            sys.exit(f"failed: {reason(error)}, {where}")
 
     def _wait_for_all(self, seconds: float | None = None) -> None:
         """Raises RuntimeError where they do not come."""

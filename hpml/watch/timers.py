@@ -18,6 +18,7 @@ from hpml.errors import UserError
 from hpml.report.page import keep
 from hpml.system import environment
 from hpml.system.files import fresh_directory
+from hpml.training.build import end_processes as end_processes
 from hpml.trials.intervention import Prepared
 from hpml.tuning.answer import Tuning
 from hpml.tuning.command import FILE_NAME as TUNED

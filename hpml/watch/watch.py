@@ -121,7 +121,7 @@ class Watch:
 
     def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
         """Ends the program, with exit code 0, 2 for what cannot be measured, 130 for Ctrl-C."""
-        from hpml.watch.timers import measure_fit
+        from hpml.watch.timers import end_processes, measure_fit
 
         self._measuring = True
         data = given.get("datamodule")
@@ -145,6 +145,8 @@ class Watch:
             if rank() == 0:
                 self.say("interrupted: there is no answer yet")
             sys.exit(128 + signal.SIGINT)
+        finally:
+            end_processes()
         self._measured = True
         sys.exit(0)
 

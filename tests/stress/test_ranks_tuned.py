@@ -47,7 +47,7 @@ torch.manual_seed(0)
 module, loader = Interrupting(4), DataLoader(Slow(160), batch_size=4, shuffle=True)
 before = {name: value.clone() for name, value in module.state_dict().items()}
 fitting = trainer(Path("fit"), devices=2, strategy="ddp")
-found = hpml.tune(fitting, module, loader, budget_s=60)
+found = hpml.tune(fitting, module, loader, budget_s=120)
 same = all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 fitting.fit(module, loader)
 kept = {"found": found.as_dict(), "same": same, "steps": fitting.global_step}

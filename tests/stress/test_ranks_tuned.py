@@ -113,6 +113,51 @@ def test_the_command_on_two_processes(by: str, tmp_path: Path) -> None:
         assert kept["proven"].endswith("of fresh processes")
 
 
+FRESH = """
+import json, os, sys
+from pathlib import Path
+from helpers.configurations import QUICK, composed
+from hpml.training.build import end_processes
+from hpml.training.prepare import prepare
+from hpml.trials.agreement import agreement_of
+from hpml.trials.pace import Pace
+from hpml.trials.subject import subject_of
+from hpml.tuning import afresh
+from hpml.tuning.change import NONE
+from hpml.tuning.job import Ours, Trials
+if __name__ == "__main__":
+    afresh.runs_a_script = lambda: False
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    cfg = composed(Path("out"), *QUICK, "trainer.devices=2")
+    subject = subject_of(prepare(cfg), agreement_of)
+    again = lambda config: subject_of(prepare(config), lambda trainer: subject.agreement)
+    ours = Ours(cfg, subject, again)
+    trials = Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0)
+    fresh = afresh.FreshTrials(ours, trials, 1.0, subject.agreement)
+    assert fresh.begin() == ""
+    found = []
+    for number in (0, 1):
+        timed, seen = fresh.watch(lambda: fresh(NONE)(number))
+        found.append([timed.epoch_s, timed.pace.waits_s, seen.wall_s])
+    Path(f"rank{rank}.json").write_text(json.dumps(found))
+    ours.close()
+    end_processes()
+"""
+
+
+def test_the_last_rounds_are_of_fresh_processes_that_train_together(tmp_path: Path) -> None:
+    """One for each rank; both ranks get the same figures of both."""
+    (tmp_path / "script.py").write_text(FRESH)
+    path = {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    program = Program(["script.py"], tmp_path, path)
+    _, stderr = program.communicate(timeout=300)
+    assert program.returncode == 0, stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert [len(waits_s) for _, waits_s, _ in first] == [2, 2]
+    assert first[0] != first[1]
+
+
 WATCHED = """
 import time
 import lightning as L, torch

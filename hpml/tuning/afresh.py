@@ -128,8 +128,8 @@ def _timed(
     with subject.stops:
         of = subject, AS_IT_IS, subject.loading(), lengths
         timed_fit(*of, seed, validating)
-        share, every = attrgetter("pace.waiting_share"), subject.agreement.every
-        watch = watched(subject.witness, share, every)
+        share = attrgetter("pace.waiting_share")
+        watch = watched(subject.witness, share, subject.agreement.every)
         seen = [watch(partial(timed_fit, *of, seed + fit, validating)) for fit in range(FITS)]
     every = [timed for timed, _ in seen]
     epoch_s, checks_s = (fmean(getattr(t, key) for t in every) for key in ("epoch_s", "checks_s"))

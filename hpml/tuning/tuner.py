@@ -268,9 +268,10 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
     """Tuner of a configuration's job; to be closed."""
     begun = time.perf_counter()
     job = prepare(cfg)
+    own_s = time.perf_counter() - begun  # without the start of other ranks, which comes now
     subject = subject_of(job, agreement_of)
     agreement = subject.agreement
-    start_s = agreement.first(time.perf_counter() - begun)
+    start_s = agreement.first(own_s)
     ours = Ours(cfg, subject, lambda config: subject_of(prepare(config), lambda _: agreement))
     threads, cores = torch.get_num_threads(), foreign.cores_of(agreement)
     also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()

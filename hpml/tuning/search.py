@@ -252,10 +252,9 @@ class Search:
 
         def measure(number: int) -> Timed:
             begun_s = self.left_s()
-            try:
-                return trial(number)
-            finally:
-                self._trials_s.append(begun_s - self.left_s())
+            timed = trial(number)
+            self._trials_s.append(begun_s - self.left_s())
+            return timed
 
         return measure
 

@@ -95,7 +95,7 @@ def test_ctrl_c_of_one_rank_ends_all_with_the_answer_so_far(tmp_path: Path) -> N
 
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
 JOB = ["hpml.tune", "experiment=demo", "data=synthetic", "device=cpu", "trainer.devices=2"]
-JOB += ["data.train_samples=640", "callbacks=none", "logger=none", "tune.budget_s=60"]
+JOB += ["data.train_samples=640", "callbacks=none", "logger=none", "tune.budget_s=120"]
 
 
 @pytest.mark.parametrize("by", ["lightning", "torchrun"])

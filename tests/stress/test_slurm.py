@@ -269,12 +269,12 @@ def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
     }
     assert record.verdict is not None
     assert record.verdict["evidence"].startswith(f"rank 1 on {host} is late by ")
+    tuned = json.loads((tmp_path / "tuned" / "tune.json").read_text())
+    assert (tuned["processes"], tuned["hosts"]) == (2, [host])
     found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["diagnoses"][""]
     assert found["verdict"]["kind"] == "imbalance"
     late = found["ranks"]["late"]
     assert (late["rank"], late["cause"], late["host"]) == (1, "overhead", host)
-    tuned = json.loads((tmp_path / "tuned" / "tune.json").read_text())
-    assert (tuned["processes"], tuned["hosts"]) == (2, [host])
 
 
 def test_the_example_of_the_lab(tmp_path: Path) -> None:

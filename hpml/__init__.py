@@ -71,7 +71,7 @@ def tune(
     and of copies, as in `diagnose`; Ctrl-C ends the search with the answer so far.
 
     Args:
-        trainer: of one device; fitted or not.
+        trainer: of one device, or of several that train by DDP, which all call this; fitted or not.
         module: any LightningModule.
         data: a LightningDataModule, a loader, several of them; None where the module has its own.
         budget_s: seconds that it may take, about; slow steps take longer.

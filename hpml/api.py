@@ -160,6 +160,7 @@ def tune(*words: str, config_dir: Folder = None, model: Any = None, data: Any = 
 
     _refuse_several("tune", words)
     with called("tune", words, config_dir, {"model": model, "data": data}) as cfg:
+        _refuse_devices("tune", cfg, "python -m hpml.tune starts")
         return job(cfg)
 
 

@@ -35,6 +35,10 @@ class RunFailedError(Reported):
     heading = "failed"
 
 
+class FailedElsewhereError(Exception):
+    """What went well here has failed on another rank: its message names the rank and the error."""
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it was raised from or while handling, the last one first."""
     seen: list[BaseException] = []
@@ -60,3 +64,10 @@ def first_line(error: BaseException) -> str:
     """An exception's message without the lines of detail below it."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """`OSError: no space is left`; of another rank's error what it has told."""
+    if isinstance(error, FailedElsewhereError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -99,7 +99,7 @@ class Experiment(Measured):
                     self.dropped |= {"transfer_free", "hooks_free"}
         if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
             self.dropped.add(ONE_THREAD)
-        self._ahead = ahead = subject.agreement.first(subject.loading().ahead)
+        self._ahead = ahead = subject.loading().ahead
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
         self._warm_up = pilot.warm_up(least)
@@ -285,7 +285,7 @@ def experiment_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> 
     """Experiment with a configuration's job; its subject is to be closed."""
     job = prepare(cfg)
     return Experiment(
-        subject_of(job, on_ranks=True), job.facts(overrides), cfg.diagnose.budget_s, report
+        subject_of(job, agreement_of), job.facts(overrides), cfg.diagnose.budget_s, report
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 # What SLURM sends before a job's end, as its `--signal` says.
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
@@ -193,6 +193,42 @@ class ProcessSignals:
         for child in multiprocessing.active_children():
             child.kill()
         self.raise_if_arrived(at_checkpoint=True)
+
+
+class NotedInterrupt:
+    """Notes Ctrl-C within it, and leaves it to whoever entered it what comes of that.
+
+    A second one is answered as it would have been. In threads other than the main one, and where
+    Python does not handle it, none is noted.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+
+    def __enter__(self) -> "NotedInterrupt":
+        self._before: Any = signal.getsignal(signal.SIGINT)
+        if self._is_handled:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_handled:
+            signal.signal(signal.SIGINT, self._before)
+
+    def raise_now(self) -> NoReturn:
+        """Answers it as it would have been; one of another process as Python does."""
+        if self.has_come:
+            self._before(signal.SIGINT, None)
+        raise KeyboardInterrupt
+
+    @property
+    def _is_handled(self) -> bool:
+        return callable(self._before) and _is_main_thread()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.has_come:
+            self._before(number, frame)
+        self.has_come = True
 
 
 # Handlers of signals belong to the process; so does this.

@@ -49,8 +49,8 @@ def check_trainer(trainer: Any, on_ranks: bool) -> None:
     """Raises UserError for one that trains nothing, or without `on_ranks` on several devices."""
     if (devices := trainer.world_size) > 1 and not on_ranks:
         raise UserError(
-            f"{devices} devices: this runs on one; give trainer.devices=1, or a diagnosis, which "
-            "runs on several"
+            f"{devices} devices: this runs on one; give trainer.devices=1, or tune or diagnose, "
+            "which run on several"
         )
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if getattr(trainer, key) == 0:

@@ -47,14 +47,18 @@ class JobLoader:
         return self.data.epoch_steps
 
     def loading(self, settings: Settings = NO_CHANGE) -> Loading:
-        """What the loader's processes are like."""
-        with self._loader(0, settings) as loader:
-            every = [each for each in data_loaders(loader) if each.num_workers]
-            return Loading(
-                workers=sum(each.num_workers for each in every),
-                ahead=batches_ahead(loader),
-                starts_anew=any(not each.persistent_workers for each in every),
-            )
+        """What the loader's processes are like; on several ranks what the first one's are."""
+
+        def look() -> Loading:
+            with self._loader(0, settings) as loader:
+                every = [each for each in data_loaders(loader) if each.num_workers]
+                return Loading(
+                    workers=sum(each.num_workers for each in every),
+                    ahead=batches_ahead(loader),
+                    starts_anew=any(not each.persistent_workers for each in every),
+                )
+
+        return self.agreement.tried(look)[0]
 
     def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
         """The loader alone, for so many batches; of several ranks each its own at the same time."""

@@ -15,7 +15,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from hpml.errors import first_line, place
+from hpml.errors import place, reason
 from hpml.formatting import counted
 from hpml.statistics import (
     AnytimeEstimate,
@@ -276,8 +276,7 @@ def run_round(
         except Exception as error:
             if name not in optional:
                 raise
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            measured.failures[name] = reason + place(error)
+            measured.failures[name] = reason(error) + place(error)
             measured.drop(name)
             continue
         measured.add(name, number, measurement, seen)

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ ROUNDING, REDUCED = 1e-4, 5e-2
 LAST_BIT, REDUCED_BITS, GROWN = 2.0**-24, 2.0**-9, 10
 UNBOUNDED = "other batches, or no finite loss"
 AGAIN = -1.0  # not perturbed, and run a second time
-BITS, ROUNDED, DRAWS, DIFFERENT = "equal", "rounded", "draws", "different"
+KINDS = BITS, ROUNDED, DRAWS, DIFFERENT = "equal", "rounded", "draws", "different"  # best first
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ class Sameness:
         }[self.kind]
 
 
+def worst(every: Sequence[Sameness]) -> Sameness:
+    """Of several ranks: the same on all is what is the same on each."""
+    return max(every, key=lambda each: (KINDS.index(each.kind), each.difference))
+
+
 class Reference:
     """A job's own first steps, beside which changed ones are compared.
 
@@ -93,7 +98,8 @@ class Reference:
 
         `fewer_bits` tells whether it computes with such numbers. Rounding is as much as weights,
         perturbed by their last bit, make of it in as many steps. Where dropout is all that differs,
-        its draws come in another order: compilers and memory formats have one of their own.
+        its draws come in another order: compilers and memory formats have one of their own. Several
+        ranks call this together, and get the same.
         """
         found = self._compared(changed, intervention, fewer_bits, no_dropout=False)
         if found.kind != DIFFERENT or math.isinf(found.difference):
@@ -111,12 +117,12 @@ class Reference:
             first, again, other = (replace(each, batches=()) for each in (first, again, other))
         difference = min(each.difference(other) for each in (first, again))
         allowed = max(REDUCED if fewer_bits else ROUNDING, 2 * first.difference(again))
-        if allowed < difference < math.inf:
+        agreement = self._subject.agreement
+        if agreement.any(allowed < difference < math.inf):
             perturbed = self._trace(no_dropout, REDUCED_BITS if fewer_bits else LAST_BIT)
             allowed = max(allowed, GROWN * first.difference(perturbed))
-        if difference == 0:
-            return Sameness(BITS, 0.0)
-        return Sameness(ROUNDED if difference <= allowed else DIFFERENT, difference)
+        kind = BITS if difference == 0 else ROUNDED if difference <= allowed else DIFFERENT
+        return worst(agreement.every(Sameness(kind, difference)))
 
     def _trace(self, no_dropout: bool, perturbed: float) -> Trace:
         key = no_dropout, perturbed

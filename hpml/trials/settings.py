@@ -39,6 +39,7 @@ class Settings:
     batch_times: int = 0  # as many samples in a batch; 0 for as many as there are
     accumulate: int = 0  # batches whose gradients are summed for one step; 0 for as many as now
     check_every: int = 0  # epochs between two validations; 0 for as many as now
+    ddp: tuple[tuple[str, Any], ...] = ()  # arguments of DistributedDataParallel
     by_index: bool = False  # samples draw random numbers by their index, in whichever process
 
     def __or__(self, other: "Settings") -> "Settings":
@@ -47,7 +48,8 @@ class Settings:
         for name in (field.name for field in fields(self)):
             own, others = getattr(self, name), getattr(other, name)
             values[name] = others or own
-        values["loader"] = tuple((dict(self.loader) | dict(other.loader)).items())
+        for name in ("loader", "ddp"):
+            values[name] = tuple((dict(getattr(self, name)) | dict(getattr(other, name))).items())
         values["rests"] = self.rests | other.rests
         values["flags"] = tuple(dict.fromkeys(self.flags + other.flags))
         return Settings(**values)

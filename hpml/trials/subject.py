@@ -19,7 +19,7 @@ from hpml.system.lightning_twins import twin_for
 from hpml.system.stops import Stops
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
-from hpml.trials.agreement import Agreement, agreement_of
+from hpml.trials.agreement import Agreement
 from hpml.trials.contents import copy_of, share_memory
 from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
 from hpml.trials.given import check_given, check_trainer
@@ -294,7 +294,6 @@ class Subject(JobLoader):
                     value.copy_(self._weights[name])
 
 
-def subject_of(job: Job, on_ranks: bool = False) -> Subject:
-    """The subject of a configuration's job: what `hpml.train` would train, `on_ranks` if it may."""
-    agree = agreement_of if on_ranks else None
+def subject_of(job: Job, agree: Callable[[L.Trainer], Agreement] | None = None) -> Subject:
+    """The subject of a configuration's job: what `hpml.train` would train; `agree` as above."""
     return Subject(build_trainer(job.cfg), job.module, job.data, agree)

@@ -48,7 +48,7 @@ def trial_trainer(
     ]
     has_end = not is_sized and user_trainer.max_steps > 0  # schedulers ask how many steps it has
     trainer: L.Trainer = twin_for(user_trainer, L.Trainer)(
-        **_devices(user_trainer),
+        **_devices(user_trainer, settings),
         **({"precision": settings.precision} if settings.precision else own_precision),
         max_epochs=1,
         min_steps=NEVER,  # else a callback may stop it
@@ -78,7 +78,7 @@ _OF_A_FIT = {
 }
 
 
-def _devices(user_trainer: Any) -> dict[str, Any]:
+def _devices(user_trainer: Any, settings: Settings) -> dict[str, Any]:
     """Arguments of a Trainer: where it trains, and how its ranks talk."""
     device: torch.device = user_trainer.strategy.root_device
     on_gpu = device.type == "cuda"
@@ -89,6 +89,7 @@ def _devices(user_trainer: Any) -> dict[str, Any]:
     strategy, given = copy.copy(user_trainer.strategy), user_trainer._accelerator_connector
     vars(strategy).update(_OF_A_FIT, _optimizers=[], _lightning_optimizers=[])
     strategy.lr_scheduler_configs = []
+    strategy._ddp_kwargs = strategy._ddp_kwargs | dict(settings.ddp)
     return arguments | {
         "devices": user_trainer.device_ids if on_gpu else user_trainer.num_devices,
         "num_nodes": user_trainer.num_nodes,

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -48,8 +49,17 @@ def validation_of(
 
     `given` are the loaders that `fit` would get; else the data module has them, or the module. An
     intervention's settings and threads hold, but for those of the training's loader. A fit may
-    follow. Raises what the job raises.
+    follow. Raises what the job raises. Several ranks call this together, and get the slowest one's.
     """
+    found = subject.agreement.tried(lambda: _validated(subject, given, intervention, batches))
+    known = [each for each in found if each is not None]
+    return max(known, key=attrgetter("batch_s")) if len(known) == len(found) else None
+
+
+def _validated(
+    subject: Subject, given: Any, intervention: Intervention, batches: int
+) -> Validation | None:
+    """The same of this rank."""
     module: Any = subject.network
     if not is_overridden("validation_step", module, twin_for(module, L.LightningModule)):
         return None

@@ -7,6 +7,8 @@ first, is the same in all of its trials: here each round has processes of its ow
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -19,11 +21,13 @@ from hpml.config.conf import resolve
 from hpml.errors import RunFailedError, first_line
 from hpml.system.fresh_process import run_in_fresh_process
 from hpml.system.interference import Interference, summed
+from hpml.training.build import end_processes
 from hpml.training.prepare import prepare
+from hpml.trials.agreement import Agreement, agreement_of
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Candidate, Watch, watched
-from hpml.trials.subject import subject_of
+from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
 from hpml.tuning.job import Ours, Trials, timed_fit
@@ -37,26 +41,35 @@ class FreshTrials:
     """Trials of a configuration with some changes, each in a process of its own.
 
     Their fits are as long as those of `trials`; `start_s` is what a process takes to make the job.
+    Where several ranks train together, one process of each does so.
     """
 
-    def __init__(self, job: Ours, trials: Trials, start_s: float) -> None:
+    def __init__(
+        self,
+        job: Ours,
+        trials: Trials,
+        start_s: float,
+        agreement: Agreement | None = None,
+    ) -> None:
         self._job, self._trials, self._start_s = job, trials, start_s
+        self._agreement = agreement or Agreement()
         self._seen: Interference | None = None
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
             of = config, self._trials.lengths(changes), number, self._trials.validating
-            timed: Timed
-            try:
-                timed, self._seen = run_in_fresh_process(timed_job, *of)
-            except RunFailedError as error:  # whose first lines are a traceback's
-                raise RuntimeError(str(error).splitlines()[-1]) from error
+            variables = self._agreement.variables_afresh()
+            # each rank's has found the same
+            timed, self._seen = self._agreement.tried(lambda: _in_process(*of, variables))[0]
             return timed
 
         return measure
 
     def begin(self) -> str:
+        return next(filter(None, self._agreement.every(self._why_none())), "")
+
+    def _why_none(self) -> str:
         if runs_a_script():
             return "another one would run your script again"
         try:
@@ -82,16 +95,41 @@ def runs_a_script() -> bool:
     return hasattr(main, "__file__") and not name.startswith("hpml")
 
 
+def _in_process(*arguments: Any) -> Seen:
+    try:
+        seen: Seen = run_in_fresh_process(timed_job, *arguments)
+    except RunFailedError as error:  # whose first lines are a traceback's
+        raise RuntimeError(str(error).splitlines()[-1]) from error
+    return seen
+
+
 def timed_job(
-    config: dict[str, Any], lengths: tuple[int, int], seed: int, validating: Validating | None
+    config: dict[str, Any],
+    lengths: tuple[int, int],
+    seed: int,
+    validating: Validating | None,
+    variables: Mapping[str, str],
 ) -> Seen:
-    """An epoch of a job, as means over FITS, and what others took meanwhile."""
+    """An epoch of a job, as means over FITS, and what others took meanwhile.
+
+    `variables` are the environment of one of several processes, which train together.
+    """
     logging.disable(logging.WARNING)  # which this process's caller has had
-    subject = subject_of(prepare(OmegaConf.create(config)))
+    os.environ.update(variables)
+    with closing(subject_of(prepare(OmegaConf.create(config)), agreement_of)) as subject:
+        seen = _timed(subject, lengths, seed, validating)
+    end_processes()
+    return seen
+
+
+def _timed(
+    subject: Subject, lengths: tuple[int, int], seed: int, validating: Validating | None
+) -> Seen:
     with subject.stops:
         of = subject, AS_IT_IS, subject.loading(), lengths
         timed_fit(*of, seed, validating)
-        watch = watched(subject.witness, attrgetter("pace.waiting_share"))
+        share = attrgetter("pace.waiting_share")
+        watch = watched(subject.witness, share, subject.agreement.every)
         seen = [watch(partial(timed_fit, *of, seed + fit, validating)) for fit in range(FITS)]
     every = [timed for timed, _ in seen]
     epoch_s, checks_s = (fmean(getattr(t, key) for t in every) for key in ("epoch_s", "checks_s"))

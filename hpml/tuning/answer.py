@@ -15,7 +15,7 @@ from hpml.system.files import write_whole
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
-from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
+from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
 from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.proof import epoch
 from hpml.tuning.qualifications import proven, sentences_of
@@ -27,6 +27,7 @@ PLACES = {
     MODULE: "in the module's __init__, once the parts are there",
     LOADER: "arguments of the DataLoader",
     TRAINER: "arguments of the Trainer, and of its callbacks",
+    DDP: "arguments of DDPStrategy(…), the Trainer's strategy",
 }
 WIDE = math.log(10)  # the logarithm of an interval that is not worth telling
 
@@ -174,6 +175,16 @@ class Tuning:
         return way
 
     @property
+    def processes(self) -> int:
+        """That train together."""
+        return max(1, len(self.diagnosis.places))
+
+    @property
+    def hosts(self) -> list[str]:
+        """On which they run, each once; none for one process."""
+        return list(dict.fromkeys(place["host"] for place in self.diagnosis.places))
+
+    @property
     def snippet(self) -> list[str]:
         """Overrides to type, or lines to write."""
         if self.is_ours:
@@ -217,6 +228,8 @@ class Tuning:
         return {
             "environment": dict(self.environment),
             "job": dict(self.job),
+            "processes": self.processes,
+            "hosts": self.hosts,
             "sentence": self.sentence,
             "before_s": self.before_s,
             "after_s": self.after_s,

@@ -6,6 +6,7 @@ from typing import Any
 
 from hpml.config.conf import spelled
 from hpml.records.phases import PHASES
+from hpml.timing.verdict import COMMUNICATION as COMMUNICATION  # of several ranks
 from hpml.trials.intervention import Intervention
 from hpml.trials.settings import Settings
 
@@ -13,6 +14,7 @@ INPUT, TRANSFER, COMPUTE, OVERHEAD = (phase.cause for phase in PHASES if phase.c
 VALIDATION = "validation"  # which no diagnosis takes out: what it takes is timed
 # Where a line of code goes, in the order in which they are shown.
 SCRIPT, LOADER, TRAINER, MODULE = "script", "DataLoader", "Trainer", "module"
+DDP = "DDPStrategy"
 
 
 @dataclass(frozen=True)

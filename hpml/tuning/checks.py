@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hpml.errors import UserError, first_line, place
+from hpml.errors import FailedElsewhereError, UserError, place, reason
 from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
@@ -36,6 +36,8 @@ def first_step(subject: Subject) -> None:
         subject.fit(Intervention(), 0, 1, seed=0)
     except UserError:
         raise
+    except FailedElsewhereError as error:
+        raise UserError(f"the training fails in its first step, on {error}") from error
     except Exception as error:
-        what = f"{type(error).__name__}: {first_line(error)}{place(error)}"
+        what = f"{reason(error)}{place(error)}"
         raise UserError(f"the training fails in its first step: {what}") from error

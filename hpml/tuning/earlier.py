@@ -11,7 +11,7 @@ from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.errors import UserError
 from hpml.system.files import read_json
-from hpml.trials.pace import Pace, Timed
+from hpml.trials.pace import JointPace, Pace, Timed
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 
@@ -39,6 +39,7 @@ def identity_of(subject: Subject) -> dict[str, Any]:
         "epoch_steps": subject.epoch_steps,
         "num_workers": subject.data.num_workers,
         "device": subject.device.type,
+        **({"processes": ranks} if (ranks := subject.agreement.ranks) > 1 else {}),
     }
 
 
@@ -63,9 +64,14 @@ def read_rounds(
     search, out = earlier["rounds"]["search"], set(earlier["rounds"].get("left_out", ()))
     return {
         name: {
-            int(number): Timed(each["epoch_s"], Pace(**each["pace"]), each.get("checks_s", 0.0))
+            int(number): Timed(each["epoch_s"], _pace(each["pace"]), each.get("checks_s", 0.0))
             for number, each in rounds.items()
             if int(number) not in out
         }
         for name, rounds in search.items()
     }
+
+
+def _pace(kept: Mapping[str, Any]) -> Pace:
+    """As it was kept: of one process, or of several."""
+    return (JointPace if "own_s" in kept else Pace)(**kept)

@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch.utils.data import DataLoader
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.formatting import counted
 from hpml.system.environment import usable_cores
-from hpml.system.threads import BRIEF_SPINS, SPIN, waiting
+from hpml.system.threads import BRIEF_SPINS, SPIN, affinity, waiting
+from hpml.trials.agreement import Agreement
 from hpml.trials.job_data import data_loaders
 from hpml.trials.settings import (
     FUSED,
@@ -30,22 +32,34 @@ from hpml.tuning.change import (
     TRANSFER,
     Change,
 )
+from hpml.tuning.exchanges import of_ranks
 from hpml.tuning.other_trainings import accumulations, larger_batches
 from hpml.tuning.seldom import of_callbacks, of_logging
 
 PREFETCHED = (4, 8)
 
 
-def changes_of(subject: Subject) -> list[Change]:
-    """All that may help a job, by what its Trainer, module and loaders are."""
+def changes_of(subject: Subject, cores: int | None = None) -> list[Change]:
+    """All that may help a job, by what its Trainer, module and loaders are.
+
+    It has so many `cores`, by default all that there are.
+    """
+    cores = usable_cores() if cores is None else cores
     return [
-        *_threads(subject),
-        *_of_loaders(subject, data_loaders(subject.data.loader)),
+        *_threads(subject, cores),
+        *_of_loaders(subject, data_loaders(subject.data.loader), cores),
         *_of_compute(subject),
+        *of_ranks(subject),
         *accumulations(subject),
         *of_logging(subject),
         *of_callbacks(subject),
     ]
+
+
+def cores_of(agreement: Agreement) -> int:
+    """Its part of the cores that a rank shares with others of its host. All ranks call this."""
+    own = socket.gethostname(), affinity()
+    return max(1, usable_cores() // agreement.every(own).count(own))
 
 
 def worker_counts(now: int, cores: int) -> list[int]:
@@ -59,10 +73,10 @@ def price_of(workers: int) -> str:
     return f"{counted(workers, 'worker')}, with their memory" if workers else ""
 
 
-def _threads(subject: Subject) -> Iterator[Change]:
+def _threads(subject: Subject, cores: int) -> Iterator[Change]:
     now = torch.get_num_threads()
     if subject.device.type == "cpu" or now > 1:
-        yield from thread_changes(now)
+        yield from thread_changes(now, cores)
     if now > 1 and waiting() == SPIN:
         yield Change(
             name=f"GOMP_SPINCOUNT={BRIEF_SPINS}",
@@ -72,9 +86,8 @@ def _threads(subject: Subject) -> Iterator[Change]:
         )
 
 
-def thread_changes(now: int) -> list[Change]:
+def thread_changes(now: int, cores: int) -> list[Change]:
     """One thread, half the cores, all of them; without the number that there is."""
-    cores = usable_cores()
     return [threads_change(threads) for threads in sorted({1, cores // 2, cores} - {0, now})]
 
 
@@ -89,10 +102,10 @@ def threads_change(threads: int) -> Change:
     )
 
 
-def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]]) -> Iterator[Change]:
+def _of_loaders(subject: Subject, loaders: list[DataLoader[Any]], cores: int) -> Iterator[Change]:
     if len(loaders) != 1:  # several are told apart by nobody's lines
         return
-    loader, cores = loaders[0], usable_cores()
+    (loader,) = loaders
     now = loader.num_workers
     for workers in worker_counts(now, cores):
         change = loader_workers(workers, loader)

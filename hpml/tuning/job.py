@@ -65,9 +65,10 @@ class Ours:
         wanted = frozenset(filter(_needs_another_job, changes))
         subject = self._subjects.pop(wanted, None)
         if subject is None:
+            own = self._subjects[frozenset()]
             with computing_with(torch.get_num_threads()):  # which a configuration sets, too
-                subject = self._subject_for(self.config(wanted))
-            subject.witness = self._subjects[frozenset()].witness
+                subject = own.agreement.here(lambda: self._subject_for(self.config(wanted)))
+            subject.witness = own.witness
         self._subjects[wanted] = subject  # the last one is the one used last
         for old in [each for each in self._subjects if each][:-MOST_SUBJECTS]:
             self._subjects.pop(old).close()

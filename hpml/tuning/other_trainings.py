@@ -27,7 +27,7 @@ CAUSES = {
 
 def larger_batches(loader: DataLoader[Any], rates: Collection[float]) -> Iterator[Change]:
     """Of a loader that makes them; `rates` are the optimizers' learning rates."""
-    samples = sized_len(loader.dataset) or math.inf
+    samples = sized_len(loader.sampler) or sized_len(loader.dataset) or math.inf  # of this rank
     for times in LARGER if has_batches(loader) else ():
         size = times * (loader.batch_size or 1)
         if size > samples:

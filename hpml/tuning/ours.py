@@ -13,12 +13,14 @@ from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
 from hpml.trials.settings import PREFETCH_FACTOR, Settings
 from hpml.tuning.change import (
+    COMMUNICATION,
     COMPUTE,
     INPUT,
     OVERHEAD,
     TRANSFER,
     Change,
 )
+from hpml.tuning.exchanges import ALL_USED
 from hpml.tuning.foreign import (
     PREFETCHED,
     price_of,
@@ -31,14 +33,18 @@ from hpml.tuning.other_trainings import of_configuration
 from hpml.tuning.seldom import LOG_EVERY
 
 
-def changes_of(job: Job, threads: int) -> list[Change]:
-    """All that may help a job on its device, which computes with so many threads."""
-    found = [*_of_loading(job, threads), *_of_compute(job), *_of_overhead(job.cfg)]
-    found += of_configuration(job)
-    return found + (thread_changes(threads) if job.device == "cpu" else [])
+def changes_of(job: Job, threads: int, cores: int | None = None) -> list[Change]:
+    """All that may help a job on its device, which computes with so many threads.
+
+    It has so many `cores`, by default all that there are.
+    """
+    cores = usable_cores() if cores is None else cores
+    found = [*_of_loading(job, threads, cores), *_of_compute(job), *_of_overhead(job.cfg)]
+    found += [*of_configuration(job), *_of_ranks(job.cfg)]
+    return found + (thread_changes(threads, cores) if job.device == "cpu" else [])
 
 
-def _of_loading(job: Job, threads: int) -> Iterator[Change]:
+def _of_loading(job: Job, threads: int, cores: int) -> Iterator[Change]:
     data, on_cpu = job.cfg.data, job.device == "cpu"
     pipeline, workers = data.get("pipeline"), data.get("num_workers")
     if pipeline == "per_sample":
@@ -52,7 +58,7 @@ def _of_loading(job: Job, threads: int) -> Iterator[Change]:
         yield _change("data.pipeline", "device", INPUT, price, redraws=True)
     if workers is None or pipeline == "device":
         return
-    for count in worker_counts(workers, usable_cores()):
+    for count in worker_counts(workers, cores):
         change = workers_change(job, count)
         yield change
         if count and on_cpu and threads > 1:
@@ -125,6 +131,12 @@ def _of_compute(job: Job) -> Iterator[Change]:
         yield _change("trainer.precision", "bf16-mixed", COMPUTE, price, fewer_bits=True)
     if device == "cuda" and not cfg.trainer.benchmark:
         yield _change("trainer.benchmark", True, COMPUTE)
+
+
+def _of_ranks(cfg: DictConfig) -> Iterator[Change]:
+    """Of DDP what a name of its strategy sets."""
+    if cfg.trainer.strategy == "ddp_find_unused_parameters_true":
+        yield _change("trainer.strategy", "ddp", COMMUNICATION, ALL_USED)
 
 
 def _of_overhead(cfg: DictConfig) -> Iterator[Change]:

@@ -105,6 +105,8 @@ def _machine(content: Mapping[str, Any]) -> str:
 def _facts(content: Mapping[str, Any]) -> Table:
     machine = content["environment"]
     facts = {"command": content["command"], "host": machine.get("host")}
+    if (processes := content["processes"]) > 1:
+        facts |= {"processes": processes, "on": ", ".join(content["hosts"])}
     facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
     shown = {title: in_words(value) for title, value in facts.items() if value is not None}
     return Table(["", "this tuning"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)

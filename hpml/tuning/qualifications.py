@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from hpml.formatting import counted, in_s
+from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
 from hpml.tuning.proof import Proof
 from hpml.tuning.seldom import seldom_enough
+
+MOST_HOSTS = 4  # that are named
 
 if TYPE_CHECKING:
     from hpml.tuning.answer import Tuning
@@ -16,6 +18,9 @@ def sentences_of(found: "Tuning") -> list[str]:
     """All of them, with the notes of the search."""
     verdict, search = found.diagnosis.verdict, found.search
     sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
+    if found.processes > 1:
+        where = f"{found.processes} processes on {listed(found.hosts, MOST_HOSTS)}"
+        sentences.append(f"{where} made each change together; an epoch is the slowest one's")
     cause = verdict["kind"].removesuffix("-bound")
     attacked = {one for change in found.changes for one in change.causes | change.slots}
     if found.changes and cause != verdict["kind"] and not {cause, f"{cause}s"} & attacked:

@@ -25,7 +25,7 @@ from hpml.trials.rounds import (
     run_round,
     unwatched,
 )
-from hpml.tuning.change import NONE, Change, Changes, added, names
+from hpml.tuning.change import NONE, Change, Changes, added, in_order, names
 from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 
 LEAST_GAIN = 0.02  # of the epoch
@@ -206,12 +206,13 @@ class Search:
     def _take_back(self) -> None:
         """Takes changes back, one by one, that bring nothing in company."""
         while len(self.chosen) > 1:
-            without = {change: self.chosen - {change} for change in self.chosen}
+            chosen = in_order(self.chosen)  # the same one on each rank, as that of no set is
+            without = {change: self.chosen - {change} for change in chosen}
             for _ in range(FEWEST_ROUNDS):
                 if self._is_late:
                     return
                 self._round([self.chosen, *without.values()])
-            company = {c: g for c in self.chosen if (g := self.company(c)) is not None}
+            company = {c: g for c in chosen if (g := self.company(c)) is not None}
             idle = {c: g for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
             if not idle:
                 return
@@ -251,10 +252,9 @@ class Search:
 
         def measure(number: int) -> Timed:
             begun_s = self.left_s()
-            try:
-                return trial(number)
-            finally:
-                self._trials_s.append(begun_s - self.left_s())
+            timed = trial(number)
+            self._trials_s.append(begun_s - self.left_s())
+            return timed
 
         return measure
 

@@ -29,6 +29,7 @@ from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
+from hpml.trials.agreement import agreement_of
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
@@ -75,14 +76,20 @@ class Tuner:
     earlier: Callable[[], Rounds] = dict
     identity: Callable[[], dict[str, Any]] = dict  # what the job is
 
+    def __post_init__(self) -> None:
+        if self.subject.agreement.rank:
+            self.report = lambda line: None
+
     def run(self) -> Tuning:
+        """Searches, and proves what was found. Several ranks call this together."""
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
+        agreement = self.subject.agreement
 
         def left_s() -> float:
-            return (until_ns - time.perf_counter_ns()) / NS_PER_S
+            return agreement.first((until_ns - time.perf_counter_ns()) / NS_PER_S)
 
         subject, offered = self.subject, self.offered()
-        earlier = self.earlier()
+        earlier = agreement.of_first(self.earlier)
         share = DIAGNOSIS_SHARE * self.budget_s
         experiment = Experiment(subject, self.facts, share, self.report)
         (diagnosis,) = diagnosing.run([experiment])
@@ -105,7 +112,7 @@ class Tuner:
             self.budget_s,
             self.report,
             may_choose=partial(self._may_be_chosen, reference),
-            watch=watched(subject.witness, attrgetter("pace.waiting_share")),
+            watch=watched(subject.witness, attrgetter("pace.waiting_share"), agreement.every),
             measured=measured,
             afresh=self.afresh(trials) if self.afresh else None,
         )
@@ -151,7 +158,7 @@ class Tuner:
         Raises UserError where that step fails, and for a name in `also` that is none of theirs.
         """
         first_step(self.subject)
-        every = self.offer()
+        every = self.subject.agreement.tried(self.offer)[0]
         changes = [c for c in every if not c.only_asked or c.is_asked_for(self.also)]
         known = [change.name for change in changes]
         slots = {slot for change in every for slot in change.slots if change.only_asked}
@@ -229,8 +236,9 @@ def tune(
     """Finds what makes a training faster: see `hpml.tune`; `validation` are loaders for that."""
     check_budget(budget_s)
     check_also(also)
-    subject = Subject(trainer, module, data)
-    offer = partial(foreign.changes_of, subject)
+    subject = Subject(trainer, module, data, agreement_of)
+    cores = foreign.cores_of(subject.agreement)
+    offer = partial(foreign.changes_of, subject, cores)
 
     def recalled() -> Rounds:
         if resume is None:
@@ -251,7 +259,8 @@ def tune(
         identity=partial(identity_of, subject),
     )
     with closing(tuner):
-        warn_of_others()
+        if subject.agreement.rank == 0:
+            warn_of_others()
         return tuner.run()
 
 
@@ -259,22 +268,24 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
     """Tuner of a configuration's job; to be closed."""
     begun = time.perf_counter()
     job = prepare(cfg)
-    subject = subject_of(job)
-    start_s = time.perf_counter() - begun
-    ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
-    threads = torch.get_num_threads()
+    own_s = time.perf_counter() - begun  # without the start of other ranks, which comes now
+    subject = subject_of(job, agreement_of)
+    agreement = subject.agreement
+    start_s = agreement.first(own_s)
+    ours = Ours(cfg, subject, lambda config: subject_of(prepare(config), lambda _: agreement))
+    threads, cores = torch.get_num_threads(), foreign.cores_of(agreement)
     also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()
     check_also(also, "tune.also")
     return Tuner(
         subject=subject,
         job=ours,
-        offer=lambda: changes_of(job, threads),
+        offer=lambda: changes_of(job, threads, cores),
         budget_s=cfg.tune.budget_s,
         report=report,
         facts=job.facts(overrides),
         also=frozenset(also),
         identity=partial(identity, cfg),
-        afresh=lambda trials: FreshTrials(ours, trials, start_s),
+        afresh=lambda trials: FreshTrials(ours, trials, start_s, agreement),
     )
 
 

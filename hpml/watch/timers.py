@@ -18,6 +18,7 @@ from hpml.errors import UserError
 from hpml.report.page import keep
 from hpml.system import environment
 from hpml.system.files import fresh_directory
+from hpml.training.build import end_processes as end_processes
 from hpml.trials.intervention import Prepared
 from hpml.tuning.answer import Tuning
 from hpml.tuning.command import FILE_NAME as TUNED
@@ -60,7 +61,7 @@ def measure_fit(
 ) -> None:
     """Says what limits the training, or what makes it faster; keeps that and its page.
 
-    Raises UserError.
+    Several ranks call this together. Raises UserError.
     """
     warn_aside()
     found: Diagnosis | Tuning

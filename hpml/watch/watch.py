@@ -15,7 +15,7 @@ from typing import Any
 
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
-from hpml.system.environment import rank
+from hpml.system.environment import is_one_of_several, rank
 from hpml.system.files import read_json
 from hpml.system.signals import RunInterrupted
 from hpml.watch.imports import ChangingFinder
@@ -59,7 +59,7 @@ class Watch:
         self._begun_s, self._pid = time.time(), os.getpid()
         self._fits = 0
         self._measuring = self._measured = self._left = self._failed = False
-        self._has_ranks = False
+        self._others_begin_it = is_one_of_several()
         self._starts_ranks = True  # watched, where Lightning starts the script for them
 
     def begin(self) -> None:
@@ -121,9 +121,9 @@ class Watch:
 
     def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
         """Ends the program, with exit code 0, 2 for what cannot be measured, 130 for Ctrl-C."""
-        from hpml.watch.timers import measure_fit
+        from hpml.watch.timers import end_processes, measure_fit
 
-        self._measuring, self._has_ranks = True, trainer.world_size > 1
+        self._measuring = True
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
         assert self._measure is not None
@@ -145,6 +145,8 @@ class Watch:
             if rank() == 0:
                 self.say("interrupted: there is no answer yet")
             sys.exit(128 + signal.SIGINT)
+        finally:
+            end_processes()
         self._measured = True
         sys.exit(0)
 
@@ -158,9 +160,11 @@ class Watch:
         if self._measuring:  # and if that has failed, it has said so
             if not self._measured:
                 return None
-            if self._measure == "diagnose" and not self._has_ranks:  # of one process is tuning
-                return f"next: {self.program.command('--tune')}"
-            return f"after a change: {self.program.command()}"
+            tunes = self._measure == "diagnose"
+            if self._others_begin_it:  # by torchrun say: how nobody here knows
+                return "next: begin it as before, with --tune for --diagnose" if tunes else None
+            command = self.program.command(*(["--tune"] if tunes else []))
+            return f"{'next' if tunes else 'after a change'}: {command}"
         if not self._fits:
             if any(module in sys.modules for module in TRAINERS):
                 return f"{name}: nothing was timed, because it called no Trainer.fit"
@@ -173,7 +177,7 @@ class Watch:
             )
         epochs = [epoch for record in records for epoch in record["epochs"]]
         if any(epoch.get("ranks") for epoch in epochs):
-            return None  # it has to be begun as this was, by torchrun say, which nobody here knows
+            return None  # it has to be begun as this was
         verdicts = [(record.get("verdict") or {}).get("kind") for record in records]
         again = verdicts[-1] == "disturbed"
         return f"next: {self.program.command(*([] if again else ['--diagnose']))}"

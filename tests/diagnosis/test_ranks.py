@@ -15,8 +15,8 @@ from helpers.programs import Program
 from helpers.ranks import PlantedSubject, diagnosed_in_threads, in_threads
 
 from hpml.diagnosis import experiment, measured
+from hpml.errors import FailedElsewhereError
 from hpml.system.interference import Interference
-from hpml.trials.agreement import FailedElsewhereError
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 DOES = {"input": "loading", "transfer": "transfer", "compute": "computing"}

@@ -170,7 +170,7 @@ class Threads(RanksAgreement):
         self._barrier.wait(timeout=20)
         return given
 
-    def _arrive(self, error: Exception | None) -> None:
+    def _arrive(self, error: Exception | None, interrupt: Any) -> None:
         """None of them is left behind in an exchange."""
 
 

@@ -247,7 +247,7 @@ class Late(L.Callback):
 
 
 def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
-    """The record has the host of both, and says which is late; so does a diagnosis."""
+    """The record has the host of both, and says which is late; so does a diagnosis. Both tune."""
     (tmp_path / "late.py").write_text(LATE)
     words = f"{' '.join(JOB)} trainer.devices=2 +callbacks.late._target_=late.Late"
     script = tmp_path / "job.sh"
@@ -256,6 +256,7 @@ def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
         f"export HPML_PROC={tmp_path}\n"  # what others take is not looked at
         f"srun {sys.executable} -m hpml.train {words} hydra.run.dir=run\n"
         f"srun {sys.executable} -m hpml.diagnose {words} diagnose.budget_s=10 hydra.run.dir=out\n"
+        f"srun {sys.executable} -m hpml.tune {words} tune.budget_s=20 hydra.run.dir=tuned\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     number = submit(tmp_path, script, OMP_NUM_THREADS="1", PYTHONPATH=path)
@@ -268,6 +269,8 @@ def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
     }
     assert record.verdict is not None
     assert record.verdict["evidence"].startswith(f"rank 1 on {host} is late by ")
+    tuned = json.loads((tmp_path / "tuned" / "tune.json").read_text())
+    assert (tuned["processes"], tuned["hosts"]) == (2, [host])
     found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["diagnoses"][""]
     assert found["verdict"]["kind"] == "imbalance"
     late = found["ranks"]["late"]

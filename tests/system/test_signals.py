@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from hpml.system.signals import ended_by_signals, process_signals
+from hpml.system.signals import NotedInterrupt, ended_by_signals, process_signals
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,30 @@ def test_a_warned_run_waits_no_longer_than_torchrun_does(
         process_signals.wait_for_checkpoint()
         signal.raise_signal(number)
     assert timers[0] == seconds
+
+
+def test_an_interrupt_is_noted_and_answered_later() -> None:
+    """As it would have been at once; a second one is. One of another process is Python's own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with NotedInterrupt() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert interrupt.has_come
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with NotedInterrupt() as another:
+            pass
+        assert not another.has_come
+        with pytest.raises(KeyboardInterrupt):
+            another.raise_now()
+        asked = []
+        signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+        with NotedInterrupt() as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert asked == []
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.raise_now()
+        assert asked == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
 """A search that adds to the rounds of an earlier one."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from helpers.configurations import QUICK, composed
 
 from hpml.errors import UserError
-from hpml.trials.pace import Pace, Timed
+from hpml.trials.pace import JointPace, Pace, Timed
 from hpml.tuning.earlier import identity, read_rounds
 
 JOB = {"optimizer.lr": 0.1, "data.num_workers": [0]}
@@ -29,6 +30,13 @@ def test_rounds_that_count_are_read(tmp_path: Path) -> None:
     timed = Timed(2.0, Pace(0.1, 0.0, None, 0.2))
     later = MACHINE | {"time": "later"}
     assert read_rounds(kept(tmp_path), JOB, later) == {"": {1: timed}, "a=1": {1: timed}}
+
+
+def test_rounds_of_several_ranks_are_read(tmp_path: Path) -> None:
+    """With what each of them took by itself."""
+    timed = Timed(2.0, JointPace(0.1, 0.0, None, 0.2, own_s=[0.1, 0.05], waits_s=[0.0, 0.01]))
+    rounds = {"search": {"": {"0": asdict(timed)}}}
+    assert read_rounds(kept(tmp_path, rounds=rounds), JOB, MACHINE) == {"": {0: timed}}
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

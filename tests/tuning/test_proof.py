@@ -144,12 +144,13 @@ def test_a_process_times_the_job_of_its_configuration(
     change = Change("both", frozenset({"a"}), frozenset({"input"}), keys=keys)
     fresh = FreshTrials(ours, own, start_s=1.0)
     timed, seen = fresh.watch(lambda: fresh(frozenset({change}))(7))
-    ((config, lengths, seed, validating),) = made
+    ((config, lengths, seed, validating, variables),) = made
     assert (timed.epoch_s, seen, seed, validating) == (2.0, Interference(1.0), 7, None)
+    assert variables == {}
     assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
     monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
-    found, _ = timed_job(config, lengths, 0, None)
+    found, _ = timed_job(config, lengths, 0, None, {})
     assert found.epoch_s == pytest.approx(found.pace.step_s * 6, rel=0.9)
     ours.close()
 

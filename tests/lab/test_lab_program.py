@@ -377,13 +377,13 @@ def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
         choices = {"optimizer": name, "model": "resnet18", "data": "synthetic"}
         disturbed = {"config": config, "choices": choices, "lost_s": lost_s}
         make_run(folder, f"optimizer={name},seed=0,device=cpu", **disturbed)
-    evidence = {"kind": "disturbed", "evidence": "its trials waited 9 s of 10 s for a core"}
+    evidence = {"kind": "disturbed", "evidence": "its trials waited up to 9 s of 10 s for a core"}
     diagnosis = {"data.num_workers=1": {"verdict": evidence, "rows": []}}
     keep(parts.file("diagnosis/diagnosis.json"), {"diagnoses": diagnosis, "comparison": []})
     assert parts.start("lab.parts=[c3,c4,c6]") == 0
     assert parts.started == []
     again = "run it again with `python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]' "
-    assert f"its trials waited 9 s of 10 s for a core; {again}lab.again=true`" in words_of(
+    assert f"its trials waited up to 9 s of 10 s for a core; {again}lab.again=true`" in words_of(
         parts.report
     )
     capfd.readouterr()

@@ -210,5 +210,6 @@ RULES: dict[str, Rule] = {
     "trainer.profiler": Rule(str, choices=PROFILERS, nullable=True),
     "trainer.model_registry": Rule(str, nullable=True),
     "summary.seeds": COUNT,
+    "summary.first_steps": Rule(int, at_least=0),
     "summary.batch_size": Rule(int, at_least=4),  # its half is run too, and has to suit BatchNorm
 }

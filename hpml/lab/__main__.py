@@ -63,7 +63,7 @@ def job(cfg: DictConfig) -> None:
         for sentence in _without_effect(tasks):
             log.warning(sentence)
         settings = _settings(tasks)
-        state = State(name, tasks, settings)
+        state = State(name, tasks, settings, machine["host"])
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
             paces = Paces(Path(cfg.output_dir) / "labs", settings, machine)
@@ -75,6 +75,8 @@ def job(cfg: DictConfig) -> None:
             heading = f"lab {shown(Path(cfg.run_dir))}, on {_described(machine)}"
             for line in (heading, *decided.lines(name)):
                 log.info(line)
+            if decided.plan.left and (warning := state.other_hosts):
+                log.warning(warning)
             if cfg.lab.dry_run:
                 return
             state.keep_pilots(pilots, machine)

@@ -16,6 +16,7 @@ from helpers.lab_parts import HERE, RESULTS, Parts
 from helpers.labs import FACTS, keep
 from helpers.records import make_run
 
+from hpml.config.advised import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab import __main__ as lab
 from hpml.lab.run_task import run_task
@@ -96,7 +97,7 @@ def test_the_lab_works_where_its_command_was_typed(parts: Parts, capsys: Any) ->
     assert parts.run_program("data=image_folder", "lab.name=l", *words) == 0
     assert "lab outputs/labs/l, on AMD EPYC" in capsys.readouterr().out
     assert parts.run_program("data=image_folder", "lab.name=l", *words[:3]) == 0
-    assert "data=image_folder data.root=images optimizer=sgd seed=0" in parts.report
+    assert "data=image_folder data.root=images optimizer=sgd summary.first_steps=3" in parts.report
 
 
 def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
@@ -174,6 +175,32 @@ def test_another_machine_joins(parts: Parts) -> None:
         assert f"{machine}: By loading alone" in parts.report
 
 
+def test_another_host_of_the_same_kind_is_told(parts: Parts, capfd: Capture) -> None:
+    """Before it adds its times to a table, and on the page, which compares no times then.
+
+    Resuming on the same host, or with nothing left to do, says nothing.
+    """
+    assert parts.start("lab.parts=[c1]") == 0
+    assert parts.start("lab.parts=[c2,c7]") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+    parts.environment = HERE | {"host": "b"}
+    assert parts.start("lab.parts=[c1]") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+    assert parts.start("lab.parts=[c6]") == 0
+    warning = "warning: lab.name=l: was run on a too, of the same kind as b: a table that has times"
+    assert warning in capfd.readouterr().out
+    assert len(parts.trained) == 4
+    report = words_of(parts.report)
+    assert "They are not compared by time: they ran on 2 hosts of one kind, a, b." in report
+    assert (
+        "The runs are of 2 hosts of one kind, a, b: what these differ in is in the times" in report
+    )
+    assert "; hosts a, b\n" in report
+    assert "Fastest" not in report
+    assert parts.start("lab.parts=[c1,c2,c6,c7]", "lab.again=true") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+
+
 def test_a_budget_is_kept_and_reported(parts: Parts, capfd: Capture) -> None:
     """Trainings that are added later are as long as those before, whatever the budget is then."""
     parts.step_s = 1.0
@@ -212,7 +239,9 @@ def test_trainings_keep_the_number_of_workers(parts: Parts, capfd: Capture) -> N
     """Else they could not be compared; it is reported."""
     assert parts.start("lab.parts=[c1]") == 0
     assert parts.start("lab.parts=[c3,c7]") == 0
-    assert (parts.started, parts.trained) == (["workers", "no_norm"], ["sgd on cpu, 0, None"])
+    explained = ["summary-sgd", "summary-no_norm_sgd"]
+    assert parts.started == [*explained, "workers", "no_norm"]
+    assert parts.trained == ["sgd on cpu, 0, None"]
     assert parts.start("lab.parts=[c6]") == 0
     assert "trainings stay with data.num_workers=0, as those before" in capfd.readouterr().out
     assert {each.split(", ")[1] for each in parts.trained} == {"0"}
@@ -324,10 +353,15 @@ def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
 
 
 def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
+    """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part.
+
+    And one by which advice is in the lab's keys.
+    """
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    assert run_task(command("import os; print(os.environ['HYDRA_FULL_ERROR'])"), tmp_path)
-    assert (tmp_path / "logs" / "t" / "output.log").read_text() == "0\n"
+    monkeypatch.delenv(LAB, raising=False)
+    code = f"import os; print(os.environ['HYDRA_FULL_ERROR'], '{LAB}' in os.environ)"
+    assert run_task(command(code), tmp_path)
+    assert (tmp_path / "logs" / "t" / "output.log").read_text() == "0 True\n"
 
 
 def test_counting_is_what_its_command_prints(parts: Parts, capfd: Capture) -> None:

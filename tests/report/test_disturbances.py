@@ -194,7 +194,7 @@ def test_every_form_of_the_report_tells_it(tmp_path: Path, capsys: Any) -> None:
     make_report([tmp_path], tmp_path)
     words = "run x=b: the process waited up to 7.5 s of 13.0 s for a core that other programs had"
     page, markdown = ((tmp_path / f"report.{form}").read_text() for form in ("html", "md"))
-    assert f"times disturbed: {words}" in capsys.readouterr().out.replace("\n", " ")
+    assert f"times disturbed: {words}" in " ".join(capsys.readouterr().out.split())
     assert f"<p>{words}</p>" in page
     assert f"- {words}" in markdown
     for text in (page, markdown):

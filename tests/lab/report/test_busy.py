@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from hpml.lab.report.answers import about_devices, about_norm, about_times
+from hpml.lab.report.answers import about_devices, about_times
 from hpml.lab.report.epochs import epoch_table
+from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.comparison import Comparison
 
@@ -99,6 +100,6 @@ def test_a_norm_costs_nothing_by_a_disturbance(tmp_path: Path, lost: float, expe
     """Loss and accuracy are compared all the same."""
     times = (16.0,) * 3 if lost < 5 else (12.0,) * 3
     without = one(tmp_path / "without", times=times, lost=(lost,) * 3)
-    loss, *_, time = about_norm(one(tmp_path / "with", **CURVES), without, AGAIN)
+    loss, _, time, *_ = about_norm(one(tmp_path / "with", **CURVES), without, AGAIN)
     assert expected.replace("24 s", f"{2 * times[0]:.0f} s") in time
     assert loss == "Without norm the last training loss is 1.000, with it 1.000: the same."

@@ -58,7 +58,7 @@ def take_first_steps(
 def norm_shares(module: ImageClassifier, images: Tensor, labels: Tensor) -> list[float]:
     """The part that normalising takes of the time of operators, from 0 to 1, in each of some steps.
 
-    None for a network that does not normalise.
+    None of them for a network that does not normalise.
     """
     if not any(isinstance(layer, NORMS) for layer in module.network.modules()):
         return []

@@ -75,7 +75,7 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         facts["batch"] = f"{count or 'unknown'} samples: {_batch_in_words(drawn.data)}"
         facts["nonzero_by_seed"] = {str(n): s.nonzero for n, s in zip(seeds, steps, strict=True)}
         facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
-        facts |= drawn.first_steps(seeds, size, summary.first_steps)
+        facts |= drawn.first_steps(seeds, size, summary.get("first_steps", 0))
         if facts["gradients"] is None:
             notes.append(
                 "gradients, FLOPs, memory: not counted where a module optimizes by hand "

@@ -97,7 +97,7 @@ def test_the_lab_works_where_its_command_was_typed(parts: Parts, capsys: Any) ->
     assert parts.run_program("data=image_folder", "lab.name=l", *words) == 0
     assert "lab outputs/labs/l, on AMD EPYC" in capsys.readouterr().out
     assert parts.run_program("data=image_folder", "lab.name=l", *words[:3]) == 0
-    assert "data=image_folder data.root=images optimizer=sgd summary.first_steps=3" in parts.report
+    assert "data=image_folder data.root=images optimizer=sgd summary.first_steps=4" in parts.report
 
 
 def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:

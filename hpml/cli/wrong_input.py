@@ -41,8 +41,13 @@ class BelowError(logging.Filter):
         return record.levelno < logging.ERROR
 
 
-def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str:
-    """An error of Hydra's, OmegaConf's or ours, for the person who gave the words."""
+def explain(
+    error: BaseException, config_name: str, words: Sequence[str], sweeps: bool = False
+) -> str:
+    """An error of Hydra's, OmegaConf's or ours, for the person who gave the words.
+
+    `sweeps` tells whether the program takes -m.
+    """
     chain = list(causes(error))
     if ours := next((cause for cause in chain if isinstance(cause, UserError)), None):
         return str(ours)
@@ -71,7 +76,8 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
         why = f"{type(error).__name__}: {first_line(error)}"
         return f"Hydra cannot load the plugin {plugin} ({why}); update it, or uninstall it"
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
-        return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
+        what = "add -m to sweep over these values" if sweeps else "give one value"
+        return f"{ambiguous[1]}: {what}; a list has brackets"
     if "Config group override must be" in str(error) and (word := _of_no_option(words)):
         return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:

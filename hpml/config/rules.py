@@ -123,7 +123,7 @@ RULES: dict[str, Rule] = {
     "diagnose.budget_s": Rule(float, above=0),
     "tune.budget_s": Rule(float, above=0),
     "lab.name": TEXT,
-    "lab.seeds": COUNT,
+    "lab.seeds": Rule(int, at_least=1, at_most=1000),
     "lab.budget_min": Rule(float, above=0, nullable=True),
     "lab.published": FLAG,
     "lab.again": FLAG,

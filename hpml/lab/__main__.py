@@ -142,6 +142,8 @@ def _check(cfg: DictConfig) -> None:
     """Raises UserError for what no part could run with."""
     check(cfg)
     check_name(str(cfg.lab.name), "lab.name")
+    if (folder := Path(cfg.run_dir)).exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give another lab.name")
     chosen = chosen_parts(cfg)
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:

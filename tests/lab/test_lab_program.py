@@ -47,7 +47,10 @@ RESUMES = "interrupted; the same command resumes from here"
         (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),
         (["-m"], r"-m: this program does not sweep; leave it out"),
-        (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
+        (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1 and at most 1000"),
+        (["lab.seeds=1000000000"], r"lab.seeds=1000000000: give an integer of at least 1 and .*"),
+        (["lab.seeds=0,1"], r"lab.seeds=0,1: give one value; a list has brackets"),
+        (["model=[small,resnet18]"], r"model=\[small,resnet18\]: give one"),
         (["lab.budget_min=0"], r"lab.budget_min=0: give a number above 0 or null"),
         (
             ["data=synthetic", "lab.budget_min=0.01"],
@@ -56,6 +59,7 @@ RESUMES = "interrupted; the same command resumes from here"
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
+        (["run_dir=/dev/null"], r"/dev/null: is a file; give another lab.name"),
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1 or null"),
     ],
 )

@@ -108,10 +108,10 @@ def _why_it_learns_so(one: Setting, other: Setting, counts: Sequence[Counts]) ->
             f"{first:.3g} at the first to {last:.2g} at the last; with it the last is given "
             f"{normed:.2g}."
         )
-    ends = [(_means(of, 0), _means(of, -1)) for of in losses]
+    changes = [fmean(abs(each[-1] - each[0]) for each in of) for of in losses]
     yield (
-        f"On that batch alone {len(losses[0][0]) - 1} steps take the loss from {ends[0][0]:.4g} to "
-        f"{ends[0][1]:.4g} without norm, from {ends[1][0]:.4g} to {ends[1][1]:.4g} with it."
+        f"On that batch alone {counted(len(losses[0][0]) - 1, 'step')} change the loss by "
+        f"{changes[0]:.2g} without norm, by {changes[1]:.2g} with it."
     )
     loss, loss_with = (mean(setting.all_of(LOSS.name)) for setting in (one, other))
     yield _conclusion(ours, theirs, loss, loss_with, rate_of(other.completed))

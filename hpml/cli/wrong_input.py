@@ -21,6 +21,7 @@ from hpml.config.command_line import config_dir, options, quoted
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
+from hpml.system.files import why_not
 
 # The packages of Hydra's own plugins, by the options that they bring.
 PLUGINS = {
@@ -81,7 +82,7 @@ def explain(
     if "Config group override must be" in str(error) and (word := _of_no_option(words)):
         return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {why_not(error)}"
     message = str(error).strip().partition("\n\n")[0]
     speaks = HydraException | OmegaConfBaseException | OSError | ValueError
     if message and isinstance(error, speaks):

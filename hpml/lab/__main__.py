@@ -41,6 +41,8 @@ from hpml.worker_counts.command import found_before
 log = logging.getLogger("hpml")
 
 RESUMES = (None, "auto", "never")  # which hold for any training
+# What else may end a training, and the values with which it does not.
+ENDS = {"trainer.max_steps": ("-1",), "trainer.max_time": ("null",)}
 
 
 def main() -> None:
@@ -142,8 +144,6 @@ def _check(cfg: DictConfig) -> None:
     """Raises UserError for what no part could run with."""
     check(cfg)
     check_name(str(cfg.lab.name), "lab.name")
-    if (folder := Path(cfg.run_dir)).exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give another lab.name")
     chosen = chosen_parts(cfg)
     unknown = [part for part in chosen if part not in PARTS]
     if unknown or not chosen:
@@ -155,9 +155,10 @@ def _check(cfg: DictConfig) -> None:
         "evaluate": "the lab trains" if cfg.evaluate is not None else "",
         "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
         "data.val_split": "the lab's trainings have no validation" if split else "",
+        **dict.fromkeys(ENDS.keys() & given.keys(), "the lab plans by trainer.max_epochs"),
     }
     for key, reason in why.items():
-        if reason:
+        if reason and given.get(key) not in [f"{key}={none}" for none in ENDS.get(key, ())]:
             raise UserError(f"{given.get(key, key)}: {reason}; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:
@@ -165,7 +166,7 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _without_effect(tasks: Tasks) -> Iterator[str]:
-    """A sentence for each word of the command line that changes nothing in these tasks."""
+    """A sentence for each word of the command line, or part, that changes nothing here."""
     given = {key_of(word): word for word in command_line.overrides()}
     searched = WORKERS in tasks.has or tasks.search is not None
     why = {
@@ -176,6 +177,8 @@ def _without_effect(tasks: Tasks) -> Iterator[str]:
     for key in why.keys() & given.keys():
         if why[key]:
             yield f"{given[key]} has no effect: {why[key]}"
+    if "c7" in tasks.chosen and not tasks.has_norm:
+        yield "c7 has no effect: the network has no model.norm that is true"
 
 
 def _devices(cfg: DictConfig, machine: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from hpml.worker_counts.command import searched
 Capture = pytest.CaptureFixture[str]
 SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 RESUMES = "interrupted; the same command resumes from here"
+WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,8 @@ RESUMES = "interrupted; the same command resumes from here"
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
-        (["run_dir=/dev/null"], r"/dev/null: is a file; give another lab.name"),
+        (["hydra.run.dir=/dev/null"], r"hydra.run.dir: /dev/null: is a file; give another place"),
+        (["trainer.max_steps=3"], r"trainer.max_steps=3: the lab plans by trainer.max_epochs; .*"),
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1 or null"),
     ],
 )
@@ -112,6 +114,10 @@ def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
             "lab.parts=[c1]",
             "sweep.name=x",
         ): "sweep.name=x has no effect: lab.name names the folders",
+        (
+            "lab.parts=[c7,q1]",
+            "model.norm=false",
+        ): "c7 has no effect: the network has no model.norm that is true",
         ("data.num_workers=4",): "data.num_workers=4 has no effect: C3 finds the number of workers",
         ("lab.parts=[c1]", "lab.seeds=3", "data.num_workers=4"): "",
     }

@@ -17,6 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.config.checks import PROGRAMS
 from hpml.config.command_line import config_dir, options, quoted
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
@@ -33,6 +34,9 @@ PLUGINS = {
 }
 # Those whose packages, on the Pythons that hpml needs, keep every program of Hydra's from starting.
 TOO_OLD = ("hydra/sweeper=ax", "hydra/sweeper=nevergrad")
+
+
+LAB = "lab"  # the program that has keys of others
 
 
 class BelowError(logging.Filter):
@@ -54,6 +58,8 @@ def explain(
         return str(ours)
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            if config_name == LAB and (word := _of_another(cause.full_key, words)):
+                return f"{word}: is another program's; give +{word}"
             hint = _hint(cause.full_key, _defaults(config_name, words, without=cause.full_key))
             return f"{cause.full_key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -106,6 +112,12 @@ def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
     except Exception as error:  # a number for a group is a ValueError, say
         why = explain(error, program, [*options(sys.argv[1:]), *words])
         raise UserError(f"{key}: {why}") from error
+
+
+def _of_another(key: str, words: Sequence[str]) -> str | None:
+    """The word that has a key of another program's, which the lab hands on."""
+    of_key = (word for word in words if f"{key_of(word)}.".startswith(f"{key}."))
+    return next(of_key, None) if key.partition(".")[0] in {*PROGRAMS} - {LAB} else None
 
 
 def _hint(key: str, defaults: DictConfig) -> str:

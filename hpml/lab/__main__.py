@@ -41,8 +41,13 @@ from hpml.worker_counts.command import found_before
 log = logging.getLogger("hpml")
 
 RESUMES = (None, "auto", "never")  # which hold for any training
-# What else may end a training, and the values with which it does not.
-ENDS = {"trainer.max_steps": ("-1",), "trainer.max_time": ("null",)}
+# What no training of the lab may have, the value that changes nothing, and why it may not.
+REFUSED = {
+    "trainer.max_steps": ("-1", "the lab plans by trainer.max_epochs"),
+    "trainer.max_time": ("null", "the lab plans by trainer.max_epochs"),
+    "sweep.parallel": ("null", "the lab times its trainings one by one"),
+    "sweep.dry_run": ("false", "the lab has lab.dry_run"),
+}
 
 
 def main() -> None:
@@ -155,10 +160,14 @@ def _check(cfg: DictConfig) -> None:
         "evaluate": "the lab trains" if cfg.evaluate is not None else "",
         "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
         "data.val_split": "the lab's trainings have no validation" if split else "",
-        **dict.fromkeys(ENDS.keys() & given.keys(), "the lab plans by trainer.max_epochs"),
+        **{
+            key: reason
+            for key, (plain, reason) in REFUSED.items()
+            if key in given and given[key] != f"{key}={plain}"
+        },
     }
     for key, reason in why.items():
-        if reason and given.get(key) not in [f"{key}={none}" for none in ENDS.get(key, ())]:
+        if reason:
             raise UserError(f"{given.get(key, key)}: {reason}; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:

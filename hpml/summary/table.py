@@ -1,6 +1,7 @@
 """What was counted of a model, as tables and sentences for a terminal."""
 
 from collections.abc import Iterator
+from statistics import quantiles
 from typing import Any
 
 from rich import box
@@ -86,7 +87,7 @@ def _about_first_steps(facts: dict[str, Any]) -> Iterator[str]:
         losses = ", ".join(f"{loss:.4g}" for loss in first["losses"])
         yield f"loss of that batch in the first steps: {losses} (seed {seed})"
     if of_norm := facts.get("time_of_normalising"):
-        low, high = min(of_norm["shares"]), max(of_norm["shares"])
+        low, _, high = quantiles(of_norm["shares"], n=4, method="inclusive")  # others disturb some
         share = f"{low:.0%} to {high:.0%} of the time of a step's operators"
         yield f"normalising takes {share}, on this CPU with {of_norm['samples']} samples"
 

@@ -6,7 +6,7 @@ explanation is called likely: no run here has changed what it names.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean, quantiles
 from typing import Any
 
 from hpml.formatting import counted, decimals
@@ -158,11 +158,11 @@ def _why_it_takes_so_long(
     if of_norm is None:
         return
     shares, more = of_norm["shares"], "more" if ours > theirs else "less"
-    share = median(shares)
+    low, share, high = quantiles(shares, n=4, method="inclusive")
     yield (
         f"Normalising takes {share:.0%} of the time of a step's operators on the CPU "
-        f"({min(shares):.0%} to {max(shares):.0%} in {len(shares)} steps of {of_norm['samples']} "
-        f"images): about {share * theirs:.{digits}f} s of an epoch's {TRAIN.title} can fall away. "
+        f"({low:.0%} to {high:.0%} in the middle half of {len(shares)} steps of "
+        f"{of_norm['samples']} images): about {share * theirs:.{digits}f} s of an epoch's {TRAIN.title} can fall away. "
         f"Measured are {abs(ours - theirs):.{digits}f} s {more}{certainty(one, other, time)}."
     )
 

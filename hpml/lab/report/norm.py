@@ -162,7 +162,8 @@ def _why_it_takes_so_long(
     yield (
         f"Normalising takes {share:.0%} of the time of a step's operators on the CPU "
         f"({low:.0%} to {high:.0%} in the middle half of {len(shares)} steps of "
-        f"{of_norm['samples']} images): about {share * theirs:.{digits}f} s of an epoch's {TRAIN.title} can fall away. "
+        f"{of_norm['samples']} images): about {share * theirs:.{digits}f} s of an epoch's "
+        f"{TRAIN.title} can fall away. "
         f"Measured are {abs(ours - theirs):.{digits}f} s {more}{certainty(one, other, time)}."
     )
 

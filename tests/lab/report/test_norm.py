@@ -51,8 +51,8 @@ def test_what_explains_learning_and_time_is_told(tmp_path: Path) -> None:
         f"{OTHER_RATE}",
         "Of an epoch training takes 2.93 s without norm, 3.47 s with it.",
         "Normalising takes 25% of the time of a step's operators on the CPU (19% to 38% in the "
-        "middle half of 3 steps of 32 images): about 0.87 s of an epoch's training can fall away. Measured are 0.53 s "
-        "less, in one run each, too few to tell from chance.",
+        "middle half of 3 steps of 32 images): about 0.87 s of an epoch's training can fall "
+        "away. Measured are 0.53 s less, in one run each, too few to tell from chance.",
     ]
 
 

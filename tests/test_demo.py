@@ -62,13 +62,13 @@ def test_a_verdict_that_predicts_nothing(kind: str, why: str) -> None:
     [
         (
             *(10.0, 9.0),
-            "the machine was too busy for an answer: the job as it is waited 18 s of 20 s "
+            "the machine was too busy for an answer: the job as it is waited up to 18 s of 20 s "
             f"{HAD}{QUIET}",
         ),
         (
             *(40.0, 9.0),
             "measured: less time an epoch, but how much is not known: the job as it is waited "
-            f"18 s of 80 s {HAD}",
+            f"up to 18 s of 80 s {HAD}",
         ),
     ],
 )

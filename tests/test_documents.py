@@ -43,7 +43,8 @@ HANDS_ON = re.compile(r"(.*-m hpml\.|hpml )(?P<name>\w+)(?P<words>.*)")
 # What the tests do not start: downloads, clusters, servers, and what others test by themselves
 ELSEWHERE = re.compile(
     r"git clone|pip install|python3 -m venv|\. \.venv/|pytest|tensorboard|torchrun|export|"
-    r"apptainer|python -m build|eval|make (install|demo|test|check|stress)|\.venv/bin/python -m pytest"
+    r"apptainer|python -m build|eval|make (install|demo|test|check|stress)|"
+    r"\.venv/bin/python -m pytest"
 )
 
 

@@ -146,12 +146,15 @@ def is_logged(name: str) -> bool:
     return name in LOGGED or bool(of_gpu and number.isdigit() and figure in OF_GPU)
 
 
-def witness_of(trainer: L.Trainer, stops: Stops) -> Witness:
-    """The other ranks on this machine are the job's own, below this process or beside it."""
+def witness_of(trainer: L.Trainer, stops: Stops, kin_on_gpus: bool = False) -> Witness:
+    """The other ranks on this machine are the job's own, below this process or beside it.
+
+    `kin_on_gpus` as for Witness.
+    """
     ranks = [process.pid for process in getattr(trainer.strategy.launcher, "procs", ())]
     beside = trainer.world_size > 1 and not ranks
     uuids = []
     if trainer.strategy.root_device.type == "cuda":
         properties = torch.cuda.get_device_properties(trainer.strategy.root_device)
         uuids = [f"GPU-{uuid}" for uuid in [getattr(properties, "uuid", None)] if uuid]
-    return Witness(beside, ranks, stops, GpuWitness.of(uuids))
+    return Witness(beside, ranks, stops, GpuWitness.of(uuids), kin_on_gpus)

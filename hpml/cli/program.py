@@ -113,7 +113,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         if isinstance(error, RunFailedError):  # a sweep, as its end says
             log.error(f"failed: {error}")  # noqa: TRY400
             sys.exit(1)
-        refuse(explain(error, config_name, sys.argv[1:]))
+        refuse(explain(error, config_name, sys.argv[1:], sweeps))
 
 
 def _report(error: Exception, cfg: DictConfig) -> int:

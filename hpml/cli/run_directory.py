@@ -42,7 +42,8 @@ class RunDirectory(Callback):
         with errors_end_the_program():
             check(config)
             refuse_run_dir(config)
-            refuse_lists(_overrides(config.hydra))
+            sweeps = config.hydra.job.config_name == "train"
+            refuse_lists(_overrides(config.hydra), sweeps)
             directory = Path(str(config.hydra.run.dir)).expanduser()
             before = _there_above(directory) if self.fresh_dir else None
             if is_given(config, "hydra.run.dir"):

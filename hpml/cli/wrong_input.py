@@ -17,10 +17,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from hpml.config.checks import PROGRAMS
 from hpml.config.command_line import config_dir, options, quoted
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
+from hpml.system.files import why_not
 
 # The packages of Hydra's own plugins, by the options that they bring.
 PLUGINS = {
@@ -34,6 +36,9 @@ PLUGINS = {
 TOO_OLD = ("hydra/sweeper=ax", "hydra/sweeper=nevergrad")
 
 
+LAB = "lab"  # the program that has keys of others
+
+
 class BelowError(logging.Filter):
     """Lets through what belongs on stdout; errors go to stderr."""
 
@@ -41,13 +46,20 @@ class BelowError(logging.Filter):
         return record.levelno < logging.ERROR
 
 
-def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str:
-    """An error of Hydra's, OmegaConf's or ours, for the person who gave the words."""
+def explain(
+    error: BaseException, config_name: str, words: Sequence[str], sweeps: bool = False
+) -> str:
+    """An error of Hydra's, OmegaConf's or ours, for the person who gave the words.
+
+    `sweeps` tells whether the program takes -m.
+    """
     chain = list(causes(error))
     if ours := next((cause for cause in chain if isinstance(cause, UserError)), None):
         return str(ours)
     for cause in chain:
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            if config_name == LAB and (word := _of_another(cause.full_key, words)):
+                return f"{word}: is another program's; give +{word}"
             hint = _hint(cause.full_key, _defaults(config_name, words, without=cause.full_key))
             return f"{cause.full_key}: there is no such key; {hint}"
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -71,11 +83,12 @@ def explain(error: BaseException, config_name: str, words: Sequence[str]) -> str
         why = f"{type(error).__name__}: {first_line(error)}"
         return f"Hydra cannot load the plugin {plugin} ({why}); update it, or uninstall it"
     if ambiguous := re.match("Ambiguous value for argument '(.*)'", str(error)):
-        return f"{ambiguous[1]}: add -m to sweep over these values; a list has brackets"
+        what = "add -m to sweep over these values" if sweeps else "give one value"
+        return f"{ambiguous[1]}: {what}; a list has brackets"
     if "Config group override must be" in str(error) and (word := _of_no_option(words)):
         return f"{word}: give the name of an option"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {why_not(error)}"
     message = str(error).strip().partition("\n\n")[0]
     speaks = HydraException | OmegaConfBaseException | OSError | ValueError
     if message and isinstance(error, speaks):
@@ -99,6 +112,12 @@ def composed(program: str, words: Sequence[str], key: str) -> DictConfig:
     except Exception as error:  # a number for a group is a ValueError, say
         why = explain(error, program, [*options(sys.argv[1:]), *words])
         raise UserError(f"{key}: {why}") from error
+
+
+def _of_another(key: str, words: Sequence[str]) -> str | None:
+    """The word that has a key of another program's, which the lab hands on."""
+    of_key = (word for word in words if f"{key_of(word)}.".startswith(f"{key}."))
+    return next(of_key, None) if key.partition(".")[0] in {*PROGRAMS} - {LAB} else None
 
 
 def _hint(key: str, defaults: DictConfig) -> str:

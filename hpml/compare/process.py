@@ -86,6 +86,11 @@ class SideProcess:
         self._answers, self._read = answers, b""
         self._first: dict[str, Any] | None = None
 
+    def is_ready(self, wait_s: float) -> bool:
+        if self._first is None and self._has_line(wait_s):
+            self.first()
+        return self._first is not None
+
     def first(self) -> dict[str, Any]:
         if self._first is None:
             self._first = self._answer()
@@ -139,18 +144,24 @@ class SideProcess:
 
     def _line(self) -> bytes:
         """The next line that it answers; what has ended it, or keeps it, is raised."""
-        while b"\n" not in self._read:
+        while not self._has_line(POLL_S):
+            pass
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
+    def _has_line(self, wait_s: float) -> bool:
+        """Whether it has answered, if need be after so many seconds; raises as `_line` does."""
+        if b"\n" not in self._read:
             left_s = self._until_s - time.perf_counter()
             if left_s <= 0:
                 self._refuse_silence()
-            readable, _, _ = select.select([self._answers], [], [], min(left_s, POLL_S))
+            readable, _, _ = select.select([self._answers], [], [], min(left_s, wait_s))
             chunk = os.read(self._answers, 65536) if readable else b""
             # another process may hold the pipe open after this one's end
             if not chunk and (readable or self._process.poll() is not None):
                 self._explain_end()
             self._read += chunk
-        line, _, self._read = self._read.partition(b"\n")
-        return line
+        return b"\n" in self._read
 
     def _refuse_silence(self) -> None:
         raise self._failed(

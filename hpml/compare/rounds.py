@@ -32,6 +32,7 @@ PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
 # little.
 SLICE_S, LONG_SLICE_S = 0.02, 0.5
 MOST_STEPS = 400  # of a turn
+LOOK_S = 0.2  # at each side in turn, until both are ready
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
 
@@ -152,6 +153,9 @@ class Rounds:
 class Measuring(Protocol):
     """A process that measures one side."""
 
+    def is_ready(self, wait_s: float) -> bool:
+        """Whether `first` has its answer, if need be after so many seconds."""
+
     def first(self) -> dict[str, Any]:
         """Waits until it is ready: its start-up, its first losses, seconds of a step."""
 
@@ -190,6 +194,9 @@ def run_round(
             processes[side] = stack.enter_context(start[side]())
             if not at_once:
                 processes[side].first()
+        waiting = list(SIDES)
+        while waiting:  # for both at once: one that fails need not wait for the other
+            waiting = [side for side in waiting if not processes[side].is_ready(LOOK_S)]
         for side in SIDES:
             round_.processes[side] = processes[side].first()
         slices, count = _slices(round_, steps)

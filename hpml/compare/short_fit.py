@@ -13,6 +13,7 @@ import lightning as L
 import psutil
 
 from hpml.callbacks.batch_size import BatchSizes
+from hpml.callbacks.disturbances import witness_of
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
@@ -155,6 +156,8 @@ class ShortFits:
 
     def __init__(self, trainer: Any, module: Any, data: Any) -> None:
         self._subject = Subject(trainer, module, data)
+        # the other side holds the same GPU, and what it has used there is seen a while later
+        self._subject.witness = witness_of(trainer, self._subject.stops, kin_on_gpus=True)
         self._loading = self._subject.loading()
         self._warm_up = WARM_UP + self._loading.ahead
 

@@ -191,12 +191,16 @@ def _check_keys(value_of: Callable[[str], Any], there: Set[str]) -> None:
                 raise UserError(f"{group}.{name}={spelled(value)}: give a mapping with a _target_")
 
 
-def refuse_lists(overrides: Iterable[str]) -> None:
-    """Raises UserError for a list of options: Hydra would make one with the keys of all."""
+def refuse_lists(overrides: Iterable[str], sweeps: bool = False) -> None:
+    """Raises UserError for a list of options: Hydra would make one with the keys of all.
+
+    `sweeps` tells whether the program takes -m.
+    """
     for override in overrides:
         group, _, choice = override.partition("=")
         if group in EXTENSIBLE and choice.startswith("["):
-            raise UserError(f"{override}: give one; -m {group}={choice.strip('[]')} sweeps")
+            hint = f"; -m {group}={choice.strip('[]')} sweeps" * sweeps
+            raise UserError(f"{override}: give one{hint}")
 
 
 def unused_keys(cfg: DictConfig) -> Iterator[str]:

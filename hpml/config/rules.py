@@ -123,7 +123,7 @@ RULES: dict[str, Rule] = {
     "diagnose.budget_s": Rule(float, above=0),
     "tune.budget_s": Rule(float, above=0),
     "lab.name": TEXT,
-    "lab.seeds": COUNT,
+    "lab.seeds": Rule(int, at_least=1, at_most=1000),
     "lab.budget_min": Rule(float, above=0, nullable=True),
     "lab.published": FLAG,
     "lab.again": FLAG,
@@ -210,5 +210,6 @@ RULES: dict[str, Rule] = {
     "trainer.profiler": Rule(str, choices=PROFILERS, nullable=True),
     "trainer.model_registry": Rule(str, nullable=True),
     "summary.seeds": COUNT,
+    "summary.first_steps": Rule(int, at_least=0),
     "summary.batch_size": Rule(int, at_least=4),  # its half is run too, and has to suit BatchNorm
 }

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
+from hpml.config.advised import advised
 from hpml.diagnosis.figures import (
     AGAIN,
     AS_IT_IS,
@@ -88,8 +89,8 @@ class Diagnosis(RankInference):
                 advice = f"The largest cost is likely {first}, which {rounds} cannot tell from the "
                 advice += "next: measure for longer"
             if (needed_s := self.needed_s) is not None:
-                key = "diagnose.budget_s" if self.facts.keys else "budget_s"
-                budget = f"{key}={_rounded(needed_s)}"
+                key = advised("diagnose.budget_s={}") if self.facts.keys else "budget_s={}"
+                budget = key.format(_rounded(needed_s))
                 advice = f"{duration_in_words(needed_s)} may tell them apart".capitalize()
                 advice += f" ({budget}), if the machine stays as quiet"
             evidence = "; ".join(self._proof(CAUSES[cause]) for cause in (first, *others))

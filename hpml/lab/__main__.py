@@ -41,6 +41,13 @@ from hpml.worker_counts.command import found_before
 log = logging.getLogger("hpml")
 
 RESUMES = (None, "auto", "never")  # which hold for any training
+# What no training of the lab may have, the value that changes nothing, and why it may not.
+REFUSED = {
+    "trainer.max_steps": ("-1", "the lab plans by trainer.max_epochs"),
+    "trainer.max_time": ("null", "the lab plans by trainer.max_epochs"),
+    "sweep.parallel": ("null", "the lab times its trainings one by one"),
+    "sweep.dry_run": ("false", "the lab has lab.dry_run"),
+}
 
 
 def main() -> None:
@@ -63,7 +70,7 @@ def job(cfg: DictConfig) -> None:
         for sentence in _without_effect(tasks):
             log.warning(sentence)
         settings = _settings(tasks)
-        state = State(name, tasks, settings)
+        state = State(name, tasks, settings, machine["host"])
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
             paces = Paces(Path(cfg.output_dir) / "labs", settings, machine)
@@ -75,6 +82,8 @@ def job(cfg: DictConfig) -> None:
             heading = f"lab {shown(Path(cfg.run_dir))}, on {_described(machine)}"
             for line in (heading, *decided.lines(name)):
                 log.info(line)
+            if decided.plan.left and (warning := state.other_hosts):
+                log.warning(warning)
             if cfg.lab.dry_run:
                 return
             state.keep_pilots(pilots, machine)
@@ -151,6 +160,11 @@ def _check(cfg: DictConfig) -> None:
         "evaluate": "the lab trains" if cfg.evaluate is not None else "",
         "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
         "data.val_split": "the lab's trainings have no validation" if split else "",
+        **{
+            key: reason
+            for key, (plain, reason) in REFUSED.items()
+            if key in given and given[key] != f"{key}={plain}"
+        },
     }
     for key, reason in why.items():
         if reason:
@@ -161,7 +175,7 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _without_effect(tasks: Tasks) -> Iterator[str]:
-    """A sentence for each word of the command line that changes nothing in these tasks."""
+    """A sentence for each word of the command line, or part, that changes nothing here."""
     given = {key_of(word): word for word in command_line.overrides()}
     searched = WORKERS in tasks.has or tasks.search is not None
     why = {
@@ -172,6 +186,8 @@ def _without_effect(tasks: Tasks) -> Iterator[str]:
     for key in why.keys() & given.keys():
         if why[key]:
             yield f"{given[key]} has no effect: {why[key]}"
+    if "c7" in tasks.chosen and not tasks.has_norm:
+        yield "c7 has no effect: the network has no model.norm that is true"
 
 
 def _devices(cfg: DictConfig, machine: dict[str, Any]) -> list[str]:

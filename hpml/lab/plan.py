@@ -151,7 +151,8 @@ class Plan:
     @property
     def length(self) -> str:
         """Of an epoch: `3 of 391 batches`."""
-        whole = f"{self.first.epoch_steps:,} batches"
+        steps = self.first.epoch_steps
+        whole = f"{steps:,} batch{'es' * (steps != 1)}"
         return f"{self.limit:,} of {whole}" if self.limit else whole
 
     def fitted(self, budget_s: float) -> "Plan":

@@ -21,7 +21,7 @@ def what_ran(name: str, tasks: Tasks, announced: int) -> str:
         batches = range_in_words([each for record in runs for each in _batches(record)])
         trainings = counted(announced - left, "training")
         several = "s" * (epochs != "1")
-        return f"{trainings} of {epochs} epoch{several} of {batches} batches"
+        return f"{trainings} of {epochs} epoch{several} of {batches} batch{'es' * (batches != '1')}"
     if name == SUMMARY:
         return counted(sum(task.is_done for task in tasks.summaries), "count")
     result = read_result(tasks.folder, name) or {}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from hpml.cli.program import users_environment
 from hpml.cli.wrong_input import composed
+from hpml.config.advised import LAB
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.errors import RunFailedError, UserError
@@ -32,7 +33,8 @@ def run_task(task: Task, folder: Path) -> bool:
     directory = folder / "logs" / task.key
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *task.words]
-    process = JobProcess(command, directory, shown=True, environment=users_environment())
+    environment = {**users_environment(), LAB: "1"}
+    process = JobProcess(command, directory, shown=True, environment=environment)
     try:
         exit_code = process.wait()
     finally:

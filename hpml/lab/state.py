@@ -24,13 +24,13 @@ class State:
     """The file of a lab's folder, and its lock.
 
     Raises UserError where the lab was begun with other settings here, and where the file cannot be
-    read. `settings` are those of all trainings, as dotted keys.
+    read. `settings` are those of all trainings, as dotted keys; `host` is this machine's name.
     """
 
-    def __init__(self, name: str, tasks: Tasks, settings: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, tasks: Tasks, settings: Mapping[str, Any], host: str) -> None:
         self.folder = tasks.folder
         self._file = tasks.folder / LAB_FILE
-        self._name = name
+        self._name, self._host = name, host
         self._facts: dict[str, Any] = {
             "started_at": now(),
             "settings": json.loads(json.dumps(settings, default=str)),  # as they come back
@@ -39,7 +39,8 @@ class State:
             "pilots": {},
             "commands": {},
         }
-        later: dict[str, Any] = {"plans": []}  # which files of earlier versions have not
+        # which files of earlier versions have not
+        later: dict[str, Any] = {"plans": [], "hosts": []}
         if self._file.exists():
             kept = read_json(self._file, *self._facts)
             if kept is None:
@@ -47,6 +48,8 @@ class State:
             if differ := difference(kept["settings"], self._facts["settings"]):
                 raise UserError(f"lab.name={name}: was begun here with {differ}; give another name")
             self._facts = kept | {"typed": tasks.typed}
+            before = (kept.get("environment") or {}).get("host")
+            later["hosts"] = [before] if before else []
         self._facts = later | self._facts
 
     @property
@@ -57,6 +60,16 @@ class State:
     def of_trainings(self, fact: str) -> int | None:
         """`limit` (batches an epoch) or `num_workers` of the trainings, once one has begun."""
         return self._facts.get(fact) if self.has_begun else None
+
+    @property
+    def other_hosts(self) -> str:
+        """A warning where another machine of this kind has results here; else nothing."""
+        others = [host for host in self._facts["hosts"] if host != self._host]
+        return (
+            f"lab.name={self._name}: was run on {', '.join(others)} too, of the same kind as "
+            f"{self._host}: a table that has times of several hosts says so; another lab.name "
+            "keeps them apart"
+        ) * bool(others)
 
     @property
     def pilots(self) -> dict[str, Pilot]:
@@ -117,14 +130,15 @@ class State:
         self.keep()
 
     def begins(self, task: Task) -> None:
-        """Writes a task's command down, for the report; a sweep may have had several."""
+        """Writes a task's command and the host down, for the report; a sweep may have several."""
         commands = self._facts["commands"]
         before = commands.get(task.key, []) if task.result is None else []
         if task.command not in before:
             commands = commands | {task.key: [*before, task.command]}
         of_plan = self._of_plan(task.name)
         of_plan["starts"] = of_plan.get("starts", 0) + 1
-        self.keep(commands=commands)
+        hosts = dict.fromkeys([*self._facts["hosts"], self._host])
+        self.keep(commands=commands, hosts=list(hosts))
 
     def took(self, name: str, seconds: float, ran: str = "") -> None:
         """What a task of the last plan took, and what was run; a killed one tells nothing."""

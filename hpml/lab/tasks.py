@@ -18,8 +18,10 @@ from hpml.config.fingerprint import key_of
 from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
 from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import (
+    COUNTED,
     DEVICES,
     DIAGNOSIS,
+    LABS_OWN,
     NO_NORM,
     OPTIMIZERS,
     PARTS,
@@ -36,14 +38,6 @@ from hpml.system.files import read_json
 from hpml.worker_counts.command import FILE_NAME as WORKERS_FILE
 
 LAB_FILE = "lab.json"
-# What the lab asks for, and what its timed parts leave out: validation and checkpoints.
-LABS_OWN = {
-    "data.pipeline": "per_sample",
-    "optimizer.lr": "0.1",
-    "trainer.limit_val_batches": "0",
-    "trainer.enable_checkpointing": "false",
-    "monitor": "train/accuracy",
-}
 # Keys that the lab gives itself, for each of its parts.
 OF_THE_LAB = ("lab", "seed", "optimizer", "data.num_workers", "output_dir", "hydra")
 # Keys of one program, by which no other is started.
@@ -185,6 +179,7 @@ class Tasks:
     def has(self) -> set[str]:
         """The names of the tasks that there are."""
         names = {PARTS[part].task for part in self.chosen} - {TRAINING, NO_NORM, DEVICES}
+        names |= {task.name for task in self.summaries}
         return names | {sweep.name for sweep in self._sweeps()}
 
     @property
@@ -194,9 +189,12 @@ class Tasks:
 
     @property
     def summaries(self) -> Iterator[Task]:
-        parts = self._parts_of(SUMMARY)
-        summaries = SUMMARIES if self.has_norm else SUMMARIES_AS_IT_IS
-        for name, more in summaries.items() if parts else ():
+        """Those of all networks and optimizers for the questions; C7 is explained by some."""
+        asking = self._parts_of(SUMMARY)
+        for name, more in (SUMMARIES if self.has_norm else SUMMARIES_AS_IT_IS).items():
+            explains = self.has_norm and "c7" in self.chosen and name in COUNTED["c7"]
+            if not (parts := asking + ("c7",) * explains):
+                continue
             words = self._words("hpml.summary", [*more, f"seed={self._cfg.seed}"])
             kept = [word for word in words if not key_of(word).startswith(NOT_COUNTED)]
             result = self.folder / SUMMARY / f"{name}.json"

@@ -26,10 +26,11 @@ class Phase:
 
 DATA = Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data")
 OTHER = Phase("other", "other", "other", "#8c8c8c", "\\\\\\", "overhead", "idle")
+TRAIN = Phase("train", "train", "training", "#56b4e9", "", "compute", "busy")
 PHASES = (
     DATA,
     Phase("transfer", "transf", "transfer", "#cc79a7", "xxx", "transfer", "copy"),
-    Phase("train", "train", "training", "#56b4e9", "", "compute", "busy"),
+    TRAIN,
     Phase("validation", "valid", "validation", "#009e73", "..."),
     OTHER,  # what belongs to none of the others
 )

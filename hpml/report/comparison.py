@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hpml.config.conf import lower_is_better
-from hpml.formatting import counted
+from hpml.formatting import counted, listed
 from hpml.report import disturbances, scaling
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
 from hpml.report.ranking import (
@@ -23,12 +23,14 @@ from hpml.statistics import estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
+    "host": "host",
     **{"cpu": "processor", "cpu_cores": "usable cores", "accelerators": "accelerators"},
     **{"device": "device", "python": "Python", "torch": "torch", "cuda": "CUDA"},
     **{"lightning": "Lightning", "hpml": "hpml", "git_commit": "commit", "code": "code"},
     "jobs_at_once": "jobs at once on the machine",
 }
 RATE = "optimizer.lr"
+MOST = 5  # values of one of these that are named
 
 
 class Comparison:
@@ -200,7 +202,7 @@ class Comparison:
             for run in setting.completed
         )
         return [
-            f"{title}: " + ", ".join(f"{v} ({counted(n, 'run')})" for v, n in values.items())
+            f"{title}: " + listed([f"{v} ({counted(n, 'run')})" for v, n in values.items()], MOST)
             for title, values in by_title.items()
             if len(values) > 1
         ]

@@ -40,10 +40,10 @@ class Span:
 
     @property
     def in_words(self) -> str:
-        """`lost 53.3 s of 63.1 s an epoch to others`."""
+        """`lost up to 53.3 s of 63.1 s an epoch to others`."""
         lost = "an unknown part"
         if self.lost_s is not None:
-            lost = f"{self.lost_s:.{decimals(self.lost_s)}f} s"
+            lost = f"up to {self.lost_s:.{decimals(self.lost_s)}f} s"
         return f"lost {lost} of {self.time_s:.{decimals(self.time_s)}f} s an epoch to others"
 
 

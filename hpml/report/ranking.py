@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hpml.config.advised import advised
 from hpml.formatting import decimals, listed, with_spread
 from hpml.report.disturbances import MOST_NAMED, Span
 from hpml.report.settings import Setting
@@ -49,10 +50,10 @@ class Ranked:
     may_lead: bool = False  # without what it lost it may be ahead of the first one
 
 
-def in_a_sentence(measure: Measure, ranks: Sequence[Ranked], repeat: str = REPEAT) -> str:
+def in_a_sentence(measure: Measure, ranks: Sequence[Ranked], repeat: str = "") -> str:
     """`fastest: adam, 2.31 ± 0.05 s …; tied with it: sgd`; nothing where there is no choice.
 
-    `repeat` is what to do where there is one run alone.
+    `repeat` is what to do where there is one run alone; by default a sweep over seeds.
     """
     ranked = [(rank, rank.estimate) for rank in ranks if rank.estimate is not None]
     if len(ranked) < 2:
@@ -70,7 +71,9 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked], repeat: str = REPEA
         return f"{text}{measure.shown(figure)}, but {lost}{not_ranked}"
     text = f"{measure.best}: {first.setting.name}, {measure.shown(figure)} ({measure.title})"
     if first.standing == "untested":
-        text += f", in one run, which is too few to tell it from chance: {repeat}"
+        text += (
+            f", in one run, which is too few to tell it from chance: {repeat or advised(REPEAT)}"
+        )
         best = next((pair for pair in ranked if pair[0].standing == "best"), None)
         if best is None or doubted:
             return text + not_ranked

@@ -67,7 +67,7 @@ def _panels(runs: Sequence[Run]) -> dict[str, np.ndarray]:
 
     lost_s = seen(lambda seen: seen.figures["lost_s"])
     panels = {f"time of an epoch ({unit})": times_s / size}
-    panels[f"lost to others ({unit})"] = lost_s / size
+    panels[f"lost to others at most ({unit})"] = lost_s / size
     return panels | {title: seen(read) for title, read in READ.items()}
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
@@ -27,6 +27,7 @@ from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError, first_line
 from hpml.models import counts
 from hpml.models.image_classifier import ImageClassifier, MakeOptimizer
+from hpml.summary.first_steps import norm_shares, take_first_steps
 from hpml.summary.step_watch import StepWatch, watch_step
 from hpml.training.build import build_module
 from hpml.training.prepare import quiet_lightning
@@ -36,6 +37,7 @@ log = logging.getLogger("hpml")
 
 # Of images that are not there.
 ASSUMED_SIZE, ASSUMED_CLASSES = 32, 10
+TIMED_SAMPLES = 32  # of a step that is timed operator by operator
 # What lists and decodes the files of images, and no more.
 QUICK = {"verify": False, "in_memory": False, "batch_size": 1}
 IMPORTS = "import re\n\nfrom torch import nn\nfrom torch.nn.parameter import is_lazy\n\n\n"
@@ -73,6 +75,7 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         facts["batch"] = f"{count or 'unknown'} samples: {_batch_in_words(drawn.data)}"
         facts["nonzero_by_seed"] = {str(n): s.nonzero for n, s in zip(seeds, steps, strict=True)}
         facts["nonzero_by_optimizer"] = drawn.nonzero_by_optimizer(cfg.seed, size)
+        facts |= drawn.first_steps(seeds, size, summary.get("first_steps", 0))
         if facts["gradients"] is None:
             notes.append(
                 "gradients, FLOPs, memory: not counted where a module optimizes by hand "
@@ -123,15 +126,37 @@ class DrawnSteps:
 
     def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
         """One step; `optimizer` goes before the configuration's in our own module."""
+        with self._drawn(seed) as module:
+            if optimizer and isinstance(module, ImageClassifier):
+                module.make_optimizer = optimizer
+            return watch_step(module, *self._batch(samples))
+
+    def first_steps(self, seeds: Iterable[int], samples: int, steps: int) -> dict[str, Any]:
+        """Of our own module on our own data so many steps, by seed, and the time of normalising."""
+        ours = isinstance(self.module, ImageClassifier) and isinstance(self.data, ImageDataModule)
+        if not (steps and ours):
+            return {}
+        by_seed, shares = {}, []
+        for seed in seeds:
+            with self._drawn(seed) as module:
+                assert isinstance(module, ImageClassifier)
+                (images, labels), _ = self._batch(samples)
+                by_seed[str(seed)] = asdict(take_first_steps(module, images, labels, steps))
+        with self._drawn(self.cfg.seed) as module:
+            assert isinstance(module, ImageClassifier)
+            shares = norm_shares(module, *self._batch(TIMED_SAMPLES)[0])
+        of_norm = {"shares": shares, "samples": TIMED_SAMPLES} if shares else None
+        return {"first_steps_by_seed": by_seed, "time_of_normalising": of_norm}
+
+    @contextmanager
+    def _drawn(self, seed: int) -> Iterator[L.LightningModule]:
+        """A module whose weights are drawn from a seed; so is what is drawn meanwhile."""
         with _random_states_kept(), ExitStack() as stack:
             # `build_module` has said of the first module already what it would say
             stack.callback(log.setLevel, log.level)
             log.setLevel(logging.ERROR)
             torch.manual_seed(seed)
-            module = build_module(self.cfg, self.data)
-            if optimizer and isinstance(module, ImageClassifier):
-                module.make_optimizer = optimizer
-            return watch_step(module, *self._batch(samples))
+            yield build_module(self.cfg, self.data)
 
     @cached_property
     def real_batch(self) -> tuple[Any, int | None]:

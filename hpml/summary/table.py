@@ -1,6 +1,7 @@
 """What was counted of a model, as tables and sentences for a terminal."""
 
 from collections.abc import Iterator
+from statistics import quantiles
 from typing import Any
 
 from rich import box
@@ -63,6 +64,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         size = size_in_words(optimizer["state_bytes"])
         state = f"{optimizer['name']}: {elements:,} elements after one step{times} ({size})"
         yield "optimizer state", state
+    yield from (("", sentence) for sentence in _about_first_steps(facts))
     if flops := facts["flops_per_sample"]:
         yield "FLOPs", f"{flops / 1e9:.4g} GFLOP a sample, forward and backward"
     if memory := facts.get("memory_bytes"):
@@ -75,6 +77,19 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"about {size_in_words(memory['total'])} for batches of {facts['memory_batch_size']}, "
             f"an estimate: {' + '.join(parts[:-1])}; what kernels and allocator need comes on top",
         )
+
+
+def _about_first_steps(facts: dict[str, Any]) -> Iterator[str]:
+    if by_seed := facts.get("first_steps_by_seed"):
+        norms = [of["gradient_norms"][0] for of in by_seed.values()]
+        yield f"norm of the gradient: {min(norms):.3g} to {max(norms):.3g} (over the seeds)"
+        seed, first = next(iter(by_seed.items()))
+        losses = ", ".join(f"{loss:.4g}" for loss in first["losses"])
+        yield f"loss of that batch in the first steps: {losses} (seed {seed})"
+    if of_norm := facts.get("time_of_normalising"):
+        low, _, high = quantiles(of_norm["shares"], n=4, method="inclusive")  # others disturb some
+        share = f"{low:.0%} to {high:.0%} of the time of a step's operators"
+        yield f"normalising takes {share}, on this CPU with {of_norm['samples']} samples"
 
 
 def _about_gradients(facts: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from hpml.cli.endings import at_early_end
 from hpml.cli.program import JobFailed
 from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
+from hpml.config.advised import in_the_lab
 from hpml.config.checks import check_keys
 from hpml.errors import RunFailedError, UserError, first_line
 from hpml.records.run_record import FILE_NAME
@@ -130,8 +131,8 @@ class SweepDirectory(Callback):
         if not begun:
             self.leave_as_it_was()
             return
-        if isinstance(error, RunInterrupted) and _is_ours(config):
-            # first of all: the report may be interrupted, too
+        if isinstance(error, RunInterrupted) and _is_ours(config) and not in_the_lab():
+            # first of all: the report may be interrupted, too; of the lab the same command resumes
             log.error("to resume: %s", resume_command(directory))
         self.conclude(config)
         if isinstance(error, Exception) and not isinstance(error, UserError | JobFailed):

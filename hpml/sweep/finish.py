@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpml.config import command_line
+from hpml.config.advised import advised
 from hpml.config.fingerprint import key_of
 from hpml.formatting import counted
 from hpml.system import tensorboard
@@ -56,7 +57,8 @@ def _report_disturbed(jobs: Mapping[str, Interference], may_rerun: bool) -> None
     if others := names[IN_WORDS:]:
         words.append(f"also {', '.join(others)}")
     if may_rerun:
-        words.append("sweep.on_disturbance=rerun, with the same sweep.name, runs them again")
+        by = advised("sweep.on_disturbance=rerun, with the same sweep.name,")
+        words.append(f"{by} runs them again")
     log.warning(f"disturbed: {counted(len(jobs), 'job')}: {'; '.join(words)}")
 
 

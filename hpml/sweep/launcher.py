@@ -173,7 +173,7 @@ class SweepLauncher:
         for offset, overrides in enumerate(job_overrides):
             name = names[tuple(overrides)]
             try:
-                refuse_lists(overrides)
+                refuse_lists(overrides, sweeps=True)
                 config = checked(self._composer.compose(overrides, first_number + offset))
                 resume.check(config["resume"], config["evaluate"])
             except UserError as error:

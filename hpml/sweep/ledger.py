@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpml.checkpointing.resume import NEVER, resume_checkpoints
+from hpml.config.advised import advised
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME, RunRecord
@@ -16,6 +17,7 @@ from hpml.sweep.process import LOG
 
 # What their options change may all be left out of the fingerprint.
 GROUPS = ("callbacks", "experiment")
+ANOTHER_NAME = "give another sweep.name"
 OnCodeChange = Literal["rerun", "keep", "error"]
 
 
@@ -108,7 +110,7 @@ class Ledger:
             settings = difference(identifying(other.config), identifying(config_of(job)))
             differs = f" with {settings}" if settings else ""
             raise UserError(
-                f"{job.directory} holds another completed job{differs}: give another sweep.name"
+                f"{job.directory} holds another completed job{differs}: {advised(ANOTHER_NAME)}"
             )
 
 
@@ -116,9 +118,9 @@ def check_directory(directory: Path) -> None:
     """Raises UserError where a job's directory cannot be, for something else is there."""
     if directory.is_dir():
         if not _is_a_jobs(directory) and any(directory.iterdir()):
-            raise UserError(f"{directory}: exists, and is no job's; give another sweep.name")
+            raise UserError(f"{directory}: exists, and is no job's; {advised(ANOTHER_NAME)}")
     elif directory.exists():
-        raise UserError(f"{directory}: is a file; give another sweep.name")
+        raise UserError(f"{directory}: is a file; {advised(ANOTHER_NAME)}")
 
 
 def clear_directory(directory: Path, resume: str | None = NEVER) -> None:

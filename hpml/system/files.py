@@ -61,12 +61,18 @@ def lock(directory: Path) -> "BaseFileLock | None":
     return lock
 
 
+def why_not(error: OSError) -> str:
+    """What the system says; in plain words where a file is in the place of a folder to be made."""
+    in_its_place = isinstance(error, FileExistsError)
+    return "is a file; give another place" if in_its_place else str(error.strerror)
+
+
 def locked(directory: Path, key: str, in_use: str) -> "BaseFileLock":
     """A directory's lock. Raises UserError with `in_use` where another process has it."""
     try:
         taken = lock(directory)
     except OSError as error:
-        raise UserError(f"{key}: {error.filename}: {error.strerror}") from error
+        raise UserError(f"{key}: {error.filename}: {why_not(error)}") from error
     if taken is None:
         raise UserError(in_use)
     return taken

@@ -15,14 +15,17 @@ CROWDED_SHARE = 0.25
 READ_AGAIN_S = 0.02
 # What logs and tables show of an interval, besides its GPUs.
 FIGURES = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "load")
-CAUSES = {  # what may take time from an interval, as `lost_s` names it: in words, and what to do
-    "others": ("waited {lost} for a core that other programs had", "stop the other programs"),
-    "quota": ("waited {lost} for its CPU quota", "ask for more cores"),
-    "stolen": ("lost {lost} to other machines on its host", "use a host of its own"),
+# What may take time from an interval, as `lost_s` names it: in words, and what to do. The waiting
+# of several threads may overlap, so the most that the interval can have lost is known; what a
+# hypervisor took is a mean over cores; a stop alone is measured.
+CAUSES = {
+    "others": ("waited up to {lost} for a core that other programs had", "stop the other programs"),
+    "quota": ("waited up to {lost} for its CPU quota", "ask for more cores"),
+    "stolen": ("lost about {lost} to other machines on its host", "use a host of its own"),
     "stopped": ("stood still for {lost}", "do not stop it, or leave out what it was stopped in"),
-    "memory": ("waited {lost} for memory", "free some memory, or load less into it"),
+    "memory": ("waited up to {lost} for memory", "free some memory, or load less into it"),
 }
-UNNAMED = ("lost {lost}", "find out what it lost them to")  # a cause of another version
+UNNAMED = ("lost up to {lost}", "find out what it lost them to")  # a cause of another version
 
 
 @dataclass(frozen=True, slots=True)  # slots: a report holds one for each epoch of all runs
@@ -103,7 +106,7 @@ class Interference:
         return [name for name, value in asdict(self).items() if value is None and name != "gpus"]
 
     def in_words(self, subject: str = "the process") -> str:
-        """What disturbed it most: "the process waited 31 s of 42 s for a core that …"."""
+        """What disturbed it most: "the process waited up to 31 s of 42 s for a core that …"."""
         if self.slowed_gpus and not self.lost_much:
             return self.slowed_gpus[0]
         cause = max(self.lost_s, key=lambda name: self.lost_s[name])

@@ -35,6 +35,8 @@ class Witness:
         ranks: processes below that are ranks, no workers.
         stops: notices stops, where somebody has started it.
         gpus: a witness of the GPUs in use.
+        kin_on_gpus: whether what this process's parent has started is no other program on a GPU,
+            as the other side of a comparison is none: it stands still while this one is measured.
         proc, groups: where the kernel tells; another place in tests.
     """
 
@@ -44,6 +46,7 @@ class Witness:
         ranks: Iterable[int] = (),
         stops: Stops | None = None,
         gpus: GpuWitness | None = None,
+        kin_on_gpus: bool = False,
         proc: Path = PROC,
         groups: Path = Path("/sys/fs/cgroup"),
         pid: int | None = None,
@@ -53,12 +56,13 @@ class Witness:
         self._with_siblings = with_siblings
         self._ranks = frozenset(ranks) - {self._pid}
         self._stops, self._gpus = stops, gpus
+        self._kin_on_gpus = kin_on_gpus
         self._ours = f"{proc}/{self._pid}"
         self._workers_waited: dict[tuple[int, str], float] = {}  # by process and its start
 
     def read(self) -> Reading:
         """What has been until now."""
-        job = self._processes(self._root())
+        job = self._processes(self._root(self._with_siblings))
         threads = list(_names(f"{self._ours}/task"))
         self._keep_waiting(job)
         workers_waited = self._workers_waited
@@ -80,7 +84,7 @@ class Witness:
             major_faults=None if faults is None else int(faults),
             swapped_mib=_told(self._swapped_mib),
             load=_told(self._load),
-            gpus=None if self._gpus is None else self._gpus.read(job),
+            gpus=None if self._gpus is None else self._gpus.read(self._on_gpus(job)),
         )
 
     def look_at_workers(self) -> None:
@@ -104,9 +108,13 @@ class Witness:
         except (OSError, ValueError):
             return os.getpid()
 
-    def _root(self) -> int:
-        """The process below which all of the job runs."""
-        parent = _Stat.parse(_text(f"{self._ours}/stat")).parent if self._with_siblings else 0
+    def _on_gpus(self, job: "dict[int, _Stat]") -> "dict[int, _Stat]":
+        """The processes that are no other programs there."""
+        return self._processes(self._root(with_siblings=True)) if self._kin_on_gpus else job
+
+    def _root(self, with_siblings: bool) -> int:
+        """The process below which all of the job runs; with siblings it is this one's parent."""
+        parent = _Stat.parse(_text(f"{self._ours}/stat")).parent if with_siblings else 0
         return parent or self._pid
 
     def _threads(self, threads: Iterable[str]) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ class JobFacts:
     threads: int | None = None  # that compute
     spins: bool = True  # whether threads without work spin
     num_workers: int | None = None
+    has_searched: bool = False  # for the best number of workers, which is not to be changed
     persistent_workers: bool | None = None
     pin_memory: bool | None = None
     pipeline: str | None = None
@@ -83,7 +84,7 @@ def _for_input(facts: JobFacts, start_share: float) -> dict[str, bool]:
         "data.pipeline=batched": facts.pipeline == "per_sample",
         "data.in_memory=true": facts.in_memory is False and held,
         "data.pipeline=device": facts.on_gpu and facts.pipeline == "batched" and held,
-        more_workers: not full and facts.pipeline != "device",
+        more_workers: not (full or facts.has_searched or facts.pipeline == "device"),
         cheaper: not facts.data_keys,
     }
 
@@ -92,7 +93,8 @@ def fewer_threads(facts: JobFacts) -> str:
     """One sentence, for a job whose own threads and workers have too few cores."""
     keys = "data.num_workers" if facts.data_keys else "num_workers"
     threads = "cpu.threads=1" if facts.keys else "torch.set_num_threads(1)"
-    options = [f"fewer {keys} (now {facts.num_workers})"] if facts.num_workers else []
+    may_change = facts.num_workers and not facts.has_searched
+    options = [f"fewer {keys} (now {facts.num_workers})"] if may_change else []
     options += [f"{threads} (now {facts.threads})"] if (facts.threads or 1) > 1 else []
     if _may_spin(facts):
         options.append(_shorter_waiting(facts))

@@ -142,7 +142,9 @@ def _is_too_much(interference: Interference, margin: float) -> bool:
 
 
 def in_own_way(interference: Interference) -> str:
-    """`its threads and workers waited 12 s of 30 s for one another, on 2 cores`."""
+    """`its threads and workers waited up to 12 s of 30 s for one another, on 2 cores`."""
     own_s, wall_s = interference.own_s or 0.0, interference.wall_s
-    waited = f"its threads and workers waited {own_s:.1f} s of {wall_s:.1f} s for one another"
-    return waited + (f", on {interference.cores} cores" if interference.cores else "")
+    waited = f"its threads and workers waited up to {own_s:.1f} s of {wall_s:.1f} s"
+    return f"{waited} for one another" + (
+        f", on {interference.cores} cores" if interference.cores else ""
+    )

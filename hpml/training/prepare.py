@@ -1,6 +1,7 @@
 """A job, prepared once: what trains, evaluates, diagnoses and counts receives the same."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from hpml.config import command_line
+from hpml.config.advised import in_the_lab
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
 from hpml.config.chosen import name_of
@@ -19,7 +21,7 @@ from hpml.config.fingerprint import key_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.models.image_classifier import ImageClassifier
-from hpml.system.environment import usable_cores
+from hpml.system.environment import SWEPT, usable_cores
 from hpml.system.threads import SPIN, waiting
 from hpml.timing.advice import JobFacts
 from hpml.training.build import build_module
@@ -71,6 +73,7 @@ class Job:
             threads=torch.get_num_threads(),
             spins=waiting() == SPIN,
             num_workers=cfg.data.get("num_workers"),
+            has_searched=in_the_lab() and SWEPT in os.environ,  # in a training of the lab's
             persistent_workers=cfg.data.get("persistent_workers", False) is not False,
             pin_memory=cfg.data.get("pin_memory", False) is not False,
             pipeline=cfg.data.get("pipeline"),

@@ -5,6 +5,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from hpml.config.advised import advised
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
 from hpml.worker_counts.search import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of
@@ -71,8 +72,9 @@ def sentences(found: Found, now: int, key: str) -> list[str]:
         )
         if found.rounds > 1 and found.took_s > 0:
             needed_s = 10 * ceil(found.took_s * (noise / NOISY) ** 2 / 10)
-            of = "workers." if key.startswith("data.") else ""
-            told[-1] += f", or with {of}budget_s={needed_s}"
+            ours = key.startswith("data.")
+            budget = advised("workers.budget_s={}") if ours else "budget_s={}"
+            told[-1] += f", or with {budget.format(needed_s)}"
     best = recommended(found, now)
     if not found.is_answered:
         told.append(_unanswered(found, best, now, key))

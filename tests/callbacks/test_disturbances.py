@@ -65,7 +65,7 @@ def test_a_disturbed_epoch_is_marked_and_said(tmp_path: Path, others_take: objec
     trainer = fit(tmp_path, timer, batches=60)
     marks = [line[4] for line in lines if line[:4].strip().isdigit()]
     assert marks == [" ", "!"]
-    waited = "the process waited 9.9 s of 10.0 s for a core that other programs had"
+    waited = "the process waited up to 9.9 s of 10.0 s for a core that other programs had"
     assert f"! epoch 1: {waited}" in lines
     assert timer.verdict is not None
     assert timer.verdict["kind"] == "disturbed"
@@ -78,7 +78,7 @@ def test_a_disturbed_epoch_is_marked_and_said(tmp_path: Path, others_take: objec
 
 @pytest.mark.parametrize(
     ("looked", "marks", "said"),
-    [(True, "0!*", "waited 20 s of 20 s"), (False, "0*", None)],
+    [(True, "0!*", "waited up to 20 s of 20 s"), (False, "0*", None)],
 )
 def test_a_resumed_epoch_is_told_of_both_processes(
     tmp_path: Path, others_take: Any, looked: bool, marks: str, said: str | None

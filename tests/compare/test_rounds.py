@@ -188,7 +188,7 @@ def test_progress_names_what_disturbed() -> None:
     given = iter([bad, good, good, good, good])
     run_rounds(rounds, lambda number: next(given), 1e9, lines.append)
     assert lines[0].startswith(
-        "round 1: a step disturbed, to be repeated: it waited 4.0 s of 8.0 s"
+        "round 1: a step disturbed, to be repeated: it waited up to 4.0 s of 8.0 s"
     )
     assert lines[-1] == "round 5: a step +0.0 ± 0.7 %; 1 disturbed round so far"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
 from hpml.compare.process import FailedError, KilledError, end_all_of, started
 from hpml.compare.question import questions_of
-from hpml.compare.rounds import SIDES, Rounds
+from hpml.compare.rounds import SIDES, Rounds, run_round
 from hpml.compare.side import (
     OUTPUTS,
     OVERRIDES,
@@ -162,7 +163,7 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         (["", "", "--output=train.py"], "--output=train.py: train.py is no folder"),
         (["", "", "--output=train.py/a"], "--output=train.py/a: "),
         (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
-        (["main", "HEAD~1", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
+        (["main", "main", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
     ):
         monkeypatch.setattr(sys, "argv", ["compare", *words])
         with pytest.raises(SystemExit) as ended:
@@ -171,7 +172,7 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         error = capsys.readouterr().err
         assert error.startswith(f"error: {said}")
         assert error.count("\n") == 1
-    log = Path("outputs", "compare", "before.log")
+    (log,) = Path("outputs", "compare").glob("*.log")  # of the side that was seen to fail first
     assert error.endswith(f"; its output: {log}\n")
     assert log.read_text().startswith("Traceback")
     assert not earlier.exists()
@@ -213,6 +214,28 @@ def test_how_a_side_may_end(tmp_path: Path) -> None:
     for name in ("SIGSEGV", "SIGABRT", "SIGTRAP"):
         with pytest.raises(UserError, match=rf"train.py: crashes \({name}\): it says nothing"):
             ask(f"import os, signal; os.kill(os.getpid(), signal.{name})")
+
+
+def test_a_side_that_fails_ends_the_round_at_once(tmp_path: Path) -> None:
+    """Whichever it is: the other one, which has long to go, is ended without being waited for."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    codes = {
+        "slow": "import os, time; print(os.getpid(), flush=True); time.sleep(600)",
+        "wrong": "import sys, time; time.sleep(0.5); sys.exit('error: no such key')",
+    }
+    for name, code in codes.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    for names in (("slow", "wrong"), ("wrong", "slow")):
+        start = {}
+        for side, name in zip(SIDES, names, strict=True):
+            words = (str(tmp_path / f"{name}.py"),)
+            made = Side(name, SCRIPT, words, tmp_path, environment=environment)
+            until_s = time.perf_counter() + 60.0  # else the slow one is waited for, and named
+            start[side] = partial(started, made, tmp_path / f"{name}.log", until_s)
+        with pytest.raises(FailedError, match=r"^wrong: fails with exit code 1: error: no such"):
+            run_round(start, 0, None)
+        pid = int((tmp_path / "slow.log").read_text())
+        assert not psutil.pid_exists(pid) or _has_ended(psutil.Process(pid))
 
 
 def test_a_side_that_hangs_is_named_and_leaves_nothing(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
         ),
         ("diagnose.against='optimizer=nope'", "optimizer=nope: there is no such option; give one"),
         ("diagnose.against=4", "diagnose.against=4: 4: give KEY=VALUE"),
-        ("diagnose.against='seed=1,2'", "seed=1,2: add -m to sweep over these values; a list has"),
+        ("diagnose.against='seed=1,2'", "seed=1,2: give one value; a list has brackets"),
         (
             "trainer.devices=2 trainer.strategy=ddp_spawn",
             "2 devices by DDPStrategy: trials of several run by DDP, each process from its own",

@@ -328,7 +328,7 @@ def test_disturbed_beyond_the_margin() -> None:
     found.interference = lost(0.4)
     assert found.verdict["kind"] == "disturbed"
     assert found.verdict["evidence"] == (
-        "its trials as it is waited 12 s of 30 s for a core that other programs had"
+        "its trials as it is waited up to 12 s of 30 s for a core that other programs had"
     )
     assert found.verdict["advice"] == "Stop the other programs, and measure again"
     assert compare(found, made(NOISY), ("A", "B"))[0].startswith("A and B cannot be compared: ")
@@ -358,8 +358,8 @@ def test_one_thread_faster_than_all() -> None:
     found.interference = lost(0.4)
     assert found.verdict["kind"] == "thread-bound"
     assert found.verdict["evidence"].endswith(
-        "; beside others: its trials as it is waited 12 s of 30 s for a core that other programs "
-        "had"
+        "; beside others: its trials as it is waited up to 12 s of 30 s for a core that other "
+        "programs had"
     )
     spread = {"as_it_is": [1.0, 20.0, 3.0], "one_thread": [0.2, 2.0, 0.4]}
     assert made({**STEADY, **spread}, threads=2).verdict["kind"] == "thread-bound"

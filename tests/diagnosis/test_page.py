@@ -88,7 +88,7 @@ def test_two_jobs_stand_side_by_side(tmp_path: Path) -> None:
 def test_what_others_took_is_told(tmp_path: Path) -> None:
     """As the verdict, where it is one."""
     page = page_of(tmp_path, diagnosis(lost_s=5.0))
-    assert page.text.count("its trials as it is waited 5.0 s of 10.0 s") == 1
+    assert page.text.count("its trials as it is waited up to 5.0 s of 10.0 s") == 1
 
 
 @pytest.mark.parametrize(

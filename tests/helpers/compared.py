@@ -80,6 +80,9 @@ class MadeUp:
     def __post_init__(self) -> None:
         self._own = self.machine.draws.gauss(0.0, BETWEEN_PROCESSES)
 
+    def is_ready(self, wait_s: float) -> bool:
+        return True
+
     def first(self) -> dict[str, Any]:
         return {
             "startup": 6.0,

@@ -110,7 +110,8 @@ class Parts:
                 shutil.rmtree(directory, ignore_errors=True)
                 config = {"seed": int(seed), "device": device, "monitor": "train/accuracy"}
                 choices = {"optimizer": optimizer, "model": "resnet18", "data": "synthetic"}
-                make_run(folder / task.name, name, config=config, choices=choices)
+                of_run = {"config": config, "choices": choices, "environment": self.environment}
+                make_run(folder / task.name, name, **of_run)
                 given = values["data.num_workers"], values.get("trainer.limit_train_batches")
                 self.trained.append(f"{optimizer} on {device}, {given[0]}, {given[1]}")
         return True

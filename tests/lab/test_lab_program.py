@@ -16,6 +16,7 @@ from helpers.lab_parts import HERE, RESULTS, Parts
 from helpers.labs import FACTS, keep
 from helpers.records import make_run
 
+from hpml.config.advised import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab import __main__ as lab
 from hpml.lab.run_task import run_task
@@ -27,6 +28,7 @@ from hpml.worker_counts.command import searched
 Capture = pytest.CaptureFixture[str]
 SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 RESUMES = "interrupted; the same command resumes from here"
+WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,10 @@ RESUMES = "interrupted; the same command resumes from here"
         (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),
         (["-m"], r"-m: this program does not sweep; leave it out"),
-        (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1"),
+        (["lab.seeds=0"], r"lab.seeds=0: give an integer of at least 1 and at most 1000"),
+        (["lab.seeds=1000000000"], r"lab.seeds=1000000000: give an integer of at least 1 and .*"),
+        (["lab.seeds=0,1"], r"lab.seeds=0,1: give one value; a list has brackets"),
+        (["model=[small,resnet18]"], r"model=\[small,resnet18\]: give one"),
         (["lab.budget_min=0"], r"lab.budget_min=0: give a number above 0 or null"),
         (
             ["data=synthetic", "lab.budget_min=0.01"],
@@ -55,6 +60,11 @@ RESUMES = "interrupted; the same command resumes from here"
         (["trainer.max_epochs=null"], r"trainer.max_epochs=None: the lab plans by it; .*"),
         (["data=image_folder", "data.root=no"], r"data.root=no: there is no such folder"),
         (["output_dir=/dev/null"], r"/dev/null.*: Not a directory"),
+        (["hydra.run.dir=/dev/null"], r"hydra.run.dir: /dev/null: is a file; give another place"),
+        (["sweep.parallel=gpus"], r"sweep.parallel=gpus: the lab times its trainings one by .*"),
+        (["sweep.dry_run=true"], r"sweep.dry_run=true: the lab has lab.dry_run; leave it out"),
+        (["workers.budget_s=5"], r"workers.budget_s=5: is another .*; give \+workers.budget_s=5"),
+        (["trainer.max_steps=3"], r"trainer.max_steps=3: the lab plans by trainer.max_epochs; .*"),
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1 or null"),
     ],
 )
@@ -96,7 +106,7 @@ def test_the_lab_works_where_its_command_was_typed(parts: Parts, capsys: Any) ->
     assert parts.run_program("data=image_folder", "lab.name=l", *words) == 0
     assert "lab outputs/labs/l, on AMD EPYC" in capsys.readouterr().out
     assert parts.run_program("data=image_folder", "lab.name=l", *words[:3]) == 0
-    assert "data=image_folder data.root=images optimizer=sgd seed=0" in parts.report
+    assert "data=image_folder data.root=images optimizer=sgd summary.first_steps=4" in parts.report
 
 
 def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
@@ -107,6 +117,10 @@ def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
             "lab.parts=[c1]",
             "sweep.name=x",
         ): "sweep.name=x has no effect: lab.name names the folders",
+        (
+            "lab.parts=[c7,q1]",
+            "model.norm=false",
+        ): "c7 has no effect: the network has no model.norm that is true",
         ("data.num_workers=4",): "data.num_workers=4 has no effect: C3 finds the number of workers",
         ("lab.parts=[c1]", "lab.seeds=3", "data.num_workers=4"): "",
     }
@@ -174,6 +188,32 @@ def test_another_machine_joins(parts: Parts) -> None:
         assert f"{machine}: By loading alone" in parts.report
 
 
+def test_another_host_of_the_same_kind_is_told(parts: Parts, capfd: Capture) -> None:
+    """Before it adds its times to a table, and on the page, which compares no times then.
+
+    Resuming on the same host, or with nothing left to do, says nothing.
+    """
+    assert parts.start("lab.parts=[c1]") == 0
+    assert parts.start("lab.parts=[c2,c7]") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+    parts.environment = HERE | {"host": "b"}
+    assert parts.start("lab.parts=[c1]") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+    assert parts.start("lab.parts=[c6]") == 0
+    warning = "warning: lab.name=l: was run on a too, of the same kind as b: a table that has times"
+    assert warning in capfd.readouterr().out
+    assert len(parts.trained) == 4
+    report = words_of(parts.report)
+    assert "They are not compared by time: they ran on 2 hosts of one kind, a, b." in report
+    assert (
+        "The runs are of 2 hosts of one kind, a, b: what these differ in is in the times" in report
+    )
+    assert "; hosts a, b\n" in report
+    assert "Fastest" not in report
+    assert parts.start("lab.parts=[c1,c2,c6,c7]", "lab.again=true") == 0
+    assert "too, of the same kind" not in capfd.readouterr().out
+
+
 def test_a_budget_is_kept_and_reported(parts: Parts, capfd: Capture) -> None:
     """Trainings that are added later are as long as those before, whatever the budget is then."""
     parts.step_s = 1.0
@@ -212,7 +252,9 @@ def test_trainings_keep_the_number_of_workers(parts: Parts, capfd: Capture) -> N
     """Else they could not be compared; it is reported."""
     assert parts.start("lab.parts=[c1]") == 0
     assert parts.start("lab.parts=[c3,c7]") == 0
-    assert (parts.started, parts.trained) == (["workers", "no_norm"], ["sgd on cpu, 0, None"])
+    explained = ["summary-sgd", "summary-no_norm_sgd"]
+    assert parts.started == [*explained, "workers", "no_norm"]
+    assert parts.trained == ["sgd on cpu, 0, None"]
     assert parts.start("lab.parts=[c6]") == 0
     assert "trainings stay with data.num_workers=0, as those before" in capfd.readouterr().out
     assert {each.split(", ")[1] for each in parts.trained} == {"0"}
@@ -324,10 +366,15 @@ def test_a_command_that_ends_the_lab(tmp_path: Path) -> None:
 
 
 def test_a_command_has_the_users_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part."""
+    """While Hydra runs, HYDRA_FULL_ERROR is ours: wrong input would have a traceback in a part.
+
+    And one by which advice is in the lab's keys.
+    """
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    assert run_task(command("import os; print(os.environ['HYDRA_FULL_ERROR'])"), tmp_path)
-    assert (tmp_path / "logs" / "t" / "output.log").read_text() == "0\n"
+    monkeypatch.delenv(LAB, raising=False)
+    code = f"import os; print(os.environ['HYDRA_FULL_ERROR'], '{LAB}' in os.environ)"
+    assert run_task(command(code), tmp_path)
+    assert (tmp_path / "logs" / "t" / "output.log").read_text() == "0 True\n"
 
 
 def test_counting_is_what_its_command_prints(parts: Parts, capfd: Capture) -> None:
@@ -377,13 +424,13 @@ def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:
         choices = {"optimizer": name, "model": "resnet18", "data": "synthetic"}
         disturbed = {"config": config, "choices": choices, "lost_s": lost_s}
         make_run(folder, f"optimizer={name},seed=0,device=cpu", **disturbed)
-    evidence = {"kind": "disturbed", "evidence": "its trials waited 9 s of 10 s for a core"}
+    evidence = {"kind": "disturbed", "evidence": "its trials waited up to 9 s of 10 s for a core"}
     diagnosis = {"data.num_workers=1": {"verdict": evidence, "rows": []}}
     keep(parts.file("diagnosis/diagnosis.json"), {"diagnoses": diagnosis, "comparison": []})
     assert parts.start("lab.parts=[c3,c4,c6]") == 0
     assert parts.started == []
     again = "run it again with `python -m hpml.lab data=synthetic lab.name=l 'lab.parts=[c4]' "
-    assert f"its trials waited 9 s of 10 s for a core; {again}lab.again=true`" in words_of(
+    assert f"its trials waited up to 9 s of 10 s for a core; {again}lab.again=true`" in words_of(
         parts.report
     )
     capfd.readouterr()

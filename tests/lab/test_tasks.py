@@ -98,7 +98,7 @@ def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
     assert "data.num_workers=9" not in tasks["workers"].words
     of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
     for task in by_name(of_lab).values():
-        own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.", "+"))]
+        own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.s", "+"))]
         expected = {"workers": ["workers.rounds=2"], "diagnosis": ["diagnose.budget_s=5"]}
         assert own == (expected | {"summary": ["summary.seeds=1"]}).get(task.name, [])
     of_lab.worker_rounds = 3  # as a budget has it
@@ -150,7 +150,8 @@ def test_one_or_more(make: Make, tmp_path: Path, times: dict[int, float], expect
 def test_parts_share_what_is_the_same(make: Make) -> None:
     """C1, C2 and C6 are one sweep, whose SGD run is C5's first device and C7's comparison."""
     tasks = by_name(make("lab.parts=[c1,c2,c5,c6,c7]", devices=BOTH))
-    assert list(tasks) == ["training", "no_norm", "devices"]
+    assert list(tasks) == ["summary-sgd", "summary-no_norm_sgd", "training", "no_norm", "devices"]
+    assert tasks["summary-sgd"].parts == ("c7",)
     assert tasks["training"].parts == ("c1", "c2", "c6")
     assert value(tasks["training"], "optimizer") == "sgd,nesterov,adagrad,adadelta,adam"
     assert value(tasks["training"], "device") == "gpu"
@@ -163,7 +164,8 @@ def test_parts_share_what_is_the_same(make: Make) -> None:
     ("part", "expected"),
     [
         *[("c1", "training"), ("c2", "training"), ("c3", "workers"), ("c4", "diagnosis")],
-        *[("c5", "training devices"), ("c6", "training"), ("c7", "training no_norm")],
+        *[("c5", "training devices"), ("c6", "training")],
+        ("c7", "summary-sgd summary-no_norm_sgd training no_norm"),
         *[("q1", SUMMARIES), ("q4", SUMMARIES)],
     ],
 )

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from helpers.records import MACHINE, make_run
 
+from hpml.config.advised import LAB
 from hpml.report.comparison import Comparison
 from hpml.report.tables import chosen_table, setting_table
 
@@ -24,8 +25,11 @@ def test_the_fastest_and_the_best_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_single_runs_are_not_crowned(tmp_path: Path) -> None:
-    """Their order may be chance: the sentence says what to do, and no figure has a star."""
+def test_single_runs_are_not_crowned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their order may be chance: the sentence says what to do, and no figure has a star.
+
+    In the lab it says so by the lab's key.
+    """
     for workers, epoch_s in ((0, 2.0), (1, 3.0)):
         make_run(tmp_path, f"data.num_workers={workers}", epoch_s=epoch_s)
     comparison = Comparison([tmp_path])
@@ -35,6 +39,8 @@ def test_single_runs_are_not_crowned(tmp_path: Path) -> None:
         "last val/accuracy, on the test set: 50.00% in all settings",
     ]
     assert not any("*" in cell.text for row in setting_table(comparison).rows for cell in row)
+    monkeypatch.setenv(LAB, "1")
+    assert Comparison([tmp_path]).sentences[0].endswith("from chance: lab.seeds=3 repeats each")
 
 
 def test_a_single_run_that_leads_is_named_and_not_crowned(tmp_path: Path) -> None:

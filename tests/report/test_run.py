@@ -202,7 +202,7 @@ def test_disturbed_epochs_are_marked(report: Any) -> None:
 
 def test_what_disturbed_a_run_is_told_once(report: Any) -> None:
     """Where its verdict says it, no line besides does, in no form of the report."""
-    evidence = "the process waited 3.0 s of 6.0 s for a core that other programs had"
+    evidence = "the process waited up to 3.0 s of 6.0 s for a core that other programs had"
 
     def judge(record: RunRecord) -> None:
         record.verdict = {"kind": "disturbed", "evidence": evidence, "advice": "wait"}

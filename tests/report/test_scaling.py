@@ -169,7 +169,7 @@ def test_no_speed_up_is_named_that_others_may_have_made(tmp_path: Path) -> None:
     assert any(text.startswith("no fastest can be named") for text in sentences)
     assert sentences[-1] == (
         "weak scaling, 64 samples a process: no speed-up can be named, "
-        "as processes=1 lost 4.00 s of 8.00 s an epoch to others"
+        "as processes=1 lost up to 4.00 s of 8.00 s an epoch to others"
     )
 
 

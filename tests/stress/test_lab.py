@@ -1,6 +1,7 @@
 """A lab killed at any moment, and started again with the same name, ends as if it never was."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -162,3 +163,28 @@ def test_an_interrupted_lab_ends_in_order(tmp_path: Path, number: int, code: int
     assert lab.assert_all_kept()
     lab.start()
     assert lab.assert_all_kept() == 5
+
+
+def test_one_name_on_two_hosts_of_one_kind(tmp_path: Path) -> None:
+    """The second one joins, is warned, and the page calls no optimizer the fastest of both."""
+    own_name = ["unshare", "-Ur", "--uts", "bash", "-c"]
+    if subprocess.run([*own_name, "hostname a"], capture_output=True, check=False).returncode:
+        pytest.skip("the system gives no host a name of its own here")
+
+    def on(host: str, parts: str) -> str:
+        lab = shlex.join([*LAB, f"lab.parts=[{parts}]"])
+        command = [*own_name, f"hostname {host}; exec {lab}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "of the same kind" not in on("node-a", "c1")
+    assert "lab.name=l: was run on node-a too, of the same kind as node-b" in on("node-b", "c6,c7")
+    (report,) = tmp_path.glob("outputs/labs/l/report.md")
+    answers = report.read_text().replace("\\", "")
+    both = "2 hosts of one kind, node-a, node-b"
+    assert f"They are not compared by time: they ran on {both}." in answers
+    assert f"The runs are of {both}: what these differ in is in the times." in answers
+    assert "which may be for the hosts they ran on" in answers
+    (sweep,) = tmp_path.glob("outputs/labs/l/*/training/report.md")
+    assert "host: node-a (1 run), node-b (4 runs)" in sweep.read_text().replace("\\", "")

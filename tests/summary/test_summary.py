@@ -20,7 +20,7 @@ from hpml.data.build import build_data
 from hpml.data.storage import ImageSet
 from hpml.data.synthetic import Synthetic
 from hpml.models.counts import flops_per_sample
-from hpml.models.networks import resnet18
+from hpml.models.networks import resnet18, small
 from hpml.summary.__main__ import main
 from hpml.summary.summarize import DrawnSteps, summarize
 from hpml.summary.table import print_summary
@@ -73,6 +73,36 @@ def test_what_an_optimizer_keeps(compose: Compose, override: str, times: int) ->
     facts = summarize(compose("model=small", override))
     assert facts["optimizer"]["state_elements"] == times * 246_682
     assert facts["memory_bytes"]["optimizer_state"] == times * 246_682 * 4
+    assert "first_steps_by_seed" not in facts  # which takes longer, and is to be asked for
+
+
+def test_the_first_steps_are_those_of_the_optimizer(compose: Compose, capsys: Any) -> None:
+    """Losses, norms of gradients, what convolutions are given: as by hand."""
+    words = ("model=small", "data=synthetic", "optimizer.lr=0.5", "optimizer.momentum=0")
+    words += ("optimizer.weight_decay=0", "+summary.seeds=1", "+summary.batch_size=4")
+    facts = summarize(compose(*words, "+summary.first_steps=2"))
+    (found,) = facts["first_steps_by_seed"].values()
+    torch.manual_seed(0)
+    network = small(10)
+    labels = torch.randint(10, (4,))
+    images = torch.randn(4, 3, 32, 32)
+    for loss, norm in zip(found["losses"], found["gradient_norms"], strict=True):
+        of_batch = F.cross_entropy(network(images), labels)
+        gradients = torch.autograd.grad(of_batch, list(network.parameters()))
+        squares = sum(float(gradient.square().sum()) for gradient in gradients)
+        assert (loss, norm) == pytest.approx((of_batch.item(), squares**0.5), rel=1e-4)
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            parameter.data -= 0.5 * gradient
+    assert len(found["given"]) == facts["conv_layers"]
+    assert found["given"][0] == pytest.approx(images.square().mean().sqrt().item(), rel=1e-4)
+    assert all(0 < share < 1 for share in facts["time_of_normalising"]["shares"])
+    print_summary(facts)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"norm of the gradient: {found['gradient_norms'][0]:.3g} to " in printed
+    assert re.search(r"normalising takes \d+% to \d+% of the time of a step's operators", printed)
+    without = summarize(compose(*words, "model.norm=false", "+summary.first_steps=1"))
+    assert without["time_of_normalising"] is None
+    assert len(without["first_steps_by_seed"]["0"]["losses"]) == 1
 
 
 class ByHand(nn.Module):

@@ -32,9 +32,9 @@ def test_a_sweep_ends_with_what_was_disturbed_and_by_what(tmp_path: Path) -> Non
     lost = "+lost_s=[4],[0],[1]"
     done = sweep(tmp_path, lost)
     assert (
-        "warning: disturbed: 2 jobs: +lost_s=[4]: it waited 8 s of 20 s for a core that other "
-        "programs had; +lost_s=[1]: it waited 2 s of 20 s for a core that other programs had; "
-        "sweep.on_disturbance=rerun, with the same sweep.name, runs them again\n"
+        "warning: disturbed: 2 jobs: +lost_s=[4]: it waited up to 8 s of 20 s for a core that "
+        "other programs had; +lost_s=[1]: it waited up to 2 s of 20 s for a core that other "
+        "programs had; sweep.on_disturbance=rerun, with the same sweep.name, runs them again\n"
     ) in done.stdout
     assert not any(record.disturbance for record in records(tmp_path).values())
     again = sweep(tmp_path, lost)
@@ -45,7 +45,7 @@ def test_a_sweep_ends_with_what_was_disturbed_and_by_what(tmp_path: Path) -> Non
 def test_a_disturbed_job_runs_again_and_its_quietest_run_is_kept(tmp_path: Path) -> None:
     """After the others, two times at most; the record says what each run lost."""
     done = sweep(tmp_path, "+lost_s=[4,1,3],[0]", "seed=0", RERUN)
-    assert "+lost_s=[4,1,3]: it waited 8 s of 20 s for a core that other" in done.stdout
+    assert "+lost_s=[4,1,3]: it waited up to 8 s of 20 s for a core that other" in done.stdout
     names = [line for line in done.stdout.splitlines() if line.startswith("job ")]
     assert [name.partition(";")[0] for name in names] == [
         "job 1 of 2: +lost_s=[4,1,3]",

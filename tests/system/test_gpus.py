@@ -1,11 +1,13 @@
 """What a driver tells of GPUs, from an object that answers as `pynvml` does."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hpml.system.gpus import GpuReading, GpuWitness
+from hpml.system.witness import Witness
 
 OWN, OTHER = 10, 20
 
@@ -90,3 +92,25 @@ def test_without_the_package_or_a_gpu_there_is_no_witness() -> None:
     assert GpuWitness.of([]) is None
     witness = GpuWitness.of(["GPU-1"])
     assert witness is None or witness.read({OWN}) == []
+
+
+@pytest.mark.parametrize(("kin_on_gpus", "others"), [(True, (1, 40)), (False, (3, 90))])
+def test_the_other_side_of_a_comparison_is_no_other_program(
+    tmp_path: Path, kin_on_gpus: bool, others: tuple[int, int]
+) -> None:
+    """Nor is what that has started; what the comparison has not started is one as ever."""
+    comparison, side, workers = 5, 30, 31
+    children = {comparison: f"{OWN} {side}", OWN: "", side: f"{workers}", workers: ""}
+    for pid, those in children.items():
+        folder = tmp_path / f"{pid}" / "task" / f"{pid}"
+        folder.mkdir(parents=True)
+        (folder / "children").write_text(those)
+        parent = comparison if pid in (OWN, side) else side
+        (tmp_path / f"{pid}" / "stat").write_text(f"{pid} (python) S {parent} {'0 ' * 40}")
+    driver = Driver()
+    driver.pids = [OWN, side, workers, OTHER]
+    driver.used = {OWN: 10, side: 20, workers: 30, OTHER: 40}
+    gpus = GpuWitness(["GPU-1"], driver)
+    witness = Witness(gpus=gpus, kin_on_gpus=kin_on_gpus, proc=tmp_path, groups=tmp_path, pid=OWN)
+    (reading,) = witness.read().gpus or ()
+    assert (reading.others, reading.others_utilization) == others

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpml.system.control_groups import cpu_quota, throttled_s
-from hpml.system.interference import Interference, Reading, between, summed
+from hpml.system.interference import CAUSES, Interference, Reading, between, summed
 from hpml.system.witness import Witness
 
 PID, WORKER, RANK = 100, 200, 300
@@ -83,7 +83,8 @@ def test_a_core_that_others_had_is_lost_to_them(machine: Machine) -> None:
     assert after.own_s == 0.0
     assert after.disturbed
     assert (
-        after.in_words() == "the process waited 5.0 s of 10.0 s for a core that other programs had"
+        after.in_words()
+        == "the process waited up to 5.0 s of 10.0 s for a core that other programs had"
     )
 
 
@@ -356,5 +357,22 @@ def test_a_table_shows_of_an_interval_what_the_system_told() -> None:
 def test_a_cause_of_another_version_is_told_without_its_name() -> None:
     """A record of a later hpml may hold one that this one does not know."""
     later = Interference(4.0, lost_s={"cosmic rays": 2.0})
-    assert later.in_words() == "the process lost 2.0 s of 4.0 s"
+    assert later.in_words() == "the process lost up to 2.0 s of 4.0 s"
     assert later.advice == "Find out what it lost them to, and measure again"
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("others", "waited up to 9.0 s of 9.0 s for a core that other programs had"),
+        ("quota", "waited up to 9.0 s of 9.0 s for its CPU quota"),
+        ("stolen", "lost about 9.0 s of 9.0 s to other machines on its host"),
+        ("stopped", "stood still for 9.0 s of 9.0 s"),
+        ("memory", "waited up to 9.0 s of 9.0 s for memory"),
+    ],
+)
+def test_what_is_known_as_a_bound_is_told_as_one(cause: str, words: str) -> None:
+    """Waiting that is a sum over threads, cut off at the interval, is no measured loss."""
+    measured = {name for name, (text, _) in CAUSES.items() if "up to" not in text}
+    assert measured == {"stolen", "stopped"}
+    assert Interference(9.0, lost_s={cause: 30.0}).in_words("it") == f"it {words}"

@@ -212,13 +212,13 @@ def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, k
     verdict = judge(found, facts, interference=seen)
     assert verdict["kind"] == kind
     if kind == "disturbed":
-        waited = "the process waited 0.6 s of 10.0 s for a core that other programs had"
+        waited = "the process waited up to 0.6 s of 10.0 s for a core that other programs had"
         assert in_words(verdict) == (
             f"disturbed: {waited}",
             "Stop the other programs, and measure again",
         )
     if kind == "thread-bound":
-        waited = "its threads and workers waited 2.6 s of 10.0 s for one another, on 2 cores"
+        waited = "its threads and workers waited up to 2.6 s of 10.0 s for one another, on 2 cores"
         assert in_words(verdict) == (
             f"likely thread-bound: {waited}",
             "Try fewer data.num_workers (now 4), or cpu.threads=1 (now 2), or cpu.wait=brief",

@@ -110,8 +110,8 @@ def test_disturbed_rounds_are_measured_again_and_left_out() -> None:
     assert list(measured.kept("a")) == [0, 2, 4, 5, 6]
     assert measured.estimate("a", float).n == 5
     assert measured.notes == [
-        "2 of 7 rounds were disturbed and left out: one of them waited 5.0 s of 10.0 s for a core "
-        "that other programs had"
+        "2 of 7 rounds were disturbed and left out: one of them waited up to 5.0 s of 10.0 s "
+        "for a core that other programs had"
     ]
     seen = measured.taken_from("a")
     assert seen is not None
@@ -128,7 +128,7 @@ def test_where_all_are_disturbed_the_least_disturbed_count() -> None:
     measured = run_rounds(candidates([], a=1.0), after_rounds(4, again=4), watch=watch)
     assert list(measured.kept("a")) == [4, 5, 6, 7]
     assert measured.notes[0].startswith(
-        "all 8 rounds were disturbed; the worst are left out (4): one of them waited 9.0 s of"
+        "all 8 rounds were disturbed; the worst are left out (4): one of them waited up to 9.0 s of"
     )
     few = disturbing(dict.fromkeys(range(4), 0.3))
     measured = run_rounds(candidates([], a=1.0), after_rounds(4), watch=few)

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from hpml.formatting import counted, decimals, listed
 from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
+from hpml.lab.report.hosts import differ_in_host, several_hosts
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.disturbances import is_faster
@@ -113,40 +114,16 @@ def about_devices(by_device: Mapping[str, Sequence[Run]], again: str, here: str)
     return sentences + caveats(runs)
 
 
-def about_norm(with_norm: Sequence[Run], without: Sequence[Run], again: str) -> list[str]:
-    """C7: loss, accuracy and time without batch norm, against those with it."""
-    sentences = []
-    one, other = counting(without), counting(with_norm)
-    time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
-    reason = why({"the run without norm": one, "the run with norm": other}, time)
-    for measure in (LOSS, ACCURACY, VAL_ACCURACY, time):
-        ours, theirs = (mean(setting.all_of(measure.name)) for setting in (one, other))
-        if ours is None or theirs is None:
-            if measure is not VAL_ACCURACY or ours is not theirs:
-                sentences.append(f"The {measure.title} is not known of both networks.")
-            continue
-        if measure is time and is_in_doubt([one, other], time):
-            sentences.append(too_busy(reason, again))
-            continue
-        more, less = ("longer", "shorter") if measure is time else ("higher", "lower")
-        differs = (more if ours > theirs else less) + _certainty(one, other, measure)
-        if measure is time and reason:
-            differs += f"; by how much is not known: {reason}"
-        sentences.append(
-            f"Without norm the {measure.title} is {shown(one, measure)}, with it "
-            f"{shown(other, measure)}: {'the same' if ours == theirs else differs}."
-        )
-    return sentences + caveats([*with_norm, *without])
-
-
 def counting(runs: Sequence[Run], **values: str) -> Setting:
     """Those of some runs that count: completed, with an epoch."""
     return Setting(values, [run for run in runs if run.completed and run.epochs])
 
 
 def caveats(runs: Sequence[Run]) -> list[str]:
-    """Each run that does not count, and why; each whose last loss is an earlier epoch's."""
+    """Each run that does not count, and why; each whose last loss is an earlier epoch's; hosts."""
     sentences = [] if runs else ["There are no runs yet."]
+    if hosts := several_hosts(runs):
+        sentences.append(f"The runs are of {hosts}: what these differ in is in the times.")
     for run in runs:
         if not run.completed:
             why = f"{run.record.status}: {run.cause}" if run.cause else run.record.status
@@ -239,14 +216,16 @@ def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:
     if not of_fast or of_fast == of_slow:
         return f"{names[0]} is as fast as {names[1]}."
     times = f"{of_slow / of_fast:.3g} times as fast as {names[1]}"
-    return f"{names[0]} is {times}{_certainty(fast, slow, measure)}."
+    return f"{names[0]} is {times}{certainty(fast, slow, measure)}."
 
 
-def _certainty(one: Setting, other: Setting, measure: Measure) -> str:
+def certainty(one: Setting, other: Setting, measure: Measure) -> str:
     """Whether the difference of two settings may be chance, as the end of a sentence."""
     by_seed = [setting.by_seed(measure.name) for setting in (one, other)]
     values = [setting.all_of(measure.name) for setting in (one, other)]
     outcome = standings(by_seed, values, measure.higher_is_better)
+    if measure.name in TIMED_FROM and differ_in_host(one.completed, other.completed):
+        return ", which may be for the hosts they ran on"
     pairs = ((one, other), (other, one))
     if measure.name in TIMED_FROM and not any(is_faster(*pair, measure.name) for pair in pairs):
         return ", which others may have caused: they took time"

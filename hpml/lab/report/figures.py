@@ -9,6 +9,7 @@ from typing import Any
 
 from hpml.formatting import capital, in_s
 from hpml.lab.disturbances import disturbed_by, is_none
+from hpml.lab.parts import COUNTED
 from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
@@ -20,6 +21,7 @@ from hpml.lab.report.explained import (
     why_workers_differ,
 )
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.result import Figures
 from hpml.report.collect import Run, clean
@@ -177,7 +179,13 @@ def _norm(machine: Machine, without: list[Run]) -> Figures:
             _epochs(machine.sgd, "With normalisation. "),
         ],
         pictures=_draw("c7", machine, [*machine.sgd, *without], "learning"),
-        answer=answers.about_norm(machine.sgd, without, machine.again("c7")),
+        answer=about_norm(
+            machine.sgd,
+            without,
+            machine.again("c7"),
+            [machine.summary(name) for name in reversed(COUNTED["c7"])],
+            machine.cores_that_train is not None,
+        ),
     )
 
 

@@ -44,6 +44,8 @@ class Machine:
         parts = [self.name, f"{memory:.0f} GiB" if memory else "", str(machine.get("os", ""))]
         versions = [name for name in ("python", "torch", "lightning", "hpml") if name in machine]
         parts += [f"{name} {machine[name]}" for name in versions]
+        hosts = self.state.get("hosts") or []
+        parts += [f"hosts {', '.join(map(str, hosts))}"] if len(hosts) > 1 else []
         return clean("; ".join(filter(None, parts)))
 
     @property
@@ -83,7 +85,7 @@ class Machine:
     def commands(self, task: str, part: str = "") -> list[str]:
         """The command lines of a task; of those that count, what a part's figures are from."""
         commands: dict[str, list[str]] = self.state.get("commands", {})
-        of_part = [f"{SUMMARY}-{name}" for name in COUNTED.get(part, ())]
+        of_part = [f"{SUMMARY}-{n}" for n in COUNTED.get(part, ()) if task == SUMMARY]
         keys = of_part or [name for name in commands if name.partition("-")[0] == task]
         of_task = [commands[key] for key in keys if key in commands]
         if task == WORKERS and not of_task and self.workers:  # made before the lab

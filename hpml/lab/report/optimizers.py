@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hpml.lab.report.answers import ACCURACY, LOSS, caveats, shown
 from hpml.lab.report.busy import too_busy, why
 from hpml.lab.report.explained import why_last
+from hpml.lab.report.hosts import several_hosts
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting
@@ -33,6 +34,9 @@ def about_optimizers(comparison: Comparison, again: str) -> list[str]:
 def _by_time(comparison: Comparison, again: str) -> Iterator[str]:
     """Which optimizer is fastest, which slowest, and how far they are apart."""
     time = comparison.time
+    if hosts := several_hosts(comparison.runs):
+        yield f"They are not compared by time: they ran on {hosts}."
+        return
     ranks = [rank for rank in comparison.by_time if rank.estimate]
     if len(ranks) < 2:
         return

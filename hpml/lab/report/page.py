@@ -159,7 +159,7 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
         return Section(*head, missing=_missing(part, machines, lab))
     there = [machine for machine, _ in of_all]
     by_itself = there if part != "c5" else []  # which has one table of all machines
-    tasks = {asked.task, TRAINING} if part in ("c5", "c7") else {asked.task}
+    tasks = {asked.task, *({"c5": [TRAINING], "c7": [SUMMARY, TRAINING]}.get(part, ()))}
     shortened = [(m, m.shortened_search if part == "c3" else m.shortened) for m in there]
     if asked.task not in (WORKERS, TRAINING, DEVICES, NO_NORM):
         shortened = []

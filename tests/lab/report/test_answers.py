@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.records import make_run, shared_epoch
+from helpers.records import MACHINE, make_run, shared_epoch
 
-from hpml.lab.report.answers import (
-    about_devices,
-    about_learning,
-    about_norm,
-    about_times,
-)
+from hpml.lab.report.answers import about_devices, about_learning, about_times
 from hpml.lab.report.epochs import epoch_table
+from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.collect import Run, collect
 from hpml.report.comparison import Comparison
@@ -272,6 +268,20 @@ def test_norms_that_cannot_be_told_apart(tmp_path: Path) -> None:
     first, *_, last = about_norm([], [], AGAIN)
     assert first == "The last training loss is not known of both networks."
     assert last == "There are no runs yet."
+
+
+def test_times_of_other_hosts_are_no_proof(tmp_path: Path) -> None:
+    """Of one kind, they share a folder: what tells them apart may be the host."""
+    three(tmp_path / "m" / "training", (4.0, 3.0, 3.0))
+    three(tmp_path / "m" / "no_norm", (4.0, 2.0, 2.0), environment=MACHINE | {"host": "b"})
+    with_norm, without = runs(tmp_path / "m" / "training"), runs(tmp_path / "m" / "no_norm")
+    sentences = about_norm(with_norm, without, AGAIN)
+    assert sentences[2].endswith(": shorter, which may be for the hosts they ran on.")
+    assert not any("hosts" in sentence for sentence in sentences[:2])
+    hosts = "The runs are of 2 hosts of one kind, a, b: what these differ in is in the times."
+    assert sentences[-1] == hosts
+    assert about_learning([*with_norm, *without])[-1] == hosts
+    assert "hosts" not in "".join(about_norm(with_norm, with_norm, AGAIN))
 
 
 def test_the_epoch_table_has_a_row_for_each_epoch_and_their_mean(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 check: test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not stress"
 
 lint: install
 	$(BIN)/ruff format --check

@@ -99,6 +99,8 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
         "conv_layers_main_path": main_path,
         "conv_layers_shortcuts": shortcuts,
         "frozen_parameters": sum(p.numel() for p in made if not p.requires_grad),
+        # asked for, and not to be had of such a module
+        **({"first_steps_by_seed": {}} if summary.get("first_steps") else {}),
         **facts,
         "code": IMPORTS + "\n\n".join(map(inspect.getsource, COUNTING)),
         "notes": notes,

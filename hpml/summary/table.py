@@ -64,7 +64,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         size = size_in_words(optimizer["state_bytes"])
         state = f"{optimizer['name']}: {elements:,} elements after one step{times} ({size})"
         yield "optimizer state", state
-    yield from (("", sentence) for sentence in _about_first_steps(facts))
+    for number, sentence in enumerate(_about_first_steps(facts)):
+        yield "" if number else "first steps", sentence
     if flops := facts["flops_per_sample"]:
         yield "FLOPs", f"{flops / 1e9:.4g} GFLOP a sample, forward and backward"
     if memory := facts.get("memory_bytes"):

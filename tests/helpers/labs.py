@@ -13,7 +13,7 @@ from hpml.worker_counts.search import EPOCH, LOADING, Found
 
 FACTS: dict[str, Any] = {"name": "resnet18", "trainable_parameters": 11_173_962}
 FACTS |= {"conv_layers": 20, "conv_layers_main_path": 17, "conv_layers_shortcuts": 3}
-FACTS |= {"linear_in_features": 512}
+FACTS |= {"linear_in_features": 512, "first_steps_by_seed": {}}
 
 
 def search_result(epoch_s: Mapping[int, float]) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -21,6 +24,7 @@ from hpml.data.storage import ImageSet
 from hpml.data.synthetic import Synthetic
 from hpml.models.counts import flops_per_sample
 from hpml.models.networks import resnet18, small
+from hpml.summary import first_steps
 from hpml.summary.__main__ import main
 from hpml.summary.summarize import DrawnSteps, summarize
 from hpml.summary.table import print_summary
@@ -76,8 +80,15 @@ def test_what_an_optimizer_keeps(compose: Compose, override: str, times: int) ->
     assert "first_steps_by_seed" not in facts  # which takes longer, and is to be asked for
 
 
-def test_the_first_steps_are_those_of_the_optimizer(compose: Compose, capsys: Any) -> None:
-    """Losses, norms of gradients, what convolutions are given: as by hand."""
+def test_the_first_steps_are_those_of_the_optimizer(
+    compose: Compose, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses, norms, what convolutions are given, as by hand; normalising counts both ways."""
+    # each operator takes a nanosecond
+    clock = SimpleNamespace(perf_counter=count().__next__, perf_counter_ns=count().__next__)
+    watches: list[Counter[str]] = []
+    monkeypatch.setattr(first_steps, "time", clock)
+    monkeypatch.setattr(first_steps.OperatorTimes, "__exit__", _keeping_times(watches))
     words = ("model=small", "data=synthetic", "optimizer.lr=0.5", "optimizer.momentum=0")
     words += ("optimizer.weight_decay=0", "+summary.seeds=1", "+summary.batch_size=4")
     facts = summarize(compose(*words, "+summary.first_steps=2"))
@@ -95,14 +106,28 @@ def test_the_first_steps_are_those_of_the_optimizer(compose: Compose, capsys: An
             parameter.data -= 0.5 * gradient
     assert len(found["given"]) == facts["conv_layers"]
     assert found["given"][0] == pytest.approx(images.square().mean().sqrt().item(), rel=1e-4)
-    assert all(0 < share < 1 for share in facts["time_of_normalising"]["shares"])
+    norms = [layer["type"] for layer in facts["layers"]].count("BatchNorm2d")
+    expected = [pytest.approx(2 * norms / ns.total()) for ns in watches]
+    assert facts["time_of_normalising"]["shares"] == expected
+    assert len(expected) >= first_steps.FEWEST_TIMED
     print_summary(facts)
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"norm of the gradient: {found['gradient_norms'][0]:.3g} to " in printed
+    assert f" first steps norm of the gradient: {found['gradient_norms'][0]:.3g} to " in printed
     assert re.search(r"normalising takes \d+% to \d+% of the time of a step's operators", printed)
     without = summarize(compose(*words, "model.norm=false", "+summary.first_steps=1"))
     assert without["time_of_normalising"] is None
     assert len(without["first_steps_by_seed"]["0"]["losses"]) == 1
+
+
+def _keeping_times(watches: list[Counter[str]]) -> Any:
+    """An `__exit__` that keeps what was timed."""
+    leave = first_steps.OperatorTimes.__exit__
+
+    def keep(times: first_steps.OperatorTimes, *error: Any) -> Any:
+        watches.append(times.ns)
+        return leave(times, *error)
+
+    return keep
 
 
 class ByHand(nn.Module):

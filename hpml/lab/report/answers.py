@@ -16,10 +16,10 @@ from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
 from hpml.lab.report.hosts import differ_in_host, several_hosts
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
-from hpml.report.disturbances import is_faster
+from hpml.report.disturbances import Span, span
 from hpml.report.ranking import EPOCH, STEADY, Measure
 from hpml.report.settings import Setting
-from hpml.statistics import estimate, standings
+from hpml.statistics import BySeed, estimate, standings
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")
 ACCURACY = Measure("train/accuracy", "last training accuracy", "most accurate", True, "%")
@@ -28,6 +28,7 @@ OF_TEN_CLASSES, CHANCE = ("cifar10", "synthetic"), 0.1
 CURVES = (LOSS, ACCURACY, Measure("val/loss", "validation loss", "", False, ""), VAL_ACCURACY)
 MOST_NAMED = 8
 TOO_FEW = "in one run each, too few to tell from chance"
+TOLD_APART = ", told apart at 95 %"
 
 
 def about_learning(runs: Sequence[Run]) -> list[str]:
@@ -221,18 +222,34 @@ def _ratio(fast: Setting, slow: Setting, measure: Measure) -> str:
 
 def certainty(one: Setting, other: Setting, measure: Measure) -> str:
     """Whether the difference of two settings may be chance, as the end of a sentence."""
-    by_seed = [setting.by_seed(measure.name) for setting in (one, other)]
-    values = [setting.all_of(measure.name) for setting in (one, other)]
-    outcome = standings(by_seed, values, measure.higher_is_better)
-    if measure.name in TIMED_FROM and differ_in_host(one.completed, other.completed):
+    both, name = (one, other), measure.name
+    if name in TIMED_FROM:
+        doubt = doubt_of_time(one, other, [span(setting, name) for setting in both])
+        if doubt:
+            return doubt
+    by_seed = [setting.by_seed(name) for setting in both]
+    return told_apart(by_seed, [setting.all_of(name) for setting in both], measure.higher_is_better)
+
+
+def doubt_of_time(one: Setting, other: Setting, spans: Sequence[Span | None]) -> str:
+    """Whether two times may differ for their hosts, or by what others took; or nothing."""
+    if differ_in_host(one.completed, other.completed):
         return ", which may be for the hosts they ran on"
-    pairs = ((one, other), (other, one))
-    if measure.name in TIMED_FROM and not any(is_faster(*pair, measure.name) for pair in pairs):
-        return ", which others may have caused: they took time"
+    first, second = spans
+    if first and second and (first.is_below(second) or second.is_below(first)):
+        return ""
+    return ", which others may have caused: they took time"
+
+
+def told_apart(
+    by_seed: Sequence[BySeed], values: Sequence[Sequence[float]], higher_is_better: bool = False
+) -> str:
+    """What `standings` says of two settings, as the end of a sentence."""
+    outcome = standings(by_seed, values, higher_is_better)
     if "untested" in outcome:
         single = all(len(of) == 1 for of in values)
         return f", {TOO_FEW}" if single else ", too few runs to tell from chance"
-    return ", told apart at 95 %" if "worse" in outcome else ", which cannot be told from chance"
+    return TOLD_APART if "worse" in outcome else ", which cannot be told from chance"
 
 
 def shown(setting: Setting, measure: Measure) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpml.formatting import capital, in_s
 from hpml.lab.disturbances import disturbed_by, is_none
-from hpml.lab.parts import COUNTED
+from hpml.lab.parts import COUNTED, SUMMARY
 from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
 from hpml.lab.report.busy import too_busy
@@ -24,6 +24,7 @@ from hpml.lab.report.machine import Machine
 from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.result import Figures
+from hpml.lab.tasks import shown
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.page import save
@@ -173,6 +174,7 @@ def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
 
 
 def _norm(machine: Machine, without: list[Run]) -> Figures:
+    files = [shown(machine.folder / SUMMARY / f"{name}.json") for name in COUNTED["c7"]]
     return Figures(
         tables=[
             _epochs(without, "Without normalisation. "),
@@ -185,6 +187,7 @@ def _norm(machine: Machine, without: list[Run]) -> Figures:
             machine.again("c7"),
             [machine.summary(name) for name in reversed(COUNTED["c7"])],
             machine.cores_that_train is not None,
+            f"delete {' and '.join(files)}, then run `{machine.command_for('c7')}`",
         ),
     )
 

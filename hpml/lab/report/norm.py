@@ -1,11 +1,13 @@
 """C7: training without batch normalisation, in sentences: what came out, and what explains it.
 
 Why it learns as it does is read from the first steps of both networks on one batch, why it takes as
-long from a profile of a step; both are counted with the summary (hpml/summary/first_steps.py). An
-explanation is called likely: no run here has changed what it names.
+long from a profile of a step; both are counted with the summary (hpml/summary/first_steps.py). A
+cause is called likely where the losses are told apart: no run here has changed what it names.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, quantiles
 from typing import Any
 
@@ -13,21 +15,30 @@ from hpml.formatting import counted, decimals
 from hpml.lab.report.answers import (
     ACCURACY,
     LOSS,
+    TOLD_APART,
+    TOO_FEW,
     VAL_ACCURACY,
     caveats,
     certainty,
     counting,
+    doubt_of_time,
     shown,
+    told_apart,
 )
 from hpml.lab.report.busy import is_in_doubt, too_busy, why
 from hpml.lab.report.explained import rate_of
 from hpml.records.phases import TRAIN
-from hpml.report.collect import Run, mean
+from hpml.report.collect import TIMED_FROM, Run, mean
+from hpml.report.disturbances import span
 from hpml.report.ranking import EPOCH, STEADY, Measure
 from hpml.report.settings import Setting
 
 # A summary's figures; None where it was not counted.
 Counts = Mapping[str, Any] | None
+LEAST_RATIO = 2  # of two gradients that may explain losses, the larger one by the smaller one
+# What a summary's step is like; no compiled step, and none of another precision, is.
+AS_COUNTED = {"compile": (None, False), "trainer.precision": (None, 32, "32", "32-true")}
+FIRST_STEPS = "first_steps_by_seed"  # in a summary that was asked for them
 OTHER_RATE = "another optimizer.lr, under another lab.name, would tell"
 
 
@@ -37,11 +48,13 @@ def about_norm(
     again: str,
     counts: Sequence[Counts] = (None, None),
     on_cpu: bool = True,
+    recount: str = "",
 ) -> list[str]:
     """Loss, accuracy and time without batch norm, against those with it; then why.
 
     `counts` are of the network without and with it. They are the CPU's, and have nothing to say of
-    the time of a network that does not train `on_cpu`.
+    the time of a network that does not train `on_cpu`. `recount` is what to do where they are of a
+    version that took no first steps.
     """
     one, other = counting(without), counting(with_norm)
     time = STEADY if one.all_of(STEADY.name) and other.all_of(STEADY.name) else EPOCH
@@ -65,6 +78,8 @@ def about_norm(
             f"{shown(other, measure)}: {'the same' if ours == theirs else differs}."
         )
     sentences += [*_how_much_later(one, other), *_why_it_learns_so(one, other, counts)]
+    if recount and any(of is not None and FIRST_STEPS not in of for of in counts):
+        sentences.append(f"Why was not counted when this lab was begun: {recount}.")
     if not reason:
         sentences += _why_it_takes_so_long(one, other, time, counts[1] if on_cpu else None)
     return sentences + caveats([*with_norm, *without])
@@ -77,6 +92,8 @@ def _how_much_later(one: Setting, other: Setting) -> Iterator[str]:
         return
     first = theirs[0]
     reached = next((number for number, loss in enumerate(ours, 1) if loss <= first), None)
+    if reached == 1:  # a loss that is chance's may be both's
+        return
     when = f"in epoch {reached}" if reached else f"in none of {counted(len(ours), 'epoch')}"
     yield f"The training loss of epoch 1 with norm, {first:.4g}, is reached {when} without it."
 
@@ -90,7 +107,7 @@ def _losses(setting: Setting) -> list[float]:
 
 def _why_it_learns_so(one: Setting, other: Setting, counts: Sequence[Counts]) -> Iterator[str]:
     """By the sizes of gradients and of what layers are given, before the first step and in it."""
-    steps = [list((of or {}).get("first_steps_by_seed", {}).values()) for of in counts]
+    steps = [list((of or {}).get(FIRST_STEPS, {}).values()) for of in counts]
     if not all(steps) or counts[0] is None:
         return
     ours, theirs = ([each["gradient_norms"][0] for each in of] for of in steps)
@@ -108,64 +125,117 @@ def _why_it_learns_so(one: Setting, other: Setting, counts: Sequence[Counts]) ->
             f"{first:.3g} at the first to {last:.2g} at the last; with it the last is given "
             f"{normed:.2g}."
         )
-    changes = [fmean(abs(each[-1] - each[0]) for each in of) for of in losses]
-    yield (
-        f"On that batch alone {counted(len(losses[0][0]) - 1, 'step')} change the loss by "
-        f"{changes[0]:.2g} without norm, by {changes[1]:.2g} with it."
+    without, normed_loss = (
+        f"from {_finite(_means(of, 0), '.4g')} to {_finite(_means(of, -1), '.4g')}" for of in losses
     )
-    loss, loss_with = (mean(setting.all_of(LOSS.name)) for setting in (one, other))
-    yield _conclusion(ours, theirs, loss, loss_with, rate_of(other.completed))
+    yield (
+        f"On that batch alone {counted(len(losses[0][0]) - 1, 'step')} take the loss {without} "
+        f"without norm, {normed_loss} with it."
+    )
+    yield _conclusion(ours, theirs, one, other)
 
 
 def _conclusion(
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    loss: float | None,
-    loss_with: float | None,
-    rate: float | None,
+    ours: Sequence[float], theirs: Sequence[float], one: Setting, other: Setting
 ) -> str:
     """What the norms of the gradient without and with normalisation say of the losses."""
+    ratio = fmean(ours) / fmean(theirs) if fmean(theirs) else math.inf
+    if not math.isfinite(ratio):
+        return "These gradients have no finite ratio: they explain no difference of the losses."
     if max(ours) >= min(theirs) and max(theirs) >= min(ours):
-        return "Gradients of these sizes overlap: they explain no difference of the losses."
-    ratio = fmean(ours) / fmean(theirs) if fmean(theirs) else float("inf")
-    at_one_rate = f"at one rate, {rate:g}," if rate else "at one rate"
+        return "The two ranges of gradients overlap: they explain no difference of the losses."
+    rate = rate_of(other.completed)
     far = f"{ratio:.2g} times" if ratio > 1 else f"1/{1 / ratio:.2g}" if ratio else "0 times"
+    at_one_rate = f"at one rate{f', {rate:g},' if rate else ''}"
     moved = (
-        f"SGD's first step is the rate times the gradient: {at_one_rate} it moves the weights "
-        f"{far} as far without norm."
+        "But for weight decay, clipping and a scheduler SGD's first step is the rate times the "
+        f"gradient: {at_one_rate} such a batch of random images moves the weights {far} as far "
+        "without norm."
     )
+    return f"{moved} {_what_it_fits(ratio, one, other)}".rstrip()
+
+
+def _what_it_fits(ratio: float, one: Setting, other: Setting) -> str:
+    """Whether steps so many times as far without norm may be why its loss is higher."""
+    loss, loss_with = (mean(setting.all_of(LOSS.name)) for setting in (one, other))
     if loss is None or loss_with is None:
-        return moved
+        return ""
+    last = [r.record.epochs[-1].metrics.get(LOSS.name) for s in (one, other) for r in s.completed]
+    if not all(value is not None and math.isfinite(value) for value in last):
+        return "Not every last loss is finite: no cause is named."
     if loss <= loss_with:
-        return f"{moved} The loss is no higher for that."
-    fits = "fits the higher loss" if ratio < 1 else "may be too far, which fits the higher loss"
-    return f"{moved} That {fits}, and is a likely cause; {OTHER_RATE}."
+        return "The loss without norm is no higher."
+    if 1 / LEAST_RATIO < ratio < LEAST_RATIO:
+        return "That is too little to be a cause."
+    told, too_far = certainty(one, other, LOSS), "may be too far, which " * (ratio > 1)
+    if told == TOLD_APART:
+        return f"That {too_far}fits the higher loss, and is a likely cause; {OTHER_RATE}."
+    if TOO_FEW in told:
+        return f"That {too_far}would fit the higher loss, if that is not chance; {OTHER_RATE}."
+    return "The higher loss may be chance: no cause is named."
 
 
 def _why_it_takes_so_long(
     one: Setting, other: Setting, time: Measure, counts: Counts
 ) -> Iterator[str]:
     """By what normalising takes of a step, beside what it was measured to take."""
-    ours, theirs = (mean(setting.all_of(TRAIN.key)) for setting in (one, other))
-    if ours is None or theirs is None or is_in_doubt([one, other], time):
+    by_run = [_training_s(setting, TIMED_FROM[time.name]) for setting in (one, other)]
+    ours, theirs = (mean(seconds for _, seconds in of) for of in by_run)
+    if ours is None or theirs is None:
         return
     digits = decimals(theirs)
+    less = f"{abs(ours - theirs):.{digits}f} s {'more' if ours > theirs else 'less'}"
+    differs = "the same" if ours == theirs else less + _certainty_of(one, other, time, by_run)
     yield (
-        f"Of an epoch {TRAIN.title} takes {ours:.{digits}f} s without norm, {theirs:.{digits}f} s "
-        "with it."
+        f"Of {time.title.removeprefix('time of ')}, {TRAIN.title} takes {ours:.{digits}f} s "
+        f"without norm, {theirs:.{digits}f} s with it: {differs}."
     )
     of_norm = (counts or {}).get("time_of_normalising")
-    if of_norm is None:
+    if of_norm is None or not _are_as_counted([*one.completed, *other.completed]):
         return
-    shares, more = of_norm["shares"], "more" if ours > theirs else "less"
+    shares = of_norm["shares"]
     low, share, high = quantiles(shares, n=4, method="inclusive")
+    contradicts = " It took more all the same, which this does not explain." * (ours > theirs)
     yield (
-        f"Normalising takes {share:.0%} of the time of a step's operators on the CPU "
-        f"({low:.0%} to {high:.0%} in the middle half of {len(shares)} steps of "
-        f"{of_norm['samples']} images): about {share * theirs:.{digits}f} s of an epoch's "
-        f"{TRAIN.title} can fall away. "
-        f"Measured are {abs(ours - theirs):.{digits}f} s {more}{certainty(one, other, time)}."
+        f"In a step of {of_norm['samples']} random images, uncompiled, in float32, on the CPU with "
+        f"torch's usual threads, normalising takes {share:.0%} of the operators' time ({low:.0%} "
+        f"to {high:.0%} in the middle half of {len(shares)} steps): with that share about "
+        f"{share * theirs:.{digits}f} s of {TRAIN.title} could fall away.{contradicts}"
     )
+
+
+def _training_s(setting: Setting, first: int) -> list[tuple[object, float]]:
+    """The seed of each run, and its mean of training in an epoch, from the first that counts."""
+    by_run = []
+    for run in setting.completed:
+        seconds = mean(e.time.get(TRAIN.key) for e in run.epochs if e.epoch >= first)
+        by_run += [] if seconds is None else [(run.seed, seconds)]
+    return by_run
+
+
+def _certainty_of(
+    one: Setting, other: Setting, time: Measure, by_run: Sequence[Sequence[tuple[object, float]]]
+) -> str:
+    """As `certainty`, of the training in an epoch: what others took may all be of it."""
+    values = [[seconds for _, seconds in of] for of in by_run]
+    spans = [
+        whole and replace(whole, time_s=fmean(of))
+        for setting, of in zip((one, other), values, strict=True)
+        for whole in [span(setting, time.name)]
+    ]
+    by_seed = [
+        {seed: fmean(s for of, s in runs if of == seed) for seed, _ in runs} for runs in by_run
+    ]
+    return doubt_of_time(one, other, spans) or told_apart(by_seed, values)
+
+
+def _are_as_counted(runs: Sequence[Run]) -> bool:
+    """Whether their steps are of the kind of which the summary took the time."""
+    return all(run.leaves.get(key) in plain for run in runs for key, plain in AS_COUNTED.items())
+
+
+def _finite(value: float, spec: str) -> str:
+    return f"{value:{spec}}" if math.isfinite(value) else "what is not finite"
 
 
 def _means(of_seeds: Sequence[Sequence[float]], index: int) -> float:

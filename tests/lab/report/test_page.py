@@ -351,6 +351,21 @@ def test_what_stands_in_for_what_is_asked_is_said(tmp_path: Path) -> None:
     assert "- Nothing here is like theirs" in sections["Published"]
 
 
+def test_a_lab_of_an_earlier_version_is_told_what_to_count_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What C7 is explained by, and nothing that other parts need."""
+    monkeypatch.chdir(tmp_path)
+    folder = complete(tmp_path / "lab")
+    assert "delete" not in sections_of(tmp_path / "lab")["C7"]
+    earlier = {key: of for key, of in COUNTED.items() if key != "first_steps_by_seed"}
+    keep(folder / "summary" / "sgd.json", earlier)
+    told = sections_of(tmp_path / "lab")["C7"]
+    files = "lab/m/summary/sgd.json and lab/m/summary/no_norm_sgd.json"
+    assert f"Why was not counted when this lab was begun: delete {files}, then run `" in told
+    assert "'lab.parts=[c7]'`." in told
+
+
 def test_published_submissions_are_an_option(tmp_path: Path) -> None:
     """Without it nothing on the page is of others; with it only like stands beside like."""
     folder = complete(tmp_path / "lab")

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import localtime, monotonic, strftime, time
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hpml.cli.program import run_hydra
 from hpml.cli.wrong_input import composed
@@ -43,10 +43,11 @@ log = logging.getLogger("hpml")
 RESUMES = (None, "auto", "never")  # which hold for any training
 # What no training of the lab may have, the value that changes nothing, and why it may not.
 REFUSED = {
-    "trainer.max_steps": ("-1", "the lab plans by trainer.max_epochs"),
-    "trainer.max_time": ("null", "the lab plans by trainer.max_epochs"),
-    "sweep.parallel": ("null", "the lab times its trainings one by one"),
-    "sweep.dry_run": ("false", "the lab has lab.dry_run"),
+    "trainer.max_steps": (-1, "the lab plans by trainer.max_epochs"),
+    "trainer.max_time": (None, "the lab plans by trainer.max_epochs"),
+    "trainer.fast_dev_run": (False, "the lab plans by trainer.max_epochs"),
+    "sweep.parallel": (None, "the lab times its trainings one by one"),
+    "sweep.dry_run": (False, "the lab has lab.dry_run"),
 }
 
 
@@ -163,12 +164,13 @@ def _check(cfg: DictConfig) -> None:
         **{
             key: reason
             for key, (plain, reason) in REFUSED.items()
-            if key in given and given[key] != f"{key}={plain}"
+            if OmegaConf.select(cfg, key) != plain  # given, or in a file of the user's own
         },
     }
     for key, reason in why.items():
         if reason:
-            raise UserError(f"{given.get(key, key)}: {reason}; leave it out")
+            word = given.get(key, f"{key}={OmegaConf.select(cfg, key)}")
+            raise UserError(f"{word}: {reason}; leave it out")
     epochs = cfg.trainer.max_epochs
     if (epochs or 0) < 1:
         raise UserError(f"trainer.max_epochs={epochs}: the lab plans by it; give at least 1")

@@ -192,7 +192,7 @@ class Plan:
             rows.append([REPORT, self._what(REPORT), duration_in_words(self.of(REPORT))])
         yield from (f"  {line}" for line in (table(rows, "<<<") if rows else ()))
         if self.has <= self.done:
-            yield "all of it is done"
+            yield "all of it is done" if self.has else "nothing is to be done"
             return
         seconds = self.seconds_in_all
         # as much as the pilots' steps vary

@@ -65,6 +65,8 @@ WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
         (["sweep.dry_run=true"], r"sweep.dry_run=true: the lab has lab.dry_run; leave it out"),
         (["workers.budget_s=5"], r"workers.budget_s=5: is another .*; give \+workers.budget_s=5"),
         (["trainer.max_steps=3"], r"trainer.max_steps=3: the lab plans by trainer.max_epochs; .*"),
+        (["trainer.fast_dev_run=true"], r"trainer.fast_dev_run=true: the lab plans by .*"),
+        (["++trainer.max_time=00:00:01:00"], r"\+\+trainer.max_time=00:00:01:00: the lab plans .*"),
         (["+workers.rounds=0"], r"workers.rounds=0: give an integer of at least 1 or null"),
     ],
 )
@@ -123,6 +125,8 @@ def test_a_word_without_effect_is_told(parts: Parts, capfd: Capture) -> None:
         ): "c7 has no effect: the network has no model.norm that is true",
         ("data.num_workers=4",): "data.num_workers=4 has no effect: C3 finds the number of workers",
         ("lab.parts=[c1]", "lab.seeds=3", "data.num_workers=4"): "",
+        # what is so anyway is not refused, however it is typed
+        ("lab.parts=[c1]", "++trainer.max_steps=-1", "trainer.fast_dev_run=False"): "",
     }
     for words, sentence in told.items():
         assert parts.start("lab.dry_run=true", *words) == 0

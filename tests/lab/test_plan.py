@@ -97,6 +97,7 @@ def test_what_is_done_or_not_asked_for_takes_nothing() -> None:
     summary = frozenset({"summary"})
     done = made_plan(has=summary, done=summary, trainings=()).lines()
     assert list(done) == ["  summary    done", "all of it is done"]
+    assert list(made_plan(has=frozenset(), trainings=()).lines()) == ["nothing is to be done"]
 
 
 def test_epochs_are_shortened_until_all_fits() -> None:

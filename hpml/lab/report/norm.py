@@ -206,7 +206,7 @@ def _why_it_takes_so_long(
 
 def _training_s(setting: Setting, first: int) -> list[tuple[object, float]]:
     """The seed of each run, and its mean of training in an epoch, from the first that counts."""
-    by_run = []
+    by_run: list[tuple[object, float]] = []
     for run in setting.completed:
         seconds = mean(e.time.get(TRAIN.key) for e in run.epochs if e.epoch >= first)
         by_run += [] if seconds is None else [(run.seed, seconds)]

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
+import lightning as L
+import torch
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
@@ -30,9 +33,12 @@ from hpml.trials.rounds import Candidate, Watch, watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
-from hpml.tuning.job import Ours, Trials, timed_fit
+from hpml.tuning.job import Ours, Trials, load_before, timed_fit
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
+# Ranks wait so long for one that has failed, say for its port is taken: less than where it fails
+# itself waits for them, LOST_S of an agreement.
+MEETING = timedelta(seconds=30)
 AS_IT_IS = Intervention()
 Seen = tuple[Timed, Interference | None]
 
@@ -116,10 +122,40 @@ def timed_job(
     """
     logging.disable(logging.WARNING)  # which this process's caller has had
     os.environ.update(variables)
-    with closing(subject_of(prepare(OmegaConf.create(config)), agreement_of)) as subject:
+    with closing(subject_of(prepare(OmegaConf.create(config)), met_soon)) as subject:
         seen = _timed(subject, lengths, seed, validating)
     end_processes()
     return seen
+
+
+def met_soon(trainer: L.Trainer) -> Agreement:
+    """The agreement of ranks that meet within MEETING; what they do then may take as long as ever.
+
+    Raises what torch does where they do not meet. All ranks call this.
+    """
+    strategy: Any = trainer.strategy
+    usual, setup = getattr(strategy, "_timeout", None), strategy.setup_environment
+
+    def meet() -> None:
+        strategy._timeout = MEETING
+        setup()
+        strategy._timeout = usual
+        if usual is not None:
+            _set_timeout(usual)
+
+    if trainer.world_size == 1:
+        return agreement_of(trainer)
+    strategy.setup_environment = meet
+    try:
+        return agreement_of(trainer)
+    finally:
+        del strategy.setup_environment  # trials have copies of the strategy
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    """Of the ranks' exchanges from now on; torch's earlier versions have it by another name."""
+    given: Any = torch.distributed.distributed_c10d
+    getattr(given, "set_timeout", getattr(given, "_set_pg_timeout", None))(timeout)
 
 
 def _timed(
@@ -127,6 +163,7 @@ def _timed(
 ) -> Seen:
     with subject.stops:
         of = subject, AS_IT_IS, subject.loading(), lengths
+        load_before(subject, seed)
         timed_fit(*of, seed, validating)
         share = attrgetter("pace.waiting_share")
         watch = watched(subject.witness, share, subject.agreement.every)

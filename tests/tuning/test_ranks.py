@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ from hpml.tuning.tuner import Tuner
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 FAST, FASTER, IDLE, BROKEN = "num_workers=1", "num_workers=2", "pin_memory=True", "timeout=1"
+UNLOADED = "prefetch_factor=1"
 
 
 def loader_change(name: str) -> Change:
@@ -43,7 +45,7 @@ def loader_change(name: str) -> Change:
     return Change(name, frozenset({argument}), frozenset({"input"}), settings=settings)
 
 
-CHANGES = list(map(loader_change, (BROKEN, FASTER, FAST, IDLE)))
+CHANGES = list(map(loader_change, (BROKEN, FASTER, FAST, IDLE, UNLOADED)))
 
 
 class TunedSubject(PlantedSubject):
@@ -58,11 +60,16 @@ class TunedSubject(PlantedSubject):
     def loading(self, settings: Settings = Settings()) -> Loading:  # noqa: B008 - it is frozen
         return Loading(0, 0, False)
 
+    def first_batch(self, seed: int, settings: Settings) -> None:
+        if "prefetch_factor" in dict(settings.loader) and self.agreement.rank == 1:
+            raise OSError("not loaded here")
+
     def fit(
         self, intervention: Intervention, warm_up: int, measured: int, seed: int, **_: Any
     ) -> Any:
         """Within a thousandth the same in each round; what is broken is so on the second rank."""
         rank, arguments = self.agreement.rank, dict(intervention.settings.loader)
+        assert "prefetch_factor" not in arguments  # the other rank would wait for ever
         typed.rank = rank if len(self.tried) == self.interrupted_in else 0
 
         def fails() -> None:
@@ -159,6 +166,7 @@ def test_all_ranks_try_and_choose_the_same() -> None:
     for found in (first, second):
         why = {change.name: reason for change, reason in found.skipped.items()}
         assert "broken here" in why[BROKEN]
+        assert "not loaded here" in why[UNLOADED]
         assert why[FASTER].startswith("the training computes something else: different (other")
         assert found.search.measured.by_name == first.search.measured.by_name
     assert "(rank 1 on node1: OSError: broken here" in str(list(first.skipped.values()))
@@ -297,3 +305,23 @@ def test_a_trial_exchanges_as_it_is_told(tmp_path: Path) -> None:
     own: Any = trial_trainer(given, tmp_path, True, Intervention(settings=settings))
     assert own.strategy._ddp_kwargs == {"find_unused_parameters": False, "bucket_cap_mb": 5}
     assert given.strategy._ddp_kwargs == {"find_unused_parameters": True}
+
+
+def test_ranks_of_fresh_processes_meet_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has failed is not waited for; what they exchange later may take its usual time."""
+    usual, seen, set_later = timedelta(minutes=30), [], []
+
+    class Strategy:
+        _timeout = usual
+
+        def setup_environment(self) -> None:
+            seen.append(self._timeout)
+
+    own: Any = SimpleNamespace(world_size=2, strategy=Strategy())
+    monkeypatch.setattr(afresh, "agreement_of", lambda trainer: own.strategy.setup_environment())
+    monkeypatch.setattr(afresh, "_set_timeout", set_later.append)
+    afresh.met_soon(own)
+    own.strategy.setup_environment()  # of a trial
+    assert seen == [afresh.MEETING, usual]
+    assert set_later == [usual]
+    assert afresh.MEETING.total_seconds() < agreeing.LOST_S

@@ -7,17 +7,16 @@ first, is the same in all of its trials: here each round has processes of its ow
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
 import lightning as L
-import torch
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
@@ -36,9 +35,10 @@ from hpml.tuning.change import Changes
 from hpml.tuning.job import Ours, Trials, load_before, timed_fit
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
-# Ranks wait so long for one that has failed, say for its port is taken: less than where it fails
-# itself waits for them, LOST_S of an agreement.
-MEETING = timedelta(seconds=30)
+# A rank waits so long for one that has failed, say because its port is taken: less than where that
+# failed the rank itself is waited for, LOST_S of an agreement.
+MEETING_S = 30.0
+NOT_MET = 1  # the exit code of a process that has met none
 AS_IT_IS = Intervention()
 Seen = tuple[Timed, Interference | None]
 
@@ -129,33 +129,17 @@ def timed_job(
 
 
 def met_soon(trainer: L.Trainer) -> Agreement:
-    """The agreement of ranks that meet within MEETING; what they do then may take as long as ever.
+    """The agreement of ranks that meet within MEETING_S: else this process ends.
 
-    Raises what torch does where they do not meet. All ranks call this.
+    torch's own timeout does not hold where another program answers at the port, or says nothing.
     """
-    strategy: Any = trainer.strategy
-    usual, setup = getattr(strategy, "_timeout", None), strategy.setup_environment
-
-    def meet() -> None:
-        strategy._timeout = MEETING
-        setup()
-        strategy._timeout = usual
-        if usual is not None:
-            _set_timeout(usual)
-
-    if trainer.world_size == 1:
-        return agreement_of(trainer)
-    strategy.setup_environment = meet
+    end = threading.Timer(MEETING_S, os._exit, (NOT_MET,))
+    end.daemon = True
+    end.start()
     try:
         return agreement_of(trainer)
     finally:
-        del strategy.setup_environment  # trials have copies of the strategy
-
-
-def _set_timeout(timeout: timedelta) -> None:
-    """Of the ranks' exchanges from now on; torch's earlier versions have it by another name."""
-    given: Any = torch.distributed.distributed_c10d
-    getattr(given, "set_timeout", getattr(given, "_set_pg_timeout", None))(timeout)
+        end.cancel()
 
 
 def _timed(

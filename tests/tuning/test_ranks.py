@@ -1,9 +1,9 @@
 """Several ranks tuned in step: all of them choose, drop and stop alike, whatever each one sees."""
 
 import itertools
+import os
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,20 +308,20 @@ def test_a_trial_exchanges_as_it_is_told(tmp_path: Path) -> None:
 
 
 def test_ranks_of_fresh_processes_meet_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has failed is not waited for; what they exchange later may take its usual time."""
-    usual, seen, set_later = timedelta(minutes=30), [], []
+    """One that waits for a rank that has failed ends; one that has met the others goes on."""
+    ended, codes = threading.Event(), []
 
-    class Strategy:
-        _timeout = usual
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
 
-        def setup_environment(self) -> None:
-            seen.append(self._timeout)
-
-    own: Any = SimpleNamespace(world_size=2, strategy=Strategy())
-    monkeypatch.setattr(afresh, "agreement_of", lambda trainer: own.strategy.setup_environment())
-    monkeypatch.setattr(afresh, "_set_timeout", set_later.append)
-    afresh.met_soon(own)
-    own.strategy.setup_environment()  # of a trial
-    assert seen == [afresh.MEETING, usual]
-    assert set_later == [usual]
-    assert afresh.MEETING.total_seconds() < agreeing.LOST_S
+    monkeypatch.setattr(os, "_exit", end)
+    assert afresh.MEETING_S < agreeing.LOST_S
+    own: Any = SimpleNamespace(world_size=1)
+    assert afresh.met_soon(own).ranks == 1
+    assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer)
+                and not each.finished.is_set()]  # fmt: skip
+    monkeypatch.setattr(afresh, "MEETING_S", 0.0)
+    monkeypatch.setattr(afresh, "agreement_of", lambda trainer: ended.wait(60))
+    assert afresh.met_soon(own)
+    assert codes == [afresh.NOT_MET]

@@ -15,6 +15,7 @@ import torch
 from helpers.configurations import QUICK, composed
 from helpers.jobs import Convolutional, Images, Job, trainer
 from helpers.snapshots import everything
+from omegaconf import open_dict
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -260,7 +261,9 @@ def test_other_ranks_are_no_other_programs(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tuner, "warn_of_others", told.append)
     monkeypatch.setattr(Tuner, "run", lambda self: self.subject.witness)
     assert tune(*small(tmp_path), 30.0, (), print) is told.pop()
-    cfg = composed(tmp_path, *QUICK, tune={"also": None, "budget_s": 30})
+    cfg = composed(tmp_path, *QUICK)
+    with open_dict(cfg):
+        cfg.tune = {"also": None, "budget_s": 30}
     for is_one in (True, False):
         monkeypatch.setattr(tuner.environment, "is_one_of_several", lambda is_one=is_one: is_one)
         with closing(tuner.tuner_of(cfg, [], print)) as own:

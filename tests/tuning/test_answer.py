@@ -140,7 +140,7 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a race cut short": (
         {"chosen": NONE, "steps": [], "is_raced": False, "rounds_had": 3, "_trials_s": [1.0]},
-        r"not answered: .* 180 s were too short: of \d+ rounds 3 had each change, 4 are needed; give",
+        r"not answered: .* 180 s were too short: of \d+ rounds 3 had each change, 4 are needed",
     ),
     "no time, though it seemed enough": (
         {"chosen": NONE, "steps": [], "is_raced": False, "_trials_s": [1.0]},

@@ -1,5 +1,6 @@
 """The failures that are reported in one line, without a traceback."""
 
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,9 +62,16 @@ def place(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's message without the lines of detail below it."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """An exception's message without the lines of detail below it.
+
+    Of what torch raises for another process, such as a loader's worker, its own message, which is
+    below a traceback.
+    """
+    lines, kind = str(error).strip().splitlines(), type(error).__name__
+    if lines and lines[0].startswith(f"Caught {kind} in "):
+        own = re.findall(rf"^(?:[\w.]+\.)?{kind}: (.+)$", str(error), re.MULTILINE)
+        return str(own[-1]) if own else lines[-1]
+    return lines[0] if lines else kind
 
 
 def reason(error: BaseException) -> str:

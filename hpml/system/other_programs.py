@@ -38,9 +38,12 @@ class OtherPrograms:
         return percent / 100 * cores, cores
 
 
-def warn_of_others() -> None:
-    """Warns where other programs use a quarter of the cores or more, as one look shows."""
-    others = OtherPrograms()
+def warn_of_others(witness: Witness | None = None) -> None:
+    """Warns where other programs use a quarter of the cores or more, as one look shows.
+
+    `witness` knows what else is the job's own, such as other ranks.
+    """
+    others = OtherPrograms(witness)
     others()
     time.sleep(LOOK_S)
     used = others()

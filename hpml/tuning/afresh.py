@@ -7,6 +7,7 @@ first, is the same in all of its trials: here each round has processes of its ow
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
+import lightning as L
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
@@ -30,9 +32,13 @@ from hpml.trials.rounds import Candidate, Watch, watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
-from hpml.tuning.job import Ours, Trials, timed_fit
+from hpml.tuning.job import Ours, Trials, load_before, timed_fit
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
+# A rank waits so long for one that has failed, say because its port is taken: less than where that
+# failed the rank itself is waited for, LOST_S of an agreement.
+MEETING_S = 30.0
+NOT_MET = 1  # the exit code of a process that has met none
 AS_IT_IS = Intervention()
 Seen = tuple[Timed, Interference | None]
 
@@ -116,10 +122,24 @@ def timed_job(
     """
     logging.disable(logging.WARNING)  # which this process's caller has had
     os.environ.update(variables)
-    with closing(subject_of(prepare(OmegaConf.create(config)), agreement_of)) as subject:
+    with closing(subject_of(prepare(OmegaConf.create(config)), met_soon)) as subject:
         seen = _timed(subject, lengths, seed, validating)
     end_processes()
     return seen
+
+
+def met_soon(trainer: L.Trainer) -> Agreement:
+    """The agreement of ranks that meet within MEETING_S: else this process ends.
+
+    torch's own timeout does not hold where another program answers at the port, or says nothing.
+    """
+    end = threading.Timer(MEETING_S, os._exit, (NOT_MET,))
+    end.daemon = True
+    end.start()
+    try:
+        return agreement_of(trainer)
+    finally:
+        end.cancel()
 
 
 def _timed(
@@ -127,6 +147,7 @@ def _timed(
 ) -> Seen:
     with subject.stops:
         of = subject, AS_IT_IS, subject.loading(), lengths
+        load_before(subject, seed)
         timed_fit(*of, seed, validating)
         share = attrgetter("pace.waiting_share")
         watch = watched(subject.witness, share, subject.agreement.every)

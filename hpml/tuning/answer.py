@@ -119,10 +119,12 @@ class Tuning:
         if search.changes and not search.is_raced:
             key = "tune.budget_s" if self.is_ours else "budget_s"
             needed_s = max(search.needed_s, search.budget_s)
-            return (
-                f", and {search.budget_s:g} s were too short for {FEWEST_ROUNDS} rounds of trials "
-                f"of {search.trial_s:.2g} s; give {key}={30 * (1 + int(needed_s / 30))}"
-            )
+            short = f" for {FEWEST_ROUNDS} rounds of trials of {search.trial_s:.2g} s"
+            if had := search.rounds_had:
+                every = counted(search.measured.next_round, "round")
+                short = f": of {every} {had} had each change, {FEWEST_ROUNDS} are needed"
+            enough = f"give {key}={30 * (1 + int(needed_s / 30))}"
+            return f", and {search.budget_s:g} s were too short{short}; {enough}"
         if (seeming := self._seeming) is not None:
             looks = math.exp(search.alone[seeming].mean)
             return (

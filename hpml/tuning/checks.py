@@ -7,6 +7,7 @@ from hpml.errors import FailedElsewhereError, UserError, place, reason
 from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
+from hpml.tuning.job import load_before
 
 LEAST_BUDGET_S = 20.0
 
@@ -33,6 +34,7 @@ def first_step(subject: Subject) -> None:
     """Trains one step of a job. Raises UserError where that fails, with the job's own error."""
     try:
         subject.loading()  # makes the loader
+        load_before(subject, seed=0)
         subject.fit(Intervention(), 0, 1, seed=0)
     except UserError:
         raise

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.trials.intervention import Intervention, computing_with
-from hpml.trials.job_loader import Loading
+from hpml.trials.job_loader import NO_CHANGE, Loading
 from hpml.trials.pace import STEPS_SHOWN, Pace, Timed
 from hpml.trials.rounds import Candidate
 from hpml.trials.settings import Settings
@@ -93,6 +93,19 @@ def _needs_another_job(change: Change) -> bool:
     return bool(change.keys.keys() - {THREADS}) and change.settings == Settings()
 
 
+def _changes_loading(change: Change) -> bool:
+    return bool(change.keys or change.settings.loader or change.settings.batch_times)
+
+
+def load_before(subject: Subject, seed: int, settings: Settings = NO_CHANGE) -> None:
+    """Of several ranks each loads its first batch: what fails on one of them fails on all.
+
+    In a fit the others would wait for it, in an exchange of the training's own.
+    """
+    if subject.agreement.ranks > 1:
+        subject.agreement.here(lambda: subject.first_batch(seed, settings))
+
+
 class Trials:
     """Short fits of a job with some changes, all of about the same length.
 
@@ -123,6 +136,8 @@ class Trials:
         def measure(number: int) -> Timed:
             is_new = changes not in self._loading
             subject, intervention, loading = self.with_changes(changes)
+            if is_new and any(map(_changes_loading, changes)):
+                load_before(subject, number, intervention.settings)
             of = (subject, intervention, loading, self.lengths(changes), number, self.validating)
             if is_new and any("compile" in change.slots for change in changes):
                 timed_fit(*of)  # each shape of a batch, an epoch's last one too, is compiled before

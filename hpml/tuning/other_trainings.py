@@ -64,8 +64,8 @@ def _of_rate(times: int, rates: Collection[float]) -> str:
     return f"# the learning rate times {times}, as the batch{named}; then tune it"
 
 
-def of_configuration(job: Job) -> Iterator[Change]:
-    """The same of a configuration whose module and data are ours."""
+def of_configuration(job: Job, ranks: int = 1) -> Iterator[Change]:
+    """The same of a configuration whose module and data are ours, trained by so many ranks."""
     cfg, rate = job.cfg, OmegaConf.select(job.cfg, "optimizer.lr")
     if not job.is_ours or not isinstance(rate, int | float):
         return
@@ -77,7 +77,7 @@ def of_configuration(job: Job) -> Iterator[Change]:
     for key, value in now.items():
         for times in LARGER if isinstance(value, int) else ():
             argument = key.partition(".")[2]
-            if times * size * window <= samples:
+            if times * size * window * ranks <= samples:
                 yield Change(
                     name=f"{key}={times * value}",
                     slots=frozenset({argument, STEP}),

@@ -33,14 +33,14 @@ from hpml.tuning.other_trainings import of_configuration
 from hpml.tuning.seldom import LOG_EVERY
 
 
-def changes_of(job: Job, threads: int, cores: int | None = None) -> list[Change]:
+def changes_of(job: Job, threads: int, cores: int | None = None, ranks: int = 1) -> list[Change]:
     """All that may help a job on its device, which computes with so many threads.
 
-    It has so many `cores`, by default all that there are.
+    Each of its `ranks` has so many `cores`, by default all that there are.
     """
     cores = usable_cores() if cores is None else cores
     found = [*_of_loading(job, threads, cores), *_of_compute(job), *_of_overhead(job.cfg)]
-    found += [*of_configuration(job), *_of_ranks(job.cfg)]
+    found += [*of_configuration(job, ranks), *_of_ranks(job.cfg)]
     return found + (thread_changes(threads, cores) if job.device == "cpu" else [])
 
 

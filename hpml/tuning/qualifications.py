@@ -20,7 +20,7 @@ def sentences_of(found: "Tuning") -> list[str]:
     sentences = [f"{verdict['kind']}: {verdict['evidence']}"]
     if found.processes > 1:
         where = f"{found.processes} processes on {listed(found.hosts, MOST_HOSTS)}"
-        sentences.append(f"{where} made each change together; an epoch is the slowest one's")
+        sentences.append(f"{where} trained together in every trial; an epoch is the slowest one's")
     cause = verdict["kind"].removesuffix("-bound")
     attacked = {one for change in found.changes for one in change.causes | change.slots}
     if found.changes and cause != verdict["kind"] and not {cause, f"{cause}s"} & attacked:

@@ -69,6 +69,7 @@ class Search:
     left_out: list[Change] = field(default_factory=list)  # for want of time
     was_interrupted: bool = False
     is_raced: bool = False  # whether there was time for FEWEST_ROUNDS of the first race
+    rounds_had: int = 0  # of the first race, those that had the job and each change
 
     def __post_init__(self) -> None:
         self.proof = Proof(self.trial, self.left_s, self.budget_s, self.watch, self.afresh)
@@ -156,16 +157,19 @@ class Search:
             is_open = number < MOST_ROUNDS or any(_mean(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
-            self._round([self.chosen, *front.values()])
+            ran = self._round([self.chosen, *front.values()])
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
             is_whole = running.keys() == known.keys() | failed
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
-            self.is_raced |= is_whole and all(known[c] >= FEWEST_ROUNDS for c in running)
+            if not self.is_raced:
+                had = min((known[c] for c in running), default=FEWEST_ROUNDS)
+                self.rounds_had = had if is_whole else 0
+                self.is_raced = self.rounds_had >= FEWEST_ROUNDS
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
-            self._tell(begun, number, gains)
+            self._tell(begun + number, len(ran - {self.chosen}), gains)
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
@@ -234,7 +238,8 @@ class Search:
         self.report(f"the job as it is beside: {names(self.chosen)}")
         self.proof.run(self.chosen, self.trial_s)
 
-    def _round(self, every: Iterable[Changes]) -> None:
+    def _round(self, every: Iterable[Changes]) -> set[Changes]:
+        """Those that were measured."""
         number = self.measured.next_round
         candidates = [(of, self._priced(self.trial(of))) for of in every]
         # the machine may grow busy within a round: no change is always the last one
@@ -245,7 +250,7 @@ class Search:
             return self.left_s() < least_s
 
         given: Any = {"optional": optional, "enough": enough, "watch": self.watch}
-        run_round(candidates, self.measured, number, **given)
+        return set(run_round(candidates, self.measured, number, **given))
 
     def _priced(self, trial: Candidate[Timed]) -> Candidate[Timed]:
         """Keeps how long it takes."""
@@ -267,12 +272,12 @@ class Search:
         """For the last comparison."""
         return self.proof.reserve_s(self.trial_s)
 
-    def _tell(self, begun: int, number: int, gains: dict[Change, Any]) -> None:
+    def _tell(self, number: int, count: int, gains: dict[Change, Any]) -> None:
         best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)
         if (gain := gains[best]) is not None:
             times = math.exp(gain.mean)
             self.report(
-                f"round {begun + number + 1}: {counted(len(gains), 'change')}, "
+                f"round {number + 1}: {counted(count, 'change')}, "
                 f"at best {times:.2f} times as fast ({best.name})"
             )
 

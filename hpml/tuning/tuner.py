@@ -260,17 +260,19 @@ def tune(
     )
     with closing(tuner):
         if subject.agreement.rank == 0:
-            warn_of_others()
+            warn_of_others(subject.witness)
         return tuner.run()
 
 
 def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner:
     """Tuner of a configuration's job; to be closed."""
-    begun = time.perf_counter()
+    begun, all_begun = time.perf_counter(), environment.is_one_of_several()
     job = prepare(cfg)
     own_s = time.perf_counter() - begun  # without the start of other ranks, which comes now
     subject = subject_of(job, agreement_of)
     agreement = subject.agreement
+    if all_begun and agreement.rank == 0:  # else it was told before the others began
+        warn_of_others(subject.witness)
     start_s = agreement.first(own_s)
     ours = Ours(cfg, subject, lambda config: subject_of(prepare(config), lambda _: agreement))
     threads, cores = torch.get_num_threads(), foreign.cores_of(agreement)
@@ -279,7 +281,7 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
     return Tuner(
         subject=subject,
         job=ours,
-        offer=lambda: changes_of(job, threads, cores),
+        offer=lambda: changes_of(job, threads, cores, agreement.ranks),
         budget_s=cfg.tune.budget_s,
         report=report,
         facts=job.facts(overrides),

@@ -162,7 +162,9 @@ class Watch:
                 return None
             tunes = self._measure == "diagnose"
             if self._others_begin_it:  # by torchrun say: how nobody here knows
-                return "next: begin it as before, with --tune for --diagnose" if tunes else None
+                return (
+                    "next: begin it as before, with --tune instead of --diagnose" if tunes else None
+                )
             command = self.program.command(*(["--tune"] if tunes else []))
             return f"{'next' if tunes else 'after a change'}: {command}"
         if not self._fits:

@@ -196,7 +196,7 @@ def test_a_watched_program_of_two_ranks_is_measured(
     assert all((folder / f"{name}.{kind}").is_file() for kind in ("json", "html"))
     last = {
         ("diagnose", False): "-m hpml.watch --tune train.py",
-        ("diagnose", True): "next: begin it as before, with --tune for --diagnose",
+        ("diagnose", True): "next: begin it as before, with --tune instead of --diagnose",
         ("tune", False): "-m hpml.watch train.py",
     }.get((measure, bool(launcher)), "tune.html")
     assert done.stderr.strip().splitlines()[-1].endswith(last)

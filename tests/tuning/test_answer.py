@@ -138,6 +138,10 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
         "not answered: epoch 4.03 s, and 180 s were too short for 4 rounds of trials of 15 s; "
         r"give budget_s=420$",
     ),
+    "a race cut short": (
+        {"chosen": NONE, "steps": [], "is_raced": False, "rounds_had": 3, "_trials_s": [1.0]},
+        r"not answered: .* 180 s were too short: of \d+ rounds 3 had each change, 4 are needed",
+    ),
     "no time, though it seemed enough": (
         {"chosen": NONE, "steps": [], "is_raced": False, "_trials_s": [1.0]},
         r"not answered: .* give budget_s=210$",  # more than the 180 that there were

@@ -246,7 +246,9 @@ def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
     assert sizes == [16, 8]  # of 24 samples
     timed = trials(frozenset({twice}))(0)
     assert timed.epoch_s == pytest.approx(2 * timed.pace.step_s)  # steps, not three
-    own = ours.changes_of(prepare(composed(tmp_path, *QUICK, "data.batch_size=32")), threads=2)
+    whole = prepare(composed(tmp_path, *QUICK, "data.batch_size=32"))
+    assert not [c for c in ours.changes_of(whole, threads=2, ranks=2) if c.only_asked]  # of 48 each
+    own = ours.changes_of(whole, threads=2)
     overrides = [change.overrides for change in own if change.only_asked]
     assert [words[0] for words in overrides] == [
         *("data.batch_size=64", "trainer.accumulate_grad_batches=2"),  # of 96 samples

@@ -1,6 +1,7 @@
 """Several ranks tuned in step: all of them choose, drop and stop alike, whatever each one sees."""
 
 import itertools
+import os
 import threading
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ from hpml.tuning.tuner import Tuner
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 FAST, FASTER, IDLE, BROKEN = "num_workers=1", "num_workers=2", "pin_memory=True", "timeout=1"
+UNLOADED = "prefetch_factor=1"
 
 
 def loader_change(name: str) -> Change:
@@ -43,7 +45,7 @@ def loader_change(name: str) -> Change:
     return Change(name, frozenset({argument}), frozenset({"input"}), settings=settings)
 
 
-CHANGES = list(map(loader_change, (BROKEN, FASTER, FAST, IDLE)))
+CHANGES = list(map(loader_change, (BROKEN, FASTER, FAST, IDLE, UNLOADED)))
 
 
 class TunedSubject(PlantedSubject):
@@ -58,11 +60,16 @@ class TunedSubject(PlantedSubject):
     def loading(self, settings: Settings = Settings()) -> Loading:  # noqa: B008 - it is frozen
         return Loading(0, 0, False)
 
+    def first_batch(self, seed: int, settings: Settings) -> None:
+        if "prefetch_factor" in dict(settings.loader) and self.agreement.rank == 1:
+            raise OSError("not loaded here")
+
     def fit(
         self, intervention: Intervention, warm_up: int, measured: int, seed: int, **_: Any
     ) -> Any:
         """Within a thousandth the same in each round; what is broken is so on the second rank."""
         rank, arguments = self.agreement.rank, dict(intervention.settings.loader)
+        assert "prefetch_factor" not in arguments  # the other rank would wait for ever
         typed.rank = rank if len(self.tried) == self.interrupted_in else 0
 
         def fails() -> None:
@@ -159,6 +166,7 @@ def test_all_ranks_try_and_choose_the_same() -> None:
     for found in (first, second):
         why = {change.name: reason for change, reason in found.skipped.items()}
         assert "broken here" in why[BROKEN]
+        assert "not loaded here" in why[UNLOADED]
         assert why[FASTER].startswith("the training computes something else: different (other")
         assert found.search.measured.by_name == first.search.measured.by_name
     assert "(rank 1 on node1: OSError: broken here" in str(list(first.skipped.values()))
@@ -297,3 +305,23 @@ def test_a_trial_exchanges_as_it_is_told(tmp_path: Path) -> None:
     own: Any = trial_trainer(given, tmp_path, True, Intervention(settings=settings))
     assert own.strategy._ddp_kwargs == {"find_unused_parameters": False, "bucket_cap_mb": 5}
     assert given.strategy._ddp_kwargs == {"find_unused_parameters": True}
+
+
+def test_ranks_of_fresh_processes_meet_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for a rank that has failed ends; one that has met the others goes on."""
+    ended, codes = threading.Event(), []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    assert afresh.MEETING_S < agreeing.LOST_S
+    own: Any = SimpleNamespace(world_size=1)
+    assert afresh.met_soon(own).ranks == 1
+    assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer)
+                and not each.finished.is_set()]  # fmt: skip
+    monkeypatch.setattr(afresh, "MEETING_S", 0.0)
+    monkeypatch.setattr(afresh, "agreement_of", lambda trainer: ended.wait(60))
+    assert afresh.met_soon(own)
+    assert codes == [afresh.NOT_MET]

@@ -184,6 +184,7 @@ def test_a_machine_that_grows_slow_ends_a_round_early() -> None:
     search.run()
     assert clock_s <= 60.0
     assert not search.is_raced
+    assert search.rounds_had == 0
     assert not search.chosen
 
 
@@ -243,3 +244,24 @@ def test_a_single_slow_round_rules_nothing_out() -> None:
     rounds = [max(number for name, number in tried if name == each) for each in names]
     assert rounds[0] > 4
     assert rounds[1:] == [2, 1]
+
+
+def test_changes_that_rest_are_not_told_as_raced() -> None:
+    """Once each had its rounds, those that look best go on alone."""
+    told: list[str] = []
+    clock_s = 0.0
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s
+            clock_s += 1.0
+            first = "first=1" in {each.name for each in changes}
+            seconds = 0.8 * (1 + 0.2 * (number % 2)) if first else 1.0 + number / 1e2
+            return Timed(seconds * (1 + 0.1 * bool(changes) * (number % 2)), Pace(0.01, 0.0, None))
+
+        return measure
+
+    changes = list(map(change, ("first=1", "second=1", "third=1")))
+    Search(trial, changes, lambda: 1000.0 - clock_s, 1000.0, told.append).run()
+    counts = [line.partition(": ")[2].partition(",")[0] for line in told if line[:5] == "round"]
+    assert counts[:5] == [*(["3 changes"] * 4), "1 change"]

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from helpers.configurations import QUICK, composed
 from helpers.jobs import Convolutional, Images, Job, trainer
 from helpers.snapshots import everything
+from omegaconf import open_dict
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -250,3 +253,19 @@ def test_hpml_tune_offers_what_the_job_may_have(
     found = hpml.tune(*small(tmp_path), budget_s=0.002)
     tried = {change.name for change in (*found.skipped, *found.search.changes)}
     assert {"num_workers=1", "num_workers=2", "threads=2", "channels_last", "fused"} <= tried
+
+
+def test_other_ranks_are_no_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks for others knows what is the job's own; under torchrun too, once all have begun."""
+    told: list[Any] = []
+    monkeypatch.setattr(tuner, "warn_of_others", told.append)
+    monkeypatch.setattr(Tuner, "run", lambda self: self.subject.witness)
+    assert tune(*small(tmp_path), 30.0, (), print) is told.pop()
+    cfg = composed(tmp_path, *QUICK)
+    with open_dict(cfg):
+        cfg.tune = {"also": None, "budget_s": 30}
+    for is_one in (True, False):
+        monkeypatch.setattr(tuner.environment, "is_one_of_several", lambda is_one=is_one: is_one)
+        with closing(tuner.tuner_of(cfg, [], print)) as own:
+            assert told == [own.subject.witness] * is_one
+        told.clear()

@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,12 @@ from helpers.programs import Program
 from helpers.ranks import PlantedSubject, diagnosed_in_threads, in_threads
 
 from hpml.diagnosis import experiment, measured
+from hpml.diagnosis.experiment import Experiment
 from hpml.errors import FailedElsewhereError
 from hpml.system.interference import Interference
+from hpml.timing.advice import JobFacts
+from hpml.trials.intervention import Intervention
+from hpml.trials.job_loader import JobLoader
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 DOES = {"input": "loading", "transfer": "transfer", "compute": "computing"}
@@ -94,6 +100,57 @@ def test_ranks_whose_clocks_differ_stop_together() -> None:
         2, lambda agreement: agreement.decided(lambda own: own)(agreement.rank == 0)
     )
     assert tried == [True, True]
+
+
+def test_ranks_whose_clocks_differ_say_alike_why_they_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That of the second one has run out when the first one's case is clear."""
+    clocks, here = {0: itertools.count(0, 10**5), 1: itertools.count(0, 10**12)}, threading.local()
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clocks[here.rank]))
+
+    def work(agreement: Any) -> tuple[int, bool]:
+        here.rank = agreement.rank
+        subject: Any = PlantedSubject(agreement, [EVEN, EVEN | {"input": 22.0}])
+        own = Experiment(subject, JobFacts(), 600.0, lambda line: None)
+        return own.rounds, experiment.run([own])[0].ended_early
+
+    assert [early for _, early in in_threads(2, work)] == [True, True]
+
+
+def test_a_callback_of_one_rank_alone_is_tried_by_all() -> None:
+    """They run the same trials; it is left out where it is, and nothing elsewhere."""
+
+    def work(agreement: Any) -> Any:
+        subject: Any = PlantedSubject(agreement, [dict(EVEN), dict(EVEN)])
+        subject.has_hooks = agreement.rank == 0
+        subject.callback_names = ["Everywhere", *(["Sleeper"] if agreement.rank == 0 else [])]
+        experiment.run([Experiment(subject, JobFacts(), 30.0, lambda line: None)])
+        return subject.tried
+
+    first, second = in_threads(2, work)
+    assert first == second
+    left_out = {each[0].without for each in first if isinstance(each[0], Intervention)}
+    assert left_out == {None, "Everywhere", "Sleeper"}
+
+
+def test_an_epoch_is_as_long_as_the_shortest_ranks() -> None:
+    """From when loaders were made; ranks of one length have nothing to be told."""
+
+    def work(agreement: Any) -> Any:
+        loaders = JobLoader()
+        loaders.agreement, loaders.notes = agreement, []
+        loaders.data = SimpleNamespace(epoch_steps=lengths[agreement.rank])  # type: ignore[assignment]
+        assert loaders.tried(lambda: agreement.rank) == [0, 1]
+        return loaders.epoch_steps, loaders.notes
+
+    lengths: list[int | None] = [40, 1000]
+    said = ["an epoch of the ranks has 40 to 1,000 batches: the shortest counts"]
+    assert in_threads(2, work) == [(40, said)] * 2
+    lengths = [40, 40]
+    assert in_threads(2, work) == [(40, [])] * 2
+    lengths = [None, None]
+    assert in_threads(2, work) == [(None, [])] * 2
 
 
 def test_a_trial_that_fails_on_one_rank_fails_on_all() -> None:

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +97,7 @@ class Typed:
         pass
 
     def raise_now(self) -> None:
+        typed.rank = 0
         raise KeyboardInterrupt
 
 
@@ -216,6 +218,43 @@ def test_what_one_rank_reads_is_all_ranks() -> None:
 
     assert in_threads(2, read) == ["by rank 0"] * 2
     assert in_threads(2, wrong) == ["none, says rank 0"] * 2
+
+
+def test_what_fails_on_the_rank_that_reads_fails_on_all() -> None:
+    """With its own error there; the others are told whose it is, and wait for nothing."""
+
+    def work(agreement: Threads) -> str:
+        try:
+            return agreement.of_first(lambda: str({}["rounds"]))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    first, second = in_threads(2, work)
+    assert first == "KeyError: 'rounds'"
+    assert second == "FailedElsewhereError: rank 0 on node0: KeyError: 'rounds'"
+
+
+def test_an_interrupt_between_trials_comes_with_the_next_exchange() -> None:
+    """To all ranks; one that comes after the last exchange does so at the end. It comes once."""
+
+    def between(agreement: Threads) -> list[Any]:
+        seen: list[Any] = []
+        with agreement.interruptible():
+            typed.rank = agreement.rank
+            try:
+                agreement.first("a clock")
+            except KeyboardInterrupt:
+                seen.append(agreement.every(agreement.rank))
+        return seen
+
+    def after(agreement: Threads) -> str:
+        with suppress(KeyboardInterrupt), agreement.interruptible():
+            typed.rank = agreement.rank
+            return "passed over"
+        return "interrupted"
+
+    assert in_threads(2, between) == [[[0, 1]], [[0, 1]]]
+    assert in_threads(2, after) == ["interrupted"] * 2
 
 
 def test_cores_are_shared_by_the_ranks_that_may_use_the_same(

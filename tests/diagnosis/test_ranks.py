@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import socket
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,22 +99,6 @@ def test_ranks_whose_clocks_differ_stop_together() -> None:
         2, lambda agreement: agreement.decided(lambda own: own)(agreement.rank == 0)
     )
     assert tried == [True, True]
-
-
-def test_ranks_whose_clocks_differ_say_alike_why_they_stopped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """That of the second one has run out when the first one's case is clear."""
-    clocks, here = {0: itertools.count(0, 10**5), 1: itertools.count(0, 10**12)}, threading.local()
-    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clocks[here.rank]))
-
-    def work(agreement: Any) -> tuple[int, bool]:
-        here.rank = agreement.rank
-        subject: Any = PlantedSubject(agreement, [EVEN, EVEN | {"input": 22.0}])
-        own = Experiment(subject, JobFacts(), 600.0, lambda line: None)
-        return own.rounds, experiment.run([own])[0].ended_early
-
-    assert [early for _, early in in_threads(2, work)] == [True, True]
 
 
 def test_a_callback_of_one_rank_alone_is_tried_by_all() -> None:

@@ -134,7 +134,9 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
 here = threading.local()
 
 
-def tuned(interrupted_in: int = -1) -> list[tuple[TunedSubject, Tuning, list[str]]]:
+def tuned(
+    interrupted_in: int = -1, budget_s: float = 60.0
+) -> list[tuple[TunedSubject, Tuning, list[str]]]:
     """Of each of two ranks its subject, its answer, and what it was told meanwhile."""
 
     def work(agreement: Threads) -> Any:
@@ -142,8 +144,8 @@ def tuned(interrupted_in: int = -1) -> list[tuple[TunedSubject, Tuning, list[str
         subject: Any = TunedSubject(agreement, [EVEN, EVEN | {"input": 22.0}])
         subject.interrupted_in = interrupted_in
         told: list[str] = []
-        own = Tuner(subject, Foreign(subject), lambda: CHANGES, 60.0, told.append, facts=JobFacts())
-        return subject, own.run(), told
+        given = subject, Foreign(subject), lambda: CHANGES, budget_s, told.append
+        return subject, Tuner(*given, facts=JobFacts()).run(), told
 
     return in_threads(2, work)
 
@@ -165,6 +167,16 @@ def test_all_ranks_try_and_choose_the_same() -> None:
         assert found.search.measured.by_name == first.search.measured.by_name
     assert "(rank 1 on node1: OSError: broken here" in str(list(first.skipped.values()))
     assert (bool(told), nothing) == (True, [])
+
+
+def test_ranks_whose_clocks_differ_say_alike_why_they_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second one's time has run out when the first one's case is clear."""
+    clocks = {0: itertools.count(0, 10**5), 1: itertools.count(0, 10**11)}
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clocks[here.rank]))
+    (_, first, _), (_, second, _) = tuned(budget_s=600.0)
+    assert (first.diagnosis.ended_early, second.diagnosis.ended_early) == (True, True)
 
 
 def test_the_answer_names_processes_and_hosts() -> None:

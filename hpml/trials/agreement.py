@@ -7,6 +7,7 @@ what a trial gives, and what a clock has decided, is exchanged here and nowhere 
 import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -237,12 +238,15 @@ class RanksAgreement(Agreement):
             with self._reaching_others():
                 self._wait_for_all()
             return
+        seconds, begun = INTERRUPTED_S if self._has_come else LOST_S, time.monotonic()
         try:
-            self._wait_for_all(INTERRUPTED_S if self._has_come else LOST_S)
+            self._wait_for_all(seconds)
         except RuntimeError:
             self._is_lost = True
             if self._has_come:
                 self._raise_interrupt()
+            if isinstance(error, RuntimeError) and time.monotonic() - begun < seconds / 2:
+                self._end_without_others()  # whose end was the error
             where = f"on {self.in_words(self.rank)} alone: the others wait for it"
             sys.exit(f"failed: {reason(error)}, {where}")
 
@@ -252,9 +256,12 @@ class RanksAgreement(Agreement):
         try:
             yield
         except RuntimeError:
-            self._is_lost = True
-            where = self.in_words(self.rank)
-            sys.exit(f"failed: another process has ended, or does not answer; so ends {where}")
+            self._end_without_others()
+
+    def _end_without_others(self) -> NoReturn:
+        self._is_lost = True
+        where = self.in_words(self.rank)
+        sys.exit(f"failed: another process has ended, or does not answer; so ends {where}")
 
     def _wait_for_all(self, seconds: float | None = None) -> None:
         """Raises RuntimeError where they do not come."""

@@ -12,23 +12,55 @@ from hpml.trials.agreement import RanksAgreement
 
 
 class Alone(Threads):
-    """A rank whose other one never comes; `waits` has how long it would have waited each time."""
+    """A rank whose other one never comes; `waits` has how long it would have waited each time.
+
+    With `is_there` the other one does something else; without, its process has ended.
+    """
+
+    is_there = True
+    patch: pytest.MonkeyPatch
 
     def __init__(self, rank: int = 1) -> None:
         super().__init__(rank, 2, [None] * 2, threading.Barrier(2))
         self.waits: list[float | None] = []
-        self._group = None
+        self._group, self.now_s = None, 0.0
+        self.patch.setattr(agreeing.time, "monotonic", lambda: self.now_s)
 
     _arrive = RanksAgreement._arrive
     _gathered: Any = RanksAgreement._gathered
 
     def _wait_for_all(self, seconds: float | None = None) -> None:
         self.waits.append(seconds)
+        self.now_s += (seconds or 0.0) * self.is_there
         raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer")
 
 
 def fails() -> None:
     raise OSError("no space")
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Alone, "patch", monkeypatch, raising=False)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_error_that_comes_of_the_others_end_is_not_told(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But one of its own is, for which they wait."""
+
+    def fails_in_an_exchange() -> None:
+        raise RuntimeError("Connection closed")
+
+    monkeypatch.setattr(Alone, "is_there", is_there)
+    with pytest.raises(SystemExit) as ended:
+        Alone().tried(fails_in_an_exchange)
+    said = {
+        True: "RuntimeError: Connection closed, on rank 1 on node1 alone: the others wait for it",
+        False: "another process has ended, or does not answer; so ends rank 1 on node1",
+    }
+    assert ended.value.code == f"failed: {said[is_there]}"
 
 
 def test_a_rank_that_has_failed_alone_waits_and_says_why() -> None:

@@ -195,23 +195,29 @@ before = {name: value.clone() for name, value in module.state_dict().items()}
 state = torch.get_rng_state()
 fitting = trainer(Path("fit"), devices=2, strategy="ddp")
 found = hpml.diagnose(fitting, module, loader, budget_s=0.1)
+groups = len(torch.distributed.distributed_c10d._world.pg_map)
 same = all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 same = same and torch.equal(state, torch.get_rng_state())
 fitting.fit(module, loader)
 kept = {"tried": tried, "same": same, "steps": fitting.global_step, "found": found.as_dict()}
+kept["groups"] = groups
 Path(f"rank{fitting.global_rank}.json").write_text(json.dumps(kept))
 torch.distributed.destroy_process_group()
 """
 
 
 def test_two_processes_try_the_same_and_get_the_same(tmp_path: Path) -> None:
-    """What was given is left alone, samples are shared out, and the Trainer fits afterwards."""
+    """What was given is left alone, samples are shared out, and the Trainer fits afterwards.
+
+    In its own group of processes, for that in which they agreed is over.
+    """
     (tmp_path / "script.py").write_text(SCRIPT)
     program = Program(["script.py"], tmp_path, {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"})
     _, stderr = program.communicate(timeout=120)
     assert program.returncode == 0, stderr
     first, second = (json.loads((tmp_path / f"rank{n}.json").read_text()) for n in (0, 1))
     assert first["tried"] == second["tried"]
+    assert first["groups"] == second["groups"] == 1
     assert (first["same"], first["steps"]) == (second["same"], second["steps"]) == (True, 4)
     for key in ("paces", "ranks", "epoch_steps"):
         assert first["found"][key] == second["found"][key]

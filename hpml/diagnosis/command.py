@@ -68,6 +68,7 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
         for name, config in configs.items():
             overrides = own if config is cfg else [*own, *against]
             experiments[name] = experiment.experiment_of(config, overrides, log.info)
+            stack.enter_context(experiments[name].subject.agreement)
             stack.callback(experiments[name].subject.close)
         diagnoses = dict(zip(experiments, experiment.run(list(experiments.values())), strict=True))
         for name, diagnosis in diagnoses.items():

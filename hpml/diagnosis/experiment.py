@@ -77,6 +77,7 @@ class Experiment(Measured):
         self._warm_up = self._steps = FEWEST_STEPS
         self._ahead = 0  # batches
         self._threads = subject.agreement.first(torch.get_num_threads())
+        self._names = subject.agreement.united(subject.callback_names)
         self._waits = False  # for data, more than for anything else, as it looks at first
 
     def prepare(self) -> None:
@@ -114,8 +115,8 @@ class Experiment(Measured):
             steps = int(trial_s / pilot.step_s) - self._warm_up if pilot.step_s else MOST_STEPS
             if steps >= ENOUGH_STEPS:
                 break
-        self.rounds = rounds
-        self._steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
+        steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
+        self.rounds, self._steps = subject.agreement.first((rounds, steps))
         if self._steps > PILOT_BATCHES:
             subject.keep_batches(self._steps, seed=0)
         trial_s = around_s + (self._warm_up + self._steps + 1) * pilot.step_s
@@ -150,7 +151,7 @@ class Experiment(Measured):
         saved = diagnosis.saved_s("hooks_free")
         if saved is None or saved.mean < WORTH_A_LOOK * diagnosis.epoch_s(AS_IT_IS).mean:
             return
-        if beyond := self.subject.callback_names[len(names) :]:
+        if beyond := self._names[len(names) :]:
             self.notes.append(f"not tried one by one: {', '.join(beyond)}")
         without = {f"without_{name}": Intervention(without=name) for name in names}
 
@@ -219,14 +220,16 @@ class Experiment(Measured):
 
     @property
     def _callbacks(self) -> list[str]:
-        return [] if "hooks_free" in self.dropped else self.subject.callback_names[:MOST_CALLBACKS]
+        return [] if "hooks_free" in self.dropped else self._names[:MOST_CALLBACKS]
 
     @property
     def _interventions(self) -> dict[str, Intervention]:
-        """Those that can show something of this job."""
-        shows = {"transfer_free": self.subject.has_transfer, "hooks_free": self.subject.has_hooks}
-        shows[CAUSES[COMMUNICATION]] = self.subject.agreement.ranks > 1
-        shows[ONE_THREAD] = self.subject.device.type == "cpu" and self._threads > 1
+        """Those that can show something of this job. All ranks ask for them."""
+        subject, agreement = self.subject, self.subject.agreement
+        shows = {"hooks_free": agreement.any(subject.has_hooks)}
+        shows["transfer_free"] = all(agreement.every(subject.has_transfer))
+        shows[CAUSES[COMMUNICATION]] = agreement.ranks > 1
+        shows[ONE_THREAD] = subject.device.type == "cpu" and self._threads > 1
         return {
             name: intervention
             for name, intervention in INTERVENTIONS.items()
@@ -249,8 +252,9 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
             return experiments[0].ended_early
         return all(diagnosis.is_answered for diagnosis in diagnoses)
 
-    begun_ns = time.perf_counter_ns()
+    begun_ns, agreement = time.perf_counter_ns(), experiments[0].subject.agreement
     with ExitStack() as stack:
+        stack.enter_context(agreement.interruptible())
         for experiment in experiments:
             stack.enter_context(experiment.subject.stops)
             experiment.prepare()
@@ -262,6 +266,7 @@ def run(experiments: Sequence[Experiment]) -> list[Diagnosis]:
         measured = measure(every, within(left_s, ROUNDS[-1], ROUNDS[-1], answered, MOST_ROUNDS))
         rounds_s, counting = _since_s(begun_ns), measured.next_round - len(measured.left_out)
         for experiment in experiments:
+            experiment.ended_early = agreement.first(experiment.ended_early)  # by whose clock
             experiment.note(measured.notes)
             experiment.round_s = rounds_s / counting * experiment.budget_s / budget_s
             experiment.try_ranks()
@@ -275,7 +280,7 @@ def diagnose(
     """Proves where the time of a training goes: see `hpml.diagnose`."""
     if not is_seconds(budget_s):
         raise UserError(f"budget_s={budget_s!r}: give seconds, more than 0")
-    with closing(Subject(trainer, module, data, agreement_of)) as subject:
+    with closing(Subject(trainer, module, data, agreement_of)) as subject, subject.agreement:
         if subject.agreement.rank == 0:
             warn_of_others()
         return run([Experiment(subject, None, budget_s, report)])[0]

@@ -216,8 +216,9 @@ class NotedInterrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def raise_now(self) -> NoReturn:
-        """Answers it as it would have been; one of another process as Python does."""
-        if self.has_come:
+        """Answers it as it would have been; one of another process as Python does. It is over."""
+        has_come, self.has_come = self.has_come, False
+        if has_come:
             self._before(signal.SIGINT, None)
         raise KeyboardInterrupt
 

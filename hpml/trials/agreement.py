@@ -4,12 +4,14 @@ Each rank runs the whole search by itself. They stay together because they see t
 what a trial gives, and what a clock has decided, is exchanged here and nowhere else.
 """
 
+import itertools
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import lightning as L
 import torch
@@ -53,6 +55,10 @@ class Agreement:
         """What the first rank gives. All ranks call this."""
         return self.every(own)[0]
 
+    def united(self, own: list[T]) -> list[T]:
+        """What any of them has, the first rank's before the others'. All ranks call this."""
+        return list(dict.fromkeys(itertools.chain.from_iterable(self.every(own))))
+
     def any(self, own: bool) -> bool:
         """Whether it is so on one of them. All ranks call this."""
         return any(self.every(own))
@@ -78,8 +84,15 @@ class Agreement:
         return own[0]
 
     def of_first(self, work: Callable[[], T]) -> T:
-        """What some work of the first rank gives, which does it for all; a UserError is all's."""
+        """What some work of the first rank gives, which does it for all; so its error is all's.
+
+        Elsewhere a UserError with the same words, or FailedElsewhereError.
+        """
         return work()
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Within it a Ctrl-C of one rank is all ranks', at the next exchange or at its end."""
+        return nullcontext()
 
     def variables_afresh(self) -> dict[str, str]:
         """An environment for a fresh process of each rank, which then train together.
@@ -91,6 +104,15 @@ class Agreement:
     def part(self) -> None:
         """Returns once all ranks are done, or cannot be reached: the first to end may end all."""
 
+    def close(self) -> None:
+        """Ends what was begun for the ranks to agree."""
+
+    def __enter__(self) -> None:
+        """To be closed at its end."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def in_words(self, rank: int) -> str:
         return place_in_words(rank, self.places)
 
@@ -99,8 +121,12 @@ class RanksAgreement(Agreement):
     """Of the ranks of a Trainer, which begin here where nobody has begun them.
 
     They talk in a group of their own, on the processor: what they say is no part of the training.
-    Raises UserError for a strategy whose processes do not run the same program.
+    Raises UserError for a strategy whose processes do not run the same program. Where others are
+    gone, the process ends with one line.
     """
+
+    _interrupt: NotedInterrupt | None = None  # where one is noted now
+    _is_lost = False  # whether the others cannot be reached
 
     def __init__(self, trainer: L.Trainer) -> None:
         super().__init__()
@@ -118,63 +144,124 @@ class RanksAgreement(Agreement):
         self.places = places_of(trainer)
 
     def every(self, own: T) -> list[T]:
-        given: list[Any] = [None] * self.ranks
-        torch.distributed.all_gather_object(given, own, group=self._group)
-        return given
+        outcomes = self._gathered((own, self._has_come))
+        if any(has_come for _, has_come in outcomes):
+            self._raise_interrupt()
+        return [given for given, _ in outcomes]
 
     def meet(self) -> None:
         torch.distributed.barrier(group=self._group)
 
     def tried(self, work: Callable[[], T]) -> list[T]:
         own, error = None, None
-        with NotedInterrupt() as interrupt:
+        with self._noting():
             try:
                 own = work()
             except Exception as failure:
                 error = failure
-            self._arrive(error, interrupt)
-            why = error and reason(error)
-            outcomes = self.every((own, why, interrupt.has_come))
-        if any(has_come for *_, has_come in outcomes):
-            interrupt.raise_now()
+            self._arrive(error)
+            outcomes = self.every((own, error and reason(error)))
         if error is not None:
             raise error
-        for rank, (_, why, _) in enumerate(outcomes):
+        for rank, (_, why) in enumerate(outcomes):
             if why is not None:
                 raise FailedElsewhereError(f"{self.in_words(rank)}: {why}")
-        return [given for given, *_ in outcomes]  # type: ignore[misc]
+        return [given for given, _ in outcomes]  # type: ignore[misc]
 
     def of_first(self, work: Callable[[], T]) -> T:
-        own, wrong = None, None
+        own, error = None, None
         try:
             own = work() if self.rank == 0 else None
-        except UserError as error:
-            wrong = str(error)
-        given, wrong = self.first((own, wrong))
-        if wrong is not None:
-            raise UserError(wrong)
+        except Exception as failure:
+            error = failure
+        told = error and (str(error) if isinstance(error, UserError) else reason(error))
+        given, told, is_wrong = self.first((own, told, isinstance(error, UserError)))
+        if error is not None:
+            raise error
+        if told is not None:
+            raise (
+                UserError(told) if is_wrong else FailedElsewhereError(f"{self.in_words(0)}: {told}")
+            )
         return given  # type: ignore[return-value]
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        with self._noting():
+            yield
+            if not self._is_lost:
+                self.every(None)
 
     def variables_afresh(self) -> dict[str, str]:
         port = self.first(find_free_network_port())
         return {**os.environ, "MASTER_PORT": str(port), OF_TORCHRUN: "False"}
 
     def part(self) -> None:
+        if self._is_lost:
+            return
         with suppress(RuntimeError):
             self._wait_for_all(LOST_S)
 
-    def _arrive(self, error: Exception | None, interrupt: NotedInterrupt) -> None:
+    def close(self) -> None:
+        if torch.distributed.is_initialized() and not self._is_lost:
+            torch.distributed.destroy_process_group(self._group)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Ctrl-C within it is noted, for the next exchange; also where it is noted already."""
+        if self._interrupt is not None:
+            yield
+            return
+        with NotedInterrupt() as self._interrupt:
+            try:
+                yield
+            finally:
+                self._interrupt = None
+
+    @property
+    def _has_come(self) -> bool:
+        return self._interrupt is not None and self._interrupt.has_come
+
+    def _raise_interrupt(self) -> NoReturn:
+        if self._interrupt is not None:
+            self._interrupt.raise_now()
+        raise KeyboardInterrupt
+
+    def _gathered(self, own: T) -> list[T]:
+        given: list[Any] = [None] * self.ranks
+        with self._reaching_others():
+            torch.distributed.all_gather_object(given, own, group=self._group)
+        return given
+
+    def _arrive(self, error: Exception | None) -> None:
         """All come here, unless one has failed and left the others in an exchange for ever."""
         if error is None:
-            self._wait_for_all()
+            with self._reaching_others():
+                self._wait_for_all()
             return
+        seconds, begun = INTERRUPTED_S if self._has_come else LOST_S, time.monotonic()
         try:
-            self._wait_for_all(INTERRUPTED_S if interrupt.has_come else LOST_S)
+            self._wait_for_all(seconds)
         except RuntimeError:
-            if interrupt.has_come:
-                interrupt.raise_now()
+            self._is_lost = True
+            if self._has_come:
+                self._raise_interrupt()
+            if isinstance(error, RuntimeError) and time.monotonic() - begun < seconds / 2:
+                self._end_without_others()  # whose end was the error
             where = f"on {self.in_words(self.rank)} alone: the others wait for it"
             sys.exit(f"failed: {reason(error)}, {where}")
+
+    @contextmanager
+    def _reaching_others(self) -> Iterator[None]:
+        """What gloo says of a process that is gone names none, and is long."""
+        try:
+            yield
+        except RuntimeError:
+            self._end_without_others()
+
+    def _end_without_others(self) -> NoReturn:
+        self._is_lost = True
+        where = self.in_words(self.rank)
+        sys.exit(f"failed: another process has ended, or does not answer; so ends {where}")
 
     def _wait_for_all(self, seconds: float | None = None) -> None:
         """Raises RuntimeError where they do not come."""

@@ -1,9 +1,9 @@
 """The loader of a job by itself: what its processes are like, its pace, its stages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 
@@ -19,6 +19,7 @@ from hpml.trials.pace import Pace, PacedLoader, joint, loading_pace
 from hpml.trials.settings import Settings
 from hpml.trials.trainer import trial_trainer
 
+T = TypeVar("T")
 NO_CHANGE = Settings()
 
 
@@ -40,11 +41,28 @@ class JobLoader:
     witness: Witness
     notes: list[str]  # what the trials do without, and the like
     _module: Any  # a copy
+    _is_length_agreed = False
 
     @property
     def epoch_steps(self) -> int | None:
-        """Training batches of an epoch, once a loader was made; None where only that knows."""
+        """Training batches of an epoch, once a loader was made; None where only that knows.
+
+        Of several ranks that of the shortest: they train in step.
+        """
         return self.data.epoch_steps
+
+    def tried(self, work: Callable[[], T]) -> list[T]:
+        """What work with a loader gives on each rank, as `Agreement.tried`. All ranks call this."""
+        every = self.agreement.tried(work)
+        if not self._is_length_agreed:
+            lengths = self.agreement.every(self.epoch_steps)
+            self._is_length_agreed = True
+            known = {each for each in lengths if each is not None}
+            self.data.epoch_steps = min(known, default=None)
+            if len(known) > 1:
+                batches = " to ".join(f"{each:,}" for each in (min(known), max(known)))
+                self._note(f"an epoch of the ranks has {batches} batches: the shortest counts")
+        return every
 
     def loading(self, settings: Settings = NO_CHANGE) -> Loading:
         """What the loader's processes are like; on several ranks what the first one's are."""
@@ -58,7 +76,7 @@ class JobLoader:
                     starts_anew=any(not each.persistent_workers for each in every),
                 )
 
-        return self.agreement.tried(look)[0]
+        return self.tried(look)[0]
 
     def load(self, warm_up: int, measured: int, seed: int, settings: Settings = NO_CHANGE) -> Pace:
         """The loader alone, for so many batches; of several ranks each its own at the same time."""
@@ -68,7 +86,7 @@ class JobLoader:
                 paced = PacedLoader(loader, warm_up, measured, self.epoch_steps, look=self._look)
                 return loading_pace(paced, self.data.left_ahead(paced.steps))
 
-        paces = self.agreement.tried(measure)
+        paces = self.tried(measure)
         return joint(paces, [[] for _ in paces])
 
     def take_apart(self, seconds: float) -> LoaderStages:

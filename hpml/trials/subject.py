@@ -159,7 +159,7 @@ class Subject(JobLoader):
             return None
 
         while True:
-            found = [each for each in self.agreement.tried(tried) if each is not None]
+            found = [each for each in self.tried(tried) if each is not None]
             if len(found) == self.agreement.ranks:
                 return joint(*zip(*found, strict=True))
             self.keep_batches(len(self._raw.batches), seed)
@@ -268,7 +268,7 @@ class Subject(JobLoader):
                 paced = PacedLoader(loader, 0, min(count, MOST_BATCHES), self.epoch_steps)
                 return look.raw.fill(paced)
 
-        kept = self.agreement.tried(load)
+        kept = self.tried(load)
         if (why := look.raw.why_uncopyable) is not None:
             self._note(f"batches cannot be copied ({why}): from memory they come loaded anew")
         if self.agreement.any(why is not None):

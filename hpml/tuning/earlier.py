@@ -9,12 +9,13 @@ from omegaconf import DictConfig
 
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
-from hpml.errors import UserError
+from hpml.errors import UserError, reason
 from hpml.system.files import read_json
 from hpml.trials.pace import JointPace, Pace, Timed
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 
+PARTS = ("job", "environment", "rounds")
 MACHINE = ("host", "cpu", "cpu_cores", "accelerators", "python", "torch", "lightning")
 Rounds = Mapping[str, Mapping[int, Timed]]  # by the names of changes, and by round
 
@@ -51,8 +52,8 @@ def read_rounds(
     Raises UserError for a file that is none, or of another `job` or `machine`.
     """
     key = f"{key}={file}"
-    earlier = read_json(file, "job", "environment", "rounds")
-    if earlier is None:
+    earlier = read_json(file, *PARTS)
+    if earlier is None or not all(isinstance(earlier[part], dict) for part in PARTS):
         raise UserError(f"{key}: is no search that can be resumed; give the tune.json of one")
     seen: dict[str, Any] = json.loads(json.dumps(machine, default=str))
     pairs = [(earlier["job"], job, job.keys() | earlier["job"].keys(), "job")]
@@ -61,7 +62,16 @@ def read_rounds(
         if others := sorted(each for each in keys if then.get(each) != now.get(each)):
             differs = ", ".join(others[:3])
             raise UserError(f"{key}: is of another {what} ({differs}); leave it out")
-    search, out = earlier["rounds"]["search"], set(earlier["rounds"].get("left_out", ()))
+    try:
+        return _rounds(earlier["rounds"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{key}: its rounds cannot be read ({reason(error)}); give a tune.json as it was kept"
+        ) from error
+
+
+def _rounds(kept: Mapping[str, Any]) -> Rounds:
+    search, out = kept["search"], set(kept.get("left_out", ()))
     return {
         name: {
             int(number): Timed(each["epoch_s"], _pace(each["pace"]), each.get("checks_s", 0.0))

@@ -16,10 +16,7 @@ from omegaconf import DictConfig
 
 from hpml.diagnosis import experiment as diagnosing
 from hpml.diagnosis.experiment import Experiment
-from hpml.diagnosis.figures import (
-    AS_IT_IS,
-    LOADER_ALONE,
-)
+from hpml.diagnosis.figures import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, first_line
 from hpml.formatting import counted
@@ -82,6 +79,10 @@ class Tuner:
 
     def run(self) -> Tuning:
         """Searches, and proves what was found. Several ranks call this together."""
+        with self.subject.agreement.interruptible():
+            return self._run()
+
+    def _run(self) -> Tuning:
         until_ns = time.perf_counter_ns() + self.budget_s * NS_PER_S
         agreement = self.subject.agreement
 
@@ -103,7 +104,7 @@ class Tuner:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         measured = self._measured_earlier(changes, earlier)
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
-        workers, timed = subject.data.num_workers, self.checks.timed
+        workers, timed = agreement.first(subject.data.num_workers), self.checks.timed
         trials = Trials(self.job, wanted_s, first, alone, workers, timed)
         search = Search(
             trials,
@@ -149,8 +150,9 @@ class Tuner:
         return measured
 
     def close(self) -> None:
-        """Lets go of copies, batches and workers."""
+        """Lets go of copies, batches, workers, and of the group in which ranks agree."""
         self.job.close()
+        self.subject.agreement.close()
 
     def offered(self) -> list[Change]:
         """What may be changed, once a step has shown what the job is like.

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,12 @@ from helpers.programs import Program
 from helpers.ranks import PlantedSubject, diagnosed_in_threads, in_threads
 
 from hpml.diagnosis import experiment, measured
+from hpml.diagnosis.experiment import Experiment
 from hpml.errors import FailedElsewhereError
 from hpml.system.interference import Interference
+from hpml.timing.advice import JobFacts
+from hpml.trials.intervention import Intervention
+from hpml.trials.job_loader import JobLoader
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 DOES = {"input": "loading", "transfer": "transfer", "compute": "computing"}
@@ -96,6 +101,41 @@ def test_ranks_whose_clocks_differ_stop_together() -> None:
     assert tried == [True, True]
 
 
+def test_a_callback_of_one_rank_alone_is_tried_by_all() -> None:
+    """They run the same trials; it is left out where it is, and nothing elsewhere."""
+
+    def work(agreement: Any) -> Any:
+        subject: Any = PlantedSubject(agreement, [dict(EVEN), dict(EVEN)])
+        subject.has_hooks = agreement.rank == 0
+        subject.callback_names = ["Everywhere", *(["Sleeper"] if agreement.rank == 0 else [])]
+        experiment.run([Experiment(subject, JobFacts(), 30.0, lambda line: None)])
+        return subject.tried
+
+    first, second = in_threads(2, work)
+    assert first == second
+    left_out = {each[0].without for each in first if isinstance(each[0], Intervention)}
+    assert left_out == {None, "Everywhere", "Sleeper"}
+
+
+def test_an_epoch_is_as_long_as_the_shortest_ranks() -> None:
+    """From when loaders were made; ranks of one length have nothing to be told."""
+
+    def work(agreement: Any) -> Any:
+        loaders = JobLoader()
+        loaders.agreement, loaders.notes = agreement, []
+        loaders.data = SimpleNamespace(epoch_steps=lengths[agreement.rank])  # type: ignore[assignment]
+        assert loaders.tried(lambda: agreement.rank) == [0, 1]
+        return loaders.epoch_steps, loaders.notes
+
+    lengths: list[int | None] = [40, 1000]
+    said = ["an epoch of the ranks has 40 to 1,000 batches: the shortest counts"]
+    assert in_threads(2, work) == [(40, said)] * 2
+    lengths = [40, 40]
+    assert in_threads(2, work) == [(40, [])] * 2
+    lengths = [None, None]
+    assert in_threads(2, work) == [(None, [])] * 2
+
+
 def test_a_trial_that_fails_on_one_rank_fails_on_all() -> None:
     """With its own error there; elsewhere it is said where, and why."""
 
@@ -155,23 +195,29 @@ before = {name: value.clone() for name, value in module.state_dict().items()}
 state = torch.get_rng_state()
 fitting = trainer(Path("fit"), devices=2, strategy="ddp")
 found = hpml.diagnose(fitting, module, loader, budget_s=0.1)
+groups = len(torch.distributed.distributed_c10d._world.pg_map)
 same = all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 same = same and torch.equal(state, torch.get_rng_state())
 fitting.fit(module, loader)
 kept = {"tried": tried, "same": same, "steps": fitting.global_step, "found": found.as_dict()}
+kept["groups"] = groups
 Path(f"rank{fitting.global_rank}.json").write_text(json.dumps(kept))
 torch.distributed.destroy_process_group()
 """
 
 
 def test_two_processes_try_the_same_and_get_the_same(tmp_path: Path) -> None:
-    """What was given is left alone, samples are shared out, and the Trainer fits afterwards."""
+    """What was given is left alone, samples are shared out, and the Trainer fits afterwards.
+
+    In its own group of processes, for that in which they agreed is over.
+    """
     (tmp_path / "script.py").write_text(SCRIPT)
     program = Program(["script.py"], tmp_path, {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"})
     _, stderr = program.communicate(timeout=120)
     assert program.returncode == 0, stderr
     first, second = (json.loads((tmp_path / f"rank{n}.json").read_text()) for n in (0, 1))
     assert first["tried"] == second["tried"]
+    assert first["groups"] == second["groups"] == 1
     assert (first["same"], first["steps"]) == (second["same"], second["steps"]) == (True, 4)
     for key in ("paces", "ranks", "epoch_steps"):
         assert first["found"][key] == second["found"][key]

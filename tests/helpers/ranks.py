@@ -163,14 +163,14 @@ class Threads(RanksAgreement):
         self.rank, self._shared, self._barrier = rank, shared, barrier
         self.places = [{"host": f"node{n}", "device": "cpu"} for n in range(ranks)]
 
-    def every(self, own: Any) -> list[Any]:
+    def _gathered(self, own: Any) -> list[Any]:
         self._shared[self.rank] = own
         self._barrier.wait(timeout=20)
         given = list(self._shared)
         self._barrier.wait(timeout=20)
         return given
 
-    def _arrive(self, error: Exception | None, interrupt: Any) -> None:
+    def _arrive(self, error: Exception | None) -> None:
         """None of them is left behind in an exchange."""
 
 

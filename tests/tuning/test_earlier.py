@@ -62,6 +62,31 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
             read_rounds(tmp_path / name, JOB, MACHINE)
 
 
+BROKEN: dict[str, dict[str, Any]] = {
+    "no search": {},
+    "a figure for the rounds of all": {"search": 1.0},
+    "a figure for a round": {"search": {"": {"0": 1.0}}},
+    "a round without a figure": {"search": {"": {"0": {"pace": TIMED["pace"]}}}},
+    "a key of a pace that is none": {"search": {"": {"0": TIMED | {"pace": {"speed": 1.0}}}}},
+    "a round without a number": {"search": {"": {"first": TIMED}}},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_was_changed_by_hand_is_refused(name: str, tmp_path: Path) -> None:
+    """In one line, wherever it is broken."""
+    words = r"^tune.resume=.*tune.json: its rounds cannot be read \(.*\); give a tune.json as"
+    with pytest.raises(UserError, match=words):
+        read_rounds(kept(tmp_path, rounds=BROKEN[name]), JOB, MACHINE)
+
+
+@pytest.mark.parametrize("part", ["job", "environment", "rounds"])
+def test_a_part_that_is_no_mapping_is_refused(part: str, tmp_path: Path) -> None:
+    """As a file that is no search."""
+    with pytest.raises(UserError, match="is no search that can be resumed"):
+        read_rounds(kept(tmp_path, **{part: []}), JOB, MACHINE)
+
+
 def test_a_job_is_known_by_what_it_computes(tmp_path: Path) -> None:
     """Not by where it runs; keys that change it change that."""
     first = identity(composed(tmp_path / "a", *QUICK))

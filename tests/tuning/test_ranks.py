@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +104,7 @@ class Typed:
         pass
 
     def raise_now(self) -> None:
+        typed.rank = 0
         raise KeyboardInterrupt
 
 
@@ -139,7 +141,9 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
 here = threading.local()
 
 
-def tuned(interrupted_in: int = -1) -> list[tuple[TunedSubject, Tuning, list[str]]]:
+def tuned(
+    interrupted_in: int = -1, budget_s: float = 60.0
+) -> list[tuple[TunedSubject, Tuning, list[str]]]:
     """Of each of two ranks its subject, its answer, and what it was told meanwhile."""
 
     def work(agreement: Threads) -> Any:
@@ -147,8 +151,8 @@ def tuned(interrupted_in: int = -1) -> list[tuple[TunedSubject, Tuning, list[str
         subject: Any = TunedSubject(agreement, [EVEN, EVEN | {"input": 22.0}])
         subject.interrupted_in = interrupted_in
         told: list[str] = []
-        own = Tuner(subject, Foreign(subject), lambda: CHANGES, 60.0, told.append, facts=JobFacts())
-        return subject, own.run(), told
+        given = subject, Foreign(subject), lambda: CHANGES, budget_s, told.append
+        return subject, Tuner(*given, facts=JobFacts()).run(), told
 
     return in_threads(2, work)
 
@@ -171,6 +175,16 @@ def test_all_ranks_try_and_choose_the_same() -> None:
         assert found.search.measured.by_name == first.search.measured.by_name
     assert "(rank 1 on node1: OSError: broken here" in str(list(first.skipped.values()))
     assert (bool(told), nothing) == (True, [])
+
+
+def test_ranks_whose_clocks_differ_say_alike_why_they_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second one's time has run out when the first one's case is clear."""
+    clocks = {0: itertools.count(0, 10**5), 1: itertools.count(0, 10**11)}
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(clocks[here.rank]))
+    (_, first, _), (_, second, _) = tuned(budget_s=600.0)
+    assert (first.diagnosis.ended_early, second.diagnosis.ended_early) == (True, True)
 
 
 def test_the_answer_names_processes_and_hosts() -> None:
@@ -224,6 +238,43 @@ def test_what_one_rank_reads_is_all_ranks() -> None:
 
     assert in_threads(2, read) == ["by rank 0"] * 2
     assert in_threads(2, wrong) == ["none, says rank 0"] * 2
+
+
+def test_what_fails_on_the_rank_that_reads_fails_on_all() -> None:
+    """With its own error there; the others are told whose it is, and wait for nothing."""
+
+    def work(agreement: Threads) -> str:
+        try:
+            return agreement.of_first(lambda: str({}["rounds"]))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    first, second = in_threads(2, work)
+    assert first == "KeyError: 'rounds'"
+    assert second == "FailedElsewhereError: rank 0 on node0: KeyError: 'rounds'"
+
+
+def test_an_interrupt_between_trials_comes_with_the_next_exchange() -> None:
+    """To all ranks; one that comes after the last exchange does so at the end. It comes once."""
+
+    def between(agreement: Threads) -> list[Any]:
+        seen: list[Any] = []
+        with agreement.interruptible():
+            typed.rank = agreement.rank
+            try:
+                agreement.first("a clock")
+            except KeyboardInterrupt:
+                seen.append(agreement.every(agreement.rank))
+        return seen
+
+    def after(agreement: Threads) -> str:
+        with suppress(KeyboardInterrupt), agreement.interruptible():
+            typed.rank = agreement.rank
+            return "passed over"
+        return "interrupted"
+
+    assert in_threads(2, between) == [[[0, 1]], [[0, 1]]]
+    assert in_threads(2, after) == ["interrupted"] * 2
 
 
 def test_cores_are_shared_by_the_ranks_that_may_use_the_same(

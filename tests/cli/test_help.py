@@ -34,6 +34,7 @@ def test_every_key_of_every_option_has_a_meaning(name: str) -> None:
             assert not [key for key in keys if not meanings.get(key)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_lists_all_keys_in_a_hundred_columns(tmp_path: Path, command: str) -> None:
     """Piped: groups with their options, without those that others build on."""

@@ -135,6 +135,7 @@ class Notes(L.Callback):
 """
 
 
+@pytest.mark.slow
 def test_the_first_step_waits_for_nothing_that_comes_later(tmp_path: Path) -> None:
     """Not for TensorBoard without its logger, nor for reports; imports are no garbage."""
     (tmp_path / "notes.py").write_text(NOTES)

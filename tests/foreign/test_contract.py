@@ -22,6 +22,7 @@ from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
 
 PROCESSES = {name for name in NAMES if "PROCESSES = " in (FOLDER / f"{name}.py").read_text()}
+QUICK = ("plain", "gan", "stream", "detection_lists", "accumulation", "no_validation")
 
 
 def each(long: Collection[str], quick: Collection[str], without: Collection[str] = ()) -> Any:
@@ -68,7 +69,7 @@ def assert_whole(record: RunRecord, expected: Any) -> None:
     assert parts_s == pytest.approx(record.wall_s, abs=1)
 
 
-@each(long=PROCESSES | {"compiled"}, quick=NAMES)
+@each(long=PROCESSES | {"compiled"}, quick=QUICK)
 def test_timers(name: str, tmp_path: Path) -> None:
     """Twice the same timers count and time all of it, and change nothing."""
     expected = load(name)
@@ -83,7 +84,7 @@ def test_timers(name: str, tmp_path: Path) -> None:
 
 @each(
     long={"workers", "weights_averaged", "writes_into_a_dataclass"},
-    quick={"plain", "gan", "stream", "detection_lists"},
+    quick=QUICK,
     without={"two_processes"},
 )
 def test_diagnosis(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

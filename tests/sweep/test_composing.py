@@ -84,6 +84,7 @@ def compare(loader: Any, jobs: Sequence[Sequence[str]]) -> None:
         assert plain(cfg, HydraConfig.get()) == theirs, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_composes_what_hydra_composes(loader: Any, kind: list[Any]) -> None:
     """Whatever varies: values, files, lists, what is added and taken away, Hydra's own."""

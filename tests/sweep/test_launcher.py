@@ -25,6 +25,7 @@ def order(stdout: str) -> list[str]:
     return [line.split(": ", 1)[1].partition(";")[0] for line in lines]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Completed jobs stay as they are, byte for byte; new and failed ones run."""
     jobs = ("optimizer=sgd,adam", "+fault=none")

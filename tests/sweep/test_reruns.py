@@ -42,6 +42,7 @@ def test_a_sweep_ends_with_what_was_disturbed_and_by_what(tmp_path: Path) -> Non
     assert "\njob " not in again.stdout
 
 
+@pytest.mark.slow
 def test_a_disturbed_job_runs_again_and_its_quietest_run_is_kept(tmp_path: Path) -> None:
     """After the others, two times at most; the record says what each run lost."""
     done = sweep(tmp_path, "+lost_s=[4,1,3],[0]", "seed=0", RERUN)

@@ -154,6 +154,7 @@ CLEAR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cause", "place"), [(cause, place) for cause in CLEAR for place in CLEAR[cause].split()]
 )

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import jobs
+from helpers.configurations import slow, stress
 from helpers.jobs import Convolutional, Images, Job, trainer
 from helpers.snapshots import everything, frozen
 from helpers.stopping import after_rounds
@@ -338,11 +339,18 @@ NOTES = {
     ],
     "learning rate monitor, remote logger": ["nothing was sent to Remote: its cost is left out"],
 }
-# workers start and end for each of its trials
-SLOW = pytest.param("loaders with workers", marks=pytest.mark.stress)
+WITH_WORKERS = "loaders with workers"  # which start and end for each of its trials
+CASES = [
+    stress(name)
+    if name == WITH_WORKERS
+    else slow(name)
+    if number % 3 and name not in NOTES
+    else name
+    for number, name in enumerate(JOBS)
+]
 
 
-@pytest.mark.parametrize("name", [*(name for name in JOBS if name != SLOW.values[0]), SLOW])
+@pytest.mark.parametrize("name", CASES)
 def test_a_job_never_fitted(name: str, tmp_path: Path) -> None:
     """It is diagnosed with all its trials, and nothing of it changes."""
     found = assert_left_alone(JOBS[name](tmp_path), tmp_path)

@@ -100,7 +100,6 @@ def tuned(case: SlowJob, folder: Path, budget_s: float, fits: int) -> dict[str, 
         "wall_s": wall_s,
         "fits_s": times,
         "sentence": found.sentence,
-        "tuning": found.as_dict(),
     }
 
 

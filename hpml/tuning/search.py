@@ -125,14 +125,14 @@ class Search:
         return list(self.changes[:count])
 
     def _choose(self, changes: Sequence[Change]) -> None:
-        stage, harmful = 0, set[Change]()
+        harmful = set[Change]()
         while True:
             rivals = {
                 change: added(self.chosen, change)
                 for change in changes
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
-            best = self._race(rivals, stage) if rivals else None
+            best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
             if best is None:
                 return
@@ -145,9 +145,8 @@ class Search:
             self.chosen = rivals[best]
             self.steps.append((best, self.chosen))
             self.report(f"chosen: {names(self.chosen)}")
-            stage += 1
 
-    def _race(self, rivals: dict[Change, Changes], stage: int) -> Change | None:
+    def _race(self, rivals: dict[Change, Changes]) -> Change | None:
         """The change that is proven to bring most beside those that are chosen."""
         running = dict(rivals)
         begun = self.measured.next_round

@@ -240,7 +240,7 @@ def test_a_single_slow_round_rules_nothing_out() -> None:
     search = Search(trial, list(map(change, names)), lambda: BUDGET_S, BUDGET_S)
     search.is_raced = False
     search._round([frozenset()])
-    search._race({each: frozenset({each}) for each in search.changes}, 0)
+    search._race({each: frozenset({each}) for each in search.changes})
     rounds = [max(number for name, number in tried if name == each) for each in names]
     assert rounds[0] > 4
     assert rounds[1:] == [2, 1]

@@ -1,6 +1,7 @@
 """Advice in the words of whoever reads it: what the lab starts is asked for by the lab's keys."""
 
 import os
+import re
 
 LAB = "HPML_LAB"  # set in what the lab starts
 # What a command advises, and what asks the lab for the same.
@@ -20,3 +21,11 @@ def in_the_lab() -> bool:
 def advised(words: str) -> str:
     """These words, one of IN_THE_LAB, or what says the same in a process of the lab's."""
     return IN_THE_LAB[words] if in_the_lab() else words
+
+
+def of_the_lab(sentence: str) -> str:
+    """A sentence that a command has kept, with what the lab advises in place of its own advice."""
+    for words, labs in IN_THE_LAB.items():
+        pattern = re.escape(words).replace(re.escape("{}"), r"(\d+)")
+        sentence = re.sub(rf"(?<!\+){pattern}", labs.replace("{}", r"\1"), sentence)
+    return sentence

@@ -1,5 +1,6 @@
 """`python -m hpml.lab [overrides]`: the whole lab, chained, and one report."""
 
+import json
 import logging
 import re
 import sys
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.cli.program import run_hydra
 from hpml.cli.wrong_input import composed
 from hpml.config import command_line
+from hpml.config.advised import of_the_lab
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
@@ -30,7 +32,7 @@ from hpml.lab.planning import Decided, decide, shortened
 from hpml.lab.ran import what_ran
 from hpml.lab.run_task import run_task
 from hpml.lab.state import ALL, State
-from hpml.lab.tasks import Task, Tasks, chosen_parts, shown
+from hpml.lab.tasks import HOLDS, Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
 from hpml.system.files import read_json, remove_empty, write_whole
@@ -41,6 +43,7 @@ from hpml.worker_counts.command import found_before
 log = logging.getLogger("hpml")
 
 RESUMES = (None, "auto", "never")  # which hold for any training
+NO_VALIDATION = "the lab's trainings have no validation"
 # What no training of the lab may have, the value that changes nothing, and why it may not.
 REFUSED = {
     "trainer.max_steps": (-1, "the lab plans by trainer.max_epochs"),
@@ -155,12 +158,15 @@ def _check(cfg: DictConfig) -> None:
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
     given = {key_of(word): word for word in command_line.overrides()}
-    split = cfg.data.get("val_split") and "trainer.limit_val_batches" not in given
+    validates = "trainer.limit_val_batches" in given
+    split = cfg.data.get("val_split") and not validates
+    absent = "monitor" in given and str(cfg.monitor).startswith("val/") and not validates
     why = {
         "optimizer": "the lab compares five optimizers" if "optimizer" in given else "",
         "evaluate": "the lab trains" if cfg.evaluate is not None else "",
         "resume": "" if cfg.resume in RESUMES else "the lab has several trainings",
-        "data.val_split": "the lab's trainings have no validation" if split else "",
+        "data.val_split": NO_VALIDATION if split else "",
+        "monitor": NO_VALIDATION if absent else "",
         **{
             key: reason
             for key, (plain, reason) in REFUSED.items()
@@ -237,11 +243,13 @@ def _adopt_search(
     if WORKERS not in tasks.has - tasks.done:
         return
     file = found_before(Path(cfg.output_dir), settings, machine)
-    if file and not disturbed_by(read_json(file) or {}):
+    found = read_json(file, *HOLDS[WORKERS]) if file else None
+    if file and found and not disturbed_by(found):
         log.info(f"C3: {shown(file)} is the answer already")
         if not cfg.lab.dry_run:
+            found["sentences"] = [of_the_lab(sentence) for sentence in found["sentences"]]
             (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
-            write_whole(tasks.folder / WORKERS / file.name, file.read_text(encoding="utf-8"))
+            write_whole(tasks.folder / WORKERS / file.name, json.dumps(found, indent=1) + "\n")
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:

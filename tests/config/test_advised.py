@@ -5,7 +5,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from hpml.config.advised import IN_THE_LAB, LAB, advised
+from hpml.config.advised import IN_THE_LAB, LAB, advised, of_the_lab
 from hpml.config.conf import find_conf
 
 
@@ -20,3 +20,12 @@ def test_the_lab_has_each_key_that_its_parts_advise(monkeypatch: pytest.MonkeyPa
         for plus, program, key in keys:
             assert (program == "lab") != bool(plus)
             assert key in OmegaConf.load(find_conf() / f"{program}.yaml")[program]
+
+
+def test_a_kept_sentence_advises_as_the_lab_does() -> None:
+    """Once; a figure stays, and a sentence of the lab's own is left alone."""
+    asked = "Search again when it is quiet, or with workers.budget_s=90"
+    labs = "Search again when it is quiet, or with +workers.budget_s=90 under another lab.name"
+    assert of_the_lab(asked) == labs
+    assert of_the_lab(labs) == labs
+    assert of_the_lab("2 workers fastest, 3.1 s an epoch") == "2 workers fastest, 3.1 s an epoch"

@@ -44,6 +44,7 @@ WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
         (["evaluate=a.ckpt"], r"evaluate=a.ckpt: the lab trains; leave it out"),
         (["resume=a.ckpt"], r"resume=a.ckpt: the lab has several trainings; leave it out"),
         (["data.val_split=0.1"], r"data.val_split=0.1: the lab's trainings have no validation; .*"),
+        (["monitor=val/accuracy"], r"monitor=val/accuracy: the lab's trainings have no .*"),
         (["lab=quick"], r"lab=quick: give one of its keys: lab.name, lab.parts, .*, lab.dry_run"),
         (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),

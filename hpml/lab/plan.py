@@ -13,7 +13,7 @@ from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words, size_in_words, table
 from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARIES, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot
-from hpml.lab.tasks import WORKER_ROUNDS, Tasks
+from hpml.lab.tasks import SEARCH_S, WORKER_ROUNDS, Tasks
 from hpml.system.environment import usable_cores
 
 # Record, log and curves of a training, and a sweep's report; the lab keeps no checkpoints.
@@ -24,6 +24,8 @@ SUMMARY_S, COMMAND_S, REPORT_S = 5.0, 2.0, 8.0
 DIAGNOSIS_STEPS = 75
 # Steps of a trial of a slow job, and rounds that a search for workers has however late it is.
 FEWEST_SEARCHED, LEAST_ROUNDS = 4, 2
+# How many rounds a search has that may not have all, the most that fit.
+FEWER_ROUNDS = (10, 3, 2)
 # The part of a budget that the search for workers may take, and that is kept for the unforeseen.
 WORKERS_SHARE, RESERVE = 0.25, 0.05
 # How far such an estimate is off at least, be the pilot's steps ever so even.
@@ -56,7 +58,8 @@ class Plan:
     rounds: int  # how often each is measured
     all_rounds: int  # the same without a budget
     seconds: float  # of each such measurement
-    search_s: float  # what the search is given
+    search_s: float  # what the search is given with all its rounds
+    short_search_s: float  # and with fewer
     diagnosis_s: float  # what a diagnosis is given
     limit: int | None = None  # batches of an epoch; None: all
     is_fixed: bool = False  # the length of the trainings was decided before
@@ -87,7 +90,8 @@ class Plan:
             rounds=tasks.worker_rounds or search.rounds or WORKER_ROUNDS,
             all_rounds=search.rounds or WORKER_ROUNDS,
             seconds=search.seconds,
-            search_s=search.budget_s,
+            search_s=search.budget_s if "budget_s" in (cfg.get("workers") or {}) else SEARCH_S,
+            short_search_s=search.budget_s,
             diagnosis_s=_keys_of("diagnose", cfg).budget_s,
             limit=tasks.limit,
             is_fixed=is_fixed,
@@ -130,7 +134,9 @@ class Plan:
             each_s = 2 * max(self.seconds, FEWEST_SEARCHED * step_s)
             rounds_s = self.counts * each_s * max(LEAST_ROUNDS, self.rounds)
             least_s = self.counts * each_s * LEAST_ROUNDS
-            return command_s + max(least_s, min(rounds_s, self.search_s))
+            is_whole = self.rounds == self.all_rounds
+            given_s = self.search_s if is_whole else self.short_search_s
+            return command_s + max(least_s, min(rounds_s, given_s))
         return command_s + build_s + 2 * max(self.diagnosis_s, DIAGNOSIS_STEPS * step_s)
 
     @property
@@ -162,7 +168,7 @@ class Plan:
         the budget is.
         """
         shorter = self
-        for rounds in [n for n in (self.rounds, 3, 2) if n <= self.rounds]:
+        for rounds in [n for n in (self.rounds, *FEWER_ROUNDS) if n <= self.rounds]:
             shorter = replace(self, rounds=rounds)
             least = replace(shorter, limit=self.limit if self.is_fixed else self._fewest)
             if self._may_search(shorter, budget_s) and least.seconds_in_all <= budget_s:

@@ -56,7 +56,9 @@ HOLDS = {
     ),
     DIAGNOSIS: ("diagnoses", "comparison"),
 }
-WORKER_ROUNDS = 10  # of the search for workers at most, unless others are asked for
+# What a whole search for workers takes at most, unless other figures are asked for. One that a
+# budget has given fewer rounds has the seconds that the command has by itself.
+WORKER_ROUNDS, SEARCH_S = 30, 180.0
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,7 @@ class Tasks:
     def before_training(self) -> Iterator[Task]:
         """What counts, searches and diagnoses; each task once those before it are done."""
         yield from self.summaries
-        given = [word for word in self._of_one if key_of(word) == "workers.rounds"][-1:]
-        is_given = not self.worker_rounds and any(not word.endswith("=null") for word in given)
-        number = f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
-        yield from self._in_folder(WORKERS, "hpml.workers", [] if is_given else [number])
+        yield from self._in_folder(WORKERS, "hpml.workers", [*self._search_limits()])
         both = ["data.num_workers=1", f"diagnose.against=data.num_workers={self._best_above_1}"]
         yield from self._in_folder(DIAGNOSIS, "hpml.diagnose", both)
 
@@ -200,6 +199,13 @@ class Tasks:
             result = self.folder / SUMMARY / f"{name}.json"
             overrides = tuple(kept[2 + len(self._options) :])
             yield Task(SUMMARY, parts, (*kept, "--json"), result, counted=overrides)
+
+    def _search_limits(self) -> Iterator[str]:
+        given = {key_of(word): word.partition("=")[2] for word in self._of_one}
+        if self.worker_rounds or given.get("workers.rounds", "null") == "null":
+            yield f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
+        if self.worker_rounds in (None, WORKER_ROUNDS) and "workers.budget_s" not in given:
+            yield f"workers.budget_s={SEARCH_S:g}"
 
     def _in_folder(self, name: str, program: str, more: Sequence[str]) -> Iterator[Task]:
         """A command that keeps its own result in the folder of its name."""

@@ -34,9 +34,12 @@ def made_plan(**changes: Any) -> Plan:
     """Five optimizers and C7, on one device."""
     fields: dict[str, Any] = {"has": TASKS, "trainings": TRAININGS, "epochs": 5, "counts": 4}
     fields |= {"pilots": {"cpu": made_pilot()}, "rounds": 5, "seconds": 4.5, "search_s": 600.0}
-    fields |= {"diagnosis_s": 40.0}
+    fields |= {"diagnosis_s": 40.0, "short_search_s": 600.0}
     fields |= changes
     return Plan(**{"all_rounds": fields["rounds"]} | fields)
+
+
+LIMITS = {"search_s": 180.0, "short_search_s": 60.0}
 
 
 def fitted(plan: Plan, budget_min: float) -> Plan:
@@ -126,6 +129,15 @@ def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
     assert rounds == {60: 5, 10: 3, 7: 2, 6: 2}
     assert "about 4 numbers of workers, at most 2 of 5 quiet rounds " in [*plan.lines()][1]
     assert fitted(made_plan(rounds=1), 6).rounds == 1
+
+
+def test_a_search_with_fewer_rounds_has_less_time_too() -> None:
+    """All of them where a quarter of the budget does for what they may take; else ten."""
+    plans = {minutes: fitted(made_plan(rounds=30, **LIMITS), minutes) for minutes in (30, 10)}
+    assert {minutes: plan.rounds for minutes, plan in plans.items()} == {30: 30, 10: 10}
+    around_s = COMMAND_S + 3 + 1
+    assert plans[30].of("workers") == pytest.approx(around_s + 180)
+    assert plans[10].of("workers") == pytest.approx(around_s + 60)
 
 
 COSTS = {"q1": ("summary", 0), "c1": ("training", 1), "c3": ("workers", 0), "c4": ("diagnosis", 0)}

@@ -99,10 +99,18 @@ def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
     of_lab = make("+workers.rounds=2", "+diagnose.budget_s=5", "+summary.seeds=1")
     for task in by_name(of_lab).values():
         own = [w for w in task.words if w.startswith(("workers.", "diagnose.b", "summary.s", "+"))]
-        expected = {"workers": ["workers.rounds=2"], "diagnosis": ["diagnose.budget_s=5"]}
+        expected = {
+            "workers": ["workers.rounds=2", "workers.budget_s=180"],
+            "diagnosis": ["diagnose.budget_s=5"],
+        }
         assert own == (expected | {"summary": ["summary.seeds=1"]}).get(task.name, [])
-    of_lab.worker_rounds = 3  # as a budget has it
-    assert value(by_name(of_lab)["workers"], "workers.rounds") == "3"
+    of_lab.worker_rounds = 3  # as a budget has it: in the time that the command has by itself
+    words = by_name(of_lab)["workers"].words
+    assert [word for word in words if word.startswith("workers.")] == ["workers.rounds=3"]
+    (search,) = [
+        each for each in make("+workers.budget_s=9").before_training() if each.name == "workers"
+    ]
+    assert search.words[-3:-1] == ("workers.budget_s=9", "workers.rounds=30")
 
 
 def test_the_labs_settings_are_the_labs(make: Make) -> None:

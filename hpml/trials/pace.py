@@ -271,14 +271,17 @@ class PacedLoader:
 
 
 def loading_pace(loader: PacedLoader, left: int = 0) -> Pace:
-    """The loader alone: nothing is done with its batches. An epoch's start is measured apart.
+    """The loader alone: nothing is done with its batches.
 
-    Workers have `left` batches ready that a new epoch waits for, and that a whole epoch would have
-    taken: their time is taken off.
+    Where no epoch begins among the measured steps, a start is measured apart. Workers have `left`
+    batches ready that this new epoch waits for, and that a whole epoch would have taken: their time
+    is taken off.
     """
     for _ in loader:
         pass
     pace = loader.pace
+    if pace.start_s is not None:
+        return pace
     begun_ns = time.perf_counter_ns()
     batches = iter(loader.loader)  # whose workers end after the clock is read
     next(batches)

@@ -146,7 +146,7 @@ class Trials:
         return measure
 
     def alone(self, changes: Changes) -> Candidate[Timed]:
-        """The same of the loader alone."""
+        """The same of the loader alone, with an epoch's start: what is loaded ahead is in that."""
 
         def measure(number: int) -> Timed:
             subject, intervention, loading = self.with_changes(changes)
@@ -155,7 +155,10 @@ class Trials:
             warm_up = self._warm_up + loading.ahead
             with computing_with(intervention.threads):
                 pace = subject.load(warm_up, steps, number, intervention.settings)
-            return Timed(epoch_s(_steps(subject, intervention), loading, pace), pace)
+            seconds = epoch_s(_steps(subject, intervention), loading, pace)
+            if not loading.starts_anew:
+                seconds += pace.start_s or 0.0
+            return Timed(seconds, pace)
 
         return measure
 

@@ -133,7 +133,10 @@ def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
 
 def test_a_search_with_fewer_rounds_has_less_time_too() -> None:
     """All of them where a quarter of the budget does for what they may take; else ten."""
-    plans = {minutes: fitted(made_plan(rounds=30, **LIMITS), minutes) for minutes in (30, 10)}
+    plans = {
+        minutes: fitted(made_plan(rounds=30, seconds=2.0, **LIMITS), minutes)
+        for minutes in (30, 10)
+    }
     assert {minutes: plan.rounds for minutes, plan in plans.items()} == {30: 30, 10: 10}
     around_s = COMMAND_S + 3 + 1
     assert plans[30].of("workers") == pytest.approx(around_s + 180)

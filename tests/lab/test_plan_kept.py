@@ -90,7 +90,7 @@ def test_what_a_dry_run_announces_is_run(parts: Parts, capfd: Capture) -> None:
     assert f"5 trainings of 5 epochs of {length} of 100 batches" in printed
     assert "instead of" not in printed
     tasks = tasks_of(parts)
-    assert tasks["workers"]["what"] == "about 5 numbers of workers, at most 10 quiet rounds"
+    assert tasks["workers"]["what"] == "about 5 numbers of workers, at most 10 of 30 quiet rounds"
     assert tasks["workers"]["ran"] == "5 numbers of workers, 5 rounds"  # as the stand-in has them
     assert {name: of["took_s"] for name, of in tasks.items() if name in AS_PLANNED} == {
         **AS_PLANNED,

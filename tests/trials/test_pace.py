@@ -63,6 +63,14 @@ def test_epochs_starts_are_told_apart(clock: VirtualClock) -> None:
     assert pace == Pace(seconds(0.005), seconds(0.005), seconds(0.030), seconds(0.035))
 
 
+def test_a_start_that_was_measured_is_not_measured_again(clock: VirtualClock) -> None:
+    """Workers that load a whole epoch ahead have all its time in its first batch."""
+    loader = Sized(clock, 4, batch_ms=0, start_ms=60)
+    pace = loading_pace(PacedLoader(loader, 4, 8))
+    assert pace == Pace(0.0, 0.0, seconds(0.060), seconds(0.060))
+    assert loader.epochs == 4
+
+
 @pytest.mark.parametrize(("count", "start_s", "step_s"), [(9, None, 0.025), (1, 0, 0.035)])
 def test_no_start_is_made_up(clock: VirtualClock, count: int, start_s: Any, step_s: float) -> None:
     """Within one epoch there is none that could be measured; of one batch it is in the step."""

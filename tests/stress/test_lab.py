@@ -124,7 +124,7 @@ def test_a_lab_killed_in_each_of_its_parts_repeats_nothing(tmp_path: Path) -> No
     assert len({(each["at"], each["seconds"]) for each in plans}) == 1
     report = (lab.lab / "report.md").read_text()
     assert report.count("No figures yet") == 0
-    assert "| > " in report  # what was killed took longer than is known
+    assert r"| \> " in report  # what was killed took longer than is known
     assert not [file for file in lab.lab.rglob("*.json.*") if file.is_file()]
 
 

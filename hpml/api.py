@@ -17,14 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hpml.cli.from_python import (
-    Folder,
-    called,
-    composed,
-    first_of_each,
-    interruptible,
-    swept,
-)
+from hpml.cli.from_python import Folder, called, composed, first_of_each, interruptible, swept
 from hpml.cli.run_directory import fresh_dir, is_given
 from hpml.config.command_line import as_override
 from hpml.errors import RunFailedError, UserError

@@ -7,9 +7,7 @@ from typing import Any
 
 import matplotlib
 
-from hpml.diagnosis.figures import (
-    AS_IT_IS,
-)
+from hpml.diagnosis.figures import AS_IT_IS
 from hpml.diagnosis.wording import at_most
 from hpml.formatting import capital, in_s
 from hpml.records.phases import OTHER, PHASES

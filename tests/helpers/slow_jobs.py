@@ -198,10 +198,7 @@ class Elementwise(nn.Module):
 
 
 def vectors(
-    width: int,
-    batch_size: int = BATCH_SIZE,
-    dtype: Any = torch.float32,
-    batches: int = BATCHES,
+    width: int, batch_size: int = BATCH_SIZE, dtype: Any = torch.float32, batches: int = BATCHES
 ) -> Any:
     data = torch.rand(batches * batch_size, width, dtype=dtype)
     return DataLoader(TensorDataset(data), batch_size)

@@ -56,15 +56,12 @@ def draw_phases(content: Mapping[str, Any]) -> Picture | None:
     phases = {each["name"]: each for each in content["phases"]}
     if not phases:
         return None
-    looks = [phase for phase in PHASES if phase.name in phases]
     keys = ("before_s", "after_s")
     wholes = [sum(each[key] for each in phases.values()) for key in keys]
     parts = [
-        (
-            [phases[phase.name][key] for key in keys],
-            {"color": phase.colour, "hatch": phase.hatch, "label": phase.title},
-        )
-        for phase in looks
+        ([phases[phase.name][key] for key in keys], phase.look)
+        for phase in PHASES
+        if phase.name in phases
     ]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         estimates = [Estimate(whole, None, 0) for whole in wholes]

@@ -79,12 +79,11 @@ def _savings(diagnosis: Mapping[str, Any]) -> list[tuple[str, Estimate, dict[str
     for cause, saved in diagnosis["saved_s"].items():
         phase = phases.get(cause, OTHER)
         title = f"without {TITLES.get(cause, phase.title)}"
-        rows.append((title, Estimate(**saved), {"color": phase.colour, "hatch": phase.hatch}))
+        rows.append((title, Estimate(**saved), phase.look))
     if (alone := diagnosis.get("saved_by_one_thread_s")) is not None:
         rows.append(("with one thread", Estimate(**alone), {"color": BAR}))
-    look = {"color": OTHER.colour, "hatch": OTHER.hatch}
     costs = [*diagnosis["callbacks_s"].items()][:MOST_CALLBACKS]
-    return rows + [(f"without {name}", Estimate(**cost), look) for name, cost in costs]
+    return rows + [(f"without {name}", Estimate(**cost), OTHER.look) for name, cost in costs]
 
 
 def _not_negative(estimate: Estimate) -> Estimate:

@@ -175,7 +175,7 @@ def _means(
 
 
 def _bars(groups: Sequence[Sequence[EpochRecord]], read: Callable[[Any, Any], Any]) -> Bars:
-    looks = ({"label": p.title, "color": p.colour, "hatch": p.hatch} for p in PHASES)
+    looks = (phase.look for phase in PHASES)
     lengths = (_means(groups, lambda epoch, p=phase: read(epoch, p)) for phase in PHASES)  # type: ignore[misc]
     return list(zip(looks, lengths, strict=True))
 

@@ -12,12 +12,11 @@ from hpml.diagnosis.wording import at_most
 from hpml.formatting import capital, in_s
 from hpml.records.phases import OTHER, PHASES
 from hpml.report.collect import in_words
-from hpml.report.comparison import SAME
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
 from hpml.report.pictures import Picture
 from hpml.report.ranking import NOTHING
-from hpml.report.tables import Cell, Table
+from hpml.report.tables import Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 
@@ -45,10 +44,11 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         parts["ranks"] = rank_table(of)
         parts |= {"loader": loader_table(of), "loading": loader_sentences(of)}
         jobs.append({"name": name, **parts, "picture": save(picture, folder)})
+    machine = of_machine(content["environment"])
     values = {
         **{"title": "Diagnosis", "summary": _summary(content), "jobs": jobs},
         "comparison": [capital(sentence) for sentence in content["comparison"]],
-        "facts": _facts(content),
+        "facts": fact_table("this diagnosis", {"command": content["command"], **machine}),
     }
     return render("diagnosis", values, folder, TEMPLATES, files=(FILE_NAME,))[0]
 
@@ -144,11 +144,3 @@ def _summary(content: Mapping[str, Any]) -> str:
     words = (machine.get("accelerators") or None, machine.get("cpu"))
     used = [in_words(word) for word in words if word]
     return "; ".join([", ".join(used), rounds])
-
-
-def _facts(content: Mapping[str, Any]) -> Table:
-    machine = content["environment"]
-    facts = {"command": content["command"], "host": machine.get("host")}
-    facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
-    shown = {title: in_words(value) for title, value in facts.items() if value is not None}
-    return Table(["", "this diagnosis"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)

@@ -32,11 +32,7 @@ GIB = 2**30
 
 def usable_cores() -> int:
     """The CPU cores that this process may use: its affinity, and the quota of its groups."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS and Windows
-        cores = os.cpu_count() or 1
-    quota = cpu_quota()
+    cores, quota = len(affinity() or ()) or os.cpu_count() or 1, cpu_quota()
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 

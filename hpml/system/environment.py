@@ -22,7 +22,6 @@ from hpml.system.threads import affinity, ranges, waiting, workers_affinity
 if TYPE_CHECKING:
     import torch
 
-
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
 MPS = "Apple MPS"  # among the accelerators

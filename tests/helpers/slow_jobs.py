@@ -24,8 +24,6 @@ BATCHES, BATCH_SIZE = 60, 32
 WORKERS, THREADS, OPTIMIZER = "num_workers", "threads", "optimizer"
 # What may help a network that computes, by the machine.
 COMPUTING = {"compile", "channels_last", "precision", THREADS, OPTIMIZER}
-
-
 LOADING = {WORKERS, "persistent_workers", THREADS, "prefetch_factor"}
 ANYTHING = LOADING | COMPUTING
 sgd = partial(torch.optim.SGD, lr=1e-3)

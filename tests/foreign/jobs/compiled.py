@@ -4,9 +4,8 @@ import torch
 from plain import Validated, fit, job
 
 SAMPLES = [44, 44]
-make = job(
-    lambda: torch.compile(Validated(), backend="eager")
-)  # what it is compiled to does not matter
+# what it is compiled to does not matter
+make = job(lambda: torch.compile(Validated(), backend="eager"))
 
 if __name__ == "__main__":
     fit(*make())

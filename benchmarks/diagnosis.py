@@ -199,9 +199,4 @@ def measure(rounds: int = 2, budget_s: float = 40.0, only: list[str] = NAMES) ->
 
 
 if __name__ == "__main__":
-    main(
-        measure,
-        rounds=1,
-        budget_s=1.0,
-        only=QUICK,
-    )
+    main(measure, rounds=1, budget_s=1.0, only=QUICK)

@@ -26,11 +26,7 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.subject import subject_of
 
 LOOPS = (0, 1, 2)
-VARIANTS = {
-    "before": ["cpu.wait=spin"],
-    "defaults": [],
-    "one thread": ["cpu.threads=1"],
-}
+VARIANTS = {"before": ["cpu.wait=spin"], "defaults": [], "one thread": ["cpu.threads=1"]}
 BATCH_SIZES = {"small": 64, "resnet18": 16}
 DATA = ("data=synthetic", "data.encoded=jpeg", "data.pipeline=per_sample", "data.test_samples=64")
 LEAST_STEPS, WARM_UP = 4, 2

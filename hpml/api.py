@@ -23,7 +23,7 @@ from hpml.cli.from_python import (
     composed,
     first_of_each,
     interruptible,
-    swept,
+    refuse_several,
 )
 from hpml.cli.run_directory import fresh_dir, is_given
 from hpml.config.command_line import as_override
@@ -51,7 +51,6 @@ def train(
     Each call has a fresh directory, below `output_dir`; `run_dir=…` names one. Raises UserError,
     RunFailedError, and KeyboardInterrupt when an interrupted run has ended in order.
     """
-    _refuse_several("train", words)
     with called("train", words, config_dir, {"model": model, "data": data}) as cfg:
         _refuse_devices("train", cfg, "sweep(…) and python -m hpml.train start")
         with announced(cfg):
@@ -106,7 +105,7 @@ def workers(*words: str, config_dir: Folder = None) -> "WorkersAnswer":
     """Finds the number of loading workers by measuring, as `python -m hpml.workers` does."""
     from hpml.worker_counts.answer import WorkersAnswer
 
-    _refuse_several("workers", words)
+    refuse_several("workers", words)
     directory, own = _run_directory("workers", words, config_dir)
     if _command("workers", [*words, *own], config_dir, directory):
         raise RunFailedError("the search for workers has failed; its output says why")
@@ -123,7 +122,7 @@ def lab(*words: str, config_dir: Folder = None) -> "LabAnswers | None":
     """
     from hpml.lab.answers import LabAnswers  # and matplotlib
 
-    _refuse_several("lab", words)
+    refuse_several("lab", words)
     with composed("lab", words, config_dir) as cfg:
         directory = Path(str(cfg.hydra.run.dir)).expanduser()
         is_dry = bool(cfg.lab.dry_run)
@@ -144,7 +143,6 @@ def diagnose(
     """
     from hpml.diagnosis.command import job
 
-    _refuse_several("diagnose", words)
     with called("diagnose", words, config_dir, {"model": model, "data": data}) as cfg:
         _refuse_devices("diagnose", cfg, "python -m hpml.diagnose starts")
         diagnoses = job(cfg)
@@ -158,7 +156,6 @@ def tune(*words: str, config_dir: Folder = None, model: Any = None, data: Any = 
     """
     from hpml.tuning.command import job
 
-    _refuse_several("tune", words)
     with called("tune", words, config_dir, {"model": model, "data": data}) as cfg:
         _refuse_devices("tune", cfg, "python -m hpml.tune starts")
         return job(cfg)
@@ -193,19 +190,12 @@ def summary(
     """Prints what a model is made of; returns the same figures by their names."""
     from hpml.summary.table import print_summary
 
-    _refuse_several("summary", words)
     with called("summary", words, config_dir, {"model": model, "data": data}) as cfg:
         from hpml.summary.summarize import summarize  # and torch
 
         facts = summarize(cfg)
         print_summary(facts)
     return facts
-
-
-def _refuse_several(name: str, words: Sequence[str]) -> None:
-    """Raises UserError where words ask for a sweep."""
-    if several := swept(words):
-        raise UserError(f"{several[0]}: {name}() takes one value; sweep(…) trains with each")
 
 
 def _refuse_devices(name: str, cfg: Any, starts: str) -> None:

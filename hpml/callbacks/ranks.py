@@ -15,14 +15,7 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
-from hpml.timing.ranks import (
-    Comparison,
-    Comparisons,
-    RankTimes,
-    compare,
-    own_times,
-    place_in_words,
-)
+from hpml.timing.ranks import Comparison, Comparisons, RankTimes, compare, own_times, place_in_words
 
 
 class Ranks:
@@ -54,7 +47,8 @@ class Ranks:
 
     def epoch_ended(self, trainer: L.Trainer, epoch: EpochRecord, times: EpochTimes) -> None:
         """Puts into the epoch's record what its times are on all ranks. All of them call this."""
-        windows, exchanges = self._windows, self._exchanges(trainer, epoch.steps)
+        windows = self._windows
+        exchanges = math.ceil(epoch.steps / max(1, trainer.accumulate_grad_batches))
         waits, talks, backward_s, cost_s = windows.take() if windows else ([], [], math.nan, 0.0)
         here_ns = times.here_ns
         known = "train" not in times.unmeasured and times.split_known
@@ -82,9 +76,6 @@ class Ranks:
 
     def in_words(self, rank: int) -> str:
         return place_in_words(rank, self.places)
-
-    def _exchanges(self, trainer: L.Trainer, batches: int) -> int:
-        return math.ceil(batches / max(1, trainer.accumulate_grad_batches))
 
     def _named(self, compared: Comparison) -> dict[str, Any]:
         named: dict[str, Any] = {"late_s": [round(s, 6) for s in compared.late_s]}

@@ -22,11 +22,7 @@ class Verdicts:
     """Judges the shares of a fit's time."""
 
     def __init__(
-        self,
-        live: LiveShares,
-        facts: JobFacts | None,
-        disturbances: Disturbances,
-        ranks: Ranks,
+        self, live: LiveShares, facts: JobFacts | None, disturbances: Disturbances, ranks: Ranks
     ) -> None:
         self.latest: dict[str, str] | None = None  # the record's `verdict`
         self._live = live

@@ -24,16 +24,8 @@ from hpml.checkpointing.kinds import KINDS, content_of, described, rebuild
 
 TYPE, OF = "hpml_type", "of"
 NATIVE = {
-    type(None),
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    torch.dtype,
-    torch.device,
-    torch.layout,
+    *(type(None), bool, int, float, complex, str, bytes),
+    *(torch.dtype, torch.device, torch.layout),
 }
 INSIDE = "[…]"  # of something that is not plain: its parts have no keys of the user's
 EMPTY = torch.empty(0)

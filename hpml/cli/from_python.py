@@ -56,6 +56,7 @@ def called(
 
     Raises UserError for wrong input, and Stopped when a signal has ended what is within.
     """
+    refuse_several(name, words)
     given = {group: thing for group, thing in objects.items() if thing is not None}
     with composed(name, words, config_dir) as cfg:
         for group, thing in given.items():
@@ -130,10 +131,11 @@ def first_of_each(words: Sequence[str]) -> list[str]:
     return first
 
 
-def swept(words: Sequence[str]) -> list[str]:
-    """Those of the words that give several values."""
-    pairs = zip(words, first_of_each(words), strict=True)
-    return [word for word, first in pairs if word != first]
+def refuse_several(name: str, words: Sequence[str]) -> None:
+    """Raises UserError where words ask for a sweep."""
+    for word, first in zip(words, first_of_each(words), strict=True):
+        if word != first:
+            raise UserError(f"{word}: {name}() takes one value; sweep(…) trains with each")
 
 
 def as_node(group: str, made: Any) -> dict[str, Any]:

@@ -34,8 +34,6 @@ PLUGINS = {
 }
 # Those whose packages, on the Pythons that hpml needs, keep every program of Hydra's from starting.
 TOO_OLD = ("hydra/sweeper=ax", "hydra/sweeper=nevergrad")
-
-
 LAB = "lab"  # the program that has keys of others
 
 

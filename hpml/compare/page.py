@@ -9,12 +9,10 @@ import matplotlib
 from hpml.compare.answer import ASKED, IN_A_STEP
 from hpml.formatting import capital
 from hpml.records.phases import PHASES
-from hpml.report.collect import in_words
-from hpml.report.comparison import SAME
 from hpml.report.drawing import STYLE, bars
 from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
-from hpml.report.tables import Cell, Table
+from hpml.report.tables import Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate
 
 FILE_NAME = "compare.html"
@@ -56,15 +54,12 @@ def draw_phases(content: Mapping[str, Any]) -> Picture | None:
     phases = {each["name"]: each for each in content["phases"]}
     if not phases:
         return None
-    looks = [phase for phase in PHASES if phase.name in phases]
     keys = ("before_s", "after_s")
     wholes = [sum(each[key] for each in phases.values()) for key in keys]
     parts = [
-        (
-            [phases[phase.name][key] for key in keys],
-            {"color": phase.colour, "hatch": phase.hatch, "label": phase.title},
-        )
-        for phase in looks
+        ([phases[phase.name][key] for key in keys], phase.look)
+        for phase in PHASES
+        if phase.name in phases
     ]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         estimates = [Estimate(whole, None, 0) for whole in wholes]
@@ -82,6 +77,4 @@ def _facts(content: Mapping[str, Any]) -> Table:
     machine = content.get("environment") or {}
     facts = {"command": content.get("command"), "host": machine.get("host")}
     facts |= {f"commit {side}": commit for side, commit in content.get("commits", {}).items()}
-    facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
-    shown = {title: in_words(value) for title, value in facts.items() if value is not None}
-    return Table(["", "this comparison"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)
+    return fact_table("this comparison", facts | of_machine(machine))

@@ -26,12 +26,8 @@ BOOT = "import sys; sys.path[0] = {root!r}; from {module} import main; main()"
 TO_END_S, POLL_S = 10.0, 1.0
 # What a side may take beyond the budget: for a round that has begun before its end.
 GRACE_S = 120.0
-
-
 # Signals that come from elsewhere; any other is the program's own: a crash of its compiled code.
 FROM_ELSEWHERE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
-
-
 MISSING = ("FileNotFoundError", "NotADirectoryError", "No such file")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import hpml
 from hpml.errors import UserError, first_line, place
-from hpml.watch.imports import ChangingFinder
+from hpml.watch.imports import Change, ChangingFinder
 from hpml.watch.program import Program
 from hpml.watch.watch import TRAINERS
 
@@ -86,7 +86,10 @@ class Served:
 
     def begin(self) -> None:
         random.seed(SEED)
-        changes = {"torch": _seed_torch, "numpy": _seed_numpy}
+        changes: dict[str, Change] = {
+            "torch": lambda module: module.manual_seed(SEED),
+            "numpy": lambda module: module.random.seed(SEED),
+        }
         ChangingFinder(changes | dict.fromkeys(TRAINERS, self._watch_trainer)).install()
 
     def say(self, **answer: Any) -> None:
@@ -137,14 +140,6 @@ class Served:
         self.say()
         if not self._requests.readline():  # nobody asks any more
             sys.exit(0)
-
-
-def _seed_torch(module: ModuleType) -> None:
-    module.manual_seed(SEED)
-
-
-def _seed_numpy(module: ModuleType) -> None:
-    module.random.seed(SEED)
 
 
 def is_elsewhere(path: Path) -> bool:

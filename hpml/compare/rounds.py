@@ -134,11 +134,10 @@ class Rounds:
     def disturbed(self) -> list[Round]:
         return [each for each in self.every if each.disturbed]
 
-    def ratio(self, metric: Metric, among: int | None = None) -> AnytimeEstimate | None:
-        """The logarithm of after over before; `among` so many questions, by default those asked."""
+    def ratio(self, metric: Metric) -> AnytimeEstimate | None:
+        """The logarithm of after over before, as one of the questions that are asked."""
         logarithms = (each.logarithm(metric) for each in self.counting)
-        known = [log for log in logarithms if log is not None]
-        return ratio_of(known, len(self.questions) if among is None else among)
+        return ratio_of([log for log in logarithms if log is not None], len(self.questions))
 
     def share(self, phase: str) -> AnytimeEstimate | None:
         """By how much a phase has grown, in steps; each phase has an interval of its own."""

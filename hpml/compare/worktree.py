@@ -13,12 +13,10 @@ from hpml.errors import UserError
 BIN = "Scripts" if sys.platform == "win32" else "bin"
 
 
-def git(*words: str, folder: Path | None = None) -> str | None:
+def git(*words: str) -> str | None:
     """What git prints; None where it fails, or is not there."""
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

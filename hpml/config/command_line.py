@@ -25,8 +25,6 @@ WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp"),
     *("--config-name", "-cn", "--package", "-p"),
 )
-
-
 CALL = "call: "  # begins the identity of a job that was called from Python
 
 

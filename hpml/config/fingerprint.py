@@ -33,22 +33,8 @@ TARGET = "._target_"
 SHOWN = 3
 # What starts runs and reads their records, but has no part in one.
 NOT_IN_A_RUN = (
-    *(
-        "report",
-        "sweep",
-        "lab",
-        "trials",
-        "diagnosis",
-        "diagnose.py",
-        "tuning",
-        "tune.py",
-        "worker_counts",
-        "workers.py",
-        "compare",
-        "watch",
-        "summary",
-        "cli",
-    ),
+    *("report", "sweep", "lab", "trials", "diagnosis", "diagnose.py", "tuning", "tune.py"),
+    *("worker_counts", "workers.py", "compare", "watch", "summary", "cli"),
 )
 # Their versions are in the record's environment.
 INSTALLED = ("hpml", "torch", "torchvision", "lightning")

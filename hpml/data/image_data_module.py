@@ -62,6 +62,7 @@ class ImageDataModule(L.LightningDataModule):
 
     # What may be kept on a GPU as a whole, for it is in the host's memory anyway.
     holds_pixels: ClassVar = False
+    choices: ClassVar = {"pipeline": PipelineName, "workers": WorkerKind}
 
     seed: int = 0  # decides the order of the samples and their augmentation
     batch_size: int = 128  # samples a step, on each device
@@ -84,9 +85,10 @@ class ImageDataModule(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        for key, kind in (("pipeline", PipelineName), ("workers", WorkerKind)):
+        for key, kind in self.choices.items():
             if getattr(self, key) not in get_args(kind):
-                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {_listed(kind)}")
+                names = ", ".join(get_args(kind))
+                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {names}")
         if self.pipeline == "device":
             self.num_workers = 0
         self.loaded: ImageSet | None = None
@@ -274,10 +276,6 @@ class ImageDataModule(L.LightningDataModule):
             mean, std = numbers.view(2, 3, 1, 1)
             self._constants[device] = mean, std
         return self._constants[device]
-
-
-def _listed(kind: Any) -> str:
-    return ", ".join(get_args(kind))
 
 
 def _overfits(trainer: Any) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ Crop = Literal["padded", "resized"]
 class ImageFolder(ImageDataModule):
     """Images of one's own. Grayscale and transparent ones are converted to RGB."""
 
+    choices: ClassVar = dict(ImageDataModule.choices, exif=Exif, decoder=DecoderName, crop=Crop)
+
     root: Path  # or a text: the folder that holds `train` and `test` (or `val`)
     image_size: int | None = None  # pixels square to resize to; None where all have one size
     in_memory: bool = False  # decode everything once, instead of in every epoch
@@ -41,10 +43,6 @@ class ImageFolder(ImageDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, kind in (("exif", Exif), ("decoder", DecoderName), ("crop", Crop)):
-            if getattr(self, key) not in get_args(kind):
-                names = ", ".join(get_args(kind))
-                raise ValueError(f"{key}={getattr(self, key)!r}: give one of {names}")
         self._size: Size | None = None  # of all images, once they are loaded
         self.root = Path(str(self.root)).expanduser()
         red_green_blue = tuple(self.background) if self.background is not None else None

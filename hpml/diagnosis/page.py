@@ -7,19 +7,16 @@ from typing import Any
 
 import matplotlib
 
-from hpml.diagnosis.figures import (
-    AS_IT_IS,
-)
+from hpml.diagnosis.figures import AS_IT_IS
 from hpml.diagnosis.wording import at_most
 from hpml.formatting import capital, in_s
 from hpml.records.phases import OTHER, PHASES
 from hpml.report.collect import in_words
-from hpml.report.comparison import SAME
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
 from hpml.report.pictures import Picture
 from hpml.report.ranking import NOTHING
-from hpml.report.tables import Cell, Table
+from hpml.report.tables import Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 
@@ -47,10 +44,11 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         parts["ranks"] = rank_table(of)
         parts |= {"loader": loader_table(of), "loading": loader_sentences(of)}
         jobs.append({"name": name, **parts, "picture": save(picture, folder)})
+    machine = of_machine(content["environment"])
     values = {
         **{"title": "Diagnosis", "summary": _summary(content), "jobs": jobs},
         "comparison": [capital(sentence) for sentence in content["comparison"]],
-        "facts": _facts(content),
+        "facts": fact_table("this diagnosis", {"command": content["command"], **machine}),
     }
     return render("diagnosis", values, folder, TEMPLATES, files=(FILE_NAME,))[0]
 
@@ -81,12 +79,11 @@ def _savings(diagnosis: Mapping[str, Any]) -> list[tuple[str, Estimate, dict[str
     for cause, saved in diagnosis["saved_s"].items():
         phase = phases.get(cause, OTHER)
         title = f"without {TITLES.get(cause, phase.title)}"
-        rows.append((title, Estimate(**saved), {"color": phase.colour, "hatch": phase.hatch}))
+        rows.append((title, Estimate(**saved), phase.look))
     if (alone := diagnosis.get("saved_by_one_thread_s")) is not None:
         rows.append(("with one thread", Estimate(**alone), {"color": BAR}))
-    look = {"color": OTHER.colour, "hatch": OTHER.hatch}
     costs = [*diagnosis["callbacks_s"].items()][:MOST_CALLBACKS]
-    return rows + [(f"without {name}", Estimate(**cost), look) for name, cost in costs]
+    return rows + [(f"without {name}", Estimate(**cost), OTHER.look) for name, cost in costs]
 
 
 def _not_negative(estimate: Estimate) -> Estimate:
@@ -147,11 +144,3 @@ def _summary(content: Mapping[str, Any]) -> str:
     words = (machine.get("accelerators") or None, machine.get("cpu"))
     used = [in_words(word) for word in words if word]
     return "; ".join([", ".join(used), rounds])
-
-
-def _facts(content: Mapping[str, Any]) -> Table:
-    machine = content["environment"]
-    facts = {"command": content["command"], "host": machine.get("host")}
-    facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
-    shown = {title: in_words(value) for title, value in facts.items() if value is not None}
-    return Table(["", "this diagnosis"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)

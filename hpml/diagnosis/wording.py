@@ -253,10 +253,7 @@ def compare(first: Diagnosis, second: Diagnosis, names: tuple[str, str]) -> list
     floor_s = max(first.floor_s, second.floor_s)
     for seen in (first.disturbed, second.disturbed):
         if seen is not None:
-            return [
-                f"{a} and {b} cannot be compared: {seen.in_words('the trials')}",
-                seen.advice,
-            ]
+            return [f"{a} and {b} cannot be compared: {seen.in_words('the trials')}", seen.advice]
     whole, waited, rest, loading_differs = difference(first, second)
     times = {a: first.epoch_in_words(AS_IT_IS), b: second.epoch_in_words(AS_IT_IS)}
     if is_sure(whole, floor_s):

@@ -133,12 +133,7 @@ def own_line(stack: Sequence[Place]) -> Place | None:
 def is_users(file: str) -> bool:
     """Whether it is neither Python's, nor an installed package's, nor ours."""
     parts = Path(file).parts
-    libraries = (
-        *_LIBRARIES,
-        _OURS,
-        "<frozen",
-        "<string>",
-    )  # the last: made of text, as dataclasses
+    libraries = (*_LIBRARIES, _OURS, "<frozen", "<string>")  # the last: of text, as dataclasses
     return not file.startswith(libraries) and not any(name in parts for name in _PACKAGES)
 
 

@@ -93,9 +93,8 @@ def _stop(batches: Any) -> None:
 def _with_deliveries(loader: Any, cut: int | None, whole: bool) -> DataLoader[Delivery]:
     parts = Parts.of(loader)
     stream = parts.is_stream
-    count = (
-        (min(loader.batch_size, cut or loader.batch_size)) if parts.in_batches and stream else None
-    )
+    size = loader.batch_size
+    count = min(size, cut or size) if parts.in_batches and stream else None
     kind = _Stream if stream else _Indexed
     return DataLoader(
         kind(_AtWork(parts, whole), count),

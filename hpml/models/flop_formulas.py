@@ -132,9 +132,7 @@ def _steps(inputs: Tensor) -> int:
     return inputs.numel() // inputs.shape[-1]
 
 
-def self_attention(
-    inputs: Tensor, width: int, heads: int, of_three: Tensor, of_output: Tensor
-) -> int:
+def self_attention(inputs: Tensor, width: int, of_three: Tensor, of_output: Tensor) -> int:
     """The fast path of inference: projections to queries, keys and values, attention, and out."""
     batch, length, _ = inputs.shape
     return 2 * batch * length * (of_three.numel() + of_output.numel() + 2 * length * width)
@@ -152,7 +150,7 @@ def multi_head_attention(
     *__: Any,
     **___: Any,
 ) -> int:
-    return self_attention(query, width, heads, of_three, of_output)
+    return self_attention(query, width, of_three, of_output)
 
 
 def encoder_layer(
@@ -168,7 +166,7 @@ def encoder_layer(
     """The same with the two linear layers behind it."""
     linear = others[8].numel() + others[10].numel()
     tokens = prod(inputs.shape[:2])
-    return self_attention(inputs, width, heads, of_three, of_output) + 2 * tokens * linear
+    return self_attention(inputs, width, of_three, of_output) + 2 * tokens * linear
 
 
 _FUSED = [

@@ -4,6 +4,7 @@ What Lightning does in a phase stands in `timing/actions.py`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Phase:
     def key(self) -> str:
         """Of its seconds in a record."""
         return f"{self.name}_s"
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Of its bars, in matplotlib's words."""
+        return {"label": self.title, "color": self.colour, "hatch": self.hatch}
 
 
 DATA = Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data")

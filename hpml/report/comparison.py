@@ -10,14 +10,7 @@ from hpml.config.conf import lower_is_better
 from hpml.formatting import counted, listed
 from hpml.report import disturbances, scaling
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
-from hpml.report.ranking import (
-    EPOCH,
-    STEADY,
-    Measure,
-    Ranked,
-    in_a_sentence,
-    without_a_fastest,
-)
+from hpml.report.ranking import EPOCH, STEADY, Measure, Ranked, in_a_sentence, without_a_fastest
 from hpml.report.settings import Setting, find_settings, is_continuous, number
 from hpml.statistics import estimate, standings
 

@@ -64,10 +64,7 @@ def _phases(settings: Sequence[Setting]) -> Picture | None:
     if not shown:
         return None
     parts = [
-        (
-            [mean(setting.all_of(phase.key)) or 0.0 for setting in shown],
-            {"label": phase.title, "color": phase.colour, "hatch": phase.hatch},
-        )
+        ([mean(setting.all_of(phase.key)) or 0.0 for setting in shown], phase.look)
         for phase in PHASES
     ]
     times = [setting.estimate("epoch_s") for setting in shown]

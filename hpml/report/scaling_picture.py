@@ -14,8 +14,8 @@ from hpml.report.pictures import Picture, disturbed_ones, what_bars_are
 from hpml.report.scaling import EXCHANGE, PARTS, Line, Point
 
 MOST_LINES, MOST_BARS = 8, 16
-LOOKS = {phase.title: {"color": phase.colour, "hatch": phase.hatch} for phase in PHASES}
-LOOKS[EXCHANGE] = {"color": COLOURS[0], "hatch": "||"}
+LOOKS = {phase.title: phase.look for phase in PHASES}
+LOOKS[EXCHANGE] = {"label": EXCHANGE, "color": COLOURS[0], "hatch": "||"}
 
 
 def draw_scaling(lines: Sequence[Line]) -> Picture | None:
@@ -80,7 +80,7 @@ def _losses(axes: Axes, lines: Sequence[Line]) -> None:
     for part in PARTS:
         widths = np.array([line.lost(point).get(part, 0.0) for line, point in pairs])
         lefts = np.where(widths >= 0, above, below)
-        shown: dict[str, Any] = {"label": part, "edgecolor": INK, "linewidth": 0.5} | LOOKS[part]
+        shown: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.5} | LOOKS[part]
         axes.barh(range(len(pairs)), widths, 0.7, lefts, **shown)
         above, below = above + np.maximum(widths, 0), below + np.minimum(widths, 0)
     axes.axvline(0, color=INK, linewidth=0.8)

@@ -72,13 +72,7 @@ class TrainedRun(RunRecord):
         if not shown:
             return
         times = [Estimate(epoch.time["epoch_s"] or 0.0, None, 1) for epoch in shown]
-        parts = [
-            (
-                [epoch.time[phase.key] or 0.0 for epoch in shown],
-                {"label": phase.title, "color": phase.colour, "hatch": phase.hatch},
-            )
-            for phase in PHASES
-        ]
+        parts = [([epoch.time[p.key] or 0.0 for epoch in shown], p.look) for p in PHASES]
         names = [f"epoch {epoch.epoch}" for epoch in shown]
         figure = bars(names, times, "time", parts=parts)
         legend_above(figure, [phase.title for phase in PHASES])

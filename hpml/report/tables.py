@@ -1,7 +1,7 @@
 """The tables of a report, as cells that any of its forms can show, and as CSV files."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -15,8 +15,8 @@ import msgspec
 from hpml.formatting import size_in_words
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
-from hpml.report.collect import MEASURES, Run, clean, mean
-from hpml.report.comparison import RATE, Comparison
+from hpml.report.collect import MEASURES, Run, clean, in_words, mean
+from hpml.report.comparison import RATE, SAME, Comparison
 from hpml.report.disturbances import in_company, is_disturbed
 from hpml.report.ranking import NOTHING, Measure
 from hpml.report.scaling import PARTS
@@ -144,6 +144,17 @@ def scaling_table(comparison: Comparison) -> Table:
     first, *others = PHASE_HEADINGS
     lost_to = [f"lost {first}", *others, "gradients"]
     return Table(["scaling", *shown, *lost_to, "exchanged"], rows)
+
+
+def fact_table(heading: str, facts: Mapping[str, Any]) -> Table:
+    """A row for each of some facts that is known."""
+    shown = {title: in_words(value) for title, value in facts.items() if value not in (None, "")}
+    return Table(["", heading], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)
+
+
+def of_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a record's `environment`: what a comparison wants to be the same."""
+    return {title: environment.get(key) for key, title in SAME.items() if key != "code"}
 
 
 def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:

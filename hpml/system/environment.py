@@ -22,7 +22,6 @@ from hpml.system.threads import affinity, ranges, waiting, workers_affinity
 if TYPE_CHECKING:
     import torch
 
-
 JOBS_AT_ONCE = "HPML_JOBS_AT_ONCE"  # how many jobs of a sweep share this machine
 SWEPT = "HPML_SWEPT"  # the keys in which a sweep's jobs differ
 MPS = "Apple MPS"  # among the accelerators
@@ -32,11 +31,7 @@ GIB = 2**30
 
 def usable_cores() -> int:
     """The CPU cores that this process may use: its affinity, and the quota of its groups."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:  # macOS and Windows
-        cores = os.cpu_count() or 1
-    quota = cpu_quota()
+    cores, quota = len(affinity() or ()) or os.cpu_count() or 1, cpu_quota()
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 

@@ -11,14 +11,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from hpml.callbacks import (
-    DataLoadTimer,
-    EpochTimer,
-    HParams,
-    PhaseTrace,
-    RunRecorder,
-    TrainTimer,
-)
+from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, PhaseTrace, RunRecorder, TrainTimer
 from hpml.checkpointing import resume, safe_load
 from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.plain_files import hand_over

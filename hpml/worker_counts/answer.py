@@ -43,10 +43,7 @@ def rows(content: Mapping[str, Any]) -> list[list[str]]:
     """Of each setting the seconds of an epoch: loading alone, and end to end."""
     tied = {figure: set(map(str, content[key])) for figure, key in TIED.items()}
     return [
-        [
-            setting,
-            *(in_s(Estimate(**times[f])) + "*" * (setting in tied[f]) for f in FIGURES),
-        ]
+        [setting, *(in_s(Estimate(**times[f])) + "*" * (setting in tied[f]) for f in FIGURES)]
         for setting, times in content["settings"].items()
     ]
 

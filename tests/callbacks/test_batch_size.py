@@ -1,6 +1,5 @@
 """The samples of batches of every kind: the right number, or none."""
 
-import importlib.util
 import random
 from collections import UserDict
 from collections.abc import Callable, Iterator
@@ -12,8 +11,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from helpers.configurations import TESTS
 from helpers.delays import silent
+from helpers.foreign import NAMES, load
 from helpers.jobs import trainer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,27 +23,13 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 
 from hpml.callbacks.batch_size import LoaderBatches, said_in
 
-JOBS = sorted((TESTS / "foreign" / "jobs").glob("*.py"))
-OF_BATCHES = (
-    "batch_class batch_dataclass combined detection_lists dict_of_lists original_size token"
-)
+ODD = "batch_class batch_dataclass combined detection_lists dict_of_lists original_size token"
 
 
-def of_job(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-    return job
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in JOBS if p.stem.startswith(tuple(OF_BATCHES.split()))], ids=lambda p: p.stem
-)
-def test_jobs_with_odd_batches(path: Path) -> None:
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(tuple(ODD.split()))])
+def test_jobs_with_odd_batches(name: str) -> None:
     """Whole trainings count the samples that the job says it has, in each epoch."""
-    job, timer = of_job(path), silent()
+    job, timer = load(name), silent()
     fitting, module, data = job.make(callbacks=[timer])
     fitting.fit(module, data)
     assert [epoch.samples for epoch in timer.epochs] == job.SAMPLES

@@ -20,16 +20,8 @@ simplejpeg = pytest.importorskip("simplejpeg")
 
 BY_PILLOW, BY_TURBO = Decoder(), Decoder(used="turbo")
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
-SIZES = (
-    (1, 1),
-    (7, 5),
-    (8, 8),
-    (15, 17),
-    (16, 16),
-    (33, 31),
-    (53, 37),
-    (100, 64),
-)  # of width first
+# Width and height.
+SIZES = ((1, 1), (7, 5), (8, 8), (15, 17), (16, 16), (33, 31), (53, 37), (100, 64))
 SUBSAMPLINGS = ("444", "422", "420", "411", "440")
 SAVED: dict[str, dict[str, Any]] = {
     "progressive": {"progressive": True},

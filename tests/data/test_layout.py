@@ -44,11 +44,7 @@ NONE_IN_TEST = "test set: ROOT/val; ROOT/test has no images in the classes of RO
             "test",
             ["test set: ROOT/test; ROOT/val is not used"],
         ),
-        (
-            ["test/1.jpg", "test/2.jpg", "val/cat/1.jpg"],
-            "val",
-            [f"{NONE_IN_TEST} 2 images"],
-        ),
+        (["test/1.jpg", "test/2.jpg", "val/cat/1.jpg"], "val", [f"{NONE_IN_TEST} 2 images"]),
         (
             ["test/unknown/1.jpg", "test.csv", "val/cat/1.jpg"],
             "val",

@@ -16,9 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
-from hpml.diagnosis.figures import (
-    CAUSES,
-)
+from hpml.diagnosis.figures import CAUSES
 from hpml.diagnosis.wording import Diagnosis, at_most, compare
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference

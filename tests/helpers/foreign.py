@@ -74,7 +74,7 @@ def run(name: str, folder: Path, callbacks: Sequence[L.Callback] = ()) -> Outcom
         warnings.simplefilter("always")
         trainer, module, data = make(job, folder, [losses, *callbacks])
         profiler = trainer.profiler
-        getattr(job, "fit", L.Trainer.fit)(trainer, module, data)
+        job.fit(trainer, module, data)
     assert trainer.profiler is profiler
     theirs = [type(each).__name__ for each in trainer.callbacks if each not in callbacks]
     return Outcome(

@@ -24,8 +24,6 @@ BATCHES, BATCH_SIZE = 60, 32
 WORKERS, THREADS, OPTIMIZER = "num_workers", "threads", "optimizer"
 # What may help a network that computes, by the machine.
 COMPUTING = {"compile", "channels_last", "precision", THREADS, OPTIMIZER}
-
-
 LOADING = {WORKERS, "persistent_workers", THREADS, "prefetch_factor"}
 ANYTHING = LOADING | COMPUTING
 sgd = partial(torch.optim.SGD, lr=1e-3)
@@ -198,10 +196,7 @@ class Elementwise(nn.Module):
 
 
 def vectors(
-    width: int,
-    batch_size: int = BATCH_SIZE,
-    dtype: Any = torch.float32,
-    batches: int = BATCHES,
+    width: int, batch_size: int = BATCH_SIZE, dtype: Any = torch.float32, batches: int = BATCHES
 ) -> Any:
     data = torch.rand(batches * batch_size, width, dtype=dtype)
     return DataLoader(TensorDataset(data), batch_size)

@@ -110,12 +110,7 @@ def fit_on_two_hosts(
     }
     command = ["timeout", "240", "unshare", "-Urn", "--uts", "bash", "-c", BOTH]
     done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     logs = [
         (folder / name).read_text()[-2000:]

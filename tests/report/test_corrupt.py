@@ -173,11 +173,7 @@ SLOW = map(slow, [True, -1, 1e99, 1e308, 10**400, "\ud800\x1b[2J", [], {}])
 MORE = map(stress, ["x", float("nan"), 1.5])
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, EVIL, *SLOW, *MORE],
-    ids=lambda value: repr(value)[:20],
-)
+@pytest.mark.parametrize("value", [None, EVIL, *SLOW, *MORE], ids=lambda value: repr(value)[:20])
 def test_a_value_of_another_type_anywhere_breaks_no_report(
     report: Report, data: Any, tmp_path: Path, value: Any
 ) -> None:

@@ -16,7 +16,7 @@ from hpml.report.comparison import Comparison
 from hpml.report.make import make_report
 from hpml.report.run.facts import only_run
 from hpml.report.run.pictures import draw_run
-from hpml.report.run.tables import epoch_table, fact_table, part_table
+from hpml.report.run.tables import epoch_table, part_table, run_table
 from hpml.report.run.terminal import show_run
 
 VERDICT = {
@@ -118,7 +118,7 @@ def test_the_tables_say_what_the_record_says(tmp_path: Path) -> None:
         ["forward", "training", "0.4000"],
         ["save_checkpoint", "other", "0.1000"],
     ]
-    facts = {row[0].text: row[1].text for row in fact_table(run).rows}
+    facts = {row[0].text: row[1].text for row in run_table(run).rows}
     assert (facts["status"], facts["processor"]) == ("completed", "CPU")
 
 
@@ -306,7 +306,7 @@ def test_what_only_one_runs_page_reads_may_be_anything(
             assert comparison.left_out
             continue
         show_run(run, comparison)
-        for table in (epoch_table(run), part_table(run), fact_table(run)):
+        for table in (epoch_table(run), part_table(run), run_table(run)):
             assert all(len(row) == len(table.headings) for row in table.rows)
         drawn += len(list(draw_run(run)))
     assert drawn > len(places)

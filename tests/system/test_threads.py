@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from hpml.system import environment
-from hpml.system.threads import (
-    affinity,
-    crowded_in_words,
-    ranges,
-    waiting,
-    workers_affinity,
-)
+from hpml.system.threads import affinity, crowded_in_words, ranges, waiting, workers_affinity
 
 
 @pytest.mark.parametrize(

@@ -248,10 +248,7 @@ def test_a_gpu_that_was_slowed_leaves_no_verdict() -> None:
         ({}, None),
         ({"loop": 6, "logging": 2}, ("loop", 0.75)),
         # 4 + 4 of 14: more than any other, and no single hook is the largest
-        (
-            {"Two.on_a": 4, "Two.on_b": 4, "One.on_a": 6},
-            ("Two (on_a, on_b)", pytest.approx(4 / 7)),
-        ),
+        ({"Two.on_a": 4, "Two.on_b": 4, "One.on_a": 6}, ("Two (on_a, on_b)", pytest.approx(4 / 7))),
         # a hook that hardly counts is not named
         ({"Two.on_a": 1, "Two.on_b": 49, "loop": 50 - 25}, ("Two.on_b", pytest.approx(2 / 3))),
         (

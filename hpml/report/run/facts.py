@@ -12,7 +12,7 @@ from hpml.records.verdict import in_words
 from hpml.report.collect import Run, clean, mean
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import NOTHING
-from hpml.report.run.ranks import check_ranks, is_disturbed, rank_sentences
+from hpml.report.run.ranks import check_ranks, is_amount, is_disturbed, rank_sentences
 
 QUANTILES = ("p50", "p95", "p99", "max")
 # Figures of a run and of its epochs that a comparison does not read, and nobody has checked.
@@ -53,7 +53,7 @@ def _check(record: RunRecord) -> None:
         for name in GROUPS:
             values = getattr(epoch, name)
             known = values if isinstance(values, dict) else {}
-            known = {str(key): value for key, value in known.items() if is_number(value)}
+            known = {str(key): value for key, value in known.items() if is_amount(value)}
             setattr(epoch, name, known or None)
         if not set(QUANTILES) <= (epoch.step_ms or {}).keys():
             epoch.step_ms = None
@@ -63,16 +63,12 @@ def _check(record: RunRecord) -> None:
 
 def _check_numbers(holder: object, names: Sequence[str]) -> None:
     for name in names:
-        if not is_number(getattr(holder, name)):
+        if not is_amount(getattr(holder, name)):
             setattr(holder, name, None)
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < LARGEST
-
-
 def _is_known(value: object) -> bool:
-    return value is None or is_number(value)
+    return value is None or is_amount(value)
 
 
 def _has_texts(values: Any, names: Sequence[str]) -> bool:
@@ -148,7 +144,7 @@ def sentences(run: Run) -> Iterator[str]:
         yield clean(note)
     for resumption in record.resumed:
         batches = resumption.get("batches")
-        after = f" after {batches:,} batches" if is_number(batches) else ""
+        after = f" after {batches:,} batches" if is_amount(batches) else ""
         yield f"resumed{after}, at {clean(str(resumption['at']))}"
 
 

@@ -16,7 +16,7 @@ from hpml.report.run.facts import (
     untold_disturbances,
     verdict_lines,
 )
-from hpml.report.run.tables import MOST_EPOCHS, epoch_table, fact_table, part_table
+from hpml.report.run.tables import MOST_EPOCHS, epoch_table, part_table, run_table
 from hpml.report.tables import Table
 
 TRACE = "trace.json"
@@ -41,7 +41,7 @@ def write_page(
         "epochs": epochs,
         "epochs_caption": _caption(run, epochs),
         "parts": part_table(run),
-        "facts": fact_table(run),
+        "facts": run_table(run),
         "log": log_of(run, folder),
         "trace": address_of(run.directory / TRACE, folder),
     }

@@ -17,15 +17,7 @@ from hpml.formatting import counted
 from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run
-from hpml.report.drawing import (
-    COLOURS,
-    CROWDED,
-    INK,
-    STYLE,
-    in_percent,
-    legend_above,
-    time_unit,
-)
+from hpml.report.drawing import COLOURS, CROWDED, INK, STYLE, in_percent, legend_above, time_unit
 from hpml.report.pictures import Picture
 from hpml.report.run.facts import QUANTILES, marks, unknown_s
 from hpml.report.run.rank_picture import draw_ranks
@@ -183,7 +175,7 @@ def _means(
 
 
 def _bars(groups: Sequence[Sequence[EpochRecord]], read: Callable[[Any, Any], Any]) -> Bars:
-    looks = ({"label": p.title, "color": p.colour, "hatch": p.hatch} for p in PHASES)
+    looks = (phase.look for phase in PHASES)
     lengths = (_means(groups, lambda epoch, p=phase: read(epoch, p)) for phase in PHASES)  # type: ignore[misc]
     return list(zip(looks, lengths, strict=True))
 

@@ -6,12 +6,11 @@ from typing import Any
 from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
-from hpml.report.collect import Run, clean, in_words
-from hpml.report.comparison import SAME
+from hpml.report.collect import Run, clean
 from hpml.report.ranking import NOTHING
 from hpml.report.run.facts import in_figures, marks, parts
 from hpml.report.run.ranks import late_in_words
-from hpml.report.tables import Cell, Table
+from hpml.report.tables import Cell, Table, fact_table, of_machine
 
 MOST_EPOCHS, MOST_METRICS, MOST_PARTS = 1000, 6, 15
 LEAST_PART = 0.001  # of an epoch
@@ -66,9 +65,9 @@ def part_table(run: Run) -> Table:
     return Table(["part", "of", "s an epoch", "of the epoch"], rows, 2)
 
 
-def fact_table(run: Run) -> Table:
+def run_table(run: Run) -> Table:
     """What ran, and on what."""
-    record, machine = run.record, run.record.environment
+    record = run.record
     choices = {name: value for name, value in record.choices.items() if value != "none"}
     model = record.model or {}
     facts: dict[str, Any] = {
@@ -80,13 +79,10 @@ def fact_table(run: Run) -> Table:
         "chosen by auto": _in_order([f"{key}={value}" for key, value in record.chosen.items()])
         if isinstance(record.chosen, dict)
         else "",
-        "host": machine.get("host"),
-        **{title: machine.get(key) for key, title in SAME.items() if key != "code"},
+        **of_machine(record.environment),
         "code": record.code_fingerprint[:8],
     }
-    shown = {title: in_words(value) for title, value in facts.items() if value not in (None, "")}
-    rows = [[Cell(title, title), Cell(text, text)] for title, text in shown.items()]
-    return Table(["", "this run"], rows, 2)
+    return fact_table("this run", facts)
 
 
 def _parameters(model: dict[str, Any]) -> str | None:

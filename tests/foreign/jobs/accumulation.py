@@ -1,22 +1,9 @@
 """`accumulate_grad_batches=4`: the optimizer steps after four batches, and at the epoch's end."""
 
-from typing import Any
+from plain import fit, job
 
-import lightning as L
-from plain import Validated, loader, trainer
-
-EPOCHS = 2
 SAMPLES = [44, 44]
-
-
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return (
-        trainer(**{"accumulate_grad_batches": 4} | trainer_arguments),
-        Validated(),
-        loader(shuffle=True),
-    )
-
+make = job(accumulate_grad_batches=4)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job, loader
 from torch import nn
 
-EPOCHS = 3
 SAMPLES = [44, 44, 44]
 
 
@@ -27,12 +25,12 @@ class Tuned(Validated):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    own = BackboneFinetuning(unfreeze_backbone_at_epoch=1, lambda_func=lambda epoch: 1.5)
-    callbacks = [own, *trainer_arguments.pop("callbacks", [])]
-    return trainer(callbacks=callbacks, max_epochs=3, **trainer_arguments), Tuned(), loader()
-
+make = job(
+    Tuned,
+    loader,
+    lambda: [BackboneFinetuning(unfreeze_backbone_at_epoch=1, lambda_func=lambda epoch: 1.5)],
+    max_epochs=3,
+)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -3,17 +3,15 @@
 from typing import Any
 
 import lightning as L
-from plain import Validated, loader
+from plain import Made, Validated, fit, loader
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     settings: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 2, "barebones": True}
     return L.Trainer(**settings | trainer_arguments), Validated(), loader(shuffle=True)
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from torch import nn
+from plain import Averaged, fit, job
 from torch.utils.data import DataLoader
 
-EPOCHS = 2
 SAMPLES = [40, 40]
 
 
@@ -23,28 +21,12 @@ class ImageList:
         return self
 
 
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return self.layer(batch.tensors.mean((2, 3))).mean()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
+class Job(Averaged):
+    def rows(self, batch: ImageList) -> torch.Tensor:
+        return batch.tensors.mean((2, 3))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    return (
-        L.Trainer(**settings | trainer_arguments),
-        Job(),
-        DataLoader(torch.rand(40, 3, 6, 6), 12, collate_fn=ImageList),
-    )  # type: ignore[arg-type]
-
+make = job(Job, lambda: DataLoader(torch.rand(40, 3, 6, 6), 12, collate_fn=ImageList))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

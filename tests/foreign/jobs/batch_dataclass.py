@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import lightning as L
 import torch
-from torch import nn
+from plain import Averaged, fit, job
 from torch.utils.data import DataLoader
 
-EPOCHS = 2
 SAMPLES = [40, 40]
 
 
@@ -24,28 +22,12 @@ def collate(samples: Any) -> Batch:
     return Batch(torch.arange(5), points, torch.tensor(samples))
 
 
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return self.layer(torch.stack([cloud.mean(0) for cloud in batch.points])).mean()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
+class Job(Averaged):
+    def rows(self, batch: Batch) -> torch.Tensor:
+        return torch.stack([cloud.mean(0) for cloud in batch.points])
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    return (
-        L.Trainer(**settings | trainer_arguments),
-        Job(),
-        DataLoader(range(40), 12, collate_fn=collate),
-    )  # type: ignore[arg-type]
-
+make = job(Job, lambda: DataLoader(range(40), 12, collate_fn=collate))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

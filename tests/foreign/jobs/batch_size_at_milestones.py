@@ -6,9 +6,8 @@ from typing import Any
 import lightning as L
 from batch_size_found import Sized
 from lightning.pytorch.callbacks import BatchSizeFinder
-from plain import trainer
+from plain import fit, job
 
-EPOCHS = 4
 SAMPLES = [44, 44, 44, 44]
 
 
@@ -27,12 +26,9 @@ class FineTuneBatchSizeFinder(BatchSizeFinder):
             trainer.fit_loop.restarting = trainer.fit_loop.epoch_loop.restarting = False
 
 
-def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    search = FineTuneBatchSizeFinder((2,), max_trials=2)
-    settings = {"max_epochs": EPOCHS} | trainer_arguments
-    return trainer(callbacks=[search, *callbacks], **settings), Sized(), None
-
+make = job(
+    Sized, None, lambda: [FineTuneBatchSizeFinder((2,), max_trials=2)], max_epochs=len(SAMPLES)
+)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -1,42 +1,11 @@
 """Two unlike loaders at once; the shorter one begins anew when it has ended."""
 
-from typing import Any
-
-import lightning as L
-import torch
+from combined_max_size import Several, loaders
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from torch import nn
-from torch.utils.data import DataLoader
+from plain import fit, job
 
-EPOCHS = 2
 SAMPLES = [190, 190]  # 150, and of the other 8, 8, 4 twice
-
-
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        parts = batch.values()
-        return torch.stack([self.layer(part).mean() for part in parts if part is not None]).sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    few, many = DataLoader(torch.rand(20, 3), 8), DataLoader(torch.rand(150, 3), 28)
-    loaders = {"few": few, "many": many}
-    return (
-        L.Trainer(**settings | trainer_arguments),
-        Job(),
-        CombinedLoader(loaders, "max_size_cycle"),
-    )
-
+make = job(Several, lambda: CombinedLoader(loaders(), "max_size_cycle"))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

@@ -1,38 +1,11 @@
-"""Two unlike loaders at once, until the shorter one has ended."""
+"""Two unlike loaders at once, in a list, until the shorter one has ended."""
 
-from typing import Any
-
-import lightning as L
-import torch
+from combined_max_size import Several, loaders
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from torch import nn
-from torch.utils.data import DataLoader
+from plain import fit, job
 
-EPOCHS = 2
 SAMPLES = [104, 104]  # 20, and three times 28
-
-
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        parts = batch
-        return torch.stack([self.layer(part).mean() for part in parts if part is not None]).sum()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    few, many = DataLoader(torch.rand(20, 3), 8), DataLoader(torch.rand(150, 3), 28)
-    loaders = [few, many]
-    return L.Trainer(**settings | trainer_arguments), Job(), CombinedLoader(loaders, "min_size")
-
+make = job(Several, lambda: CombinedLoader([*loaders().values()], "min_size"))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

@@ -4,9 +4,8 @@ import time
 from typing import Any
 
 import lightning as L
-from plain import Validated, loader, trainer
+from plain import fit, job
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -23,11 +22,7 @@ class One(L.Callback):
         time.sleep(0.003)
 
 
-def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    fitting = trainer(callbacks=[Two(), One(), *callbacks], **trainer_arguments)
-    return fitting, Validated(), loader(shuffle=True)
-
+make = job(own=lambda: [Two(), One()])
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

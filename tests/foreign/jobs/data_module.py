@@ -5,11 +5,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from plain import Regression, samples, trainer
+from plain import Made, Regression, fit, samples, trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -49,7 +48,7 @@ class Validated(Regression):
         self.log("val_loss", self.loss(batch))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     fitting = trainer(**trainer_arguments)
     data = Prepared(fitting.default_root_dir)
     data.prepare_data()  # as on many machines, before any training
@@ -57,5 +56,4 @@ def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

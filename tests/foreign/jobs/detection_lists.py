@@ -1,13 +1,12 @@
 """Images of differing sizes: a batch is a tuple of images and one of targets."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import torch
-from torch import nn
+from plain import Averaged, fit, job
 from torch.utils.data import DataLoader
 
-EPOCHS = 2
 SAMPLES = [40, 40]
 
 
@@ -21,29 +20,16 @@ def collate(samples: Any) -> Any:
     return tuple(zip(*samples, strict=True))
 
 
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
+class Detector(Averaged):
+    def images(self, batch: Any) -> Sequence[torch.Tensor]:
+        images: Sequence[torch.Tensor] = batch[0]
+        return images
 
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        images, _ = batch
-        return self.layer(torch.stack([image.mean((1, 2)) for image in images])).mean()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
+    def rows(self, batch: Any) -> torch.Tensor:
+        return torch.stack([image.mean((1, 2)) for image in self.images(batch)])
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    return (
-        L.Trainer(**settings | trainer_arguments),
-        Job(),
-        DataLoader(list(map(sample, range(40))), 12, collate_fn=collate),
-    )  # type: ignore[arg-type]
-
+make = job(Detector, lambda: DataLoader(list(map(sample, range(40))), 12, collate_fn=collate))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

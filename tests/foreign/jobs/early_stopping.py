@@ -1,13 +1,9 @@
 """EarlyStopping ends the fit after three epochs of nine."""
 
-from typing import Any
-
-import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 from torch import Tensor
 
-EPOCHS = 3
 SAMPLES = [44, 44, 44]
 
 
@@ -16,13 +12,7 @@ class Worse(Validated):
         self.log("val_loss", float(self.trainer.current_epoch))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    own = EarlyStopping("val_loss", patience=2)
-    callbacks = [own, *trainer_arguments.pop("callbacks", [])]
-    fitting = trainer(**{"callbacks": callbacks, "max_epochs": 9} | trainer_arguments)
-    return fitting, Worse(), loader(shuffle=True)
-
+make = job(Worse, own=lambda: [EarlyStopping("val_loss", patience=2)], max_epochs=9)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 
-EPOCHS = 2
 SAMPLES = [24, 24]
 DIAGNOSABLE = False  # a trial is one epoch of many steps
 
@@ -15,10 +13,7 @@ class Ending(Validated):
         return -1 if batch_idx == 3 else None
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Ending(), loader(shuffle=True)
-
+make = job(Ending)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -19,10 +17,7 @@ class Fetching(Validated):
         return loss
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Fetching(), loader(shuffle=True)
-
+make = job(Fetching)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Made, Validated, fit, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     fitting, module, data = trainer(**trainer_arguments), Validated(), loader(shuffle=True)
     fitting.fit(module, data)
     fitting.fit_loop.max_epochs = 4
@@ -17,5 +15,4 @@ def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

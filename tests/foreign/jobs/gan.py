@@ -4,11 +4,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from plain import loader, trainer
+from plain import fit, job
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -47,10 +46,7 @@ class Adversarial(L.LightningModule):
         return [torch.optim.Adam(part.parameters(), lr=1e-3) for part in parts], []
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Adversarial(), loader(shuffle=True)
-
+make = job(Adversarial)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -15,10 +13,7 @@ class SecondOrder(Validated):
         return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), SecondOrder(), loader(shuffle=True)
-
+make = job(SecondOrder)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -6,9 +6,8 @@ from typing import Any
 import lightning as L
 from learning_rate_found import Searched
 from lightning.pytorch.callbacks import LearningRateFinder
-from plain import loader, trainer
+from plain import fit, job
 
-EPOCHS = 4
 SAMPLES = [44, 44, 44, 44]
 
 
@@ -25,12 +24,11 @@ class FineTuneLearningRateFinder(LearningRateFinder):
             self.lr_find(trainer, pl_module)
 
 
-def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    search = FineTuneLearningRateFinder((1, 2), num_training_steps=10, min_lr=1e-3)
-    settings = {"max_epochs": EPOCHS} | trainer_arguments
-    return trainer(callbacks=[search, *callbacks], **settings), Searched(), loader(shuffle=True)
-
+make = job(
+    Searched,
+    own=lambda: [FineTuneLearningRateFinder((1, 2), num_training_steps=10, min_lr=1e-3)],
+    max_epochs=len(SAMPLES),
+)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.tuner import Tuner
-from plain import Validated, loader, trainer
+from plain import Made, Validated, fit, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -18,12 +16,11 @@ class Searched(Validated):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     fitting, module, data = trainer(**trainer_arguments), Searched(), loader(shuffle=True)
     Tuner(fitting).lr_find(module, data, num_training=10, min_lr=1e-3)
     return fitting, module, data
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

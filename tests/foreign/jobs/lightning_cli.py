@@ -4,9 +4,8 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningCLI
-from plain import OFF, Validated, loader
+from plain import OFF, Made, Validated, fit, loader
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -19,7 +18,7 @@ class Data(L.LightningDataModule):
         return loader(self.count, shuffle=True)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     cli = LightningCLI(
         Validated,
         Data,
@@ -32,5 +31,4 @@ def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -4,10 +4,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from plain import loader, trainer
+from plain import fit, job
 from torch import Tensor, nn
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -23,10 +22,7 @@ class Short(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Short(), loader(shuffle=True)
-
+make = job(Short)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -7,9 +7,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from plain import Validated, loader, trainer
+from plain import Made, Validated, fit, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -23,7 +22,7 @@ class Bringing(Validated):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": made, "monitor": "val_loss"}}
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     settings: dict[str, Any] = {"enable_checkpointing": True, "log_every_n_steps": 1}
     settings["callbacks"] = [LearningRateMonitor(), *trainer_arguments.pop("callbacks", [])]
     settings["logger"] = CSVLogger(trainer_arguments.get("default_root_dir", Path.cwd()))
@@ -31,5 +30,4 @@ def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -34,10 +32,7 @@ class Overriding(Validated):
         return [optimizer], [{"scheduler": made, "interval": "step"}]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Overriding(), loader(shuffle=True)
-
+make = job(Overriding)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -1,11 +1,7 @@
 """A module whose own `print` takes other arguments, and logs."""
 
-from typing import Any
+from plain import Validated, fit, job
 
-import lightning as L
-from plain import Validated, loader, trainer
-
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -17,10 +13,7 @@ class Printing(Validated):
         self.print(loss=float(self.trainer.callback_metrics["val_loss"]))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Printing(), loader(shuffle=True)
-
+make = job(Printing)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -5,12 +5,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from plain import trainer
+from plain import fit, job
 from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.utils.data import DataLoader, IterableDataset
 
-EPOCHS = 2
 SAMPLES = [40, 40]  # two rollouts of twenty steps each
 
 
@@ -60,10 +59,7 @@ class Policy(L.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Policy(), None
-
+make = job(Policy, data=None)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -1,12 +1,8 @@
 """`profiler="simple"`, which the module uses for a part of its own step."""
 
-from typing import Any
-
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -16,10 +12,7 @@ class Profiling(Validated):
             return super().loss(batch)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**{"profiler": "simple"} | trainer_arguments), Profiling(), loader(shuffle=True)
-
+make = job(Profiling, profiler="simple")
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job, loader
 
-EPOCHS = 3
 SAMPLES = [12, 24, 36]
 
 
@@ -14,11 +12,7 @@ class Growing(Validated):
         return loader(12 * (self.trainer.current_epoch + 1), shuffle=True)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    settings = {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 3}
-    return trainer(**settings | trainer_arguments), Growing(), None
-
+make = job(Growing, data=None, reload_dataloaders_every_n_epochs=1, max_epochs=3)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

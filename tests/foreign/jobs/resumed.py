@@ -5,13 +5,12 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from plain import Validated, loader, trainer
+from plain import Made, Validated, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [24, 44]  # by a loader that begins anew
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     fitting, module, data = trainer(**trainer_arguments), Validated(), loader()
     folder = Path(fitting.default_root_dir)
     saving = ModelCheckpoint(folder, filename="middle", every_n_train_steps=3)

@@ -3,9 +3,8 @@
 from typing import Any
 
 import lightning as L
-from plain import Regression, Validated, loader, trainer
+from plain import Regression, fit, job, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -14,11 +13,7 @@ class Probe(L.Callback):
         trainer(max_epochs=1).fit(Regression(), loader(20))
 
 
-def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    fitting = trainer(callbacks=[Probe(), *callbacks], **trainer_arguments)
-    return fitting, Validated(), loader(shuffle=True)
-
+make = job(own=lambda: [Probe()])
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

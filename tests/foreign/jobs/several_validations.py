@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job, loader
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -20,10 +18,7 @@ class Twice(Validated):
         return [loader(20), loader(12), []]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Twice(), loader(shuffle=True)
-
+make = job(Twice)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

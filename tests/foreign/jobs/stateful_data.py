@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
-from plain import Validated, samples, trainer
+from plain import fit, job, samples
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -39,11 +37,7 @@ class Shuffled(Sampler[int]):
         yield from torch.randperm(44, generator=order).tolist()
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    data: Any = DataLoader(Cached(), batch_size=8, sampler=Shuffled())
-    return trainer(**trainer_arguments), Validated(), data
-
+make = job(data=lambda: DataLoader(Cached(), batch_size=8, sampler=Shuffled()))
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -1,12 +1,8 @@
 """A training step that returns None for every third batch, which Lightning skips."""
 
-from typing import Any
-
-import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -17,10 +13,7 @@ class Skipping(Validated):
         return None if batch_idx % 3 == 1 else super().training_step(batch, batch_idx)
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Skipping(), loader(shuffle=True)
-
+make = job(Skipping)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -3,9 +3,8 @@
 from typing import Any
 
 import lightning as L
-from plain import Validated, loader, trainer
+from plain import fit, job
 
-EPOCHS = 2
 SAMPLES = [44, 32]  # Lightning still ends the validation
 
 
@@ -17,12 +16,7 @@ class Stops(L.Callback):
             trainer.should_stop = True
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    callbacks = [Stops(), *trainer_arguments.pop("callbacks", [])]
-    fitting = trainer(**{"callbacks": callbacks, "max_epochs": 5} | trainer_arguments)
-    return fitting, Validated(), loader(shuffle=True)
-
+make = job(own=lambda: [Stops()], max_epochs=5)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

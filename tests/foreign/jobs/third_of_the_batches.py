@@ -1,22 +1,9 @@
 """`limit_train_batches=0.34`: two of six batches an epoch."""
 
-from typing import Any
+from plain import fit, job
 
-import lightning as L
-from plain import Validated, loader, trainer
-
-EPOCHS = 2
 SAMPLES = [16, 16]
-
-
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return (
-        trainer(**{"limit_train_batches": 0.34} | trainer_arguments),
-        Validated(),
-        loader(shuffle=True),
-    )
-
+make = job(limit_train_batches=0.34)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
+from plain import Averaged, fit, job
 from torch import nn
 from torch.utils.data import DataLoader
 
-EPOCHS = 2
 SAMPLES = [None, None]  # only the sampler knows, and its lists go to the workers unseen
 
 
@@ -33,28 +32,12 @@ def collate(samples: Any) -> Any:
     return {"tokens": nn.utils.rnn.pad_sequence(lines, batch_first=True)}
 
 
-class Job(L.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return self.layer(batch["tokens"]).mean()
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
+class Job(Averaged):
+    def rows(self, batch: Any) -> torch.Tensor:
+        return batch["tokens"]
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
-    settings = dict.fromkeys(off, False) | {"accelerator": "cpu", "max_epochs": EPOCHS}
-    return (
-        L.Trainer(**settings | trainer_arguments),
-        Job(),
-        DataLoader(range(40), batch_sampler=TokenBudget(), collate_fn=collate),
-    )  # type: ignore[arg-type]
-
+make = job(Job, lambda: DataLoader(range(40), batch_sampler=TokenBudget(), collate_fn=collate))
 
 if __name__ == "__main__":
-    trainer, module, data = make()
-    trainer.fit(module, data)
+    fit(*make())

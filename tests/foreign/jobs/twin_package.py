@@ -8,7 +8,6 @@ from plain import OFF, loader
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 fit = pl.Trainer.fit
 
@@ -34,5 +33,4 @@ def make(**trainer_arguments: Any) -> tuple[pl.Trainer, pl.LightningModule, Any]
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -2,20 +2,17 @@
 
 from typing import Any
 
-import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
-from plain import Validated, loader, trainer
+from plain import Made, Validated, fit, loader, trainer
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 PROCESSES = 2
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     settings = {"strategy": DDPStrategy(process_group_backend="gloo"), "devices": 2}
     return trainer(**settings | trainer_arguments), Validated(), loader(shuffle=True)
 
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -3,10 +3,9 @@
 from typing import Any
 
 import lightning as L
-from plain import Validated, loader, trainer
+from plain import Made, Validated, loader, trainer
 from torch import Tensor
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -15,7 +14,7 @@ class Tested(Validated):
         self.log("test_loss", self.loss(batch))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
+def make(**trainer_arguments: Any) -> Made:
     fitting, module = trainer(**trainer_arguments), Tested()
     fitting.validate(module, verbose=False)
     return fitting, module, loader(shuffle=True)

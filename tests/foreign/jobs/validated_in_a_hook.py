@@ -3,9 +3,8 @@
 from typing import Any
 
 import lightning as L
-from plain import Validated, loader, trainer
+from plain import Validated, fit, job, loader
 
-EPOCHS = 2
 SAMPLES = [44, 44]
 
 
@@ -21,11 +20,7 @@ class Validates(L.Callback):
         trainer.state.fn, trainer.state.stage, trainer.state.status = state
 
 
-def make(callbacks: Any = (), **trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    fitting = trainer(callbacks=[Validates(), *callbacks], **trainer_arguments)
-    return fitting, Loading(), None
-
+make = job(Loading, data=None, own=lambda: [Validates()])
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -1,22 +1,9 @@
 """`val_check_interval=2`: three validations within an epoch."""
 
-from typing import Any
+from plain import fit, job
 
-import lightning as L
-from plain import Validated, loader, trainer
-
-EPOCHS = 2
 SAMPLES = [44, 44]
-
-
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return (
-        trainer(**{"val_check_interval": 2} | trainer_arguments),
-        Validated(),
-        loader(shuffle=True),
-    )
-
+make = job(val_check_interval=2)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

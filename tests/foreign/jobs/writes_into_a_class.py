@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from plain import trainer
+from plain import fit, job
 from torch import Tensor
-from writes_into_a_tuple import EPOCHS, SAMPLES, InPlace, loader
+from writes_into_a_tuple import InPlace, loader
 
-__all__ = ["EPOCHS", "SAMPLES", "make"]
+SAMPLES = [40, 40]
 
 
 class Batch:
@@ -24,10 +23,7 @@ class Job(InPlace):
         return batch.images, batch.labels
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Job(), loader(Batch)
-
+make = job(Job, lambda: loader(Batch))
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

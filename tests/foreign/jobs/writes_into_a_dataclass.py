@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import lightning as L
-from plain import trainer
+from plain import fit, job
 from torch import Tensor
-from writes_into_a_tuple import EPOCHS, SAMPLES, InPlace, loader
+from writes_into_a_tuple import InPlace, loader
 
-__all__ = ["EPOCHS", "SAMPLES", "make"]
+SAMPLES = [40, 40]
 
 
 @dataclass
@@ -22,10 +21,7 @@ class Job(InPlace):
         return batch.images, batch.labels
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), Job(), loader(lambda parts: Batch(*parts))
-
+make = job(Job, lambda: loader(lambda parts: Batch(*parts)))
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

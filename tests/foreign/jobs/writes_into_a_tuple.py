@@ -4,12 +4,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from plain import trainer
+from plain import fit, job
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-EPOCHS = 2
 SAMPLES = [40, 40]
 LABELS = 3
 
@@ -44,10 +43,7 @@ def loader(made_into: Any = tuple) -> DataLoader[Any]:
     return DataLoader(samples, 8, shuffle=True, collate_fn=lambda some: made_into(collate(some)))
 
 
-def make(**trainer_arguments: Any) -> tuple[L.Trainer, L.LightningModule, Any]:
-    return trainer(**trainer_arguments), InPlace(), loader()
-
+make = job(InPlace, loader)
 
 if __name__ == "__main__":
-    fitting, module, data = make()
-    fitting.fit(module, data)
+    fit(*make())

@@ -18,7 +18,7 @@ from hpml.diagnosis import experiment, measured
 from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
-from hpml.trials import agreement as agreeing
+from hpml.trials import ranks_agreement as agreeing
 from hpml.trials import sameness
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading
@@ -96,6 +96,7 @@ class Typed:
     """A Ctrl-C that one rank alone has got."""
 
     has_come = property(lambda self: bool(getattr(typed, "rank", 0)))
+    was_repeated = False
 
     def __enter__(self) -> "Typed":
         return self

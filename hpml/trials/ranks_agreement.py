@@ -194,8 +194,9 @@ class RanksAgreement(Agreement):
 
     def _end_without_others(self) -> NoReturn:
         self._lose()
-        with suppress(RuntimeError):
-            self._failed.look()
+        if self.rank == 0:  # else the store may have gone with it, of which torch prints much
+            with suppress(RuntimeError):
+                self._failed.look()
         sys.exit(self._why_without_others())
 
     def _why_without_others(self) -> str:

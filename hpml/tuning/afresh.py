@@ -124,7 +124,8 @@ def timed_job(
     """
     logging.disable(logging.WARNING)  # which this process's caller has had
     os.environ.update(variables)
-    with closing(subject_of(prepare(OmegaConf.create(config)), met_soon)) as subject:
+    job = prepare(OmegaConf.create(config))
+    with closing(subject_of(job, met_soon)) as subject, subject.agreement:
         seen = _timed(subject, lengths, seed, validating)
     end_processes()
     return seen

@@ -36,7 +36,7 @@ class RunFailedError(Reported):
     heading = "failed"
 
 
-class FailedElsewhereError(Exception):
+class FailedElsewhereError(RunFailedError):
     """What went well here has failed on another rank: its message names the rank and the error."""
 
 

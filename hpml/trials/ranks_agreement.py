@@ -161,7 +161,10 @@ class RanksAgreement(Agreement):
         """All come here, unless one has failed and left the others in an exchange for ever."""
         begun, seconds = time.monotonic(), INTERRUPTED_S if self._has_come else LOST_S
         try:
-            self._wait_for_all(seconds if error else math.inf, error and reason(error))
+            if error is None:
+                self._wait_for_all()
+            else:
+                self._wait_for_all(seconds, reason(error))
         except RuntimeError as missing:
             if error is None:
                 self._end_without_others()

@@ -36,7 +36,7 @@ class RunFailedError(Reported):
     heading = "failed"
 
 
-class FailedElsewhereError(Exception):
+class FailedElsewhereError(RunFailedError):
     """What went well here has failed on another rank: its message names the rank and the error."""
 
 
@@ -78,4 +78,5 @@ def reason(error: BaseException) -> str:
     """`OSError: no space is left`; of another rank's error what it has told."""
     if isinstance(error, FailedElsewhereError):
         return str(error)
-    return f"{type(error).__name__}: {first_line(error)}"
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

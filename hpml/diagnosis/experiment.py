@@ -22,14 +22,14 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
 from hpml.system.other_programs import warn_of_others
-from hpml.timing.advice import JobFacts
+from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.timing.verdict import COMMUNICATION
 from hpml.training.prepare import prepare
-from hpml.trials.agreement import agreement_of
 from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
+from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.trainer import accumulated, intervals
@@ -84,6 +84,8 @@ class Experiment(Measured):
         """Looks how fast the job is, and decides on the length of a trial."""
         subject = self.subject
         subject.keep_batches(PILOT_BATCHES, seed=0)
+        facts = self.facts or facts_of_trainer(subject.trainer, subject.data.loader)
+        self.facts = subject.agreement.first(facts)  # gains are told by them, and all decide by it
         for _ in range(2):  # the first one meets what happens once in a process
             begun_ns = time.perf_counter_ns()
             fit = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
@@ -100,7 +102,8 @@ class Experiment(Measured):
                     self.dropped |= {"transfer_free", "hooks_free"}
         if ONE_THREAD in self._interventions and not self._may_gain_alone(fit):
             self.dropped.add(ONE_THREAD)
-        self._ahead = ahead = subject.loading().ahead
+        processes = subject.loading()
+        self._ahead = ahead = processes.ahead
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
         self._warm_up = pilot.warm_up(least)
@@ -108,7 +111,7 @@ class Experiment(Measured):
         # optimizers step once in a while, and workers finish in bursts
         whole = accumulated(subject.trainer)
         if pilot.waits:
-            whole = math.lcm(whole, subject.data.num_workers)
+            whole = math.lcm(whole, processes.workers)
         trials = len(self._interventions) + 1
         for rounds in ROUNDS:  # the most whose trials have enough steps in the budget
             trial_s = self.rounds_budget_s / (rounds * trials) - around_s
@@ -183,12 +186,11 @@ class Experiment(Measured):
 
     def diagnosis(self) -> Diagnosis:
         subject = self.subject
-        facts = self.facts or facts_of_trainer(subject.trainer, subject.data.loader)
         return Diagnosis(
             paces=dict(self.paces),
             epoch_steps=subject.epoch_steps,
             trial_steps=self._steps,
-            facts=replace(facts, intervals=intervals(subject.callbacks)),
+            facts=replace(self.facts or UNKNOWN, intervals=intervals(subject.callbacks)),
             notes=[*subject.notes, *self.notes],
             interference=self.seen.get(AS_IT_IS),
             round_s=self.round_s,

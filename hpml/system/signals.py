@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from types import FrameType
@@ -86,7 +86,7 @@ class ProcessSignals:
         for number in SIGNALS:
             # Lightning has put a handler of its own around ours, which ends at the next batch
             if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
-                signal.signal(number, self._handle)
+                signal.signal(number, self.handle)
         self.state = State.WAITING
 
     def wait_no_longer(self) -> None:
@@ -134,7 +134,7 @@ class ProcessSignals:
         if outer is State.IDLE:
             self._received.clear()
             self.state, self._survives = State.RAISING, survives
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        before = {number: signal.signal(number, self.handle) for number in SIGNALS}
         for number in SIGNALS[2:]:
             if before[number] == signal.SIG_IGN:  # nohup asked for it
                 signal.signal(number, signal.SIG_IGN)
@@ -168,7 +168,7 @@ class ProcessSignals:
             if callable(before[warning]):
                 before[warning](warning, None)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # Ctrl-C reaches a forked loader process too; the training process ends it
         is_first = self.arrived is None
@@ -198,38 +198,50 @@ class ProcessSignals:
 class NotedInterrupt:
     """Notes Ctrl-C within it, and leaves it to whoever entered it what comes of that.
 
-    A second one is answered as it would have been. In threads other than the main one, and where
-    Python does not handle it, none is noted.
+    So with the others of SIGNALS where they end a run of ours. A second one is answered as it would
+    have been. In threads other than the main one, and where Python does not handle it, none is
+    noted.
     """
 
     def __init__(self) -> None:
-        self.has_come = False
+        self._noted: int | None = None
+        self.was_repeated = False  # a second one may have raised
+
+    @property
+    def has_come(self) -> bool:
+        return self._noted is not None
 
     def __enter__(self) -> "NotedInterrupt":
-        self._before: Any = signal.getsignal(signal.SIGINT)
-        if self._is_handled:
-            signal.signal(signal.SIGINT, self._note)
+        handlers: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {
+            number: handler
+            for number, handler in handlers.items()
+            if handler == process_signals.handle or (number == signal.SIGINT and callable(handler))
+        }
+        self._handle_by(dict.fromkeys(self._before, self._note))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_handled:
-            signal.signal(signal.SIGINT, self._before)
+        self._handle_by(self._before)
 
     def raise_now(self) -> NoReturn:
         """Answers it as it would have been; one of another process as Python does. It is over."""
-        has_come, self.has_come = self.has_come, False
-        if has_come:
-            self._before(signal.SIGINT, None)
+        noted, self._noted = self._noted, None
+        if noted is not None:
+            self._before[noted](noted, None)
         raise KeyboardInterrupt
 
-    @property
-    def _is_handled(self) -> bool:
-        return callable(self._before) and _is_main_thread()
+    def _handle_by(self, handlers: Mapping[int, Any]) -> None:
+        if _is_main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.has_come:
-            self._before(number, frame)
-        self.has_come = True
+            self.was_repeated = True
+            self._before[number](number, frame)
+        else:
+            self._noted = number
 
 
 # Handlers of signals belong to the process; so does this.

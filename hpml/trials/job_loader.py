@@ -89,6 +89,11 @@ class JobLoader:
         paces = self.tried(measure)
         return joint(paces, [[] for _ in paces])
 
+    def first_batch(self, seed: int, settings: Settings = NO_CHANGE) -> Any:
+        """That of this rank; None where there is none. Raises what loading raises."""
+        with self._loader(seed, settings) as loader:
+            return next(iter(loader), None)
+
     def take_apart(self, seconds: float) -> LoaderStages:
         """What each stage of a sample costs; of several loaders, of the one that costs most.
 

@@ -34,10 +34,10 @@ from hpml.trials.intervention import (
     preparation,
 )
 from hpml.trials.job_data import JobData, changed, end_workers, one_loader
-from hpml.trials.job_loader import NO_CHANGE, JobLoader
+from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
 from hpml.trials.pace import Pace, PacedLoader, Pauses, joint
-from hpml.trials.settings import Settings, rates_of, ways_of
+from hpml.trials.settings import rates_of, ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer
 
 
@@ -274,18 +274,18 @@ class Subject(JobLoader):
         if self.agreement.any(why is not None):
             return
         free, steps = Intervention(loading=True), min(kept)
-        self.agreement.tried(lambda: self._fit(free, 0, steps, seed, look.attach, look).pace)
-        look.conclude()
+        del look.raw.batches[steps:]  # of which another rank has fewer
+
+        def give() -> None:
+            self._fit(free, 0, steps, seed, look.attach, look)
+            look.conclude()
+            if look.raw.are_changed:
+                self._writes_into_data = share_memory(*map(self.first_batch, (seed, seed)))
+
+        self.agreement.tried(give)
         self._moved = look.moved
         if self._raw.are_changed or self._moved.are_changed:
             self._note("a step changes its batches: from memory they come as copies, not timed")
-        if self._raw.are_changed:
-            self._writes_into_data = share_memory(*(self.first_batch(seed) for _ in range(2)))
-
-    def first_batch(self, seed: int, settings: Settings = NO_CHANGE) -> Any:
-        """That of this rank; None where there is none. Raises what loading raises."""
-        with self._loader(seed, settings) as loader:
-            return next(iter(loader), None)
 
     def _forget_training(self) -> None:
         """What one trial has learnt, and lost, is not the next one's."""

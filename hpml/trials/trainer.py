@@ -16,7 +16,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.timing.profiler import PhaseProfiler
 from hpml.trials.copies import copied, is_compiled
-from hpml.trials.intervention import Intervention, is_in_trials
+from hpml.trials.intervention import Intervention, is_in_trials, nothing
 from hpml.trials.settings import Settings
 
 # The loggers that can write elsewhere; what others log goes to a server.
@@ -67,6 +67,8 @@ def trial_trainer(
         callbacks=list(callbacks),
         logger=loggers,
     )
+    if user_trainer.world_size > 1:  # at SIGTERM its handler exchanges, whatever the others do
+        vars(trainer._signal_connector).update(register_signal_handlers=nothing)
     return trainer
 
 

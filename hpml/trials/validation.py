@@ -51,15 +51,22 @@ def validation_of(
     intervention's settings and threads hold, but for those of the training's loader. A fit may
     follow. Raises what the job raises. Several ranks call this together, and get the slowest one's.
     """
-    found = subject.agreement.tried(lambda: _validated(subject, given, intervention, batches))
-    known = [each for each in found if each is not None]
+
+    def look(batches: int) -> list["_Seen | None"]:
+        return subject.agreement.tried(lambda: _validated(subject, given, intervention, batches))
+
+    found = look(batches)
+    # whose first batches are ready, or start the workers
+    if ahead := max((each.ahead for each in found if each is not None), default=0):
+        found = look(batches + ahead)
+    known = [seen for each in found if (seen := _of(each, batches)) is not None]
     return max(known, key=attrgetter("batch_s")) if len(known) == len(found) else None
 
 
 def _validated(
     subject: Subject, given: Any, intervention: Intervention, batches: int
-) -> Validation | None:
-    """The same of this rank."""
+) -> "_Seen | None":
+    """What this rank sees of so many batches; None where it has no validation."""
     module: Any = subject.network
     if not is_overridden("validation_step", module, twin_for(module, L.LightningModule)):
         return None
@@ -70,9 +77,11 @@ def _validated(
         computing_with(intervention.threads),
         subject.with_settings(intervention),
     ):
-        seen = _look(subject, folder, given, batches, how)
-        if seen is not None and seen.ahead:  # whose first batches are ready, or start the workers
-            seen = _look(subject, folder, given, batches + seen.ahead, how)
+        return _look(subject, folder, given, batches, how)
+
+
+def _of(seen: "_Seen | None", batches: int) -> Validation | None:
+    """By the last so many batches; None where that cannot be known."""
     if seen is None or len(seen.ends) < 2 or None in seen.lengths:
         return None
     ends = seen.ends[-batches:]

@@ -25,9 +25,10 @@ from hpml.system.fresh_process import run_in_fresh_process
 from hpml.system.interference import Interference, summed
 from hpml.training.build import end_processes
 from hpml.training.prepare import prepare
-from hpml.trials.agreement import Agreement, agreement_of
+from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Timed
+from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Candidate, Watch, watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
@@ -73,7 +74,7 @@ class FreshTrials:
         return measure
 
     def begin(self) -> str:
-        return next(filter(None, self._agreement.every(self._why_none())), "")
+        return next(filter(None, self._agreement.tried(self._why_none)), "")
 
     def _why_none(self) -> str:
         if runs_a_script():
@@ -105,7 +106,8 @@ def _in_process(*arguments: Any) -> Seen:
     try:
         seen: Seen = run_in_fresh_process(timed_job, *arguments)
     except RunFailedError as error:  # whose first lines are a traceback's
-        raise RuntimeError(str(error).splitlines()[-1]) from error
+        line = str(error).splitlines()[-1]  # of ranks that have ended together: what they say
+        raise RuntimeError(line.removeprefix("SystemExit: failed: ")) from error
     return seen
 
 
@@ -122,7 +124,8 @@ def timed_job(
     """
     logging.disable(logging.WARNING)  # which this process's caller has had
     os.environ.update(variables)
-    with closing(subject_of(prepare(OmegaConf.create(config)), met_soon)) as subject:
+    job = prepare(OmegaConf.create(config))
+    with closing(subject_of(job, met_soon)) as subject, subject.agreement:
         seen = _timed(subject, lengths, seed, validating)
     end_processes()
     return seen

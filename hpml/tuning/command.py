@@ -45,7 +45,7 @@ def job(cfg: DictConfig) -> "Tuning":
         stack.callback(end_processes)
         own = stack.enter_context(closing(tuner.tuner_of(cfg, command_line.overrides(), log.info)))
         agreement = own.subject.agreement
-        stack.callback(agreement.part)
+        stack.push(agreement.part)
         machine = environment.describe(own.subject.device.type)
         if cfg.tune.resume is not None:
             file, job_now = command_line.as_typed(cfg.tune.resume), earlier.identity(cfg)

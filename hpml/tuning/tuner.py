@@ -26,8 +26,8 @@ from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
-from hpml.trials.agreement import agreement_of
 from hpml.trials.pace import Timed
+from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
@@ -260,7 +260,7 @@ def tune(
         earlier=recalled,
         identity=partial(identity_of, subject),
     )
-    with closing(tuner):
+    with closing(tuner), subject.agreement:
         if subject.agreement.rank == 0:
             warn_of_others(subject.witness)
         return tuner.run()

@@ -21,7 +21,7 @@ from hpml.errors import FailedElsewhereError
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.trials.intervention import Intervention
-from hpml.trials.job_loader import JobLoader
+from hpml.trials.job_loader import JobLoader, Loading
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}
 DOES = {"input": "loading", "transfer": "transfer", "compute": "computing"}
@@ -226,3 +226,20 @@ def test_two_processes_try_the_same_and_get_the_same(tmp_path: Path) -> None:
     assert trials <= first["found"]["paces"].keys()
     hosts = [place["host"] for place in first["found"]["ranks"]["places"]]
     assert hosts == [socket.gethostname()] * 2
+
+
+def test_ranks_whose_loaders_differ_decide_by_the_first_ones() -> None:
+    """How long their trials are, and what is gained: workers of one rank alone are no deadlock."""
+
+    def work(agreement: Any) -> Any:
+        subject: Any = PlantedSubject(agreement, [EVEN | {"input": 40.0}] * 2)
+        workers = 3 * (agreement.rank == 0)
+        subject.data = SimpleNamespace(num_workers=workers)
+        subject.loading = lambda: Loading(3, 6, False)
+        given = subject, JobFacts(num_workers=workers), 30.0, lambda line: None
+        (found,) = experiment.run([Experiment(*given)])
+        return subject.tried, found.facts, found.gains
+
+    first, second = in_threads(2, work)
+    assert first == second
+    assert first[1].num_workers == 3

@@ -25,8 +25,10 @@ from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
 from hpml.timing.ranks import MOST_SAMPLES, RankTimes, own_times
-from hpml.trials.agreement import RanksAgreement
+from hpml.trials.failed_ranks import FailedRanks
+from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, joint
+from hpml.trials.ranks_agreement import RanksAgreement
 
 # One rank of a fit: RANK ranks place delays_s batches epochs
 RANK = """
@@ -162,6 +164,7 @@ class Threads(RanksAgreement):
     ) -> None:
         self.rank, self._shared, self._barrier = rank, shared, barrier
         self.places = [{"host": f"node{n}", "device": "cpu"} for n in range(ranks)]
+        self._failed = FailedRanks(rank, torch.distributed.HashStore(), list)
 
     def _gathered(self, own: Any) -> list[Any]:
         self._shared[self.rank] = own
@@ -208,7 +211,7 @@ class PlantedSubject:
         self.tried.append((count, seed))
 
     def loading(self) -> Any:
-        return SimpleNamespace(ahead=0)
+        return Loading(0, 0, False)
 
     def fit(self, intervention: Any, warm_up: int, measured: int, seed: int, **_: Any) -> Pace:
         """A step ends when the slowest rank has done its part, and all have exchanged."""

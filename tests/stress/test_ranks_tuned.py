@@ -5,6 +5,8 @@ What other programs take from the machine is not looked at.
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 from helpers.configurations import TESTS
 from helpers.programs import Program, run_program
+
+from hpml.trials.rounds import FEWEST_ROUNDS
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(900)]
 
@@ -93,7 +97,50 @@ def test_ctrl_c_of_one_rank_ends_all_with_the_answer_so_far(tmp_path: Path) -> N
     assert first["found"]["rounds"]["search"] == second["found"]["rounds"]["search"]
 
 
+# A Trainer of two processes, of which one fails in a step; nothing but being told ends the others.
+FAILING = """
+import os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import hpml
+from helpers.jobs import Convolutional, trainer, Images
+from hpml.trials import ranks_agreement
+from torch.utils.data import DataLoader
+ranks_agreement.LOST_S = 1e6
+steps = 0
+class Failing(Convolutional):
+    def training_step(self, batch, batch_idx):
+        global steps
+        steps += 1
+        if os.environ.get("LOCAL_RANK", "0") == sys.argv[1] and steps == 40:
+            raise RuntimeError("shapes do not fit")
+        return super().training_step(batch, batch_idx)
+fitting = trainer(Path("fit"), devices=2, strategy="ddp")
+hpml.tune(fitting, Failing(4), DataLoader(Images(160), 4), budget_s=600)
+"""
+
+
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("launcher", [[], TORCHRUN[:-1]])
+def test_a_rank_that_fails_in_a_step_ends_all(
+    launcher: list[str], rank: int, tmp_path: Path
+) -> None:
+    """Long before torch's half an hour; one line names it and its error."""
+    (tmp_path / "script.py").write_text(FAILING)
+    path = {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "HPML_PROC": str(tmp_path)}
+    command = [sys.executable, *launcher, "script.py", str(rank)]
+    pipes: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | path, check=False, **pipes)
+    print(done.stderr)
+    assert done.returncode != 0
+    own = f"RuntimeError: shapes do not fit, on rank {rank} on {socket.gethostname()}"
+    assert f"failed: {own} alone: the others wait for it\n" in done.stderr
+
+
 JOB = ["hpml.tune", "experiment=demo", "data=synthetic", "device=cpu", "trainer.devices=2"]
 JOB += ["data.train_samples=640", "callbacks=none", "logger=none", "tune.budget_s=120"]
 
@@ -114,13 +161,50 @@ def test_the_command_on_two_processes(by: str, tmp_path: Path) -> None:
         assert fresh or kept["proven"].endswith(" s")  # that fresh ones would take
 
 
+def test_a_termination_of_the_first_rank_ends_all_with_the_answer_so_far(tmp_path: Path) -> None:
+    """The others, which heard of nothing, do not wait for it, nor does it for them."""
+    command = [sys.executable, "-m", *JOB[:-1], "tune.budget_s=240", "hydra.run.dir=out"]
+    environment = os.environ | {"HPML_PROC": str(tmp_path)}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
+    assert process.stdout is not None
+    races = re.compile(r"time for [1-9]|round \d+:")
+    assert any(map(races.search, iter(process.stdout.readline, "")))
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    print(rest)
+    assert process.returncode == 128 + signal.SIGTERM
+    kept = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert kept["sentence"] in rest
+    assert "interrupted: this is the answer so far" in kept["sentences"]
+
+
+LOADING = ["hpml.tune", "experiment=slow_loading", "device=cpu", "trainer.devices=2"]
+LOADING += ["data.train_samples=1280", "data.test_samples=200", "callbacks=none", "logger=none"]
+
+
+def test_a_whole_search_ends_in_fresh_processes(tmp_path: Path) -> None:
+    """Those of each round train together; that a gain is proven takes a quiet machine."""
+    words = ["-m", *LOADING, "tune.budget_s=240", "hydra.run.dir=out"]
+    program = Program(words, tmp_path, {"HPML_PROC": str(tmp_path)})
+    stdout, stderr = program.communicate(timeout=400)
+    print(stdout, stderr)
+    assert program.returncode == 0
+    kept = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert kept["proven"].endswith("of fresh processes")
+    before, after = kept["rounds"]["proof"].values()
+    assert len(before) == len(after) >= FEWEST_ROUNDS
+    paces = [each["pace"] for rounds in (before, after) for each in rounds.values()]
+    assert {len(pace["waits_s"]) for pace in paces} == {kept["processes"]} == {2}
+
+
 FRESH = """
 import json, os, sys
 from pathlib import Path
 from helpers.configurations import QUICK, composed
 from hpml.training.build import end_processes
 from hpml.training.prepare import prepare
-from hpml.trials.agreement import agreement_of
+from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.pace import Pace
 from hpml.trials.subject import subject_of
 from hpml.tuning import afresh

@@ -242,7 +242,7 @@ LATE = """
 import time, lightning as L
 class Late(L.Callback):
     def on_train_batch_end(self, trainer, *_):
-        time.sleep(0.05 * trainer.global_rank)
+        time.sleep(0.2 * trainer.global_rank)
 """
 
 
@@ -255,7 +255,7 @@ def test_two_tasks_of_a_node_are_named(tmp_path: Path) -> None:
         "#!/bin/bash\n#SBATCH --output=batch.txt --nodes=1 --ntasks-per-node=2\n"
         f"export HPML_PROC={tmp_path}\n"  # what others take is not looked at
         f"srun {sys.executable} -m hpml.train {words} hydra.run.dir=run\n"
-        f"srun {sys.executable} -m hpml.diagnose {words} diagnose.budget_s=10 hydra.run.dir=out\n"
+        f"srun {sys.executable} -m hpml.diagnose {words} diagnose.budget_s=30 hydra.run.dir=out\n"
         f"srun {sys.executable} -m hpml.tune {words} tune.budget_s=20 hydra.run.dir=tuned\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -22,3 +22,9 @@ def test_a_workers_error_is_told_by_its_own_words(error: Exception) -> None:
     assert first_line(raised.value) == "disk gone"
     assert reason(raised.value) == f"{type(error).__name__}: disk gone"
     assert first_line(OSError("Caught in the act")) == "Caught in the act"
+
+
+def test_an_error_without_a_message_is_named_once() -> None:
+    """By its kind."""
+    assert reason(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert reason(OSError("no space")) == "OSError: no space"

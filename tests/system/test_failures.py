@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hpml.data.watchdog import ended_if_hung, send_feeder_errors
-from hpml.errors import RunFailedError, UserError
+from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system import files
 from hpml.system.failures import explain
 
@@ -38,6 +38,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
+        (FailedElsewhereError("rank 1 on node1: OSError: no"), "rank 1 on node1: OSError: no"),
         (MemoryError(), "out of memory on the host; "),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "out of memory on the"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "with data.batch_size=8: give a smaller"),

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from hpml.system.signals import NotedInterrupt, ended_by_signals, process_signals
+from hpml.system.signals import NotedInterrupt, RunInterrupted, ended_by_signals, process_signals
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,18 @@ def test_an_interrupt_is_noted_and_answered_later() -> None:
         assert asked == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_what_ends_a_run_of_ours_is_noted_too() -> None:
+    """A termination, say; a program of the user's own answers it as ever."""
+    with NotedInterrupt():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(RunInterrupted, match="SIGTERM"), ended_by_signals():
+        _noted_termination()
+
+
+def _noted_termination() -> None:
+    with NotedInterrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.has_come
+    interrupt.raise_now()

@@ -1,23 +1,28 @@
 """Ranks that are left alone in an exchange: they wait so long, and end with one line."""
 
+import math
+import signal
 import threading
 from typing import Any
 
 import pytest
 import torch
-from helpers.ranks import Threads
+from helpers.ranks import Threads, in_threads
 
-from hpml.trials import agreement as agreeing
-from hpml.trials.agreement import RanksAgreement
+from hpml.system.signals import RunInterrupted
+from hpml.trials import ranks_agreement as agreeing
+from hpml.trials.failed_ranks import FailedRanks, MissedError
+from hpml.trials.ranks_agreement import RanksAgreement
 
 
 class Alone(Threads):
     """A rank whose other one never comes; `waits` has how long it would have waited each time.
 
-    With `is_there` the other one does something else; without, its process has ended.
+    With `is_there` the other one does something else; without, its process has ended. With
+    `is_missed` the other one waits for this one, and says so.
     """
 
-    is_there = True
+    is_there, is_missed = True, False
     patch: pytest.MonkeyPatch
 
     def __init__(self, rank: int = 1) -> None:
@@ -29,9 +34,11 @@ class Alone(Threads):
     _arrive = RanksAgreement._arrive
     _gathered: Any = RanksAgreement._gathered
 
-    def _wait_for_all(self, seconds: float | None = None) -> None:
+    def _wait_for_all(self, seconds: float = math.inf, why: str | None = None) -> None:
         self.waits.append(seconds)
-        self.now_s += (seconds or 0.0) * self.is_there
+        self.now_s += seconds * self.is_there
+        if self.is_missed:
+            raise MissedError
         raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer")
 
 
@@ -106,3 +113,98 @@ def test_who_has_ended_well_waits_for_the_others_and_passes_over_their_failure()
     alone = Alone()
     alone.part()
     assert alone.waits == [agreeing.LOST_S]
+
+
+def test_a_rank_that_is_missed_says_why_it_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that was an error of a kind that others' end has."""
+
+    def fails_by_itself() -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Alone, "is_there", False)
+    monkeypatch.setattr(Alone, "is_missed", True)
+    with pytest.raises(SystemExit) as ended:
+        Alone().tried(fails_by_itself)
+    said = "RuntimeError: shapes do not fit, on rank 1 on node1 alone: the others wait for it"
+    assert ended.value.code == f"failed: {said}"
+
+
+def test_a_rank_that_was_told_names_the_one_that_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not that another process has ended."""
+    alone = Alone(0)
+    FailedRanks(1, alone._failed._store, list).tell("OSError: no space")
+    monkeypatch.setattr(Alone, "is_missed", True)
+    with pytest.raises(SystemExit) as ended:
+        alone.tried(list)
+    assert (
+        ended.value.code == "failed: OSError: no space, on rank 1 on node1; so ends rank 0 on node0"
+    )
+
+
+def test_what_ends_a_rank_alone_is_told_and_waits_for_nobody() -> None:
+    """Such as a termination that is no failure; it exchanges no more, neither at its end."""
+    alone = Alone()
+
+    def ended() -> None:
+        raise RunInterrupted(signal.SIGTERM)
+
+    with pytest.raises(RunInterrupted), alone.interruptible():
+        alone.tried(ended)
+    alone.part()
+    assert alone.waits == []
+    other = FailedRanks(0, alone._failed._store, list)
+    other.look()
+    assert other.first is not None
+    assert other.first.why == "RunInterrupted: SIGTERM"
+
+
+def test_a_second_interrupt_of_one_rank_alone_exchanges_no_more() -> None:
+    """Though the search has passed over it: the others are elsewhere."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    alone = Alone()
+    try:
+        with alone.interruptible():
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert alone._is_lost
+
+
+def test_an_interrupt_after_the_last_exchange_is_not_lost() -> None:
+    """It is raised once all is done."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    alone = Alone()
+    try:
+        with pytest.raises(KeyboardInterrupt), alone._noting():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_who_leaves_by_an_error_has_the_others_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits for them at its end."""
+    told: list[str | None] = []
+    monkeypatch.setattr(Alone, "_wait_for_all", lambda own, seconds, why: told.append(why))
+    with pytest.raises(OSError, match="no space"), Alone():
+        fails()
+    Alone().part()
+    assert told == ["OSError: no space", None]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_ranks_that_have_failed_between_other_exchanges_end(apart: bool) -> None:
+    """The next one would be another one for each; a line of the first one says why."""
+
+    def work(agreement: Threads) -> Any:
+        agreement._failed.begun = lambda: [apart * agreement.rank]
+        try:
+            agreement.tried(fails)
+        except BaseException as error:
+            return getattr(error, "code", str(error))
+
+    said = "failed: OSError: no space, on rank 0 on node0, between exchanges with the others: "
+    assert in_threads(2, work) == ([f"{said}none can go on", 1] if apart else ["no space"] * 2)

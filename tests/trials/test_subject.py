@@ -511,6 +511,16 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
     assert all(batches is first for batches in others)
 
 
+def test_a_rank_keeps_no_more_batches_than_another_one(tmp_path: Path) -> None:
+    """What each is given is compared with what was kept, of as many."""
+    subject: Any = Subject(trainer(tmp_path), Convolutional(), images())
+    tried = subject.tried
+    subject.tried = lambda work: [*tried(work), 2]
+    subject.keep_batches(3, seed=0)
+    assert len(subject._raw.batches) == len(subject._moved.batches) == 2
+    assert not subject._raw.are_changed
+
+
 def test_an_altered_module_is_pickled_as_what_it_was() -> None:
     """By a spawned worker whose loader holds a method of it, say."""
     altered = copy.copy(module := Convolutional())

@@ -2,18 +2,20 @@
 
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 from helpers.jobs import Convolutional, Images, trainer
+from helpers.ranks import Threads, in_threads
 from helpers.snapshots import everything
 from torch.utils.data import DataLoader
 
 from hpml.trials import validation
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
-from hpml.trials.validation import checks_an_epoch, validation_of
+from hpml.trials.validation import Validation, checks_an_epoch, validation_of
 
 
 def images(batches: int) -> Any:
@@ -86,6 +88,25 @@ def test_batches_that_workers_have_ready_do_not_count(tmp_path: Path) -> None:
     ends = looks[1].ends
     assert found.batch_s == pytest.approx((ends[5] - ends[2]) / 3)
     assert (found.batches, found.looked_at) == (9, 4)
+
+
+def test_ranks_of_which_one_has_workers_look_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look has exchanges of Lightning's; the slowest one's figures are all's."""
+    looks: list[tuple[int, int]] = []
+
+    def look(subject: Any, given: Any, intervention: Any, batches: int) -> Any:
+        rank = subject.agreement.rank
+        looks.append((rank, batches))
+        ends = [(rank + 1.0) * batch for batch in range(batches)]
+        return validation._Seen(ends, lengths=[9], ahead=2 * rank)
+
+    def work(agreement: Threads) -> Any:
+        subject: Any = SimpleNamespace(agreement=agreement)
+        return validation_of(subject)
+
+    monkeypatch.setattr(validation, "_validated", look)
+    assert in_threads(2, work) == [Validation(batch_s=2.0, batches=9, looked_at=4)] * 2
+    assert sorted(looks) == [(0, 4), (0, 6), (1, 4), (1, 6)]
 
 
 def test_how_often_an_epoch_is_validated(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ from hpml.diagnosis import experiment, measured
 from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
-from hpml.trials import agreement as agreeing
+from hpml.trials import ranks_agreement as agreeing
 from hpml.trials import sameness
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading
@@ -96,6 +97,7 @@ class Typed:
     """A Ctrl-C that one rank alone has got."""
 
     has_come = property(lambda self: bool(getattr(typed, "rank", 0)))
+    was_repeated = False
 
     def __enter__(self) -> "Typed":
         return self
@@ -356,6 +358,20 @@ def test_a_trial_exchanges_as_it_is_told(tmp_path: Path) -> None:
     own: Any = trial_trainer(given, tmp_path, True, Intervention(settings=settings))
     assert own.strategy._ddp_kwargs == {"find_unused_parameters": False, "bucket_cap_mb": 5}
     assert given.strategy._ddp_kwargs == {"find_unused_parameters": True}
+
+
+def test_a_termination_within_a_trial_exchanges_nothing(tmp_path: Path) -> None:
+    """Lightning's handler would, with ranks that are elsewhere; of one alone it stays."""
+    before = signal.getsignal(signal.SIGTERM)
+    for devices, stays in (({"devices": 2, "strategy": "ddp"}, False), ({}, True)):
+        own: Any = trial_trainer(trainer(tmp_path, **devices), tmp_path, True)
+        connector = own._signal_connector
+        connector.register_signal_handlers()
+        try:
+            assert (signal.getsignal(signal.SIGTERM) != before) is stays
+        finally:
+            connector.teardown()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_ranks_of_fresh_processes_meet_soon(monkeypatch: pytest.MonkeyPatch) -> None:

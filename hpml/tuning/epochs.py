@@ -73,7 +73,7 @@ def whole_fit(
         pace = subject.fit(intervention, *lengths, seed=seed)
     seconds, once_s = epoch_s(steps, loading, pace), 0.0
     if not why:
-        rest_s = ends.rest_s(pace.step_s)
+        rest_s = ends.rest_s(pace.step_s) + (0.0 if loading.workers else _waited_s(pace))
         if is_short:
             rest_s = ends.epoch_s + (steps - sum(given) - 1) * pace.step_s - seconds
         once_s = max(subject.agreement.every(rest_s + saving.times * ends.save_s))
@@ -91,8 +91,12 @@ def _validated(
 
 def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:
     """Seconds of so many steps at a pace, with the start of workers that do not persist."""
-    waited_s = max(0.0, (pace.first_s or 0.0) - pace.wait_s)
-    return steps * pace.step_s + waited_s * loading.starts_anew
+    return steps * pace.step_s + _waited_s(pace) * loading.starts_anew
+
+
+def _waited_s(pace: Pace) -> float:
+    """By how much longer the very first batch was waited for."""
+    return max(0.0, (pace.first_s or 0.0) - pace.wait_s)
 
 
 def steps_of(subject: Subject, intervention: Intervention) -> int:

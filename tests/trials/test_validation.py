@@ -67,7 +67,7 @@ def test_a_validation_is_looked_at_and_all_is_left_as_it_was(name: str, tmp_path
     assert not {key for key, was in before.items() if was != after[key]}
     assert (found and found.batches) == batches
     if found is not None:
-        assert found.check_s == found.batches * found.batch_s > 0
+        assert found.check_s == found.batches * found.batch_s + found.once_s > 0
 
 
 def test_batches_that_workers_have_ready_do_not_count(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/tune.py [--rounds 1] [--budget-s 180] [--fits 3] [--jobs NAME …]
 
-Eleven jobs whose best changes are known, and five modules of kinds as they are met elsewhere. Each
+Twelve jobs whose best changes are known, and five modules of kinds as they are met elsewhere. Each
 is tuned as anybody's Trainer; then it is fitted in turn as it is and with the changes that were
 found, `fits` times each. An epoch's measured time is that of the second epoch by the timers; where
 the job validates, the mean of as many epochs from there on as have one validation. `right` are

@@ -67,9 +67,13 @@ def whole_fit(
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
     saving = Saving.of(subject.trainer, steps)
     ends = Ends(epochs, saving, getattr(torch, subject.device.type).synchronize)
-    pace = subject.fit(intervention, *given, seed=seed, adapt=ends.attach)
+    pace = None
+    try:
+        pace = subject.fit(intervention, *given, seed=seed, adapt=ends.attach)
+    except Exception as error:  # on all ranks; a later epoch may miss what validation does
+        ends.failed(error)
     why = next(filter(None, subject.agreement.every(ends.why)), "")
-    if why and is_short:
+    if pace is None or (why and is_short):
         pace = subject.fit(intervention, *lengths, seed=seed)
     seconds, once_s = epoch_s(steps, loading, pace), 0.0
     if not why:
@@ -115,17 +119,18 @@ class Saving:
     @classmethod
     def of(cls, trainer: Any, steps: int) -> "Saving":
         """Those of Lightning's ModelCheckpoint, in an epoch of so many steps; none by the clock."""
-        kinds, steps = twins(callbacks.ModelCheckpoint), steps / accumulated(trainer)
+        kinds, window = twins(callbacks.ModelCheckpoint), accumulated(trainer)
         found = [each for each in trainer.callbacks if isinstance(each, kinds)]
         weights_only = all(each.save_weights_only for each in found)
-        return cls(sum(_saves(each, steps) for each in found), weights_only)
+        return cls(sum(_saves(each, steps / window) for each in found), weights_only)
 
 
 def _saves(callback: Any, steps: float) -> float:
+    """Files that one of them writes, in so many steps of the optimizer."""
     every_steps, every_epochs = callback._every_n_train_steps, callback._every_n_epochs
     times = steps / every_steps if every_steps else 0.0
     times += 1 / every_epochs if every_epochs else 0.0
-    return times * ((callback.save_top_k != 0) + (callback.save_last is True))
+    return float(times * ((callback.save_top_k != 0) + (callback.save_last is True)))
 
 
 @dataclass(eq=False)
@@ -146,7 +151,13 @@ class Ends:
         trainer.fit_loop.max_epochs = self.epochs
         kind: Any = twin_for(trainer, callbacks.LambdaCallback)
         own = {"on_train_epoch_start": self._mark, "on_train_end": self._end}
-        trainer.callbacks.insert(0, kind(**own, on_exception=self._failed))
+        failed = {"on_exception": lambda trainer, module, error: self.failed(error)}
+        trainer.callbacks.insert(0, kind(**own, **failed))
+
+    def failed(self, error: BaseException) -> None:
+        """Says why ends are not known, if they are not."""
+        if self.why == UNKNOWN_ENDS:
+            self.why = f"whole epochs cannot be tried ({reason(error)})"
 
     @property
     def epoch_s(self) -> float:
@@ -180,9 +191,6 @@ class Ends:
         except Exception as error:
             self.why = f"a checkpoint could not be tried ({reason(error)})"
         self.save_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
-
-    def _failed(self, trainer: Any, module: Any, error: BaseException) -> None:
-        self.why = f"the end of an epoch cannot be tried alone ({reason(error)})"
 
 
 def _check_disk(trainer: Any) -> None:

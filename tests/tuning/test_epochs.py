@@ -92,11 +92,25 @@ def test_an_epoch_of_a_single_step_is_one(batches: int, subject: Made) -> None:
     assert found.epoch_s == seconds(2 * batches + 15)
 
 
+class Once(Module):
+    """Its second epoch wants what only a validation has."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        assert self.trainer.current_epoch == 0, "no validation"
+
+
+def test_a_later_epoch_that_fails_is_told(subject: Made) -> None:
+    """As an end that fails is."""
+    found = fitted(subject({"forward": 2} | ONCE, Once), LENGTHS["once"])
+    assert found.left_out == "whole epochs cannot be tried (AssertionError: no validation)"
+    assert (found.epoch_s, found.once_s) == (seconds(2 * STEPS), 0.0)
+
+
 @pytest.mark.parametrize("lengths", LENGTHS.values())
 def test_ends_that_fail_in_a_trial_are_told(lengths: tuple[int, int], subject: Made) -> None:
     """Then it is the time of the steps."""
     found = fitted(subject({"forward": 2} | ONCE, Failing), lengths)
-    assert found.left_out == "the end of an epoch cannot be tried alone (KeyError: 'val/loss')"
+    assert found.left_out == "whole epochs cannot be tried (KeyError: 'val/loss')"
     assert (found.epoch_s, found.once_s) == (seconds(2 * STEPS), 0.0)
 
 

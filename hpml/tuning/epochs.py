@@ -75,13 +75,16 @@ def whole_fit(
     why = next(filter(None, subject.agreement.every(ends.why)), "")
     if pace is None or (why and is_short):
         pace = subject.fit(intervention, *lengths, seed=seed)
-    seconds, once_s = epoch_s(steps, loading, pace), 0.0
+    seconds = epoch_s(steps, loading, pace)
+    once_s = 0.0
     if not why:
-        rest_s = ends.rest_s(pace.step_s) + (0.0 if loading.workers else _waited_s(pace))
+        save_s = saving.times * ends.save_s
+        once_s = ends.rest_s(pace.step_s) + save_s + (0.0 if loading.workers else _waited_s(pace))
+        seconds += once_s
         if is_short:
-            rest_s = ends.epoch_s + (steps - sum(given) - 1) * pace.step_s - seconds
-        once_s = max(subject.agreement.every(rest_s + saving.times * ends.save_s))
-    timed = Timed(seconds + once_s, pace, once_s=once_s, left_out=why)
+            seconds = ends.epoch_s + (steps - sum(given) - 1) * pace.step_s + save_s
+        seconds, once_s = (max(subject.agreement.every(own)) for own in (seconds, once_s))
+    timed = Timed(seconds, pace, once_s=once_s, left_out=why)
     return _validated(timed, subject, intervention, validating)
 
 
@@ -180,17 +183,33 @@ class Ends:
             self._save(trainer)
 
     def _save(self, trainer: Any) -> None:
-        """By the strategy alone, which waits for no other rank: saving may have failed there."""
         begun_ns = time.perf_counter_ns()
-        weights_only, connector = self.saving.weights_only, trainer._checkpoint_connector
         try:
             _check_disk(trainer)
-            checkpoint = connector.dump_checkpoint(weights_only=weights_only)
-            file = Path(trainer.default_root_dir) / "trial.ckpt"
-            trainer.strategy.save_checkpoint(checkpoint, file)
+            if trainer.world_size == 1:
+                self._save_by_callback(trainer)
+            else:
+                self._save_alone(trainer)
         except Exception as error:
             self.why = f"a checkpoint could not be tried ({reason(error)})"
         self.save_s = (time.perf_counter_ns() - begun_ns) / NS_PER_S
+
+    def _save_by_callback(self, trainer: Any) -> None:
+        """As Lightning's own does, whose work is as long as a small file's writing."""
+        kind: Any = twin_for(trainer, callbacks.ModelCheckpoint)
+        saver = kind(
+            Path(trainer.default_root_dir) / "checkpoints",
+            save_on_train_epoch_end=True,
+            save_weights_only=self.saving.weights_only,
+        )
+        saver.setup(trainer, trainer.lightning_module, "fit")
+        saver.on_train_epoch_end(trainer, trainer.lightning_module)
+
+    def _save_alone(self, trainer: Any) -> None:
+        """Without an exchange with other ranks, which a failure here would leave in it."""
+        dump = trainer._checkpoint_connector.dump_checkpoint
+        file = Path(trainer.default_root_dir) / "trial.ckpt"
+        trainer.strategy.save_checkpoint(dump(weights_only=self.saving.weights_only), file)
 
 
 def _check_disk(trainer: Any) -> None:

@@ -238,7 +238,7 @@ def ended(before_s: float, after_s: float, left_out: str = "") -> Search:
     for of, rounds in search.proof.measured.by_name.items():
         once_s = after_s if of else before_s
         for number, timed in rounds.items():
-            more = {"epoch_s": timed.epoch_s + once_s, "once_s": once_s, "left_out": left_out}
+            more: Any = {"epoch_s": timed.epoch_s + once_s, "once_s": once_s, "left_out": left_out}
             rounds[number] = replace(timed, **more)
     return search
 

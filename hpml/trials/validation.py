@@ -75,8 +75,10 @@ def _validated(
         seen = _look(subject, folder, given, batches, how)
         if seen is not None and seen.ahead:  # whose first batches are ready, or start the workers
             seen = _look(subject, folder, given, batches + seen.ahead, how)
-    if seen is None or len(seen.ends) < 2 or None in seen.lengths:
+    if seen is None or not seen.ends or None in seen.lengths:
         return None
+    if len(seen.ends) == 1:
+        return Validation(seen.took_s, sum(filter(None, seen.lengths)), 1)
     ends = seen.ends[-batches:]
     batch_s = fmean(after - before for before, after in pairwise(ends))
     once_s = max(0.0, seen.took_s - len(seen.ends) * batch_s)

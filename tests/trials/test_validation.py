@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Any, Any, Any, dict[str, Any], int | None]] = {
     "a limited one": (WithOwnData(2), images(3), None, {"limit_val_batches": 5}, 5),
     "no step": (Convolutional(2), Module(), None, ALL, None),
     "no data": (Validated(2), images(3), None, ALL, None),
-    "a single batch": (Validated(2), images(3), images(1), ALL, None),
+    "a single batch": (Validated(2), images(3), images(1), ALL, 1),
 }
 
 

@@ -70,6 +70,8 @@ class Timed:
     epoch_s: float
     pace: Pace
     checks_s: float = 0.0  # the part of it that is validation
+    once_s: float = 0.0  # and that comes once in it besides, as far as it was timed
+    left_out: str = ""  # why that was not timed, though it was to be
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,11 @@ class PacedLoader:
         step = (whole - sum(starts) + len(starts) * usual) / len(waits)
         first_s = (self._given_ns[0] - self._asked_ns[0]) / NS_PER_S
         return Pace(step / NS_PER_S, usual / NS_PER_S, start_s, first_s)
+
+    @property
+    def span_s(self) -> float:
+        """From the first fetch to the last one; also what is done while the clock stands."""
+        return (self._asked_ns[-1] - self._asked_ns[0] + self._stood_ns) / NS_PER_S
 
     @property
     def own_s(self) -> list[float]:

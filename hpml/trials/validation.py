@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from hpml.loading.copies import seeded_folder
 from hpml.system.lightning_twins import twin_for
+from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials.copies import preserve_attributes
 from hpml.trials.intervention import Intervention, computing_with, interrupts_raised
 from hpml.trials.job_data import batches_ahead
@@ -33,10 +34,11 @@ class Validation:
     batch_s: float
     batches: int  # of a whole check
     looked_at: int
+    once_s: float = 0.0  # what a check takes besides: its hooks, the start of its loader
 
     @property
     def check_s(self) -> float:
-        return self.batches * self.batch_s
+        return self.batches * self.batch_s + self.once_s
 
 
 def validation_of(
@@ -60,7 +62,7 @@ def validation_of(
     if ahead := max((each.ahead for each in found if each is not None), default=0):
         found = look(batches + ahead)
     known = [seen for each in found if (seen := _of(each, batches)) is not None]
-    return max(known, key=attrgetter("batch_s")) if len(known) == len(found) else None
+    return max(known, key=attrgetter("check_s")) if len(known) == len(found) else None
 
 
 def _validated(
@@ -82,11 +84,14 @@ def _validated(
 
 def _of(seen: "_Seen | None", batches: int) -> Validation | None:
     """By the last so many batches; None where that cannot be known."""
-    if seen is None or len(seen.ends) < 2 or None in seen.lengths:
+    if seen is None or not seen.ends or None in seen.lengths:
         return None
+    if len(seen.ends) == 1:
+        return Validation(seen.took_s, sum(filter(None, seen.lengths)), 1)
     ends = seen.ends[-batches:]
     batch_s = fmean(after - before for before, after in pairwise(ends))
-    return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends))
+    once_s = max(0.0, seen.took_s - len(seen.ends) * batch_s)
+    return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends), once_s)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ class _Seen:
     ends: list[float] = field(default_factory=list)  # of batches
     lengths: list[int | None] = field(default_factory=list)  # of loaders
     ahead: int = 0  # batches that workers keep ready
+    begun_s: float = 0.0
+    took_s: float = 0.0
 
 
 def _look(
@@ -126,21 +133,37 @@ def _look(
         seen.ahead = sum(map(batches_ahead, loaders))
 
     def end(*_: Any) -> None:
-        seen.ends.append(time.perf_counter())
+        seen.ends.append(_now_s())
+
+    def end_all(*_: Any) -> None:
+        seen.took_s = _now_s() - seen.begun_s
 
     trainer = trial_trainer(subject.trainer, folder, True, how)
     trainer.limit_val_batches = batches
+    loop: Any = trainer.validate_loop
     # by `no_grad`: what the module keeps of inference mode, no fit could train with
-    trainer.validate_loop.inference_mode = False
+    loop.inference_mode = False
+    reset = loop.reset  # once the loaders are made, which a fit does once
+
+    def begin_all() -> None:
+        seen.begun_s = _now_s()
+        reset()
+
+    loop.reset = begin_all
     owner, data = _source(subject, trainer, module, given)
     if owner is not None and not is_overridden("val_dataloader", owner, _base(owner)):
         return None
     every: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     kind = twin_for(trainer, callbacks.LambdaCallback)
-    every.append(kind(on_validation_start=begin, on_validation_batch_end=end))
+    hooks = {"on_validation_start": begin, "on_validation_batch_end": end}
+    every.append(kind(**hooks, on_validation_end=end_all))
     with interrupts_raised():
         trainer.validate(module, **data, verbose=False)
     return seen
+
+
+def _now_s() -> float:
+    return time.perf_counter_ns() / NS_PER_S
 
 
 def _source(subject: Subject, trainer: Any, module: Any, given: Any) -> tuple[Any, dict[str, Any]]:
@@ -162,6 +185,12 @@ def _limited(length: int | None, limit: int | float) -> int | None:
     if length is None:
         return limit if isinstance(limit, int) else None
     return min(length, limit) if isinstance(limit, int) else int(length * limit)
+
+
+def is_validated(subject: Subject) -> bool:
+    """Whether a fit of the job would validate, however often."""
+    module, wanted = subject.network, bool(subject.trainer.limit_val_batches)
+    return wanted and is_overridden("validation_step", module, twin_for(module, L.LightningModule))
 
 
 def checks_an_epoch(trainer: Any) -> float | None:

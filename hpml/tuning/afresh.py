@@ -33,7 +33,8 @@ from hpml.trials.rounds import Candidate, Watch, watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
-from hpml.tuning.job import Ours, Trials, load_before, timed_fit
+from hpml.tuning.epochs import timed_fit, whole_fit
+from hpml.tuning.job import Ours, Trials, load_before
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
 # A rank waits so long for one that has failed, say because its port is taken: less than where that
@@ -65,7 +66,7 @@ class FreshTrials:
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
-            of = config, self._trials.lengths(changes), number, self._trials.validating
+            of = config, self._trials.lengths(changes, True), number, self._trials.proving
             variables = self._agreement.variables_afresh()
             # each rank's has found the same
             timed, self._seen = self._agreement.tried(lambda: _in_process(*of, variables))[0]
@@ -118,7 +119,7 @@ def timed_job(
     validating: Validating | None,
     variables: Mapping[str, str],
 ) -> Seen:
-    """An epoch of a job, as means over FITS, and what others took meanwhile.
+    """A whole epoch of a job, as means over FITS, and what others took meanwhile.
 
     `variables` are the environment of one of several processes, which train together.
     """
@@ -154,8 +155,9 @@ def _timed(
         timed_fit(*of, seed, validating)
         share = attrgetter("pace.waiting_share")
         watch = watched(subject.witness, share, subject.agreement.every)
-        seen = [watch(partial(timed_fit, *of, seed + fit, validating)) for fit in range(FITS)]
+        seen = [watch(partial(whole_fit, *of, seed + fit, validating)) for fit in range(FITS)]
     every = [timed for timed, _ in seen]
-    epoch_s, checks_s = (fmean(getattr(t, key) for t in every) for key in ("epoch_s", "checks_s"))
-    mean = replace(every[-1], epoch_s=epoch_s, checks_s=checks_s)
+    keys = ("epoch_s", "checks_s", "once_s")
+    means = {key: fmean(getattr(timed, key) for timed in every) for key in keys}
+    mean = replace(every[-1], **means)
     return mean, summed(each for _, each in seen if each is not None)

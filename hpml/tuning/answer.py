@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hpml.diagnosis.wording import Diagnosis
@@ -17,7 +18,6 @@ from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
 from hpml.tuning.epoch_checks import EpochChecks
-from hpml.tuning.proof import epoch
 from hpml.tuning.qualifications import proven, sentences_of
 from hpml.tuning.search import SEEMS, Search
 
@@ -73,14 +73,27 @@ class Tuning:
     @property
     def before_s(self) -> float:
         """Seconds of an epoch, or of STEPS_SHOWN steps, as it is: a mean."""
-        if NONE in (proof := self.search.proof.measured).by_name:
-            return proof.estimate(NONE, epoch).mean
+        proof = self.search.proof
+        if NONE in proof.measured.by_name:
+            return proof.measured.estimate(NONE, proof.quantity).mean
         return self.diagnosis.epoch_s("as_it_is").mean
 
     @property
     def after_s(self) -> float:
         """The same with all changes."""
         return self.before_s * math.exp(-self.gain.mean) if self.gain else self.before_s
+
+    @property
+    def once_s(self) -> tuple[float, float]:
+        """Of an epoch before and after, what comes once in it; 0 where that was not timed."""
+        proof = self.search.proof
+        if proof.left_out:
+            return 0.0, 0.0
+        every = [proof.measured.by_name.get(of, {}) for of in (NONE, self.search.chosen)]
+        before, after = (
+            fmean(timed.once_s for timed in rounds.values()) if rounds else 0.0 for rounds in every
+        )
+        return max(0.0, before), max(0.0, after)
 
     @property
     def sentence(self) -> str:
@@ -166,11 +179,15 @@ class Tuning:
 
     @property
     def way(self) -> list[dict[str, Any]]:
-        """What was chosen in turn, and seconds of an epoch then, from the search's rounds."""
+        """What was chosen in turn, and seconds of an epoch then, from the search's rounds.
+
+        These are of its steps: what comes once in it stays as it is.
+        """
         way, left, before = [], self.before_s, NONE
+        once_s, _ = self.once_s
         for change, after in self.search.steps if self.changes else ():
             gain = self.search.gain_of(before, after)
-            left *= math.exp(-gain.mean) if gain else 1.0
+            left = once_s + (left - once_s) * (math.exp(-gain.mean) if gain else 1.0)
             if change in self.search.chosen:
                 way.append({"change": change.name, "epoch_s": left})
             before = after
@@ -235,6 +252,7 @@ class Tuning:
             "sentence": self.sentence,
             "before_s": self.before_s,
             "after_s": self.after_s,
+            "once_s": self.once_s,
             "epoch_steps": self.epoch_steps,
             "gain": self.gain and asdict(self.gain),
             "changes": [change.name for change in self.changes],
@@ -259,8 +277,8 @@ class Tuning:
 
 def caption_of(with_validation: bool) -> str:
     """What the columns of figures are."""
-    epoch = f"an epoch {'with' if with_validation else 'without'} validation"
-    return f"how many times as fast {epoch} is, with an interval that holds whenever one looks"
+    steps = f"an epoch's steps {'with' if with_validation else 'without'} validation"
+    return f"how many times as fast {steps} are, with an interval that holds whenever one looks"
 
 
 def in_times(gain: AnytimeEstimate | None) -> str:

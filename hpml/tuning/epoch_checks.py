@@ -11,22 +11,28 @@ from hpml.trials.validation import (
     Validating,
     Validation,
     checks_an_epoch,
+    is_validated,
     validation_of,
 )
 from hpml.tuning.change import Change
 from hpml.tuning.seldom import of_validation, seldom_enough
 
+LEFT_OUT = "validation that comes by steps, or within an epoch, is left out of its time"
 SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
 
 
 @dataclass(frozen=True)
 class EpochChecks:
-    """Those of an epoch as it is; where they are much of it, `timed` says how trials have them."""
+    """Those of an epoch as it is; where they are much of it, `timed` says how trials have them.
+
+    `proving` says how whole epochs have them, however little they are.
+    """
 
     seen: Validation | None = None
     an_epoch: float = 0.0
     timed: Validating | None = None
     changes: list[Change] = field(default_factory=list)  # that are tried of it
+    proving: Validating | None = None
 
     @property
     def seconds(self) -> float:
@@ -48,6 +54,8 @@ def epoch_checks(
     """
     an_epoch = checks_an_epoch(subject.trainer)
     if an_epoch is None or not subject.epoch_steps:
+        if is_validated(subject):
+            subject.notes.append(LEFT_OUT)
         return EpochChecks()
     try:
         seen = validation_of(subject, given)
@@ -55,12 +63,15 @@ def epoch_checks(
         subject.notes.append(f"validation could not be looked at ({first_line(error)})")
         return EpochChecks()
     every = seldom_enough(seen.check_s, an_epoch, epoch_s) if seen else None
-    if seen is None or every is None:
-        return EpochChecks(seen, an_epoch)
+    if seen is None:
+        return EpochChecks(None, an_epoch)
+    if every is None:
+        few = Validating(given, min(seen.batches, LOOKED_AT))
+        return EpochChecks(seen, an_epoch, proving=few)
     change = of_validation(subject, every, is_ours)
     epochs = subject.trainer.max_epochs
     fits = epochs is None or epochs < 0 or every <= epochs
     is_tried = fits and (not change.only_asked or change.is_asked_for(also))
     batches = max(LOOKED_AT, round(SHARE * trial_s / max(seen.batch_s, 1e-6)))
     timed = Validating(given, min(seen.batches, batches))
-    return EpochChecks(seen, an_epoch, timed, [change] if is_tried else [])
+    return EpochChecks(seen, an_epoch, timed, [change] if is_tried else [], timed)

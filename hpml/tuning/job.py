@@ -9,13 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.trials.intervention import Intervention, computing_with
 from hpml.trials.job_loader import NO_CHANGE, Loading
-from hpml.trials.pace import STEPS_SHOWN, Pace, Timed
+from hpml.trials.pace import Pace, Timed
 from hpml.trials.rounds import Candidate
-from hpml.trials.settings import Settings
+from hpml.trials.settings import RESTING_BATCHES, Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Change, Changes, in_order, intervention_of
+from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
 # Of steps that are so slow fewer are enough, for every one more is a cost.
@@ -23,7 +24,7 @@ SLOW_S, SLOW_STEPS, SLOW_WARM_UP = 0.2, 2, 1
 # A job finds its batches ready from the beginning where they load in such a part of a step.
 HIDDEN = 0.25
 MOST_SUBJECTS = 32
-THREADS = "cpu.threads"
+THREADS, LOG_EVERY = "cpu.threads", "trainer.log_every_n_steps"
 
 
 class Tunable(Protocol):
@@ -110,7 +111,8 @@ class Trials:
     """Short fits of a job with some changes, all of about the same length.
 
     `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
-    `workers`, where it is known. With `validating` an epoch has its part of a validation.
+    `workers`, where it is known. With `validating` an epoch has its part of a validation; a whole
+    one has it with `proving`, which is the same where it is not given.
     """
 
     def __init__(
@@ -121,9 +123,11 @@ class Trials:
         loading: Pace | None,
         workers: int,
         validating: Validating | None = None,
+        proving: Validating | None = None,
     ) -> None:
         self._job, self.validating = job, validating
-        is_slow = first.step_s > SLOW_S
+        self.proving = proving or validating
+        self._is_slow = is_slow = first.step_s > SLOW_S
         self._warm_up = SLOW_WARM_UP if is_slow else WARM_UP
         steps = round(wanted_s / first.step_s) if first.step_s else MOST_STEPS
         self._steps = min(MOST_STEPS, max(SLOW_STEPS if is_slow else LEAST_STEPS, steps))
@@ -133,17 +137,25 @@ class Trials:
         self._loading: dict[Changes, Loading] = {}
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
-        def measure(number: int) -> Timed:
-            is_new = changes not in self._loading
-            subject, intervention, loading = self.with_changes(changes)
-            if is_new and any(map(_changes_loading, changes)):
-                load_before(subject, number, intervention.settings)
-            of = (subject, intervention, loading, self.lengths(changes), number, self.validating)
-            if is_new and any("compile" in change.slots for change in changes):
-                timed_fit(*of)  # each shape of a batch, an epoch's last one too, is compiled before
-            return timed_fit(*of)
+        return lambda number: self._timed(changes, number, is_whole=False)
 
-        return measure
+    def whole(self, changes: Changes) -> Candidate[Timed]:
+        """The same of a whole epoch, with what comes once in it."""
+        return lambda number: self._timed(changes, number, is_whole=True)
+
+    def _timed(self, changes: Changes, number: int, is_whole: bool) -> Timed:
+        is_new = changes not in self._loading
+        subject, intervention, loading = self.with_changes(changes)
+        if is_new and any(map(_changes_loading, changes)):
+            load_before(subject, number, intervention.settings)
+        lengths = self.lengths(changes, is_whole)
+        fit, validating = timed_fit, self.validating
+        if is_whole:
+            fit, validating = whole_fit, self.proving
+        of = (subject, intervention, loading, lengths, number, validating)
+        if is_new and any("compile" in change.slots for change in changes):
+            fit(*of)  # each shape of a batch, an epoch's last one too, is compiled before
+        return fit(*of)
 
     def alone(self, changes: Changes) -> Candidate[Timed]:
         """The same of the loader alone, with an epoch's start: what is loaded ahead is in that."""
@@ -155,7 +167,7 @@ class Trials:
             warm_up = self._warm_up + loading.ahead
             with computing_with(intervention.threads):
                 pace = subject.load(warm_up, steps, number, intervention.settings)
-            seconds = epoch_s(_steps(subject, intervention), loading, pace)
+            seconds = epoch_s(steps_of(subject, intervention), loading, pace)
             if not loading.starts_anew:
                 seconds += pace.start_s or 0.0
             return Timed(seconds, pace)
@@ -169,43 +181,31 @@ class Trials:
             self._loading[changes] = subject.loading(intervention.settings)
         return subject, intervention, self._loading[changes]
 
-    def lengths(self, changes: Changes) -> tuple[int, int]:
+    def lengths(self, changes: Changes, is_whole: bool = False) -> tuple[int, int]:
         """Steps before those that are measured, and these.
 
         Where the job waits for its workers in the end, they are past the batches that are ready at
-        first, and enough of them, for workers finish in bursts; optimizers step once in a while.
+        first, and enough of them, for workers finish in bursts; optimizers step once in a while. In
+        those by which a whole epoch is known, what acts seldom by a change acts as often as there,
+        unless steps are slow.
         """
         subject, intervention, loading = self.with_changes(changes)
         window = accumulated(subject.trainer, intervention.settings)
         workers = max(1, loading.workers)
         waits = self._load_s / workers > HIDDEN * self._computing_s
         ahead = loading.ahead if waits else 0
+        measured = max(self._steps, 2 * ahead)
+        if is_whole and not self._is_slow:
+            measured = _multiple(measured, max(map(_period, changes), default=1))
         whole = math.lcm(window, workers if waits else 1)
-        return self._warm_up + ahead, -(-max(self._steps, 2 * ahead) // whole) * whole
+        return self._warm_up + ahead, _multiple(measured, whole)
 
 
-def timed_fit(
-    subject: Subject,
-    intervention: Intervention,
-    loading: Loading,
-    lengths: tuple[int, int],
-    seed: int,
-    validating: Validating | None = None,
-) -> Timed:
-    """An epoch by one short fit, and by a few batches of validation where that is timed."""
-    pace = subject.fit(intervention, *lengths, seed=seed)
-    checks_s = 0.0 if validating is None else validating.seconds(subject, intervention)
-    seconds = epoch_s(_steps(subject, intervention), loading, pace)
-    return Timed(seconds + checks_s, pace, checks_s)
+def _multiple(least: int, of: int) -> int:
+    return -(-least // of) * of
 
 
-def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:
-    """Seconds of so many steps at a pace, with the start of workers that do not persist."""
-    waited_s = max(0.0, (pace.first_s or 0.0) - pace.wait_s)
-    return steps * pace.step_s + waited_s * loading.starts_anew
-
-
-def _steps(subject: Subject, intervention: Intervention) -> int:
-    """Of an epoch, or as many as stand for one; fewer where a batch has more samples."""
-    steps = subject.epoch_steps or STEPS_SHOWN
-    return -(-steps // max(1, intervention.settings.batch_times))
+def _period(change: Change) -> int:
+    """Steps after which what a change has act seldom acts again."""
+    every = change.settings.log_every or change.keys.get(LOG_EVERY, 1)
+    return max(every, RESTING_BATCHES if change.settings.rests else 1)

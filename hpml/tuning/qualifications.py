@@ -9,6 +9,7 @@ from hpml.tuning.proof import Proof
 from hpml.tuning.seldom import seldom_enough
 
 MOST_HOSTS = 4  # that are named
+COUNTS = 0.02  # of an epoch
 
 if TYPE_CHECKING:
     from hpml.tuning.answer import Tuning
@@ -33,7 +34,7 @@ def sentences_of(found: "Tuning") -> list[str]:
         sentences.append(f"with all changes the first losses {verb} {found.together.in_words}")
     if (words := proven(search.proof)) is not None:
         sentences.append(f"before and after were measured {words}")
-    sentences += _of_validation(found)
+    sentences += [*_of_ends(found), *_of_validation(found)]
     by_reason: dict[str, list[str]] = {}
     for change, why in found.skipped.items():
         by_reason.setdefault(why, []).append(change.name)
@@ -55,19 +56,33 @@ def proven(proof: Proof) -> str | None:
     return f"again in {rounds} {where}"
 
 
+def _of_ends(found: "Tuning") -> list[str]:
+    """What an epoch before and after has besides its steps, where that counts."""
+    if left_out := found.search.proof.left_out:
+        return [f"before and after are an epoch's steps alone: {left_out}"]
+    before_s, after_s = found.once_s
+    if after_s < COUNTS * found.after_s:
+        return []
+    before, after = (in_s(Estimate(seconds, None, 1)) for seconds in (before_s, after_s))
+    return [f"an epoch's ends and checkpoints are a part of both: {before} before, {after} after"]
+
+
 def _of_validation(found: "Tuning") -> list[str]:
     """What it adds to an epoch; where fewer checks were not tried, what they would save."""
     checks, seen = found.checks, found.checks.seen
     if seen is None or not found.epoch_steps:
         return []
     adds = f"validation adds {in_s(Estimate(checks.seconds, None, 1))} to an epoch"
-    rest_s = found.after_s
+    rest_s, is_proven = found.after_s, bool(checks.proving and found.search.proof.measured.by_name)
     if checks.timed is not None:
         adds += ", which is a part of it above"
+    elif is_proven:
+        adds += ", which is a part of before and after"
+    if is_part := is_proven or checks.timed is not None:
         rest_s = max(0.0, found.after_s - checks.seconds)
     every = seldom_enough(seen.check_s, checks.an_epoch, rest_s)
     if checks.changes or every is None:
-        return [adds] if checks.timed is not None else []
+        return [adds] if is_part else []
     saved = in_s(Estimate(checks.seconds - seen.check_s / every, None, 1))
     key = "trainer.check_val_every_n_epoch" if found.is_ours else "check_val_every_n_epoch"
     by = f"calculated from {seen.looked_at} of {seen.batches:,} batches"

@@ -60,7 +60,8 @@ class Search:
     may_choose: Callable[[Changes], bool] = lambda changes: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
-    afresh: Afresh | None = None  # trials of fresh processes, for the last comparison
+    proving: Trial | None = None  # trials of whole epochs, for the last comparison
+    afresh: Afresh | None = None  # and such of fresh processes
     chosen: Changes = NONE
     alone: dict[Change, AnytimeEstimate] = field(default_factory=dict)  # gains, as logarithms
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
@@ -72,7 +73,8 @@ class Search:
     rounds_had: int = 0  # of the first race, those that had the job and each change
 
     def __post_init__(self) -> None:
-        self.proof = Proof(self.trial, self.left_s, self.budget_s, self.watch, self.afresh)
+        trial = self.proving or self.trial
+        self.proof = Proof(trial, self.left_s, self.budget_s, self.watch, self.afresh)
         self._admitted: dict[Change, bool] = {}
         self._trials_s: list[float] = []
 
@@ -91,7 +93,7 @@ class Search:
     @property
     def gain(self) -> AnytimeEstimate | None:
         """Of all changes that are chosen: the logarithm of how many times as fast, as proven."""
-        return self.proof.measured.gain(NONE, self.chosen, epoch, LEVEL)
+        return self.proof.measured.gain(NONE, self.chosen, self.proof.quantity, LEVEL)
 
     def gain_of(self, over: Changes, of: Changes) -> AnytimeEstimate | None:
         """The same of the search's rounds, at the level of one of many."""

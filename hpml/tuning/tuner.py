@@ -91,8 +91,7 @@ class Tuner:
 
         subject, offered = self.subject, self.offered()
         earlier = agreement.of_first(self.earlier)
-        share = DIAGNOSIS_SHARE * self.budget_s
-        experiment = Experiment(subject, self.facts, share, self.report)
+        experiment = Experiment(subject, self.facts, DIAGNOSIS_SHARE * self.budget_s, self.report)
         (diagnosis,) = diagnosing.run([experiment])
         wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
         epoch_s, is_ours = diagnosis.epoch_s(AS_IT_IS).mean, self.facts is not None
@@ -104,8 +103,9 @@ class Tuner:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         measured = self._measured_earlier(changes, earlier)
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
-        workers, timed = agreement.first(subject.data.num_workers), self.checks.timed
-        trials = Trials(self.job, wanted_s, first, alone, workers, timed)
+        workers = agreement.first(subject.data.num_workers)
+        checked = self.checks.timed, self.checks.proving
+        trials = Trials(self.job, wanted_s, first, alone, workers, *checked)
         search = Search(
             trials,
             changes,
@@ -115,6 +115,7 @@ class Tuner:
             may_choose=partial(self._may_be_chosen, reference),
             watch=watched(subject.witness, attrgetter("pace.waiting_share"), agreement.every),
             measured=measured,
+            proving=trials.whole,
             afresh=self.afresh(trials) if self.afresh else None,
         )
         with subject.stops:
@@ -122,8 +123,7 @@ class Tuner:
         for changes_of_trial, reason in search.measured.failures.items():
             for change in changes_of_trial if len(changes_of_trial) == 1 else ():
                 self.skipped[change] = f"could not be tried ({reason})"
-        if search.left_out:
-            self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
+        self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
         return Tuning(
             diagnosis=diagnosis,
             search=search,

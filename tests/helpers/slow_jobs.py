@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor, nn
@@ -65,11 +66,19 @@ class Chatty(Module):
 class Validated(Module):
     """Validates more than it trains."""
 
+    checked = 2 * BATCHES
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_loss", self.loss(self.network, batch))
 
     def val_dataloader(self) -> Any:
-        return vectors(256, batches=2 * BATCHES)
+        return vectors(256, batches=self.checked)
+
+
+class Briefly(Validated):
+    """Validates a few batches."""
+
+    checked = 5
 
 
 class Norms(L.Callback):
@@ -290,6 +299,18 @@ JOBS = {
         lambda: vectors(256),
         {"validation"},
         lambda folder: {"limit_val_batches": 1.0, "max_epochs": 20},
+    ),
+    # of which much comes once: ends, a few batches of validation, a checkpoint
+    "short epochs": SlowJob(
+        lambda: Briefly(nn.Linear(256, 256), regressed),
+        lambda: vectors(256, batches=10),
+        {"callback Norms"},
+        lambda folder: {
+            "callbacks": [Norms(), ModelCheckpoint(folder / "saved")],
+            "enable_checkpointing": True,
+            "limit_val_batches": 1.0,
+        },
+        may=ANYTHING | {"validation"},
     ),
     "slow item, slow callback": SlowJob(
         lambda: Module(nn.Sequential(nn.Flatten(), nn.Linear(784, 1000)), classified),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,37 @@ def test_the_way_leads_from_before_to_after() -> None:
     assert draw_way(content(searched())) is not None
 
 
+def ended(before_s: float, after_s: float, left_out: str = "") -> Search:
+    """A search whose last rounds had so much that comes once in an epoch."""
+    search = searched()
+    for of, rounds in search.proof.measured.by_name.items():
+        once_s = after_s if of else before_s
+        for number, timed in rounds.items():
+            more: Any = {"epoch_s": timed.epoch_s + once_s, "once_s": once_s, "left_out": left_out}
+            rounds[number] = replace(timed, **more)
+    return search
+
+
+def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:
+    """Told where it counts; no change takes it off on the way from before to after."""
+    found = tuning(ended(1.0, 0.5))
+    assert found.sentence.startswith("epoch 5.03 → 2.0")
+    told = "an epoch's ends and checkpoints are a part of both: 1.00 s before, 0.500 s after"
+    assert told in found.sentences
+    assert [round(step["epoch_s"], 1) for step in found.way] == [3.0, 2.5]
+    assert found.as_dict()["once_s"] == pytest.approx((1.0, 0.5))
+    little = tuning(ended(0.02, 0.01)).sentences
+    assert not any("checkpoints are a part" in each for each in little)
+
+
+def test_a_claim_of_the_steps_alone_says_so() -> None:
+    """And why; then nothing of what comes once is in it."""
+    found = tuning(ended(1.0, 0.5, "its ends fail"))
+    assert "before and after are an epoch's steps alone: its ends fail" in found.sentences
+    assert found.sentence.startswith("epoch 4.03 → 1.51 s, 2.66 times as fast")
+    assert found.once_s == (0.0, 0.0)
+
+
 def test_what_fewer_validations_would_save_is_calculated() -> None:
     """Where they add much to an epoch and no trial has them: the key, or the Trainer's argument."""
     much, little = Validation(0.1, 20, 4), Validation(0.001, 20, 4)
@@ -250,8 +282,14 @@ def test_validation_in_the_trials_is_told() -> None:
     raced = EpochChecks(Validation(0.1, 20, 4), 1.0, Validating(None, 4), [WORKERS])
     found = tuning(searched(), checks=raced)
     assert "validation adds 2.00 s to an epoch, which is a part of it above" in found.sentences
-    assert any("how many times as fast an epoch with validation is" in each for each in found.lines)
+    assert any(
+        "how many times as fast an epoch's steps with validation are" in each
+        for each in found.lines
+    )
     assert found.as_dict()["validation_is_timed"] is True
+    proven = EpochChecks(Validation(0.001, 20, 4), 1.0, proving=Validating(None, 4))
+    adds = "validation adds 0.020 s to an epoch, which is a part of before and after"
+    assert adds in tuning(searched(), checks=proven).sentences
 
 
 PROOFS: dict[str, tuple[dict[str, Any], str | None]] = {

@@ -86,9 +86,11 @@ def test_validation_is_timed_where_it_is_much(name: str, tmp_path: Path) -> None
     found = looked_at(subject_of(tmp_path, **settings), **given)
     assert (found.timed is not None) == is_timed
     assert [change.name for change in found.changes] == changes
+    assert (found.proving is None) == (name in ("none", "by steps"))
     if found.timed is not None:
         assert found.timed.batches == 4  # half of a trial's 0.4 s would be two
         assert found.seconds == 2.0
+        assert found.proving is found.timed
 
 
 def test_how_seldom_is_enough() -> None:
@@ -98,6 +100,17 @@ def test_how_seldom_is_enough() -> None:
         (0.3, 1.0, 4.0): None, (9.0, 0.1, 4.0): None, (2.0, 0.5, 4.0): 10,
     }.items():  # fmt: skip
         assert seldom_enough(check_s, checks, epoch_s) == every
+
+
+def test_what_an_epoch_is_timed_without_is_told(tmp_path: Path) -> None:
+    """Validation that does not come at its end; not where there is none."""
+    by_steps = subject_of(tmp_path, val_check_interval=2)
+    looked_at(by_steps)
+    assert by_steps.notes == [room.LEFT_OUT]
+    for module, settings in ((None, {"limit_val_batches": 0}), (Convolutional(2), {})):
+        subject = subject_of(tmp_path, module, **settings)
+        looked_at(subject)
+        assert subject.notes == []
 
 
 def test_a_validation_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The last comparison: of fresh processes where there are means and time for it."""
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -116,6 +117,27 @@ def test_processes_are_fresh_where_they_can_be(name: str) -> None:
     assert clock.now_s < 1.1 * BUDGET_S
 
 
+@pytest.mark.parametrize("left_out", ["", "its ends fail"])
+def test_a_claim_is_of_whole_epochs_or_of_their_steps(left_out: str) -> None:
+    """Of both sides alike: of their steps, where what comes once is not known of one of them."""
+    clock = Clock()
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            steps_s, once_s = (1.0, 0.0 if left_out else 0.5) if changes else (4.0, 0.5)
+            pace = Pace(0.04, 0.0, None)
+            why = left_out if changes else ""
+            return Timed(steps_s + once_s + number / 1e3, pace, once_s=once_s, left_out=why)
+
+        return measure
+
+    proof = Proof(trial, clock.left_s, BUDGET_S)
+    proof.run(CHOSEN, trial_s=1.0)
+    assert proof.left_out == left_out
+    assert proof.gain is not None
+    assert math.exp(proof.gain.mean) == pytest.approx(4.0 if left_out else 3.0, rel=0.01)
+
+
 def test_time_is_kept_for_fresh_processes() -> None:
     """As long as they take no more than a third of the budget."""
     clock = Clock()
@@ -151,7 +173,8 @@ def test_a_process_times_the_job_of_its_configuration(
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
     monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
     found, _ = timed_job(config, lengths, 0, None, {})
-    assert found.epoch_s == pytest.approx(found.pace.step_s * 6, rel=0.9)
+    assert found.epoch_s == pytest.approx(found.pace.step_s * 6 + found.once_s, rel=0.9)
+    assert found.left_out == ""
     ours.close()
 
 

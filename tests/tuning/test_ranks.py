@@ -55,7 +55,8 @@ class TunedSubject(PlantedSubject):
 
     network = torch.nn.Module()
     trainer = SimpleNamespace(
-        **vars(PlantedSubject.trainer), check_val_every_n_epoch=None, val_check_interval=1.0
+        **vars(PlantedSubject.trainer),
+        **{"check_val_every_n_epoch": None, "val_check_interval": 1.0, "limit_val_batches": 0},
     )
     interrupted_in = -1  # the trial in which the second rank alone is
 
@@ -304,7 +305,7 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(afresh, "resolve", lambda config: {})
     monkeypatch.setenv("MASTER_PORT", "1")
     job: Any = SimpleNamespace(config=lambda changes, of_process: {})
-    trials: Any = SimpleNamespace(lengths=lambda changes: (1, 2), validating=None)
+    trials: Any = SimpleNamespace(lengths=lambda changes, is_whole: (1, 2), proving=None)
 
     def work(agreement: Threads) -> Any:
         fresh = FreshTrials(job, trials, 1.0, agreement)

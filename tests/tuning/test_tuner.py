@@ -54,6 +54,8 @@ class Halved(job.Trials):
 
         return measure
 
+    whole = __call__
+
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -158,7 +158,7 @@ def _check(cfg: DictConfig) -> None:
     if unknown or not chosen:
         raise UserError(f"lab.parts=[{''.join(unknown[:1])}]: give some of {', '.join(PARTS)}")
     given = {key_of(word): word for word in command_line.overrides()}
-    validates = "trainer.limit_val_batches" in given
+    validates = "trainer.limit_val_batches" in given and cfg.trainer.limit_val_batches != 0
     split = cfg.data.get("val_split") and not validates
     absent = "monitor" in given and str(cfg.monitor).startswith("val/") and not validates
     why = {
@@ -240,14 +240,14 @@ def _adopt_search(
     cfg: DictConfig, tasks: Tasks, settings: dict[str, Any], machine: dict[str, Any]
 ) -> None:
     """Takes over what `hpml.workers` has measured for this very job on such a machine before."""
-    if WORKERS not in tasks.has - tasks.done:
+    if WORKERS not in tasks.has - tasks.done or cfg.get("workers"):  # one of its own is asked for
         return
     file = found_before(Path(cfg.output_dir), settings, machine)
     found = read_json(file, *HOLDS[WORKERS]) if file else None
     if file and found and not disturbed_by(found):
         log.info(f"C3: {shown(file)} is the answer already")
         if not cfg.lab.dry_run:
-            found["sentences"] = [of_the_lab(sentence) for sentence in found["sentences"]]
+            found["sentences"] = [of_the_lab(str(each)) for each in found["sentences"] or ()]
             (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
             write_whole(tasks.folder / WORKERS / file.name, json.dumps(found, indent=1) + "\n")
 

@@ -70,6 +70,8 @@ LABS_OWN = {
     "trainer.enable_checkpointing": "false",
     "monitor": "train/accuracy",
 }
+# What a search for workers takes at most, unless a budget is short or other figures are asked for.
+SEARCH_ROUNDS, SEARCH_S = 30, 180.0
 OPTIMIZERS = ("sgd", "nesterov", "adagrad", "adadelta", "adam")
 # Which networks and optimizers are counted; the first ones are the network as it is, which is all
 # where it has no normalisation to do without.

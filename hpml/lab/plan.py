@@ -11,9 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.config.conf import find_conf
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words, size_in_words, table
-from hpml.lab.parts import DEVICES, DIAGNOSIS, NO_NORM, SUMMARIES, SUMMARY, TRAINING, WORKERS
+from hpml.lab.parts import (
+    DEVICES,
+    DIAGNOSIS,
+    NO_NORM,
+    SEARCH_ROUNDS,
+    SEARCH_S,
+    SUMMARIES,
+    SUMMARY,
+    TRAINING,
+    WORKERS,
+)
 from hpml.lab.pilot import Pilot
-from hpml.lab.tasks import SEARCH_S, WORKER_ROUNDS, Tasks
+from hpml.lab.tasks import Tasks
 from hpml.system.environment import usable_cores
 
 # Record, log and curves of a training, and a sweep's report; the lab keeps no checkpoints.
@@ -24,8 +34,7 @@ SUMMARY_S, COMMAND_S, REPORT_S = 5.0, 2.0, 8.0
 DIAGNOSIS_STEPS = 75
 # Steps of a trial of a slow job, and rounds that a search for workers has however late it is.
 FEWEST_SEARCHED, LEAST_ROUNDS = 4, 2
-# How many rounds a search has that may not have all, the most that fit.
-FEWER_ROUNDS = (10, 3, 2)
+FEWER_ROUNDS = (10, 3, 2)  # of a search that may not have all: the most of these that fit
 # The part of a budget that the search for workers may take, and that is kept for the unforeseen.
 WORKERS_SHARE, RESERVE = 0.25, 0.05
 # How far such an estimate is off at least, be the pilot's steps ever so even.
@@ -58,8 +67,8 @@ class Plan:
     rounds: int  # how often each is measured
     all_rounds: int  # the same without a budget
     seconds: float  # of each such measurement
-    search_s: float  # what the search is given with all its rounds
-    short_search_s: float  # and with fewer
+    search_s: float  # seconds that the search is given
+    short_search_s: float  # the same where a budget does not do for that
     diagnosis_s: float  # what a diagnosis is given
     limit: int | None = None  # batches of an epoch; None: all
     is_fixed: bool = False  # the length of the trainings was decided before
@@ -72,7 +81,7 @@ class Plan:
         """The plan of a lab's configuration; what is done already takes no time."""
         from hpml.worker_counts.counts import SMALL_MACHINE, counts_to_try
 
-        search, cores = _keys_of("workers", cfg), usable_cores()
+        search, own, cores = _keys_of("workers", cfg), cfg.get("workers") or {}, usable_cores()
         settings = tasks.search["settings"] if tasks.search else {}
         measured = settings.get(str(tasks.to_train_with))
         if pilots and measured is not None:  # for longer than a pilot, and with these workers
@@ -87,10 +96,10 @@ class Plan:
             pilots=pilots,
             epochs=cfg.trainer.max_epochs,
             counts=len(list(itertools.islice(likely, min(cores, SMALL_MACHINE) + 3))),
-            rounds=tasks.worker_rounds or search.rounds or WORKER_ROUNDS,
-            all_rounds=search.rounds or WORKER_ROUNDS,
+            rounds=tasks.worker_rounds or search.rounds or SEARCH_ROUNDS,
+            all_rounds=search.rounds or SEARCH_ROUNDS,
             seconds=search.seconds,
-            search_s=search.budget_s if "budget_s" in (cfg.get("workers") or {}) else SEARCH_S,
+            search_s=tasks.search_s or own.get("budget_s") or SEARCH_S,
             short_search_s=search.budget_s,
             diagnosis_s=_keys_of("diagnose", cfg).budget_s,
             limit=tasks.limit,
@@ -131,12 +140,9 @@ class Plan:
         command_s = COMMAND_S + self._start_s + build_s
         if task == WORKERS:
             # the loader alone and the training, of a few steps at least
-            each_s = 2 * max(self.seconds, FEWEST_SEARCHED * step_s)
-            rounds_s = self.counts * each_s * max(LEAST_ROUNDS, self.rounds)
-            least_s = self.counts * each_s * LEAST_ROUNDS
-            is_whole = self.rounds == self.all_rounds
-            given_s = self.search_s if is_whole else self.short_search_s
-            return command_s + max(least_s, min(rounds_s, given_s))
+            round_s = self.counts * 2 * max(self.seconds, FEWEST_SEARCHED * step_s)
+            rounds_s = round_s * max(LEAST_ROUNDS, self.rounds)
+            return command_s + max(LEAST_ROUNDS * round_s, min(rounds_s, self.search_s))
         return command_s + build_s + 2 * max(self.diagnosis_s, DIAGNOSIS_STEPS * step_s)
 
     @property
@@ -151,8 +157,7 @@ class Plan:
     def least_s(self) -> float:
         """Seconds of all tasks, with the fewest rounds and the shortest trainings."""
         limit = self.limit if self.is_fixed else self._fewest
-        rounds = min(2, self.rounds)
-        return replace(self, limit=limit, rounds=rounds).seconds_in_all
+        return replace(self, limit=limit, rounds=min(2, self.rounds)).seconds_in_all
 
     @property
     def length(self) -> str:
@@ -168,8 +173,9 @@ class Plan:
         the budget is.
         """
         shorter = self
-        for rounds in [n for n in (self.rounds, *FEWER_ROUNDS) if n <= self.rounds]:
-            shorter = replace(self, rounds=rounds)
+        fewer = [(min(rounds, self.rounds), self.short_search_s) for rounds in FEWER_ROUNDS]
+        for rounds, search_s in [(self.rounds, self.search_s), *fewer]:
+            shorter = replace(self, rounds=rounds, search_s=search_s)
             least = replace(shorter, limit=self.limit if self.is_fixed else self._fewest)
             if self._may_search(shorter, budget_s) and least.seconds_in_all <= budget_s:
                 break

@@ -42,6 +42,7 @@ class Decided:
             "left_out": self.left_out,
             "limit": self.plan.limit,
             "rounds": self.tasks.worker_rounds,
+            "search_s": self.tasks.search_s,
             "seconds": self.plan.seconds_in_all + self.spent_s,
         }
 
@@ -78,7 +79,7 @@ def decide(
     if (kept := state.plan_of(asked, tasks.done)) is not None:
         tasks = tasks.of(kept["parts"])
         tasks.limit = kept["limit"]
-        tasks.worker_rounds = kept["rounds"]
+        tasks.worker_rounds, tasks.search_s = kept["rounds"], kept.get("search_s")
         plan = Plan.of_lab(cfg, tasks, pilots, is_fixed)
         return Decided(plan, tasks, asked, kept["left_out"], is_resumed=True)
 
@@ -94,7 +95,7 @@ def decide(
             left_out = {"parts": out, "least_min": least_min(every_s + spent_s)}
             tasks, plan = tasks.of(parts), plan_of(parts)
         plan = plan.fitted(budget_s)
-        tasks.worker_rounds = plan.rounds
+        tasks.worker_rounds, tasks.search_s = plan.rounds, plan.search_s
         tasks.limit = plan.limit
     return Decided(plan, tasks, asked, left_out, spent_s)
 

@@ -25,6 +25,8 @@ from hpml.lab.parts import (
     NO_NORM,
     OPTIMIZERS,
     PARTS,
+    SEARCH_ROUNDS,
+    SEARCH_S,
     SUMMARIES,
     SUMMARIES_AS_IT_IS,
     SUMMARY,
@@ -56,9 +58,6 @@ HOLDS = {
     ),
     DIAGNOSIS: ("diagnoses", "comparison"),
 }
-# What a whole search for workers takes at most, unless other figures are asked for. One that a
-# budget has given fewer rounds has the seconds that the command has by itself.
-WORKER_ROUNDS, SEARCH_S = 30, 180.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ class Tasks:
         self.limit: int | None = None  # training batches an epoch, where that is shortened
         self.num_workers: int | None = None  # of the trainings, once they have begun
         self.worker_rounds: int | None = None  # of the search, within a budget
+        self.search_s: float | None = None  # that it is given there
         self.chosen = chosen_parts(cfg)
         self.has_norm = bool(cfg.model.get("norm"))  # which the network can do without
         self._cfg = cfg
@@ -201,11 +201,11 @@ class Tasks:
             yield Task(SUMMARY, parts, (*kept, "--json"), result, counted=overrides)
 
     def _search_limits(self) -> Iterator[str]:
-        given = {key_of(word): word.partition("=")[2] for word in self._of_one}
-        if self.worker_rounds or given.get("workers.rounds", "null") == "null":
-            yield f"workers.rounds={self.worker_rounds or WORKER_ROUNDS}"
-        if self.worker_rounds in (None, WORKER_ROUNDS) and "workers.budget_s" not in given:
-            yield f"workers.budget_s={SEARCH_S:g}"
+        given = {key_of(word) for word in self._of_one if not word.endswith("=null")}
+        if self.worker_rounds or "workers.rounds" not in given:
+            yield f"workers.rounds={self.worker_rounds or SEARCH_ROUNDS}"
+        if "workers.budget_s" not in given:
+            yield f"workers.budget_s={self.search_s or SEARCH_S:g}"
 
     def _in_folder(self, name: str, program: str, more: Sequence[str]) -> Iterator[Task]:
         """A command that keeps its own result in the folder of its name."""
@@ -237,14 +237,11 @@ class Tasks:
 
     def _completed(self, sweep: Sweep) -> dict[tuple[Any, ...], Run]:
         """By optimizer, device and seed."""
-        return {
-            (
-                run.record.choices.get("optimizer"),
-                *map(run.record.config.get, ("device", "seed")),
-            ): run
-            for run in collect([self.folder / sweep.name])[0]
-            if run.completed
-        }
+        done = {}
+        for run in (run for run in collect([self.folder / sweep.name])[0] if run.completed):
+            device, seed = map(run.record.config.get, ("device", "seed"))
+            done[run.record.choices.get("optimizer"), device, seed] = run
+        return done
 
     def _task_of(self, sweep: Sweep) -> Task:
         limit = [f"trainer.limit_train_batches={self.limit}"] if self.limit else []

@@ -11,11 +11,10 @@ import matplotlib
 from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
 from hpml.report.collect import in_words
-from hpml.report.comparison import SAME
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
-from hpml.report.tables import NOTHING, Cell, Table
+from hpml.report.tables import NOTHING, Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate
 from hpml.tuning.answer import caption_of
 
@@ -107,6 +106,4 @@ def _facts(content: Mapping[str, Any]) -> Table:
     facts = {"command": content["command"], "host": machine.get("host")}
     if (processes := content["processes"]) > 1:
         facts |= {"processes": processes, "on": ", ".join(content["hosts"])}
-    facts |= {title: machine.get(key) for key, title in SAME.items() if key != "code"}
-    shown = {title: in_words(value) for title, value in facts.items() if value is not None}
-    return Table(["", "this tuning"], [[Cell(k, k), Cell(v, v)] for k, v in shown.items()], 2)
+    return fact_table("this tuning", facts | of_machine(machine))

@@ -45,6 +45,10 @@ WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
         (["resume=a.ckpt"], r"resume=a.ckpt: the lab has several trainings; leave it out"),
         (["data.val_split=0.1"], r"data.val_split=0.1: the lab's trainings have no validation; .*"),
         (["monitor=val/accuracy"], r"monitor=val/accuracy: the lab's trainings have no .*"),
+        (
+            ["monitor=val/loss", "trainer.limit_val_batches=0"],
+            r"monitor=val/loss: the lab's trainings have no validation; .*",
+        ),
         (["lab=quick"], r"lab=quick: give one of its keys: lab.name, lab.parts, .*, lab.dry_run"),
         (["hydra.mode=multirun"], r"hydra.mode=multirun: this program does not sweep; .*"),
         (["optimizer.momentum=0.5"], r"optimizer=adagrad: optimizer.momentum: there is no .*"),
@@ -409,12 +413,16 @@ def test_a_search_made_before_is_taken_over(parts: Parts, tmp_path: Path) -> Non
     more = {"job": searched(parts.state["settings"]), "search": {"rounds": 5, "most": None}}
     more |= {"environment": HERE, "command": "the earlier command"}
     before = tmp_path / "outputs" / "workers" / "2026-01-01" / "10-00-00" / "workers.json"
-    keep(before, RESULTS["workers"] | more)
+    asks = ["Search again when it is quiet, or with workers.budget_s=90"]
+    keep(before, RESULTS["workers"] | more | {"sentences": asks})
     assert parts.start("lab.parts=[c3]", "lab.name=m") == 0
     assert "workers" not in parts.started
-    assert "the earlier command" in (parts.lab.parent / "m" / "report.md").read_text()
-    assert parts.start("lab.parts=[c3]", "lab.name=n", "data.batch_size=16") == 0
-    assert "workers" in parts.started
+    page = (parts.lab.parent / "m" / "report.md").read_text()
+    assert "the earlier command" in page
+    assert "or with +workers.budget" in page  # as a lab is asked
+    for name, word in (("n", "data.batch_size=16"), ("o", "+workers.budget_s=9")):
+        assert parts.start("lab.parts=[c3]", f"lab.name={name}", word) == 0
+        assert "workers" in parts.started
 
 
 def test_what_was_disturbed_is_run_again(parts: Parts, capfd: Capture) -> None:

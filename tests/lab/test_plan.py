@@ -39,9 +39,6 @@ def made_plan(**changes: Any) -> Plan:
     return Plan(**{"all_rounds": fields["rounds"]} | fields)
 
 
-LIMITS = {"search_s": 180.0, "short_search_s": 60.0}
-
-
 def fitted(plan: Plan, budget_min: float) -> Plan:
     return plan.fitted(usable_s(budget_min))
 
@@ -133,10 +130,8 @@ def test_the_search_gets_fewer_rounds_where_it_would_take_too_much() -> None:
 
 def test_a_search_with_fewer_rounds_has_less_time_too() -> None:
     """All of them where a quarter of the budget does for what they may take; else ten."""
-    plans = {
-        minutes: fitted(made_plan(rounds=30, seconds=2.0, **LIMITS), minutes)
-        for minutes in (30, 10)
-    }
+    plan = made_plan(rounds=30, seconds=2.0, search_s=180.0, short_search_s=60.0)
+    plans = {minutes: fitted(plan, minutes) for minutes in (30, 10)}
     assert {minutes: plan.rounds for minutes, plan in plans.items()} == {30: 30, 10: 10}
     around_s = COMMAND_S + 3 + 1
     assert plans[30].of("workers") == pytest.approx(around_s + 180)

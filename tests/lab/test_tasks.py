@@ -104,9 +104,12 @@ def test_what_is_the_labs_own_does_not_leak(make: Make) -> None:
             "diagnosis": ["diagnose.budget_s=5"],
         }
         assert own == (expected | {"summary": ["summary.seeds=1"]}).get(task.name, [])
-    of_lab.worker_rounds = 3  # as a budget has it: in the time that the command has by itself
+    of_lab.worker_rounds, of_lab.search_s = 3, 60.0  # as a budget has it
     words = by_name(of_lab)["workers"].words
-    assert [word for word in words if word.startswith("workers.")] == ["workers.rounds=3"]
+    assert [word for word in words if word.startswith("workers.")] == [
+        "workers.rounds=3",
+        "workers.budget_s=60",
+    ]
     (search,) = [
         each for each in make("+workers.budget_s=9").before_training() if each.name == "workers"
     ]

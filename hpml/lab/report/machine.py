@@ -76,7 +76,8 @@ class Machine:
     def shortened_search(self) -> str:
         """What makes the search for workers shorter than it would be."""
         rounds, of_all = self.state.get("rounds") or (0, 0)
-        return f"{rounds} of {of_all} rounds of the search for workers" if rounds < of_all else ""
+        words = f"at most {rounds} of {of_all} rounds of the search for workers"
+        return words if rounds < of_all else ""
 
     def in_front(self, text: str, machines: Sequence["Machine"]) -> str:
         """A text with the machine's name before it, where there are several."""

@@ -289,7 +289,8 @@ def test_what_was_shortened_is_said_where_it_counts(tmp_path: Path) -> None:
     """Above, at trainings, at the search; not at what is as long as ever."""
     complete(tmp_path / "lab", limit=40, budget_min=12, rounds=[2, 5])
     sections = sections_of(tmp_path / "lab")
-    epochs, rounds = "epochs of 40 of 391 batches", "2 of 5 rounds of the search for workers"
+    epochs = "epochs of 40 of 391 batches"
+    rounds = "at most 2 of 5 rounds of the search for workers"
     for text in ("".join(sections.values()), read(tmp_path / "lab").text):
         assert len(re.findall(r"shortened\W*: ", text)) == 8  # above, and beside those published
         assert text.count(f": {epochs}; {rounds}\n") == 2

@@ -32,6 +32,7 @@ PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
 # little.
 SLICE_S, LONG_SLICE_S = 0.02, 0.5
 MOST_STEPS = 400  # of a turn
+PILOT_SLICES = 2
 LOOK_S = 0.2  # at each side in turn, until both are ready
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
@@ -156,7 +157,7 @@ class Measuring(Protocol):
         """Whether `first` has its answer, if need be after so many seconds."""
 
     def first(self) -> dict[str, Any]:
-        """Waits until it is ready: its start-up, its first losses, seconds of a step."""
+        """Waits until it is ready: its start-up, its first losses, what a slice has to be."""
 
     def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
         """A short fit of so many slices of so many steps, from the state that all begin from.
@@ -198,7 +199,7 @@ def run_round(
             waiting = [side for side in waiting if not processes[side].is_ready(LOOK_S)]
         for side in SIDES:
             round_.processes[side] = processes[side].first()
-        slices, count = _slices(round_, steps)
+        slices, count = _slices(round_, _step_s(processes, order, _unit(round_)), steps)
         for turn in range(2 * PAIRS):
             if len(round_.clean) >= PAIRS or (turn >= PAIRS and not round_.clean):
                 break
@@ -232,16 +233,29 @@ def _last(fit: Generator[None, None, Turn]) -> Turn:
     raise AssertionError("a fit has more slices than were asked for")
 
 
-def _slices(round_: Round, steps: int | None) -> tuple[int, int]:
+def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], unit: int) -> float:
+    """Seconds of a step of the slower side, by a turn of a few of them.
+
+    What the first steps took, while both started, tells nothing: two sides of as many threads as
+    there are cores hold each other up, and a step takes forty times as long.
+    """
+    fits = {side: processes[side].fit(PILOT_SLICES, unit, 0, 0) for side in order}
+    pilot = _in_turns(fits, PILOT_SLICES)
+    return max(1e-4, *(turn.figures["step"] for turn in pilot.values()))
+
+
+def _unit(round_: Round) -> int:
+    """Steps of which a slice has a multiple: the optimizers' whole ones, a batch of each worker."""
+    return math.lcm(*(each.get("unit", 1) for each in round_.processes.values()))
+
+
+def _slices(round_: Round, step_s: float, steps: int | None) -> tuple[int, int]:
     """How many slices a turn has, and how many steps a slice; a turn has about `steps` if given.
 
-    A slice has whole steps of the optimizers and as many batches of each worker; a turn has more
-    batches than are ready when it begins.
+    A turn has more batches than are ready when it begins.
     """
-    told = round_.processes.values()
-    step_s = max(1e-4, *(float(each.get("step_s") or 0.0) for each in told))
+    told, unit = round_.processes.values(), _unit(round_)
     slice_s = SLICE_S if all(each.get("is_continuous") for each in told) else LONG_SLICE_S
-    unit = math.lcm(*(each.get("unit", 1) for each in told))
     turn_s = max(TURN_S, LEAST_SLICES * slice_s)
     whole = steps or min(MOST_STEPS, max(LEAST_SLICES, round(turn_s / step_s)))
     whole = max(whole, *(2 * each.get("ahead", 0) for each in told))

@@ -31,7 +31,7 @@ from hpml.tuning.epochs import epoch_s
 # Steps before those that are timed, besides those whose batches workers have ready: the other
 # side's turn has filled the caches.
 WARM_UP = 3
-FIRST_STEPS = 6
+FIRST_STEPS = 2
 AS_IT_IS = Intervention()
 
 
@@ -164,11 +164,10 @@ class ShortFits:
     def first(self) -> dict[str, Any]:
         """Warms up and compiles; `fit_s` is what the fit takes until its first step has ended."""
         begun_ns = time.perf_counter_ns()
-        pace, timer = self._fit(FIRST_STEPS, 0)
+        _, timer = self._fit(FIRST_STEPS, 0)
         traced = trace(self._subject, AS_IT_IS)
         return {
             "fit_s": (timer.first_step_ended_ns - begun_ns) / NS_PER_S,
-            "step_s": pace.step_s,
             "unit": math.lcm(accumulated(self._subject.trainer), max(1, self._loading.workers)),
             "ahead": self._loading.ahead,
             "is_continuous": self._loading.workers == 0 and self._subject.device.type == "cpu",

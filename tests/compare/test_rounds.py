@@ -117,14 +117,14 @@ def test_turns_go_to_and_fro() -> None:
 
     run_round({side: started(side) for side in SIDES}, 0, 4)
     first, second = order[:2]
-    turn = [first, second, second, first, first, second, second, first]
+    pilot, turn = [first, second, second, first], [first, second, second, first] * 2
     other = {first: second, second: first}
-    assert order == [*turn, *map(other.get, turn)] * 2
+    assert order == pilot + [*turn, *map(other.get, turn)] * 2
 
 
 def test_a_disturbed_turn_is_measured_again() -> None:
     """Its pair does not count, and another takes its place; a hopeless round is given up."""
-    lost = iter([0.5, *[0.0] * 30])
+    lost = iter([0.0, 0.0, 0.5, *[0.0] * 30])  # of the pilot's turn first
 
     def start_with(shares: Any) -> Any:
         class Disturbed(MadeUp):
@@ -195,14 +195,42 @@ def test_progress_names_what_disturbed() -> None:
 
 def test_slices_are_whole_steps_of_the_optimizers() -> None:
     """A turn is no longer for them; where workers load or a GPU computes slices are long."""
-    told = {"step_s": 0.02, "is_continuous": True}
+    told = {"is_continuous": True}
 
-    def slices(after: dict[str, Any], steps: int | None = None) -> tuple[int, int]:
-        return _slices(Round([], {BEFORE: told, AFTER: told | after}), steps)
+    def slices(
+        after: dict[str, Any], steps: int | None = None, step_s: float = 0.02
+    ) -> tuple[int, int]:
+        return _slices(Round([], {BEFORE: told, AFTER: told | after}), step_s, steps)
 
     assert slices({}) == (50, 1)
     assert slices({"unit": 8}) == (6, 8)
     assert slices({}, steps=6) == (6, 1)
     assert slices({"is_continuous": False}) == (4, 25)
     assert slices({"is_continuous": False, "ahead": 60, "unit": 2}) == (5, 26)
-    assert slices({"step_s": 2.0}) == (4, 1)
+    assert slices({}, step_s=2.0) == (4, 1)
+
+
+def test_how_long_turns_are_is_told_by_a_turn() -> None:
+    """Not by the first steps, for which both sides start at once; of the slower side."""
+    lengths: list[int] = []
+
+    def started(step_s: float) -> Any:
+        class Timed(MadeUp):
+            def first(self) -> dict[str, Any]:
+                return super().first() | {"startup": 99.0}
+
+            def fit(
+                self, slices: int, steps: int, seed: int, core: int
+            ) -> Generator[None, None, Turn]:
+                lengths.append(slices * steps)
+                yield from super().fit(slices, steps, seed, core)
+                return undisturbed(step_s)
+
+        @contextmanager
+        def start() -> Any:
+            yield Timed(still())
+
+        return start
+
+    run_round({BEFORE: started(0.002), AFTER: started(0.01)}, 0, None)
+    assert lengths == [2, 2] + [100] * 2 * PAIRS

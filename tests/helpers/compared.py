@@ -86,7 +86,6 @@ class MadeUp:
     def first(self) -> dict[str, Any]:
         return {
             "startup": 6.0,
-            "step_s": STEP_S,
             "is_continuous": True,
             "losses": [1.0],
             "batches": [1],

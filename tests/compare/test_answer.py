@@ -31,8 +31,8 @@ def test_slower_says_by_how_much_and_where() -> None:
     """The sentence has the interval, both times, the threshold and the phase; exit code 1."""
     answer = answered(0.2)
     assert (answer.verdict, answer.exit_code) == ("slower", 1)
-    assert answer.sentence.startswith("slower: a step +20.")
-    assert "(20.0 → 24.1 ms), more than 3 %; waiting for data +20.2 ± " in answer.sentence
+    assert answer.sentence.startswith("slower: a step +19.")
+    assert "(20.2 → 24.1 ms), more than 3 %; waiting for data +19.6 ± " in answer.sentence
     assert answer.sentence.endswith(" % of a step, the rest is not known to have changed")
     assert answer.rows[0][4:] == ["3 %", "slower"]
     states = [row[4] for row in answer.phase_rows]

@@ -7,6 +7,7 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -114,6 +115,7 @@ class SideProcess:
         """Ends it, with all that it has begun: its program's own end comes first."""
         with suppress(OSError):
             self._requests.close()
+        self._stop(False)
         try:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(TO_END_S)
@@ -128,9 +130,21 @@ class SideProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Its answer; it stands still from then on."""
+        self._stop(False)
         with suppress(BrokenPipeError):  # what has ended it is told below
             print(json.dumps(request), file=self._requests, flush=True)
-        return self._answer()
+        answer = self._answer()
+        self._stop(True)
+        return answer
+
+    def _stop(self, stands: bool) -> None:
+        """Has all its threads stand still, or go on.
+
+        Those of a pool that have nothing to do spin for milliseconds, on the other side's core.
+        """
+        if sys.platform == "linux":  # where it goes on by itself if this process dies
+            self._process.send_signal(signal.SIGSTOP if stands else signal.SIGCONT)
 
     def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line())

@@ -4,10 +4,12 @@ The project under comparison may hold another version of this package. Ours step
 program imports its own, and our modules are in their places only while they are imported.
 """
 
+import ctypes
 import importlib
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from hpml.watch.watch import TRAINERS
 PACKAGE = hpml.__name__
 ROOT = str(Path(hpml.__file__).parents[1])
 SEED = 0
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 # Folders of environments, which may lie in the project.
 LIBRARIES = frozenset({"site-packages", "dist-packages"})
 # Where a side's tree and its project are, for what it imports to be compared with.
@@ -157,9 +160,16 @@ def foreign_modules() -> list[str]:
     return [f"{name} ({file})" for name, file in files.items() if file and is_elsewhere(Path(file))]
 
 
+def _go_on_without_parent() -> None:
+    """Has this process, which its parent stops between slices, go on and end where that dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def main() -> None:
     """`requests answers started_s WORD …`: descriptors, a time, and what `python` would get."""
     requests, answers, started_s, *words = sys.argv[1:]
+    _go_on_without_parent()
     sys.path.remove(ROOT)
     sys.path.insert(0, "")
     sys.path[:] = [path for path in sys.path if not is_elsewhere(Path(path or "."))]

@@ -281,6 +281,42 @@ def _has_ended(process: psutil.Process) -> bool:
     return True
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="else no process is stopped")
+def test_a_side_stands_still_between_its_slices(tmp_path: Path) -> None:
+    """Whatever its threads would do; where nobody is left to let it go on, it goes on and ends."""
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from hpml.compare.process import started\n"
+        "from hpml.compare.side import SCRIPT, Side\n"
+        "with started(Side('job', SCRIPT, (sys.argv[1],)), Path('log')) as side:\n"
+        "    side.first()\n"
+        "    fit = side.fit(2, 1, 0, 0)\n"
+        "    next(fit)\n"
+        "    print(side._process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    job = ROOT / "tests" / "helpers" / "gated_job.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, parent, job], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+    ) as measuring:
+        assert measuring.stdout is not None
+        try:
+            side = psutil.Process(int(measuring.stdout.readline()))
+            until_s = time.perf_counter() + 20.0
+            while side.status() != psutil.STATUS_STOPPED and time.perf_counter() < until_s:
+                time.sleep(0.01)
+            assert side.status() == psutil.STATUS_STOPPED
+        finally:
+            measuring.kill()
+    while not _has_ended(side) and time.perf_counter() < until_s:
+        pass
+    assert _has_ended(side)
+
+
 def test_hooks_of_a_project_are_not_run(project: Path, tmp_path: Path) -> None:
     """Trees are checked out without them; a tree that is gone is not left in git's list."""
     hook = project / ".git" / "hooks" / "post-checkout"

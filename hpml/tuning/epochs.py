@@ -54,15 +54,16 @@ def whole_fit(
 ) -> Timed:
     """The same with all that comes once in an epoch, `once_s`: its ends and checkpoints.
 
-    An epoch of few steps is trained whole, more than once. Of a longer one a few steps are, as by
-    `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for want
-    of a whole training, it is the time of the steps; `left_out` says why. Several ranks call this
-    together, and get the time of the one that takes longest.
+    An epoch of few steps is trained whole, more than once, by one process. Else a few steps are, as
+    by `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for
+    want of a whole training, it is the time of the steps; `left_out` says why. Several ranks call
+    this together, and get the time of the one that takes longest.
     """
     if subject.epoch_steps is None:
         return timed_fit(subject, intervention, loading, lengths, seed, validating)
     steps, trial = steps_of(subject, intervention), sum(lengths) + 1
-    is_short = steps <= FEW_TRIALS * trial
+    # of several ranks one that fails at an epoch's end would leave the others in the next one
+    is_short = subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
     given = (0, max(1, steps - 1)) if is_short else lengths
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
     saving = Saving.of(subject.trainer, steps)

@@ -10,6 +10,7 @@ from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
@@ -90,6 +91,29 @@ def test_an_epoch_of_a_single_step_is_one(batches: int, subject: Made) -> None:
     """Its ends are more than the step itself."""
     found = fitted(subject({"forward": 2} | ONCE, batches=batches), (2, 4))
     assert found.epoch_s == seconds(2 * batches + 15)
+
+
+class Twice(Agreement):
+    """Of two ranks that do, and see, the same."""
+
+    def __init__(self) -> None:
+        self.places = [{}, {}]
+
+    def every(self, own: Any) -> list[Any]:
+        return [own, own]
+
+    def tried(self, work: Any) -> list[Any]:
+        return [work()] * 2
+
+
+def test_several_ranks_train_no_second_epoch(subject: Made) -> None:
+    """One that fails at the first one's end would leave the others in it; the epoch is as long."""
+    made = subject({"forward": 2} | ONCE | LOADED | SAVED)
+    made.agreement, (warm_up, measured) = Twice(), LENGTHS["once"]
+    found = fitted(made, (warm_up, measured))
+    assert made.network.delays.calls["forward"] == warm_up + measured + 1  # type: ignore[union-attr]
+    assert found.epoch_s == seconds(2 * STEPS + 15 + 30 + 11)
+    assert found.left_out == ""
 
 
 class Once(Module):

@@ -10,6 +10,7 @@ from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.trials import subject as subjects
 from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace, Timed
@@ -77,6 +78,24 @@ def test_what_comes_once_is_in_it(name: str, subject: Made, tmp_path: Path) -> N
     assert found.epoch_s == seconds(2 * STEPS + 15 + 30 + 11)
     assert (found.checks_s, found.left_out) == (0.0, "")
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values())
+def test_what_a_trial_does_besides_is_not_in_it(
+    lengths: tuple[int, int], subject: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of batches and a look at the workers, however many epochs are trained."""
+    made = subject({"forward": 2} | ONCE | LOADED)
+    spend = made.network.delays.spend  # type: ignore[union-attr]
+
+    def work(batch: Any = None) -> Any:
+        spend(100 * NS)  # type: ignore[operator]
+        return batch
+
+    monkeypatch.setattr(subjects, "copy_of", work)
+    made._writes_into_data, made._look = True, work  # type: ignore[method-assign]
+    found = fitted(made, lengths)
+    assert (found.epoch_s, found.once_s) == (seconds(2 * STEPS + 15 + 30), seconds(15 + 30))
 
 
 def test_by_its_steps_an_epoch_has_none_of_it(subject: Made) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -198,6 +199,34 @@ def test_a_checks_own_ends_are_a_part_of_it(subject: Made) -> None:
     seen = validation_of(made, checked)
     assert seen is not None
     assert (seen.once_s, seen.check_s) == (seconds(20), seconds(2 * 4 + 20))
+
+
+class Persistent:
+    """A loader of five batches whose processes, made up, take their time to start."""
+
+    persistent_workers = True
+
+    def __init__(self, delays: Any) -> None:
+        self.delays = delays
+
+    def __len__(self) -> int:
+        return 5
+
+    def __iter__(self) -> Any:
+        self.delays.spend(500 * NS)
+        yield from torch.zeros(5, 2, 4)
+
+
+@pytest.mark.parametrize("persists", [True, False])
+def test_workers_that_persist_start_at_no_check(persists: bool, subject: Made) -> None:
+    """A fit starts them once, a trial at each look; others start at each check of a fit too."""
+    made = subject({"val_step": 4}, Loaded)
+    checked = Persistent(made.network.delays)
+    checked.persistent_workers = persists
+    made.fit(Intervention(), 0, 1, seed=0)
+    seen = validation_of(made, checked)
+    assert seen is not None
+    assert seen.check_s == seconds(5 * 4 + (3 if persists else 500 + 20))
 
 
 SAVING: dict[str, tuple[dict[str, Any], float]] = {

@@ -148,7 +148,7 @@ class PacedLoader:
         self._given_ns: list[int] = []
         self._begins: list[bool] = []  # an epoch
         self._met_ns: list[int] = []  # what was waited for the other ranks before each step
-        self._stood_ns = 0
+        self.stood_ns = 0  # in this epoch of a Trainer's
 
     @property
     def steps(self) -> int:
@@ -176,7 +176,7 @@ class PacedLoader:
 
     def __iter__(self) -> Iterator[Any]:
         self._asked_ns, self._given_ns, self._begins, self._met_ns = [], [], [], []
-        loaded, ready = self._loaded(), list[Any]()
+        self.stood_ns, loaded, ready = 0, self._loaded(), list[Any]()
         for step in range(self.steps):
             if step in (self.warm_up, self.steps - 1):
                 self.synchronize()
@@ -198,11 +198,11 @@ class PacedLoader:
             if self.copy is not None:
                 batch = self._untimed(partial(self.copy, batch))
             if self.is_over:
-                self.look()
+                self._untimed(self.look)
             yield batch
 
     def _now_ns(self) -> int:
-        return time.perf_counter_ns() - self._stood_ns
+        return time.perf_counter_ns() - self.stood_ns
 
     def _wait_for_others(self) -> None:
         begun_ns = self._now_ns()
@@ -213,7 +213,7 @@ class PacedLoader:
     def _untimed(self, make: Callable[[], Any]) -> Any:
         begun_ns = time.perf_counter_ns()
         made = make()
-        self._stood_ns += time.perf_counter_ns() - begun_ns
+        self.stood_ns += time.perf_counter_ns() - begun_ns
         return made
 
     def _loaded(self) -> Iterator[tuple[bool, Any]]:
@@ -243,8 +243,8 @@ class PacedLoader:
 
     @property
     def span_s(self) -> float:
-        """From the first fetch to the last one; also what is done while the clock stands."""
-        return (self._asked_ns[-1] - self._asked_ns[0] + self._stood_ns) / NS_PER_S
+        """From the first fetch to the last one, without what is done while the clock stands."""
+        return (self._asked_ns[-1] - self._asked_ns[0]) / NS_PER_S
 
     @property
     def own_s(self) -> list[float]:

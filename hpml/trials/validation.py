@@ -34,7 +34,9 @@ class Validation:
     batch_s: float
     batches: int  # of a whole check
     looked_at: int
-    once_s: float = 0.0  # what a check takes besides: its hooks, the start of its loader
+    # what a check takes besides: its hooks, the start of its loader; hooks at its end, of one whose
+    # workers persist
+    once_s: float = 0.0
 
     @property
     def check_s(self) -> float:
@@ -90,7 +92,9 @@ def _of(seen: "_Seen | None", batches: int) -> Validation | None:
         return Validation(seen.took_s, sum(filter(None, seen.lengths)), 1)
     ends = seen.ends[-batches:]
     batch_s = fmean(after - before for before, after in pairwise(ends))
-    once_s = max(0.0, seen.took_s - len(seen.ends) * batch_s)
+    # workers that persist start once in a fit, and before the first batch of each look
+    once_s = seen.end_s if seen.persists else seen.took_s - len(seen.ends) * batch_s
+    once_s = max(0.0, once_s)
     return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends), once_s)
 
 
@@ -118,6 +122,8 @@ class _Seen:
     ahead: int = 0  # batches that workers keep ready
     begun_s: float = 0.0
     took_s: float = 0.0
+    end_s: float = 0.0  # after the last batch
+    persists: bool = False  # the processes of all loaders
 
 
 def _look(
@@ -131,12 +137,15 @@ def _look(
         loaders, limit = tree_leaves(trainer.val_dataloaders), subject.trainer.limit_val_batches
         seen.lengths = [_limited(sized_len(each), limit) for each in loaders]
         seen.ahead = sum(map(batches_ahead, loaders))
+        seen.persists = all(getattr(each, "persistent_workers", False) for each in loaders)
 
     def end(*_: Any) -> None:
         seen.ends.append(_now_s())
 
     def end_all(*_: Any) -> None:
-        seen.took_s = _now_s() - seen.begun_s
+        now_s = _now_s()
+        seen.took_s = now_s - seen.begun_s
+        seen.end_s = now_s - seen.ends[-1] if seen.ends else 0.0
 
     trainer = trial_trainer(subject.trainer, folder, True, how)
     trainer.limit_val_batches = batches

@@ -54,15 +54,16 @@ def whole_fit(
 ) -> Timed:
     """The same with all that comes once in an epoch, `once_s`: its ends and checkpoints.
 
-    An epoch of few steps is trained whole, more than once. Of a longer one a few steps are, as by
-    `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for want
-    of a whole training, it is the time of the steps; `left_out` says why. Several ranks call this
-    together, and get the time of the one that takes longest.
+    An epoch of few steps is trained whole, more than once, by one process. Else a few steps are, as
+    by `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for
+    want of a whole training, it is the time of the steps; `left_out` says why. Several ranks call
+    this together, and get the time of the one that takes longest.
     """
     if subject.epoch_steps is None:
         return timed_fit(subject, intervention, loading, lengths, seed, validating)
     steps, trial = steps_of(subject, intervention), sum(lengths) + 1
-    is_short = steps <= FEW_TRIALS * trial
+    # of several ranks one that fails at an epoch's end would leave the others in the next one
+    is_short = subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
     given = (0, max(1, steps - 1)) if is_short else lengths
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
     saving = Saving.of(subject.trainer, steps)
@@ -146,11 +147,12 @@ class Ends:
     save_s: float = 0.0
     why: str = UNKNOWN_ENDS  # nothing of it is known; empty where it is
     _span_s: float = 0.0
+    _stood_ns: int = 0  # the loader's clock, which these seconds go by
     _at_s: list[float] = field(default_factory=list)
 
     def attach(self, trainer: Any, module: Any) -> None:
         """Has a trial's Trainer train so many epochs, and tell when."""
-        self._at_s, self.why = [], UNKNOWN_ENDS
+        self._at_s, self._stood_ns, self.why = [], 0, UNKNOWN_ENDS
         trainer.fit_loop.max_epochs = self.epochs
         kind: Any = twin_for(trainer, callbacks.LambdaCallback)
         own = {"on_train_epoch_start": self._mark, "on_train_end": self._end}
@@ -172,12 +174,13 @@ class Ends:
         """What the last epoch took besides its steps, of which the last one is a usual one."""
         return max(0.0, self._at_s[-1] - self._at_s[-2] - self._span_s - step_s)
 
-    def _mark(self, *_: Any) -> None:
+    def _mark(self, trainer: Any, *_: Any) -> None:
         self.synchronize()
-        self._at_s.append(time.perf_counter_ns() / NS_PER_S)
+        self._stood_ns += trainer.train_dataloader.stood_ns
+        self._at_s.append((time.perf_counter_ns() - self._stood_ns) / NS_PER_S)
 
     def _end(self, trainer: Any, *_: Any) -> None:
-        self._mark()
+        self._mark(trainer)
         self._span_s, self.why = trainer.train_dataloader.span_s, ""
         if self.saving.times:
             self._save(trainer)

@@ -34,7 +34,7 @@ Trial = Callable[[Changes], Candidate[Timed]]
 epoch = attrgetter("epoch_s")
 
 
-def _by_steps(timed: Timed) -> float:
+def _without_ends(timed: Timed) -> float:
     return timed.epoch_s - timed.once_s
 
 
@@ -71,18 +71,18 @@ class Proof:
 
     @property
     def gain(self) -> AnytimeEstimate | None:
-        """The logarithm of how many times as fast a whole epoch is, or its steps alone."""
+        """The logarithm of how many times as fast a whole epoch is, or one without its ends."""
         return self.measured.gain(NONE, self.chosen, self.quantity, LEVEL)
 
     @property
     def left_out(self) -> str:
-        """Why an epoch is its steps alone, in all trials; empty where it is a whole one."""
+        """Why an epoch lacks its ends, in all trials; empty where it is a whole one."""
         every = [timed for rounds in self.measured.by_name.values() for timed in rounds.values()]
         return next((timed.left_out for timed in every if timed.left_out), "")
 
     @property
     def quantity(self) -> Quantity[Timed]:
-        return _by_steps if self.left_out else epoch
+        return _without_ends if self.left_out else epoch
 
     def reserve_s(self, trial_s: float) -> float:
         """What it may need of the budget, where a trial takes so long."""

@@ -59,12 +59,13 @@ def proven(proof: Proof) -> str | None:
 def _of_ends(found: "Tuning") -> list[str]:
     """What an epoch before and after has besides its steps, where that counts."""
     if left_out := found.search.proof.left_out:
-        return [f"before and after are an epoch's steps alone: {left_out}"]
+        return [f"before and after lack an epoch's ends and checkpoints: {left_out}"]
     before_s, after_s = found.once_s
     if after_s < COUNTS * found.after_s:
         return []
     before, after = (in_s(Estimate(seconds, None, 1)) for seconds in (before_s, after_s))
-    return [f"an epoch's ends and checkpoints are a part of both: {before} before, {after} after"]
+    what = "its loader's start and checkpoints"
+    return [f"an epoch's ends, {what} are a part of both: {before} before, {after} after"]
 
 
 def _of_validation(found: "Tuning") -> list[str]:

@@ -247,18 +247,18 @@ def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:
     """Told where it counts; no change takes it off on the way from before to after."""
     found = tuning(ended(1.0, 0.5))
     assert found.sentence.startswith("epoch 5.03 → 2.0")
-    told = "an epoch's ends and checkpoints are a part of both: 1.00 s before, 0.500 s after"
-    assert told in found.sentences
+    what = "an epoch's ends, its loader's start and checkpoints are a part of both"
+    assert f"{what}: 1.00 s before, 0.500 s after" in found.sentences
     assert [round(step["epoch_s"], 1) for step in found.way] == [3.0, 2.5]
     assert found.as_dict()["once_s"] == pytest.approx((1.0, 0.5))
     little = tuning(ended(0.02, 0.01)).sentences
-    assert not any("checkpoints are a part" in each for each in little)
+    assert not any("are a part of both" in each for each in little)
 
 
-def test_a_claim_of_the_steps_alone_says_so() -> None:
+def test_a_claim_without_ends_says_so() -> None:
     """And why; then nothing of what comes once is in it."""
     found = tuning(ended(1.0, 0.5, "its ends fail"))
-    assert "before and after are an epoch's steps alone: its ends fail" in found.sentences
+    assert "before and after lack an epoch's ends and checkpoints: its ends fail" in found.sentences
     assert found.sentence.startswith("epoch 4.03 → 1.51 s, 2.66 times as fast")
     assert found.once_s == (0.0, 0.0)
 

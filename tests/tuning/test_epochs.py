@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.trials import subject as subjects
+from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
@@ -78,6 +81,24 @@ def test_what_comes_once_is_in_it(name: str, subject: Made, tmp_path: Path) -> N
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("lengths", LENGTHS.values())
+def test_what_a_trial_does_besides_is_not_in_it(
+    lengths: tuple[int, int], subject: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of batches and a look at the workers, however many epochs are trained."""
+    made = subject({"forward": 2} | ONCE | LOADED)
+    spend = made.network.delays.spend  # type: ignore[union-attr]
+
+    def work(batch: Any = None) -> Any:
+        spend(100 * NS)  # type: ignore[operator]
+        return batch
+
+    monkeypatch.setattr(subjects, "copy_of", work)
+    made._writes_into_data, made._look = True, work  # type: ignore[method-assign]
+    found = fitted(made, lengths)
+    assert (found.epoch_s, found.once_s) == (seconds(2 * STEPS + 15 + 30), seconds(15 + 30))
+
+
 def test_by_its_steps_an_epoch_has_none_of_it(subject: Made) -> None:
     """So it is in a race, where what comes once would only hide what differs."""
     made = subject({"forward": 2} | ONCE | LOADED | SAVED)
@@ -90,6 +111,29 @@ def test_an_epoch_of_a_single_step_is_one(batches: int, subject: Made) -> None:
     """Its ends are more than the step itself."""
     found = fitted(subject({"forward": 2} | ONCE, batches=batches), (2, 4))
     assert found.epoch_s == seconds(2 * batches + 15)
+
+
+class Twice(Agreement):
+    """Of two ranks that do, and see, the same."""
+
+    def __init__(self) -> None:
+        self.places = [{}, {}]
+
+    def every(self, own: Any) -> list[Any]:
+        return [own, own]
+
+    def tried(self, work: Any) -> list[Any]:
+        return [work()] * 2
+
+
+def test_several_ranks_train_no_second_epoch(subject: Made) -> None:
+    """One that fails at the first one's end would leave the others in it; the epoch is as long."""
+    made = subject({"forward": 2} | ONCE | LOADED | SAVED)
+    made.agreement, (warm_up, measured) = Twice(), LENGTHS["once"]
+    found = fitted(made, (warm_up, measured))
+    assert made.network.delays.calls["forward"] == warm_up + measured + 1  # type: ignore[union-attr]
+    assert found.epoch_s == seconds(2 * STEPS + 15 + 30 + 11)
+    assert found.left_out == ""
 
 
 class Once(Module):
@@ -155,6 +199,34 @@ def test_a_checks_own_ends_are_a_part_of_it(subject: Made) -> None:
     seen = validation_of(made, checked)
     assert seen is not None
     assert (seen.once_s, seen.check_s) == (seconds(20), seconds(2 * 4 + 20))
+
+
+class Persistent:
+    """A loader of five batches whose processes, made up, take their time to start."""
+
+    persistent_workers = True
+
+    def __init__(self, delays: Any) -> None:
+        self.delays = delays
+
+    def __len__(self) -> int:
+        return 5
+
+    def __iter__(self) -> Any:
+        self.delays.spend(500 * NS)
+        yield from torch.zeros(5, 2, 4)
+
+
+@pytest.mark.parametrize("persists", [True, False])
+def test_workers_that_persist_start_at_no_check(persists: bool, subject: Made) -> None:
+    """A fit starts them once, a trial at each look; others start at each check of a fit too."""
+    made = subject({"val_step": 4}, Loaded)
+    checked = Persistent(made.network.delays)
+    checked.persistent_workers = persists
+    made.fit(Intervention(), 0, 1, seed=0)
+    seen = validation_of(made, checked)
+    assert seen is not None
+    assert seen.check_s == seconds(5 * 4 + (3 if persists else 500 + 20))
 
 
 SAVING: dict[str, tuple[dict[str, Any], float]] = {

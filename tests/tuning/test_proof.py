@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -172,7 +173,16 @@ def test_a_process_times_the_job_of_its_configuration(
     assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
     monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
+    fits, whole = [], afresh.whole_fit
+
+    def fit(*given: Any) -> Timed:
+        fits.append(whole(*given))
+        return fits[-1]
+
+    monkeypatch.setattr(afresh, "whole_fit", fit)
     found, _ = timed_job(config, lengths, 0, None, {})
+    assert len(fits) == 1 + afresh.FITS  # all of them whole, and none but the first left out
+    assert found.epoch_s == fmean(timed.epoch_s for timed in fits[1:])
     assert found.epoch_s == pytest.approx(found.pace.step_s * 6 + found.once_s, rel=0.9)
     assert found.left_out == ""
     ours.close()

@@ -37,7 +37,8 @@ def timed_fit(
 ) -> Timed:
     """An epoch by one short fit, and by a few batches of validation where that is timed.
 
-    It is the time of its steps, with the start of workers: nothing else that comes once in it.
+    It is the time of its steps, with the start that workers make: nothing else that comes once in
+    it.
     """
     pace = subject.fit(intervention, *lengths, seed=seed)
     seconds = epoch_s(steps_of(subject, intervention), loading, pace)
@@ -97,8 +98,12 @@ def _validated(
 
 
 def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:
-    """Seconds of so many steps at a pace, with the start of workers that do not persist."""
-    return steps * pace.step_s + _waited_s(pace) * loading.starts_anew
+    """Seconds of so many steps at a pace, with what an epoch's start costs with workers.
+
+    Those that persist load ahead meanwhile: known where an epoch began among the measured steps.
+    """
+    start_s = pace.start_s or 0.0 if loading.workers else 0.0
+    return steps * pace.step_s + (_waited_s(pace) if loading.starts_anew else start_s)
 
 
 def _waited_s(pace: Pace) -> float:

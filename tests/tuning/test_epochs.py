@@ -11,6 +11,7 @@ from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from hpml.trials.intervention import Intervention
+from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
@@ -83,6 +84,19 @@ def test_by_its_steps_an_epoch_has_none_of_it(subject: Made) -> None:
     made = subject({"forward": 2} | ONCE | LOADED | SAVED)
     found = timed_fit(made, Intervention(), made.loading(), (2, 5), 0)
     assert found == Timed(seconds(2 * STEPS), found.pace)
+
+
+def test_the_start_of_workers_that_persist_is_in_it_once(subject: Made) -> None:
+    """By its steps too, where an epoch begins among those that are measured; else it stays out."""
+    made, persist = subject({"forward": 2} | ONCE | LOADED), Loading(1, 2, starts_anew=False)
+    made.loading()
+    for length, start in {"a part of it": 0, "once": 30, "more than once": 30}.items():
+        whole = whole_fit(made, Intervention(), persist, LENGTHS[length], 0)
+        assert whole.epoch_s == seconds(2 * STEPS + 15 + start)
+        assert whole.once_s == seconds(15)
+    for lengths, start in {(2, 5): 0, (2, 60): 30}.items():
+        found = timed_fit(made, Intervention(), persist, lengths, 0)
+        assert found.epoch_s == seconds(2 * STEPS + start)
 
 
 @pytest.mark.parametrize("batches", [1, 2])

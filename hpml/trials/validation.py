@@ -195,7 +195,8 @@ def is_validated(subject: Subject) -> bool:
 
 def checks_an_epoch(trainer: Any) -> float | None:
     """How often an epoch ends with a validation; None for one that is by steps, or within it."""
-    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    every = trainer.check_val_every_n_epoch
+    interval = getattr(trainer, "val_check_interval", None)  # which none by the clock has
     if not every or interval != 1.0 or not trainer.limit_val_batches:
         return None
     return 1 / float(every)

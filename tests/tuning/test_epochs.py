@@ -194,6 +194,38 @@ def test_how_many_checkpoints_an_epoch_writes(name: str, tmp_path: Path) -> None
     assert Saving.of(trainer(tmp_path), STEPS).times == 0
 
 
+# Of 20 steps: of ModelCheckpoint, of the Trainer, of a change, is there validation; files.
+CHECKED: dict[str, tuple[dict[str, Any], dict[str, Any], Settings, bool, float]] = {
+    "every fifth": ({}, {"check_val_every_n_epoch": 5}, Settings(), True, 0.2),
+    "by a change": ({}, {}, Settings(check_every=5), True, 0.2),
+    "and no more than that": ({"every_n_epochs": 2}, {}, Settings(check_every=5), True, 0.1),
+    "four in an epoch": ({}, {"val_check_interval": 0.25}, Settings(), True, 4.0),
+    "at every eighth batch": ({}, {"val_check_interval": 8}, Settings(), True, 2.0),
+    "whatever the epoch": (
+        {}, {"val_check_interval": 8, "check_val_every_n_epoch": None}, Settings(), True, 2.5,
+    ),
+    "by the clock": (
+        {}, {"val_check_interval": "00:01:00:00"}, Settings(), True, 0.0,
+    ),
+    "none in an epoch": ({}, {"val_check_interval": 0.25}, Settings(), False, 1.0),
+    "none ever": ({}, {"check_val_every_n_epoch": 5}, Settings(), False, 0.0),
+    "at an epoch's end all the same": (
+        {"save_on_train_epoch_end": True}, {}, Settings(check_every=5), True, 1.0,
+    ),
+    "at validation's end": ({"save_on_train_epoch_end": False}, {}, Settings(), True, 1.0),
+    "by fewer steps": ({"every_n_train_steps": 5}, {}, Settings(accumulate=2), True, 2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_checkpoints_that_wait_for_a_validation_come_with_it(name: str, tmp_path: Path) -> None:
+    """As Lightning has it where this is not at the end of each epoch."""
+    own, given, settings, is_validated, times = CHECKED[name]
+    saving = ModelCheckpoint(tmp_path, **own)
+    of = trainer(tmp_path, callbacks=[saving], enable_checkpointing=True, **given)
+    assert Saving.of(of, STEPS, settings, is_validated).times == pytest.approx(times)
+
+
 def test_what_acts_seldom_acts_as_often_as_in_an_epoch(subject: Made) -> None:
     """By which a whole one is known; a race needs it less."""
     changes: dict[int, dict[str, Any]] = {

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.configurations import QUICK, composed
 from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
-from hpml.trials.subject import Subject
+from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating, validation_of
 from hpml.tuning import epochs
 from hpml.tuning.change import NONE, Change
@@ -224,6 +226,21 @@ def test_checkpoints_that_wait_for_a_validation_come_with_it(name: str, tmp_path
     saving = ModelCheckpoint(tmp_path, **own)
     of = trainer(tmp_path, callbacks=[saving], enable_checkpointing=True, **given)
     assert Saving.of(of, STEPS, settings, is_validated).times == pytest.approx(times)
+
+
+def test_of_a_configuration_its_own_checkpoints_are_counted(tmp_path: Path) -> None:
+    """`last` after each epoch, with a change of validation too; `best` with a part for that."""
+    for words, changed, times in (
+        ((), 0, 1.0),
+        ((), 5, 1.0),
+        (("data.val_split=0.2",), 0, 2.0),
+        (("data.val_split=0.2",), 5, 1.2),
+        (("trainer.enable_checkpointing=false",), 0, 0.0),
+    ):
+        own = subject_of(prepare(composed(tmp_path, *QUICK, *words)))
+        found = Saving.of(own.trainer, STEPS, Settings(check_every=changed))
+        assert found.times == pytest.approx(times), words
+        own.close()
 
 
 def test_what_acts_seldom_acts_as_often_as_in_an_epoch(subject: Made) -> None:

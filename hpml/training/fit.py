@@ -13,7 +13,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, PhaseTrace, RunRecorder, TrainTimer
 from hpml.checkpointing import resume, safe_load
-from hpml.checkpointing.last_and_best import build_checkpoints
 from hpml.checkpointing.plain_files import hand_over
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.config.auto import on_device
@@ -71,7 +70,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder]
     callbacks += [HParams(hparams_of(cfg), recorder)]
     callbacks += [PhaseTrace(recorder, say=log.info)] if cfg.timing.trace else []
-    callbacks += [*build_checkpoints(cfg, job.names, directory), resume_checkpoints]
+    callbacks += [*job.checkpoints(directory), resume_checkpoints]
     first_step = found.state["logging_step"] if found else 0
     trainer = build_trainer(cfg, callbacks, purge_step=first_step)
     resume_checkpoints.imported = frozenset(sys.modules)

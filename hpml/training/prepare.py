@@ -5,12 +5,14 @@ import os
 import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from omegaconf import DictConfig
 
+from hpml.checkpointing.last_and_best import Checkpoint, build_checkpoints
 from hpml.config import command_line
 from hpml.config.advised import in_the_lab
 from hpml.config.auto import device_type, on_device
@@ -53,6 +55,10 @@ class Job:
     def names(self) -> dict[str, str]:
         """What was chosen of data, model and optimizer."""
         return {group: name_of(self.cfg[group]) for group in ("data", "model", "optimizer")}
+
+    def checkpoints(self, directory: Path) -> list[Checkpoint]:
+        """What writes those that stay, into a run's directory."""
+        return build_checkpoints(self.cfg, self.names, directory)
 
     @property
     def sizes(self) -> dict[str, int]:

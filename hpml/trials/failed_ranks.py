@@ -128,9 +128,9 @@ def _is_over(work: Any) -> bool:
     try:
         work.wait(timedelta(seconds=LOOK_S))
     except RuntimeError:
-        if work.is_completed():
-            raise
-        return False
+        if not work.is_completed():
+            return False
+        work.wait()  # raises what has ended it, if it was not over just after the time
     return True
 
 

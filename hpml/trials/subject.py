@@ -297,4 +297,4 @@ class Subject(JobLoader):
 
 def subject_of(job: Job, agree: Callable[[L.Trainer], Agreement] | None = None) -> Subject:
     """The subject of a configuration's job: what `hpml.train` would train; `agree` as above."""
-    return Subject(build_trainer(job.cfg), job.module, job.data, agree)
+    return Subject(build_trainer(job.cfg, job.checkpoints(Path())), job.module, job.data, agree)

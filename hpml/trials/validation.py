@@ -14,6 +14,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 
+from hpml.errors import UserError
 from hpml.loading.copies import seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.timing.epoch_times import NS_PER_S
@@ -49,11 +50,12 @@ def validation_of(
     intervention: Intervention = AS_IT_IS,
     batches: int = LOOKED_AT,
 ) -> Validation | None:
-    """Validates a few batches of a job; None where it has no validation, or one of no known length.
+    """Validates a few batches of a job; None where it has no validation.
 
     `given` are the loaders that `fit` would get; else the data module has them, or the module. An
     intervention's settings and threads hold, but for those of the training's loader. A fit may
-    follow. Raises what the job raises. Several ranks call this together, and get the slowest one's.
+    follow. Raises what the job raises, and UserError for a validation of no known length. Several
+    ranks call this together, and get the slowest one's.
     """
 
     def look(batches: int) -> list["_Seen | None"]:
@@ -85,9 +87,11 @@ def _validated(
 
 
 def _of(seen: "_Seen | None", batches: int) -> Validation | None:
-    """By the last so many batches; None where that cannot be known."""
-    if seen is None or not seen.ends or None in seen.lengths:
+    """By the last so many batches; None where there are none. Raises UserError as above."""
+    if seen is None or not seen.ends:
         return None
+    if None in seen.lengths:
+        raise UserError("nothing tells how many batches it has")
     if len(seen.ends) == 1:
         return Validation(seen.took_s, sum(filter(None, seen.lengths)), 1)
     ends = seen.ends[-batches:]
@@ -202,9 +206,16 @@ def is_validated(subject: Subject) -> bool:
     return wanted and is_overridden("validation_step", module, twin_for(module, L.LightningModule))
 
 
+def has_loader(subject: Subject, given: Any) -> bool:
+    """Whether anybody has a loader for validation; `given` is what `fit` would get."""
+    owner = subject.data.given if subject.data.is_module else subject.network
+    return given is not None or is_overridden("val_dataloader", owner, _base(owner))
+
+
 def checks_an_epoch(trainer: Any) -> float | None:
     """How often an epoch ends with a validation; None for one that is by steps, or within it."""
-    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    every = trainer.check_val_every_n_epoch
+    interval = getattr(trainer, "val_check_interval", None)  # which none by the clock has
     if not every or interval != 1.0 or not trainer.limit_val_batches:
         return None
     return 1 / float(every)

@@ -181,13 +181,15 @@ class Tuning:
     def way(self) -> list[dict[str, Any]]:
         """What was chosen in turn, and seconds of an epoch then, from the search's rounds.
 
-        These are of its steps: what comes once in it stays as it is.
+        These are of what they had: what comes once in it besides stays as it is.
         """
         way, left, before = [], self.before_s, NONE
-        once_s, _ = self.once_s
+        stays_s, checks = self.once_s[0], self.checks
+        if checks.proving is not None and checks.timed is None:  # only the last rounds had it
+            stays_s += checks.seconds
         for change, after in self.search.steps if self.changes else ():
             gain = self.search.gain_of(before, after)
-            left = once_s + (left - once_s) * (math.exp(-gain.mean) if gain else 1.0)
+            left = stays_s + (left - stays_s) * (math.exp(-gain.mean) if gain else 1.0)
             if change in self.search.chosen:
                 way.append({"change": change.name, "epoch_s": left})
             before = after

@@ -11,6 +11,7 @@ from hpml.trials.validation import (
     Validating,
     Validation,
     checks_an_epoch,
+    has_loader,
     is_validated,
     validation_of,
 )
@@ -18,6 +19,7 @@ from hpml.tuning.change import Change
 from hpml.tuning.seldom import of_validation, seldom_enough
 
 LEFT_OUT = "validation that comes by steps, or within an epoch, is left out of its time"
+ENDLESS = "validation is left out: nothing tells how many steps come before it"
 SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
 
 
@@ -54,8 +56,8 @@ def epoch_checks(
     """
     an_epoch = checks_an_epoch(subject.trainer)
     if an_epoch is None or not subject.epoch_steps:
-        if is_validated(subject):
-            subject.notes.append(LEFT_OUT)
+        if is_validated(subject) and has_loader(subject, given):
+            subject.notes.append(LEFT_OUT if an_epoch is None else ENDLESS)
         return EpochChecks()
     try:
         seen = validation_of(subject, given)

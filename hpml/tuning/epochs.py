@@ -1,5 +1,6 @@
 """What an epoch takes, by short fits: by its steps, or whole, with all that comes once in it."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading
 from hpml.trials.pace import STEPS_SHOWN, Pace, Timed
+from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
-from hpml.trials.validation import Validating
+from hpml.trials.validation import Validating, is_validated
 
 # An epoch of no more steps than so many trials have is trained whole: a first one, then these.
 FEW_TRIALS, MOST_EPOCHS = 2, 3
@@ -37,7 +39,8 @@ def timed_fit(
 ) -> Timed:
     """An epoch by one short fit, and by a few batches of validation where that is timed.
 
-    It is the time of its steps, with the start of workers: nothing else that comes once in it.
+    It is the time of its steps, with the start that workers make: nothing else that comes once in
+    it.
     """
     pace = subject.fit(intervention, *lengths, seed=seed)
     seconds = epoch_s(steps_of(subject, intervention), loading, pace)
@@ -66,7 +69,8 @@ def whole_fit(
     is_short = subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
     given = (0, max(1, steps - 1)) if is_short else lengths
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
-    saving = Saving.of(subject.trainer, steps)
+    settings, validated = intervention.settings, is_validated(subject)
+    saving = Saving.of(subject.trainer, steps, settings, validated)
     ends = Ends(epochs, saving, getattr(torch, subject.device.type).synchronize)
     pace = None
     try:
@@ -98,8 +102,12 @@ def _validated(
 
 
 def epoch_s(steps: int, loading: Loading, pace: Pace) -> float:
-    """Seconds of so many steps at a pace, with the start of workers that do not persist."""
-    return steps * pace.step_s + _waited_s(pace) * loading.starts_anew
+    """Seconds of so many steps at a pace, with what an epoch's start costs with workers.
+
+    Those that persist load ahead meanwhile: known where an epoch began among the measured steps.
+    """
+    start_s = pace.start_s or 0.0 if loading.workers else 0.0
+    return steps * pace.step_s + (_waited_s(pace) if loading.starts_anew else start_s)
 
 
 def _waited_s(pace: Pace) -> float:
@@ -121,19 +129,52 @@ class Saving:
     weights_only: bool
 
     @classmethod
-    def of(cls, trainer: Any, steps: int) -> "Saving":
+    def of(
+        cls,
+        trainer: Any,
+        steps: int,
+        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        is_validated: bool = True,
+    ) -> "Saving":
         """Those of Lightning's ModelCheckpoint, in an epoch of so many steps; none by the clock."""
-        kinds, window = twins(callbacks.ModelCheckpoint), accumulated(trainer)
+        kinds, window = twins(callbacks.ModelCheckpoint), accumulated(trainer, settings)
         found = [each for each in trainer.callbacks if isinstance(each, kinds)]
         weights_only = all(each.save_weights_only for each in found)
-        return cls(sum(_saves(each, steps / window) for each in found), weights_only)
+        checks = _Checks.of(trainer, steps, settings, is_validated)
+        return cls(sum(_saves(each, steps / window, checks) for each in found), weights_only)
 
 
-def _saves(callback: Any, steps: float) -> float:
+@dataclass(frozen=True)
+class _Checks:
+    """Validations as a ModelCheckpoint waits for them."""
+
+    times: float  # in an epoch that has some; 0 where the clock decides
+    every: int  # epochs from one that has some to the next one
+    are_usual: bool  # one at the end of each, or none at all: files are written then all the same
+
+    @classmethod
+    def of(cls, trainer: Any, steps: int, settings: Settings, is_validated: bool) -> "_Checks":
+        every = settings.check_every or trainer.check_val_every_n_epoch
+        interval = getattr(trainer, "val_check_interval", None)  # None for one by the clock
+        is_whole = interval == 1.0 or (not is_validated and interval is not None)
+        times, are_usual = 0.0, every == 1 and is_whole
+        if is_validated and interval:
+            is_part = isinstance(interval, float)
+            batches = max(1, int(steps * interval)) if is_part else interval
+            # counted on from epoch to epoch where these do not tell
+            times = steps / batches if every is None else float(steps // batches)
+        return cls(times, every or 1, are_usual)
+
+
+def _saves(callback: Any, steps: float, checks: _Checks) -> float:
     """Files that one of them writes, in so many steps of the optimizer."""
     every_steps, every_epochs = callback._every_n_train_steps, callback._every_n_epochs
+    at_end = callback._save_on_train_epoch_end
     times = steps / every_steps if every_steps else 0.0
-    times += 1 / every_epochs if every_epochs else 0.0
+    if every_epochs and (checks.are_usual if at_end is None else at_end):
+        times += 1 / every_epochs
+    elif every_epochs:
+        times += checks.times / math.lcm(checks.every, every_epochs)
     return float(times * ((callback.save_top_k != 0) + (callback.save_last is True)))
 
 

@@ -168,7 +168,7 @@ class Trials:
             with computing_with(intervention.threads):
                 pace = subject.load(warm_up, steps, number, intervention.settings)
             seconds = epoch_s(steps_of(subject, intervention), loading, pace)
-            if not loading.starts_anew:
+            if not loading.workers:
                 seconds += pace.start_s or 0.0
             return Timed(seconds, pace)
 

@@ -20,16 +20,25 @@ class Work:
     def __init__(self, *meanwhile: Callable[[], object]) -> None:
         self._meanwhile = list(meanwhile)
         self.error: str | None = None
+        self._is_over = not meanwhile
 
-    def wait(self, timeout: timedelta) -> None:
+    def wait(self, timeout: timedelta | None = None) -> None:
         if self._meanwhile:
             self._meanwhile.pop(0)()
             raise RuntimeError("Operation timed out!")
+        self._is_over = True
         if self.error is not None:
             raise RuntimeError(self.error)
 
     def is_completed(self) -> bool:
-        return not self._meanwhile and self.error is not None
+        return self._is_over
+
+
+class Late(Work):
+    """It ends just after the time in which it was waited for."""
+
+    def is_completed(self) -> bool:
+        return not self._meanwhile
 
 
 def two(begun: list[int]) -> tuple[FailedRanks, FailedRanks]:
@@ -99,6 +108,16 @@ def test_a_meeting_ends_by_time_and_by_an_error() -> None:
         failed.meet(lambda: gone, why="RuntimeError: Connection closed by peer")
     assert not other.look()
     assert other.first is None
+
+
+def test_an_exchange_that_ends_just_after_its_time_is_no_failure() -> None:
+    """Unless it ends by one."""
+    failed, _ = two(COMING)
+    failed.meet(lambda: Late(lambda: None))
+    gone = Late(lambda: None)
+    gone.error = "Connection closed by peer"
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        failed.meet(lambda: gone)
 
 
 def test_a_wait_that_nothing_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

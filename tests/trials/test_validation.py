@@ -117,6 +117,7 @@ def test_how_often_an_epoch_is_validated(tmp_path: Path) -> None:
         ({"val_check_interval": 0.5}, None),
         ({"check_val_every_n_epoch": None, "val_check_interval": 10}, None),
         ({"limit_val_batches": 0}, None),
+        ({"val_check_interval": "00:01:00:00"}, None),
     ]
     for settings, checks in cases:
         assert checks_an_epoch(trainer(tmp_path, **ALL | settings)) == checks

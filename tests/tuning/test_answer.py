@@ -255,6 +255,19 @@ def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:
     assert not any("are a part of both" in each for each in little)
 
 
+def test_validation_that_only_the_last_rounds_had_stays_on_the_way() -> None:
+    """As what comes once; a race that had it says what changes make of it."""
+    search = searched()
+    for rounds in search.proof.measured.by_name.values():
+        for number, timed in rounds.items():
+            rounds[number] = replace(timed, epoch_s=timed.epoch_s + 2.0, checks_s=2.0)
+    seen, few = Validation(0.1, 20, 4), Validating(None, 4)
+    found = tuning(search, checks=EpochChecks(seen, 1.0, proving=few))
+    assert [round(step["epoch_s"], 1) for step in found.way] == [4.0, 3.5]
+    raced = tuning(search, checks=EpochChecks(seen, 1.0, few, [], few))
+    assert [round(step["epoch_s"], 1) for step in raced.way] == [3.0, 2.3]
+
+
 def test_a_claim_without_ends_says_so() -> None:
     """And why; then nothing of what comes once is in it."""
     found = tuning(ended(1.0, 0.5, "its ends fail"))

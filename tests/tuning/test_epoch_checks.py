@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.jobs import Convolutional, Images, trainer
 from lightning.pytorch.callbacks import EarlyStopping
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from hpml.trials import validation
 from hpml.trials.intervention import Intervention
@@ -111,6 +111,37 @@ def test_what_an_epoch_is_timed_without_is_told(tmp_path: Path) -> None:
         subject = subject_of(tmp_path, module, **settings)
         looked_at(subject)
         assert subject.notes == []
+
+
+class Loaderless(Convolutional):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+
+def test_why_validation_is_left_out_is_the_true_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that nothing tells the end of; a validation of no length; none that nobody loads."""
+    endless = subject_of(tmp_path)
+    endless.data.epoch_steps = None
+    looked_at(endless)
+    assert endless.notes == [room.ENDLESS]
+    for settings in ({"val_check_interval": 2}, {}):
+        loaderless = subject_of(tmp_path, Loaderless(2), **settings)
+        loaderless.data.epoch_steps = None
+        looked_at(loaderless)
+        assert loaderless.notes == []
+    monkeypatch.setattr(room, "validation_of", validation.validation_of)
+    stream = subject_of(tmp_path)
+    assert epoch_checks(stream, DataLoader(Stream(), 8), 4.5, 0.4, False, ()) == EpochChecks()
+    why = "nothing tells how many batches it has"
+    assert stream.notes == [f"validation could not be looked at ({why})"]
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        images = Images(24)
+        return (images[number] for number in range(24))
 
 
 def test_a_validation_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.configurations import QUICK, composed
 from helpers.delays import Delays, Module, Planted, VirtualClock, loaders
 from helpers.jobs import trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from hpml.training.prepare import prepare
 from hpml.trials import subject as subjects
 from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
+from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
-from hpml.trials.subject import Subject
+from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating, validation_of
 from hpml.tuning import epochs
 from hpml.tuning.change import NONE, Change
@@ -104,6 +107,19 @@ def test_by_its_steps_an_epoch_has_none_of_it(subject: Made) -> None:
     made = subject({"forward": 2} | ONCE | LOADED | SAVED)
     found = timed_fit(made, Intervention(), made.loading(), (2, 5), 0)
     assert found == Timed(seconds(2 * STEPS), found.pace)
+
+
+def test_the_start_of_workers_that_persist_is_in_it_once(subject: Made) -> None:
+    """By its steps too, where an epoch begins among those that are measured; else it stays out."""
+    made, persist = subject({"forward": 2} | ONCE | LOADED), Loading(1, 2, starts_anew=False)
+    made.loading()
+    for length, start in {"a part of it": 0, "once": 30, "more than once": 30}.items():
+        whole = whole_fit(made, Intervention(), persist, LENGTHS[length], 0)
+        assert whole.epoch_s == seconds(2 * STEPS + 15 + start)
+        assert whole.once_s == seconds(15)
+    for lengths, start in {(2, 5): 0, (2, 60): 30}.items():
+        found = timed_fit(made, Intervention(), persist, lengths, 0)
+        assert found.epoch_s == seconds(2 * STEPS + start)
 
 
 @pytest.mark.parametrize("batches", [1, 2])
@@ -250,6 +266,53 @@ def test_how_many_checkpoints_an_epoch_writes(name: str, tmp_path: Path) -> None
     more = trainer(tmp_path, callbacks=[one, other], enable_checkpointing=True)
     assert Saving.of(more, STEPS).times == times + 1
     assert Saving.of(trainer(tmp_path), STEPS).times == 0
+
+
+# Of 20 steps: of ModelCheckpoint, of the Trainer, of a change, is there validation; files.
+CHECKED: dict[str, tuple[dict[str, Any], dict[str, Any], Settings, bool, float]] = {
+    "every fifth": ({}, {"check_val_every_n_epoch": 5}, Settings(), True, 0.2),
+    "by a change": ({}, {}, Settings(check_every=5), True, 0.2),
+    "and no more than that": ({"every_n_epochs": 2}, {}, Settings(check_every=5), True, 0.1),
+    "four in an epoch": ({}, {"val_check_interval": 0.25}, Settings(), True, 4.0),
+    "at every eighth batch": ({}, {"val_check_interval": 8}, Settings(), True, 2.0),
+    "whatever the epoch": (
+        {}, {"val_check_interval": 8, "check_val_every_n_epoch": None}, Settings(), True, 2.5,
+    ),
+    "by the clock": (
+        {}, {"val_check_interval": "00:01:00:00"}, Settings(), True, 0.0,
+    ),
+    "none in an epoch": ({}, {"val_check_interval": 0.25}, Settings(), False, 1.0),
+    "none ever": ({}, {"check_val_every_n_epoch": 5}, Settings(), False, 0.0),
+    "at an epoch's end all the same": (
+        {"save_on_train_epoch_end": True}, {}, Settings(check_every=5), True, 1.0,
+    ),
+    "at validation's end": ({"save_on_train_epoch_end": False}, {}, Settings(), True, 1.0),
+    "by fewer steps": ({"every_n_train_steps": 5}, {}, Settings(accumulate=2), True, 2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_checkpoints_that_wait_for_a_validation_come_with_it(name: str, tmp_path: Path) -> None:
+    """As Lightning has it where this is not at the end of each epoch."""
+    own, given, settings, is_validated, times = CHECKED[name]
+    saving = ModelCheckpoint(tmp_path, **own)
+    of = trainer(tmp_path, callbacks=[saving], enable_checkpointing=True, **given)
+    assert Saving.of(of, STEPS, settings, is_validated).times == pytest.approx(times)
+
+
+def test_of_a_configuration_its_own_checkpoints_are_counted(tmp_path: Path) -> None:
+    """`last` after each epoch, with a change of validation too; `best` with a part for that."""
+    for words, changed, times in (
+        ((), 0, 1.0),
+        ((), 5, 1.0),
+        (("data.val_split=0.2",), 0, 2.0),
+        (("data.val_split=0.2",), 5, 1.2),
+        (("trainer.enable_checkpointing=false",), 0, 0.0),
+    ):
+        own = subject_of(prepare(composed(tmp_path, *QUICK, *words)))
+        found = Saving.of(own.trainer, STEPS, Settings(check_every=changed))
+        assert found.times == pytest.approx(times), words
+        own.close()
 
 
 def test_what_acts_seldom_acts_as_often_as_in_an_epoch(subject: Made) -> None:

@@ -32,7 +32,7 @@ PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
 # little.
 SLICE_S, LONG_SLICE_S = 0.02, 0.5
 MOST_STEPS = 400  # of a turn
-PILOT_SLICES = 2
+PILOTS = (2, 8)  # slices of the turns by which a step's time is found
 LOOK_S = 0.2  # at each side in turn, until both are ready
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
@@ -234,14 +234,18 @@ def _last(fit: Generator[None, None, Turn]) -> Turn:
 
 
 def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], unit: int) -> float:
-    """Seconds of a step of the slower side, by a turn of a few of them.
+    """Seconds of a step of the slower side, by a turn of a few of them, of more if they are short.
 
     What the first steps took, while both started, tells nothing: two sides of as many threads as
     there are cores hold each other up, and a step takes forty times as long.
     """
-    fits = {side: processes[side].fit(PILOT_SLICES, unit, 0, 0) for side in order}
-    pilot = _in_turns(fits, PILOT_SLICES)
-    return max(1e-4, *(turn.figures["step"] for turn in pilot.values()))
+    step_s = 0.0
+    for slices in PILOTS:
+        if slices * unit * step_s < TURN_S / 2:
+            fits = {side: processes[side].fit(slices, unit, 0, 0) for side in order}
+            pilot = _in_turns(fits, slices)
+            step_s = max(1e-4, *(turn.figures["step"] for turn in pilot.values()))
+    return step_s
 
 
 def _unit(round_: Round) -> int:

@@ -1,5 +1,6 @@
 """Intervals in pieces, between which others had the machine, as one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -7,12 +8,15 @@ from typing import Any
 
 from hpml.system.interference import Reading
 
+TICK_S = 0.01
+
 
 def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
     """Two readings between which lies what lies between those of each pair, and nothing else.
 
     Counters tick in hundredths of a second: in short parts a sum of differences that may not be
-    below zero is too large. GPUs are as in the last reading.
+    below zero is too large. By twice what their borders make of it the cores count as less busy, so
+    that nobody is said to have had what may be no time at all. GPUs are as in the last reading.
     """
     last = parts[-1][1]
     for (_, ended), (begun, _) in pairwise(parts):
@@ -22,6 +26,11 @@ def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]
             if name not in ("usable", "load", "gpus")
         }
         last = replace(last, **counted)
+    usable = last.cores.keys() if last.usable is None else last.cores.keys() & last.usable
+    if usable and len(parts) > 1:
+        unknown_s = 2 * TICK_S * math.sqrt(len(parts)) / len(usable)
+        cores = {core: (busy - unknown_s, stolen) for core, (busy, stolen) in last.cores.items()}
+        last = replace(last, cores=cores)
     return parts[0][0], last
 
 

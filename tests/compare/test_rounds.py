@@ -117,14 +117,15 @@ def test_turns_go_to_and_fro() -> None:
 
     run_round({side: started(side) for side in SIDES}, 0, 4)
     first, second = order[:2]
-    pilot, turn = [first, second, second, first], [first, second, second, first] * 2
+    turn = [first, second, second, first] * 2
+    pilot = turn[:4] + turn * 2  # two slices of each, then eight
     other = {first: second, second: first}
     assert order == pilot + [*turn, *map(other.get, turn)] * 2
 
 
 def test_a_disturbed_turn_is_measured_again() -> None:
     """Its pair does not count, and another takes its place; a hopeless round is given up."""
-    lost = iter([0.0, 0.0, 0.5, *[0.0] * 30])  # of the pilot's turn first
+    lost = iter([*[0.0] * 4, 0.5, *[0.0] * 30])  # of the pilot's two turns first
 
     def start_with(shares: Any) -> Any:
         class Disturbed(MadeUp):
@@ -233,4 +234,7 @@ def test_how_long_turns_are_is_told_by_a_turn() -> None:
         return start
 
     run_round({BEFORE: started(0.002), AFTER: started(0.01)}, 0, None)
-    assert lengths == [2, 2] + [100] * 2 * PAIRS
+    assert lengths == [2, 2, 8, 8] + [100] * 2 * PAIRS
+    lengths.clear()
+    run_round({BEFORE: started(0.002), AFTER: started(0.5)}, 0, None)
+    assert lengths == [2, 2] + [4] * 2 * PAIRS  # a long step is known by few

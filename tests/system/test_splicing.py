@@ -1,6 +1,7 @@
 """Readings of intervals in pieces."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -28,6 +29,18 @@ def test_what_lies_between_the_pieces_is_left_out() -> None:
     assert seen.others_cpu_s == 0.0  # 0.26 s of work, all of it the job's: ticks are coarse
     assert seen.main_waited_s == pytest.approx(0.03)
     assert seen.own_s == pytest.approx(0.03)
+
+
+def test_what_may_be_the_ticks_is_nobodys() -> None:
+    """25 pieces of a tick each: 0.1 s of what is busy beyond one's own is not told of others."""
+
+    def others(each_s: float) -> float | None:
+        at = [(0.1 * piece, 0.01 * piece, (0.01 + each_s) * piece) for piece in range(26)]
+        readings = [reading(*of, 0.0) for of in at]
+        return between(*spliced(list(pairwise(readings)))).others_cpu_s
+
+    assert others(0.003) == 0.0
+    assert others(0.02) == pytest.approx(0.5 - 0.1)
 
 
 def test_what_nobody_tells_stays_unknown() -> None:

@@ -1,8 +1,8 @@
 """What an answer says and writes: sentences, tables, exit codes, files."""
 
 import json
-import re
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree

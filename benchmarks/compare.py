@@ -3,7 +3,7 @@
     python benchmarks/compare.py [--same 20] [--planted 7] [--budget-s 300] [--slower-than 3%]
 
 Each comparison is one whole answer, with processes of its own, of a small training whose step takes
-about 25 ms on one core. Planted are a sleep in the data set, two layers more than forty, and a
+about 25 ms on one core. Planted are a sleep in the data set, two layers more than 36, and a
 logging call that waits; what they cost is a twentieth of the step as it is. `right` are answers
 `slower` for what is planted, and `not slower` for the same twice; `wrong` the contrary ones; the
 rest is undecided. `in its phase` are right answers that name the phase of the plant, and no other.
@@ -29,7 +29,7 @@ SAME = "the same twice"
 # What is added to BASE, for a step of so many milliseconds, and the phase that it is in.
 PLANTS = {
     "sleep in the data set": (lambda step_ms: f"--sleep-ms={PART * step_ms:.3f}", "data"),
-    "two layers more": (lambda step_ms: "--base-ms=0 --depth=42", "train"),
+    "two layers more": (lambda step_ms: "--base-ms=0 --depth=38", "train"),
     "logging call": (lambda step_ms: f"--log-ms={PART * step_ms:.3f}", "train"),
 }
 
@@ -71,7 +71,7 @@ def measure(
             answer = answered(BASE, BASE, budget_s, slower_than)
             seen[SAME].append(figures(answer, NOT_SLOWER, ""))
         for name, (plant, phase) in PLANTS.items() if number < planted else ():
-            before = f"{BASE} --base-ms=0" if "layers" in name else BASE
+            before = f"{BASE} --base-ms=0 --depth=36" if "layers" in name else BASE
             answer = answered(before, f"{BASE} {plant(step_ms)}", budget_s, slower_than)
             seen.setdefault(name, []).append(figures(answer, SLOWER, phase))
         print({name: of[-1]["sentence"] for name, of in seen.items()}, flush=True)

@@ -115,7 +115,7 @@ class SideProcess:
         """Ends it, with all that it has begun: its program's own end comes first."""
         with suppress(OSError):
             self._requests.close()
-        self._stop(False)
+        self._stand_still(False)
         try:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(TO_END_S)
@@ -131,14 +131,14 @@ class SideProcess:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Its answer; it stands still from then on."""
-        self._stop(False)
+        self._stand_still(False)
         with suppress(BrokenPipeError):  # what has ended it is told below
             print(json.dumps(request), file=self._requests, flush=True)
         answer = self._answer()
-        self._stop(True)
+        self._stand_still(True)
         return answer
 
-    def _stop(self, stands: bool) -> None:
+    def _stand_still(self, stands: bool) -> None:
         """Has all its threads stand still, or go on.
 
         Those of a pool that have nothing to do spin for milliseconds, on the other side's core.

@@ -7,16 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 from hpml.system.interference import Reading
-
-TICK_S = 0.01
+from hpml.system.witness import TICKS
 
 
 def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
     """Two readings between which lies what lies between those of each pair, and nothing else.
 
-    Counters tick in hundredths of a second: in short parts a sum of differences that may not be
-    below zero is too large. By twice what their borders make of it the cores count as less busy, so
-    that nobody is said to have had what may be no time at all. GPUs are as in the last reading.
+    Counters tick, mostly in hundredths of a second: in short parts a sum of differences that may
+    not be below zero is too large. By twice what their borders make of it the cores count as less
+    busy, so that nobody is said to have had what may be no time at all. GPUs are as in the last
+    reading.
     """
     last = parts[-1][1]
     for (_, ended), (begun, _) in pairwise(parts):
@@ -28,7 +28,7 @@ def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]
         last = replace(last, **counted)
     usable = last.cores.keys() if last.usable is None else last.cores.keys() & last.usable
     if usable and len(parts) > 1:
-        unknown_s = 2 * TICK_S * math.sqrt(len(parts)) / len(usable)
+        unknown_s = 2 * math.sqrt(len(parts)) / TICKS / len(usable)
         cores = {core: (busy - unknown_s, stolen) for core, (busy, stolen) in last.cores.items()}
         last = replace(last, cores=cores)
     return parts[0][0], last

@@ -60,10 +60,14 @@ def test_an_interrupt_is_noted_and_answered_later() -> None:
 
 def test_what_ends_a_run_of_ours_is_noted_too() -> None:
     """A termination, say; a program of the user's own answers it as ever."""
-    with NotedInterrupt():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with pytest.raises(RunInterrupted, match="SIGTERM"), ended_by_signals():
-        _noted_termination()
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever ran in this process before
+    try:
+        with NotedInterrupt():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with pytest.raises(RunInterrupted, match="SIGTERM"), ended_by_signals():
+            _noted_termination()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _noted_termination() -> None:

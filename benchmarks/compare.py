@@ -1,16 +1,19 @@
 """How often `hpml.compare` is wrong: one program twice, and the same with a planted 5 %.
 
     python benchmarks/compare.py [--same 20] [--planted 7] [--budget-s 300] [--slower-than 3%]
+                                 [--minutes 90]
 
 Each comparison is one whole answer, with processes of its own, of a small training whose step takes
 about 25 ms on one core. Planted are a sleep in the data set, two layers more than 36, and a
 logging call that waits; what they cost is a twentieth of the step as it is. `right` are answers
 `slower` for what is planted, and `not slower` for the same twice; `wrong` the contrary ones; the
 rest is undecided. `in its phase` are right answers that name the phase of the plant, and no other.
-The floor is half the interval at the end.
+The floor is half the interval at the end. After `--minutes` it asks no more, and the page holds
+what was answered.
 """
 
 import math
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,21 +63,32 @@ def figures(answer: Answer, wanted: str, phase: str) -> dict[str, Any]:
 
 
 def measure(
-    same: int = 20, planted: int = 7, budget_s: float = 300.0, slower_than: str = "3%"
+    same: int = 20,
+    planted: int = 7,
+    budget_s: float = 300.0,
+    slower_than: str = "3%",
+    minutes: float = 90.0,
 ) -> Page:
-    """Asks the gate, case after case."""
-    first = figures(answered(BASE, BASE, budget_s, slower_than), NOT_SLOWER, "")
-    seen = {SAME: [first]}
-    step_ms = first["step_ms"]
-    for number in range(max(same - 1, planted)):
-        if number < same - 1:
-            answer = answered(BASE, BASE, budget_s, slower_than)
-            seen[SAME].append(figures(answer, NOT_SLOWER, ""))
-        for name, (plant, phase) in PLANTS.items() if number < planted else ():
+    """Asks the gate, case after case: the same twice and a plant in turn."""
+    until = time.monotonic() + 60 * minutes
+    seen: dict[str, list[dict[str, Any]]] = {}
+
+    def ask(name: str, before: str, after: str, wanted: str, phase: str) -> None:
+        answer = answered(before, after, budget_s, slower_than)
+        seen.setdefault(name, []).append(figures(answer, wanted, phase))
+        print(f"{name}: {answer.sentence}", flush=True)
+
+    for number in range(max(same, len(PLANTS) * planted)):
+        if seen and time.monotonic() > until:
+            break
+        if number < same or not seen:
+            ask(SAME, BASE, BASE, NOT_SLOWER, "")
+        if number < len(PLANTS) * planted:
+            name = list(PLANTS)[number % len(PLANTS)]
+            plant, phase = PLANTS[name]
             before = f"{BASE} --base-ms=0 --depth=36" if "layers" in name else BASE
-            answer = answered(before, f"{BASE} {plant(step_ms)}", budget_s, slower_than)
-            seen.setdefault(name, []).append(figures(answer, SLOWER, phase))
-        print({name: of[-1]["sentence"] for name, of in seen.items()}, flush=True)
+            after = f"{BASE} {plant(seen[SAME][0]['step_ms'])}"
+            ask(name, before, after, SLOWER, phase)
     headings = ["case", "answers", "right", "wrong", "in its phase", "difference", "floor"]
     rows = [[*headings, "rounds", "disturbed"]]
     for name, of in seen.items():

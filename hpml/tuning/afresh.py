@@ -66,7 +66,9 @@ class FreshTrials:
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
-            of = config, self._trials.lengths(changes, True), number, self._trials.proving
+            trials = self._trials
+            lengths = trials.lengths(changes, True)
+            of = config, lengths, number, trials.proving, trials.ends_left_out
             variables = self._agreement.variables_afresh()
             # each rank's has found the same
             timed, self._seen = self._agreement.tried(lambda: _in_process(*of, variables))[0]
@@ -117,6 +119,7 @@ def timed_job(
     lengths: tuple[int, int],
     seed: int,
     validating: Validating | None,
+    left_out: str,
     variables: Mapping[str, str],
 ) -> Seen:
     """A whole epoch of a job, as means over FITS, and what others took meanwhile.
@@ -127,7 +130,7 @@ def timed_job(
     os.environ.update(variables)
     job = prepare(OmegaConf.create(config))
     with closing(subject_of(job, met_soon)) as subject, subject.agreement:
-        seen = _timed(subject, lengths, seed, validating)
+        seen = _timed(subject, lengths, seed, validating, left_out)
     end_processes()
     return seen
 
@@ -147,15 +150,20 @@ def met_soon(trainer: L.Trainer) -> Agreement:
 
 
 def _timed(
-    subject: Subject, lengths: tuple[int, int], seed: int, validating: Validating | None
+    subject: Subject,
+    lengths: tuple[int, int],
+    seed: int,
+    validating: Validating | None,
+    left_out: str,
 ) -> Seen:
     with subject.stops:
         of = subject, AS_IT_IS, subject.loading(), lengths
         load_before(subject, seed)
-        whole_fit(*of, seed, validating)  # its ends meet what happens once, too
+        fit = partial(whole_fit, *of, validating=validating, left_out=left_out)
+        fit(seed=seed)  # its ends meet what happens once, too
         share = attrgetter("pace.waiting_share")
         watch = watched(subject.witness, share, subject.agreement.every)
-        seen = [watch(partial(whole_fit, *of, seed + fit, validating)) for fit in range(FITS)]
+        seen = [watch(partial(fit, seed=seed + number)) for number in range(FITS)]
     every = [timed for timed, _ in seen]
     keys = ("epoch_s", "checks_s", "once_s")
     means = {key: fmean(getattr(timed, key) for timed in every) for key in keys}

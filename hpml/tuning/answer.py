@@ -17,9 +17,10 @@ from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
+from hpml.tuning.contenders import SEEMS
 from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.qualifications import proven, sentences_of
-from hpml.tuning.search import SEEMS, Search
+from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.
 PLACES = {
@@ -103,10 +104,9 @@ class Tuning:
             return f"{self._why_nothing}: {what} {before}{self._instead}"
         after = in_s(Estimate(self.after_s, None, 1))
         times, least = math.exp(gain.mean), math.exp(gain.low)
-        return (
-            f"{what} {before.removesuffix(' s')} → {after}, {times:.2f} times as fast, proven "
-            f"≥ {least:.2f}; {counted(len(self.changes), 'change')}"
-        )
+        told = f"{times:.2f} times as fast, proven ≥ {least:.2f}"
+        many = counted(len(self.changes), "change")
+        return f"{what} {before.removesuffix(' s')} → {after}, {told}; {many}"
 
     @property
     def _why_nothing(self) -> str:

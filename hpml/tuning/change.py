@@ -60,6 +60,20 @@ def added(changes: Changes, one: Change) -> Changes:
     return frozenset({one, *(each for each in changes if not each.slots & one.slots)})
 
 
+def together(first: Change, second: Change) -> Change:
+    """Two changes as one: each may cost without the other, and save with it."""
+    return Change(
+        name=f"{first.name} + {second.name}",
+        slots=first.slots | second.slots,
+        causes=first.causes,
+        price="; ".join(filter(None, (first.price, second.price))),
+        settings=first.settings | second.settings,
+        threads=first.threads or second.threads,
+        keys={**first.keys, **second.keys},
+        lines=first.lines + second.lines,
+    )
+
+
 def intervention_of(changes: Iterable[Change]) -> Intervention:
     """What a trial with these changes is."""
     settings, threads = Settings(), None

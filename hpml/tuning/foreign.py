@@ -31,6 +31,7 @@ from hpml.tuning.change import (
     TRAINER,
     TRANSFER,
     Change,
+    together,
 )
 from hpml.tuning.exchanges import of_ranks
 from hpml.tuning.other_trainings import accumulations, larger_batches
@@ -162,20 +163,6 @@ def _loader_change(argument: str, value: Any, cause: str = INPUT, price: str = "
         price=price,
         settings=Settings(loader=((argument, value),)),
         lines=((LOADER, f"{argument}={value}"),),
-    )
-
-
-def together(first: Change, second: Change) -> Change:
-    """Two changes as one: each may cost without the other, and save with it."""
-    return Change(
-        name=f"{first.name} + {second.name}",
-        slots=first.slots | second.slots,
-        causes=first.causes,
-        price="; ".join(filter(None, (first.price, second.price))),
-        settings=first.settings | second.settings,
-        threads=first.threads or second.threads,
-        keys={**first.keys, **second.keys},
-        lines=first.lines + second.lines,
     )
 
 

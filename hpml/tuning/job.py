@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -135,6 +136,8 @@ class Trials:
         # of one process that loads a batch
         self._load_s = first.wait_s if loading is None else loading.step_s * max(1, workers)
         self._loading: dict[Changes, Loading] = {}
+        self._compiled = set[tuple[Changes, bool]]()
+        self.ends_left_out = ""  # why whole epochs do without their ends, in words
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
         return lambda number: self._timed(changes, number, is_whole=False)
@@ -143,18 +146,24 @@ class Trials:
         """The same of a whole epoch, with what comes once in it."""
         return lambda number: self._timed(changes, number, is_whole=True)
 
+    def leave_ends(self, why: str) -> None:
+        """From now on whole epochs are without their ends, for a reason, in words."""
+        self.ends_left_out = why
+
     def _timed(self, changes: Changes, number: int, is_whole: bool) -> Timed:
         is_new = changes not in self._loading
         subject, intervention, loading = self.with_changes(changes)
         if is_new and any(map(_changes_loading, changes)):
             load_before(subject, number, intervention.settings)
         lengths = self.lengths(changes, is_whole)
-        fit, validating = timed_fit, self.validating
+        fit: Callable[..., Timed] = timed_fit
+        validating, kind = self.validating, (changes, is_whole)
         if is_whole:
-            fit, validating = whole_fit, self.proving
+            fit, validating = partial(whole_fit, left_out=self.ends_left_out), self.proving
         of = (subject, intervention, loading, lengths, number, validating)
-        if is_new and any("compile" in change.slots for change in changes):
-            fit(*of)  # each shape of a batch, an epoch's last one too, is compiled before
+        if kind not in self._compiled and any("compile" in change.slots for change in changes):
+            self._compiled.add(kind)
+            fit(*of)  # each shape of a batch, an epoch's last one and validation too, comes before
         return fit(*of)
 
     def alone(self, changes: Changes) -> Candidate[Timed]:

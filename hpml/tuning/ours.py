@@ -19,6 +19,7 @@ from hpml.tuning.change import (
     OVERHEAD,
     TRANSFER,
     Change,
+    together,
 )
 from hpml.tuning.exchanges import ALL_USED
 from hpml.tuning.foreign import (
@@ -26,7 +27,6 @@ from hpml.tuning.foreign import (
     price_of,
     thread_changes,
     threads_change,
-    together,
     worker_counts,
 )
 from hpml.tuning.other_trainings import of_configuration

@@ -29,6 +29,9 @@ NARROW = 0.1
 # What is kept of the budget for it, for fresh processes at most, and how far beyond it may go.
 SHARE, MOST_AFRESH, BEYOND_SHARE = 0.25, 1 / 3, 0.1
 A_TRAINERS = "a Trainer of your own cannot be started in another one"
+# FEWEST_ROUNDS of whole epochs may take such a part of the budget, or so many times as long as the
+# search's trials; else their ends are left out.
+MOST_WHOLE, MOST_TIMES = 0.5, 1.5
 
 Trial = Callable[[Changes], Candidate[Timed]]
 epoch = attrgetter("epoch_s")
@@ -65,9 +68,13 @@ class Proof:
     budget_s: float
     watch: Watch[Timed] = unwatched
     afresh: Afresh | None = None
+    # has the trials of whole epochs do without their ends from now on, for a reason, in words
+    leave_ends: Callable[[str], None] | None = None
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
     chosen: Changes = NONE
     why_here: str = A_TRAINERS  # it is made in this process, in words; empty where it is not
+    whole_s: float = 0.0  # what a trial of a whole epoch takes, where that was looked at
+    looked_s: float = 0.0  # what that has taken
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -84,19 +91,46 @@ class Proof:
     def quantity(self) -> Quantity[Timed]:
         return _without_ends if self.left_out else epoch
 
+    def look(self, trial_s: float) -> None:
+        """Sees how long a trial takes, where one of the search takes so long; has it do without an
+        epoch's ends where these take too long.
+
+        A first one may import what a checkpoint needs: then a second one decides.
+        """
+        most_s = max(MOST_WHOLE * self.budget_s / (2 * FEWEST_ROUNDS), MOST_TIMES * trial_s)
+        while self.leave_ends is not None:
+            begun_s, is_first = self.left_s(), not self.looked_s
+            self.trial(NONE)(0)
+            self.whole_s = begun_s - self.left_s()
+            self.looked_s += self.whole_s
+            if self.whole_s <= most_s:
+                return
+            if not is_first or self.whole_s > 2 * most_s:
+                rounds_s = 2 * FEWEST_ROUNDS * self.whole_s
+                self.leave_ends(f"{FEWEST_ROUNDS} rounds with them would take {rounds_s:.0f} s")
+                self.leave_ends, self.whole_s = None, 0.0
+
     def reserve_s(self, trial_s: float) -> float:
-        """What it may need of the budget, where a trial takes so long."""
+        """What it may need of the budget, where a trial of the search takes so long."""
+        trial_s = max(trial_s, self.whole_s)
         here_s = max(SHARE * self.budget_s, 2 * FEWEST_ROUNDS * trial_s)
         needed_s = self._needed_s(trial_s)
         return max(here_s, needed_s) if needed_s <= MOST_AFRESH * self.budget_s else here_s
 
     def run(self, chosen: Changes, trial_s: float) -> None:
-        """Until the gain is known well, or the time is over; FEWEST_ROUNDS in any case."""
-        self.chosen = chosen
+        """Until the gain is known well, or the time is over; FEWEST_ROUNDS in any case.
+
+        Where one of the two fails there is no gain; where one of fresh processes does, these rounds
+        are made here.
+        """
+        self.chosen, trial_s = chosen, max(trial_s, self.whole_s)
         if self.afresh is not None:
             self.why_here = self._tried_afresh(trial_s)
         while self.measured.next_round < MOST_ROUNDS:
             self._round()
+            if not self.why_here and self._failed:
+                self.why_here, self.measured = self._failed, Measurements()
+                continue
             gain, rounds = self.gain, self.measured.next_round
             if gain is None or self._left_s < 0:
                 return
@@ -113,13 +147,18 @@ class Proof:
                 return why
             self.why_here, had_s = "", self._left_s
             self._round()
-            why = "".join(f"a fresh one fails ({each})" for each in self.measured.failures.values())
+            why = self._failed
             needed_s = FEWEST_ROUNDS * (had_s - self._left_s)  # as this one took
         if needed_s > had_s:
             why = why or f"{FEWEST_ROUNDS} rounds of fresh ones would take {needed_s:.0f} s"
         if why:
             self.measured = Measurements()
         return why
+
+    @property
+    def _failed(self) -> str:
+        """Why there are no fresh processes, where one of the two sides fails in its own."""
+        return "".join(f"a fresh one fails ({each})" for each in self.measured.failures.values())
 
     @property
     def _left_s(self) -> float:
@@ -133,8 +172,8 @@ class Proof:
         """In turn one of the two comes first."""
         number = self.measured.next_round
         every = [NONE, self.chosen][:: 1 if number % 2 else -1]
-        trial, watch, optional = self.trial, self.watch, [self.chosen]
+        trial, watch = self.trial, self.watch
         if self.afresh is not None and not self.why_here:
-            trial, watch, optional = self.afresh, self.afresh.watch, every
+            trial, watch = self.afresh, self.afresh.watch
         candidates = [(of, trial(of)) for of in every]
-        run_round(candidates, self.measured, number, optional=optional, watch=watch)
+        run_round(candidates, self.measured, number, optional=every, watch=watch)

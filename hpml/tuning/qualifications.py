@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
+from hpml.tuning.change import names
 from hpml.tuning.proof import Proof
 from hpml.tuning.seldom import seldom_enough
 
@@ -34,6 +35,9 @@ def sentences_of(found: "Tuning") -> list[str]:
         sentences.append(f"with all changes the first losses {verb} {found.together.in_words}")
     if (words := proven(search.proof)) is not None:
         sentences.append(f"before and after were measured {words}")
+    for changes, why in search.proof.measured.failures.items():
+        side = f"with {names(changes)}" if changes else "as it is"
+        sentences.append(f"the last comparison failed, of the job {side} ({why})")
     sentences += [*_of_ends(found), *_of_validation(found)]
     by_reason: dict[str, list[str]] = {}
     for change, why in found.skipped.items():
@@ -49,7 +53,7 @@ def proven(proof: Proof) -> str | None:
 
     Where they are not fresh, why.
     """
-    if not proof.measured.by_name:
+    if not proof.measured.by_name or proof.measured.failures:
         return None
     rounds = counted(proof.measured.next_round, "round")
     where = f"in this process, for {proof.why_here}" if proof.why_here else "of fresh processes"

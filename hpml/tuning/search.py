@@ -8,7 +8,7 @@ by the number of changes. What is chosen in the end is measured again, by `hpml.
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -25,16 +25,14 @@ from hpml.trials.rounds import (
     run_round,
     unwatched,
 )
-from hpml.tuning.change import NONE, Change, Changes, added, in_order, names
+from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
+from hpml.tuning.contenders import SEEMS, front_of, is_hopeless, mean_of, pairs_of
 from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 
 LEAST_GAIN = 0.02  # of the epoch
 # Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
 # longer where one still seems to bring much.
-MOST_ROUNDS, LONGEST, SEEMS = 10, 100, math.log(1.1)
-# Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
-# others may have slowed it.
-HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
+MOST_ROUNDS, LONGEST = 10, 100
 RACE_SHARE = 0.6  # of the budget, for the race; diagnosis and proof have the rest
 SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
@@ -62,6 +60,7 @@ class Search:
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
     proving: Trial | None = None  # trials of whole epochs, for the last comparison
     afresh: Afresh | None = None  # and such of fresh processes
+    leave_ends: Callable[[str], None] | None = None  # has both do without an epoch's ends
     chosen: Changes = NONE
     alone: dict[Change, AnytimeEstimate] = field(default_factory=dict)  # gains, as logarithms
     taken_back: dict[Change, AnytimeEstimate] = field(default_factory=dict)
@@ -73,9 +72,10 @@ class Search:
     rounds_had: int = 0  # of the first race, those that had the job and each change
 
     def __post_init__(self) -> None:
-        trial = self.proving or self.trial
-        self.proof = Proof(trial, self.left_s, self.budget_s, self.watch, self.afresh)
+        more = self.watch, self.afresh, self.leave_ends
+        self.proof = Proof(self.proving or self.trial, self.left_s, self.budget_s, *more)
         self._admitted: dict[Change, bool] = {}
+        self._parts: dict[Change, tuple[Change, Change]] = {}  # of two that race as one
         self._trials_s: list[float] = []
 
     def run(self) -> None:
@@ -87,8 +87,8 @@ class Search:
             self._prove()
         except (KeyboardInterrupt, RunInterrupted):
             self.was_interrupted = True
-        sole = {change: frozenset({change}) for change in self.changes}
-        self.alone = {c: gain for c, of in sole.items() if (gain := self.gain_of(NONE, of))}
+        alone = {change: self.gain_of(NONE, frozenset({change})) for change in self.changes}
+        self.alone = {change: gain for change, gain in alone.items() if gain}
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -111,16 +111,17 @@ class Search:
     @property
     def needed_s(self) -> float:
         """The budget that would be enough to race all changes."""
-        return FEWEST_ROUNDS * (len(self.changes) + 1) * self.trial_s / RACE_SHARE
+        race_s = FEWEST_ROUNDS * (len(self.changes) + 1) * self.trial_s / RACE_SHARE
+        return race_s + self.proof.looked_s + 2 * FEWEST_ROUNDS * self.proof.whole_s
 
     def _affordable(self) -> list[Change]:
         """The changes that there is time to race; a first trial tells how long one takes."""
         if not self.changes:
             return []
         self._round([NONE])
-        rounds_s = FEWEST_ROUNDS * self.trial_s
-        count = int((self.left_s() - self._reserve_s) / max(rounds_s, 1e-9)) - 1
-        count = min(len(self.changes), max(0, count))
+        self.proof.look(self.trial_s)
+        rounds = (self.left_s() - self._reserve_s) / max(FEWEST_ROUNDS * self.trial_s, 1e-9)
+        count = min(len(self.changes), max(0, int(rounds) - 1))
         self.left_out = list(self.changes[count:])
         if self.left_out:
             self.report(f"time for {count} of {counted(len(self.changes), 'change')}")
@@ -136,17 +137,35 @@ class Search:
             }
             best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
-            if best is None:
+            if best is None and not self._exchange(changes):
                 return
+            if best is None:
+                continue
             shares_cores = best.slots & SHARED_CORES
             for change, of in rivals.items():
                 gain = self.gain_of(self.chosen, of)
                 anew = shares_cores and change.slots & SHARED_CORES
                 if gain is not None and gain.high < 0 and not anew:
                     harmful.add(change)
-            self.chosen = rivals[best]
-            self.steps.append((best, self.chosen))
-            self.report(f"chosen: {names(self.chosen)}")
+            self._chose([(best, rivals[best])])
+
+    def _exchange(self, changes: Iterable[Change]) -> bool:
+        """Chooses two at once that are proven to bring more than what was chosen in one slot."""
+        may = [change for change in changes if self._admitted.get(change, True)]
+        alone = {change: self.gain_of(NONE, frozenset({change})) for change in may}
+        self._parts = {together(*pair): pair for pair in pairs_of(self.chosen, alone)}
+        rivals = {c: added(added(self.chosen, a), b) for c, (a, b) in self._parts.items()}
+        best = self._race(rivals) if rivals else None
+        if best is None:
+            return False
+        other, idle = self._parts[best]
+        self._chose([(other, added(self.chosen, other)), (idle, rivals[best])])
+        return True
+
+    def _chose(self, steps: list[tuple[Change, Changes]]) -> None:
+        self.steps += steps
+        self.chosen = steps[-1][1]
+        self.report(f"chosen: {names(self.chosen)}")
 
     def _race(self, rivals: dict[Change, Changes]) -> Change | None:
         """The change that is proven to bring most beside those that are chosen."""
@@ -154,8 +173,8 @@ class Search:
         begun = self.measured.next_round
         gains: dict[Change, AnytimeEstimate | None] = {}
         for number in range(LONGEST):
-            front = running if number < FEWEST_ROUNDS else _front(running, gains)
-            is_open = number < MOST_ROUNDS or any(_mean(gains[each]) > SEEMS for each in front)
+            front = running if number < FEWEST_ROUNDS else front_of(running, gains)
+            is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
             ran = self._round([self.chosen, *front.values()])
@@ -174,14 +193,14 @@ class Search:
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
-            leader = max(running, key=lambda change: _mean(gains[change]), default=None)
+            leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
             while leader in proven:
                 plain = self._plainer(leader, proven)
                 if self._is_admitted(plain):
                     return plain
                 leader = plain
                 del running[leader], proven[leader]
-                leader = max(running, key=lambda change: _mean(gains[change]), default=None)
+                leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
         return self._leader(rivals)
 
     def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
@@ -193,10 +212,12 @@ class Search:
     def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
         gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
         proven = [c for c, g in gains.items() if g and g.low > 0 and g.mean > LEAST_GAIN]
-        proven.sort(key=lambda change: -_mean(gains[change]))
+        proven.sort(key=lambda change: -mean_of(gains[change]))
         return next(filter(self._is_admitted, proven), None)
 
     def _is_admitted(self, change: Change) -> bool:
+        if change in self._parts:
+            return all(map(self._is_admitted, self._parts[change]))
         if change not in self._admitted:
             self._admitted[change] = self.may_choose(frozenset({change}))
         return self._admitted[change]
@@ -205,8 +226,7 @@ class Search:
         if changes in self.measured.failures or gain is None:
             return False
         ratios = self.measured.log_ratios(self.chosen, changes, epoch)
-        hopeless = max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
-        return gain.high > LEAST_GAIN and not hopeless
+        return gain.high > LEAST_GAIN and not is_hopeless(ratios)
 
     def _take_back(self) -> None:
         """Takes changes back, one by one, that bring nothing in company."""
@@ -274,22 +294,7 @@ class Search:
         return self.proof.reserve_s(self.trial_s)
 
     def _tell(self, number: int, count: int, gains: dict[Change, Any]) -> None:
-        best = max(gains, key=lambda c: gains[c].mean if gains[c] else -math.inf)
+        best = max(gains, key=lambda change: mean_of(gains[change]))
         if (gain := gains[best]) is not None:
-            times = math.exp(gain.mean)
-            self.report(
-                f"round {number + 1}: {counted(count, 'change')}, "
-                f"at best {times:.2f} times as fast ({best.name})"
-            )
-
-
-def _front(
-    running: Mapping[Change, Changes], gains: Mapping[Change, AnytimeEstimate | None]
-) -> dict[Change, Changes]:
-    """The changes that look best, or half as good; the others rest as long as they do not."""
-    best = max((_mean(gains[change]) for change in running), default=0.0)
-    return {c: of for c, of in running.items() if best <= 0 or _mean(gains[c]) >= best / 2}
-
-
-def _mean(gain: AnytimeEstimate | None) -> float:
-    return -math.inf if gain is None else gain.mean
+            at_best = f"at best {math.exp(gain.mean):.2f} times as fast ({best.name})"
+            self.report(f"round {number + 1}: {counted(count, 'change')}, {at_best}")

@@ -117,6 +117,7 @@ class Tuner:
             measured=measured,
             proving=trials.whole,
             afresh=self.afresh(trials) if self.afresh else None,
+            leave_ends=trials.leave_ends,
         )
         with subject.stops:
             search.run()
@@ -246,8 +247,7 @@ def tune(
         if resume is None:
             return {}
         machine = environment.describe(subject.device.type)
-        file = Path(resume).expanduser()
-        return read_rounds(file, identity_of(subject), machine, "resume")
+        return read_rounds(Path(resume).expanduser(), identity_of(subject), machine, "resume")
 
     tuner = Tuner(
         subject,

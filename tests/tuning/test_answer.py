@@ -255,6 +255,19 @@ def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:
     assert not any("are a part of both" in each for each in little)
 
 
+def test_a_last_comparison_that_failed_is_told() -> None:
+    """Nothing is claimed, and no rounds are named that do not count."""
+    search = searched()
+    search.proof.measured.failures[search.chosen] = "RuntimeError: no memory left"
+    search.proof.measured.drop(search.chosen)
+    found = tuning(search)
+    assert found.gain is None
+    failed = "of the job with compile, num_workers=2 (RuntimeError: no memory left)"
+    assert f"the last comparison failed, {failed}" in found.sentences
+    assert not any("were measured again" in each for each in found.sentences)
+    assert found.as_dict()["proven"] is None
+
+
 def test_validation_that_only_the_last_rounds_had_stays_on_the_way() -> None:
     """As what comes once; a race that had it says what changes make of it."""
     search = searched()

@@ -59,11 +59,11 @@ class Fresh:
     def __init__(
         self, clock: Clock, trial_s: float, told_s: float | None = None, why_not: str = ""
     ) -> None:
-        self._trial, self._why_not = trials(clock, trial_s, gain=3.0), why_not
+        self.trial, self._why_not = trials(clock, trial_s, gain=3.0), why_not
         self._told_s = trial_s if told_s is None else told_s
 
     def __call__(self, changes: Changes) -> Any:
-        return self._trial(changes)
+        return self.trial(changes)
 
     def begin(self) -> str:
         return self._why_not
@@ -118,6 +118,88 @@ def test_processes_are_fresh_where_they_can_be(name: str) -> None:
     assert clock.now_s < 1.1 * BUDGET_S
 
 
+@pytest.mark.parametrize(
+    ("seconds", "why", "looked_s", "reserve_s"),
+    [
+        ([5.0], "", 5.0, 40.0),
+        ([10.0, 5.0], "", 15.0, 40.0),  # the first one imports
+        ([10.0, 10.0], "4 rounds with them would take 80 s", 20.0, 25.0),
+        ([40.0], "4 rounds with them would take 320 s", 40.0, 25.0),  # one look is enough
+    ],
+)
+def test_time_is_kept_for_whole_epochs_or_they_do_without_ends(
+    seconds: list[float], why: str, looked_s: float, reserve_s: float
+) -> None:
+    """A trial with a slow checkpoint, say, is longer than those of the search."""
+    clock, taken, told = Clock(), [*seconds], list[str]()
+
+    def whole(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            clock.now_s += 1.0 if told else taken.pop(0) if taken else seconds[-1]
+            steps_s, once_s = 2.0 if changes else 4.0 + number / 1e3, 0.0 if told else 2.0
+            pace = Pace(0.04, 0.0, None)
+            return Timed(steps_s + once_s, pace, once_s=once_s, left_out="".join(told))
+
+        return measure
+
+    proof = Proof(whole, clock.left_s, BUDGET_S, leave_ends=told.append)
+    proof.look(trial_s=1.0)
+    assert clock.now_s == proof.looked_s == looked_s
+    assert told == [why] * bool(why)
+    assert proof.reserve_s(1.0) == reserve_s
+    clock.now_s = BUDGET_S - reserve_s
+    proof.run(CHOSEN, trial_s=1.0)
+    assert proof.left_out == why
+    assert proof.gain is not None
+    assert math.exp(proof.gain.mean) == pytest.approx(2.0 if why else 1.5, rel=0.01)
+    assert proof.measured.rounds >= 4
+    assert clock.now_s <= 1.1 * BUDGET_S
+
+
+def test_a_slow_step_leaves_no_ends_out() -> None:
+    """It is as slow without them."""
+    clock, told = Clock(), list[str]()
+    proof = Proof(trials(clock, 20.0), clock.left_s, BUDGET_S, leave_ends=told.append)
+    proof.look(trial_s=18.0)
+    assert not told
+    assert proof.whole_s == 20.0
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+@pytest.mark.parametrize("side", [NONE, CHOSEN])
+def test_a_side_that_fails_in_a_later_round_is_told(is_fresh: bool, side: Changes) -> None:
+    """Rounds of fresh processes are made here instead; of these nothing is claimed."""
+    clock = Clock()
+
+    def failing(trial: Callable[[Changes], Any]) -> Callable[[Changes], Any]:
+        def made(changes: Changes) -> Candidate[Timed]:
+            def measure(number: int) -> Timed:
+                if number == 2 and changes == side:
+                    raise RuntimeError("no memory left")
+                return trial(changes)(number)
+
+            return measure
+
+        return made
+
+    here, fresh = trials(clock, 1.0), Fresh(clock, 4.0)
+    if is_fresh:
+        fresh.trial = failing(fresh.trial)
+    else:
+        here = failing(here)
+    afresh = fresh if is_fresh else None
+    proof = Proof(here, clock.left_s, BUDGET_S, afresh=afresh)
+    proof.run(CHOSEN, trial_s=1.0)
+    if is_fresh:
+        assert proof.why_here.startswith("a fresh one fails (RuntimeError: no memory left")
+        assert proof.measured.rounds >= 4
+        assert proof.gain is not None
+        assert math.exp(proof.gain.mean) == pytest.approx(2.0, rel=0.01)
+    else:
+        assert list(proof.measured.failures) == [side]
+        assert proof.gain is None
+
+
 @pytest.mark.parametrize("left_out", ["", "its ends fail"])
 def test_a_claim_is_of_whole_epochs_or_of_their_steps(left_out: str) -> None:
     """Of both sides alike: of their steps, where what comes once is not known of one of them."""
@@ -167,20 +249,20 @@ def test_a_process_times_the_job_of_its_configuration(
     change = Change("both", frozenset({"a"}), frozenset({"input"}), keys=keys)
     fresh = FreshTrials(ours, own, start_s=1.0)
     timed, seen = fresh.watch(lambda: fresh(frozenset({change}))(7))
-    ((config, lengths, seed, validating, variables),) = made
+    ((config, lengths, seed, validating, left_out, variables),) = made
     assert (timed.epoch_s, seen, seed, validating) == (2.0, Interference(1.0), 7, None)
-    assert variables == {}
+    assert (left_out, variables) == ("", {})
     assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
     monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
     fits, whole = [], afresh.whole_fit
 
-    def fit(*given: Any) -> Timed:
-        fits.append(whole(*given))
+    def fit(*given: Any, **named: Any) -> Timed:
+        fits.append(whole(*given, **named))
         return fits[-1]
 
     monkeypatch.setattr(afresh, "whole_fit", fit)
-    found, _ = timed_job(config, lengths, 0, None, {})
+    found, _ = timed_job(config, lengths, 0, None, "", {})
     assert len(fits) == 1 + afresh.FITS  # all of them whole, and none but the first left out
     assert found.epoch_s == fmean(timed.epoch_s for timed in fits[1:])
     assert found.epoch_s == pytest.approx(found.pace.step_s * 6 + found.once_s, rel=0.9)

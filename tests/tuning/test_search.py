@@ -114,6 +114,43 @@ def test_two_that_help_together_only_are_found_as_one() -> None:
     assert sum(claimed(search) == {"workers=2 + threads=1"} for search in found) >= 9
 
 
+def hidden(names: set[str], workers: str = "workers=2") -> float:
+    """An epoch of a callback that costs nothing beside one worker, for that takes longer."""
+    loading_s, callback_s = 3.0, 0.1 if "callback=20" in names else 1.5
+    if "workers=1" in names:
+        return max(loading_s, callback_s)
+    return (loading_s + callback_s) / (1.4 if workers in names else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("workers", "right"), [("workers=2", {"workers=2", "callback=20"}), ("none", {"workers=1"})]
+)
+def test_what_one_choice_hides_is_tried_beside_another(workers: str, right: set[str]) -> None:
+    """One worker looks best alone: two with a cheaper callback are better, where two are faster."""
+    noise, clock_s = np.random.default_rng(0), 0.0
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s
+            seconds = hidden({each.name for each in changes}, workers)
+            seconds *= math.exp(0.02 * noise.normal())
+            clock_s += 0.1 * seconds
+            return Timed(seconds, Pace(seconds / 100, 0.0, None))
+
+        return measure
+
+    names = ["workers=1", "workers=2", "callback=20"]
+    steps: list[str] = []
+    changes = list(map(change, names))
+    search = Search(trial, changes, lambda: BUDGET_S - clock_s, BUDGET_S, steps.append)
+    search.run()
+    assert claimed(search) == right
+    assert {each.name for each, _ in search.steps} >= right
+    assert search.gain is not None
+    faster = hidden(set(), workers) / hidden(right, workers)
+    assert math.exp(search.gain.mean) == pytest.approx(faster, rel=0.05)
+
+
 def test_an_interrupt_gives_the_answer_so_far() -> None:
     """What was proven in the race is chosen; nothing is claimed before its own rounds."""
 

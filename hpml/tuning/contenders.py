@@ -1,0 +1,45 @@
+"""Which changes go on in a race by what they have shown so far, and which two to try as one."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hpml.statistics import AnytimeEstimate
+from hpml.tuning.change import Change, Changes
+
+Gains = Mapping[Change, AnytimeEstimate | None]  # logarithms of how many times as fast
+SEEMS = math.log(1.1)  # a gain that is much, known or not
+MOST_PAIRS = 2
+# Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
+# others may have slowed it.
+HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
+
+
+def front_of(running: Mapping[Change, Changes], gains: Gains) -> dict[Change, Changes]:
+    """The changes that look best, or half as good; the others rest as long as they do not."""
+    best = max((mean_of(gains[change]) for change in running), default=0.0)
+    return {c: of for c, of in running.items() if best <= 0 or mean_of(gains[c]) >= best / 2}
+
+
+def is_hopeless(ratios: Sequence[float]) -> bool:
+    """Whether these gains of rounds are so bad that no more are needed."""
+    return max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
+
+
+def pairs_of(chosen: Changes, alone: Gains) -> list[tuple[Change, Change]]:
+    """What was not chosen in its slot, with what seems to help alone and not beside the choice.
+
+    One worker hides a slow callback, say: then two of them and a cheaper callback may bring more,
+    though neither brings anything beside that one. Of changes that exclude a chosen one the one
+    that looks best is taken, if it looks half as good.
+    """
+    slots = {slot for change in chosen for slot in change.slots}
+    best = max((mean_of(alone.get(change)) for change in chosen), default=0.0)
+    by_gain = sorted(alone.keys() - chosen, key=lambda c: (-mean_of(alone[c]), c.name))
+    others = [c for c in by_gain if c.slots & slots and mean_of(alone[c]) >= best / 2]
+    idle = [c for c in by_gain if not c.slots & slots and mean_of(alone[c]) > SEEMS]
+    pairs = [(other, c) for other in others[:1] for c in idle if not c.slots & other.slots]
+    return pairs[:MOST_PAIRS]
+
+
+def mean_of(gain: AnytimeEstimate | None) -> float:
+    return -math.inf if gain is None else gain.mean

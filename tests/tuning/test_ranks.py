@@ -305,7 +305,7 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(afresh, "resolve", lambda config: {})
     monkeypatch.setenv("MASTER_PORT", "1")
     job: Any = SimpleNamespace(config=lambda changes, of_process: {})
-    trials: Any = SimpleNamespace(lengths=lambda changes, is_whole: (1, 2), proving=None)
+    trials: Any = SimpleNamespace(lengths=lambda *_: (1, 2), proving=None, ends_left_out="")
 
     def work(agreement: Threads) -> Any:
         fresh = FreshTrials(job, trials, 1.0, agreement)

@@ -59,6 +59,9 @@ class Agreement:
         """
         return [work()]
 
+    def pass_over(self, error: Exception) -> None:
+        """To be called in work that goes on in spite of an error, for which others may wait."""
+
     def here(self, work: Callable[[], T]) -> T:
         """What some work gives on this rank; it may be nothing that can be sent. Fails as above."""
         own: list[T] = []

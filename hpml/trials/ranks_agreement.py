@@ -37,6 +37,7 @@ class RanksAgreement(Agreement):
     """
 
     _interrupt: NotedInterrupt | None = None  # where one is noted now
+    _passed_over: Exception | None = None  # in the work that is tried
     _is_lost = False  # whether the others cannot be reached
     _is_closed = False
 
@@ -76,15 +77,21 @@ class RanksAgreement(Agreement):
             except BaseException as end:  # of this rank alone
                 self._leave(end)
                 raise
-            self._arrive(error)
-            outcomes = self.every((own, error and reason(error), self._failed.begun()))
-        given, reasons, begun = (list(each) for each in zip(*outcomes, strict=True))
+            passed_over, self._passed_over = self._passed_over, None
+            self._arrive(error, passed_over)
+            why, failure = map(_told, (error, error or passed_over))
+            outcomes = self.every((own, why, failure, self._failed.begun()))
+        given, reasons, failures, begun = (list(each) for each in zip(*outcomes, strict=True))
+        rank = next((rank for rank, why in enumerate(failures) if why is not None), None)
+        if rank is not None and any(each != begun[0] for each in begun):
+            self._end_apart(rank, failures[rank])
         rank = next((rank for rank, why in enumerate(reasons) if why is not None), None)
         if rank is None:
             return given
-        if any(each != begun[0] for each in begun):
-            self._end_apart(rank, reasons[rank])
         raise error or FailedElsewhereError(f"{self.in_words(rank)}: {reasons[rank]}")
+
+    def pass_over(self, error: Exception) -> None:
+        self._passed_over = error
 
     def of_first(self, work: Callable[[], T]) -> T:
         own, error = None, None
@@ -119,7 +126,7 @@ class RanksAgreement(Agreement):
         if self._is_lost:
             return
         with suppress(RuntimeError):
-            self._wait_for_all(LOST_S, reason(raised[1]) if raised and raised[1] else None)
+            self._wait_for_all(LOST_S, _told(raised[1] if raised else None))
 
     def close(self) -> None:
         self._failed.close()
@@ -157,26 +164,28 @@ class RanksAgreement(Agreement):
             torch.distributed.all_gather_object(given, own, group=self._group)
         return given
 
-    def _arrive(self, error: Exception | None) -> None:
-        """All come here, unless one has failed and left the others in an exchange for ever."""
+    def _arrive(self, error: Exception | None, passed_over: Exception | None = None) -> None:
+        """All come here, unless one has failed and left the others in an exchange for ever.
+
+        One that has passed over its failure waits as long as they train: it has failed where they
+        wait for it.
+        """
         begun, seconds = time.monotonic(), INTERRUPTED_S if self._has_come else LOST_S
+        why = _told(error or passed_over)
         try:
-            if error is None:
-                self._wait_for_all()
-            else:
-                self._wait_for_all(seconds, reason(error))
+            self._wait_for_all(math.inf if error is None else seconds, why)
         except RuntimeError as missing:
-            if error is None:
+            is_missed = isinstance(missing, MissedError)
+            if why is None or (error is None and not is_missed):
                 self._end_without_others()
             self._lose()
             if self._has_come:
                 self._raise_interrupt()
             at_once = time.monotonic() - begun < seconds / 2
-            is_missed = isinstance(missing, MissedError)
             if isinstance(error, RuntimeError) and at_once and not is_missed:
                 self._end_without_others()  # whose end was the error
             where = f"on {self.in_words(self.rank)} alone: the others wait for it"
-            sys.exit(f"failed: {reason(error)}, {where}")
+            sys.exit(f"failed: {why}, {where}")
 
     def _leave(self, end: BaseException) -> None:
         """This rank exchanges no more, and tells the others, which may wait for it."""
@@ -229,6 +238,10 @@ class RanksAgreement(Agreement):
             seconds,
             why,
         )
+
+
+def _told(error: BaseException | None) -> str | None:
+    return None if error is None else reason(error)
 
 
 def agreement_of(trainer: L.Trainer) -> Agreement:

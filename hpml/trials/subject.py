@@ -213,11 +213,11 @@ class Subject(JobLoader):
                     interrupts_raised(),
                 ):
                     trainer.fit(module, **data)
-            except Exception:
-                # at the end of the epoch, say for want of validation
+            except Exception as error:
                 if not (loaders and loaders[0].is_over):
                     kept.check(versions)
                     raise
+                self.agreement.pass_over(error)  # of the epoch's end, say for want of validation
             finally:
                 end_workers(loaders[0].loader if loaders else None)
         self._schedules |= bool(trainer.lr_scheduler_configs)

@@ -1,4 +1,4 @@
-"""What a validation costs, by its first batches."""
+"""What a validation costs, by the first batches of each of its loaders."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ import lightning as L
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch.utils._pytree import tree_leaves
 
 from hpml.errors import UserError
 from hpml.loading.copies import seeded_folder
@@ -32,7 +31,7 @@ AS_IT_IS = Intervention()
 class Validation:
     """One check of a job's validation, as it would be at the pace of the first batches."""
 
-    batch_s: float
+    batch_s: float  # a mean of all batches, each at the pace of its loader
     batches: int  # of a whole check
     looked_at: int
     # what a check takes besides: its hooks, the start of its loader; hooks at its end, of one whose
@@ -50,7 +49,7 @@ def validation_of(
     intervention: Intervention = AS_IT_IS,
     batches: int = LOOKED_AT,
 ) -> Validation | None:
-    """Validates a few batches of a job; None where it has no validation.
+    """Validates a few batches of each loader of a job; None where it has no validation.
 
     `given` are the loaders that `fit` would get; else the data module has them, or the module. An
     intervention's settings and threads hold, but for those of the training's loader. A fit may
@@ -87,19 +86,27 @@ def _validated(
 
 
 def _of(seen: "_Seen | None", batches: int) -> Validation | None:
-    """By the last so many batches; None where there are none. Raises UserError as above."""
-    if seen is None or not seen.ends:
-        return None
-    if None in seen.lengths:
+    """By the last so many batches of each loader; None where there are none.
+
+    Raises UserError as above.
+    """
+    loaders = [each for each in seen.loaders if each.ends] if seen is not None else []
+    if any(each.length is None for each in loaders):
         raise UserError("nothing tells how many batches it has")
-    if len(seen.ends) == 1:
-        return Validation(seen.took_s, sum(filter(None, seen.lengths)), 1)
-    ends = seen.ends[-batches:]
-    batch_s = fmean(after - before for before, after in pairwise(ends))
-    # workers that persist start once in a fit, and before the first batch of each look
-    once_s = seen.end_s if seen.persists else seen.took_s - len(seen.ends) * batch_s
-    once_s = max(0.0, once_s)
-    return Validation(batch_s, sum(filter(None, seen.lengths)), len(ends), once_s)
+    whole = sum(each.length or 0 for each in loaders)
+    if seen is None or not whole:
+        return None
+    begun_s, steps_s, once_s = seen.begun_s, 0.0, seen.end_s
+    for loader in loaders:
+        took_s, count = loader.ends[-1] - begun_s, len(loader.ends)
+        usual = [after - before for before, after in pairwise(loader.ends[-batches:])]
+        batch_s = fmean(usual or [took_s / count])
+        steps_s += (loader.length or 0) * batch_s
+        # workers that persist start once in a fit, and before the first batch of each look
+        once_s += 0.0 if loader.persists else took_s - count * batch_s
+        begun_s = loader.ends[-1]
+    looked_at = sum(len(each.ends[-batches:]) for each in loaders)
+    return Validation(steps_s / whole, whole, looked_at, max(0.0, once_s))
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Validating:
     """How validation is timed beside fits."""
 
     given: Any  # the loaders that `fit` would get
-    batches: int  # that are looked at
+    batches: int  # of each loader, that are looked at
 
     def seconds(self, subject: Subject, intervention: Intervention) -> float:
         """What an epoch has of it with an intervention; 0 where it has none."""
@@ -120,14 +127,20 @@ class Validating:
 
 
 @dataclass
+class _Loader:
+    """One of those that are validated in turn, or all that give each batch together."""
+
+    length: int | None  # batches of a whole check
+    persists: bool  # its processes
+    ends: list[float] = field(default_factory=list)  # of its batches
+
+
+@dataclass
 class _Seen:
-    ends: list[float] = field(default_factory=list)  # of batches
-    lengths: list[int | None] = field(default_factory=list)  # of loaders
-    ahead: int = 0  # batches that workers keep ready
+    loaders: list[_Loader] = field(default_factory=list)
+    ahead: int = 0  # batches that workers of a loader keep ready
     begun_s: float = 0.0
-    took_s: float = 0.0
     end_s: float = 0.0  # after the last batch
-    persists: bool = False  # the processes of all loaders
 
 
 def _look(
@@ -137,19 +150,23 @@ def _look(
     module: Any = subject.network
     seen = _Seen()
 
-    def begin(trainer: Any, *_: Any) -> None:
-        loaders, limit = tree_leaves(trainer.val_dataloaders), subject.trainer.limit_val_batches
-        seen.lengths = [_limited(sized_len(each), limit) for each in loaders]
-        seen.ahead = sum(map(batches_ahead, loaders))
-        seen.persists = all(getattr(each, "persistent_workers", False) for each in loaders)
+    def begin(*_: Any) -> None:
+        combined, limit = loop._combined_loader, subject.trainer.limit_val_batches
+        every = combined.flattened
+        lengths = [_limited(sized_len(each), limit) for each in every]
+        persist = [getattr(each, "persistent_workers", False) for each in every]
+        if combined._mode != "sequential":
+            lengths, persist = [_together(lengths, combined._mode)], [all(persist)]
+        seen.loaders = list(map(_Loader, lengths, persist))
+        seen.ahead = max(map(batches_ahead, every), default=0)
 
-    def end(*_: Any) -> None:
-        seen.ends.append(_now_s())
+    def end(*given: Any) -> None:  # Trainer, module, output, batch and its number
+        (loader,) = given[5:] or (0,)  # told where there are several in turn
+        seen.loaders[loader].ends.append(_now_s())
 
     def end_all(*_: Any) -> None:
-        now_s = _now_s()
-        seen.took_s = now_s - seen.begun_s
-        seen.end_s = now_s - seen.ends[-1] if seen.ends else 0.0
+        ends = [end_s for each in seen.loaders for end_s in each.ends]
+        seen.end_s = _now_s() - max(ends, default=seen.begun_s)
 
     trainer = trial_trainer(subject.trainer, folder, True, how)
     trainer.limit_val_batches = batches
@@ -198,6 +215,14 @@ def _limited(length: int | None, limit: int | float) -> int | None:
     if length is None:
         return limit if isinstance(limit, int) else None
     return min(length, limit) if isinstance(limit, int) else int(length * limit)
+
+
+def _together(lengths: list[int | None], mode: str) -> int | None:
+    """Batches of several loaders that give each of them together, as a CombinedLoader does."""
+    known = [length for length in lengths if length is not None]
+    if len(known) < len(lengths):
+        return None
+    return min(known) if mode == "min_size" else max(known)
 
 
 def is_validated(subject: Subject) -> bool:

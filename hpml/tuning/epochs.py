@@ -144,7 +144,7 @@ class Saving:
         found = [each for each in trainer.callbacks if isinstance(each, kinds)]
         weights_only = all(each.save_weights_only for each in found)
         checks = _Checks.of(trainer, steps, settings, is_validated)
-        return cls(sum(_saves(each, steps / window, checks) for each in found), weights_only)
+        return cls(sum(_saves(each, -(-steps // window), checks) for each in found), weights_only)
 
 
 @dataclass(frozen=True)
@@ -169,16 +169,23 @@ class _Checks:
         return cls(times, every or 1, are_usual)
 
 
-def _saves(callback: Any, steps: float, checks: _Checks) -> float:
-    """Files that one of them writes, in so many steps of the optimizer."""
+def _saves(callback: Any, steps: int, checks: _Checks) -> float:
+    """Files that one of them writes, in so many steps of the optimizer; a link is none."""
     every_steps, every_epochs = callback._every_n_train_steps, callback._every_n_epochs
+    has_own, last = callback.save_top_k != 0, callback.save_last
     at_end = callback._save_on_train_epoch_end
-    times = steps / every_steps if every_steps else 0.0
-    if every_epochs and (checks.are_usual if at_end is None else at_end):
-        times += 1 / every_epochs
-    elif every_epochs:
-        times += checks.times / math.lcm(checks.every, every_epochs)
-    return float(times * ((callback.save_top_k != 0) + (callback.save_last is True)))
+    is_at_end = checks.are_usual if at_end is None else at_end
+    ends, epochs = (1.0, 1) if is_at_end else (checks.times, checks.every)
+    files = has_own + (last is True)
+    if every_epochs:  # without one of its own no last one comes before the training's end
+        return has_own * files * ends / math.lcm(epochs, every_epochs)
+    if not every_steps:
+        return 0.0
+    if has_own or last != "link":
+        return files * steps / every_steps
+    # nothing is there to link to: a file, and one more at an end whose step is not written yet
+    is_written = math.gcd(steps * epochs, every_steps) / every_steps
+    return steps / every_steps + ends / epochs * (1 - is_written)
 
 
 @dataclass(eq=False)

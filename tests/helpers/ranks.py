@@ -173,15 +173,15 @@ class Threads(RanksAgreement):
         self._barrier.wait(timeout=20)
         return given
 
-    def _arrive(self, error: Exception | None) -> None:
+    def _arrive(self, error: Exception | None, passed_over: Exception | None = None) -> None:
         """None of them is left behind in an exchange."""
 
 
-def in_threads(ranks: int, work: Callable[[Threads], Any]) -> list[Any]:
+def in_threads(ranks: int, work: Callable[[Any], Any], kind: type[Threads] = Threads) -> list[Any]:
     """What some work gives on each of several ranks, which are threads."""
     shared, barrier = [None] * ranks, threading.Barrier(ranks)
     with ThreadPoolExecutor(ranks) as pool:
-        each = [pool.submit(work, Threads(n, ranks, shared, barrier)) for n in range(ranks)]
+        each = [pool.submit(work, kind(n, ranks, shared, barrier)) for n in range(ranks)]
         return [future.result(timeout=60) for future in each]
 
 

@@ -97,47 +97,56 @@ def test_ctrl_c_of_one_rank_ends_all_with_the_answer_so_far(tmp_path: Path) -> N
     assert first["found"]["rounds"]["search"] == second["found"]["rounds"]["search"]
 
 
-# A Trainer of two processes, of which one fails in a step; nothing but being told ends the others.
+# A Trainer of two processes, of which one fails in a step or at an epoch's end, where the other one
+# waits for it; nothing but being told ends that.
 FAILING = """
 import os, sys
 from pathlib import Path
-import torch
+import torch, lightning as L
 torch.set_num_threads(1)
 import hpml
 from helpers.jobs import Convolutional, trainer, Images
 from hpml.trials import ranks_agreement
 from torch.utils.data import DataLoader
 ranks_agreement.LOST_S = 1e6
-steps = 0
+steps, failing, place = 0, os.environ.get("LOCAL_RANK", "0") == sys.argv[1], sys.argv[2]
 class Failing(Convolutional):
     def training_step(self, batch, batch_idx):
         global steps
         steps += 1
-        if os.environ.get("LOCAL_RANK", "0") == sys.argv[1] and steps == 40:
+        if failing and place == "step" and steps == 40:
             raise RuntimeError("shapes do not fit")
-        return super().training_step(batch, batch_idx)
-fitting = trainer(Path("fit"), devices=2, strategy="ddp")
+        loss = super().training_step(batch, batch_idx)
+        self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+class Reading(L.Callback):
+    def on_train_epoch_end(self, trainer, module):
+        if failing and place == "end":
+            trainer.callback_metrics["val/loss"]
+fitting = trainer(Path("fit"), devices=2, strategy="ddp", callbacks=[Reading()])
 hpml.tune(fitting, Failing(4), DataLoader(Images(160), 4), budget_s=600)
 """
 
 
+SAID = {"step": "RuntimeError: shapes do not fit", "end": "KeyError: 'val/loss'"}
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m"]
 
 
+@pytest.mark.parametrize("place", SAID)
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("launcher", [[], TORCHRUN[:-1]])
-def test_a_rank_that_fails_in_a_step_ends_all(
-    launcher: list[str], rank: int, tmp_path: Path
+def test_a_rank_that_fails_alone_ends_all(
+    launcher: list[str], rank: int, place: str, tmp_path: Path
 ) -> None:
     """Long before torch's half an hour; one line names it and its error."""
     (tmp_path / "script.py").write_text(FAILING)
     path = {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "HPML_PROC": str(tmp_path)}
-    command = [sys.executable, *launcher, "script.py", str(rank)]
+    command = [sys.executable, *launcher, "script.py", str(rank), place]
     pipes: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | path, check=False, **pipes)
     print(done.stderr)
     assert done.returncode != 0
-    own = f"RuntimeError: shapes do not fit, on rank {rank} on {socket.gethostname()}"
+    own = f"{SAID[place]}, on rank {rank} on {socket.gethostname()}"
     assert f"failed: {own} alone: the others wait for it\n" in done.stderr
 
 

@@ -3,6 +3,8 @@
 import math
 import signal
 import threading
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,7 +33,7 @@ class Alone(Threads):
         self._group, self.now_s = None, 0.0
         self.patch.setattr(agreeing.time, "monotonic", lambda: self.now_s)
 
-    _arrive = RanksAgreement._arrive
+    _arrive: Any = RanksAgreement._arrive
     _gathered: Any = RanksAgreement._gathered
 
     def _wait_for_all(self, seconds: float = math.inf, why: str | None = None) -> None:
@@ -129,6 +131,115 @@ def test_a_rank_that_is_missed_says_why_it_has_failed(monkeypatch: pytest.Monkey
     assert ended.value.code == f"failed: {said}"
 
 
+@pytest.mark.parametrize("is_missed", [True, False])
+def test_a_failure_that_a_rank_passes_over_is_its_own_where_it_is_missed(
+    is_missed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long others train before they wait for it; if they end by themselves it is theirs."""
+    monkeypatch.setattr(Alone, "is_missed", is_missed)
+    alone = Alone()
+    with pytest.raises(SystemExit) as ended:
+        alone.tried(lambda: alone.pass_over(KeyError("val/loss")))
+    said = {
+        True: "KeyError: 'val/loss', on rank 1 on node1 alone: the others wait for it",
+        False: "another process has ended, or does not answer; so ends rank 1 on node1",
+    }
+    assert ended.value.code == f"failed: {said[is_missed]}"
+    assert alone.waits == [math.inf]
+
+
+class Meeting(Threads):
+    """Tells while it meets the others, which all come."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.told: list[str | None] = []
+
+    _arrive: Any = RanksAgreement._arrive
+
+    def _wait_for_all(self, seconds: float = math.inf, why: str | None = None) -> None:
+        self.told.append(why)
+
+
+@pytest.mark.parametrize("failed", [{0}, {0, 1}])
+def test_what_is_passed_over_is_forgotten_once_all_have_met(failed: set[int]) -> None:
+    """Though it was so on one rank alone: nobody has waited for it."""
+
+    def work(agreement: Meeting) -> Any:
+        def passes_over() -> int:
+            if agreement.rank in failed:
+                agreement.pass_over(KeyError("val/loss"))
+            return agreement.rank
+
+        return [agreement.tried(passes_over), agreement.tried(lambda: 2), agreement.told]
+
+    told = dict.fromkeys(failed, "KeyError: 'val/loss'")
+    expected = [[[0, 1], [2, 2], [told.get(rank), None]] for rank in (0, 1)]
+    assert in_threads(2, work, Meeting) == expected
+
+
+class Exchange:
+    """That in which all ranks meet; it ends with the first process that does."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        self.ended = ended
+
+    def wait(self, timeout: timedelta | None = None) -> None:
+        self.ended.wait(0.001)
+        raise RuntimeError("Connection closed by peer")
+
+    def is_completed(self) -> bool:
+        return self.ended.is_set()
+
+
+class Leaving(Threads):
+    """Of two ranks with one store, of which the first leaves the other one in an exchange."""
+
+    store, ended = torch.distributed.HashStore(), threading.Event()
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.begun = 3
+        self._failed = FailedRanks(self.rank, self.store, lambda: [self.begun])
+
+    _arrive: Any = RanksAgreement._arrive
+
+    def _wait_for_all(self, seconds: float = math.inf, why: str | None = None) -> None:
+        self._failed.meet(lambda: Exchange(self.ended), seconds, why)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_failure_that_a_rank_passes_over_ends_all_where_they_wait(
+    is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one names it, though it too passes over what ends its own exchange."""
+    monkeypatch.setattr(Leaving, "store", torch.distributed.HashStore())
+    monkeypatch.setattr(Leaving, "ended", threading.Event())
+
+    def waits(agreement: Leaving) -> None:
+        agreement.begun += 1
+        while not agreement._failed.look():  # as a thread of its own does
+            agreement.ended.wait(0.001)
+        assert agreement.ended.wait(20)
+        error = RuntimeError("Connection closed by peer")
+        if not is_over:
+            raise error
+        agreement.pass_over(error)
+
+    def work(agreement: Leaving) -> Any:
+        own = [lambda: agreement.pass_over(KeyError("val/loss")), lambda: waits(agreement)]
+        with pytest.raises(SystemExit) as end:
+            agreement.tried(own[agreement.rank])
+        agreement.ended.set()
+        return end.value.code
+
+    failed = "failed: KeyError: 'val/loss', on rank 0 on node0"
+    assert in_threads(2, work, Leaving) == [
+        f"{failed} alone: the others wait for it",
+        f"{failed}; so ends rank 1 on node1",
+    ]
+
+
 def test_a_rank_that_was_told_names_the_one_that_has_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,15 +307,18 @@ def test_who_leaves_by_an_error_has_the_others_told(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_ranks_that_have_failed_between_other_exchanges_end(apart: bool) -> None:
+@pytest.mark.parametrize("passed_over", [True, False])
+def test_ranks_that_have_failed_between_other_exchanges_end(passed_over: bool, apart: bool) -> None:
     """The next one would be another one for each; a line of the first one says why."""
 
     def work(agreement: Threads) -> Any:
         agreement._failed.begun = lambda: [apart * agreement.rank]
+        own = partial(agreement.pass_over, OSError("no space")) if passed_over else fails
         try:
-            agreement.tried(fails)
+            return agreement.tried(own)
         except BaseException as error:
             return getattr(error, "code", str(error))
 
     said = "failed: OSError: no space, on rank 0 on node0, between exchanges with the others: "
-    assert in_threads(2, work) == ([f"{said}none can go on", 1] if apart else ["no space"] * 2)
+    together = [[None] * 2] * 2 if passed_over else ["no space"] * 2
+    assert in_threads(2, work) == ([f"{said}none can go on", 1] if apart else together)

@@ -35,7 +35,7 @@ from hpml.callbacks.progress_bar import ProgressBar
 from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError
+from hpml.errors import UserError, reason
 from hpml.loading.copies import alter
 from hpml.models.flop_formulas import FORMULAS
 from hpml.trials.intervention import Intervention
@@ -548,6 +548,23 @@ def test_a_fit_computes_what_the_job_computes(tmp_path: Path) -> None:
     subject._module.network.forward = None  # would fail if it were called
     subject.fit(Intervention(compute=True), 1, 2, seed=0)
     assert frozen(subject._module.state_dict()) == before
+
+
+def test_a_failure_at_an_epochs_end_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agreement is told of it: other ranks may wait for this one there."""
+
+    def end(module: Any) -> None:
+        module.trainer.callback_metrics["val_loss"]
+
+    told: list[Exception] = []
+    for module in (kind(on_train_epoch_end=end)(4), Convolutional(4)):
+        subject = Subject(trainer(tmp_path), module, images())
+        monkeypatch.setattr(subject.agreement, "pass_over", told.append)
+        subject.fit(Intervention(), 0, 1, seed=0)
+        subject.close()
+    assert list(map(reason, told)) == ["KeyError: 'val_loss'"]
 
 
 def test_operations_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,23 @@
-"""What a validation costs, by its first batches."""
+"""What a validation costs, by the first batches of each of its loaders."""
 
 import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
+from helpers.delays import VirtualClock
 from helpers.jobs import Convolutional, Images, trainer
 from helpers.ranks import Threads, in_threads
 from helpers.snapshots import everything
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader
 
+from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials import validation
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
@@ -83,11 +89,101 @@ def test_batches_that_workers_have_ready_do_not_count(tmp_path: Path) -> None:
         patch.setattr(validation, "_look", lambda *a: looks.append(own(*a)) or looks[-1])
         found = validation_of(subject, loader)
     subject.close()
-    assert [len(look.ends) for look in looks] == [4, 6]
+    assert [len(look.loaders[0].ends) for look in looks] == [4, 6]
     assert found is not None
-    ends = looks[1].ends
+    ends = looks[1].loaders[0].ends
     assert found.batch_s == pytest.approx((ends[5] - ends[2]) / 3)
     assert (found.batches, found.looked_at) == (9, 4)
+
+
+@dataclass(eq=False)
+class Costly:
+    """Its batches take so many seconds each, but those that are ready, and its start too."""
+
+    clock: VirtualClock
+    batches: int
+    batch_s: int
+    start_s: int
+    ready: int = 0
+    persistent_workers: bool = False
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Any]:
+        self.clock.spend(self.start_s * NS_PER_S)
+        for number in range(self.batches):
+            self.clock.spend(self.batch_s * NS_PER_S * (number >= self.ready))
+            yield torch.zeros(1)
+
+
+class Idle(Convolutional):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """What a batch costs is its loader's."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    monkeypatch.setattr(validation, "batches_ahead", lambda loader: loader.ready)
+    return VirtualClock().install(monkeypatch)
+
+
+def check_of(loaders: Any, folder: Path, limit: int | float = 1.0) -> Validation | None:
+    subject = Subject(trainer(folder, limit_val_batches=limit), Idle(2), images(3))
+    subject.fit(Intervention(), 0, 1, seed=0)
+    found = validation_of(subject, loaders)
+    subject.close()
+    return found
+
+
+# A loader that is quick: what it has, its batches in a check, and seconds of them all.
+QUICK: dict[str, tuple[dict[str, Any], int, int]] = {
+    "that starts at each check": ({}, 9, 100 + 9),
+    "that persists": ({"persistent_workers": True}, 9, 9),
+    "with some ready": ({"ready": 3}, 9, 100 + 6),
+    "of a single batch": ({"batches": 1}, 1, 100 + 1),
+    "without any": ({"batches": 0}, 0, 0),
+}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("name", QUICK)
+def test_each_loader_counts_by_its_own_pace(
+    name: str, is_first: bool, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """Beside a slow one, whichever is validated first."""
+    given, batches, quick_s = QUICK[name]
+    loaders = [Costly(clock, **{"batches": 9, "batch_s": 1, "start_s": 100} | given)]
+    loaders.insert(is_first, Costly(clock, 8, 10, start_s=300, ready=2))
+    found = check_of(loaders, tmp_path)
+    assert found is not None
+    assert found.batches == batches + 8
+    assert found.check_s == pytest.approx(quick_s + 300 + 6 * 10)
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(3, 3 + 30), (0.5, 4 + 40), (1.0, 9 + 80)])
+def test_a_limit_is_of_each_loader(
+    limit: int | float, seconds: int, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """As Lightning has it."""
+    found = check_of([Costly(clock, 9, 1, 100), Costly(clock, 8, 10, 300)], tmp_path, limit)
+    assert found is not None
+    assert found.check_s == pytest.approx(seconds + 400)
+
+
+def test_a_limit_of_nothing_is_no_validation(clock: VirtualClock, tmp_path: Path) -> None:
+    assert check_of([Costly(clock, 9, 1, 100)], tmp_path, 0) is None
+
+
+@pytest.mark.parametrize(("mode", "batches"), [("min_size", 5), ("max_size_cycle", 9)])
+def test_loaders_that_give_batches_together_are_one(
+    mode: Any, batches: int, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """As long as the mode has them."""
+    both = [Costly(clock, 9, 1, 100), Costly(clock, 5, 10, 300)]
+    found = check_of(CombinedLoader(both, mode), tmp_path)
+    assert found is not None
+    assert (found.batches, found.check_s) == (batches, pytest.approx(batches * 11 + 400))
 
 
 def test_ranks_of_which_one_has_workers_look_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +194,7 @@ def test_ranks_of_which_one_has_workers_look_as_often(monkeypatch: pytest.Monkey
         rank = subject.agreement.rank
         looks.append((rank, batches))
         ends = [(rank + 1.0) * batch for batch in range(batches)]
-        return validation._Seen(ends, lengths=[9], ahead=2 * rank)
+        return validation._Seen([validation._Loader(9, False, ends)], ahead=2 * rank)
 
     def work(agreement: Threads) -> Any:
         subject: Any = SimpleNamespace(agreement=agreement)

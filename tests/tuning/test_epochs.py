@@ -252,7 +252,7 @@ SAVING: dict[str, tuple[dict[str, Any], float]] = {
     "every fourth": ({"every_n_epochs": 4}, 0.25),
     "by steps": ({"every_n_train_steps": 5}, 4.0),
     "by the clock": ({"train_time_interval": timedelta(1)}, 0.0),
-    "the last alone": ({"save_top_k": 0, "save_last": True}, 1.0),
+    "the last alone": ({"save_top_k": 0, "save_last": True}, 0.0),
 }
 
 

@@ -48,10 +48,11 @@ def figures(answer: Answer, wanted: str, phase: str) -> dict[str, Any]:
     ratio = outcome.ratio
     changed = [each.name for each in answer.phases if each.changed]
     known = ratio is not None and ratio.half_width is not None
+    right = answer.verdict == wanted
     return {
-        "right": float(answer.verdict == wanted),
+        "right": float(right),
         "wrong": float(answer.verdict in {SLOWER, NOT_SLOWER} - {wanted}),
-        "in_phase": float(changed == [phase]) if phase else math.nan,
+        "in_phase": float(right and changed == [phase]) if phase else math.nan,
         "ratio": math.expm1(ratio.mean) if ratio else math.nan,
         "floor": math.expm1(ratio.half_width) if known and ratio else math.nan,
         "rounds": float(answer.rounds),

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpml.compare.answer import Answer, Outcome, PhaseChange
+from hpml.compare.question import METRICS, Question
+from hpml.statistics import AnytimeEstimate
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
 Import = Callable[[str], ModuleType]
@@ -84,3 +88,14 @@ def test_rounds_become_arrays_by_figure(benchmark_module: Import) -> None:
     assert seen["b"]["parts"]["n"].tolist() == [1, 1]
     assert seen["b"]["kind"] == ["b", "b"]
     assert harness.spread(seen["b"]["s"], ".1f") == "5.0 (4.0 to 6.0)"
+
+
+def test_the_gate_names_a_phase_in_right_answers_alone(benchmark_module: Import) -> None:
+    """One that is undecided, or calls the plant not slower, counts for no phase."""
+    figures = benchmark_module("compare").figures
+    phase = PhaseChange("data", "data", (1.0, 1.1), AnytimeEstimate(0.1, 0.01, 4))
+    for ratio, right in ((0.1, 1.0), (0.03, 0.0), (0.0, 0.0)):
+        question = Question(METRICS["step"])
+        outcome = Outcome(question, AnytimeEstimate(ratio, 0.01, 4), (1.0, 1.1))
+        found = figures(Answer({}, [outcome], [phase]), "slower", "data")
+        assert (found["right"], found["in_phase"]) == (right, right)

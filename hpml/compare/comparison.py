@@ -15,6 +15,7 @@ from hpml.compare.question import METRICS, Question
 from hpml.compare.records import of_records
 from hpml.compare.rounds import AFTER, BEFORE, SIDES, Round, Rounds, run_round, run_rounds
 from hpml.compare.side import RECORDS, Side, sides
+from hpml.compare.worktree import LoggedError
 from hpml.errors import UserError
 
 BUDGET_S = 300.0
@@ -44,7 +45,7 @@ def compare(
     names = {BEFORE: before, AFTER: after}
     folder = Path(tempfile.mkdtemp(prefix="hpml-compare-")).resolve()
     try:
-        with sides(names, run, install, folder) as made:
+        with sides(names, run, install, folder, report) as made:
             if made[BEFORE].kind == RECORDS:
                 if steps is not None:
                     raise UserError(f"--steps={steps}: has no effect on records")
@@ -60,7 +61,7 @@ def compare(
                 undecided_passes=undecided_passes,
                 facts=facts,
             )
-    except FailedError as error:
+    except LoggedError as error:
         if logs is None:
             raise
         raise UserError(f"{error}; its output: {_kept(error.log, logs)}") from error

@@ -19,7 +19,7 @@ import psutil
 from hpml.compare import program
 from hpml.compare.rounds import Turn
 from hpml.compare.side import AS_IT_IS, OUTPUTS, REVISION, TRACKED, Side
-from hpml.errors import UserError
+from hpml.compare.worktree import LoggedError
 from hpml.system.interference import Interference
 
 # What starts it: our modules are found where ours are, whatever the program's own folder holds.
@@ -32,17 +32,16 @@ FROM_ELSEWHERE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 MISSING = ("FileNotFoundError", "NotADirectoryError", "No such file")
 
 
-class FailedError(UserError):
-    """A side's program fails; `log` is what it has printed.
-
-    With a hint where files are missing that git may not track.
-    """
+class FailedError(LoggedError):
+    """A side's program fails; with a hint where files or modules are missing."""
 
     def __init__(self, side: Side, log: Path, message: str) -> None:
-        missing = any(word in message for word in MISSING)
-        of_git = side.kind == REVISION and side.name != AS_IT_IS
-        super().__init__(f"{side.name}: {message}{f'; {TRACKED}' if missing and of_git else ''}")
-        self.log = log
+        hint = ""
+        if any(word in message for word in MISSING):
+            hint = f"; {TRACKED}" if side.kind == REVISION and side.name != AS_IT_IS else ""
+        elif "ModuleNotFoundError" in message and side.python != sys.executable:
+            hint = "; --install has to bring all that the program and hpml import"
+        super().__init__(f"{side.name}: {message}{hint}", log)
 
 
 class KilledError(Exception):

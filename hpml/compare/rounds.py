@@ -19,19 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hpml.compare.question import TIMED, Metric, Question, in_percent, is_answered, ratio_of
+from hpml.compare.turn_length import TURN_S, Told, lengths, whole
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate, anytime_estimate
 from hpml.system.interference import Interference, summed
 
 BEFORE, AFTER = "before", "after"
 SIDES = (BEFORE, AFTER)
-# Pairs of turns in a round, how long a turn takes about, and how many slices it has at least.
-PAIRS, TURN_S, LEAST_SLICES = 4, 1.0, 4
-# How long a slice takes about. What a dataset waits for, say a server, goes on while its workers
-# stand still, and a GPU's queue is empty at a slice's end: slices are so long there that this is
-# little.
-SLICE_S, LONG_SLICE_S = 0.02, 0.5
-MOST_STEPS = 400  # of a turn
+PAIRS = 4  # of turns in a round
 PILOTS = (2, 8)  # slices of the turns by which a step's time is found
 LOOK_S = 0.2  # at each side in turn, until both are ready
 # A phase that takes less than this part of a step is compared as if it took as much.
@@ -160,7 +155,7 @@ class Measuring(Protocol):
         """Waits until it is ready: its start-up, its first losses, what a slice has to be."""
 
     def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
-        """A short fit of so many slices of so many steps, from the state that all begin from.
+        """A short fit of so many steps, in slices alike, from the state that all begin from.
 
         It yields once it is warm, and after each slice; `core` is the place of the core that these
         begin on among those that may be used, counted round and round.
@@ -199,17 +194,18 @@ def run_round(
             waiting = [side for side in waiting if not processes[side].is_ready(LOOK_S)]
         for side in SIDES:
             round_.processes[side] = processes[side].first()
-        slices, count = _slices(round_, _step_s(processes, order, _unit(round_)), steps)
+        told = round_.processes
+        slices, own = lengths(told, _step_s(processes, order, told), steps)
         for turn in range(2 * PAIRS):
             if len(round_.clean) >= PAIRS or (turn >= PAIRS and not round_.clean):
                 break
             if turn >= PAIRS / 2 and is_late():
                 break
             turns = order if turn % 2 == 0 else order[::-1]
-            fits = {side: processes[side].fit(slices, count, number, turn) for side in turns}
+            fits = {side: processes[side].fit(slices, own[side], number, turn) for side in turns}
             round_.pairs.append(_in_turns(fits, slices))
         for side in SIDES:
-            round_.processes[side] |= processes[side].last() | {"steps": slices * count}
+            round_.processes[side] |= processes[side].last() | {"steps": own[side]}
     return round_
 
 
@@ -233,7 +229,7 @@ def _last(fit: Generator[None, None, Turn]) -> Turn:
     raise AssertionError("a fit has more slices than were asked for")
 
 
-def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], unit: int) -> float:
+def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], told: Told) -> float:
     """Seconds of a step of the slower side, by a turn of a few of them, of more if they are short.
 
     What the first steps took, while both started, tells nothing: two sides of as many threads as
@@ -241,31 +237,12 @@ def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], unit: int)
     """
     step_s = 0.0
     for slices in PILOTS:
-        if slices * unit * step_s < TURN_S / 2:
-            fits = {side: processes[side].fit(slices, unit, 0, 0) for side in order}
+        own = whole(told, slices)
+        if max(own.values()) * step_s < TURN_S / 2:
+            fits = {side: processes[side].fit(slices, own[side], 0, 0) for side in order}
             pilot = _in_turns(fits, slices)
             step_s = max(1e-4, *(turn.figures["step"] for turn in pilot.values()))
     return step_s
-
-
-def _unit(round_: Round) -> int:
-    """Steps of which a slice has a multiple: the optimizers' whole ones, a batch of each worker."""
-    return math.lcm(*(each.get("unit", 1) for each in round_.processes.values()))
-
-
-def _slices(round_: Round, step_s: float, steps: int | None) -> tuple[int, int]:
-    """How many slices a turn has, and how many steps a slice; a turn has about `steps` if given.
-
-    A turn has more batches than are ready when it begins.
-    """
-    told, unit = round_.processes.values(), _unit(round_)
-    slice_s = SLICE_S if all(each.get("is_continuous") for each in told) else LONG_SLICE_S
-    turn_s = max(TURN_S, LEAST_SLICES * slice_s)
-    whole = steps or min(MOST_STEPS, max(LEAST_SLICES, round(turn_s / step_s)))
-    whole = max(whole, *(2 * each.get("ahead", 0) for each in told))
-    of_slice = max(1, min(whole // LEAST_SLICES, round(slice_s / step_s)))
-    of_slice = -(-of_slice // unit) * unit
-    return max(1, round(whole / of_slice)), of_slice
 
 
 def run_rounds(

@@ -183,12 +183,13 @@ class ShortFits:
     ) -> dict[str, Any]:
         """Its figures by metric, and what others took from it.
 
-        It has so many slices of so many steps. It calls `wait` before each, and at the end, and
-        begins each on the core of that place.
+        It has so many steps, in so many slices, which are no more. It calls `wait` before each, and
+        at the end, and begins each on the core of that place.
         """
         with self._subject.stops:
             paused = Slices(wait, self._subject.witness, core, bool(self._loading.workers))
-            pace, timer = self._fit(slices * steps, seed, paused, steps)
+            ends = {number * steps // slices for number in range(slices + 1)}
+            pace, timer = self._fit(steps, seed, paused, Pauses(ends, paused.wait))
         seen = paused.interference(pace.waiting_share)
         figures = {"step": pace.step_s, **timer.phases}
         if (epoch_steps := self._subject.epoch_steps) is not None:
@@ -204,10 +205,13 @@ class ShortFits:
         return {"memory": memory, "notes": self._subject.notes}
 
     def _fit(
-        self, steps: int, seed: int, slices: Slices | None = None, each: int = 1
+        self,
+        steps: int,
+        seed: int,
+        slices: Slices | None = None,
+        pauses: Pauses | None = None,
     ) -> tuple[Pace, StepPhases]:
         timer = StepPhases(self._warm_up, steps, slices)
-        pauses = Pauses(each, slices.wait) if slices else None
 
         def attach(trainer: Any, module: Any) -> None:
             trainer.callbacks.insert(0, timer)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,15 +106,21 @@ def check_kinds(given: Sequence[str], run: str | None) -> list[str]:
 
 @contextmanager
 def sides(
-    given: Mapping[str, str], run: str | None, install: str | None, folder: Path
+    given: Mapping[str, str],
+    run: str | None,
+    install: str | None,
+    folder: Path,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[dict[str, Side]]:
     """Both, ready to be started; the trees of revisions are there meanwhile, below a folder.
 
-    Raises UserError.
+    It reports each installation, which may take long. Raises UserError.
     """
     kinds = check_kinds(list(given.values()), run)
     if install is not None and kinds[0] != REVISION:
         raise UserError(f"--install={install}: has no effect without revisions")
+    if install is not None and not split(install):
+        raise UserError(f"--install={install}: give a command")
     environment = dict(os.environ) | {OUTPUTS: str(folder), "PYTHONHASHSEED": "0"}
     with ExitStack() as stack:
         made = {}
@@ -127,12 +133,16 @@ def sides(
                 own = Side(each or "(as it is)", kind, program_of(run or "", each))
                 made[side] = replace(own, environment=environment)
             else:
-                revision = _revision(each, str(run), install, folder / side, stack)
+                revision = _revision(each, str(run), folder / side, stack)
                 made[side] = replace(revision, environment=environment | dict(revision.environment))
+        if install is not None:
+            for side, own in made.items():
+                report(f"{own.name}: installs")
+                made[side] = _installed(own, split(install), folder / side)
         yield made
 
 
-def _revision(given: str, run: str, install: str | None, folder: Path, stack: ExitStack) -> Side:
+def _revision(given: str, run: str, folder: Path, stack: ExitStack) -> Side:
     root, commit = worktree.project_root(), worktree.commit_of(given)
     tree = root
     if given != AS_IT_IS:
@@ -140,15 +150,21 @@ def _revision(given: str, run: str, install: str | None, folder: Path, stack: Ex
         tree = folder
         stack.callback(worktree.remove, tree)
         worktree.check_out(commit, given, tree)
-    python = Path(sys.executable)
-    if install is not None:
-        python = worktree.install(
-            split(install), given, tree, folder.with_name(f"{folder.name}-env")
-        )
-    sources = [tree, *([tree / "src"] if (tree / "src").is_dir() else [])]
-    variables = {"PYTHONPATH": paths(*sources), TREE: str(tree), PROJECT: str(root)}
     start = tree / Path.cwd().resolve().relative_to(root)
     if not start.is_dir():
         where = start.relative_to(tree)
         raise UserError(f"{given}: has no folder {where}, where this was started; {TRACKED}")
-    return Side(given, REVISION, program_of(run), start, str(python), variables, commit)
+    sources = [tree, *([tree / "src"] if (tree / "src").is_dir() else [])]
+    environment = {"PYTHONPATH": paths(*sources), TREE: str(tree), PROJECT: str(root)}
+    return Side(given, REVISION, program_of(run), start, environment=environment, commit=commit)
+
+
+def _installed(side: Side, words: list[str], beside: Path) -> Side:
+    """In an environment of its own, with what a command puts there."""
+    place, log = (beside.with_name(f"{beside.name}{end}") for end in ("-env", ".log"))
+    tree = Path(side.environment[TREE])
+    # by the first what it leaves behind is found, and what it writes is deleted with the second
+    own = {OUTPUTS: side.environment[OUTPUTS], "TMPDIR": str(beside.parent)}
+    python = worktree.install(words, side.name, tree, place, log, own)
+    environment = {**side.environment, **worktree.activated(place)}
+    return replace(side, python=str(python), environment=environment)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as Xml
 from hpml.compare.answer import ASKED, IN_A_STEP
 from hpml.compare.page import write_page
 from hpml.compare.question import SLOWER, UNDECIDED
+from hpml.compare.rounds import SIDES
 from hpml.report.collect import clean
 from hpml.system.files import write_whole
 
@@ -18,12 +19,12 @@ ENDINGS = ("json", "md", "xml", "html")
 
 
 def clear(folder: Path) -> None:
-    """Deletes an earlier answer: a comparison that fails must not leave it as its own.
+    """Deletes an earlier answer, and logs: no other comparison must leave them as its own.
 
     Raises OSError.
     """
-    for ending in ENDINGS:
-        (folder / f"{NAME}.{ending}").unlink(missing_ok=True)
+    for file in (*(f"{NAME}.{ending}" for ending in ENDINGS), *(f"{side}.log" for side in SIDES)):
+        (folder / file).unlink(missing_ok=True)
 
 
 def write(content: Mapping[str, Any], folder: Path) -> list[Path]:

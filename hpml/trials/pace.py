@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -104,17 +104,10 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Pauses:
-    """What is done between measured steps, while the clock stands.
+    """What is done between measured steps, or at their ends, while the clock stands."""
 
-    At both ends of them, and after every `steps`, of which they are a multiple.
-    """
-
-    steps: int
+    after: Container[int]  # so many of them
     wait: Callable[[], None]
-
-    def come(self, measured: int) -> bool:
-        """Whether there is one after so many measured steps; they are negative in the warm-up."""
-        return measured >= 0 and measured % self.steps == 0
 
 
 @dataclass(eq=False, repr=False)
@@ -180,7 +173,7 @@ class PacedLoader:
         for step in range(self.steps):
             if step in (self.warm_up, self.steps - 1):
                 self.synchronize()
-            if self.pauses is not None and self.pauses.come(step - self.warm_up):
+            if self.pauses is not None and step - self.warm_up in self.pauses.after:
                 self.synchronize()
                 self._untimed(self.pauses.wait)
             if self.renew is not None and not ready:

@@ -17,10 +17,10 @@ from hpml.compare.rounds import (
     Round,
     Rounds,
     Turn,
-    _slices,
     run_round,
     run_rounds,
 )
+from hpml.compare.turn_length import lengths
 from hpml.system.interference import Interference
 
 STILL = [(0.0, 0.0)] * 16
@@ -194,26 +194,66 @@ def test_progress_names_what_disturbed() -> None:
     assert lines[-1] == "round 5: a step +0.0 ± 0.7 %; 1 disturbed round so far"
 
 
-def test_slices_are_whole_steps_of_the_optimizers() -> None:
-    """A turn is no longer for them; where workers load or a GPU computes slices are long."""
+def test_how_long_turns_and_slices_are() -> None:
+    """A turn has whole steps of the optimizers; slices are long with workers or on a GPU."""
     told = {"is_continuous": True}
 
-    def slices(
+    def found(
         after: dict[str, Any], steps: int | None = None, step_s: float = 0.02
     ) -> tuple[int, int]:
-        return _slices(Round([], {BEFORE: told, AFTER: told | after}), step_s, steps)
+        slices, own = lengths({BEFORE: told, AFTER: told | after}, step_s, steps)
+        assert own[BEFORE] == own[AFTER]
+        return slices, own[AFTER]
 
-    assert slices({}) == (50, 1)
-    assert slices({"unit": 8}) == (6, 8)
-    assert slices({}, steps=6) == (6, 1)
-    assert slices({"is_continuous": False}) == (4, 25)
-    assert slices({"is_continuous": False, "ahead": 60, "unit": 2}) == (5, 26)
-    assert slices({}, step_s=2.0) == (4, 1)
+    assert found({}) == (50, 50)
+    assert found({"unit": 8}) == (48, 48)
+    assert found({}, steps=6) == (6, 6)
+    assert found({"is_continuous": False}) == (4, 100)
+    assert found({"is_continuous": False, "ahead": 60, "unit": 2}) == (5, 120)
+    assert found({}, step_s=2.0) == (4, 4)
+
+
+class Bursts(MadeUp):
+    """Waits for its workers, which load at once, before each first one of their batches."""
+
+    workers: int
+    turns: list[tuple[int, int]]  # slices and steps of each fit
+
+    def first(self) -> dict[str, Any]:
+        of_loading = {"is_continuous": False, "unit": self.workers, "ahead": 2 * self.workers}
+        return super().first() | of_loading
+
+    def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
+        self.turns.append((slices, steps))
+        yield from super().fit(slices, steps, seed, core)
+        waits = sum(place % self.workers == 0 for place in range(3, 3 + steps))
+        return undisturbed(0.3 * self.workers * waits / steps)
+
+
+@pytest.mark.parametrize("workers", [(6, 8), (15, 16), (31, 32)])
+def test_sides_of_unlike_workers(workers: tuple[int, int]) -> None:
+    """Turns have whole bursts of either side's, in short slices, and are not long for that."""
+    turns: list[tuple[int, int]] = []
+
+    def started(count: int) -> Any:
+        @contextmanager
+        def start() -> Any:
+            made = Bursts(still())
+            made.workers, made.turns = count, turns
+            yield made
+
+        return start
+
+    round_ = run_round(dict(zip(SIDES, map(started, workers), strict=True)), 0, None)
+    assert round_.logarithm(METRICS["step"]) == pytest.approx(0.0)
+    assert max(steps for _, steps in turns) <= 4 * max(workers)
+    assert all(steps <= 2 * slices for slices, steps in turns[2:])
+    assert len({slices for slices, _ in turns[2:]}) == 1
 
 
 def test_how_long_turns_are_is_told_by_a_turn() -> None:
     """Not by the first steps, for which both sides start at once; of the slower side."""
-    lengths: list[int] = []
+    turns: list[int] = []
 
     def started(step_s: float) -> Any:
         class Timed(MadeUp):
@@ -223,7 +263,7 @@ def test_how_long_turns_are_is_told_by_a_turn() -> None:
             def fit(
                 self, slices: int, steps: int, seed: int, core: int
             ) -> Generator[None, None, Turn]:
-                lengths.append(slices * steps)
+                turns.append(steps)
                 yield from super().fit(slices, steps, seed, core)
                 return undisturbed(step_s)
 
@@ -234,7 +274,7 @@ def test_how_long_turns_are_is_told_by_a_turn() -> None:
         return start
 
     run_round({BEFORE: started(0.002), AFTER: started(0.01)}, 0, None)
-    assert lengths == [2, 2, 8, 8] + [100] * 2 * PAIRS
-    lengths.clear()
+    assert turns == [2, 2, 8, 8] + [100] * 2 * PAIRS
+    turns.clear()
     run_round({BEFORE: started(0.002), AFTER: started(0.5)}, 0, None)
-    assert lengths == [2, 2] + [4] * 2 * PAIRS  # a long step is known by few
+    assert turns == [2, 2] + [4] * 2 * PAIRS  # a long step is known by few

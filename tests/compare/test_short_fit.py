@@ -16,10 +16,14 @@ from helpers.delays import VirtualClock
 from helpers.jobs import trainer
 from torch.utils.data import DataLoader, Dataset
 
+from hpml.compare.answer import CHANGED, UNCHANGED
+from hpml.compare.conclusion import of_rounds
+from hpml.compare.question import FEWEST_ROUNDS, questions_of
+from hpml.compare.rounds import AFTER, BEFORE, PAIRS, SIDES, Round, Rounds, Turn
 from hpml.compare.short_fit import ShortFits, children_stopped, move_to
 
 MS = 1_000_000
-SLICES, STEPS = 3, 2
+SLICES, STEPS = 3, 7
 
 
 class Rows(Dataset[Any]):
@@ -37,9 +41,14 @@ class Rows(Dataset[Any]):
 class Slow(L.LightningModule):
     clock: VirtualClock  # of the class: trials copy the module
 
-    def __init__(self) -> None:
+    def __init__(self, transfer_ns: int = 0) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
+        self.transfer_ns = transfer_ns
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        self.clock.spend(self.transfer_ns)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         self.clock.spend(10 * MS)
@@ -69,6 +78,24 @@ def test_what_the_other_side_takes_is_no_time_of_a_step(
     assert figures["data"] == pytest.approx(0.005)
     assert figures["train"] == pytest.approx(0.010)
     assert figures["epoch"] == pytest.approx(64 * 0.015)
+
+
+def test_a_slower_transfer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 5 % more of a step in it, as without pinned memory, it is the phase that has changed."""
+    clock = VirtualClock().install(monkeypatch)
+    monkeypatch.setattr(Slow, "clock", clock, raising=False)
+    turns = {}
+    for side, transfer_ns in ((BEFORE, MS), (AFTER, MS + 16 * MS // 20)):
+        loader = DataLoader(Rows(clock), batch_size=1)
+        fits = ShortFits(trainer(tmp_path), Slow(transfer_ns), loader)
+        turns[side] = Turn(fits.fit(SLICES, STEPS, 0, 0, lambda: None)["figures"])
+    round_ = Round([turns] * PAIRS, {side: {} for side in SIDES})
+    rounds = Rounds(questions_of("step", "3%"), [round_] * FEWEST_ROUNDS)
+    answer = of_rounds(rounds, {side: side for side in SIDES}, 1.0)
+    states = {phase.name: phase.state for phase in answer.phases}
+    assert states == dict.fromkeys(states, UNCHANGED) | {"transfer": CHANGED}
+    assert answer.sentence.startswith("slower: a step +5.0 ± ")
+    assert "; transfer +5.0 ± " in answer.sentence
 
 
 def test_a_thread_is_moved_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -34,25 +33,6 @@ from hpml.compare.side import (
     sides,
 )
 from hpml.errors import UserError
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of two commits, in which the second one's script is broken."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    own = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-
-    def git(*words: str) -> None:
-        subprocess.run(["git", *own, *words], check=True, capture_output=True)
-
-    git("init", "-b", "main")
-    for number, code in enumerate(("print('one')", "raise ValueError('broken in two')")):
-        Path("train.py").write_text(code + "\n")
-        git("add", "-A")
-        git("commit", "-m", str(number))
-    return folder
 
 
 def test_the_four_kinds_are_told_apart(project: Path) -> None:
@@ -120,36 +100,17 @@ def test_the_files_as_they_are_need_no_tree(project: Path, tmp_path: Path) -> No
         pass
 
 
-def test_a_revision_that_does_not_install(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line has its name, the command and the command's own last line; the trees are gone."""
-    run = worktree._run
-    monkeypatch.setattr(
-        worktree, "_run", lambda words, *rest: None if "venv" in words else run(words, *rest)
-    )
-    given = dict(zip(SIDES, ("HEAD~1", "main"), strict=True))
-    command = """sh -c "echo 'error: no wheel' >&2; echo more >&2; exit 3" """
-    with (
-        pytest.raises(
-            UserError, match=r"HEAD~1: does not install: .* exit code 3: error: no wheel"
-        ),
-        sides(given, "train.py", command, tmp_path),
-    ):
-        pass
-    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
-
-
 def test_wrong_input_ends_in_one_line_with_exit_code_2(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is missing, what is no number, what there is not, what has no effect.
 
-    The answer of an earlier comparison is not left as the one that failed.
+    The answer and the logs of an earlier comparison are not left as those of the one that failed.
     """
-    earlier = Path("outputs", "compare", "compare.json")
-    earlier.parent.mkdir(parents=True)
-    earlier.write_text("{}")
+    folder = Path("outputs", "compare")
+    folder.mkdir(parents=True)
+    for name in ("compare.json", "before.log", "after.log"):
+        (folder / name).write_text("earlier")
     (project / "r").mkdir()
     (project / "r" / "record.json").write_text("{}")
     for words, said in (
@@ -163,6 +124,7 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         (["", "", "--output=train.py"], "--output=train.py: train.py is no folder"),
         (["", "", "--output=train.py/a"], "--output=train.py/a: "),
         (["main", "main", "--undecided=maybe"], "--undecided=maybe: give fail or pass"),
+        (["main", "main", "--run=train.py", "--install="], "--install=: give a command"),
         (["main", "main", "--run=train.py"], "main: fails with exit code 1: ValueError: broken"),
     ):
         monkeypatch.setattr(sys, "argv", ["compare", *words])
@@ -172,10 +134,9 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
         error = capsys.readouterr().err
         assert error.startswith(f"error: {said}")
         assert error.count("\n") == 1
-    (log,) = Path("outputs", "compare").glob("*.log")  # of the side that was seen to fail first
+    (log,) = folder.iterdir()  # of the side that was seen to fail first
     assert error.endswith(f"; its output: {log}\n")
     assert log.read_text().startswith("Traceback")
-    assert not earlier.exists()
 
 
 @pytest.mark.parametrize("name", ["github", "gitlab"])
@@ -317,19 +278,6 @@ def test_a_side_stands_still_between_its_slices(tmp_path: Path) -> None:
     assert _has_ended(side)
 
 
-def test_hooks_of_a_project_are_not_run(project: Path, tmp_path: Path) -> None:
-    """Trees are checked out without them; a tree that is gone is not left in git's list."""
-    hook = project / ".git" / "hooks" / "post-checkout"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
-    tree = tmp_path / "tree"
-    worktree.check_out(str(worktree.commit_of("main")), "main", tree)
-    shutil.rmtree(tree)
-    worktree.remove(tree)
-    assert worktree.git("worktree", "list", "--porcelain").count("worktree ") == 1  # type: ignore[union-attr]
-
-
 def test_a_side_that_alone_is_killed_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +312,14 @@ def test_a_revision_without_its_data_is_told_why(tmp_path: Path) -> None:
         failed = str(FailedError(Side(name, kind), tmp_path, said))
         assert failed.startswith(f"{name}: {said}")
         assert ("only what git tracks" in failed) == hint
+
+
+def test_an_environment_without_a_module_is_told_what_brings_it(tmp_path: Path) -> None:
+    """Where `--install` has made it; the environment of this process is another matter."""
+    said = "fails with exit code 1: ModuleNotFoundError: No module named 'psutil'"
+    for python, hint in (("/env/bin/python", True), (sys.executable, False)):
+        failed = str(FailedError(Side("main", REVISION, python=python), tmp_path, said))
+        assert ("; --install has to bring" in failed) == hint
 
 
 def test_another_hpml_is_imported_by_the_program_alone(

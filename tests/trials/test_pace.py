@@ -131,7 +131,7 @@ def test_what_a_loader_has_not(clock: VirtualClock) -> None:
 
 
 def test_the_clock_stands_in_pauses(clock: VirtualClock) -> None:
-    """They come at both ends of what is measured, and after every two steps of it."""
+    """They come after as many measured steps as they are asked for, at both ends too."""
     fetched: list[int] = []
 
     def wait() -> None:
@@ -139,7 +139,7 @@ def test_the_clock_stands_in_pauses(clock: VirtualClock) -> None:
         clock.spend(50 * MS)
 
     given = Batches(clock, 20, batch_ms=3)
-    loader = PacedLoader(given, warm_up=2, measured=6, pauses=Pauses(2, wait))
+    loader = PacedLoader(given, warm_up=2, measured=6, pauses=Pauses({0, 2, 4, 6}, wait))
     trained(loader, clock, step_ms=4)
     assert fetched == [2, 4, 6, 8]
     assert loader.pace.step_s == pytest.approx(0.007)

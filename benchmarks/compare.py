@@ -43,6 +43,12 @@ def answered(before: str, after: str, budget_s: float, slower_than: str) -> Answ
     return compare(*sides, questions_of("step", slower_than), budget_s=budget_s, report=report)
 
 
+def ratios(pairs: list[dict[str, Any]]) -> list[float]:
+    """Of a round, after over before, of each of its fits."""
+    steps = [[pair[side]["step"] for side in ("after", "before")] for pair in pairs]
+    return [round(after / before, 5) for after, before in steps]
+
+
 def figures(answer: Answer, wanted: str, phase: str) -> dict[str, Any]:
     (outcome,) = answer.outcomes
     ratio = outcome.ratio
@@ -59,7 +65,7 @@ def figures(answer: Answer, wanted: str, phase: str) -> dict[str, Any]:
         "disturbed": float(answer.disturbed),
         "step_ms": 1e3 * (outcome.figures[0] or math.nan),
         "sentence": answer.sentence,
-        "measured": answer.facts.get("measured"),
+        "step_ratios": [ratios(one["pairs"]) for one in answer.facts.get("measured") or ()],
     }
 
 
@@ -90,6 +96,10 @@ def measure(
             before = f"{BASE} --base-ms=0 --depth=36" if "layers" in name else BASE
             after = f"{BASE} {plant(seen[SAME][0]['step_ms'])}"
             ask(name, before, after, SLOWER, phase)
+    return page_of(seen)
+
+
+def page_of(seen: dict[str, list[dict[str, Any]]]) -> Page:
     headings = ["case", "answers", "right", "wrong", "in its phase", "difference", "floor"]
     rows = [[*headings, "rounds", "disturbed"]]
     for name, of in seen.items():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate
 from hpml.tuning.change import Change, Changes
 
@@ -39,6 +40,15 @@ def pairs_of(chosen: Changes, alone: Gains) -> list[tuple[Change, Change]]:
     idle = [c for c in by_gain if not c.slots & slots and mean_of(alone[c]) > SEEMS]
     pairs = [(other, c) for other in others[:1] for c in idle if not c.slots & other.slots]
     return pairs[:MOST_PAIRS]
+
+
+def in_words(number: int, count: int, gains: Gains) -> str:
+    """What a race's round of so many changes has shown, numbered from 0."""
+    best = max(gains, key=lambda change: mean_of(gains[change]))
+    seen = f"round {number + 1}: {counted(count, 'change')}"
+    if (gain := gains[best]) is None:
+        return seen
+    return f"{seen}, at best {math.exp(gain.mean):.2f} times as fast ({best.name})"
 
 
 def mean_of(gain: AnytimeEstimate | None) -> float:

@@ -6,12 +6,8 @@ left looks better. Proven is what an interval says that holds whenever one looks
 by the number of changes. What is chosen in the end is measured again, by `hpml.tuning.proof`.
 """
 
-import math
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
 
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate
@@ -19,14 +15,21 @@ from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import (
     FEWEST_ROUNDS,
-    Candidate,
     Measurements,
     Watch,
-    run_round,
     unwatched,
 )
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
-from hpml.tuning.contenders import SEEMS, front_of, is_hopeless, mean_of, pairs_of
+from hpml.tuning.contenders import (
+    SEEMS,
+    Gains,
+    front_of,
+    in_words,
+    is_hopeless,
+    mean_of,
+    pairs_of,
+)
+from hpml.tuning.priced_rounds import PricedRounds
 from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 
 LEAST_GAIN = 0.02  # of the epoch
@@ -76,7 +79,8 @@ class Search:
         self.proof = Proof(self.proving or self.trial, self.left_s, self.budget_s, *more)
         self._admitted: dict[Change, bool] = {}
         self._parts: dict[Change, tuple[Change, Change]] = {}  # of two that race as one
-        self._trials_s: list[float] = []
+        of_rounds = self.trial, self.measured, self.watch, self.left_s
+        self._rounds = PricedRounds(*of_rounds, lambda: self._reserve_s)
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
@@ -105,8 +109,7 @@ class Search:
 
     @property
     def trial_s(self) -> float:
-        """Seconds that a trial takes, with all around it: a median, for some compile at first."""
-        return median(self._trials_s) if self._trials_s else 0.0
+        return self._rounds.trial_s
 
     @property
     def needed_s(self) -> float:
@@ -118,14 +121,18 @@ class Search:
         """The changes that there is time to race; a first trial tells how long one takes."""
         if not self.changes:
             return []
-        self._round([NONE])
+        self._rounds.run([NONE])
         self.proof.look(self.trial_s)
-        rounds = (self.left_s() - self._reserve_s) / max(FEWEST_ROUNDS * self.trial_s, 1e-9)
-        count = min(len(self.changes), max(0, int(rounds) - 1))
+        count = min(len(self.changes), self._count(FEWEST_ROUNDS))
         self.left_out = list(self.changes[count:])
         if self.left_out:
             self.report(f"time for {count} of {counted(len(self.changes), 'change')}")
         return list(self.changes[:count])
+
+    def _count(self, rounds: int) -> int:
+        """Changes that there is time for, in so many rounds."""
+        trials = (self.left_s() - self._reserve_s) / max(rounds * self.trial_s, 1e-9)
+        return max(0, int(trials) - 1)
 
     def _choose(self, changes: Sequence[Change]) -> None:
         harmful = set[Change]()
@@ -177,19 +184,20 @@ class Search:
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
-            ran = self._round([self.chosen, *front.values()])
+            ran = self._rounds.run([self.chosen, *front.values()])
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
             is_whole = running.keys() == known.keys() | failed
             running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
             if not self.is_raced:
+                running = self._in_time(running, gains, FEWEST_ROUNDS - 1 - number)
                 had = min((known[c] for c in running), default=FEWEST_ROUNDS)
                 self.rounds_had = had if is_whole else 0
                 self.is_raced = self.rounds_had >= FEWEST_ROUNDS
             proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
             proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
-            self._tell(begun + number, len(ran - {self.chosen}), gains)
+            self.report(in_words(begun + number, len(ran - {self.chosen}), gains))
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
@@ -202,6 +210,16 @@ class Search:
                 del running[leader], proven[leader]
                 leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
         return self._leader(rivals)
+
+    def _in_time(
+        self, running: dict[Change, Changes], gains: Gains, rounds: int
+    ) -> dict[Change, Changes]:
+        """Those that look best, where there is no time for so many rounds of all."""
+        if not 0 < (count := self._count(rounds)) < len(running) or not rounds:
+            return running
+        best = sorted(running, key=lambda change: -mean_of(gains[change]))
+        self.left_out += best[count:]
+        return {change: running[change] for change in running if change in best[:count]}
 
     def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
         """A part of it that brings as much, if it is a bundle of changes; else itself."""
@@ -236,7 +254,7 @@ class Search:
             for _ in range(FEWEST_ROUNDS):
                 if self._is_late:
                     return
-                self._round([self.chosen, *without.values()])
+                self._rounds.run([self.chosen, *without.values()])
             company = {c: g for c in chosen if (g := self.company(c)) is not None}
             idle = {c: g for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
             if not idle:
@@ -259,31 +277,6 @@ class Search:
         self.report(f"the job as it is beside: {names(self.chosen)}")
         self.proof.run(self.chosen, self.trial_s)
 
-    def _round(self, every: Iterable[Changes]) -> set[Changes]:
-        """Those that were measured."""
-        number = self.measured.next_round
-        candidates = [(of, self._priced(self.trial(of))) for of in every]
-        # the machine may grow busy within a round: no change is always the last one
-        random.Random(number).shuffle(candidates)
-        optional, least_s = [of for of, _ in candidates if of], self._reserve_s
-
-        def enough(measured: Any) -> bool:
-            return self.left_s() < least_s
-
-        given: Any = {"optional": optional, "enough": enough, "watch": self.watch}
-        return set(run_round(candidates, self.measured, number, **given))
-
-    def _priced(self, trial: Candidate[Timed]) -> Candidate[Timed]:
-        """Keeps how long it takes."""
-
-        def measure(number: int) -> Timed:
-            begun_s = self.left_s()
-            timed = trial(number)
-            self._trials_s.append(begun_s - self.left_s())
-            return timed
-
-        return measure
-
     @property
     def _is_late(self) -> bool:
         return self.left_s() < self._reserve_s
@@ -292,9 +285,3 @@ class Search:
     def _reserve_s(self) -> float:
         """For the last comparison."""
         return self.proof.reserve_s(self.trial_s)
-
-    def _tell(self, number: int, count: int, gains: dict[Change, Any]) -> None:
-        best = max(gains, key=lambda change: mean_of(gains[change]))
-        if (gain := gains[best]) is not None:
-            at_best = f"at best {math.exp(gain.mean):.2f} times as fast ({best.name})"
-            self.report(f"round {number + 1}: {counted(count, 'change')}, {at_best}")

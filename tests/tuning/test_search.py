@@ -151,6 +151,30 @@ def test_what_one_choice_hides_is_tried_beside_another(workers: str, right: set[
     assert math.exp(search.gain.mean) == pytest.approx(faster, rel=0.05)
 
 
+def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
+    """The worst so far go, so that the others have the rounds that an answer needs."""
+    clock_s, trials = 0.0, 0
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            nonlocal clock_s, trials
+            trials += 1
+            clock_s += 0.5 if trials == 1 else 1.5
+            helps = {each.name for each in changes} == {"good=1"}
+            return Timed(0.5 if helps else 1.0 + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    changes = list(map(change, [*(f"idle{number}=1" for number in range(9)), "good=1"]))
+    search = Search(trial, changes, lambda: 60.0 - clock_s, 60.0)
+    search.run()
+    assert search.is_raced
+    assert claimed(search) == {"good=1"}
+    assert 0 < len(search.left_out) < 9
+    assert "good=1" not in {each.name for each in search.left_out}
+    assert clock_s < 70
+
+
 def test_an_interrupt_gives_the_answer_so_far() -> None:
     """What was proven in the race is chosen; nothing is claimed before its own rounds."""
 
@@ -276,7 +300,7 @@ def test_a_single_slow_round_rules_nothing_out() -> None:
     names = ["good=1", "slow=1", "stuck=1"]
     search = Search(trial, list(map(change, names)), lambda: BUDGET_S, BUDGET_S)
     search.is_raced = False
-    search._round([frozenset()])
+    search._rounds.run([frozenset()])
     search._race({each: frozenset({each}) for each in search.changes})
     rounds = [max(number for name, number in tried if name == each) for each in names]
     assert rounds[0] > 4

@@ -16,6 +16,7 @@ from hpml.report.tables import Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate
 
 FILE_NAME = "compare.html"
+PICTURE = "phases"  # beside it, as `.png` and `.svg`
 TEMPLATES = Path(__file__).parent / "templates"
 QUESTIONS = (*ASKED[:-1], "answer")  # here each column has a heading
 
@@ -66,7 +67,7 @@ def draw_phases(content: Mapping[str, Any]) -> Picture | None:
         notes = [f"{1e3 * whole:.3g} ms" for whole in wholes]
         figure = bars(["before", "after"], estimates, "time of a step", notes, parts)
         figure.axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, 1.35), ncols=len(parts))
-    return Picture("phases", "Where a step's time goes, before and after", figure)
+    return Picture(PICTURE, "Where a step's time goes, before and after", figure)
 
 
 def _table(headings: tuple[str, ...], rows: list[list[str]]) -> Table:

@@ -27,7 +27,7 @@ from hpml.system.interference import Interference, summed
 BEFORE, AFTER = "before", "after"
 SIDES = (BEFORE, AFTER)
 PAIRS = 4  # of turns in a round
-PILOTS = (2, 8)  # slices of the turns by which a step's time is found
+PILOTS = (2, 8)  # steps of the turns by which a step's time is found, about
 LOOK_S = 0.2  # at each side in turn, until both are ready
 # A phase that takes less than this part of a step is compared as if it took as much.
 LEAST_PHASE = 0.01
@@ -236,8 +236,9 @@ def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], told: Told
     there are cores hold each other up, and a step takes forty times as long.
     """
     step_s = 0.0
-    for slices in PILOTS:
-        own = whole(told, slices)
+    for about in PILOTS:
+        own = whole(told, about)
+        slices = min(about, *own.values())
         if max(own.values()) * step_s < TURN_S / 2:
             fits = {side: processes[side].fit(slices, own[side], 0, 0) for side in order}
             pilot = _in_turns(fits, slices)

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from hpml.compare.answer import ASKED, IN_A_STEP
-from hpml.compare.page import write_page
+from hpml.compare.page import PICTURE, write_page
 from hpml.compare.question import SLOWER, UNDECIDED
 from hpml.compare.rounds import SIDES
 from hpml.report.collect import clean
@@ -19,11 +19,13 @@ ENDINGS = ("json", "md", "xml", "html")
 
 
 def clear(folder: Path) -> None:
-    """Deletes an earlier answer, and logs: no other comparison must leave them as its own.
+    """Deletes an earlier answer, its picture, and logs: none is left as another comparison's own.
 
     Raises OSError.
     """
-    for file in (*(f"{NAME}.{ending}" for ending in ENDINGS), *(f"{side}.log" for side in SIDES)):
+    answer = (f"{NAME}.{ending}" for ending in ENDINGS)
+    logs = (f"{side}.log" for side in SIDES)
+    for file in (*answer, f"{PICTURE}.png", f"{PICTURE}.svg", *logs):
         (folder / file).unlink(missing_ok=True)
 
 

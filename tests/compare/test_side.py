@@ -105,11 +105,11 @@ def test_wrong_input_ends_in_one_line_with_exit_code_2(
 ) -> None:
     """What is missing, what is no number, what there is not, what has no effect.
 
-    The answer and the logs of an earlier comparison are not left as those of the one that failed.
+    Answer, picture and logs of an earlier comparison are not left as those of the one that failed.
     """
     folder = Path("outputs", "compare")
     folder.mkdir(parents=True)
-    for name in ("compare.json", "before.log", "after.log"):
+    for name in ("compare.json", "phases.png", "before.log", "after.log"):
         (folder / name).write_text("earlier")
     (project / "r").mkdir()
     (project / "r" / "record.json").write_text("{}")

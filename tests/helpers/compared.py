@@ -93,6 +93,7 @@ class MadeUp:
         }
 
     def fit(self, slices: int, steps: int, seed: int, core: int) -> Generator[None, None, Turn]:
+        assert slices <= steps
         yield
         taken = []
         for _ in range(slices):

@@ -79,8 +79,8 @@ class RanksAgreement(Agreement):
                 raise
             passed_over, self._passed_over = self._passed_over, None
             self._arrive(error, passed_over)
-            why, failure = map(_told, (error, error or passed_over))
-            outcomes = self.every((own, why, failure, self._failed.begun()))
+            why, told = map(_told, (error, error or passed_over))
+            outcomes = self.every((own, why, told, self._failed.begun()))
         given, reasons, failures, begun = (list(each) for each in zip(*outcomes, strict=True))
         rank = next((rank for rank, why in enumerate(failures) if why is not None), None)
         if rank is not None and any(each != begun[0] for each in begun):

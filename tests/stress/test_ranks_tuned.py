@@ -119,11 +119,11 @@ class Failing(Convolutional):
         loss = super().training_step(batch, batch_idx)
         self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss
-class Reading(L.Callback):
+class AtEnd(L.Callback):
     def on_train_epoch_end(self, trainer, module):
         if failing and place == "end":
-            trainer.callback_metrics["val/loss"]
-fitting = trainer(Path("fit"), devices=2, strategy="ddp", callbacks=[Reading()])
+            raise KeyError("val/loss")
+fitting = trainer(Path("fit"), devices=2, strategy="ddp", callbacks=[AtEnd()])
 hpml.tune(fitting, Failing(4), DataLoader(Images(160), 4), budget_s=600)
 """
 

@@ -93,7 +93,8 @@ class SideProcess:
             if strays := self._first.pop("strays"):
                 raise self._failed(
                     f"{strays[0]} is imported from the project, not from this "
-                    'revision; give --install="pip install -e ." for an environment of its own'
+                    'revision; give --install="pip install -e . FOLDER", FOLDER being hpml\'s, for '
+                    "an environment of its own"
                 )
         return dict(self._first)
 

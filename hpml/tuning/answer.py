@@ -122,9 +122,8 @@ class Tuning:
         search = self.search
         if search.chosen:
             seen = in_times(search.gain_of(NONE, search.chosen))
-            done = "not in rounds of its own"
-            if search.was_interrupted:
-                done = "its own rounds were interrupted"
+            proof = "its own rounds were interrupted"
+            done = proof if search.was_interrupted else "not in rounds of its own"
             times = f"{seen} times as fast in the search, {done}" if seen else done
             return f"; with {names(search.chosen)} it looked {times}"
         if search.was_interrupted:
@@ -139,18 +138,17 @@ class Tuning:
             enough = f"give {key}={30 * (1 + int(needed_s / 30))}"
             return f", and {search.budget_s:g} s were too short{short}; {enough}"
         if (seeming := self._seeming) is not None:
-            looks = math.exp(search.alone[seeming].mean)
-            return (
-                f"; {seeming.name} looks {looks:.2f} times as fast, but trials vary too much here "
-                f"to prove it: try a quiet machine, or a larger budget"
-            )
+            times = f"{math.exp(search.alone[seeming].mean):.2f} times as fast"
+            how = "trials vary too much here to prove it: try a quiet machine, or a larger budget"
+            return f"; {seeming.name} looks {times}, but {how}"
         why = f" ({self.least_told})" if self.least_told else ""
         return f", and no change is proven to shorten it{why}"
 
     @property
     def _seeming(self) -> Change | None:
         """The change that looks best, where that would be much and is not known."""
-        open_ = {c: g for c, g in self.search.alone.items() if c not in self.skipped and g.low <= 0}
+        known = self.skipped.keys() - {*self.search.left_out}
+        open_ = {c: g for c, g in self.search.alone.items() if c not in known and g.low <= 0}
         best = max(open_, key=lambda change: open_[change].mean, default=None)
         return best if best is not None and open_[best].mean > SEEMS else None
 
@@ -183,17 +181,19 @@ class Tuning:
 
         These are of what they had: what comes once in it besides stays as it is.
         """
-        way, left, before = [], self.before_s, NONE
+        way: dict[Any, dict[str, Any]] = {}
+        left, before = self.before_s, NONE
         stays_s, checks = self.once_s[0], self.checks
         if checks.proving is not None and checks.timed is None:  # only the last rounds had it
             stays_s += checks.seconds
         for change, after in self.search.steps if self.changes else ():
             gain = self.search.gain_of(before, after)
             left = stays_s + (left - stays_s) * (math.exp(-gain.mean) if gain else 1.0)
-            if change in self.search.chosen:
-                way.append({"change": change.name, "epoch_s": left})
+            if change in self.search.chosen:  # two may be chosen at once
+                name = f"{way[after]['change']} + {change.name}" if after in way else change.name
+                way[after] = {"change": name, "epoch_s": left}
             before = after
-        return way
+        return list(way.values())
 
     @property
     def processes(self) -> int:

@@ -21,12 +21,12 @@ class PricedRounds:
     watch: Watch[Timed]
     left_s: Callable[[], float]
     kept_s: Callable[[], float]
-    _trials_s: list[float] = field(default_factory=list)
+    trials_s: list[float] = field(default_factory=list)
 
     @property
     def trial_s(self) -> float:
         """Seconds that a trial takes, with all around it: a median, for some compile at first."""
-        return median(self._trials_s) if self._trials_s else 0.0
+        return median(self.trials_s) if self.trials_s else 0.0
 
     def run(self, every: Iterable[Changes]) -> set[Changes]:
         """Makes a round; those that were measured in it."""
@@ -48,7 +48,7 @@ class PricedRounds:
         def measure(number: int) -> Timed:
             begun_s = self.left_s()
             timed = trial(number)
-            self._trials_s.append(begun_s - self.left_s())
+            self.trials_s.append(begun_s - self.left_s())
             return timed
 
         return measure

@@ -97,18 +97,24 @@ class Proof:
 
         A first one may import what a checkpoint needs: then a second one decides.
         """
+        if self.leave_ends is None:
+            return
         most_s = max(MOST_WHOLE * self.budget_s / (2 * FEWEST_ROUNDS), MOST_TIMES * trial_s)
-        while self.leave_ends is not None:
-            begun_s, is_first = self.left_s(), not self.looked_s
-            self.trial(NONE)(0)
-            self.whole_s = begun_s - self.left_s()
-            self.looked_s += self.whole_s
-            if self.whole_s <= most_s:
-                return
-            if not is_first or self.whole_s > 2 * most_s:
-                rounds_s = 2 * FEWEST_ROUNDS * self.whole_s
-                self.leave_ends(f"{FEWEST_ROUNDS} rounds with them would take {rounds_s:.0f} s")
-                self.leave_ends, self.whole_s = None, 0.0
+        took_s = self._looked_s()
+        if most_s < took_s <= 2 * most_s:
+            took_s = self._looked_s()
+        if took_s > most_s:
+            rounds_s = 2 * FEWEST_ROUNDS * took_s
+            self.leave_ends(f"{FEWEST_ROUNDS} rounds with them would take {rounds_s:.0f} s")
+            self._looked_s()
+
+    def _looked_s(self) -> float:
+        """Seconds of one trial, which time is kept for."""
+        begun_s = self.left_s()
+        self.trial(NONE)(0)
+        self.whole_s = begun_s - self.left_s()
+        self.looked_s += self.whole_s
+        return self.whole_s
 
     def reserve_s(self, trial_s: float) -> float:
         """What it may need of the budget, where a trial of the search takes so long."""
@@ -158,7 +164,8 @@ class Proof:
     @property
     def _failed(self) -> str:
         """Why there are no fresh processes, where one of the two sides fails in its own."""
-        return "".join(f"a fresh one fails ({each})" for each in self.measured.failures.values())
+        every = self.measured.failures.values()
+        return next((f"a fresh one fails ({why})" for why in every), "")
 
     @property
     def _left_s(self) -> float:

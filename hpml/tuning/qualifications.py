@@ -78,7 +78,7 @@ def _of_validation(found: "Tuning") -> list[str]:
     if seen is None or not found.epoch_steps:
         return []
     adds = f"validation adds {in_s(Estimate(checks.seconds, None, 1))} to an epoch"
-    rest_s, is_proven = found.after_s, bool(checks.proving and found.search.proof.measured.by_name)
+    rest_s, is_proven = found.after_s, bool(checks.proving and proven(found.search.proof))
     if checks.timed is not None:
         adds += ", which is a part of it above"
     elif is_proven:

@@ -80,7 +80,7 @@ class Search:
         self._admitted: dict[Change, bool] = {}
         self._parts: dict[Change, tuple[Change, Change]] = {}  # of two that race as one
         of_rounds = self.trial, self.measured, self.watch, self.left_s
-        self._rounds = PricedRounds(*of_rounds, lambda: self._reserve_s)
+        self.rounds = PricedRounds(*of_rounds, lambda: self._reserve_s)
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
@@ -108,8 +108,15 @@ class Search:
         return self.gain_of(self.chosen - {change}, self.chosen)
 
     @property
+    def why_left_out(self) -> dict[Change, str]:
+        more = {
+            change: "enough rounds of " if change in self.alone else "" for change in self.left_out
+        }
+        return {change: f"there was no time for {each}it" for change, each in more.items()}
+
+    @property
     def trial_s(self) -> float:
-        return self._rounds.trial_s
+        return self.rounds.trial_s
 
     @property
     def needed_s(self) -> float:
@@ -121,7 +128,7 @@ class Search:
         """The changes that there is time to race; a first trial tells how long one takes."""
         if not self.changes:
             return []
-        self._rounds.run([NONE])
+        self.rounds.run([NONE])
         self.proof.look(self.trial_s)
         count = min(len(self.changes), self._count(FEWEST_ROUNDS))
         self.left_out = list(self.changes[count:])
@@ -140,7 +147,8 @@ class Search:
             rivals = {
                 change: added(self.chosen, change)
                 for change in changes
-                if change not in self.chosen | harmful and self._admitted.get(change, True)
+                if change not in self.chosen | harmful | {*self.left_out}
+                and self._admitted.get(change, True)
             }
             best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
@@ -158,7 +166,7 @@ class Search:
 
     def _exchange(self, changes: Iterable[Change]) -> bool:
         """Chooses two at once that are proven to bring more than what was chosen in one slot."""
-        may = [change for change in changes if self._admitted.get(change, True)]
+        may = [c for c in changes if self._admitted.get(c, True) and c not in self.left_out]
         alone = {change: self.gain_of(NONE, frozenset({change})) for change in may}
         self._parts = {together(*pair): pair for pair in pairs_of(self.chosen, alone)}
         rivals = {c: added(added(self.chosen, a), b) for c, (a, b) in self._parts.items()}
@@ -166,7 +174,7 @@ class Search:
         if best is None:
             return False
         other, idle = self._parts[best]
-        self._chose([(other, added(self.chosen, other)), (idle, rivals[best])])
+        self._chose([(other, rivals[best]), (idle, rivals[best])])
         return True
 
     def _chose(self, steps: list[tuple[Change, Changes]]) -> None:
@@ -184,7 +192,7 @@ class Search:
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
-            ran = self._rounds.run([self.chosen, *front.values()])
+            ran = self.rounds.run([self.chosen, *front.values()])
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
@@ -219,6 +227,7 @@ class Search:
             return running
         best = sorted(running, key=lambda change: -mean_of(gains[change]))
         self.left_out += best[count:]
+        self.report(f"time for more rounds of {count} of {counted(len(best), 'change')}")
         return {change: running[change] for change in running if change in best[:count]}
 
     def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
@@ -254,7 +263,7 @@ class Search:
             for _ in range(FEWEST_ROUNDS):
                 if self._is_late:
                     return
-                self._rounds.run([self.chosen, *without.values()])
+                self.rounds.run([self.chosen, *without.values()])
             company = {c: g for c in chosen if (g := self.company(c)) is not None}
             idle = {c: g for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
             if not idle:

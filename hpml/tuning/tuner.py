@@ -124,7 +124,7 @@ class Tuner:
         for changes_of_trial, reason in search.measured.failures.items():
             for change in changes_of_trial if len(changes_of_trial) == 1 else ():
                 self.skipped[change] = f"could not be tried ({reason})"
-        self.skipped |= dict.fromkeys(search.left_out, "there was no time for it")
+        self.skipped |= search.why_left_out
         return Tuning(
             diagnosis=diagnosis,
             search=search,

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ THREADS = Change(
 STEP_S = {"as_it_is": 0.04, "loading_free": 0.02, "compute_free": 0.03, "loader_alone": 0.02}
 
 
-def searched(rounds: int = 8, proofs: int = 8, **given: Any) -> Search:
+def searched(
+    rounds: int = 8, proofs: int = 8, trials_s: Sequence[float] = (), **given: Any
+) -> Search:
     """4 s an epoch: half with workers, a quarter less again if it is compiled."""
     changes = [WORKERS, COMPILE, THREADS]
     search = Search(lambda of: lambda number: None, changes, lambda: 0.0, 180.0)  # type: ignore[arg-type, return-value]
+    search.rounds.trials_s += trials_s
     both = frozenset({WORKERS, COMPILE})
     seconds = {
         NONE: 4.0, frozenset({WORKERS}): 2.0, frozenset({COMPILE}): 3.0,
@@ -135,16 +139,16 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
         "not answered: epoch 4.03 s; compile looks 1.65 times as fast, but trials vary too much",
     ),
     "no time for a race": (
-        {"chosen": NONE, "steps": [], "is_raced": False, "_trials_s": [10.0, 15.0, 90.0]},
+        {"chosen": NONE, "steps": [], "is_raced": False, "trials_s": [10.0, 15.0, 90.0]},
         "not answered: epoch 4.03 s, and 180 s were too short for 4 rounds of trials of 15 s; "
         r"give budget_s=420$",
     ),
     "a race cut short": (
-        {"chosen": NONE, "steps": [], "is_raced": False, "rounds_had": 3, "_trials_s": [1.0]},
+        {"chosen": NONE, "steps": [], "is_raced": False, "rounds_had": 3, "trials_s": [1.0]},
         r"not answered: .* 180 s were too short: of \d+ rounds 3 had each change, 4 are needed",
     ),
     "no time, though it seemed enough": (
-        {"chosen": NONE, "steps": [], "is_raced": False, "_trials_s": [1.0]},
+        {"chosen": NONE, "steps": [], "is_raced": False, "trials_s": [1.0]},
         r"not answered: .* give budget_s=210$",  # more than the 180 that there were
     ),
     "interrupted": (
@@ -230,6 +234,10 @@ def test_the_way_leads_from_before_to_after() -> None:
     way = tuning(searched()).way
     assert [round(step["epoch_s"], 1) for step in way] == [2.0, 1.5]
     assert draw_way(content(searched())) is not None
+    at_once = searched()
+    at_once.steps = [(change, at_once.chosen) for change, _ in at_once.steps]
+    (step,) = tuning(at_once).way
+    assert (step["change"], round(step["epoch_s"], 1)) == ("num_workers=2 + compile", 1.5)
 
 
 def ended(before_s: float, after_s: float, left_out: str = "") -> Search:

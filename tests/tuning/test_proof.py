@@ -123,8 +123,8 @@ def test_processes_are_fresh_where_they_can_be(name: str) -> None:
     [
         ([5.0], "", 5.0, 40.0),
         ([10.0, 5.0], "", 15.0, 40.0),  # the first one imports
-        ([10.0, 10.0], "4 rounds with them would take 80 s", 20.0, 25.0),
-        ([40.0], "4 rounds with them would take 320 s", 40.0, 25.0),  # one look is enough
+        ([10.0, 10.0], "4 rounds with them would take 80 s", 21.0, 25.0),
+        ([40.0], "4 rounds with them would take 320 s", 41.0, 25.0),  # one look is enough
     ],
 )
 def test_time_is_kept_for_whole_epochs_or_they_do_without_ends(

@@ -146,6 +146,10 @@ def test_what_one_choice_hides_is_tried_beside_another(workers: str, right: set[
     search.run()
     assert claimed(search) == right
     assert {each.name for each, _ in search.steps} >= right
+    before: Changes = frozenset()
+    for _, after in search.steps:  # each has rounds that tell what it has brought
+        assert search.gain_of(before, after) is not None
+        before = after
     assert search.gain is not None
     faster = hidden(set(), workers) / hidden(right, workers)
     assert math.exp(search.gain.mean) == pytest.approx(faster, rel=0.05)
@@ -172,6 +176,7 @@ def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
     assert claimed(search) == {"good=1"}
     assert 0 < len(search.left_out) < 9
     assert "good=1" not in {each.name for each in search.left_out}
+    assert set(search.why_left_out.values()) == {"there was no time for enough rounds of it"}
     assert clock_s < 70
 
 
@@ -300,7 +305,7 @@ def test_a_single_slow_round_rules_nothing_out() -> None:
     names = ["good=1", "slow=1", "stuck=1"]
     search = Search(trial, list(map(change, names)), lambda: BUDGET_S, BUDGET_S)
     search.is_raced = False
-    search._rounds.run([frozenset()])
+    search.rounds.run([frozenset()])
     search._race({each: frozenset({each}) for each in search.changes})
     rounds = [max(number for name, number in tried if name == each) for each in names]
     assert rounds[0] > 4

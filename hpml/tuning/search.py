@@ -109,10 +109,11 @@ class Search:
 
     @property
     def why_left_out(self) -> dict[Change, str]:
-        more = {
-            change: "enough rounds of " if change in self.alone else "" for change in self.left_out
+        return {
+            change: f"there was no time for {'enough rounds of ' if change in self.alone else ''}it"
+            for change in self.left_out
+            if change not in self.chosen
         }
-        return {change: f"there was no time for {each}it" for change, each in more.items()}
 
     @property
     def trial_s(self) -> float:

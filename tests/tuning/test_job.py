@@ -50,43 +50,38 @@ def test_end_to_end_an_epoch_has_its_start_too() -> None:
         assert epoch_s(STEPS, none, pace) == pytest.approx(0.047)
 
 
-def test_what_compiles_is_tried_before_it_is_timed() -> None:
-    """In a race, and again where whole epochs have validation too, which compiles for itself."""
-    fits: list[int] = []
+def fitted(epoch_steps: int | None) -> tuple[Trials, list[tuple[int, ...]]]:
+    """Trials of steps of 0.1 s, and the seed and lengths of each of their fits."""
+    fits: list[tuple[int, ...]] = []
 
     def fit(intervention: Intervention, *lengths: int, seed: int) -> Pace:
-        fits.append(seed)
+        fits.append((seed, *lengths))
         return Pace(0.1, 0.0, None)
 
     loading = Loading(workers=0, ahead=0, starts_anew=False)
-    subject: Any = SimpleNamespace(epoch_steps=None, loading=lambda settings: loading, fit=fit)
+    subject = SimpleNamespace(epoch_steps=epoch_steps, loading=lambda settings: loading, fit=fit)
     subject.trainer = SimpleNamespace(accumulate_grad_batches=1, callbacks=[])
     job: Any = SimpleNamespace(with_changes=lambda changes: (subject, Intervention()))
-    trials = Trials(cast(Tunable, job), 0.5, Pace(0.1, 0.0, None), None, 0)
+    return Trials(cast(Tunable, job), 0.0, Pace(0.1, 0.0, None), None, 0), fits
+
+
+def test_what_compiles_is_tried_before_it_is_timed() -> None:
+    """In a race, and again where whole epochs have validation too, which compiles for itself."""
+    trials, fits = fitted(None)
     compiled = frozenset({Change("compile", frozenset({"compile"}), frozenset({"compute"}))})
     for number, trial in enumerate([trials(compiled), trials(compiled), trials.whole(compiled)]):
         trial(number)
     trials.whole(compiled)(3)
     trials.whole(NONE)(4)
-    assert fits == [0, 0, 1, 2, 2, 3, 4]
+    assert [seed for seed, *_ in fits] == [0, 0, 1, 2, 2, 3, 4]
 
 
 def test_ends_that_take_too_long_are_left_out_of_whole_epochs() -> None:
     """For the reason that is told; what acts seldom acts as often as in an epoch all the same."""
-    lengths: list[tuple[int, ...]] = []
-
-    def fit(intervention: Intervention, *of: int, seed: int) -> Pace:
-        lengths.append(of)
-        return Pace(0.1, 0.0, None)
-
-    loading = Loading(workers=0, ahead=0, starts_anew=False)
-    subject: Any = SimpleNamespace(epoch_steps=STEPS, loading=lambda settings: loading, fit=fit)
-    subject.trainer = SimpleNamespace(accumulate_grad_batches=1, callbacks=[])
-    job: Any = SimpleNamespace(with_changes=lambda changes: (subject, Intervention()))
-    trials = Trials(cast(Tunable, job), 0.0, Pace(0.1, 0.0, None), None, 0)
+    trials, fits = fitted(STEPS)
     trials.leave_ends("they take a minute")
     settings = Settings(log_every=50)
     seldom = frozenset({Change("log", frozenset({"log"}), frozenset({"x"}), settings=settings)})
     timed = trials.whole(seldom)(0)
     assert (timed.epoch_s, timed.left_out) == (pytest.approx(4.7), "they take a minute")
-    assert lengths == [(2, 50)]
+    assert fits == [(0, 2, 50)]

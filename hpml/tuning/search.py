@@ -29,8 +29,8 @@ from hpml.tuning.contenders import (
     mean_of,
     pairs_of,
 )
-from hpml.tuning.priced_rounds import PricedRounds
 from hpml.tuning.proof import Afresh, Proof, Trial, epoch
+from hpml.tuning.timed_rounds import TimedRounds
 
 LEAST_GAIN = 0.02  # of the epoch
 # Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
@@ -80,7 +80,7 @@ class Search:
         self._admitted: dict[Change, bool] = {}
         self._parts: dict[Change, tuple[Change, Change]] = {}  # of two that race as one
         of_rounds = self.trial, self.measured, self.watch, self.left_s
-        self.rounds = PricedRounds(*of_rounds, lambda: self._reserve_s)
+        self.rounds = TimedRounds(*of_rounds, lambda: self._reserve_s)
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""

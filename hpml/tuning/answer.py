@@ -17,9 +17,9 @@ from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.contenders import SEEMS
 from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.qualifications import proven, sentences_of
+from hpml.tuning.racing import SEEMS
 from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.

@@ -20,7 +20,8 @@ from hpml.trials.rounds import (
     unwatched,
 )
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
-from hpml.tuning.contenders import (
+from hpml.tuning.proof import Afresh, Proof, Trial, epoch
+from hpml.tuning.racing import (
     SEEMS,
     Gains,
     front_of,
@@ -29,7 +30,6 @@ from hpml.tuning.contenders import (
     mean_of,
     pairs_of,
 )
-from hpml.tuning.proof import Afresh, Proof, Trial, epoch
 from hpml.tuning.timed_rounds import TimedRounds
 
 LEAST_GAIN = 0.02  # of the epoch

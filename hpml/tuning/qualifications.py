@@ -6,8 +6,8 @@ from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
 from hpml.tuning.change import names
+from hpml.tuning.changes.less_often import seldom_enough
 from hpml.tuning.proof import Proof
-from hpml.tuning.seldom import seldom_enough
 
 MOST_HOSTS = 4  # that are named
 COUNTS = 0.02  # of an epoch

@@ -27,11 +27,12 @@ from hpml.trials.pace import JointPace, Timed
 from hpml.trials.sameness import Trace
 from hpml.trials.settings import Settings
 from hpml.trials.trainer import trial_trainer
-from hpml.tuning import afresh, foreign, tuner
+from hpml.tuning import afresh, tuner
 from hpml.tuning.afresh import FreshTrials
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import NONE, Change
-from hpml.tuning.exchanges import of_ranks
+from hpml.tuning.changes import any_trainer
+from hpml.tuning.changes.ddp import of_ranks
 from hpml.tuning.job import Foreign
 from hpml.tuning.page import _facts
 from hpml.tuning.tuner import Tuner
@@ -284,11 +285,11 @@ def test_cores_are_shared_by_the_ranks_that_may_use_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of one host; those that are bound to cores of their own, or run elsewhere, have all."""
-    monkeypatch.setattr(foreign, "usable_cores", lambda: 8)
-    monkeypatch.setattr(foreign, "affinity", lambda: frozenset(range(8)))
-    assert in_threads(4, foreign.cores_of) == [2, 2, 2, 2]
-    monkeypatch.setattr(foreign, "affinity", lambda: frozenset({threading.get_ident()}))
-    assert in_threads(2, foreign.cores_of) == [8, 8]
+    monkeypatch.setattr(any_trainer, "usable_cores", lambda: 8)
+    monkeypatch.setattr(any_trainer, "affinity", lambda: frozenset(range(8)))
+    assert in_threads(4, any_trainer.cores_of) == [2, 2, 2, 2]
+    monkeypatch.setattr(any_trainer, "affinity", lambda: frozenset({threading.get_ident()}))
+    assert in_threads(2, any_trainer.cores_of) == [8, 8]
 
 
 def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:

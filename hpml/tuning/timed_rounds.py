@@ -9,7 +9,7 @@ from typing import Any
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Candidate, Measurements, Watch, run_round
 from hpml.tuning.change import Changes
-from hpml.tuning.proof import Trial
+from hpml.tuning.final_comparison import Trial
 
 
 @dataclass(eq=False)

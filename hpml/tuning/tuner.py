@@ -32,7 +32,6 @@ from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import checks_an_epoch
-from hpml.tuning.afresh import FreshTrials
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
 from hpml.tuning.changes import any_trainer
@@ -41,8 +40,9 @@ from hpml.tuning.changes.configuration import changes_of
 from hpml.tuning.checks import check_also, check_budget, first_step
 from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
+from hpml.tuning.final_comparison import Afresh
+from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
-from hpml.tuning.proof import Afresh
 from hpml.tuning.search import LEAST_GAIN, Search
 
 DIAGNOSIS_SHARE = 0.15
@@ -67,7 +67,7 @@ class Tuner:
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
     checks: EpochChecks = field(default_factory=EpochChecks)
-    # processes of its own for the last comparison, whose fits are as long as those of the trials
+    # processes of its own for the final comparison, whose fits are as long as those of the trials
     afresh: Callable[[Trials], Afresh] | None = None
     # of a search that this one resumes, once a fit was tried
     earlier: Callable[[], Rounds] = dict

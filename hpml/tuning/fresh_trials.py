@@ -1,4 +1,4 @@
-"""The last comparison of a job of ours: fresh processes, each of which makes the job anew.
+"""The final comparison of a job of ours: fresh processes, each of which makes the job anew.
 
 What a process draws for itself, where its memory lies, what its compiler and its threads do at
 first, is the same in all of its trials: here each round has processes of its own.

@@ -38,7 +38,7 @@ from hpml.tuning.changes import any_trainer
 from hpml.tuning.changes.batch_size import STEP
 from hpml.tuning.changes.configuration import changes_of
 from hpml.tuning.checks import check_also, check_budget, first_step
-from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
+from hpml.tuning.earlier_rounds import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
 from hpml.tuning.final_comparison import Afresh
 from hpml.tuning.fresh_trials import FreshTrials

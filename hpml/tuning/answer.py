@@ -16,9 +16,9 @@ from hpml.system.files import write_whole
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
+from hpml.tuning.caveats import proven, sentences_of
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
 from hpml.tuning.epoch_checks import EpochChecks
-from hpml.tuning.qualifications import proven, sentences_of
 from hpml.tuning.racing import SEEMS
 from hpml.tuning.search import Search
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.cli.endings import at_early_end
+from hpml.cli.early_end import at_early_end
 from hpml.cli.program import JobFailed
 from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
 from hpml.config.advised import in_the_lab

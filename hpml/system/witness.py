@@ -15,7 +15,7 @@ from typing import TypeVar
 from hpml.system.control_groups import throttled_s
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import Reading, add
-from hpml.system.stops import Stops
+from hpml.system.suspensions import Suspensions
 
 Told = TypeVar("Told")
 NS_PER_S = 1e9
@@ -44,7 +44,7 @@ class Witness:
         self,
         with_siblings: bool = False,
         ranks: Iterable[int] = (),
-        stops: Stops | None = None,
+        stops: Suspensions | None = None,
         gpus: GpuWitness | None = None,
         kin_on_gpus: bool = False,
         proc: Path = PROC,

@@ -18,7 +18,7 @@ from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
 from hpml.system.interference import Interference, Reading, add, between, summed
-from hpml.system.splicing import spliced
+from hpml.system.joined_readings import joined
 from hpml.system.witness import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
@@ -63,7 +63,7 @@ class Slices:
 
     def interference(self, waiting_share: float) -> Interference:
         """Of all slices; the share is what they waited for workers."""
-        first, last = spliced(self._readings)
+        first, last = joined(self._readings)
         seen = between(first, last, waiting_share * (last.at_s - first.at_s))
         of_each = summed(between(*pair) for pair in self._readings)
         return replace(seen, gpus=of_each.gpus if of_each else None)

@@ -19,7 +19,7 @@ from hpml.data.sampling import cut
 from hpml.errors import UserError
 from hpml.loading.copies import alter, with_own_state
 from hpml.system.lightning_twins import twin_for, twins
-from hpml.trials.given import check_loaders
+from hpml.trials.checks import check_loaders
 from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 from hpml.trials.settings import Settings
 

@@ -20,9 +20,9 @@ from hpml.system.suspensions import Suspensions
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.agreement import Agreement
+from hpml.trials.checks import check_given, check_trainer
 from hpml.trials.contents import copy_of, share_memory
 from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
-from hpml.trials.given import check_given, check_trainer
 from hpml.trials.intervention import (
     STEP_HOOKS,
     TRANSFER_HOOKS,

@@ -48,7 +48,7 @@ def take_apart(loader: Any, seconds: float = SECONDS) -> LoaderStages:
     one over the same, whose times are those of the stages; a third one that looks for the lines.
     Then a pass through the loader's own workers. Loader, data set, transforms, sampler and random
     states stay as they are. What reads and decodes is known of Python's files, Pillow, torchvision,
-    OpenCV, NumPy and others (see `hpml.loading.seams`); what is not is its caller's.
+    OpenCV, NumPy and others (see `hpml.loading.library_functions`); what is not is its caller's.
 
     Args:
         loader: a DataLoader. Of any other one nothing is known, which is said.

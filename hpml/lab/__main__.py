@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.cli.program import run_hydra
 from hpml.cli.wrong_input import composed
 from hpml.config import command_line
-from hpml.config.advised import of_the_lab
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
+from hpml.config.lab_advice import of_the_lab
 from hpml.errors import UserError
 from hpml.formatting import decimals, duration_in_words
 from hpml.lab.disturbances import disturbed_by

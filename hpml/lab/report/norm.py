@@ -26,7 +26,7 @@ from hpml.lab.report.answers import (
     told_apart,
 )
 from hpml.lab.report.busy import is_in_doubt, too_busy, why
-from hpml.lab.report.explained import rate_of
+from hpml.lab.report.explanations import rate_of
 from hpml.records.phases import TRAIN
 from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.disturbances import span

@@ -25,7 +25,7 @@ from hpml.lab.report.answers import (
     shown,
     told_apart,
 )
-from hpml.lab.report.busy import is_in_doubt, too_busy, why
+from hpml.lab.report.disturbances import is_in_doubt, too_busy, why
 from hpml.lab.report.explanations import rate_of
 from hpml.records.phases import TRAIN
 from hpml.report.collect import TIMED_FROM, Run, mean

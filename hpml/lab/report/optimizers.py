@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hpml.lab.report.answers import ACCURACY, LOSS, caveats, shown
-from hpml.lab.report.busy import too_busy, why
+from hpml.lab.report.disturbances import too_busy, why
 from hpml.lab.report.explanations import why_last
 from hpml.lab.report.hosts import several_hosts
 from hpml.report.comparison import Comparison

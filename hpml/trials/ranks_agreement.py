@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from hpml.callbacks.ranks import places_of
 from hpml.errors import FailedElsewhereError, UserError, reason
-from hpml.loading.copies import preserve_global_state
+from hpml.loading.global_state import preserve_global_state
 from hpml.system.lightning_twins import twins
 from hpml.system.signals import NotedInterrupt
 from hpml.trials.agreement import Agreement

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.disturbances import witness_of
 from hpml.errors import UserError
-from hpml.loading.copies import preserve_global_state, seeded_folder
+from hpml.loading.global_state import preserve_global_state, seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.system.suspensions import Suspensions
 from hpml.training.build import build_trainer

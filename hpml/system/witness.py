@@ -17,7 +17,7 @@ from hpml.system.gpus import GpuWitness
 from hpml.system.interference import Reading, add
 from hpml.system.suspensions import Suspensions
 
-Told = TypeVar("Told")
+T = TypeVar("T")
 NS_PER_S = 1e9
 MIB = 2**20
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -210,7 +210,7 @@ class _Stat:
         return cls(cpu_s, int(fields[9]) + int(fields[10]), fields[19], int(fields[1]))
 
 
-def _told(read: Callable[[], Told]) -> Told | None:
+def _told(read: Callable[[], T]) -> T | None:
     """What a kernel tells, None where its file is of another format."""
     try:
         return read()

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hpml.trials.subject import Subject
 from hpml.tuning.change import NONE, Changes
-from hpml.tuning.foreign import loader_workers
+from hpml.tuning.changes.any_trainer import loader_workers
 from hpml.tuning.job import Foreign
 from hpml.worker_counts.answer import recommended
 from hpml.worker_counts.counts import counts_to_try

@@ -17,11 +17,11 @@ from hpml.cli.program import run_hydra
 from hpml.cli.run_directory import with_run_dir
 from hpml.config import command_line
 from hpml.config.checks import check
-from hpml.config.chosen import choices
 from hpml.config.command_line import from_here
 from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import code_fingerprint, fingerprint
+from hpml.config.group_choices import choices
 from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.system import environment, failures

@@ -10,7 +10,7 @@ import torch
 from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import CAUSES, FIGURES, Interference, Reading, between, summed
-from hpml.system.stops import Stops
+from hpml.system.suspensions import Suspensions
 from hpml.system.threads import crowded_in_words, workers_affinity
 from hpml.system.witness import Witness
 
@@ -30,7 +30,7 @@ class Disturbances:
         # What other processes saw of the open epoch; None where they did not look.
         self._earlier: list[Interference] | None = []
         self._witness: Witness | None = None
-        self._stops: Stops | None = None
+        self._stops: Suspensions | None = None
         self._last: Reading  # at the last epoch's border
         self._latest: Reading  # of all
 
@@ -40,7 +40,7 @@ class Disturbances:
 
     def begin(self, trainer: L.Trainer) -> None:
         """The first epoch begins."""
-        self._stops = Stops().__enter__()
+        self._stops = Suspensions().__enter__()
         self._witness = witness_of(trainer, self._stops)
         self._last = self._latest = self._witness.read()
         self._looked_s = time.perf_counter()
@@ -146,7 +146,7 @@ def is_logged(name: str) -> bool:
     return name in LOGGED or bool(of_gpu and number.isdigit() and figure in OF_GPU)
 
 
-def witness_of(trainer: L.Trainer, stops: Stops, kin_on_gpus: bool = False) -> Witness:
+def witness_of(trainer: L.Trainer, stops: Suspensions, kin_on_gpus: bool = False) -> Witness:
     """The other ranks on this machine are the job's own, below this process or beside it.
 
     `kin_on_gpus` as for Witness.

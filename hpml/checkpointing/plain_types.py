@@ -20,7 +20,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from hpml.checkpointing import safe_load
-from hpml.checkpointing.kinds import KINDS, content_of, described, rebuild
+from hpml.checkpointing.allowed_types import KINDS, content_of, described, rebuild
 
 TYPE, OF = "hpml_type", "of"
 NATIVE = {

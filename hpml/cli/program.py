@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from hpml.cli import help
 from hpml.cli.completion import script
-from hpml.cli.endings import endings_called
+from hpml.cli.early_end import endings_called
 from hpml.cli.run_directory import leave_nothing
 from hpml.cli.wrong_input import explain, refuse, refuse_unknown_options
 from hpml.config.checks import check_keys

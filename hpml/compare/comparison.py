@@ -150,11 +150,11 @@ def _facts(rounds: Rounds) -> dict[str, Any]:
     machine: dict[str, Any] = {}
     measured = []
     for each in rounds.every:
-        processes = {side: dict(told) for side, told in each.processes.items()}
-        for told in processes.values():
-            machine = told.pop("environment", machine)
+        processes = {side: dict(facts) for side, facts in each.processes.items()}
+        for facts in processes.values():
+            machine = facts.pop("environment", machine)
             for name in ("batches", "weights"):
-                told.pop(name, None)
+                facts.pop(name, None)
         turns = [
             {
                 side: dict(turn.figures) | {"disturbed": turn.disturbed}

@@ -18,7 +18,7 @@ import psutil
 
 from hpml.compare import program
 from hpml.compare.rounds import Turn
-from hpml.compare.side import AS_IT_IS, OUTPUTS, REVISION, TRACKED, Side
+from hpml.compare.side import OUTPUTS, REVISION, TRACKED, WORKING_TREE, Side
 from hpml.compare.worktree import LoggedError
 from hpml.system.interference import Interference
 
@@ -38,7 +38,7 @@ class FailedError(LoggedError):
     def __init__(self, side: Side, log: Path, message: str) -> None:
         hint = ""
         if any(word in message for word in MISSING):
-            hint = f"; {TRACKED}" if side.kind == REVISION and side.name != AS_IT_IS else ""
+            hint = f"; {TRACKED}" if side.kind == REVISION and side.name != WORKING_TREE else ""
         elif "ModuleNotFoundError" in message and side.python != sys.executable:
             hint = "; --install has to bring all that the program and hpml import"
         super().__init__(f"{side.name}: {message}{hint}", log)

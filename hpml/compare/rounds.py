@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hpml.compare.question import TIMED, Metric, Question, in_percent, is_answered, ratio_of
-from hpml.compare.turn_length import TURN_S, Told, lengths, whole
+from hpml.compare.turn_length import TURN_S, Facts, lengths, whole
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate, anytime_estimate
 from hpml.system.interference import Interference, summed
@@ -194,8 +194,8 @@ def run_round(
             waiting = [side for side in waiting if not processes[side].is_ready(LOOK_S)]
         for side in SIDES:
             round_.processes[side] = processes[side].first()
-        told = round_.processes
-        slices, own = lengths(told, _step_s(processes, order, told), steps)
+        facts = round_.processes
+        slices, own = lengths(facts, _step_s(processes, order, facts), steps)
         for turn in range(2 * PAIRS):
             if len(round_.clean) >= PAIRS or (turn >= PAIRS and not round_.clean):
                 break
@@ -229,7 +229,7 @@ def _last(fit: Generator[None, None, Turn]) -> Turn:
     raise AssertionError("a fit has more slices than were asked for")
 
 
-def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], told: Told) -> float:
+def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], facts: Facts) -> float:
     """Seconds of a step of the slower side, by a turn of a few of them, of more if they are short.
 
     What the first steps took, while both started, tells nothing: two sides of as many threads as
@@ -237,7 +237,7 @@ def _step_s(processes: Mapping[str, Measuring], order: Sequence[str], told: Told
     """
     step_s = 0.0
     for about in PILOTS:
-        own = whole(told, about)
+        own = whole(facts, about)
         slices = min(about, *own.values())
         if max(own.values()) * step_s < TURN_S / 2:
             fits = {side: processes[side].fit(slices, own[side], 0, 0) for side in order}

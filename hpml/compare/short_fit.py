@@ -18,7 +18,7 @@ from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
 from hpml.system.interference import Interference, Reading, add, between, summed
-from hpml.system.splicing import spliced
+from hpml.system.joined_readings import joined
 from hpml.system.witness import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
@@ -32,7 +32,6 @@ from hpml.tuning.epochs import epoch_s
 # side's turn has filled the caches.
 WARM_UP = 3
 FIRST_STEPS = 2
-AS_IT_IS = Intervention()
 
 
 class Slices:
@@ -63,7 +62,7 @@ class Slices:
 
     def interference(self, waiting_share: float) -> Interference:
         """Of all slices; the share is what they waited for workers."""
-        first, last = spliced(self._readings)
+        first, last = joined(self._readings)
         seen = between(first, last, waiting_share * (last.at_s - first.at_s))
         of_each = summed(between(*pair) for pair in self._readings)
         return replace(seen, gpus=of_each.gpus if of_each else None)
@@ -165,7 +164,7 @@ class ShortFits:
         """Warms up and compiles; `fit_s` is what the fit takes until its first step has ended."""
         begun_ns = time.perf_counter_ns()
         _, timer = self._fit(FIRST_STEPS, 0)
-        traced = trace(self._subject, AS_IT_IS)
+        traced = trace(self._subject, Intervention())
         return {
             "fit_s": (timer.first_step_ended_ns - begun_ns) / NS_PER_S,
             "unit": math.lcm(accumulated(self._subject.trainer), max(1, self._loading.workers)),
@@ -216,5 +215,7 @@ class ShortFits:
         def attach(trainer: Any, module: Any) -> None:
             trainer.callbacks.insert(0, timer)
 
-        pace = self._subject.fit(AS_IT_IS, self._warm_up, steps, seed, adapt=attach, pauses=pauses)
+        pace = self._subject.fit(
+            Intervention(), self._warm_up, steps, seed, adapt=attach, pauses=pauses
+        )
         return pace, timer

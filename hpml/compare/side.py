@@ -16,7 +16,7 @@ from hpml.records.run_record import FILE_NAME
 OVERRIDES, SCRIPT, REVISION, RECORDS = "overrides", "script", "revision", "records"
 OUTPUTS = "HPML_OUTPUTS"  # where our own training puts its files
 TRACKED = "a revision's folder has only what git tracks: give data by an absolute path"
-AS_IT_IS = "."  # the project's own folder, with all that is not committed
+WORKING_TREE = "."  # the project's own folder, with all that is not committed
 ALLOWED = (
     'give overrides ("compile=true"), a script with its arguments ("train.py --width 64", '
     '"-m module"), a git revision (or . for the files as they are), or a record or a folder of them'
@@ -41,13 +41,13 @@ def kind_of(given: str) -> str:
     """Raises UserError for what is none of them."""
     words = split(given)
     path = Path(given).expanduser()
-    if given not in ("", AS_IT_IS) and path.exists() and _holds_records(path):
+    if given not in ("", WORKING_TREE) and path.exists() and _holds_records(path):
         return RECORDS
     if words and (words[0] == "-m" or words[0].endswith(".py")):
         return SCRIPT
     if not words or all("=" in word or word.startswith("~") for word in words):
         return OVERRIDES
-    if given == AS_IT_IS or (len(words) == 1 and worktree.commit_of(given)):
+    if given == WORKING_TREE or (len(words) == 1 and worktree.commit_of(given)):
         return REVISION
     if path.exists():
         raise UserError(f"{given}: there is no record below it; {ALLOWED}")
@@ -145,7 +145,7 @@ def sides(
 def _revision(given: str, run: str, folder: Path, stack: ExitStack) -> Side:
     root, commit = worktree.project_root(), worktree.commit_of(given)
     tree = root
-    if given != AS_IT_IS:
+    if given != WORKING_TREE:
         assert commit is not None
         tree = folder
         stack.callback(worktree.remove, tree)

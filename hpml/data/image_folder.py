@@ -67,10 +67,9 @@ class ImageFolder(ImageDataModule):
         if self.verify:
             self._check((*layout.train, *layout.test), size)
         elif self.verify is False and self.decode_size:
-            told = (
-                f"data.decode_size={self.decode_size}: other pixels of JPEGs twice as large or more"
-            )
-            log.warning(f"{told}; how many there are is not counted before training")
+            other = "other pixels of JPEGs twice as large or more"
+            uncounted = "how many there are is not counted before training"
+            log.warning(f"data.decode_size={self.decode_size}: {other}; {uncounted}")
         train = self._source(layout.train, size)
         test = self._source(layout.test, size) if layout.test else None
         return ImageSet(train, test, layout.classes, str(self.root))

@@ -26,7 +26,7 @@ from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.timing.verdict import COMMUNICATION
 from hpml.training.prepare import prepare
-from hpml.trials.given import is_seconds
+from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
 from hpml.trials.ranks_agreement import agreement_of

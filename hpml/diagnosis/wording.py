@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from hpml.config.advised import advised
+from hpml.config.lab_advice import advised
 from hpml.diagnosis.figures import (
     AGAIN,
     AS_IT_IS,

@@ -16,20 +16,20 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.cli.program import run_hydra
 from hpml.cli.wrong_input import composed
 from hpml.config import command_line
-from hpml.config.advised import of_the_lab
 from hpml.config.checks import check
 from hpml.config.conf import resolve
 from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
+from hpml.config.lab_advice import of_the_lab
 from hpml.errors import UserError
 from hpml.formatting import decimals, duration_in_words
 from hpml.lab.disturbances import disturbed_by
-from hpml.lab.paces import Paces
 from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
+from hpml.lab.pilot_cache import PilotCache
 from hpml.lab.plan import SWEEPS
 from hpml.lab.planning import Decided, decide, shortened
-from hpml.lab.ran import what_ran
+from hpml.lab.progress import what_ran
 from hpml.lab.run_task import run_task
 from hpml.lab.state import ALL, State
 from hpml.lab.tasks import HOLDS, Task, Tasks, chosen_parts, shown
@@ -77,9 +77,9 @@ def job(cfg: DictConfig) -> None:
         state = State(name, tasks, settings, machine["host"])
         with nullcontext() if cfg.lab.dry_run else state.locked():
             _adopt_search(cfg, tasks, settings, machine)
-            paces = Paces(Path(cfg.output_dir) / "labs", settings, machine)
+            cache = PilotCache(Path(cfg.output_dir) / "labs", settings, machine)
             measuring = monotonic()
-            pilots = _pilots(tasks, state.pilots | paces.read(), paces)
+            pilots = _pilots(tasks, state.pilots | cache.read(), cache)
             # else a plan would be another one after a dry run, which has measured already
             spent_s = 0.0 if cfg.lab.dry_run else monotonic() - measuring
             decided = decide(cfg, tasks, state, pilots, spent_s)
@@ -207,7 +207,7 @@ def _devices(cfg: DictConfig, machine: dict[str, Any]) -> list[str]:
     return devices if "c5" in chosen_parts(cfg) else devices[:1]
 
 
-def _pilots(tasks: Tasks, known: dict[str, Pilot], paces: Paces) -> dict[str, Pilot]:
+def _pilots(tasks: Tasks, known: dict[str, Pilot], cache: PilotCache) -> dict[str, Pilot]:
     """A few steps on each device, of those that are not measured yet; counting needs none."""
     if tasks.has <= {SUMMARY}:
         return {}
@@ -232,7 +232,7 @@ def _pilots(tasks: Tasks, known: dict[str, Pilot], paces: Paces) -> dict[str, Pi
             when = strftime("%H:%M", localtime(pilots[device].measured_at))
             step = f"{step_s:.{decimals(step_s)}f} s"
             log.info(f"a step takes {step} on {device}, as measured at {when}")
-    paces.keep({device: pilots[device] for device in missing})
+    cache.keep({device: pilots[device] for device in missing})
     return {device: pilots[device] for device in tasks.devices}
 
 

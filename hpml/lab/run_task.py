@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from hpml.cli.program import users_environment
 from hpml.cli.wrong_input import composed
-from hpml.config.advised import LAB
 from hpml.config.checks import check
 from hpml.config.conf import resolve
+from hpml.config.lab_advice import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.process import JobProcess

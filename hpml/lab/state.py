@@ -8,8 +8,8 @@ from typing import Any
 
 from hpml.config.fingerprint import difference
 from hpml.errors import UserError
-from hpml.lab.paces import pilots_of
 from hpml.lab.pilot import Pilot
+from hpml.lab.pilot_cache import pilots_of
 from hpml.lab.plan import REPORT, Planned
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
 from hpml.records.run_record import FILE_NAME, now

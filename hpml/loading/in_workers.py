@@ -12,8 +12,8 @@ from torch.utils.data._utils import worker as of_torch
 from torch.utils.data._utils.worker import WorkerInfo
 
 from hpml.loading.clock import StageClock
+from hpml.loading.library_functions import libraries_timed
 from hpml.loading.passes import NS_PER_S, Fetching, Parts
-from hpml.loading.seams import seams_timed
 
 MOST_BATCHES = 10_000
 
@@ -124,7 +124,7 @@ class _AtWork:
         if self._fetching is None:
             clock = StageClock(time.perf_counter_ns)
             self._timed = contextlib.ExitStack()
-            self._timed.enter_context(seams_timed(clock))  # for as long as the worker lives
+            self._timed.enter_context(libraries_timed(clock))  # for as long as the worker lives
             self._fetching = Fetching(self.parts, clock, self.whole)
         self._fetching.clock.take()
         batch = self._fetching.fetch(index)

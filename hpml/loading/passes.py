@@ -16,7 +16,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from hpml.loading.clock import COLLATING, PINNING, SAMPLER, StageClock
 from hpml.loading.copies import attributes_copied, with_own_state
 from hpml.loading.instruments import Instruments, stage_of
-from hpml.loading.seams import seams_timed
+from hpml.loading.library_functions import libraries_timed
 from hpml.statistics import Estimate, estimate
 
 NS_PER_S = 1e9
@@ -130,7 +130,7 @@ def run_pass(
     pins = loader.pin_memory and torch.accelerator.is_available()
     until_ns = time.perf_counter_ns() + round(seconds * NS_PER_S)
     fetching.begin()
-    with seams_timed(clock):
+    with libraries_timed(clock):
         indices = clock.call(SAMPLER, iter, loader._index_sampler)
         clock.take()
         for number in range(len(again.indices) if again else MOST_BATCHES):

@@ -24,7 +24,8 @@ from hpml.loading.clock import (
     StageClock,
 )
 from hpml.loading.code_lines import LineSampler, Looks, line_of_each, ranked
-from hpml.loading.copies import seeded_folder, with_own_state
+from hpml.loading.copies import with_own_state
+from hpml.loading.global_state import seeded_folder
 from hpml.loading.in_workers import Delivery, WorkersPass, run_in_workers
 from hpml.loading.instruments import stage_of
 from hpml.loading.passes import NS_PER_S, Fetching, Parts, Pass, copying_s, run_pass
@@ -37,8 +38,7 @@ FIRST_SHARE, LINES_SHARE, WORKERS_SHARE = 0.25, 0.25, 0.25
 # Workers are tried where they have so many seconds, of which they need some to start.
 LEAST_FOR_WORKERS_S = 0.5
 MOST_LINES = 10
-LEAST_BATCHES = 2  # of a pass
-MOST_LOOKED_AT = 20  # passes
+LEAST_BATCHES, MOST_LOOKED_AT = 2, 20  # of a pass; passes
 
 
 def take_apart(loader: Any, seconds: float = SECONDS) -> LoaderStages:
@@ -48,7 +48,7 @@ def take_apart(loader: Any, seconds: float = SECONDS) -> LoaderStages:
     one over the same, whose times are those of the stages; a third one that looks for the lines.
     Then a pass through the loader's own workers. Loader, data set, transforms, sampler and random
     states stay as they are. What reads and decodes is known of Python's files, Pillow, torchvision,
-    OpenCV, NumPy and others (see `hpml.loading.seams`); what is not is its caller's.
+    OpenCV, NumPy and others (see `hpml.loading.library_functions`); what is not is its caller's.
 
     Args:
         loader: a DataLoader. Of any other one nothing is known, which is said.

@@ -26,8 +26,8 @@ from hpml.report.drawing import (
     spread_ticks,
     time_unit,
 )
+from hpml.report.interference_picture import over_epochs
 from hpml.report.settings import ABSENT, Setting, labels, number
-from hpml.report.sharing import over_epochs
 from hpml.statistics import Estimate, estimate
 
 DEVICES = ("device", "trainer.devices")

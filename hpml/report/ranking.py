@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpml.config.advised import advised
+from hpml.config.lab_advice import advised
 from hpml.formatting import decimals, listed, with_spread
 from hpml.report.disturbances import MOST_NAMED, Span
 from hpml.report.settings import Setting

@@ -20,8 +20,8 @@ from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.batch_size import LoaderBatches
 from hpml.config.auto import on_device
-from hpml.config.chosen import name_of
 from hpml.config.conf import find_conf, resolve
+from hpml.config.group_choices import name_of
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError, first_line

@@ -11,11 +11,11 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.cli.endings import at_early_end
+from hpml.cli.early_end import at_early_end
 from hpml.cli.program import JobFailed
 from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
-from hpml.config.advised import in_the_lab
 from hpml.config.checks import check_keys
+from hpml.config.lab_advice import in_the_lab
 from hpml.errors import RunFailedError, UserError, first_line
 from hpml.records.run_record import FILE_NAME
 from hpml.sweep.finish import conclude, resume_command

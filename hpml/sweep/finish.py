@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpml.config import command_line
-from hpml.config.advised import advised
 from hpml.config.fingerprint import key_of
+from hpml.config.lab_advice import advised
 from hpml.formatting import counted
 from hpml.system import tensorboard
 from hpml.system.interference import Interference

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpml.checkpointing.resume import NEVER, resume_checkpoints
-from hpml.config.advised import advised
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
+from hpml.config.lab_advice import advised
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME, RunRecord
 from hpml.sweep.jobs import Job

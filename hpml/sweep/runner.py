@@ -20,7 +20,7 @@ from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
 from hpml.sweep.process import LOG, JobProcess
-from hpml.sweep.quiet import QuietMachine
+from hpml.sweep.quiet_machine import QuietMachine
 from hpml.sweep.reruns import WAIT, OnDisturbance, disturbance, set_aside, settle
 from hpml.system.signals import RunInterrupted, signals_held
 

@@ -15,9 +15,9 @@ from typing import TypeVar
 from hpml.system.control_groups import throttled_s
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import Reading, add
-from hpml.system.stops import Stops
+from hpml.system.suspensions import Suspensions
 
-Told = TypeVar("Told")
+T = TypeVar("T")
 NS_PER_S = 1e9
 MIB = 2**20
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -44,7 +44,7 @@ class Witness:
         self,
         with_siblings: bool = False,
         ranks: Iterable[int] = (),
-        stops: Stops | None = None,
+        stops: Suspensions | None = None,
         gpus: GpuWitness | None = None,
         kin_on_gpus: bool = False,
         proc: Path = PROC,
@@ -210,7 +210,7 @@ class _Stat:
         return cls(cpu_s, int(fields[9]) + int(fields[10]), fields[19], int(fields[1]))
 
 
-def _told(read: Callable[[], Told]) -> Told | None:
+def _told(read: Callable[[], T]) -> T | None:
     """What a kernel tells, None where its file is of another format."""
     try:
         return read()

@@ -14,7 +14,7 @@ from hpml.system.lightning_twins import twins
 from hpml.timing.actions import LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
-from hpml.timing.meetings import Meetings
+from hpml.timing.synchronization_points import SynchronizationPoints
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _UNKNOWN: Any = object()
@@ -44,7 +44,7 @@ class PhaseProfiler(Profiler):
         self._open: list[tuple[_Context, int]] = []  # with the clock's depth around each
         self.before_runs: list[Callable[[], object]] = []  # called where a hook starts a run
         self._fetches_inside = False  # whether training_step fetches its own batches
-        self._meetings = Meetings(self.clock, lambda: self.is_aside(trainer))
+        self._points = SynchronizationPoints(self.clock, lambda: self.is_aside(trainer))
 
     @classmethod
     def attach(cls, trainer: L.Trainer) -> PhaseProfiler:
@@ -59,7 +59,7 @@ class PhaseProfiler(Profiler):
         """Gives the Trainer back the profiler that its user chose."""
         if self._trainer.profiler is self:
             self._trainer.profiler = self.inner
-        self._meetings.end()
+        self._points.end()
 
     def arm(self) -> None:
         """Epochs count from now on; what has been heard so far was not of them."""
@@ -69,7 +69,7 @@ class PhaseProfiler(Profiler):
             self.clock.manual = not self._trainer.lightning_module.automatic_optimization
             self._contexts.clear()
             self._seen.clear()
-            self._meetings.begin(self._trainer)
+            self._points.begin(self._trainer)
 
     def unmeasured(self) -> frozenset[str]:
         """The phases that cannot be timed, since Lightning has sent no sign of them."""

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from hpml.callbacks.hparams import OF_ONE_EPOCH
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.checkpointing.stop_on_signal import StopOnSignal
-from hpml.config.chosen import name_of
 from hpml.config.conf import resolve
+from hpml.config.group_choices import name_of
 from hpml.config.instantiate import instantiate_target, probe, with_typed_paths
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError

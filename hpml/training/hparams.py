@@ -5,8 +5,8 @@ import os
 from omegaconf import DictConfig, OmegaConf
 
 from hpml.config import command_line
-from hpml.config.chosen import name_of
 from hpml.config.fingerprint import is_left_out, key_of
+from hpml.config.group_choices import name_of
 from hpml.system.environment import SWEPT
 
 # Keys that the entry of a run by itself always has.

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from hpml.checkpointing.last_and_best import Checkpoint, build_checkpoints
 from hpml.config import command_line
-from hpml.config.advised import in_the_lab
 from hpml.config.auto import device_type, on_device
 from hpml.config.checks import unused_keys
-from hpml.config.chosen import name_of
 from hpml.config.cpu import set_threads
 from hpml.config.fingerprint import key_of
+from hpml.config.group_choices import name_of
+from hpml.config.lab_advice import in_the_lab
 from hpml.data.build import build_data
 from hpml.data.image_data_module import ImageDataModule
 from hpml.models.image_classifier import ImageClassifier

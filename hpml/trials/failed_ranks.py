@@ -58,10 +58,10 @@ class FailedRanks:
 
     def tell(self, why: str, begun: Sequence[int] | None = None) -> None:
         """Tells the others that this rank has failed; `begun` if it has begun more since then."""
-        told = json.dumps([self._rank, why, self.begun() if begun is None else begun])
+        failure = json.dumps([self._rank, why, self.begun() if begun is None else begun])
         with suppress(RuntimeError):  # whose store is gone, with another rank
             number = self._store.add(f"{self._met}/failures", 1)
-            self._store.set(f"{self._met}/{number}", told)
+            self._store.set(f"{self._met}/{number}", failure)
 
     def look(self) -> bool:
         """Looks who has failed; whether this rank waits for one in vain, which it tells."""

@@ -12,7 +12,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parallel import DistributedDataParallel
 
-from hpml.loading.copies import alter
+from hpml.loading.own_methods import alter
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.settings import Settings
 

@@ -17,9 +17,10 @@ from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
 from hpml.errors import UserError
-from hpml.loading.copies import alter, with_own_state
+from hpml.loading.copies import with_own_state
+from hpml.loading.own_methods import alter
 from hpml.system.lightning_twins import twin_for, twins
-from hpml.trials.given import check_loaders
+from hpml.trials.checks import check_loaders
 from hpml.trials.intervention import TRANSFER_HOOKS, nothing
 from hpml.trials.settings import Settings
 

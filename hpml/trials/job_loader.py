@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import lightning as L
 
 from hpml.callbacks.trainer_facts import surplus_in_words
-from hpml.loading.copies import seeded_folder
+from hpml.loading.global_state import seeded_folder
 from hpml.loading.stages import LoaderStages
 from hpml.loading.take_apart import dearest_of
 from hpml.system.threads import crowded_in_words, workers_affinity

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from hpml.callbacks.ranks import places_of
 from hpml.errors import FailedElsewhereError, UserError, reason
-from hpml.loading.copies import preserve_global_state
+from hpml.loading.global_state import preserve_global_state
 from hpml.system.lightning_twins import twins
 from hpml.system.signals import NotedInterrupt
 from hpml.trials.agreement import Agreement
@@ -79,8 +79,8 @@ class RanksAgreement(Agreement):
                 raise
             passed_over, self._passed_over = self._passed_over, None
             self._arrive(error, passed_over)
-            why, told = map(_told, (error, error or passed_over))
-            outcomes = self.every((own, why, told, self._failed.begun()))
+            why, cause = map(_reason, (error, error or passed_over))
+            outcomes = self.every((own, why, cause, self._failed.begun()))
         given, reasons, failures, begun = (list(each) for each in zip(*outcomes, strict=True))
         rank = next((rank for rank, why in enumerate(failures) if why is not None), None)
         if rank is not None and any(each != begun[0] for each in begun):
@@ -99,13 +99,13 @@ class RanksAgreement(Agreement):
             own = work() if self.rank == 0 else None
         except Exception as failure:
             error = failure
-        told = error and (str(error) if isinstance(error, UserError) else reason(error))
-        given, told, is_wrong = self.first((own, told, isinstance(error, UserError)))
+        why = error and (str(error) if isinstance(error, UserError) else reason(error))
+        given, why, is_wrong = self.first((own, why, isinstance(error, UserError)))
         if error is not None:
             raise error
-        if told is not None:
+        if why is not None:
             raise (
-                UserError(told) if is_wrong else FailedElsewhereError(f"{self.in_words(0)}: {told}")
+                UserError(why) if is_wrong else FailedElsewhereError(f"{self.in_words(0)}: {why}")
             )
         return given  # type: ignore[return-value]
 
@@ -126,7 +126,7 @@ class RanksAgreement(Agreement):
         if self._is_lost:
             return
         with suppress(RuntimeError):
-            self._wait_for_all(LOST_S, _told(raised[1] if raised else None))
+            self._wait_for_all(LOST_S, _reason(raised[1] if raised else None))
 
     def close(self) -> None:
         self._failed.close()
@@ -171,7 +171,7 @@ class RanksAgreement(Agreement):
         wait for it.
         """
         begun, seconds = time.monotonic(), INTERRUPTED_S if self._has_come else LOST_S
-        why = _told(error or passed_over)
+        why = _reason(error or passed_over)
         try:
             self._wait_for_all(math.inf if error is None else seconds, why)
         except RuntimeError as missing:
@@ -240,7 +240,7 @@ class RanksAgreement(Agreement):
         )
 
 
-def _told(error: BaseException | None) -> str | None:
+def _reason(error: BaseException | None) -> str | None:
     return None if error is None else reason(error)
 
 

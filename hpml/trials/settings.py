@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from hpml.loading.copies import alter
+from hpml.loading.own_methods import alter
 from hpml.trials.by_index import ByIndex
 
 # A callback that rests is called at one batch of so many.

@@ -14,15 +14,15 @@ from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.disturbances import witness_of
 from hpml.errors import UserError
-from hpml.loading.copies import preserve_global_state, seeded_folder
+from hpml.loading.global_state import preserve_global_state, seeded_folder
 from hpml.system.lightning_twins import twin_for
-from hpml.system.stops import Stops
+from hpml.system.suspensions import Suspensions
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.agreement import Agreement
+from hpml.trials.checks import check_given, check_trainer
 from hpml.trials.contents import copy_of, share_memory
 from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
-from hpml.trials.given import check_given, check_trainer
 from hpml.trials.intervention import (
     STEP_HOOKS,
     TRANSFER_HOOKS,
@@ -62,7 +62,7 @@ class Subject(JobLoader):
         self.trainer = trainer
         self.device: torch.device = trainer.strategy.root_device
         self.notes = left_out(trainer, uncompiled(module))
-        self.stops = Stops()  # to be entered by who wants them noticed
+        self.stops = Suspensions()  # to be entered by who wants them noticed
         self.witness = witness_of(trainer, self.stops)
         self.data = JobData(data, trainer.limit_train_batches)
         with preserve_global_state(data):

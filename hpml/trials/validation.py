@@ -14,7 +14,7 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml.errors import UserError
-from hpml.loading.copies import seeded_folder
+from hpml.loading.global_state import seeded_folder
 from hpml.system.lightning_twins import twin_for
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials.copies import preserve_attributes
@@ -24,7 +24,6 @@ from hpml.trials.subject import Subject
 from hpml.trials.trainer import trial_trainer
 
 LOOKED_AT = 4  # batches
-AS_IT_IS = Intervention()
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Validation:
 def validation_of(
     subject: Subject,
     given: Any = None,
-    intervention: Intervention = AS_IT_IS,
+    intervention: Intervention = Intervention(),  # noqa: B008 - it is frozen
     batches: int = LOOKED_AT,
 ) -> Validation | None:
     """Validates a few batches of each loader of a job; None where it has no validation.

@@ -16,10 +16,10 @@ from hpml.system.files import write_whole
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
+from hpml.tuning.caveats import proven, sentences_of
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.contenders import SEEMS
 from hpml.tuning.epoch_checks import EpochChecks
-from hpml.tuning.qualifications import proven, sentences_of
+from hpml.tuning.racing import SEEMS
 from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.
@@ -104,9 +104,9 @@ class Tuning:
             return f"{self._why_nothing}: {what} {before}{self._instead}"
         after = in_s(Estimate(self.after_s, None, 1))
         times, least = math.exp(gain.mean), math.exp(gain.low)
-        told = f"{times:.2f} times as fast, proven ≥ {least:.2f}"
+        as_fast = f"{times:.2f} times as fast, proven ≥ {least:.2f}"
         many = counted(len(self.changes), "change")
-        return f"{what} {before.removesuffix(' s')} → {after}, {told}; {many}"
+        return f"{what} {before.removesuffix(' s')} → {after}, {as_fast}; {many}"
 
     @property
     def _why_nothing(self) -> str:
@@ -226,11 +226,11 @@ class Tuning:
     def lines(self) -> list[str]:
         heading = ("", "alone", "in company", "first losses", "price")
         shown = [heading, *self.rows]
-        told = table(shown, "<>><<") if self.rows else []
+        tried = table(shown, "<>><<") if self.rows else []
         caption = f"  {caption_of(self.checks.timed is not None)}; * recommended"
         return [
-            *told,
-            *([caption] if told else []),
+            *tried,
+            *([caption] if tried else []),
             *(self.diagnosis.loader.lines if self.diagnosis.loader else ()),
             *self.sentences,
             self.sentence,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hpml.errors import FailedElsewhereError, UserError, place, reason
-from hpml.trials.given import is_seconds
+from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 from hpml.tuning.job import load_before

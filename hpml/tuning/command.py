@@ -38,7 +38,7 @@ def job(cfg: DictConfig) -> "Tuning":
     with signals_held():
         from hpml.report.page import keep
         from hpml.training.build import end_processes
-        from hpml.tuning import checks, earlier, page, tuner
+        from hpml.tuning import checks, earlier_rounds, page, tuner
 
     checks.check_budget(cfg.tune.budget_s, "tune.budget_s")
     with ExitStack() as stack:
@@ -48,8 +48,8 @@ def job(cfg: DictConfig) -> "Tuning":
         stack.push(agreement.part)
         machine = environment.describe(own.subject.device.type)
         if cfg.tune.resume is not None:
-            file, job_now = command_line.as_typed(cfg.tune.resume), earlier.identity(cfg)
-            rounds = agreement.of_first(lambda: earlier.read_rounds(file, job_now, machine))
+            file, job_now = command_line.as_typed(cfg.tune.resume), earlier_rounds.identity(cfg)
+            rounds = agreement.of_first(lambda: earlier_rounds.read_rounds(file, job_now, machine))
             own.earlier = lambda: rounds
         tuning = own.run()
         log.info("\n".join(tuning.lines))

@@ -16,7 +16,7 @@ from hpml.trials.validation import (
     validation_of,
 )
 from hpml.tuning.change import Change
-from hpml.tuning.seldom import of_validation, seldom_enough
+from hpml.tuning.changes.less_often import of_validation, seldom_enough
 
 LEFT_OUT = "validation that comes by steps, or within an epoch, is left out of its time"
 ENDLESS = "validation is left out: nothing tells how many steps come before it"

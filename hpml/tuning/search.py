@@ -3,7 +3,8 @@
 Each stage races what could still be added to the changes that are chosen. A change is dropped once
 it is proven to bring less than LEAST_GAIN, chosen once it is proven to bring more and none that is
 left looks better. Proven is what an interval says that holds whenever one looks, at a level divided
-by the number of changes. What is chosen in the end is measured again, by `hpml.tuning.proof`.
+by the number of changes. What is chosen in the end is measured again, by
+`hpml.tuning.final_comparison`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,8 @@ from hpml.trials.rounds import (
     unwatched,
 )
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
-from hpml.tuning.contenders import (
+from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
+from hpml.tuning.racing import (
     SEEMS,
     Gains,
     front_of,
@@ -29,8 +31,7 @@ from hpml.tuning.contenders import (
     mean_of,
     pairs_of,
 )
-from hpml.tuning.priced_rounds import PricedRounds
-from hpml.tuning.proof import Afresh, Proof, Trial, epoch
+from hpml.tuning.timed_rounds import TimedRounds
 
 LEAST_GAIN = 0.02  # of the epoch
 # Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
@@ -61,7 +62,7 @@ class Search:
     may_choose: Callable[[Changes], bool] = lambda changes: True
     watch: Watch[Timed] = unwatched
     measured: Measurements[Changes, Timed] = field(default_factory=Measurements)
-    proving: Trial | None = None  # trials of whole epochs, for the last comparison
+    proving: Trial | None = None  # trials of whole epochs, for the final comparison
     afresh: Afresh | None = None  # and such of fresh processes
     leave_ends: Callable[[str], None] | None = None  # has both do without an epoch's ends
     chosen: Changes = NONE
@@ -80,7 +81,7 @@ class Search:
         self._admitted: dict[Change, bool] = {}
         self._parts: dict[Change, tuple[Change, Change]] = {}  # of two that race as one
         of_rounds = self.trial, self.measured, self.watch, self.left_s
-        self.rounds = PricedRounds(*of_rounds, lambda: self._reserve_s)
+        self.rounds = TimedRounds(*of_rounds, lambda: self._reserve_s)
 
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
@@ -293,5 +294,5 @@ class Search:
 
     @property
     def _reserve_s(self) -> float:
-        """For the last comparison."""
+        """For the final comparison."""
         return self.proof.reserve_s(self.trial_s)

@@ -32,17 +32,17 @@ from hpml.trials.rounds import Measurements, watched
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import checks_an_epoch
-from hpml.tuning import foreign
-from hpml.tuning.afresh import FreshTrials
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
+from hpml.tuning.changes import any_trainer
+from hpml.tuning.changes.batch_size import STEP
+from hpml.tuning.changes.configuration import changes_of
 from hpml.tuning.checks import check_also, check_budget, first_step
-from hpml.tuning.earlier import Rounds, identity, identity_of, read_rounds
+from hpml.tuning.earlier_rounds import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
+from hpml.tuning.final_comparison import Afresh
+from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
-from hpml.tuning.other_trainings import STEP
-from hpml.tuning.ours import changes_of
-from hpml.tuning.proof import Afresh
 from hpml.tuning.search import LEAST_GAIN, Search
 
 DIAGNOSIS_SHARE = 0.15
@@ -67,7 +67,7 @@ class Tuner:
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
     checks: EpochChecks = field(default_factory=EpochChecks)
-    # processes of its own for the last comparison, whose fits are as long as those of the trials
+    # processes of its own for the final comparison, whose fits are as long as those of the trials
     afresh: Callable[[Trials], Afresh] | None = None
     # of a search that this one resumes, once a fit was tried
     earlier: Callable[[], Rounds] = dict
@@ -240,8 +240,8 @@ def tune(
     check_budget(budget_s)
     check_also(also)
     subject = Subject(trainer, module, data, agreement_of)
-    cores = foreign.cores_of(subject.agreement)
-    offer = partial(foreign.changes_of, subject, cores)
+    cores = any_trainer.cores_of(subject.agreement)
+    offer = partial(any_trainer.changes_of, subject, cores)
 
     def recalled() -> Rounds:
         if resume is None:
@@ -277,7 +277,7 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
         warn_of_others(subject.witness)
     start_s = agreement.first(own_s)
     ours = Ours(cfg, subject, lambda config: subject_of(prepare(config), lambda _: agreement))
-    threads, cores = torch.get_num_threads(), foreign.cores_of(agreement)
+    threads, cores = torch.get_num_threads(), any_trainer.cores_of(agreement)
     also = [cfg.tune.also] if isinstance(cfg.tune.also, str) else cfg.tune.also or ()
     check_also(also, "tune.also")
     return Tuner(

@@ -5,7 +5,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from hpml.config.advised import advised
+from hpml.config.lab_advice import advised
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import Estimate
 from hpml.worker_counts.search import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of

@@ -25,10 +25,10 @@ from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Timed
 from hpml.trials.rounds import watched
 from hpml.trials.subject import Subject, subject_of
 from hpml.tuning.change import NONE, Changes
+from hpml.tuning.changes.any_trainer import loader_workers, threads_change
+from hpml.tuning.changes.configuration import key_change, workers_change
 from hpml.tuning.checks import check_budget, first_step
-from hpml.tuning.foreign import loader_workers, threads_change
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
-from hpml.tuning.ours import key_change, workers_change
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
 from hpml.worker_counts.counts import counts_to_try
 from hpml.worker_counts.search import ENDLESS, EPOCH, LOADING, SPAN, Found, Search

@@ -19,7 +19,7 @@ from helpers.states import KINDS, NOT_KEPT, Keeping, Phase, Stateful, hyper
 from helpers.trained import last_weights
 
 from hpml.checkpointing import safe_load
-from hpml.checkpointing.kinds import rebuild
+from hpml.checkpointing.allowed_types import rebuild
 from hpml.checkpointing.plain_types import NotPlainError, plain, plain_checkpoint, rebuilt
 from hpml.checkpointing.resume import file_name, resume_checkpoints
 from hpml.data.image_data_module import ImageDataModule

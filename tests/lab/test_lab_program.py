@@ -16,7 +16,7 @@ from helpers.lab_parts import HERE, RESULTS, Parts
 from helpers.labs import FACTS, keep
 from helpers.records import make_run
 
-from hpml.config.advised import LAB
+from hpml.config.lab_advice import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab import __main__ as lab
 from hpml.lab.run_task import run_task

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.lab_parts import HERE, Parts
 
-from hpml.lab import paces
+from hpml.lab import pilot_cache
 from hpml.system.signals import RunInterrupted
 
 Capture = pytest.CaptureFixture[str]
@@ -50,8 +50,8 @@ def test_a_measurement_is_kept(
         assert parts.start("lab.dry_run=true") == 0
         assert parts.started == ["pilot cpu"]
     parts.environment = HERE
-    later = paces.time.time() + paces.KEPT_S + 1
-    monkeypatch.setattr(paces.time, "time", lambda: later)
+    later = pilot_cache.time.time() + pilot_cache.KEPT_S + 1
+    monkeypatch.setattr(pilot_cache.time, "time", lambda: later)
     assert parts.start("lab.dry_run=true") == 0
     assert parts.started == ["pilot cpu"]
 
@@ -74,7 +74,7 @@ def test_a_damaged_measurement_is_none(parts: Parts) -> None:
         file.write_text(text)
         assert parts.start("lab.dry_run=true") == 0
         assert parts.started == ["pilot cpu"]
-    assert paces.pilots_of({"cpu": {"step_s": 1.0}}) == {}
+    assert pilot_cache.pilots_of({"cpu": {"step_s": 1.0}}) == {}
 
 
 def test_what_a_dry_run_announces_is_run(parts: Parts, capfd: Capture) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from helpers.records import MACHINE, make_run
 
-from hpml.config.advised import LAB
+from hpml.config.lab_advice import LAB
 from hpml.report.comparison import Comparison
 from hpml.report.tables import chosen_table, setting_table
 

@@ -14,7 +14,7 @@ import pytest
 
 from hpml.system.environment import usable_cores
 from hpml.system.interference import Interference, between
-from hpml.system.stops import Stops
+from hpml.system.suspensions import Suspensions
 from hpml.system.witness import Witness
 
 pytestmark = pytest.mark.stress
@@ -108,7 +108,7 @@ def test_a_process_that_is_stopped() -> None:
     """Stopped by a signal for three seconds, and continued: three seconds are lost."""
     stop = f"import os, time; os.kill({os.getpid()}, {signal.SIGSTOP:d}); time.sleep(3); "
     stop += f"os.kill({os.getpid()}, {signal.SIGCONT:d})"
-    with Stops() as stops:
+    with Suspensions() as stops:
         witness = Witness(stops=stops, proc=Path("/proc"))
         other = subprocess.Popen([sys.executable, "-c", stop])
         seen, _ = work(6.0, witness)

@@ -216,18 +216,18 @@ from hpml.training.prepare import prepare
 from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.pace import Pace
 from hpml.trials.subject import subject_of
-from hpml.tuning import afresh
+from hpml.tuning import fresh_trials
 from hpml.tuning.change import NONE
 from hpml.tuning.job import Ours, Trials
 if __name__ == "__main__":
-    afresh.runs_a_script = lambda: False
+    fresh_trials.runs_a_script = lambda: False
     rank = int(os.environ.get("LOCAL_RANK", 0))
     cfg = composed(Path("out"), *QUICK, "trainer.devices=2")
     subject = subject_of(prepare(cfg), agreement_of)
     again = lambda config: subject_of(prepare(config), lambda trainer: subject.agreement)
     ours = Ours(cfg, subject, again)
     trials = Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0)
-    fresh = afresh.FreshTrials(ours, trials, 1.0, subject.agreement)
+    fresh = fresh_trials.FreshTrials(ours, trials, 1.0, subject.agreement)
     assert fresh.begin() == ""
     found = []
     for number in (0, 1):

@@ -137,7 +137,7 @@ class ByHand(nn.Module):
         super().__init__()
         self.first, self.relu, self.last = nn.Linear(192, 4), nn.ReLU(), nn.Linear(4, 10)
         self.relu_again = self.relu
-        self.unused_keys = nn.Parameter(torch.ones(5))
+        self.unused = nn.Parameter(torch.ones(5))
         self.frozen = nn.Parameter(torch.ones(7), requires_grad=False)
         self.register_buffer("kept", torch.zeros(3))
         nn.init.uniform_(self.first.weight, 0, 0.001)
@@ -145,7 +145,7 @@ class ByHand(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.relu_again(self.relu(self.first(images.flatten(1))))
-        logits: Tensor = self.last(hidden) + 0 * self.unused_keys.sum()
+        logits: Tensor = self.last(hidden) + 0 * self.unused.sum()
         return logits
 
 
@@ -159,9 +159,9 @@ def test_a_network_counted_by_hand(compose: Compose) -> None:
     zeros = {row["parameter"]: row for row in facts["zero_gradients"]}
     # of the unit that passes no gradient, and of the one that gives no input
     by_reason = {"first.weight": 192, "first.bias": 1, "last.weight": 10}
-    assert {name: row["zeros"] for name, row in zeros.items()} == by_reason | {"unused_keys": 5}
+    assert {name: row["zeros"] for name, row in zeros.items()} == by_reason | {"unused": 5}
     explained = {name: row["without_product"] for name, row in zeros.items()}
-    assert explained == by_reason | {"unused_keys": 0}
+    assert explained == by_reason | {"unused": 0}
     # The first layer's input is the batch itself. Each call of the ReLU keeps 4 floats, once though
     # the layer behind keeps them too; the loss keeps the 10 logarithms of the softmax.
     assert facts["activation_bytes_per_sample"] == (4 + 4 + 10) * 4

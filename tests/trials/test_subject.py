@@ -36,7 +36,7 @@ from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, reason
-from hpml.loading.copies import alter
+from hpml.loading.own_methods import alter
 from hpml.models.flop_formulas import FORMULAS
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace

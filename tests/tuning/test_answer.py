@@ -271,7 +271,7 @@ def test_a_last_comparison_that_failed_is_told() -> None:
     found = tuning(search)
     assert found.gain is None
     failed = "of the job with compile, num_workers=2 (RuntimeError: no memory left)"
-    assert f"the last comparison failed, {failed}" in found.sentences
+    assert f"the final comparison failed, {failed}" in found.sentences
     assert not any("were measured again" in each for each in found.sentences)
     assert found.as_dict()["proven"] is None
 

@@ -21,9 +21,9 @@ from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.subject import Subject, subject_of
-from hpml.tuning import foreign, ours
 from hpml.tuning.change import Change, added, intervention_of
 from hpml.tuning.change import names as in_words
+from hpml.tuning.changes import any_trainer, configuration
 from hpml.tuning.job import Foreign, Ours, Trials
 
 
@@ -45,7 +45,7 @@ class AtTheEnd(L.Callback):
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cores that have bfloat16 and a compiler."""
-    for room in (foreign, ours):
+    for room in (any_trainer, configuration):
         monkeypatch.setattr(room, "usable_cores", lambda: 2)
         monkeypatch.setattr(room, "has_bfloat16", lambda kind: True)
         monkeypatch.setattr(room, "why_not_compiled", lambda kind: None)
@@ -63,7 +63,7 @@ def offered(given: Any) -> tuple[Subject, list[Change]]:
     subject = Subject(*given)
     subject.loading()
     subject.fit(Intervention(), 0, 1, seed=0)
-    return subject, foreign.changes_of(subject)
+    return subject, any_trainer.changes_of(subject)
 
 
 def names(changes: list[Change]) -> set[str]:
@@ -185,7 +185,7 @@ KEYS: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
 def test_a_configuration_is_offered_other_keys(name: str, tmp_path: Path) -> None:
     """Each as the words to type."""
     words, there, missing = KEYS[name]
-    changes = ours.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
+    changes = configuration.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
     assert there <= names(changes)
     assert not missing & names(changes)
     plain = [change for change in changes if not change.only_asked]
@@ -199,7 +199,7 @@ def test_each_change_of_a_configuration_can_be_made(compiles: bool, tmp_path: Pa
     cfg = composed(tmp_path, *QUICK, "data.pipeline=per_sample", "trainer.log_every_n_steps=1")
     own = prepare(cfg)
     tunable = Ours(cfg, subject_of(own), lambda config: subject_of(prepare(config)))
-    changes = ours.changes_of(own, threads=2)
+    changes = configuration.changes_of(own, threads=2)
     assert len(changes) > 5
     for change in changes:
         if ("compile" in change.name) == compiles:
@@ -220,7 +220,7 @@ def test_what_the_users_optimizer_does_already_is_not_offered(way: str, tmp_path
     other = next(change for change in changes if change.name in {"fused", "foreach"} - {way})
     assert way not in names(changes)
     subject.fit(intervention_of({other}), 0, 1, seed=0)
-    assert way not in names(foreign.changes_of(subject))
+    assert way not in names(any_trainer.changes_of(subject))
 
 
 def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
@@ -247,8 +247,9 @@ def test_larger_batches_are_offered_to_who_asks(tmp_path: Path) -> None:
     timed = trials(frozenset({twice}))(0)
     assert timed.epoch_s == pytest.approx(2 * timed.pace.step_s)  # steps, not three
     whole = prepare(composed(tmp_path, *QUICK, "data.batch_size=32"))
-    assert not [c for c in ours.changes_of(whole, threads=2, ranks=2) if c.only_asked]  # of 48 each
-    own = ours.changes_of(whole, threads=2)
+    of_ranks = configuration.changes_of(whole, threads=2, ranks=2)  # of 48 samples each
+    assert not [change for change in of_ranks if change.only_asked]
+    own = configuration.changes_of(whole, threads=2)
     overrides = [change.overrides for change in own if change.only_asked]
     assert [words[0] for words in overrides] == [
         *("data.batch_size=64", "trainer.accumulate_grad_batches=2"),  # of 96 samples
@@ -317,7 +318,7 @@ def test_the_faster_decoder_is_offered_where_images_are_decoded(
         monkeypatch.setattr(turbo, "simplejpeg", None)
     elif turbo.simplejpeg is None:
         pytest.skip("no simplejpeg")
-    changes = ours.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
+    changes = configuration.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
     found = [change.needs for change in changes if change.name == "data.decoder=turbo"]
     assert found == ([] if needs is None else [needs])
 
@@ -327,8 +328,8 @@ def test_what_a_machine_lacks_is_advice(
     compiler: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A compiler, say; and what a process reads as it begins."""
-    monkeypatch.setattr(foreign, "why_not_compiled", lambda kind: compiler)
-    monkeypatch.setattr(foreign, "waiting", lambda: SPIN)
+    monkeypatch.setattr(any_trainer, "why_not_compiled", lambda kind: compiler)
+    monkeypatch.setattr(any_trainer, "waiting", lambda: SPIN)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     needs = {change.name: change.needs for change in offered(job(tmp_path, images()))[1]}
     assert needs["compile"] == (compiler or "")
@@ -338,16 +339,16 @@ def test_what_a_machine_lacks_is_advice(
 def test_a_bundle_is_named_apart_from_its_parts_together() -> None:
     """Both may have rounds in one file."""
     plain: Any = DataLoader(range(4))  # type: ignore[arg-type]
-    workers, threads = foreign.loader_workers(2, plain), foreign.threads_change(1)
-    bundle = foreign.together(workers, threads)
+    workers, threads = any_trainer.loader_workers(2, plain), any_trainer.threads_change(1)
+    bundle = any_trainer.together(workers, threads)
     assert in_words({bundle}) != in_words({workers, threads})
 
 
 def test_changes_of_one_slot_exclude_each_other() -> None:
     """The later one takes the place of all that it excludes."""
     plain: Any = DataLoader(range(4))  # type: ignore[arg-type]
-    workers, threads = foreign.loader_workers(2, plain), foreign.threads_change(1)
-    both = foreign.together(foreign.loader_workers(1, plain), threads)
+    workers, threads = any_trainer.loader_workers(2, plain), any_trainer.threads_change(1)
+    both = any_trainer.together(any_trainer.loader_workers(1, plain), threads)
     assert added(frozenset({workers, threads}), both) == {both}
     assert added(frozenset({both}), workers) == {workers}
     assert intervention_of({both}).threads == 1

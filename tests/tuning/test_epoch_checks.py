@@ -16,9 +16,9 @@ from hpml.trials.subject import Subject
 from hpml.trials.validation import Validating, Validation
 from hpml.tuning import epoch_checks as room
 from hpml.tuning.change import NONE
+from hpml.tuning.changes.less_often import of_validation, seldom_enough
 from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
 from hpml.tuning.job import Foreign, Trials
-from hpml.tuning.seldom import of_validation, seldom_enough
 
 EVERY_5TH = "check_val_every_n_epoch=5"
 

@@ -27,11 +27,12 @@ from hpml.trials.pace import JointPace, Timed
 from hpml.trials.sameness import Trace
 from hpml.trials.settings import Settings
 from hpml.trials.trainer import trial_trainer
-from hpml.tuning import afresh, foreign, tuner
-from hpml.tuning.afresh import FreshTrials
+from hpml.tuning import fresh_trials, tuner
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import NONE, Change
-from hpml.tuning.exchanges import of_ranks
+from hpml.tuning.changes import any_trainer
+from hpml.tuning.changes.ddp import of_ranks
+from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign
 from hpml.tuning.page import _facts
 from hpml.tuning.tuner import Tuner
@@ -284,11 +285,11 @@ def test_cores_are_shared_by_the_ranks_that_may_use_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of one host; those that are bound to cores of their own, or run elsewhere, have all."""
-    monkeypatch.setattr(foreign, "usable_cores", lambda: 8)
-    monkeypatch.setattr(foreign, "affinity", lambda: frozenset(range(8)))
-    assert in_threads(4, foreign.cores_of) == [2, 2, 2, 2]
-    monkeypatch.setattr(foreign, "affinity", lambda: frozenset({threading.get_ident()}))
-    assert in_threads(2, foreign.cores_of) == [8, 8]
+    monkeypatch.setattr(any_trainer, "usable_cores", lambda: 8)
+    monkeypatch.setattr(any_trainer, "affinity", lambda: frozenset(range(8)))
+    assert in_threads(4, any_trainer.cores_of) == [2, 2, 2, 2]
+    monkeypatch.setattr(any_trainer, "affinity", lambda: frozenset({threading.get_ident()}))
+    assert in_threads(2, any_trainer.cores_of) == [8, 8]
 
 
 def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,8 +302,8 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
             raise RunFailedError("a process has died")
         return Timed(2.0, JointPace(0.1, 0.0, None)), Interference(1.0)
 
-    monkeypatch.setattr(afresh, "run_in_fresh_process", run)
-    monkeypatch.setattr(afresh, "resolve", lambda config: {})
+    monkeypatch.setattr(fresh_trials, "run_in_fresh_process", run)
+    monkeypatch.setattr(fresh_trials, "resolve", lambda config: {})
     monkeypatch.setenv("MASTER_PORT", "1")
     job: Any = SimpleNamespace(config=lambda changes, of_process: {})
     trials: Any = SimpleNamespace(lengths=lambda *_: (1, 2), proving=None, ends_left_out="")
@@ -384,12 +385,12 @@ def test_ranks_of_fresh_processes_meet_soon(monkeypatch: pytest.MonkeyPatch) -> 
         ended.set()
 
     monkeypatch.setattr(os, "_exit", end)
-    assert afresh.MEETING_S < agreeing.LOST_S
+    assert fresh_trials.MEETING_S < agreeing.LOST_S
     own: Any = SimpleNamespace(world_size=1)
-    assert afresh.met_soon(own).ranks == 1
+    assert fresh_trials.met_soon(own).ranks == 1
     assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer)
                 and not each.finished.is_set()]  # fmt: skip
-    monkeypatch.setattr(afresh, "MEETING_S", 0.0)
-    monkeypatch.setattr(afresh, "agreement_of", lambda trainer: ended.wait(60))
-    assert afresh.met_soon(own)
-    assert codes == [afresh.NOT_MET]
+    monkeypatch.setattr(fresh_trials, "MEETING_S", 0.0)
+    monkeypatch.setattr(fresh_trials, "agreement_of", lambda trainer: ended.wait(60))
+    assert fresh_trials.met_soon(own)
+    assert codes == [fresh_trials.NOT_MET]

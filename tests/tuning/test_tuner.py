@@ -25,9 +25,10 @@ from hpml.errors import UserError
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
-from hpml.tuning import checks, foreign, job, tuner
+from hpml.tuning import checks, job, tuner
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import OVERHEAD, Change, Changes
+from hpml.tuning.changes import any_trainer
 from hpml.tuning.tuner import Tuner, tune
 
 FAST = Change(
@@ -253,7 +254,7 @@ def test_hpml_tune_offers_what_the_job_may_have(
 ) -> None:
     """From Python, on a Trainer of anybody's."""
     monkeypatch.setattr(checks, "LEAST_BUDGET_S", 0.001)
-    monkeypatch.setattr(foreign, "usable_cores", lambda: 2)
+    monkeypatch.setattr(any_trainer, "usable_cores", lambda: 2)
     found = hpml.tune(*small(tmp_path), budget_s=0.002)
     tried = {change.name for change in (*found.skipped, *found.search.changes)}
     assert {"num_workers=1", "num_workers=2", "threads=2", "channels_last", "fused"} <= tried

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from hpml.formatting import counted, decimals, listed
-from hpml.lab.report.busy import disturbance, is_in_doubt, too_busy, why
+from hpml.lab.report.disturbances import disturbance, is_in_doubt, too_busy, why
 from hpml.lab.report.hosts import differ_in_host, several_hosts
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean

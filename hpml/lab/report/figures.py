@@ -12,9 +12,9 @@ from hpml.lab.disturbances import disturbed_by, is_none
 from hpml.lab.parts import COUNTED, SUMMARY
 from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
-from hpml.lab.report.busy import too_busy
+from hpml.lab.report.disturbances import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
-from hpml.lab.report.explained import (
+from hpml.lab.report.explanations import (
     more_workers_help,
     rate_of,
     what_workers_can_save,

@@ -25,8 +25,8 @@ from hpml.lab.report.answers import (
     shown,
     told_apart,
 )
-from hpml.lab.report.busy import is_in_doubt, too_busy, why
-from hpml.lab.report.explained import rate_of
+from hpml.lab.report.disturbances import is_in_doubt, too_busy, why
+from hpml.lab.report.explanations import rate_of
 from hpml.records.phases import TRAIN
 from hpml.report.collect import TIMED_FROM, Run, mean
 from hpml.report.disturbances import span
@@ -167,10 +167,10 @@ def _what_it_fits(ratio: float, one: Setting, other: Setting) -> str:
         return "The loss without norm is no higher."
     if 1 / LEAST_RATIO < ratio < LEAST_RATIO:
         return "That is too little to be a cause."
-    told, too_far = certainty(one, other, LOSS), "may be too far, which " * (ratio > 1)
-    if told == TOLD_APART:
+    how_sure, too_far = certainty(one, other, LOSS), "may be too far, which " * (ratio > 1)
+    if how_sure == TOLD_APART:
         return f"That {too_far}fits the higher loss, and is a likely cause; {OTHER_RATE}."
-    if TOO_FEW in told:
+    if TOO_FEW in how_sure:
         return f"That {too_far}would fit the higher loss, if that is not chance; {OTHER_RATE}."
     return "The higher loss may be chance: no cause is named."
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from hpml.lab.report.answers import ACCURACY, LOSS, caveats, shown
-from hpml.lab.report.busy import too_busy, why
-from hpml.lab.report.explained import why_last
+from hpml.lab.report.disturbances import too_busy, why
+from hpml.lab.report.explanations import why_last
 from hpml.lab.report.hosts import several_hosts
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import Measure, Ranked, in_a_sentence

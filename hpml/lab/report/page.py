@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hpml.lab.parts import DEVICES, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.planning import whole_command
-from hpml.lab.report.announced import announced_sentences, announced_tables
 from hpml.lab.report.figures import figures_of
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.planned_and_actual import announced_sentences, announced_tables
 from hpml.lab.report.published import (
     about_published,
     own_figures,

@@ -111,8 +111,8 @@ def verdict_lines(record: RunRecord) -> tuple[str, str] | None:
 
 def untold_disturbances(run: Run, comparison: Comparison) -> list[str]:
     """What disturbed it; empty where its verdict says so already."""
-    told = (run.record.verdict or {}).get("kind") == "disturbed"
-    return [] if told else comparison.disturbances
+    is_verdict = (run.record.verdict or {}).get("kind") == "disturbed"
+    return [] if is_verdict else comparison.disturbances
 
 
 def sentences(run: Run) -> Iterator[str]:
@@ -172,9 +172,9 @@ def parts(epochs: Sequence[EpochRecord]) -> list[tuple[str, str, float]]:
     """
     found = []
     for phase, group in (("train", "train_split"), ("other", "other_split")):
-        told = [of for epoch in epochs if (of := getattr(epoch, group))]
-        for name in dict.fromkeys(name for of in told for name in of):
-            seconds = sum(of.get(name, 0.0) for of in told) / len(told)
+        splits = [of for epoch in epochs if (of := getattr(epoch, group))]
+        for name in dict.fromkeys(name for of in splits for name in of):
+            seconds = sum(of.get(name, 0.0) for of in splits) / len(splits)
             found.append((phase, name.removesuffix("_s"), seconds))
     return sorted(found, key=lambda part: -part[2])
 

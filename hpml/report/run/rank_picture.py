@@ -28,9 +28,9 @@ def draw_ranks(run: Run) -> Picture | None:
         return None
     late_s = np.clip(np.array(rows, dtype=float).T, 0.0, None)
     ranks = len(late_s)
-    told = [epoch for epoch in epochs if not is_disturbed(epoch)]
+    undisturbed = [epoch for epoch in epochs if not is_disturbed(epoch)]
     figure = Figure(figsize=(9, min(9.0, 1.8 + 0.3 * ranks)), layout="constrained")
-    named = any((epoch.ranks or {}).get("late") for epoch in told)
+    named = any((epoch.ranks or {}).get("late") for epoch in undisturbed)
     panels: dict[str, Any] = {"sharey": True, "width_ratios": [2, 1]} if named else {}
     left, *others = np.ravel(figure.subplots(1, 1 + named, **panels))
     size, unit = time_unit(float(late_s.max()))
@@ -43,11 +43,11 @@ def draw_ranks(run: Run) -> Picture | None:
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
     caption = "How late each rank is, against half of the others"
     for right in others:
-        _how_often(right, told)
+        _how_often(right, undisturbed)
         caption += ", and how often which one was late"
-    if len(told) < len(epochs):
-        left_out = counted(len(epochs) - len(told), "disturbed epoch")
-        caption += f"; {left_out} name{'s' * (len(epochs) - len(told) == 1)} nobody"
+    if len(undisturbed) < len(epochs):
+        left_out = counted(len(epochs) - len(undisturbed), "disturbed epoch")
+        caption += f"; {left_out} name{'s' * (len(epochs) - len(undisturbed) == 1)} nobody"
     return Picture("ranks", caption, figure)
 
 

@@ -1,4 +1,4 @@
-"""The last comparison: of fresh processes where there are means and time for it."""
+"""The final comparison: of fresh processes where there are means and time for it."""
 
 import math
 import os
@@ -18,11 +18,11 @@ from hpml.training.prepare import prepare
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.rounds import Candidate, Watch
 from hpml.trials.subject import subject_of
-from hpml.tuning import afresh
-from hpml.tuning.afresh import FreshTrials, runs_a_script, timed_job
+from hpml.tuning import fresh_trials
 from hpml.tuning.change import NONE, Change, Changes
+from hpml.tuning.final_comparison import A_TRAINERS, Proof
+from hpml.tuning.fresh_trials import FreshTrials, runs_a_script, timed_job
 from hpml.tuning.job import Ours, Trials
-from hpml.tuning.proof import A_TRAINERS, Proof
 
 FASTER = Change("faster", frozenset({"faster"}), frozenset({"input"}))
 CHOSEN: Changes = frozenset({FASTER})
@@ -95,7 +95,8 @@ CASES: dict[str, tuple[Callable[[Clock], Any], str, float]] = {
     ),
     "one that fails": (
         lambda clock: Failing(clock, 5.0),
-        "a fresh one fails (RuntimeError: cannot be pickled in measure (test_proof.py:", 2.0,
+        "a fresh one fails (RuntimeError: cannot be pickled in measure (test_final_comparison.py:",
+        2.0,
     ),
     "a script": (lambda clock: Fresh(clock, 5.0, why_not="it runs again"), "it runs again", 2.0),
 }  # fmt: skip
@@ -241,7 +242,7 @@ def test_a_process_times_the_job_of_its_configuration(
         made.append(arguments)
         return (Timed(2.0, Pace(0.1, 0.0, None)), Interference(1.0))
 
-    monkeypatch.setattr(afresh, "run_in_fresh_process", run)
+    monkeypatch.setattr(fresh_trials, "run_in_fresh_process", run)
     cfg = composed(tmp_path, *QUICK, "data.pipeline=per_sample")
     ours = Ours(cfg, subject_of(prepare(cfg)), lambda config: subject_of(prepare(config)))
     own = Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0)
@@ -254,16 +255,16 @@ def test_a_process_times_the_job_of_its_configuration(
     assert (left_out, variables) == ("", {})
     assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
-    monkeypatch.setattr(afresh.logging, "disable", lambda level: None)
-    fits, whole = [], afresh.whole_fit
+    monkeypatch.setattr(fresh_trials.logging, "disable", lambda level: None)
+    fits, whole = [], fresh_trials.whole_fit
 
     def fit(*given: Any, **named: Any) -> Timed:
         fits.append(whole(*given, **named))
         return fits[-1]
 
-    monkeypatch.setattr(afresh, "whole_fit", fit)
+    monkeypatch.setattr(fresh_trials, "whole_fit", fit)
     found, _ = timed_job(config, lengths, 0, None, "", {})
-    assert len(fits) == 1 + afresh.FITS  # all of them whole, and none but the first left out
+    assert len(fits) == 1 + fresh_trials.FITS  # all of them whole, and none but the first left out
     assert found.epoch_s == fmean(timed.epoch_s for timed in fits[1:])
     assert found.epoch_s == pytest.approx(found.pace.step_s * 6 + found.once_s, rel=0.9)
     assert found.left_out == ""
@@ -288,7 +289,7 @@ def test_no_script_is_run_again(name: str | None, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.stress
 def test_a_fresh_process_really_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trials of one job have processes of their own, and neither is this one."""
-    monkeypatch.setattr(afresh, "runs_a_script", lambda: False)
+    monkeypatch.setattr(fresh_trials, "runs_a_script", lambda: False)
     cfg = composed(tmp_path, *QUICK)
     ours = Ours(cfg, subject_of(prepare(cfg)), lambda config: subject_of(prepare(config)))
     fresh = FreshTrials(ours, Trials(ours, 0.0, Pace(1.0, 0.0, None), None, 0), 1.0)
@@ -299,4 +300,4 @@ def test_a_fresh_process_really_is_one(tmp_path: Path, monkeypatch: pytest.Monke
         assert seen is not None
         assert seen.wall_s > 0
     ours.close()
-    assert os.getpid() != afresh.run_in_fresh_process(os.getpid)
+    assert os.getpid() != fresh_trials.run_in_fresh_process(os.getpid)

@@ -21,16 +21,16 @@ from hpml.tuning.change import (
     Change,
     together,
 )
-from hpml.tuning.exchanges import ALL_USED
-from hpml.tuning.foreign import (
+from hpml.tuning.changes.any_trainer import (
     PREFETCHED,
     price_of,
     thread_changes,
     threads_change,
     worker_counts,
 )
-from hpml.tuning.other_trainings import of_configuration
-from hpml.tuning.seldom import LOG_EVERY
+from hpml.tuning.changes.batch_size import of_configuration
+from hpml.tuning.changes.ddp import ALL_USED
+from hpml.tuning.changes.less_often import LOG_EVERY
 
 
 def changes_of(job: Job, threads: int, cores: int | None = None, ranks: int = 1) -> list[Change]:

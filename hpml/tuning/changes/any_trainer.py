@@ -33,9 +33,9 @@ from hpml.tuning.change import (
     Change,
     together,
 )
-from hpml.tuning.exchanges import of_ranks
-from hpml.tuning.other_trainings import accumulations, larger_batches
-from hpml.tuning.seldom import of_callbacks, of_logging
+from hpml.tuning.changes.batch_size import accumulations, larger_batches
+from hpml.tuning.changes.ddp import of_ranks
+from hpml.tuning.changes.less_often import of_callbacks, of_logging
 
 PREFETCHED = (4, 8)
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from hpml.system.stops import EVERY_S, Stops
+from hpml.system.suspensions import EVERY_S, Suspensions
 
 
 class Clocks:
     def __init__(self) -> None:
         self.wall, self.waited, self.runs = 0.0, 0.0, 0
-        self.stops = Stops(lambda: self.wall, lambda: (self.waited, self.runs))
+        self.stops = Suspensions(lambda: self.wall, lambda: (self.waited, self.runs))
 
     def pass_(self, wall: float, waited: float = 0.0, runs: int = 1) -> float | None:
         self.wall, self.waited, self.runs = self.wall + wall, self.waited + waited, self.runs + runs
@@ -33,7 +33,7 @@ def test_what_is_a_stop(wall: float, waited: float, runs: int, stopped: float) -
 
 def test_where_the_kernel_does_not_count_nothing_is_known() -> None:
     """As on macOS: None, not zero."""
-    stops = Stops(lambda: 0.0, lambda: None)
+    stops = Suspensions(lambda: 0.0, lambda: None)
     stops.beat()
     assert stops.stopped_s is None
 

@@ -10,7 +10,7 @@ from helpers.configurations import QUICK, composed
 
 from hpml.errors import UserError
 from hpml.trials.pace import JointPace, Pace, Timed
-from hpml.tuning.earlier import identity, read_rounds
+from hpml.tuning.earlier_rounds import identity, read_rounds
 
 JOB = {"optimizer.lr": 0.1, "data.num_workers": [0]}
 MACHINE = {"host": "here", "cpu": "CPU", "cpu_cores": 2, "torch": "2.14", "time": "now"}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpml.lab.report.announced import announced_sentences, announced_tables
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.planned_and_actual import announced_sentences, announced_tables
 from hpml.lab.tasks import LAB_FILE
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from hpml.loading.clock import DECODING, READING, StageClock
 
 # Module, function or method in it, and its stage. Those not imported are not in use.
-SEAMS = (
+FUNCTIONS = (
     ("os", "read", READING),
     ("os", "pread", READING),
     ("socket", "SocketIO.readinto", READING),  # HTTP and object stores read by it
@@ -52,7 +52,7 @@ SEAMS = (
 
 
 @contextmanager
-def seams_timed(clock: StageClock) -> Iterator[None]:
+def libraries_timed(clock: StageClock) -> Iterator[None]:
     """Within it what this thread reads and decodes is timed as that.
 
     Pillow decodes an image when its pixels are first asked for, wherever that is: it is decoding
@@ -68,7 +68,7 @@ def seams_timed(clock: StageClock) -> Iterator[None]:
 
 
 def _found() -> Iterator[tuple[Any, str, str]]:
-    for module, path, stage in SEAMS:
+    for module, path, stage in FUNCTIONS:
         owner: Any = sys.modules.get(module)
         *parents, name = path.split(".")
         for parent in parents:

@@ -10,7 +10,7 @@ from hpml.system.interference import Reading
 from hpml.system.witness import TICKS
 
 
-def spliced(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
+def joined(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:
     """Two readings between which lies what lies between those of each pair, and nothing else.
 
     Counters tick, mostly in hundredths of a second: in short parts a sum of differences that may

@@ -11,7 +11,7 @@ LEAST_S = 0.25  # of being late
 MOST_RUNS = 10  # of a thread that only woke; one that waits for the interpreter has 200 a second
 
 
-class Stops:
+class Suspensions:
     """A thread that sleeps, and looks whether it woke late without having been run in between.
 
     No counter of the kernel tells of such a time: a stopped thread neither runs nor waits to. One
@@ -49,7 +49,7 @@ class Stops:
         if late > LEAST_S and now[1] - last[1] <= MOST_RUNS:
             self.stopped_s += late
 
-    def __enter__(self) -> "Stops":
+    def __enter__(self) -> "Suspensions":
         self._end.clear()
         self._thread = threading.Thread(target=self._run, name="hpml-stops", daemon=True)
         self._thread.start()

@@ -1,4 +1,4 @@
-"""The last comparison of a job of ours: fresh processes, each of which makes the job anew.
+"""The final comparison of a job of ours: fresh processes, each of which makes the job anew.
 
 What a process draws for itself, where its memory lies, what its compiler and its threads do at
 first, is the same in all of its trials: here each round has processes of its own.
@@ -41,7 +41,6 @@ FITS = 2  # that are timed in each process; one before them meets what happens o
 # failed the rank itself is waited for, LOST_S of an agreement.
 MEETING_S = 30.0
 NOT_MET = 1  # the exit code of a process that has met none
-AS_IT_IS = Intervention()
 Seen = tuple[Timed, Interference | None]
 
 
@@ -157,7 +156,7 @@ def _timed(
     left_out: str,
 ) -> Seen:
     with subject.stops:
-        of = subject, AS_IT_IS, subject.loading(), lengths
+        of = subject, Intervention(), subject.loading(), lengths
         load_before(subject, seed)
         fit = partial(whole_fit, *of, validating=validating, left_out=left_out)
         fit(seed=seed)  # its ends meet what happens once, too

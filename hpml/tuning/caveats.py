@@ -6,8 +6,8 @@ from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
 from hpml.tuning.change import names
-from hpml.tuning.proof import Proof
-from hpml.tuning.seldom import seldom_enough
+from hpml.tuning.changes.less_often import seldom_enough
+from hpml.tuning.final_comparison import Proof
 
 MOST_HOSTS = 4  # that are named
 COUNTS = 0.02  # of an epoch
@@ -37,7 +37,7 @@ def sentences_of(found: "Tuning") -> list[str]:
         sentences.append(f"before and after were measured {words}")
     for changes, why in search.proof.measured.failures.items():
         side = f"with {names(changes)}" if changes else "as it is"
-        sentences.append(f"the last comparison failed, of the job {side} ({why})")
+        sentences.append(f"the final comparison failed, of the job {side} ({why})")
     sentences += [*_of_ends(found), *_of_validation(found)]
     by_reason: dict[str, list[str]] = {}
     for change, why in found.skipped.items():
@@ -49,7 +49,7 @@ def sentences_of(found: "Tuning") -> list[str]:
 
 
 def proven(proof: Proof) -> str | None:
-    """How the last comparison was made: `again in 5 rounds of fresh processes`; None for none.
+    """How the final comparison was made: `again in 5 rounds of fresh processes`; None for none.
 
     Where they are not fresh, why.
     """

@@ -8,7 +8,7 @@ import pytest
 from helpers.records import make_run
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.lab.report.explained import (
+from hpml.lab.report.explanations import (
     more_workers_help,
     usual_rate,
     what_workers_can_save,

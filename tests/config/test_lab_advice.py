@@ -5,8 +5,8 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from hpml.config.advised import IN_THE_LAB, LAB, advised, of_the_lab
 from hpml.config.conf import find_conf
+from hpml.config.lab_advice import IN_THE_LAB, LAB, advised, of_the_lab
 
 
 def test_the_lab_has_each_key_that_its_parts_advise(monkeypatch: pytest.MonkeyPatch) -> None:

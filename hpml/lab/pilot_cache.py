@@ -19,7 +19,7 @@ FOLDER = ".paces"
 KEPT_S = 3600.0
 
 
-class Paces:
+class PilotCache:
     """The pilots of one job on one machine, by device: a file below the folder of all labs.
 
     `settings` are those of the trainings, as dotted keys; `machine` as `environment.describe` has

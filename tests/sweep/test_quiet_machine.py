@@ -14,7 +14,7 @@ from helpers.programs import Program, run_program
 from helpers.sweeps import QUICK, make_job, records
 
 from hpml.sweep.cost_model import CostModel
-from hpml.sweep.quiet import QuietMachine
+from hpml.sweep.quiet_machine import QuietMachine
 from hpml.sweep.reruns import OnDisturbance
 from hpml.sweep.runner import HowToRun, Runner
 from hpml.system.interference import Reading

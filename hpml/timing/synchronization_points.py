@@ -10,7 +10,7 @@ BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop: whether to stop
 SENDS_BUFFERS = "_sync_buffers"  # of DDP, before each forward pass of a module that has some
 
 
-class Meetings:
+class SynchronizationPoints:
     """Times methods of a Trainer's loop and of DDP, from `begin` to `end`.
 
     `is_aside` tells whether what the Trainer does is of another run, whose time is a hook's.

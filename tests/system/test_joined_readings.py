@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hpml.system.interference import Reading, between
-from hpml.system.splicing import spliced
+from hpml.system.joined_readings import joined
 
 
 def reading(at_s: float, ours_s: float, busy_s: float, waited_s: float) -> Reading:
@@ -23,7 +23,7 @@ def test_what_lies_between_the_pieces_is_left_out() -> None:
         (reading(1.1, 0.09, 1.08, 0.02), reading(1.2, 0.18, 1.19, 0.03)),
         (reading(2.2, 0.18, 2.19, 0.03), reading(2.3, 0.27, 2.26, 0.03)),
     ]
-    seen = between(*spliced(pieces))
+    seen = between(*joined(pieces))
     assert seen.wall_s == pytest.approx(0.3)
     assert seen.cpu_s == pytest.approx(0.27)
     assert seen.others_cpu_s == 0.0  # 0.26 s of work, all of it the job's: ticks are coarse
@@ -37,7 +37,7 @@ def test_what_may_be_the_ticks_is_nobodys() -> None:
     def others(each_s: float) -> float | None:
         at = [(0.1 * piece, 0.01 * piece, (0.01 + each_s) * piece) for piece in range(26)]
         readings = [reading(*of, 0.0) for of in at]
-        return between(*spliced(list(pairwise(readings)))).others_cpu_s
+        return between(*joined(list(pairwise(readings)))).others_cpu_s
 
     assert others(0.003) == 0.0
     assert others(0.02) == pytest.approx(0.5 - 0.1)
@@ -46,7 +46,7 @@ def test_what_may_be_the_ticks_is_nobodys() -> None:
 def test_what_nobody_tells_stays_unknown() -> None:
     """Of a gap too; one piece alone is as it is."""
     first, last = reading(0.0, 0.0, 0.0, 0.0), reading(0.1, 0.1, 0.1, 0.0)
-    assert spliced([(first, last)]) == (first, last)
+    assert joined([(first, last)]) == (first, last)
     dark = replace(last, waited=None, cpu_s=None)
-    seen = between(*spliced([(first, dark), (dark, replace(dark, at_s=0.2))]))
+    seen = between(*joined([(first, dark), (dark, replace(dark, at_s=0.2))]))
     assert (seen.main_waited_s, seen.cpu_s) == (None, None)

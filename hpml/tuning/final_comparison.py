@@ -1,4 +1,4 @@
-"""The last comparison: the job as it is beside the job with all that was chosen.
+"""The final comparison: the job as it is beside the job with all that was chosen.
 
 Nothing was chosen by its rounds, so the gain that is claimed comes from these alone. They are of
 fresh processes, where a job can be started in one and there is time for it.

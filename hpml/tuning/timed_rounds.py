@@ -9,11 +9,11 @@ from typing import Any
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Candidate, Measurements, Watch, run_round
 from hpml.tuning.change import Changes
-from hpml.tuning.proof import Trial
+from hpml.tuning.final_comparison import Trial
 
 
 @dataclass(eq=False)
-class PricedRounds:
+class TimedRounds:
     """What is measured of sets of changes, as long as more time is left than is kept."""
 
     trial: Trial
@@ -31,7 +31,7 @@ class PricedRounds:
     def run(self, every: Iterable[Changes]) -> set[Changes]:
         """Makes a round; those that were measured in it."""
         number = self.measured.next_round
-        candidates = [(of, self._priced(self.trial(of))) for of in every]
+        candidates = [(of, self._timed(self.trial(of))) for of in every]
         # the machine may grow busy within a round: no change is always the last one
         random.Random(number).shuffle(candidates)
         optional, least_s = [of for of, _ in candidates if of], self.kept_s()
@@ -42,7 +42,7 @@ class PricedRounds:
         given: Any = {"optional": optional, "enough": enough, "watch": self.watch}
         return set(run_round(candidates, self.measured, number, **given))
 
-    def _priced(self, trial: Candidate[Timed]) -> Candidate[Timed]:
+    def _timed(self, trial: Candidate[Timed]) -> Candidate[Timed]:
         """Keeps how long it takes."""
 
         def measure(number: int) -> Timed:

@@ -21,10 +21,10 @@ from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
+from hpml.records.phases import COMMUNICATION
 from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.epoch_times import NS_PER_S
-from hpml.timing.verdict import COMMUNICATION
 from hpml.training.prepare import prepare
 from hpml.trials.given import is_seconds
 from hpml.trials.intervention import Intervention

@@ -10,7 +10,7 @@ import matplotlib
 from hpml.diagnosis.figures import AS_IT_IS
 from hpml.diagnosis.wording import at_most
 from hpml.formatting import capital, in_s
-from hpml.records.phases import OTHER, PHASES
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OTHER, OVERHEAD, PHASES
 from hpml.report.collect import in_words
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
@@ -25,8 +25,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CALLBACKS = 8
 # What is said of the causes that are not called as their phase is.
 TITLES = {
-    **{"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"},
-    "communication": "communication",
+    **{INPUT: "loading", COMPUTE: "computing", OVERHEAD: "callbacks, hooks and the loop"},
+    COMMUNICATION: "communication",
 }
 
 

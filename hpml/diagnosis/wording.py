@@ -17,11 +17,12 @@ from hpml.diagnosis.figures import (
 from hpml.diagnosis.ranks import DOES, LateRank, RankInference
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.loading.stages import LoaderStages
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.imbalance import IMBALANCE, advise_rank
 from hpml.timing.ranks import Late
-from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
+from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 
@@ -38,7 +39,7 @@ TITLES = {
     LOADER_ALONE: "the loader alone",
 }
 # What `hpml.timing` calls what a rank is late in.
-LATE_IN = {"input": "data", "transfer": "transfer", "compute": "forward", "overhead": "callbacks"}
+LATE_IN = {INPUT: "data", TRANSFER: "transfer", COMPUTE: "forward", OVERHEAD: "callbacks"}
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
 # What a step has that computes faster than a matrix product.
@@ -215,8 +216,8 @@ class Diagnosis(RankInference):
         """`with loading free an epoch takes 7.1 s instead of 11.8 s`."""
         what = "an epoch takes" if self.epoch_steps else f"{STEPS_SHOWN:,} steps take"
         whole = self.epoch_in_words(AS_IT_IS)
-        if trial == CAUSES["overhead"]:
-            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round["overhead"], strict=False)
+        if trial == CAUSES[OVERHEAD]:
+            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round[OVERHEAD], strict=False)
             left = in_s(self.known([whole - gain for whole, gain in rounds]))
             title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
         else:

@@ -22,12 +22,13 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
+from hpml.records.phases import OVERHEAD
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning import checks, foreign, job, tuner
 from hpml.tuning.answer import Tuning
-from hpml.tuning.change import OVERHEAD, Change, Changes
+from hpml.tuning.change import Change, Changes
 from hpml.tuning.tuner import Tuner, tune
 
 FAST = Change(

@@ -28,7 +28,6 @@ from hpml.worker_counts.command import searched
 Capture = pytest.CaptureFixture[str]
 SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 RESUMES = "interrupted; the same command resumes from here"
-WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What tuning has found: what to change, by how much that helps, and how well it is known."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,10 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
-from hpml.system.files import write_whole
+from hpml.system.files import disk_errors_in_one_line, write_json
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
@@ -240,10 +238,8 @@ class Tuning:
     def write(self, path: str | Path) -> None:
         """Keeps it as JSON: what `resume` takes. Raises UserError where it cannot be written."""
         file = Path(path).expanduser()
-        try:
-            write_whole(file, json.dumps(self.as_dict(), indent=1) + "\n")
-        except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+        with disk_errors_in_one_line(file):
+            write_json(file, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -18,7 +18,7 @@ from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, is_left_out
 from hpml.errors import UserError
 from hpml.system import environment
-from hpml.system.files import read_json, write_whole
+from hpml.system.files import disk_errors_in_one_line, read_json, write_json
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted, signals_held
 
@@ -80,11 +80,9 @@ def job(cfg: DictConfig) -> None:
         "search": {"rounds": cfg.workers.rounds, "most": cfg.workers.most},
     }
     directory = Path(cfg.run_dir)
-    try:
-        write_whole(directory / FILE_NAME, json.dumps(content, indent=1) + "\n")
+    with disk_errors_in_one_line(directory):
+        write_json(directory / FILE_NAME, content)
         picture.draw_workers(content, directory)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
     log.info(answer.advice(content))
 

@@ -344,7 +344,7 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
 def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     """Whatever could not be written."""
     full = Mock(side_effect=OSError(28, "No space left on device"))
-    monkeypatch.setattr("hpml.lab.state.write_whole", full)
+    monkeypatch.setattr("hpml.lab.state.write_json", full)
     assert parts.start() == 2
     printed = capfd.readouterr()
     assert re.fullmatch(r"error: /.*: No space left on device\n", printed.err)

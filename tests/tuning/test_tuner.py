@@ -154,7 +154,7 @@ def test_a_trainers_search_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
     first = tune(*small(tmp_path), **settings)
     file = tmp_path / "tune.json"
     first.write(file)
-    with pytest.raises(UserError, match=r"none/tune.json: cannot be written \(No such file"):
+    with pytest.raises(UserError, match=r"none/tune.json: No such file"):
         first.write(tmp_path / "none" / "tune.json")
     second = tune(*small(tmp_path), **settings, resume=file)
     assert sorted(second.search.measured.by_name[frozenset()]) == [0, 1]

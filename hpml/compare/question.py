@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from hpml.errors import UserError
 from hpml.records.phases import PHASES
-from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate, stdev
 
 SLOWER, NOT_SLOWER, UNDECIDED = "slower", "not slower", "undecided"
 # Of fewer rounds nothing is said: two or three may be alike by chance, and their interval narrow.

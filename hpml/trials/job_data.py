@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from hpml.callbacks.batch_size import TRANSFER_HOOKS
 from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
@@ -20,7 +21,7 @@ from hpml.errors import UserError
 from hpml.loading.copies import alter, with_own_state
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.given import check_loaders
-from hpml.trials.intervention import TRANSFER_HOOKS, nothing
+from hpml.trials.intervention import nothing
 from hpml.trials.settings import Settings
 
 

@@ -10,11 +10,10 @@ import matplotlib
 
 from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
-from hpml.report.collect import in_words
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
-from hpml.report.tables import NOTHING, Cell, Table, fact_table, of_machine
+from hpml.report.tables import NOTHING, Cell, Table, fact_table, machine_in_words, of_machine
 from hpml.statistics import Estimate
 from hpml.tuning.answer import caption_of
 
@@ -36,7 +35,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
     values = {
         **{
             "title": "Tuning",
-            "summary": _machine(content),
+            "summary": machine_in_words(content["environment"]),
             "sentence": capital(content["sentence"]),
         },
         "snippet": "\n".join(content["snippet"]),
@@ -93,12 +92,6 @@ def draw_way(content: Mapping[str, Any]) -> Picture | None:
         figure = bars(names, ends, f"time of {what}", notes, parts)
     caption = "From before to after: what each change takes off, beside those above it"
     return Picture("way", caption, figure)
-
-
-def _machine(content: Mapping[str, Any]) -> str:
-    machine = content["environment"]
-    words = (machine.get("accelerators") or None, machine.get("cpu"))
-    return ", ".join(in_words(word) for word in words if word)
 
 
 def _facts(content: Mapping[str, Any]) -> Table:

@@ -26,11 +26,11 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpml.system.lightning_twins import twins
+from hpml.system.random_states import random_states_kept
 
 # What holds random states of its own, and how many parts a list of such may have.
 _HOLDERS = (DataLoader, Dataset, Sampler)
@@ -136,8 +136,7 @@ def preserve_global_state(data: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for reset in list(_resets(data, set())):
             stack.callback(reset)
-        # not `isolate_rng`, which keeps the states where something is raised
-        stack.callback(_set_rng_states, _collect_rng_states())
+        stack.enter_context(random_states_kept())
         if torch.backends.mps.is_available():
             stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
         stack.callback(logging.disable, logging.root.manager.disable)

@@ -139,3 +139,13 @@ def compared(
 
     run_rounds(rounds, measure, budget_s, clock=lambda: now[0])
     return rounds
+
+
+def rounds_with(*losses: tuple[list[float], list[float]], batches: int = 1) -> list[Round]:
+    """Rounds with these first losses before and after; `batches` is the checksum of those after."""
+    return [
+        Round(
+            [], {BEFORE: {"losses": a, "batches": [1]}, AFTER: {"losses": b, "batches": [batches]}}
+        )
+        for a, b in losses
+    ]

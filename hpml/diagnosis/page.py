@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 
 from hpml.diagnosis.figures import AS_IT_IS
-from hpml.diagnosis.wording import at_most
+from hpml.diagnosis.savings import at_most
 from hpml.formatting import capital, in_s
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OTHER, OVERHEAD, PHASES
 from hpml.report.drawing import BAR, STYLE, bars

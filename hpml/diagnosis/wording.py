@@ -15,6 +15,7 @@ from hpml.diagnosis.figures import (
     is_sure,
 )
 from hpml.diagnosis.ranks import DOES, LateRank, RankInference
+from hpml.diagnosis.savings import at_most
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.loading.stages import LoaderStages
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
@@ -62,7 +63,7 @@ class Diagnosis(RankInference):
     def _repr_html_(self) -> str:
         from hpml.diagnosis.cell import html  # and matplotlib
 
-        return html(self)
+        return html(self.as_dict(), self.interval)
 
     @property
     def verdict(self) -> dict[str, str]:
@@ -223,20 +224,6 @@ class Diagnosis(RankInference):
         else:
             left, title = self.epoch_in_words(trial), TITLES[trial]
         return f"{title} {what} {left} instead of {whole}"
-
-
-def at_most(saved: Estimate, whole_s: float = 0.0) -> str:
-    """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
-    half_s, shown = saved.half_width or 0.0, saved.mean
-    if shown + half_s < 0:
-        return f"none: takes {in_s(abs(saved))} more"
-    words = in_s(saved)
-    if half_s > 0 and abs(saved.mean) <= half_s:
-        shown = saved.mean + half_s
-        if shown >= whole_s > 0:
-            return "not known"
-        words = f"< {in_s(Estimate(shown, None, 1))}"
-    return words + (f" ({shown / whole_s:.0%})" if whole_s else "")
 
 
 def _rounded(seconds: float) -> int:

@@ -221,11 +221,17 @@ class Tuning:
         return sentences_of(self)
 
     @property
+    def caption(self) -> str:
+        """What the columns of figures are."""
+        steps = f"an epoch's steps {'without' if self.checks.timed is None else 'with'} validation"
+        return f"how many times as fast {steps} are, with an interval that holds whenever one looks"
+
+    @property
     def lines(self) -> list[str]:
         heading = ("", "alone", "in company", "first losses", "price")
         shown = [heading, *self.rows]
         told = table(shown, "<>><<") if self.rows else []
-        caption = f"  {caption_of(self.checks.timed is not None)}; * recommended"
+        caption = f"  {self.caption}; * recommended"
         return [
             *told,
             *([caption] if told else []),
@@ -261,6 +267,7 @@ class Tuning:
             "same": {c.name: asdict(same) for c, same in self.same.items()},
             "validation": self.checks.seen and asdict(self.checks.seen),
             "validation_is_timed": self.checks.timed is not None,
+            "caption": self.caption,
             "skipped": {c.name: why for c, why in self.skipped.items()},
             "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
             "proven": proven(self.search.proof),
@@ -271,12 +278,6 @@ class Tuning:
             },
             "diagnosis": self.diagnosis.as_dict(),
         }
-
-
-def caption_of(with_validation: bool) -> str:
-    """What the columns of figures are."""
-    steps = f"an epoch's steps {'with' if with_validation else 'without'} validation"
-    return f"how many times as fast {steps} are, with an interval that holds whenever one looks"
 
 
 def in_times(gain: AnytimeEstimate | None) -> str:

@@ -15,7 +15,6 @@ from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table, fact_table, machine_in_words, of_machine
 from hpml.statistics import Estimate
-from hpml.tuning.answer import caption_of
 
 FILE_NAME = "tune.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,7 +40,7 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
         "snippet": "\n".join(content["snippet"]),
         "picture": save(picture, folder) if picture else None,
         "tried": tried(content),
-        "caption": f"{capital(caption_of(content['validation_is_timed']))}. * is recommended.",
+        "caption": f"{capital(content['caption'])}. * is recommended.",
         "loader": loader_table(content["diagnosis"]),
         "loading": loader_sentences(content["diagnosis"]),
         "notes": [capital(sentence) for sentence in content["sentences"]],
@@ -56,7 +55,7 @@ def html(content: Mapping[str, Any]) -> str:
     values = {
         "sentences": [content["sentence"], *content["snippet"], *content["sentences"]],
         "table": tried(content),
-        "note": f"{caption_of(content['validation_is_timed'])}; * recommended",
+        "note": f"{content['caption']}; * recommended",
     }
     return cell(values, [picture] if picture else [])
 

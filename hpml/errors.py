@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Where code lies that is not the user's.
 PACKAGE = Path(__file__).parent
-LIBRARIES = ("site-packages", "dist-packages")
+LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 
 class Reported(Exception):  # noqa: N818 - what its kinds have in common
@@ -55,7 +55,7 @@ def place(error: BaseException) -> str:
     """
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename)
-        if not (file.is_relative_to(PACKAGE) or any(part in LIBRARIES for part in file.parts)):
+        if not (file.is_relative_to(PACKAGE) or LIBRARIES.intersection(file.parts)):
             name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
             return f" in {name} ({file.name}:{line})"
     return ""

@@ -75,7 +75,7 @@ def _sections() -> Iterator[str]:
         {(key, meanings[key]): {value: []} for key, value in values}
     )
     for group in groups:
-        yield f"\n## {group.capitalize()}\n\n{''.join(_options(group, plain))}"
+        yield f"\n## {group.capitalize()}\n\n{''.join(_options(group))}"
         rows: dict[tuple[str, str], dict[str, list[str]]] = {}
         options = options_of(group) if group != "experiment" else []
         for option in options:
@@ -98,7 +98,7 @@ def _values(cfg: DictConfig, names: list[str]) -> list[tuple[str, str]]:
     return [(key, value.replace("$\\{", "${")) for key, value in key_values(raw, names)]
 
 
-def _options(group: str, plain: DictConfig) -> Iterator[str]:
+def _options(group: str) -> Iterator[str]:
     """A line for each option, with what stands at the top of its file."""
     for option in options_of(group):
         lines = (find_conf() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()

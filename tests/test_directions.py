@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import hpml
@@ -53,6 +54,37 @@ def test_imports_go_down() -> None:
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     commands = {"__init__", "__main__", "train", "diagnose", "tune", "workers", "api"}
     assert there - FLOOR_OF.keys() - {"__pycache__"} == commands
+
+
+def from_imports(node: ast.AST) -> list[ast.ImportFrom]:
+    """Those of our own modules, but for types alone."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.If) and ast.unparse(inner.test) == "TYPE_CHECKING":
+            inner.body = []
+    found = [inner for inner in ast.walk(node) if isinstance(inner, ast.ImportFrom)]
+    return [each for each in found if str(each.module).startswith("hpml")]
+
+
+def test_a_command_crosses_into_torch_by_one_import() -> None:
+    """Within a function, so that it starts without; all that it needs of torch stands behind it."""
+    names = ("train.py", "*/command.py", "*/__main__.py", "watch/watch.py")
+    for file in (file for name in names for file in PACKAGE.glob(name)):
+        nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        crossings = {ast.unparse(each) for inner in functions for each in from_imports(inner)}
+        assert len(crossings) <= 1, file
+
+
+def test_no_circle_hides_in_a_function() -> None:
+    """A module rests on none that rests on it, wherever their imports stand; but for types."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    names = [".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in files]
+    graph: dict[str, set[str]] = {}
+    for name, file in zip(names, files, strict=True):
+        for each in from_imports(ast.parse(file.read_text(encoding="utf-8"))):
+            inner = {f"{each.module}.{alias.name}" for alias in each.names} & set(names)
+            graph.setdefault(name, set()).update((inner or {str(each.module)}) - {name})
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def strings(file: Path) -> Iterator[str]:

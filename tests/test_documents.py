@@ -16,6 +16,7 @@ from helpers.configurations import ROOT, stress
 from helpers.jobs import autoencoder
 from helpers.programs import run_program
 from helpers.records import make_run
+from helpers.watched import PLAIN
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
@@ -227,6 +228,19 @@ def test_the_readmes_commands_run(commands: list[str], tmp_path: Path, image_fol
     """As written, on little data; of its sweep the check of all jobs."""
     for command in commands:
         run_here(command, tmp_path, sweeps=False)
+
+
+@pytest.mark.slow
+def test_a_program_is_watched_as_the_readme_says(tmp_path: Path) -> None:
+    """Its command, as written, prints rows and a verdict, and leaves a record."""
+    written = [each for _, block in blocks([README], "bash") for each in commands_of(block)]
+    (command,) = [each for each in written if "hpml.watch" in each]
+    (tmp_path / "train.py").write_text(PLAIN)
+    done = run_program(shlex.split(command)[1:], tmp_path)
+    record = RunRecord.read(tmp_path / "outputs" / "watch" / "train")
+    assert len(record.epochs) == 2
+    assert record.verdict is not None
+    assert record.verdict["kind"] in done.stderr
 
 
 @pytest.mark.slow

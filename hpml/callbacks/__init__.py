@@ -1,4 +1,4 @@
-"""Callbacks of a Lightning Trainer. They observe, and never change what is trained."""
+"""Callbacks of a Lightning Trainer. They observe; `weight_averaging` alone changes the training."""
 
 from hpml.callbacks.data_load_timer import DataLoadTimer
 from hpml.callbacks.epoch_timer import EpochTimer

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.compare.question import (
+    ASKED,
     FEWEST_ROUNDS,
+    IN_A_STEP,
     NOT_SLOWER,
     SLOWER,
     UNDECIDED,
@@ -25,9 +27,6 @@ EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
 LEAST_SHARE = 0.005
 UNCHANGED_WITHIN = 0.01
 CHANGED, UNCHANGED, UNKNOWN = "changed", "unchanged", "unknown"
-# Headings of the tables `rows` and `phase_rows`.
-ASKED = ("", "before", "after", "difference", "threshold", "")
-IN_A_STEP = ("in a step", "before", "after", "of a step", "")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ import math
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from hpml.compare.question import METRICS, questions_of
 from hpml.compare.writing import clear, write
 from hpml.errors import UserError
 from hpml.system.argument_parser import ArgumentParser
+from hpml.system.files import disk_errors_in_one_line
 
 ABOUT = """\
 Answers whether AFTER trains slower than BEFORE. Each of the two is one of:
@@ -90,28 +89,19 @@ def _asked(given: argparse.Namespace) -> Answer:
     check_folder("--output", output)
     if given.history is not None:
         check_history(Path(given.history))
-    with _named(output):
+    with disk_errors_in_one_line(output):
         clear(output)
     answer = compare(given.before, given.after, questions, report=_say, logs=output, **settings)
     print("\n".join(answer.lines), flush=True)
     command = shlex.join(["python", "-m", "hpml.compare", *sys.argv[1:]])
     content = {"command": command} | answer.as_dict()
-    with _named(output):
+    with disk_errors_in_one_line(output):
         for file in write(content, output):
             _say(f"kept: {file}")
         if given.history is not None:
             for line in keep_history(content, Path(given.history)):
                 print(line, flush=True)
     return answer
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """Raises UserError, with its file, where one cannot be written or deleted."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def _number(option: str, text: str, what: str) -> float:

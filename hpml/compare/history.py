@@ -5,7 +5,6 @@ sides, measured on one machine within minutes. Answers with one BEFORE give one 
 that; answers that lead from commit to commit are chained, and their ratios multiplied.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from matplotlib.figure import Figure
 
 from hpml.compare.question import METRICS
 from hpml.compare.rounds import SIDES
-from hpml.compare.writing import finite
 from hpml.errors import UserError
 from hpml.report.drawing import INK, STYLE, in_percent, looks
 from hpml.report.page import render, save
 from hpml.report.pictures import Picture
 from hpml.report.tables import Cell, Table
 from hpml.statistics import LEVEL
-from hpml.system.files import read_json, write_whole
+from hpml.system.files import finite, read_json, write_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "ruptures"
@@ -163,8 +161,8 @@ def keep(content: Mapping[str, Any], folder: Path) -> list[str]:
     now = datetime.now(UTC)
     kept = {key: value for key, value in content.items() if key != "measured"}
     name = now.strftime("%Y-%m-%d_%H-%M-%S-%f")
-    text = json.dumps({"at": now.isoformat(timespec="seconds")} | finite(kept), indent=1)
-    write_whole(folder / f"{name}.json", text + "\n")
+    at = {"at": now.isoformat(timespec="seconds")}
+    write_json(folder / f"{name}.json", at | finite(kept))
     courses = courses_of(read_answers(folder))
     return [*(course.sentence for course in courses), f"course: {write_page(courses, folder)}"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from hpml.compare.answer import ASKED, IN_A_STEP
+from hpml.compare.question import ASKED, IN_A_STEP
 from hpml.formatting import capital
 from hpml.records.phases import PHASES
 from hpml.report.drawing import STYLE, bars

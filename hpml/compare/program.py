@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import hpml
-from hpml.errors import UserError, first_line, place
+from hpml.errors import LIBRARIES, UserError, first_line, place
 from hpml.watch.imports import Change, ChangingFinder
 from hpml.watch.program import Program
 from hpml.watch.watch import TRAINERS
@@ -31,8 +31,6 @@ PACKAGE = hpml.__name__
 ROOT = str(Path(hpml.__file__).parents[1])
 SEED = 0
 PR_SET_PDEATHSIG = 1  # of prctl(2)
-# Folders of environments, which may lie in the project.
-LIBRARIES = frozenset({"site-packages", "dist-packages"})
 # Where a side's tree and its project are, for what it imports to be compared with.
 TREE, PROJECT = "HPML_COMPARED_TREE", "HPML_COMPARED_PROJECT"
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from hpml.errors import UserError
 from hpml.records.phases import PHASES
-from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate
+from hpml.statistics import LEVEL, AnytimeEstimate, anytime_estimate, stdev
 
 SLOWER, NOT_SLOWER, UNDECIDED = "slower", "not slower", "undecided"
 # Of fewer rounds nothing is said: two or three may be alike by chance, and their interval narrow.
@@ -15,6 +15,9 @@ FEWEST_ROUNDS = 4
 THRESHOLD = 0.03
 # Of logarithms: what rounds vary by at least, and from where on an interval is shown by its ends.
 LEAST_DEVIATION, WIDE = 0.002, 0.2
+# Headings of the answer's tables, `rows` and `phase_rows`.
+ASKED = ("", "before", "after", "difference", "threshold", "")
+IN_A_STEP = ("in a step", "before", "after", "of a step", "")
 # Phases of a short fit, which validates nothing.
 TIMED = tuple(phase for phase in PHASES if phase.name != "validation")
 

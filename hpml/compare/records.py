@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from hpml.compare.answer import Answer, Outcome
@@ -22,7 +22,7 @@ from hpml.errors import UserError
 from hpml.formatting import counted, listed
 from hpml.records.phases import OTHER, PHASES
 from hpml.records.run_record import EpochRecord, RunRecord, read_records
-from hpml.statistics import LEVEL, AnytimeEstimate, students_quantile, welch
+from hpml.statistics import LEVEL, AnytimeEstimate, stdev, students_quantile, welch
 
 HARDWARE = {"cpu": "CPU", "cpu_cores": "cores", "accelerators": "accelerators"}
 NOTE = (

@@ -1,18 +1,15 @@
 """The answer in files: JSON, Markdown for a job's summary, JUnit's XML, a page."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from hpml.compare.answer import ASKED, IN_A_STEP
 from hpml.compare.page import PICTURE, write_page
-from hpml.compare.question import SLOWER, UNDECIDED
+from hpml.compare.question import ASKED, IN_A_STEP, SLOWER, UNDECIDED
 from hpml.compare.rounds import SIDES
 from hpml.report.collect import clean
-from hpml.system.files import write_whole
+from hpml.system.files import finite, write_json, write_whole
 
 NAME = "compare"
 ENDINGS = ("json", "md", "xml", "html")
@@ -35,25 +32,11 @@ def write(content: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "json": json.dumps(finite(content), indent=1, allow_nan=False) + "\n",
-        "md": as_markdown(content),
-        "xml": as_junit(content),
-    }
-    files = []
-    for ending, text in texts.items():
-        files.append(folder / f"{NAME}.{ending}")
-        write_whole(files[-1], text)
-    return [*files, write_page(content, folder)]
-
-
-def finite(value: Any) -> Any:
-    """The same with null for each number that is not finite: JSON has no word for them."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    in_json, md, xml = (folder / f"{NAME}.{ending}" for ending in ("json", "md", "xml"))
+    write_json(in_json, finite(content))
+    write_whole(md, as_markdown(content))
+    write_whole(xml, as_junit(content))
+    return [in_json, md, xml, write_page(content, folder)]
 
 
 def as_markdown(content: Mapping[str, Any]) -> str:

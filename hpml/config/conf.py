@@ -10,9 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hpml.errors import UserError, first_line
+from hpml.errors import PACKAGE, UserError, first_line
 
-PACKAGE = Path(__file__).parents[1]
 LEAST_LIKE = 0.7  # of a mistyped name and the one that was meant
 
 

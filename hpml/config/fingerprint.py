@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpml.config.aliases import EARLIER
+from hpml.errors import PACKAGE
 from hpml.formatting import listed
 
-PACKAGE = Path(__file__).parents[1]
 # Keys that say where a run's own files go, or how it is watched: not what it computes.
 NOT_IN_FINGERPRINT = (
     *("run_dir", "output_dir", "sweep", "resume", "checkpoint", "logger"),

@@ -1,5 +1,8 @@
 """What a notebook's cell shows of a diagnosis."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from hpml.diagnosis.page import (
     draw_savings,
     loader_sentences,
@@ -9,16 +12,14 @@ from hpml.diagnosis.page import (
     trial_table,
     verdict_lines,
 )
-from hpml.diagnosis.wording import Diagnosis
 from hpml.report.page import cell
 
 
-def html(diagnosis: Diagnosis) -> str:
-    """What the page shows: the verdict and what qualifies it, the table, a picture."""
-    content = diagnosis.as_dict()
+def html(content: Mapping[str, Any], note: str) -> str:
+    """What the page shows of one: the verdict and what qualifies it, the table, a picture."""
     values = {
         "sentences": [*verdict_lines(content), *notes(content), *loader_sentences(content)],
         "tables": [trial_table(content), rank_table(content), loader_table(content)],
-        "note": diagnosis.interval,
+        "note": note,
     }
     return cell(values, [draw_savings(content)])

@@ -1,29 +1,23 @@
 """`python -m hpml.diagnose [overrides]`: proves where the time of a training goes."""
 
-import logging
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hpml.cli.measuring import begin_measuring
 from hpml.cli.program import run_hydra
 from hpml.cli.wrong_input import composed
 from hpml.config import command_line
 from hpml.config.checks import check
 from hpml.config.conf import resolve, spelled
-from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, key_of
 from hpml.errors import UserError
-from hpml.system import environment
-from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import signals_held
 
 if TYPE_CHECKING:
     from hpml.diagnosis.wording import Diagnosis
-
-log = logging.getLogger("hpml")
 
 FILE_NAME = "diagnosis.json"
 
@@ -38,7 +32,8 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
     Returns the diagnoses by the settings in which the two differ; one alone has no name.
     """
     against = str(cfg.diagnose.against or "").split()
-    own, configs = command_line.overrides(), {"": cfg}
+    own = command_line.overrides()
+    jobs = {"": (cfg, own)}
     if against:
         key = f"diagnose.against={' '.join(against)}"
         other = composed("diagnose", [*own, *against], key)
@@ -48,50 +43,14 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             raise UserError(f"{key}: {cpu[0]} holds for both jobs of one process; diagnose each")
         if _processes(other) != _processes(cfg):
             raise UserError(f"{key}: both jobs run in the same processes; diagnose each")
-        configs = {_setting(cfg, against): cfg, " ".join(against): other}
-    for config in configs.values():
+        both = (cfg, own), (other, [*own, *against])
+        jobs = dict(zip((_setting(cfg, against), " ".join(against)), both, strict=True))
+    for config, _ in jobs.values():
         check(config)
-    if environment.rank():
-        log.setLevel(logging.ERROR)  # the first rank says it for all
-    if not environment.is_one_of_several():  # which all begin now
-        warn_of_others()
-    set_waiting(cfg)
+    begin_measuring(cfg)
     with signals_held():
-        from hpml.diagnosis import experiment, page, wording
-        from hpml.report.page import keep
-        from hpml.training.build import end_processes
-        from hpml.trials import profile
-
-    with ExitStack() as stack:
-        stack.callback(end_processes)
-        experiments = {}
-        for name, config in configs.items():
-            overrides = own if config is cfg else [*own, *against]
-            experiments[name] = experiment.experiment_of(config, overrides, log.info)
-            stack.enter_context(experiments[name].subject.agreement)
-            stack.callback(experiments[name].subject.close)
-        diagnoses = dict(zip(experiments, experiment.run(list(experiments.values())), strict=True))
-        for name, diagnosis in diagnoses.items():
-            log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
-        sentences: list[str] = []
-        if against:
-            (a, first), (b, second) = diagnoses.items()
-            sentences = wording.compare(first, second, (a, b))
-            log.info("\n".join(["", *sentences]))
-        subject = next(iter(experiments.values())).subject
-        content = {
-            "command": command_line.typed(),
-            "environment": environment.describe(subject.device.type),
-            "diagnoses": {name: diagnosis.as_dict() for name, diagnosis in diagnoses.items()},
-            "comparison": sentences,
-        }
-        if subject.agreement.rank == 0:
-            keep(content, Path(cfg.run_dir) / FILE_NAME, page.write_page, log.info)
-        if cfg.trainer.profiler:
-            folder = Path(cfg.run_dir).resolve()
-            for file in profile.profile(subject, cfg.trainer.profiler, folder):
-                log.info(f"{cfg.trainer.profiler} profile: {file}")
-        return diagnoses
+        from hpml.diagnosis.run import run  # and torch
+    return run(jobs, Path(cfg.run_dir) / FILE_NAME)
 
 
 def _identity(cfg: DictConfig) -> dict[str, Any]:

@@ -21,14 +21,14 @@ from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
+from hpml.records.phases import COMMUNICATION
 from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.epoch_times import NS_PER_S
-from hpml.timing.verdict import COMMUNICATION
 from hpml.training.prepare import prepare
 from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
-from hpml.trials.pace import FEWEST_STEPS, Pace, Pilot
+from hpml.trials.pace import FEWEST_STEPS, SLOW_S, Pace, Pilot
 from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
@@ -45,8 +45,6 @@ RANKS_SHARE = 0.25  # and for each rank by itself, where there are several
 PILOT_BATCHES = 3
 # What taking the loader apart may take of the time of all rounds, and seconds that it has anyway.
 APART_SHARE, LEAST_APART_S = 1 / 3, 2.0
-# A step of which every one more is a cost; what host and hooks take of it is looked at once.
-SLOW_S = 0.2
 # One thread is tried where a look at it may take so much of the budget, with a step as many times
 # slower as there are threads; it is dropped where that step is so many times as slow as it is.
 LOOK_SHARE, HOPELESS = 0.25, 2.0

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
-from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
+from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN, Pace
 from hpml.trials.rounds import estimate_of
 
@@ -18,10 +19,10 @@ ONE_THREAD = "one_thread"
 LOADER_ALONE = "loader_alone"
 # The trial that each cause is taken out of.
 CAUSES = {
-    "input": "loading_free",
-    "transfer": "transfer_free",
-    "compute": "compute_free",
-    "overhead": "hooks_free",
+    INPUT: "loading_free",
+    TRANSFER: "transfer_free",
+    COMPUTE: "compute_free",
+    OVERHEAD: "hooks_free",
     COMMUNICATION: "communication_free",
 }
 WITH_LOADING = (
@@ -103,7 +104,7 @@ class Figures:
         if LOADER_ALONE not in self.paces:
             return None
         shares = []
-        trials = (AS_IT_IS, CAUSES["input"], LOADER_ALONE)
+        trials = (AS_IT_IS, CAUSES[INPUT], LOADER_ALONE)
         for whole, without, loading in zip(*map(self.epochs, trials), strict=False):
             shorter = min(without, loading)
             if shorter <= LEAST_MARGIN * whole:
@@ -116,7 +117,7 @@ class Figures:
         """The part of the machine's matrix product that the step reaches with loading free."""
         if self.flops_per_step is None or self.ceiling_flops_per_s is None:
             return None
-        step_s = fmean(pace.step_s for pace in self.paces[CAUSES["input"]])
+        step_s = fmean(pace.step_s for pace in self.paces[CAUSES[INPUT]])
         return self.flops_per_step / step_s / self.ceiling_flops_per_s
 
     @property
@@ -144,9 +145,9 @@ class Figures:
             # the least that an epoch takes however fast the rest is: where workers load, loading
             behind_workers = self.facts.num_workers and LOADER_ALONE in self.paces
             hidden_s = self.epochs(LOADER_ALONE) if behind_workers else none
-            hooks, loops = gains.get("overhead", none), self.epochs("loop_alone")
+            hooks, loops = gains.get(OVERHEAD, none), self.epochs("loop_alone")
             rounds = zip(hooks, loops, self.epochs(AS_IT_IS), hidden_s, strict=False)
-            gains["overhead"] = [
+            gains[OVERHEAD] = [
                 gain + max(0.0, min(loop, whole - gain - hidden))
                 for gain, loop, whole, hidden in rounds
             ]
@@ -170,7 +171,7 @@ class Figures:
     @property
     def largest_of_overhead(self) -> tuple[str, float] | None:
         """The callback that costs most, or Lightning's loop, and its share of the overhead."""
-        whole = self.gains["overhead"].mean if "overhead" in self.gains else 0.0
+        whole = self.gains[OVERHEAD].mean if OVERHEAD in self.gains else 0.0
         costs = {name: cost.mean for name, cost in self.callbacks.items()}
         if "loop_alone" in self.paces and self.host_counts:
             costs["loop"] = self.epoch_s("loop_alone").mean

@@ -8,15 +8,14 @@ from typing import Any
 import matplotlib
 
 from hpml.diagnosis.figures import AS_IT_IS
-from hpml.diagnosis.wording import at_most
+from hpml.diagnosis.savings import at_most
 from hpml.formatting import capital, in_s
-from hpml.records.phases import OTHER, PHASES
-from hpml.report.collect import in_words
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OTHER, OVERHEAD, PHASES
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
 from hpml.report.pictures import Picture
 from hpml.report.ranking import NOTHING
-from hpml.report.tables import Cell, Table, fact_table, of_machine
+from hpml.report.tables import Cell, Table, fact_table, machine_in_words, of_machine
 from hpml.statistics import Estimate
 from hpml.system.interference import Interference
 
@@ -25,8 +24,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CALLBACKS = 8
 # What is said of the causes that are not called as their phase is.
 TITLES = {
-    **{"input": "loading", "compute": "computing", "overhead": "callbacks, hooks and the loop"},
-    "communication": "communication",
+    **{INPUT: "loading", COMPUTE: "computing", OVERHEAD: "callbacks, hooks and the loop"},
+    COMMUNICATION: "communication",
 }
 
 
@@ -139,8 +138,6 @@ def notes(diagnosis: Mapping[str, Any]) -> list[str]:
 
 
 def _summary(content: Mapping[str, Any]) -> str:
-    machine, first = content["environment"], next(iter(content["diagnoses"].values()))
+    first = next(iter(content["diagnoses"].values()))
     rounds = f"{Estimate(**first['epoch_s'][AS_IT_IS]).n} rounds of {first['trial_steps']} steps"
-    words = (machine.get("accelerators") or None, machine.get("cpu"))
-    used = [in_words(word) for word in words if word]
-    return "; ".join([", ".join(used), rounds])
+    return f"{machine_in_words(content['environment'])}; {rounds}"

@@ -8,19 +8,20 @@ from typing import Any
 from hpml.diagnosis.conclusions import KNOWN, Inference
 from hpml.diagnosis.figures import AS_IT_IS, CAUSES
 from hpml.formatting import in_s, table
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate
 from hpml.timing.ranks import over_others, place_in_words
-from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
+from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import JointPace
 from hpml.trials.rounds import estimate_of
 
 BY_ITSELF = "by_itself"
 # What a rank does by itself, in one word.
 DOES = {
-    "input": "loading",
-    "transfer": "transfer",
-    "compute": "computing",
-    "overhead": "callbacks and hooks",
+    INPUT: "loading",
+    TRANSFER: "transfer",
+    COMPUTE: "computing",
+    OVERHEAD: "callbacks and hooks",
 }
 MOST_SHOWN = 8  # ranks
 NOTHING = "–"  # what cannot be told from none
@@ -95,7 +96,7 @@ class RankInference(Inference):
         common = [self.gains[COMMUNICATION].mean] if COMMUNICATION in self.gains else []
         for cause in self.causes_by_rank:
             columns = zip(*self.saved_by_rank(cause), strict=True)
-            common += [min(map(fmean, columns))] if cause != "compute" else []
+            common += [min(map(fmean, columns))] if cause != COMPUTE else []
         return late if late.late_s.mean > max(common, default=0.0) else None
 
     @property

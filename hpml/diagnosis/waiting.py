@@ -4,6 +4,7 @@ from hpml.diagnosis.figures import AS_IT_IS
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import first_line
 from hpml.loading.stages import LoaderStages
+from hpml.records.phases import INPUT
 from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.subject import Subject
 
@@ -23,7 +24,7 @@ def take_apart_if_waiting(
     Where the loader cannot be taken apart, the diagnosis notes why.
     """
     cause, gain = next(iter(diagnosis.gains.items()), (None, None))
-    if cause != "input" or gain is None:
+    if cause != INPUT or gain is None:
         return None
     if gain.mean <= LEAST_MARGIN * diagnosis.epoch_s(AS_IT_IS).mean:
         return None

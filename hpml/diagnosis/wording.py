@@ -15,13 +15,15 @@ from hpml.diagnosis.figures import (
     is_sure,
 )
 from hpml.diagnosis.ranks import DOES, LateRank, RankInference
+from hpml.diagnosis.savings import at_most
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.loading.stages import LoaderStages
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.imbalance import IMBALANCE, advise_rank
 from hpml.timing.ranks import Late
-from hpml.timing.verdict import COMMUNICATION, LEAST_MARGIN
+from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 
@@ -38,7 +40,7 @@ TITLES = {
     LOADER_ALONE: "the loader alone",
 }
 # What `hpml.timing` calls what a rank is late in.
-LATE_IN = {"input": "data", "transfer": "transfer", "compute": "forward", "overhead": "callbacks"}
+LATE_IN = {INPUT: "data", TRANSFER: "transfer", COMPUTE: "forward", OVERHEAD: "callbacks"}
 # An overlap that is known no better than this is not reported.
 MOST_UNSURE = 0.3
 # What a step has that computes faster than a matrix product.
@@ -61,7 +63,7 @@ class Diagnosis(RankInference):
     def _repr_html_(self) -> str:
         from hpml.diagnosis.cell import html  # and matplotlib
 
-        return html(self)
+        return html(self.as_dict(), self.interval)
 
     @property
     def verdict(self) -> dict[str, str]:
@@ -215,27 +217,13 @@ class Diagnosis(RankInference):
         """`with loading free an epoch takes 7.1 s instead of 11.8 s`."""
         what = "an epoch takes" if self.epoch_steps else f"{STEPS_SHOWN:,} steps take"
         whole = self.epoch_in_words(AS_IT_IS)
-        if trial == CAUSES["overhead"]:
-            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round["overhead"], strict=False)
+        if trial == CAUSES[OVERHEAD]:
+            rounds = zip(self.epochs(AS_IT_IS), self.gains_by_round[OVERHEAD], strict=False)
             left = in_s(self.known([whole - gain for whole, gain in rounds]))
             title = "without callbacks, loggers, hooks and (calculated) Lightning's loop"
         else:
             left, title = self.epoch_in_words(trial), TITLES[trial]
         return f"{title} {what} {left} instead of {whole}"
-
-
-def at_most(saved: Estimate, whole_s: float = 0.0) -> str:
-    """`2.26 ± 0.20 s (69%)`; where it may be nothing, what it is less than, if that is known."""
-    half_s, shown = saved.half_width or 0.0, saved.mean
-    if shown + half_s < 0:
-        return f"none: takes {in_s(abs(saved))} more"
-    words = in_s(saved)
-    if half_s > 0 and abs(saved.mean) <= half_s:
-        shown = saved.mean + half_s
-        if shown >= whole_s > 0:
-            return "not known"
-        words = f"< {in_s(Estimate(shown, None, 1))}"
-    return words + (f" ({shown / whole_s:.0%})" if whole_s else "")
 
 
 def _rounded(seconds: float) -> int:

@@ -1,11 +1,10 @@
 """`python -m hpml.lab [overrides]`: the whole lab, chained, and one report."""
 
-import json
 import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import localtime, monotonic, strftime, time
@@ -35,7 +34,7 @@ from hpml.lab.state import ALL, State
 from hpml.lab.tasks import HOLDS, Task, Tasks, chosen_parts, shown
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
-from hpml.system.files import read_json, remove_empty, write_whole
+from hpml.system.files import disk_errors_in_one_line, read_json, remove_empty, write_json
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
 from hpml.worker_counts.command import found_before
@@ -64,7 +63,8 @@ def job(cfg: DictConfig) -> None:
     Raises UserError for wrong input, also where a part finds it, and where nothing can be written.
     """
     begun = monotonic()
-    with _disk_errors_in_one_line(Path(cfg.run_dir)):
+    with disk_errors_in_one_line(Path(cfg.run_dir)), ExitStack() as stack:
+        stack.callback(remove_empty, Path(cfg.run_dir))
         _check(cfg)
         warn_of_others()
         set_waiting(cfg)
@@ -249,7 +249,7 @@ def _adopt_search(
         if not cfg.lab.dry_run:
             found["sentences"] = [of_the_lab(str(each)) for each in found["sentences"] or ()]
             (tasks.folder / WORKERS).mkdir(parents=True, exist_ok=True)
-            write_whole(tasks.folder / WORKERS / file.name, json.dumps(found, indent=1) + "\n")
+            write_json(tasks.folder / WORKERS / file.name, found)
 
 
 def _settings(tasks: Tasks) -> dict[str, Any]:
@@ -265,17 +265,6 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     cfg = composed("train", overrides, overrides[-1])
     check(cfg)
     return resolve(cfg)
-
-
-@contextmanager
-def _disk_errors_in_one_line(folder: Path) -> Iterator[None]:
-    """Reports what a disk refuses in one line; no empty folder stays behind."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from error
-    finally:
-        remove_empty(folder)
 
 
 def _slug(machine: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.lab.pilot import Pilot
-from hpml.system.files import read_json, write_whole
+from hpml.system.files import read_json, write_json
 from hpml.worker_counts.command import OF_A_MACHINE, searched
 
 # Below the folder of all labs, where no lab can have its own.
@@ -27,11 +27,12 @@ class PilotCache:
     """
 
     def __init__(self, labs: Path, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
-        self._of = {
+        of = {
             "job": searched(settings),
             "machine": {key: machine.get(key) for key in OF_A_MACHINE},
         }
-        text = json.dumps(self._of, sort_keys=True, default=str)
+        text = json.dumps(of, sort_keys=True, default=str)
+        self._of = json.loads(text)
         self._file = labs / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
     def read(self) -> dict[str, Pilot]:
@@ -47,7 +48,7 @@ class PilotCache:
         content = self._of | {"pilots": kept | now}
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, json.dumps(content, indent=1, default=str) + "\n")
+            write_json(self._file, content)
 
 
 def pilots_of(kept: Mapping[str, Any]) -> dict[str, Pilot]:

@@ -1,6 +1,5 @@
 """Runs one command of the lab to its end."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from hpml.errors import RunFailedError, UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.process import JobProcess
 from hpml.system import fresh_process
-from hpml.system.files import write_whole
+from hpml.system.files import write_json
 
 log = logging.getLogger("hpml")
 
@@ -57,7 +56,7 @@ def _count(task: Task) -> bool:
         log.error(str(error))  # noqa: TRY400 - which has its traceback
         return False
     task.result.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(task.result, json.dumps(facts, indent=2) + "\n")
+    write_json(task.result, facts)
     return True
 
 

@@ -14,7 +14,7 @@ from hpml.lab.plan import REPORT, Planned
 from hpml.lab.tasks import LAB_FILE, Task, Tasks
 from hpml.records.run_record import FILE_NAME, now
 from hpml.system import files
-from hpml.system.files import read_json, write_whole
+from hpml.system.files import read_json, write_json
 
 # In a plan's tasks: what all of them took, with the lab's own start.
 ALL = "all"
@@ -102,7 +102,7 @@ class State:
     def keep(self, **facts: Any) -> None:
         """Writes facts down. Raises OSError."""
         self._facts |= facts
-        write_whole(self._file, json.dumps(self._facts, indent=1) + "\n")
+        write_json(self._file, self._facts)
 
     def keep_pilots(self, pilots: Mapping[str, Pilot], machine: dict[str, Any]) -> None:
         """With the first one's environment; the machine's where nothing was measured."""

@@ -26,14 +26,15 @@ from traceback import walk_stack
 from types import CodeType, TracebackType
 from typing import Any
 
+from hpml.errors import LIBRARIES, PACKAGE
+
 EVERY_S = 0.001
 SWITCH_S = 50e-6
 Place = tuple[str, int]  # file and line
 # Nanoseconds by stage and line; no line where none is the data's own.
 Looks = Counter[tuple[str, Place | None]]
-_OURS = str(Path(__file__).parents[1])
-_LIBRARIES = tuple({sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib")})
-_PACKAGES = ("site-packages", "dist-packages")
+_PATHS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_NOT_THE_USERS = (*_PATHS, str(PACKAGE), "<frozen", "<string>")  # the last: of text, as dataclasses
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,7 @@ def own_line(stack: Sequence[Place]) -> Place | None:
 
 def is_users(file: str) -> bool:
     """Whether it is neither Python's, nor an installed package's, nor ours."""
-    parts = Path(file).parts
-    libraries = (*_LIBRARIES, _OURS, "<frozen", "<string>")  # the last: of text, as dataclasses
-    return not file.startswith(libraries) and not any(name in parts for name in _PACKAGES)
+    return not file.startswith(_NOT_THE_USERS) and LIBRARIES.isdisjoint(Path(file).parts)
 
 
 def shown(file: str) -> str:

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 
 from hpml.loading.copies import MOST_PARTS, holders
+from hpml.system.random_states import random_states_kept
 
 
 def _resets(thing: Any, seen: set[int]) -> Iterator[Callable[[], Any]]:
@@ -52,8 +52,7 @@ def preserve_global_state(data: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for reset in list(_resets(data, set())):
             stack.callback(reset)
-        # not `isolate_rng`, which keeps the states where something is raised
-        stack.callback(_set_rng_states, _collect_rng_states())
+        stack.enter_context(random_states_kept())
         if torch.backends.mps.is_available():
             stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
         stack.callback(logging.disable, logging.root.manager.disable)

@@ -6,6 +6,14 @@ What Lightning does in a phase stands in `timing/actions.py`.
 from dataclasses import dataclass
 from typing import Any
 
+# Causes of slowness. Each is that of one phase, but for the exchange between ranks, which goes on
+# while others compute.
+INPUT = "input"
+TRANSFER = "transfer"
+COMPUTE = "compute"
+OVERHEAD = "overhead"
+COMMUNICATION = "communication"
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -16,7 +24,7 @@ class Phase:
     title: str  # in sentences and in pictures
     colour: str  # of its bars, from the palette of `report/drawing.py`
     hatch: str  # of its bars, where there is no colour
-    cause: str = ""  # of slowness, if it speaks for one; each cause is that of one phase
+    cause: str = ""  # of slowness, if it speaks for one
     device_kind: str = ""  # the kind of a device's time that speaks for the same cause
 
     @property
@@ -30,12 +38,12 @@ class Phase:
         return {"label": self.title, "color": self.colour, "hatch": self.hatch}
 
 
-DATA = Phase("data", "= data", "waiting for data", "#e69f00", "///", "input", "wait_data")
-OTHER = Phase("other", "other", "other", "#8c8c8c", "\\\\\\", "overhead", "idle")
-TRAIN = Phase("train", "train", "training", "#56b4e9", "", "compute", "busy")
+DATA = Phase("data", "= data", "waiting for data", "#e69f00", "///", INPUT, "wait_data")
+OTHER = Phase("other", "other", "other", "#8c8c8c", "\\\\\\", OVERHEAD, "idle")
+TRAIN = Phase("train", "train", "training", "#56b4e9", "", COMPUTE, "busy")
 PHASES = (
     DATA,
-    Phase("transfer", "transf", "transfer", "#cc79a7", "xxx", "transfer", "copy"),
+    Phase("transfer", "transf", "transfer", "#cc79a7", "xxx", TRANSFER, "copy"),
     TRAIN,
     Phase("validation", "valid", "validation", "#009e73", "..."),
     OTHER,  # what belongs to none of the others

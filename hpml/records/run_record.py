@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from hpml.formatting import counted
 from hpml.records.phases import TIMES
-from hpml.system.files import write_whole
+from hpml.system.files import finite, write_whole
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
@@ -155,7 +154,7 @@ class RunRecord:
             file.truncate()
 
     def _as_json(self, indent: int | None) -> str:
-        return json.dumps(_finite(dataclasses.asdict(self)), indent=indent, allow_nan=False)
+        return json.dumps(finite(dataclasses.asdict(self)), indent=indent, allow_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
@@ -267,11 +266,3 @@ def check_types(record: RunRecord) -> None:
 
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} for a number")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,6 @@
 """The report as a page: one file of HTML that needs no network, and Markdown."""
 
 import io
-import json
 import os
 import re
 import shlex
@@ -16,7 +15,6 @@ import matplotlib
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
-from hpml.errors import UserError
 from hpml.formatting import counted
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
@@ -35,7 +33,7 @@ from hpml.report.tables import (
 )
 from hpml.report.terminal import evaluation
 from hpml.statistics import estimate
-from hpml.system.files import write_whole
+from hpml.system.files import disk_errors_in_one_line, write_json
 from hpml.system.interference import LEAST_SHARE
 
 PNG_DPI = 200
@@ -105,11 +103,9 @@ def keep(
 
     Raises UserError where these cannot be written.
     """
-    try:
-        write_whole(file, json.dumps(content, indent=1) + "\n")
+    with disk_errors_in_one_line(file):
+        write_json(file, content)
         page = write_page(content, file.parent)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from error
     say(f"kept: {shlex.quote(str(file))}")
     say(f"page: {shlex.quote(str(page))}")
 

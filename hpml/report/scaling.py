@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpml.formatting import counted
-from hpml.records.phases import PHASES
+from hpml.records.phases import PHASES, TRAIN
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import TIMED_FROM, Run, clean, mean
 from hpml.report.disturbances import Span, span
@@ -25,7 +25,6 @@ BATCH = "data.batch_size"
 PROCESSES = ("trainer.devices", "trainer.num_nodes")
 EXCHANGE = "exchanging gradients"
 PARTS = (*(phase.title for phase in PHASES), EXCHANGE)
-_TRAIN = next(phase.title for phase in PHASES if phase.cause == "compute")
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def _of_a_sample(run: Run, processes: int, first: int) -> dict[str, float]:
         return {}
     parts = {phase.title: mean(e.time[phase.key] for e in epochs) or 0.0 for phase in PHASES}
     parts[EXCHANGE] = mean(_talking(epoch, "exposed_s") for epoch in epochs) or 0.0
-    parts[_TRAIN] -= parts[EXCHANGE]
+    parts[TRAIN.title] -= parts[EXCHANGE]
     return {name: s * processes / samples for name, s in {"": epoch_s, **parts}.items()}
 
 

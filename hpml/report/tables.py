@@ -157,6 +157,12 @@ def of_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {title: environment.get(key) for key, title in SAME.items() if key != "code"}
 
 
+def machine_in_words(environment: Mapping[str, Any]) -> str:
+    """What computes: accelerators, if there are any, and processor."""
+    words = (environment.get("accelerators") or None, environment.get("cpu"))
+    return ", ".join(in_words(word) for word in words if word)
+
+
 def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:
     """A setting's values, its name where nothing varies."""
     if not setting.values:

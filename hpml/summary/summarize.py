@@ -13,7 +13,6 @@ import lightning as L
 import torch
 from hydra.utils import get_class
 from lightning.fabric.utilities.apply_func import apply_to_collection
-from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -29,6 +28,7 @@ from hpml.models import counts
 from hpml.models.image_classifier import ImageClassifier, MakeOptimizer
 from hpml.summary.first_steps import norm_shares, take_first_steps
 from hpml.summary.step_watch import StepWatch, watch_step
+from hpml.system.random_states import random_states_kept
 from hpml.training.build import build_module
 from hpml.training.prepare import quiet_lightning
 from hpml.trials.contents import tensors_in
@@ -107,23 +107,13 @@ def summarize(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _random_states_kept() -> Iterator[None]:
-    """As Lightning's isolate_rng, which leaves the states changed where something is raised."""
-    states = _collect_rng_states(include_cuda=False)
-    try:
-        yield
-    finally:
-        _set_rng_states(states)
-
-
 class DrawnSteps:
     """Steps whose weights and batch are drawn from a seed; the caller's random numbers stay."""
 
     def __init__(self, cfg: DictConfig, data: L.LightningDataModule) -> None:
         self.cfg = cfg
         self.data = data
-        with _random_states_kept():
+        with random_states_kept(of_gpus=False):
             self.module = build_module(cfg, data)
 
     def step(self, seed: int, samples: int, optimizer: MakeOptimizer | None = None) -> StepWatch:
@@ -153,7 +143,7 @@ class DrawnSteps:
     @contextmanager
     def _drawn(self, seed: int) -> Iterator[L.LightningModule]:
         """A module whose weights are drawn from a seed; so is what is drawn meanwhile."""
-        with _random_states_kept(), ExitStack() as stack:
+        with random_states_kept(of_gpus=False), ExitStack() as stack:
             # `build_module` has said of the first module already what it would say
             stack.callback(log.setLevel, log.level)
             log.setLevel(logging.ERROR)

@@ -1,11 +1,12 @@
-"""Files written whole, JSON read, directories locked, sized and freshly made."""
+"""Files written whole, JSON, what a disk refuses, directories locked, sized and freshly made."""
 
 import itertools
 import json
+import math
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ LOCK = ".lock"
 def write_whole(file: Path, text: str) -> None:
     """Writes a file; a reader sees the old one or the new one, whole. Raises OSError.
 
-    Written to a temporary file, flushed to the disk, then renamed.
+    Written to a temporary file, flushed to the disk, then renamed; an error names the file itself.
     """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -30,9 +31,27 @@ def write_whole(file: Path, text: str) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         temporary.replace(file)
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # mostly it is not there
+            temporary.unlink()
     sync_directory(file.parent)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Writes an object's file whole, for `read_json`. Raises OSError."""
+    write_whole(file, json.dumps(content, indent=1) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same with null for each number that is not finite: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
@@ -42,6 +61,15 @@ def read_json(file: Path, *keys: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and set(keys) <= content.keys() else None
+
+
+@contextmanager
+def disk_errors_in_one_line(place: Path) -> Iterator[None]:
+    """Raises UserError for what a disk refuses: of which file, else of `place`, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or place}: {error.strerror or error}") from error
 
 
 def lock(directory: Path) -> "BaseFileLock | None":

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hpml.records.phases import COMMUNICATION, INPUT, OVERHEAD, TRANSFER
+
 
 @dataclass(frozen=True)
 class JobFacts:
@@ -48,14 +50,14 @@ def advise(
     `largest_other` is what took most of `other`, and its share of it, which is one `of` what its
     words say. `start_share` is the part of the waiting for data that is for an epoch's first batch.
     """
-    if cause == "overhead":
+    if cause == OVERHEAD:
         return _about_overhead(facts, largest_other, of)
-    if cause == "communication":
+    if cause == COMMUNICATION:
         return _for_communication(facts)
-    if cause == "input":
+    if cause == INPUT:
         options = _for_input(facts, start_share)
         none_left = "to make the loading itself cheaper"
-    elif cause == "transfer":
+    elif cause == TRANSFER:
         key = "data.pin_memory=true" if facts.data_keys else "pin_memory=True for the DataLoader"
         options = {key: facts.on_gpu and not facts.pin_memory}
         none_left = "less work in the hooks of the batch's transfer"

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpml.records.phases import INPUT, OVERHEAD, TRANSFER
 from hpml.timing.advice import JobFacts, advise
 from hpml.timing.ranks import Comparisons, Late, place_in_words
 
 IMBALANCE = "imbalance"
-_CAUSES = {"data": "input", "transfer": "transfer", "callbacks": "overhead", "logging": "overhead"}
+_CAUSES = {"data": INPUT, "transfer": TRANSFER, "callbacks": OVERHEAD, "logging": OVERHEAD}
 _COMPUTES = (
     "It computes longer than the others: give it as much as them, "
     "and look at what else runs on its device"

@@ -4,13 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpml.records.phases import PHASES
+from hpml.records.phases import COMMUNICATION, COMPUTE, PHASES
 from hpml.statistics import students_quantile
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts, advise, fewer_threads
 
 CAUSES = {phase.cause: phase for phase in PHASES if phase.cause}
-COMMUNICATION = "communication"
 # Shares closer than this are not told apart, however steady they are.
 LEAST_MARGIN = 0.05
 LEAST_PIECES = 3
@@ -129,10 +128,10 @@ def judge(
 
 def _apart(shares: Mapping[str, Share], exposed_share: float) -> dict[str, Share]:
     """Communication is no more a part of computing, and is as uncertain as that is."""
-    compute = shares["compute"]
+    compute = shares[COMPUTE]
     exposed = min(exposed_share, compute.share)
     rest = Share(compute.share - exposed, compute.error)
-    return {**shares, "compute": rest, COMMUNICATION: Share(exposed, compute.error)}
+    return {**shares, COMPUTE: rest, COMMUNICATION: Share(exposed, compute.error)}
 
 
 def _is_too_much(interference: Interference, margin: float) -> bool:

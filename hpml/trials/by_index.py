@@ -2,12 +2,15 @@
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from hpml.system.random_states import random_states_kept
 
 
 class ByIndex(Dataset[Any]):
@@ -22,11 +25,11 @@ class ByIndex(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        with _Drawing(index):
+        with _drawing(index):
             return self.dataset[index]
 
     def _items(self, indices: Sequence[Any]) -> Any:
-        with _Drawing(indices[0] if indices else 0):
+        with _drawing(indices[0] if indices else 0):
             return self.dataset.__getitems__(indices)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -42,20 +45,12 @@ class ByIndex(Dataset[Any]):
         return getattr(self.dataset, name)
 
 
-class _Drawing:
+@contextmanager
+def _drawing(index: Any) -> Iterator[None]:
     """Random states that an index seeds, within it."""
-
-    def __init__(self, index: Any) -> None:
-        self._seed = zlib.crc32(repr(index).encode())  # the same in each process
-
-    def __enter__(self) -> None:
-        self._before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        random.seed(self._seed)
-        np.random.seed(self._seed)
-        torch.default_generator.manual_seed(self._seed)
-
-    def __exit__(self, *_: Any) -> None:
-        python, numpy, of_torch = self._before
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(of_torch)
+    seed = zlib.crc32(repr(index).encode())  # the same in each process
+    with random_states_kept(of_gpus=False):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -12,11 +12,11 @@ from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parallel import DistributedDataParallel
 
+from hpml.callbacks.batch_size import TRANSFER_HOOKS
 from hpml.loading.own_methods import alter
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.settings import Settings
 
-TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 # The module's hooks in each step, and what would take gradients and optimizer somewhere else.
 STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),

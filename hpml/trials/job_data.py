@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from hpml.callbacks.batch_size import TRANSFER_HOOKS
 from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
@@ -21,7 +22,7 @@ from hpml.loading.copies import with_own_state
 from hpml.loading.own_methods import alter
 from hpml.system.lightning_twins import twin_for, twins
 from hpml.trials.checks import check_loaders
-from hpml.trials.intervention import TRANSFER_HOOKS, nothing
+from hpml.trials.intervention import nothing
 from hpml.trials.settings import Settings
 
 

@@ -14,6 +14,7 @@ from hpml.errors import UserError
 from hpml.timing.epoch_times import NS_PER_S
 
 FEWEST_STEPS = 2
+SLOW_S = 0.2  # of a step that takes longer every one more is a cost
 # Where no end of an epoch is known, the time of so many steps is given.
 STEPS_SHOWN = 1000
 

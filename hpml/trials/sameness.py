@@ -15,12 +15,12 @@ from torch.nn.modules.dropout import _DropoutNd
 from hpml.system.lightning_twins import twin_for
 from hpml.trials.contents import tensors_in
 from hpml.trials.intervention import Intervention
+from hpml.trials.losses import ROUNDING, apart, rounding
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 
 STEPS = 5
-# Parts of a loss, within STEPS: what another order of summing makes, and what fewer bits make.
-ROUNDING, REDUCED = 1e-4, 5e-2
+REDUCED = 5e-2  # parts of a loss that numbers of fewer bits make of it, within STEPS
 # What float32 and bfloat16 round a weight by, and how many times what that grows to is rounding.
 LAST_BIT, REDUCED_BITS, GROWN = 2.0**-24, 2.0**-9, 10
 UNBOUNDED = "other batches, or no finite loss"
@@ -39,17 +39,17 @@ class Trace:
     def difference(self, other: "Trace") -> float:
         """The largest part by which a loss differs, or without losses the weights.
 
-        0 where no bit does, infinite where the batches do.
+        0 where no bit does, infinite where the batches do, or a loss is not finite.
         """
-        if self.batches != other.batches or len(self.losses) != len(other.losses):
+        difference = apart(self.losses, other.losses) if self.batches == other.batches else math.inf
+        if math.isinf(difference):
             return math.inf
         if self.losses == other.losses and torch.equal(self.weights, other.weights):
             return 0.0
         if not self.losses:
             size = float(torch.linalg.vector_norm(other.weights)) or 1.0
             return float(torch.linalg.vector_norm(self.weights - other.weights)) / size
-        pairs = zip(self.losses, other.losses, strict=True)
-        return max(math.ulp(1.0), *(_apart(a, b) for a, b in pairs))
+        return max(math.ulp(1.0), difference)
 
 
 def weights_of(network: torch.nn.Module) -> torch.Tensor:
@@ -116,12 +116,13 @@ class Reference:
         if first.batches != again.batches:  # its samples are never the same
             first, again, other = (replace(each, batches=()) for each in (first, again, other))
         difference = min(each.difference(other) for each in (first, again))
-        allowed = max(REDUCED if fewer_bits else ROUNDING, 2 * first.difference(again))
+        allowed = rounding(first.difference(again), REDUCED if fewer_bits else ROUNDING)
         agreement = self._subject.agreement
         if agreement.any(allowed < difference < math.inf):
             perturbed = self._trace(no_dropout, REDUCED_BITS if fewer_bits else LAST_BIT)
             allowed = max(allowed, GROWN * first.difference(perturbed))
-        kind = BITS if difference == 0 else ROUNDED if difference <= allowed else DIFFERENT
+        rounded = difference <= allowed and math.isfinite(difference)
+        kind = BITS if difference == 0 else ROUNDED if rounded else DIFFERENT
         return worst(agreement.every(Sameness(kind, difference)))
 
     def _trace(self, no_dropout: bool, perturbed: float) -> Trace:
@@ -185,11 +186,3 @@ def _no_dropout(network: torch.nn.Module) -> Iterator[None]:
     finally:
         for part, p in zip(parts, before, strict=True):
             part.p = p
-
-
-def _apart(a: float, b: float) -> float:
-    if a == b or (math.isnan(a) and math.isnan(b)):
-        return 0.0
-    size = max(abs(a), abs(b))
-    both = math.isfinite(a) and math.isfinite(b)
-    return abs(a - b) / size if both else math.inf

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
+from hpml.callbacks.batch_size import TRANSFER_HOOKS
 from hpml.callbacks.disturbances import witness_of
 from hpml.errors import UserError
 from hpml.loading.global_state import preserve_global_state, seeded_folder
@@ -25,7 +26,6 @@ from hpml.trials.contents import copy_of, share_memory
 from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
 from hpml.trials.intervention import (
     STEP_HOOKS,
-    TRANSFER_HOOKS,
     Intervention,
     Logged,
     altered,

@@ -1,6 +1,5 @@
 """What tuning has found: what to change, by how much that helps, and how well it is known."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,10 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError
 from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
-from hpml.system.files import write_whole
+from hpml.system.files import disk_errors_in_one_line, write_json
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
@@ -223,11 +221,17 @@ class Tuning:
         return sentences_of(self)
 
     @property
+    def caption(self) -> str:
+        """What the columns of figures are."""
+        steps = f"an epoch's steps {'without' if self.checks.timed is None else 'with'} validation"
+        return f"how many times as fast {steps} are, with an interval that holds whenever one looks"
+
+    @property
     def lines(self) -> list[str]:
         heading = ("", "alone", "in company", "first losses", "price")
         shown = [heading, *self.rows]
         tried = table(shown, "<>><<") if self.rows else []
-        caption = f"  {caption_of(self.checks.timed is not None)}; * recommended"
+        caption = f"  {self.caption}; * recommended"
         return [
             *tried,
             *([caption] if tried else []),
@@ -240,10 +244,8 @@ class Tuning:
     def write(self, path: str | Path) -> None:
         """Keeps it as JSON: what `resume` takes. Raises UserError where it cannot be written."""
         file = Path(path).expanduser()
-        try:
-            write_whole(file, json.dumps(self.as_dict(), indent=1) + "\n")
-        except OSError as error:
-            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+        with disk_errors_in_one_line(file):
+            write_json(file, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -265,6 +267,7 @@ class Tuning:
             "same": {c.name: asdict(same) for c, same in self.same.items()},
             "validation": self.checks.seen and asdict(self.checks.seen),
             "validation_is_timed": self.checks.timed is not None,
+            "caption": self.caption,
             "skipped": {c.name: why for c, why in self.skipped.items()},
             "alone": {c.name: asdict(gain) for c, gain in self.search.alone.items()},
             "proven": proven(self.search.proof),
@@ -275,12 +278,6 @@ class Tuning:
             },
             "diagnosis": self.diagnosis.as_dict(),
         }
-
-
-def caption_of(with_validation: bool) -> str:
-    """What the columns of figures are."""
-    steps = f"an epoch's steps {'with' if with_validation else 'without'} validation"
-    return f"how many times as fast {steps} are, with an interval that holds whenever one looks"
 
 
 def in_times(gain: AnytimeEstimate | None) -> str:

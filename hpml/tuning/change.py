@@ -5,13 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.config.conf import spelled
-from hpml.records.phases import PHASES
-from hpml.timing.verdict import COMMUNICATION as COMMUNICATION  # of several ranks
 from hpml.trials.intervention import Intervention
 from hpml.trials.settings import Settings
 
-INPUT, TRANSFER, COMPUTE, OVERHEAD = (phase.cause for phase in PHASES if phase.cause)
-VALIDATION = "validation"  # which no diagnosis takes out: what it takes is timed
+VALIDATION = "validation"  # a cause that no diagnosis takes out: what it takes is timed
 # Where a line of code goes, in the order in which they are shown.
 SCRIPT, LOADER, TRAINER, MODULE = "script", "DataLoader", "Trainer", "module"
 DDP = "DDPStrategy"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpml.trials.intervention import Intervention, computing_with
 from hpml.trials.job_loader import NO_CHANGE, Loading
-from hpml.trials.pace import Pace, Timed
+from hpml.trials.pace import SLOW_S, Pace, Timed
 from hpml.trials.rounds import Candidate
 from hpml.trials.settings import RESTING_BATCHES, Settings
 from hpml.trials.subject import Subject
@@ -20,8 +20,7 @@ from hpml.tuning.change import Change, Changes, in_order, intervention_of
 from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
-# Of steps that are so slow fewer are enough, for every one more is a cost.
-SLOW_S, SLOW_STEPS, SLOW_WARM_UP = 0.2, 2, 1
+SLOW_STEPS, SLOW_WARM_UP = 2, 1  # of slow ones
 # A job finds its batches ready from the beginning where they load in such a part of a step.
 HIDDEN = 0.25
 MOST_SUBJECTS = 32

@@ -10,13 +10,11 @@ import matplotlib
 
 from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
-from hpml.report.collect import in_words
 from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import cell, render, save
 from hpml.report.pictures import Picture
-from hpml.report.tables import NOTHING, Cell, Table, fact_table, of_machine
+from hpml.report.tables import NOTHING, Cell, Table, fact_table, machine_in_words, of_machine
 from hpml.statistics import Estimate
-from hpml.tuning.answer import caption_of
 
 FILE_NAME = "tune.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,13 +34,13 @@ def write_page(content: Mapping[str, Any], folder: Path) -> Path:
     values = {
         **{
             "title": "Tuning",
-            "summary": _machine(content),
+            "summary": machine_in_words(content["environment"]),
             "sentence": capital(content["sentence"]),
         },
         "snippet": "\n".join(content["snippet"]),
         "picture": save(picture, folder) if picture else None,
         "tried": tried(content),
-        "caption": f"{capital(caption_of(content['validation_is_timed']))}. * is recommended.",
+        "caption": f"{capital(content['caption'])}. * is recommended.",
         "loader": loader_table(content["diagnosis"]),
         "loading": loader_sentences(content["diagnosis"]),
         "notes": [capital(sentence) for sentence in content["sentences"]],
@@ -57,7 +55,7 @@ def html(content: Mapping[str, Any]) -> str:
     values = {
         "sentences": [content["sentence"], *content["snippet"], *content["sentences"]],
         "table": tried(content),
-        "note": f"{caption_of(content['validation_is_timed'])}; * recommended",
+        "note": f"{content['caption']}; * recommended",
     }
     return cell(values, [picture] if picture else [])
 
@@ -93,12 +91,6 @@ def draw_way(content: Mapping[str, Any]) -> Picture | None:
         figure = bars(names, ends, f"time of {what}", notes, parts)
     caption = "From before to after: what each change takes off, beside those above it"
     return Picture("way", caption, figure)
-
-
-def _machine(content: Mapping[str, Any]) -> str:
-    machine = content["environment"]
-    words = (machine.get("accelerators") or None, machine.get("cpu"))
-    return ", ".join(in_words(word) for word in words if word)
 
 
 def _facts(content: Mapping[str, Any]) -> Table:

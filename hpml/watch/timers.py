@@ -18,7 +18,7 @@ from hpml.errors import UserError
 from hpml.report.page import keep
 from hpml.system import environment
 from hpml.system.files import fresh_directory
-from hpml.training.build import end_processes as end_processes
+from hpml.training.build import end_processes
 from hpml.trials.intervention import Prepared
 from hpml.tuning.answer import Tuning
 from hpml.tuning.command import FILE_NAME as TUNED
@@ -65,13 +65,16 @@ def measure_fit(
     """
     warn_aside()
     found: Diagnosis | Tuning
-    if measure == "tune":
-        found = tune(trainer, module, data, budget_s, also, say, validation, resume)
-        name, write, content = TUNED, write_tuning, found.as_dict()
-    else:
-        found = diagnose(trainer, module, data, budget_s, say)
-        name, write = FILE_NAME, write_page
-        content = {"diagnoses": {"": found.as_dict()}, "comparison": []}
+    try:
+        if measure == "tune":
+            found = tune(trainer, module, data, budget_s, also, say, validation, resume)
+            name, write, content = TUNED, write_tuning, found.as_dict()
+        else:
+            found = diagnose(trainer, module, data, budget_s, say)
+            name, write = FILE_NAME, write_page
+            content = {"diagnoses": {"": found.as_dict()}, "comparison": []}
+    finally:
+        end_processes()
     if environment.rank() != 0:
         return  # all ranks have found the same
     for line in found.lines:

@@ -75,10 +75,12 @@ class Watch:
         def fit(trainer: Any, *arguments: Any, **keywords: Any) -> Any:
             if self._measured:  # the program has caught the exit
                 sys.exit(0)
+            from hpml.watch.timers import measure_fit, timers_for  # and torch
+
             if self._measure and not self._measuring and not _searches(trainer):
                 given = signature(run).bind(trainer, *arguments, **keywords).arguments
-                self._end_by_measuring(trainer, given)
-            timers = self._timers(trainer)
+                self._end_by_measuring(measure_fit, trainer, given)
+            timers = self._timers(timers_for, trainer)
             trainer.callbacks[:0] = timers
             try:
                 return run(trainer, *arguments, **keywords)
@@ -101,9 +103,7 @@ class Watch:
             else:
                 self._starts_ranks = False
 
-    def _timers(self, trainer: Any) -> Sequence[Any]:
-        from hpml.watch.timers import timers_for
-
+    def _timers(self, timers_for: Callable[..., Sequence[Any]], trainer: Any) -> Sequence[Any]:
         self._fits += 1
         launcher = trainer.strategy.launcher
         if trainer.world_size > 1 and not self._starts_ranks and hasattr(launcher, "procs"):
@@ -119,10 +119,10 @@ class Watch:
             self.say(f"{self.program.words[0]}: left as it is, because {reason}")
         self._left = True
 
-    def _end_by_measuring(self, trainer: Any, given: dict[str, Any]) -> None:
+    def _end_by_measuring(
+        self, measure_fit: Callable[..., None], trainer: Any, given: dict[str, Any]
+    ) -> None:
         """Ends the program, with exit code 0, 2 for what cannot be measured, 130 for Ctrl-C."""
-        from hpml.watch.timers import end_processes, measure_fit
-
         self._measuring = True
         data = given.get("datamodule")
         data = given.get("train_dataloaders") if data is None else data
@@ -145,8 +145,6 @@ class Watch:
             if rank() == 0:
                 self.say("interrupted: there is no answer yet")
             sys.exit(128 + signal.SIGINT)
-        finally:
-            end_processes()
         self._measured = True
         sys.exit(0)
 

@@ -9,17 +9,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from hpml.cli.measuring import begin_measuring
 from hpml.cli.program import run_hydra
 from hpml.config import command_line
 from hpml.config.auto import AUTO, device_type, on_device
 from hpml.config.checks import check
 from hpml.config.conf import resolve
-from hpml.config.cpu import set_waiting
 from hpml.config.fingerprint import identifying, is_left_out
 from hpml.errors import UserError
 from hpml.system import environment
-from hpml.system.files import read_json, write_whole
-from hpml.system.other_programs import warn_of_others
+from hpml.system.files import disk_errors_in_one_line, read_json, write_json
 from hpml.system.signals import RunInterrupted, signals_held
 
 log = logging.getLogger("hpml")
@@ -52,10 +51,9 @@ def job(cfg: DictConfig) -> None:
     """Searches, reports both answers, and keeps `workers.json` and a picture."""
     check(cfg)
     also = _also(cfg)
-    warn_of_others()
-    set_waiting(cfg)
+    begin_measuring(cfg, as_ranks=False)  # each process would search by itself
     with signals_held():
-        from hpml.worker_counts import answer, measure, picture
+        from hpml.worker_counts import answer, measure, picture  # and torch
 
     measure.check_seconds(cfg.workers.budget_s, "workers.budget_s")
     with closing(measure.ConfiguredSearch(cfg, log.info)) as search:
@@ -80,11 +78,9 @@ def job(cfg: DictConfig) -> None:
         "search": {"rounds": cfg.workers.rounds, "most": cfg.workers.most},
     }
     directory = Path(cfg.run_dir)
-    try:
-        write_whole(directory / FILE_NAME, json.dumps(content, indent=1) + "\n")
+    with disk_errors_in_one_line(directory):
+        write_json(directory / FILE_NAME, content)
         picture.draw_workers(content, directory)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
     log.info(f"kept: {directory / FILE_NAME}, workers.png, workers.svg")
     log.info(answer.advice(content))
 

@@ -1,7 +1,6 @@
 """Searches the number of workers of a job by short fits of copies, in rounds."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +32,7 @@ from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, rec
 from hpml.worker_counts.counts import counts_to_try
 from hpml.worker_counts.search import ENDLESS, EPOCH, LOADING, SPAN, Found, Search
 
-log = logging.getLogger("hpml")
-
-BUDGET_S, LEAST_BUDGET_S = 60.0, 5.0
+LEAST_BUDGET_S = 5.0
 SECONDS = 0.5
 Report = Callable[[str], None]
 

@@ -8,13 +8,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from helpers.compared import Machine, compared
+from helpers.compared import Machine, compared, rounds_with
 
 from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.conclusion import of_rounds
 from hpml.compare.losses import in_words
 from hpml.compare.question import METRICS, Question, in_percent, questions_of, ratio_of
-from hpml.compare.rounds import AFTER, BEFORE, Round
+from hpml.compare.rounds import AFTER, BEFORE
 from hpml.compare.writing import as_junit, as_markdown, write
 from hpml.errors import UserError
 from hpml.statistics import AnytimeEstimate
@@ -97,15 +97,6 @@ def test_junit_and_markdown_of_what_is_undecided() -> None:
         assert ElementTree.fromstring(as_junit(content))[0][0].tag == tag
         assert as_markdown(content).startswith("### Undecided: ")
     assert not list(ElementTree.fromstring(as_junit(answered(0.0).as_dict()))[0])
-
-
-def rounds_with(*losses: tuple[list[float], list[float]], batches: int = 1) -> list[Round]:
-    return [
-        Round(
-            [], {BEFORE: {"losses": a, "batches": [1]}, AFTER: {"losses": b, "batches": [batches]}}
-        )
-        for a, b in losses
-    ]
 
 
 def test_the_first_losses_are_compared() -> None:

@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from hpml.callbacks import RuntimeEstimator
 from hpml.config.conf import resolve
-from hpml.config.fingerprint import NOT_IN_A_RUN, PACKAGE, difference, fingerprint
+from hpml.config.fingerprint import NOT_IN_A_RUN, difference, fingerprint
 from hpml.config.instantiate import instantiate_target
+from hpml.errors import PACKAGE
 from hpml.models import resnet18, small
 
 NOW = "hpml.callbacks.RuntimeEstimator"

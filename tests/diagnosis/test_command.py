@@ -90,7 +90,7 @@ def test_wrong_input_is_told(tmp_path: Path, argument: str) -> None:
             "2 devices by DDPStrategy: trials of several run by DDP, each process from its own",
         ),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
-        ("run_dir=/dev/null", "/dev/null/diagnosis.json: cannot be written"),
+        ("run_dir=/dev/null", "/dev/null/diagnosis.json: Not a directory"),
     ],
 )
 def test_wrong_settings(job: Any, override: str, message: str) -> None:

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
 from hpml.diagnosis.figures import CAUSES
-from hpml.diagnosis.wording import Diagnosis, at_most, compare
+from hpml.diagnosis.savings import at_most
+from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts

@@ -73,7 +73,7 @@ def test_a_loader_taken_apart_has_its_table(tmp_path: Path) -> None:
     assert "7.00 ± 1.00" in page.text
     assert "takes 100% of a sample" in page.text
     assert page.tags.count("script") == 1
-    assert "7.00 ± 1.00" in html(found)
+    assert "7.00 ± 1.00" in html(found.as_dict(), found.interval)
     assert "taken apart" not in page_of(tmp_path, plain).text
 
 

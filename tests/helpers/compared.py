@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from hpml.compare.question import Question, questions_of
+from hpml.compare.question import questions_of
 from hpml.compare.rounds import AFTER, BEFORE, Round, Rounds, Turn, run_round, run_rounds
 from hpml.system.interference import Interference
 
@@ -120,11 +120,10 @@ def compared(
     slower: float = 0.0,
     phase: str = "data",
     budget_s: float = 300.0,
-    questions: list[Question] = STEP,
 ) -> Rounds:
     """A whole comparison on a made-up machine, by the loop and the rules of a real one."""
     now = [0.0]
-    rounds = Rounds(questions)
+    rounds = Rounds(STEP)
 
     def measure(number: int) -> Round:
         machine.begin_round()
@@ -140,3 +139,13 @@ def compared(
 
     run_rounds(rounds, measure, budget_s, clock=lambda: now[0])
     return rounds
+
+
+def rounds_with(*losses: tuple[list[float], list[float]], batches: int = 1) -> list[Round]:
+    """Rounds with these first losses before and after; `batches` is the checksum of those after."""
+    return [
+        Round(
+            [], {BEFORE: {"losses": a, "batches": [1]}, AFTER: {"losses": b, "batches": [batches]}}
+        )
+        for a, b in losses
+    ]

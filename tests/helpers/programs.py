@@ -27,6 +27,7 @@ IMPORTS = "lightning, torchvision.transforms, torch.utils.tensorboard, hydra, sc
 IMPORTS += ", matplotlib.axes, matplotlib.figure, jinja2, rich.table"
 OURS = "hpml.training.run, hpml.sweep.launcher, hydra_plugins.hpml_sweeper"
 POLL_S = 0.01
+PATIENCE_S = 120
 _server: subprocess.Popen[str] | None = None
 
 
@@ -89,9 +90,9 @@ class Program:
         stdout, stderr = (path.read_text(errors="replace") for path in self._streams)
         return stdout, stderr
 
-    def wait_for(self, condition: Callable[[], Any], timeout: float = 120) -> None:
+    def wait_for(self, condition: Callable[[], Any]) -> None:
         """Returns once the condition holds, which has to come while the program runs."""
-        until = time.monotonic() + timeout
+        until = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.poll() is None, self.communicate()
             assert time.monotonic() < until, "waited in vain"

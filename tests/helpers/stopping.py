@@ -5,14 +5,13 @@ from typing import Any
 from hpml.trials.rounds import Measurements, StoppingRule
 
 
-def after_rounds(count: int, again: int = 0, begun: int = 0) -> StoppingRule:
+def after_rounds(count: int, again: int = 0) -> StoppingRule:
     """Stops after so many rounds in all, with those that there were before.
 
-    Of those from `begun` on that are disturbed, as many as `again` are made up for by others.
+    Of those that are disturbed, as many as `again` are made up for by others.
     """
 
     def stop(measured: Measurements[Any, Any]) -> bool:
-        disturbed = sum(number >= begun for number in measured.disturbed)
-        return measured.next_round >= count + min(again, disturbed)
+        return measured.next_round >= count + min(again, len(measured.disturbed))
 
     return stop

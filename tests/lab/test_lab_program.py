@@ -28,7 +28,6 @@ from hpml.worker_counts.command import searched
 Capture = pytest.CaptureFixture[str]
 SUMMARIES = [f"summary-{name}" for name in ("sgd", "adam", "no_norm_sgd", "no_norm_adam")]
 RESUMES = "interrupted; the same command resumes from here"
-WITHOUT_NORM = "c7 has no effect: the network has no model.norm that is true"
 
 
 @pytest.mark.parametrize(
@@ -345,7 +344,7 @@ def test_one_lab_at_a_time(parts: Parts, capfd: Capture) -> None:
 def test_a_disk_that_is_full(parts: Parts, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     """Whatever could not be written."""
     full = Mock(side_effect=OSError(28, "No space left on device"))
-    monkeypatch.setattr("hpml.lab.state.write_whole", full)
+    monkeypatch.setattr("hpml.lab.state.write_json", full)
     assert parts.start() == 2
     printed = capfd.readouterr()
     assert re.fullmatch(r"error: /.*: No space left on device\n", printed.err)

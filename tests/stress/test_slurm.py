@@ -200,6 +200,17 @@ def test_ranges_are_checked_before_anything_is_submitted(tmp_path: Path) -> None
     assert not (tmp_path / SWEEP).exists()
 
 
+def assert_goes_on(folder: Path, script: Path, **variables: str) -> None:
+    """A warned job saves where it is, returns to the queue, and completes."""
+    number = submit(folder, script, **variables)
+    run, output = folder / "run", folder / "batch.txt"
+    wait(lambda: resume_checkpoints(run), output)
+    subprocess.run(["scancel", "--signal=USR1", number], check=True)
+    wait(lambda: RunRecord.read(run).status == "completed", output)
+    assert len(RunRecord.read(run).resumed) == 1
+    assert f"job {number} is back in the queue" in output.read_text()
+
+
 def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
     """A run of a batch script of one's own: SIGUSR1, a point, back into the queue."""
     script = tmp_path / "job.sh"
@@ -207,13 +218,7 @@ def test_a_batch_job_that_is_warned_goes_on_by_itself(tmp_path: Path) -> None:
         "#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=batch.txt\n"
         f"srun {sys.executable} -m hpml.train {' '.join(JOB)} hydra.run.dir=run\n"
     )
-    number = submit(tmp_path, script)
-    run, output = tmp_path / "run", tmp_path / "batch.txt"
-    wait(lambda: resume_checkpoints(run), output)
-    subprocess.run(["scancel", "--signal=USR1", number], check=True)
-    wait(lambda: RunRecord.read(run).status == "completed", output)
-    assert len(RunRecord.read(run).resumed) == 1
-    assert f"job {number} is back in the queue" in output.read_text()
+    assert_goes_on(tmp_path, script)
 
 
 @pytest.mark.parametrize("by", ["lightning", "srun", "torchrun"])
@@ -229,13 +234,7 @@ def test_a_batch_job_of_two_processes_goes_on_by_itself(tmp_path: Path, by: str)
         f" --nodes=1 --ntasks-per-node={tasks}\n"
         f"srun {program} -m hpml.train {' '.join(JOB)} trainer.devices=2 hydra.run.dir=run\n"
     )
-    number = submit(tmp_path, script, OMP_NUM_THREADS="1")
-    run, output = tmp_path / "run", tmp_path / "batch.txt"
-    wait(lambda: resume_checkpoints(run), output)
-    subprocess.run(["scancel", "--signal=USR1", number], check=True)
-    wait(lambda: RunRecord.read(run).status == "completed", output)
-    assert len(RunRecord.read(run).resumed) == 1
-    assert f"job {number} is back in the queue" in output.read_text()
+    assert_goes_on(tmp_path, script, OMP_NUM_THREADS="1")
 
 
 LATE = """

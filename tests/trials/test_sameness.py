@@ -1,5 +1,6 @@
 """What a changed job computes, beside what the job computes: no change goes unnoticed."""
 
+import math
 import random
 from typing import Any
 
@@ -130,11 +131,19 @@ def test_traces_leave_the_random_states_alone() -> None:
 
 
 def test_a_loss_that_is_no_number_is_no_rounding() -> None:
-    """Of one of two jobs; of both at once it is the same."""
-    nan, weights = float("nan"), torch.zeros(3)
+    """Of one of two jobs, and of both: nobody knows what those compute, not even beside itself."""
+    nan, inf, weights = math.nan, math.inf, torch.zeros(3)
     own = Trace((1.0, 0.9), weights, (1, 2))
-    assert Trace((1.0, nan), weights, (1, 2)).difference(own) == float("inf")
-    assert Trace((1.0, nan), weights, (1, 2)).difference(Trace((1.0, nan), weights, (1, 2))) < 1e-9
+    assert Trace((1.0, nan), weights, (1, 2)).difference(own) == inf
+    assert Trace((1.0, nan), weights, (1, 2)).difference(Trace((1.0, nan), weights, (1, 2))) == inf
+
+    class Diverging(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return super().training_step(batch, batch_idx) * nan
+
+    subject = subject_of(module=Diverging())
+    found = Reference(subject).compare(subject, Intervention())
+    assert found.in_words == "different (other batches, or no finite loss)"
 
 
 def test_a_change_of_memory_format_is_undone() -> None:

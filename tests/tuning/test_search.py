@@ -155,29 +155,37 @@ def test_what_one_choice_hides_is_tried_beside_another(workers: str, right: set[
     assert math.exp(search.gain.mean) == pytest.approx(faster, rel=0.05)
 
 
-def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
-    """The worst so far go, so that the others have the rounds that an answer needs."""
-    clock_s, trials = 0.0, 0
+class SlowTrials:
+    """Trials that take so long, of which one change alone halves an epoch; there are 60 s."""
 
-    def trial(changes: Changes) -> Candidate[Timed]:
+    def __init__(self, faster: str, first_s: float, others_s: float) -> None:
+        self.clock_s = 0.0
+        self._faster, self._first_s, self._others_s = faster, first_s, others_s
+
+    def __call__(self, changes: Changes) -> Candidate[Timed]:
         def measure(number: int) -> Timed:
-            nonlocal clock_s, trials
-            trials += 1
-            clock_s += 0.5 if trials == 1 else 1.5
-            helps = {each.name for each in changes} == {"good=1"}
-            return Timed(0.5 if helps else 1.0 + number / 1e4, Pace(0.01, 0.0, None))
+            self.clock_s += self._others_s if self.clock_s else self._first_s
+            seconds = 0.5 if self._faster in {each.name for each in changes} else 1.0
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
 
         return measure
 
+    def left_s(self) -> float:
+        return 60.0 - self.clock_s
+
+
+def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
+    """The worst so far go, so that the others have the rounds that an answer needs."""
+    trials = SlowTrials("good=1", first_s=0.5, others_s=1.5)
     changes = list(map(change, [*(f"idle{number}=1" for number in range(9)), "good=1"]))
-    search = Search(trial, changes, lambda: 60.0 - clock_s, 60.0)
+    search = Search(trials, changes, trials.left_s, 60.0)
     search.run()
     assert search.is_raced
     assert claimed(search) == {"good=1"}
     assert 0 < len(search.left_out) < 9
     assert "good=1" not in {each.name for each in search.left_out}
     assert set(search.why_left_out.values()) == {"there was no time for enough rounds of it"}
-    assert clock_s < 70
+    assert trials.clock_s < 70
 
 
 def test_an_interrupt_gives_the_answer_so_far() -> None:
@@ -213,21 +221,11 @@ def test_a_change_that_fails_is_dropped() -> None:
 
 def test_slow_trials_leave_changes_out_and_keep_to_the_budget() -> None:
     """The first ones on the list are raced, for they promise most; what is left out is known."""
-    clock_s = 0.0
-
-    def trial(changes: Changes) -> Candidate[Timed]:
-        def measure(number: int) -> Timed:
-            nonlocal clock_s
-            clock_s += 2.0
-            seconds = 0.5 if "first=1" in {each.name for each in changes} else 1.0
-            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
-
-        return measure
-
+    trials = SlowTrials("first=1", first_s=2.0, others_s=2.0)
     changes = list(map(change, ("first=1", "second=1", "third=1", "fourth=1", "fifth=1")))
-    search = Search(trial, changes, lambda: 60.0 - clock_s, 60.0)
+    search = Search(trials, changes, trials.left_s, 60.0)
     search.run()
-    assert clock_s <= 1.2 * 60.0
+    assert trials.clock_s <= 1.2 * 60.0
     assert [each.name for each in search.left_out] == ["fifth=1"]
     assert claimed(search) == {"first=1"}
     assert search.is_raced
@@ -235,20 +233,10 @@ def test_slow_trials_leave_changes_out_and_keep_to_the_budget() -> None:
 
 def test_a_machine_that_grows_slow_ends_a_round_early() -> None:
     """The budget holds though each trial takes ten times as long as the first."""
-    clock_s, trials = 0.0, 0
-
-    def trial(changes: Changes) -> Candidate[Timed]:
-        def measure(number: int) -> Timed:
-            nonlocal clock_s, trials
-            trials += 1
-            clock_s += 1.0 if trials == 1 else 10.0
-            return Timed(1.0 + number / 1e4, Pace(0.01, 0.0, None))
-
-        return measure
-
-    search = Search(trial, list(map(change, "abcde")), lambda: 60.0 - clock_s, 60.0)
+    trials = SlowTrials("", first_s=1.0, others_s=10.0)
+    search = Search(trials, list(map(change, "abcde")), trials.left_s, 60.0)
     search.run()
-    assert clock_s <= 60.0
+    assert trials.clock_s <= 60.0
     assert not search.is_raced
     assert search.rounds_had == 0
     assert not search.chosen

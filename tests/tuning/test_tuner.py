@@ -22,12 +22,13 @@ from torch.utils.data import DataLoader
 import hpml
 from hpml.diagnosis import experiment
 from hpml.errors import UserError
+from hpml.records.phases import OVERHEAD
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning import checks, job, tuner
 from hpml.tuning.answer import Tuning
-from hpml.tuning.change import OVERHEAD, Change, Changes
+from hpml.tuning.change import Change, Changes
 from hpml.tuning.changes import any_trainer
 from hpml.tuning.tuner import Tuner, tune
 
@@ -154,7 +155,7 @@ def test_a_trainers_search_is_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
     first = tune(*small(tmp_path), **settings)
     file = tmp_path / "tune.json"
     first.write(file)
-    with pytest.raises(UserError, match=r"none/tune.json: cannot be written \(No such file"):
+    with pytest.raises(UserError, match=r"none/tune.json: No such file"):
         first.write(tmp_path / "none" / "tune.json")
     second = tune(*small(tmp_path), **settings, resume=file)
     assert sorted(second.search.measured.by_name[frozenset()]) == [0, 1]

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from hpml.config.conf import find_conf
 from hpml.diagnosis.figures import AS_IT_IS, CAUSES, Figures, difference, is_sure
 from hpml.formatting import in_s
+from hpml.records.phases import INPUT
 from hpml.report.collect import Run
 from hpml.report.ranking import Ranked
 from hpml.statistics import Estimate
@@ -69,7 +70,7 @@ def why_workers_differ(
         f"{in_s(Estimate(**second['waited_s']))}."
     )
     if cores and not more_workers_help(diagnoses):
-        free = first["epoch_s"].get(CAUSES["input"])
+        free = first["epoch_s"].get(CAUSES[INPUT])
         without = (
             f" With loading free an epoch would take {in_s(Estimate(**free))}." if free else ""
         )

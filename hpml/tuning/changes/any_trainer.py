@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.formatting import counted
+from hpml.records.phases import COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.system.environment import usable_cores
 from hpml.system.threads import BRIEF_SPINS, SPIN, affinity, waiting
 from hpml.trials.agreement import Agreement
@@ -21,18 +22,7 @@ from hpml.trials.settings import (
     compilable,
 )
 from hpml.trials.subject import Subject
-from hpml.tuning.change import (
-    COMPUTE,
-    INPUT,
-    LOADER,
-    MODULE,
-    OVERHEAD,
-    SCRIPT,
-    TRAINER,
-    TRANSFER,
-    Change,
-    together,
-)
+from hpml.tuning.change import LOADER, MODULE, SCRIPT, TRAINER, Change, together
 from hpml.tuning.changes.batch_size import accumulations, larger_batches
 from hpml.tuning.changes.ddp import of_ranks
 from hpml.tuning.changes.less_often import of_callbacks, of_logging

@@ -9,12 +9,13 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from hpml.records.phases import COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.system.lightning_twins import twins
 from hpml.training.prepare import Job
 from hpml.trials.settings import Settings, has_batches
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
-from hpml.tuning.change import COMPUTE, INPUT, LOADER, MODULE, OVERHEAD, TRAINER, TRANSFER, Change
+from hpml.tuning.change import LOADER, MODULE, TRAINER, Change
 
 BATCH_SIZE, ACCUMULATION, LARGER = "batch_size", "accumulate_grad_batches", (2, 4)  # times
 STEP = "samples_a_step"  # what each of them changes: one learning rate goes with one of them

@@ -9,18 +9,11 @@ from hpml.config.auto import has_bfloat16, why_not_compiled
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.turbo import choose
 from hpml.errors import DataError
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.system.environment import usable_cores
 from hpml.training.prepare import Job
 from hpml.trials.settings import PREFETCH_FACTOR, Settings
-from hpml.tuning.change import (
-    COMMUNICATION,
-    COMPUTE,
-    INPUT,
-    OVERHEAD,
-    TRANSFER,
-    Change,
-    together,
-)
+from hpml.tuning.change import Change, together
 from hpml.tuning.changes.any_trainer import (
     PREFETCHED,
     price_of,

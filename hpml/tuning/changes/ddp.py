@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from hpml.records.phases import COMMUNICATION
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
-from hpml.tuning.change import COMMUNICATION, DDP, Change
+from hpml.tuning.change import DDP, Change
 
 MIB = 2**20
 CAP_MIB, CAPS_MIB = 25, (5, 100)  # of a bucket of gradients: DDP's own, and others to race

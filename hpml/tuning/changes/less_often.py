@@ -7,11 +7,12 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers.logger import DummyLogger
 
+from hpml.records.phases import OVERHEAD
 from hpml.system.lightning_twins import twins
 from hpml.trials.settings import BATCH_HOOKS, RESTING_BATCHES, Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import interval_of
-from hpml.tuning.change import OVERHEAD, SCRIPT, TRAINER, VALIDATION, Change
+from hpml.tuning.change import SCRIPT, TRAINER, VALIDATION, Change
 
 LOG_EVERY = 50  # steps, as Lightning's Trainer has it
 # What validation may add to an epoch, and epochs between two checks that would be enough.

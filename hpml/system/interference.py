@@ -146,7 +146,7 @@ class Reading:
     cpu_s: float | None
     cores: dict[int, tuple[float, float | None]]  # of each: seconds of work, and stolen ones
     usable: frozenset[int] | None  # the cores that the job may use; None for all
-    throttled_s: float | None
+    throttled_s: dict[str, float] | None  # by control group
     stopped_s: float | None
     pressure_s: float | None
     memory_stalled_s: float | None
@@ -177,10 +177,11 @@ def between(before: Reading, after: Reading, waiting_s: float | None = None) -> 
     seen = {
         name: _difference(getattr(before, name), getattr(after, name))
         for name in (
-            *("throttled_s", "stopped_s", "pressure_s", "memory_stalled_s"),
+            *("stopped_s", "pressure_s", "memory_stalled_s"),
             *("major_faults", "swapped_mib"),
         )
     }
+    groups = _differences(before.throttled_s, after.throttled_s, anew=False)
     interference = Interference(
         wall_s,
         main_s,
@@ -189,41 +190,46 @@ def between(before: Reading, after: Reading, waiting_s: float | None = None) -> 
         cpu_s=cpu_s,
         others_cpu_s=None if None in (busy_s, cpu_s) else max(0.0, busy_s - cpu_s),
         stolen_s=add(_difference(first[1], last[1]) for first, last in pairs),
+        throttled_s=max((groups or {}).values(), default=None),
         **seen,
         load=after.load,
         cores=len(usable) or None,
         gpus=None if after.gpus is None else GpuReading.between(before.gpus, after.gpus, wall_s),
     )
-    held_up_s = None
-    if main_s is not None and threads is not None:
-        # a loader's batches come in order: all wait for the worker that waits longest
-        by_workers_s = max((workers or {}).values(), default=0.0)
-        by_workers_s = min(by_workers_s, wall_s if waiting_s is None else waiting_s)
-        held_up_s = min(wall_s, main_s + max(threads.values(), default=0.0) + by_workers_s)
-    return _attributed(interference, held_up_s)
+    if main_s is None or threads is None:
+        return _attributed(interference)
+    for_workers_s = wall_s if waiting_s is None else waiting_s
+    behind = [0.0, *(workers or {}).values()]
+    # a loader's batches come in order: all wait for the worker that waits longest
+    likely_s = main_s + max(threads.values(), default=0.0) + min(max(behind), for_workers_s)
+    # each step and each batch may have waited for another one
+    most_s = main_s + sum(threads.values()) + min(sum(behind), for_workers_s)
+    return _attributed(interference, min(wall_s, likely_s), min(wall_s, most_s))
 
 
-def _attributed(seen: Interference, held_up_s: float | None) -> Interference:
-    """Divides what held the interval up among those who had the cores.
+def _attributed(
+    seen: Interference, likely_s: float | None = None, most_s: float = 0.0
+) -> Interference:
+    """Divides the waiting among those who had the cores; it held the interval up by `most_s` s.
 
     What a quota denied comes first. The CPU time of others could have run the threads that waited,
-    as far as it goes; for the rest they waited for one another.
+    as far as it goes, whichever these were; for the rest they waited for one another, and of what
+    is likely to have held it up that is a part in proportion.
     """
     lost = {"stopped": seen.stopped_s or 0.0}
-    own_s = None
+    own_s = likely_s
     waits = (seen.main_waited_s, seen.threads_waited_s, seen.workers_waited_s)
     waited_s = sum(wait or 0.0 for wait in waits)
-    if held_up_s is not None and waited_s > 0:
+    if likely_s is not None and waited_s > 0:
         throttled_s = seen.throttled_s or 0.0
         # the kernel counts it from when a core's share is used up, threads wait a little longer
-        quota = 1.0 if throttled_s > waited_s / 2 else throttled_s / waited_s
-        lost["quota"] = quota * held_up_s
+        quota_s = waited_s if throttled_s > waited_s / 2 else throttled_s
+        lost["quota"] = min(quota_s, most_s)
+        own_s = None
         if seen.others_cpu_s is not None:
-            others = min(1 - quota, seen.others_cpu_s / waited_s)
-            lost["others"] = others * held_up_s
-            own_s = (1 - quota - others) * held_up_s
-    elif held_up_s is not None:
-        own_s = 0.0
+            others_s = min(waited_s - quota_s, seen.others_cpu_s)
+            lost["others"] = min(others_s, most_s)
+            own_s = (waited_s - quota_s - others_s) / waited_s * likely_s
     if seen.stolen_s and seen.cores:
         lost["stolen"] = seen.stolen_s / seen.cores  # of a job that goes from core to core
     if seen.major_faults and seen.memory_stalled_s:
@@ -266,10 +272,12 @@ def add(values: Iterable[float | None]) -> float | None:
     return total if some else None
 
 
-def _differences(before: Any, after: Any) -> dict[Any, float] | None:
+def _differences(before: Any, after: Any, anew: bool = True) -> dict[Any, float] | None:
+    """By name; what only `after` has has begun `anew` meanwhile, or is left out."""
     if before is None or after is None:
         return None
-    return {name: max(0.0, s - before.get(name, 0.0)) for name, s in after.items()}
+    names = [name for name in after if anew or name in before]
+    return {name: max(0.0, after[name] - before.get(name, 0.0)) for name in names}
 
 
 def _difference(before: Any, after: Any) -> Any:

@@ -124,6 +124,47 @@ def test_all_wait_for_the_worker_that_waits_longest(machine: Machine) -> None:
     assert seen(before, machine.witness.read()).lost_s == {"others": 4.0}
 
 
+def test_another_thread_may_hold_up_each_step(machine: Machine) -> None:
+    """Sixteen that wait 0.4 s in turn hold up 6.4 s, which a loop beside them may have had."""
+    threads = {PID + number: 0.0 for number in range(16)}
+    machine.process(PID, threads)
+    before = machine.witness.read()
+    machine.process(PID, dict.fromkeys(threads, 0.4), cpu_s=10.0)
+    machine.cores((10, 0, 0), (10, 0, 0))
+    assert seen(before, machine.witness.read()).lost_s == {"others": pytest.approx(6.4)}
+
+
+@pytest.mark.parametrize(("waiting_s", "lost_s"), [(0.0, 4.0), (0.5, 4.5), (None, 5.0)])
+def test_waiting_of_workers_hides_none_of_the_main_threads(
+    machine: Machine, waiting_s: float | None, lost_s: float
+) -> None:
+    """Others can have had all that the main thread waited; of the workers' what it waited for."""
+    workers = range(WORKER, WORKER + 4)
+    machine.process(PID, children=tuple(workers))
+    for worker in workers:
+        machine.process(worker)
+    before = machine.witness.read()
+    machine.process(PID, {PID: 4.0}, cpu_s=15.0, children=tuple(workers))
+    for worker in workers:
+        machine.process(worker, {worker: 3.0})
+    machine.cores((10, 0, 0), (10, 0, 0))
+    after = seen(before, machine.witness.read(), waiting_s=waiting_s)
+    assert after.lost_s == {"others": lost_s}
+
+
+def test_a_quiet_machine_whose_threads_crowd_one_another_is_not_disturbed(machine: Machine) -> None:
+    """However long they wait, the little that others had can have taken no more than that."""
+    threads = {PID + number: 0.0 for number in range(64)}
+    machine.process(PID, threads)
+    before = machine.witness.read()
+    machine.process(PID, dict.fromkeys(threads, 9.0), cpu_s=19.5)
+    machine.cores((10, 0, 0), (9.9, 0.1, 0))
+    after = seen(before, machine.witness.read())
+    assert after.lost_s == {"others": pytest.approx(0.4)}
+    assert not after.disturbed
+    assert after.crowded
+
+
 def test_a_quota_goes_before_neighbours(machine: Machine) -> None:
     """On a node whose other cores are busy, what the group was denied is not theirs."""
     machine.write(f"{PID}/cgroup", "0::/job\n")
@@ -229,6 +270,26 @@ def test_throttling_is_found_in_every_group(
     assert after.throttled_s == 4.5
     assert after.lost_s == {"quota": 5.0}
     assert after.own_s == 0
+
+
+@pytest.mark.parametrize("own", ["pod/inner", "pod"])
+def test_an_old_count_of_one_group_hides_no_others(machine: Machine, own: str) -> None:
+    """Each group counts for itself: what grew is told, whatever the others had before."""
+    membership = machine.proc / f"{PID}/cgroup"
+    (machine.groups / "pod/inner").mkdir(parents=True)
+    membership.write_text(f"0::/{own}\n")
+    outer, inner = (machine.groups / name / "cpu.stat" for name in ("pod", "pod/inner"))
+    outer.write_text("throttled_usec 100000000\n")
+    inner.write_text("throttled_usec 0\n")
+    before = machine.witness.read()
+    machine.process(PID, {PID: 8.0}, cpu_s=2.0)
+    machine.cores((2, 8, 0), (0, 10, 0))
+    membership.write_text("0::/pod/inner\n")  # and where it has come to only now, no count is its
+    inner.write_text("throttled_usec 9000000\n")
+    after = seen(before, machine.witness.read())
+    throttled = own == "pod/inner"
+    assert after.throttled_s == (9.0 if throttled else 0.0)
+    assert after.lost_s == ({"quota": 8.0} if throttled else {})
 
 
 @pytest.mark.parametrize(

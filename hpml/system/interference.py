@@ -20,7 +20,7 @@ FIGURES = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "lo
 # hypervisor took is a mean over cores; a stop alone is measured.
 CAUSES = {
     "others": ("waited up to {lost} for a core that other programs had", "stop the other programs"),
-    "quota": ("waited up to {lost} for its CPU quota", "ask for more cores"),
+    "quota": ("waited up to {lost} for its CPU quota", "ask for more cores, or take fewer threads"),
     "stolen": ("lost about {lost} to other machines on its host", "use a host of its own"),
     "stopped": ("stood still for {lost}", "do not stop it, or leave out what it was stopped in"),
     "memory": ("waited up to {lost} for memory", "free some memory, or load less into it"),
@@ -37,7 +37,8 @@ class Interference:
     and had no core. `cpu_s` is the CPU time of the job, `others_cpu_s` that of all others on the
     cores that it may use. `pressure_s`: some program of the machine waited for a core.
     `lost_s` is, by CAUSES, at most what the interval lost to others; `own_s` what it waited for its
-    own threads and workers. `gpus` has a GpuReading's figures for each, in plain types.
+    own threads and workers. `gpus` has a GpuReading's figures for each in use, in plain types;
+    those of another rank have its `rank`.
     """
 
     wall_s: float
@@ -79,12 +80,16 @@ class Interference:
     @property
     def power_w(self) -> float | None:
         """Of all its GPUs."""
-        return add(gpu["power_w"] for gpu in self.gpus or ())
+        return add(gpu["power_w"] for gpu in self.gpus or () if "rank" not in gpu)
 
     @property
     def slowed_gpus(self) -> list[str]:
         """Why its GPUs ran slower than they can, or for others: one sentence's part each."""
-        return [reason for gpu in self.gpus or () for reason in gpu["disturbed_by"]]
+        return [
+            f"{reason} (on rank {gpu['rank']})" if "rank" in gpu else reason
+            for gpu in self.gpus or ()
+            for reason in gpu["disturbed_by"]
+        ]
 
     @property
     def disturbed(self) -> bool:
@@ -102,26 +107,31 @@ class Interference:
 
     @property
     def unknown(self) -> list[str]:
-        """The names of what the system does not tell; without a GPU in use, `gpus` is none."""
-        return [name for name, value in asdict(self).items() if value is None and name != "gpus"]
+        """The names of what the system does not tell; without a GPU in use, `gpus` is empty."""
+        names = [name for name, value in asdict(self).items() if value is None]
+        of_gpus = {key for gpu in self.gpus or () for key, value in gpu.items() if value is None}
+        return names + [f"gpus.{name}" for name in sorted(of_gpus)]
+
+    @property
+    def cause(self) -> str:
+        """Of CAUSES the one that took most; empty where nothing is lost."""
+        return max(self.lost_s, key=lambda name: self.lost_s[name], default="")
 
     def in_words(self, subject: str = "the process") -> str:
         """What disturbed it most: "the process waited up to 31 s of 42 s for a core that …"."""
         if self.slowed_gpus and not self.lost_much:
             return self.slowed_gpus[0]
-        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
-        seconds = min(self.lost_s[cause], self.wall_s)
+        seconds = min(self.lost_s[self.cause], self.wall_s)
         digits = 0 if self.wall_s >= 20 else 1 if self.wall_s >= 1 else 2
         lost = f"{seconds:.{digits}f} s of {self.wall_s:.{digits}f} s"
-        return f"{subject} {CAUSES.get(cause, UNNAMED)[0].format(lost=lost)}"
+        return f"{subject} {CAUSES.get(self.cause, UNNAMED)[0].format(lost=lost)}"
 
     @property
     def advice(self) -> str:
         """What would end the disturbance that took most."""
         if self.slowed_gpus and not self.lost_much:
             return "Measure again when the GPU is free and cool"
-        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
-        words = CAUSES.get(cause, UNNAMED)[1]
+        words = CAUSES.get(self.cause, UNNAMED)[1]
         return f"{words[0].upper()}{words[1:]}, and measure again"
 
     def as_dict(self) -> dict[str, Any]:
@@ -252,8 +262,11 @@ def summed(parts: Iterable[Interference]) -> Interference | None:
     causes = {cause for part in parts for cause in part.lost_s}
     lost_s = {cause: sum(part.lost_s.get(cause, 0.0) for part in parts) for cause in causes}
     last = parts[-1]
-    gpus = [gpu for part in parts for gpu in part.gpus or ()] or None
-    return Interference(**values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=gpus)
+    gpus = [gpu for part in parts for gpu in part.gpus or ()]
+    none_told = not gpus and any(part.gpus is None for part in parts)
+    return Interference(
+        **values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=None if none_told else gpus
+    )
 
 
 def of_record(values: Iterable[dict[str, Any] | None]) -> Interference | None:

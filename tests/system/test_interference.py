@@ -5,59 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from helpers.machine import PID, WORKER, Machine
 
 from hpml.system.control_groups import cpu_quota, throttled_s
 from hpml.system.interference import CAUSES, Interference, Reading, between, summed
 from hpml.system.witness import Witness
 
-PID, WORKER, RANK = 100, 200, 300
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-
-
-class Machine:
-    """A `/proc` and control groups in a folder, which hold what is set."""
-
-    def __init__(self, folder: Path) -> None:
-        self.proc, self.groups = folder / "proc", folder / "groups"
-        self.write("self-only", "")
-        self.process(PID)
-        self.cores((0, 0, 0), (0, 0, 0))
-        self.write(f"{PID}/status", "Name:\tpython\nCpus_allowed_list:\t0-1\n")
-        self.witness = Witness(proc=self.proc, groups=self.groups, pid=PID)
-
-    def write(self, name: str, text: str) -> None:
-        file = self.proc / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def process(
-        self,
-        pid: int,
-        waited: Mapping[int, float] = {},
-        cpu_s: float = 0,
-        faults: int = 0,
-        children: tuple[int, ...] = (),
-        of_children_s: float = 0,
-    ) -> None:
-        """Its threads' waiting in seconds, by number; its CPU time, and that of ended children."""
-        for thread in {pid, *waited}:
-            ns = round(waited.get(thread, 0) * 1e9)
-            self.write(f"{pid}/task/{thread}/schedstat", f"0 {ns} 1\n")
-            self.write(f"{pid}/task/{thread}/children", "")
-        self.write(f"{pid}/task/{pid}/children", " ".join(map(str, children)) + " ")
-        self.write(f"{pid}/schedstat", f"0 {round(waited.get(pid, 0) * 1e9)} 1\n")
-        own, ended = round(cpu_s / TICK_S), round(of_children_s / TICK_S)
-        parent = 1 if pid == PID else PID
-        fields = f"S {parent} 1 1 0 -1 0 0 0 {faults} 0 {own} 0 {ended} 0 20 0 1 0 777 0 0"
-        self.write(f"{pid}/stat", f"{pid} (a) b) {fields}\n")
-
-    def cores(self, *cores: tuple[float, float, float]) -> None:
-        """Of each the seconds it worked, was idle, and was taken by a hypervisor."""
-        rows = ["cpu 0 0 0 0 0 0 0 0 0 0"]
-        for number, (busy, idle, stolen) in enumerate(cores):
-            ticks = [round(seconds / TICK_S) for seconds in (busy, idle, stolen)]
-            rows.append(f"cpu{number} {ticks[0]} 0 0 {ticks[1]} 0 0 0 {ticks[2]} 0 0")
-        self.write("stat", "\n".join([*rows, "ctxt 1", ""]))
+RANK = 300
 
 
 @pytest.fixture
@@ -204,6 +158,21 @@ def test_a_worker_that_has_ended_is_not_forgotten(machine: Machine) -> None:
     assert machine.witness.read().workers_waited == {}  # nor kept for ever
 
 
+def test_a_look_into_the_middle_of_an_interval_forgets_no_worker(machine: Machine) -> None:
+    """One that had ended before it counts, until the interval ends."""
+    machine.process(PID, children=(WORKER,))
+    machine.process(WORKER)
+    before = machine.witness.read()
+    machine.process(WORKER, {WORKER: 4.0})
+    machine.witness.look_at_workers()
+    machine.process(PID)
+    middle = machine.witness.read(ends=False)
+    assert seen(before, middle).workers_waited_s == 4.0
+    after = machine.witness.read()
+    assert seen(before, after).workers_waited_s == 4.0
+    assert seen(after, machine.witness.read()).workers_waited_s == 0.0
+
+
 def test_ranks_are_no_workers_and_no_others(tmp_path: Path) -> None:
     """The CPU time of another rank is the job's own, its waiting is not this process's."""
     machine = Machine(tmp_path)
@@ -325,7 +294,7 @@ def test_what_a_system_does_not_tell_is_none_and_named(tmp_path: Path) -> None:
     told = after.as_dict()
     assert not after.disturbed
     assert after.lost_s == {}
-    assert {name for name, value in told.items() if value is None} == {*after.unknown, "gpus"}
+    assert {name for name, value in told.items() if value is None} == {*after.unknown}
     assert {"main_waited_s", "others_cpu_s", "stolen_s", "throttled_s", "load"} <= {*after.unknown}
     assert throttled_s(tmp_path / "none", tmp_path) is None
 

@@ -224,12 +224,23 @@ def _told(read: Callable[[], Told]) -> Told | None:
 
 
 def _text(file: str) -> str:
-    """What the kernel tells there; nothing where it does not."""
+    """What the kernel tells there; nothing where it does not.
+
+    Each thread has two such files, and `open` would take nearly twice as long for them.
+    """
     try:
-        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a third of pathlib's time
-            return (stream.readall() or b"").decode(errors="replace")
+        descriptor = os.open(file, os.O_RDONLY)
     except OSError:
         return ""
+    try:
+        whole = b""
+        while part := os.read(descriptor, 65536):
+            whole += part
+        return whole.decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _names(folder: str) -> list[str]:

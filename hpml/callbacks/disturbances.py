@@ -83,7 +83,8 @@ class Disturbances:
         """
         if self._witness is None or self._earlier is None:
             return None
-        here = replace(between(self._last, self._witness.read(), waiting_s), gpus=None)
+        now = self._witness.read(ends=False)
+        here = replace(between(self._last, now, waiting_s), gpus=[])
         seen = summed([*self._earlier, here])
         return None if seen is None else asdict(seen)
 
@@ -94,14 +95,21 @@ class Disturbances:
     def of_all_ranks(self, trainer: L.Trainer, epoch: int) -> dict[str, Any]:
         """The record's `interference` of an epoch, with what the rank lost that lost most.
 
-        All ranks call this.
+        Where GPUs were disturbed it has those of the first such rank besides. All ranks call this.
         """
         seen = self.epochs[epoch]
         own = [seen.lost_s.get(cause, 0.0) for cause in CAUSES]
-        every = of_all_ranks(trainer, own).tolist()
-        worst = max(range(len(every)), key=lambda rank: sum(every[rank]))
-        lost_s = {cause: s for cause, s in zip(CAUSES, every[worst], strict=True) if s > 0}
+        every = of_all_ranks(trainer, [*own, float(len(seen.slowed_gpus))]).tolist()
+        slowed = [rank for rank, (*_, count) in enumerate(every) if count]
+        lost = [lost for *lost, _ in every]
+        worst = max(range(len(lost)), key=lambda rank: sum(lost[rank]))
+        lost_s = {cause: s for cause, s in zip(CAUSES, lost[worst], strict=True) if s > 0}
         self.epochs[epoch] = seen = replace(seen, lost_s=lost_s)
+        if slowed:
+            theirs = trainer.strategy.broadcast(seen.gpus, src=slowed[0])
+            if trainer.global_rank != slowed[0]:
+                others = [gpu | {"rank": slowed[0]} for gpu in theirs or ()]
+                self.epochs[epoch] = seen = replace(seen, gpus=[*(seen.gpus or ()), *others])
         return seen.as_dict() | {"rank": worst}
 
     def so_far(self) -> Interference | None:
@@ -113,7 +121,7 @@ class Disturbances:
         if self._witness is not None:
             is_old = time.perf_counter() - self._latest.at_s > LOOK_EVERY_S
             if is_old or self._latest is self._last:
-                self._latest = self._witness.read()
+                self._latest = self._witness.read(ends=False)
             parts.append(between(self._last, self._latest, waiting_s=0.0))
         return summed(parts)
 
@@ -153,8 +161,9 @@ def witness_of(trainer: L.Trainer, stops: Suspensions, kin_on_gpus: bool = False
     """
     ranks = [process.pid for process in getattr(trainer.strategy.launcher, "procs", ())]
     beside = trainer.world_size > 1 and not ranks
-    uuids = []
-    if trainer.strategy.root_device.type == "cuda":
-        properties = torch.cuda.get_device_properties(trainer.strategy.root_device)
-        uuids = [f"GPU-{uuid}" for uuid in [getattr(properties, "uuid", None)] if uuid]
-    return Witness(beside, ranks, stops, GpuWitness.of(uuids), kin_on_gpus)
+    device = trainer.strategy.root_device
+    gpus = GpuWitness.of([]) if device.type == "cpu" else None
+    if device.type == "cuda":
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        gpus = GpuWitness.of([f"GPU-{uuid}"]) if uuid else None
+    return Witness(beside, ranks, stops, gpus, kin_on_gpus)

@@ -27,20 +27,20 @@ def cpu_quota(membership: Path = OURS, groups: Path = GROUPS) -> float | None:
     return min(quotas, default=None)
 
 
-def throttled_s(membership: Path = OURS, groups: Path = GROUPS) -> float | None:
-    """Seconds in which cores were denied to a process's group, or to one around it.
+def throttled_s(membership: Path = OURS, groups: Path = GROUPS) -> dict[str, float] | None:
+    """Seconds in which cores were denied to a process's group, and to each one around it.
 
-    The most of any group, summed over cores; None where no group has a count.
+    By the group's folder, summed over cores; None where no group has a count.
     """
-    counts = []
+    counts = {}
     for folder, _ in _cpu_folders(membership, groups):
         with suppress(OSError):
             for row in (folder / "cpu.stat").read_text().splitlines():
                 name, _, value = row.partition(" ")
                 unit = {"throttled_usec": US_PER_S, "throttled_time": NS_PER_S}.get(name)
                 if unit is not None and value.isdigit():
-                    counts.append(int(value) / unit)
-    return max(counts, default=None)
+                    counts[str(folder)] = int(value) / unit
+    return counts or None
 
 
 def _cpu_folders(membership: Path, groups: Path) -> Iterator[tuple[Path, int]]:

@@ -3,8 +3,7 @@
 import importlib
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -23,7 +22,8 @@ class GpuReading:
     """One GPU at one moment; None for what its driver does not tell.
 
     `utilization` and `others_utilization` are per cent, `energy_j` a sum since the driver began.
-    `others` are the other programs that compute on it.
+    `others` are the other programs that compute on it, and what they used is the most that was seen
+    of it in the interval.
     """
 
     name: str
@@ -74,15 +74,15 @@ class GpuWitness:
 
     def __init__(self, uuids: Sequence[str], nvml: Any) -> None:
         self._nvml = nvml
-        self._seen_us = time.time_ns() // 1000
-        handles = [self._ask("nvmlDeviceGetHandleByUUID", uuid) for uuid in uuids]
-        self._handles = [handle for handle in handles if handle is not None]
+        self._begun_us = time.time_ns() // 1000
+        self._others: dict[str, int | None] = {}  # what was seen of them in this interval, by GPU
+        self._handles = [self._ask("nvmlDeviceGetHandleByUUID", uuid) for uuid in uuids]
 
     @classmethod
     def of(cls, uuids: Sequence[str]) -> "GpuWitness | None":
-        """A witness of these GPUs; None where the package or the driver is not there."""
+        """A witness of these GPUs, or of none; None where the package or the driver is missing."""
         if not uuids:
-            return None
+            return cls(uuids, None)
         try:
             nvml = importlib.import_module("pynvml")
             nvml.nvmlInit()
@@ -90,15 +90,26 @@ class GpuWitness:
             return None
         return cls(uuids, nvml)
 
-    def read(self, own: Collection[int]) -> list[GpuReading]:
-        """Each GPU as it is now; what other programs used of it is since the last reading.
+    def read(self, own: Collection[int], ends: bool = True) -> list[GpuReading] | None:
+        """Each GPU as it is now, and what other programs used of it since an interval has ended.
 
-        `own` are the processes of the job.
+        `own` are the processes of the job. None where the driver does not know one of the GPUs.
         """
-        since_us, self._seen_us = self._seen_us, time.time_ns() // 1000
-        return [self._reading(handle, set(own), since_us) for handle in self._handles]
+        if any(handle is None for handle in self._handles):
+            return None
+        now_us = time.time_ns() // 1000
+        readings = []
+        for handle in self._handles:
+            reading = self._reading(handle, set(own))
+            seen = self._others.get(reading.name), reading.others_utilization
+            most = max((used for used in seen if used is not None), default=None)
+            readings.append(replace(reading, others_utilization=most))
+        self._others = {reading.name: reading.others_utilization for reading in readings}
+        if ends:
+            self._begun_us, self._others = now_us, {}
+        return readings
 
-    def _reading(self, handle: Any, own: set[int], since_us: int) -> GpuReading:
+    def _reading(self, handle: Any, own: set[int]) -> GpuReading:
         processes = self._ask("nvmlDeviceGetComputeRunningProcesses", handle)
         pids = None if processes is None else {process.pid for process in processes}
         others, used = None, None
@@ -106,18 +117,14 @@ class GpuWitness:
             # in a container the driver's numbers are not ours, and one of them is this process
             others = len(pids - own) if pids & own else max(0, len(pids) - 1)
         if pids is not None and pids & own:
-            samples = self._ask("nvmlDeviceGetProcessUtilization", handle, since_us) or []
-            of_each: dict[int, list[int]] = {}
-            for sample in samples:
-                of_each.setdefault(sample.pid, []).append(sample.smUtil)
-            used = round(sum(fmean(seen) for pid, seen in of_each.items() if pid not in own))
+            used = self._used_by_others(handle, own)
         rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
         power_mw = self._ask("nvmlDeviceGetPowerUsage", handle)
         energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
         return GpuReading(
             f"GPU {self._ask('nvmlDeviceGetIndex', handle)}",
             others,
-            None if used is None else min(100, used),
+            used,
             utilization=None if rates is None else rates.gpu,
             power_w=None if power_mw is None else power_mw / 1e3,
             temperature_c=self._ask("nvmlDeviceGetTemperature", handle, 0),
@@ -126,7 +133,23 @@ class GpuWitness:
             energy_j=None if energy_mj is None else energy_mj / 1e3,
         )
 
-    def _ask(self, function: str, *arguments: Any) -> Any:
-        with suppress(Exception):  # NVMLError of many kinds, or no such function in this version
+    def _used_by_others(self, handle: Any, own: set[int]) -> int | None:
+        function = "nvmlDeviceGetProcessUtilization"
+        nobody = getattr(self._nvml, "NVMLError_NotFound", ())  # used it since
+        samples = self._ask(function, handle, self._begun_us, none_where=nobody)
+        if samples is None:
+            return None
+        of_each: dict[int, list[int]] = {}
+        for sample in samples:
+            of_each.setdefault(sample.pid, []).append(sample.smUtil)
+        used = sum(fmean(seen) for pid, seen in of_each.items() if pid not in own)
+        return min(100, round(used))
+
+    def _ask(self, function: str, *arguments: Any, none_where: Any = ()) -> Any:
+        """None for what the driver does not tell; an empty list for the errors that say so."""
+        try:
             return getattr(self._nvml, function)(*arguments)
-        return None
+        except none_where:
+            return []
+        except Exception:  # NVMLError of many kinds, or no such function in this version
+            return None

@@ -20,7 +20,7 @@ FIGURES = ("lost_s", "own_s", "main_waited_s", "others_cpu_s", "pressure_s", "lo
 # hypervisor took is a mean over cores; a stop alone is measured.
 CAUSES = {
     "others": ("waited up to {lost} for a core that other programs had", "stop the other programs"),
-    "quota": ("waited up to {lost} for its CPU quota", "ask for more cores"),
+    "quota": ("waited up to {lost} for its CPU quota", "ask for more cores, or take fewer threads"),
     "stolen": ("lost about {lost} to other machines on its host", "use a host of its own"),
     "stopped": ("stood still for {lost}", "do not stop it, or leave out what it was stopped in"),
     "memory": ("waited up to {lost} for memory", "free some memory, or load less into it"),
@@ -37,7 +37,8 @@ class Interference:
     and had no core. `cpu_s` is the CPU time of the job, `others_cpu_s` that of all others on the
     cores that it may use. `pressure_s`: some program of the machine waited for a core.
     `lost_s` is, by CAUSES, at most what the interval lost to others; `own_s` what it waited for its
-    own threads and workers. `gpus` has a GpuReading's figures for each, in plain types.
+    own threads and workers. `gpus` has a GpuReading's figures for each in use, in plain types;
+    those of another rank have its `rank`.
     """
 
     wall_s: float
@@ -79,12 +80,16 @@ class Interference:
     @property
     def power_w(self) -> float | None:
         """Of all its GPUs."""
-        return add(gpu["power_w"] for gpu in self.gpus or ())
+        return add(gpu["power_w"] for gpu in self.gpus or () if "rank" not in gpu)
 
     @property
     def slowed_gpus(self) -> list[str]:
         """Why its GPUs ran slower than they can, or for others: one sentence's part each."""
-        return [reason for gpu in self.gpus or () for reason in gpu["disturbed_by"]]
+        return [
+            f"{reason} (on rank {gpu['rank']})" if "rank" in gpu else reason
+            for gpu in self.gpus or ()
+            for reason in gpu["disturbed_by"]
+        ]
 
     @property
     def disturbed(self) -> bool:
@@ -102,26 +107,31 @@ class Interference:
 
     @property
     def unknown(self) -> list[str]:
-        """The names of what the system does not tell; without a GPU in use, `gpus` is none."""
-        return [name for name, value in asdict(self).items() if value is None and name != "gpus"]
+        """The names of what the system does not tell; without a GPU in use, `gpus` is empty."""
+        names = [name for name, value in asdict(self).items() if value is None]
+        of_gpus = {key for gpu in self.gpus or () for key, value in gpu.items() if value is None}
+        return names + [f"gpus.{name}" for name in sorted(of_gpus)]
+
+    @property
+    def cause(self) -> str:
+        """Of CAUSES the one that took most; empty where nothing is lost."""
+        return max(self.lost_s, key=lambda name: self.lost_s[name], default="")
 
     def in_words(self, subject: str = "the process") -> str:
         """What disturbed it most: "the process waited up to 31 s of 42 s for a core that …"."""
         if self.slowed_gpus and not self.lost_much:
             return self.slowed_gpus[0]
-        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
-        seconds = min(self.lost_s[cause], self.wall_s)
+        seconds = min(self.lost_s[self.cause], self.wall_s)
         digits = 0 if self.wall_s >= 20 else 1 if self.wall_s >= 1 else 2
         lost = f"{seconds:.{digits}f} s of {self.wall_s:.{digits}f} s"
-        return f"{subject} {CAUSES.get(cause, UNNAMED)[0].format(lost=lost)}"
+        return f"{subject} {CAUSES.get(self.cause, UNNAMED)[0].format(lost=lost)}"
 
     @property
     def advice(self) -> str:
         """What would end the disturbance that took most."""
         if self.slowed_gpus and not self.lost_much:
             return "Measure again when the GPU is free and cool"
-        cause = max(self.lost_s, key=lambda name: self.lost_s[name])
-        words = CAUSES.get(cause, UNNAMED)[1]
+        words = CAUSES.get(self.cause, UNNAMED)[1]
         return f"{words[0].upper()}{words[1:]}, and measure again"
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,7 +156,7 @@ class Reading:
     cpu_s: float | None
     cores: dict[int, tuple[float, float | None]]  # of each: seconds of work, and stolen ones
     usable: frozenset[int] | None  # the cores that the job may use; None for all
-    throttled_s: float | None
+    throttled_s: dict[str, float] | None  # by control group
     stopped_s: float | None
     pressure_s: float | None
     memory_stalled_s: float | None
@@ -177,10 +187,11 @@ def between(before: Reading, after: Reading, waiting_s: float | None = None) -> 
     seen = {
         name: _difference(getattr(before, name), getattr(after, name))
         for name in (
-            *("throttled_s", "stopped_s", "pressure_s", "memory_stalled_s"),
+            *("stopped_s", "pressure_s", "memory_stalled_s"),
             *("major_faults", "swapped_mib"),
         )
     }
+    groups = _differences(before.throttled_s, after.throttled_s, anew=False)
     interference = Interference(
         wall_s,
         main_s,
@@ -189,41 +200,46 @@ def between(before: Reading, after: Reading, waiting_s: float | None = None) -> 
         cpu_s=cpu_s,
         others_cpu_s=None if None in (busy_s, cpu_s) else max(0.0, busy_s - cpu_s),
         stolen_s=add(_difference(first[1], last[1]) for first, last in pairs),
+        throttled_s=max((groups or {}).values(), default=None),
         **seen,
         load=after.load,
         cores=len(usable) or None,
         gpus=None if after.gpus is None else GpuReading.between(before.gpus, after.gpus, wall_s),
     )
-    held_up_s = None
-    if main_s is not None and threads is not None:
-        # a loader's batches come in order: all wait for the worker that waits longest
-        by_workers_s = max((workers or {}).values(), default=0.0)
-        by_workers_s = min(by_workers_s, wall_s if waiting_s is None else waiting_s)
-        held_up_s = min(wall_s, main_s + max(threads.values(), default=0.0) + by_workers_s)
-    return _attributed(interference, held_up_s)
+    if main_s is None or threads is None:
+        return _attributed(interference)
+    for_workers_s = wall_s if waiting_s is None else waiting_s
+    behind = [0.0, *(workers or {}).values()]
+    # a loader's batches come in order: all wait for the worker that waits longest
+    likely_s = main_s + max(threads.values(), default=0.0) + min(max(behind), for_workers_s)
+    # each step and each batch may have waited for another one
+    most_s = main_s + sum(threads.values()) + min(sum(behind), for_workers_s)
+    return _attributed(interference, min(wall_s, likely_s), min(wall_s, most_s))
 
 
-def _attributed(seen: Interference, held_up_s: float | None) -> Interference:
-    """Divides what held the interval up among those who had the cores.
+def _attributed(
+    seen: Interference, likely_s: float | None = None, most_s: float = 0.0
+) -> Interference:
+    """Divides the waiting among those who had the cores; it held the interval up by `most_s` s.
 
     What a quota denied comes first. The CPU time of others could have run the threads that waited,
-    as far as it goes; for the rest they waited for one another.
+    as far as it goes, whichever these were; for the rest they waited for one another, and of what
+    is likely to have held it up that is a part in proportion.
     """
     lost = {"stopped": seen.stopped_s or 0.0}
-    own_s = None
+    own_s = likely_s
     waits = (seen.main_waited_s, seen.threads_waited_s, seen.workers_waited_s)
     waited_s = sum(wait or 0.0 for wait in waits)
-    if held_up_s is not None and waited_s > 0:
+    if likely_s is not None and waited_s > 0:
         throttled_s = seen.throttled_s or 0.0
         # the kernel counts it from when a core's share is used up, threads wait a little longer
-        quota = 1.0 if throttled_s > waited_s / 2 else throttled_s / waited_s
-        lost["quota"] = quota * held_up_s
+        quota_s = waited_s if throttled_s > waited_s / 2 else throttled_s
+        lost["quota"] = min(quota_s, most_s)
+        own_s = None
         if seen.others_cpu_s is not None:
-            others = min(1 - quota, seen.others_cpu_s / waited_s)
-            lost["others"] = others * held_up_s
-            own_s = (1 - quota - others) * held_up_s
-    elif held_up_s is not None:
-        own_s = 0.0
+            others_s = min(waited_s - quota_s, seen.others_cpu_s)
+            lost["others"] = min(others_s, most_s)
+            own_s = (waited_s - quota_s - others_s) / waited_s * likely_s
     if seen.stolen_s and seen.cores:
         lost["stolen"] = seen.stolen_s / seen.cores  # of a job that goes from core to core
     if seen.major_faults and seen.memory_stalled_s:
@@ -246,8 +262,11 @@ def summed(parts: Iterable[Interference]) -> Interference | None:
     causes = {cause for part in parts for cause in part.lost_s}
     lost_s = {cause: sum(part.lost_s.get(cause, 0.0) for part in parts) for cause in causes}
     last = parts[-1]
-    gpus = [gpu for part in parts for gpu in part.gpus or ()] or None
-    return Interference(**values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=gpus)
+    gpus = [gpu for part in parts for gpu in part.gpus or ()]
+    none_told = not gpus and any(part.gpus is None for part in parts)
+    return Interference(
+        **values, lost_s=lost_s, load=last.load, cores=last.cores, gpus=None if none_told else gpus
+    )
 
 
 def of_record(values: Iterable[dict[str, Any] | None]) -> Interference | None:
@@ -266,10 +285,12 @@ def add(values: Iterable[float | None]) -> float | None:
     return total if some else None
 
 
-def _differences(before: Any, after: Any) -> dict[Any, float] | None:
+def _differences(before: Any, after: Any, anew: bool = True) -> dict[Any, float] | None:
+    """By name; what only `after` has has begun `anew` meanwhile, or is left out."""
     if before is None or after is None:
         return None
-    return {name: max(0.0, s - before.get(name, 0.0)) for name, s in after.items()}
+    names = [name for name in after if anew or name in before]
+    return {name: max(0.0, after[name] - before.get(name, 0.0)) for name in names}
 
 
 def _difference(before: Any, after: Any) -> Any:

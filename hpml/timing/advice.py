@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hpml.formatting import counted
 from hpml.records.phases import COMMUNICATION, INPUT, OVERHEAD, TRANSFER
 
 
@@ -33,6 +34,19 @@ class JobFacts:
     experiments: tuple[str, ...] = ()
     intervals: Mapping[str, str] = field(default_factory=dict)  # callbacks' arguments of how seldom
     dearest_stage: str | None = None  # of loading a sample, and its line: see loading/stages.py
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether its threads, or its workers, are more than its cores."""
+        most = max(self.threads or 0, self.num_workers or 0)
+        return self.cores is not None and most > self.cores
+
+    @property
+    def threads_in_words(self) -> str:
+        """`64 threads and 4 workers on 2 cores`, of what is known."""
+        every = {"thread": self.threads, "worker": self.num_workers}
+        having = " and ".join(counted(count, name) for name, count in every.items() if count)
+        return f"{having} on {counted(self.cores or 1, 'core')}"
 
 
 UNKNOWN = JobFacts()

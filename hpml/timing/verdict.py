@@ -87,10 +87,10 @@ def judge(
     standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`. Where validation takes
     most of the time, no cause of the rest matters much. Where an `interference` took more than may
     be uncertain, there is none: `disturbed`; where the job's own threads and workers waited for one
-    another for so long, that is what limits it: `thread-bound`. `largest_other` and `start_share`
-    are for `advise`. The shares in the evidence are of all the time, validation included; so is
-    `exposed_share`, the part in which several ranks exchanged gradients and did nothing else, which
-    is taken out of computing.
+    another for so long, or for a quota of fewer cores than there are of them, that is what limits
+    it: `thread-bound`. `largest_other` and `start_share` are for `advise`. The shares in the
+    evidence are of all the time, validation included; so is `exposed_share`, the part in which
+    several ranks exchanged gradients and did nothing else, which is taken out of computing.
     """
     titles = {cause: phase.title for cause, phase in CAUSES.items()}
     if exposed_share:
@@ -108,6 +108,9 @@ def judge(
     kind = "inconclusive"
     if interference is not None and _is_too_much(interference, margin):
         kind, evidence, advice = "disturbed", interference.in_words(), interference.advice
+        if interference.cause == "quota" and facts.is_crowded and not interference.slowed_gpus:
+            kind, advice = "thread-bound", fewer_threads(facts)
+            evidence += f": {facts.threads_in_words}"
     elif interference is not None and interference.crowded:
         kind, evidence, advice = "thread-bound", in_own_way(interference), fewer_threads(facts)
     elif validation_share > 0.5:

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from helpers.delays import fit, silent
+from helpers.machine import PID, WORKER, Machine
 from lightning.pytorch.callbacks import LambdaCallback
 
 from hpml.callbacks import EpochTimer, disturbances
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.records.run_record import RunRecord
-from hpml.system.interference import Reading
+from hpml.system.interference import Interference, Reading, between
 
 UNKNOWN = dict.fromkeys(Reading.__dataclass_fields__)
 NOTHING = Reading(
@@ -42,7 +44,7 @@ class Seen:
         while True:
             yield reading
 
-    def read(self) -> Reading:
+    def read(self, ends: bool = True) -> Reading:
         return next(self.readings)
 
     def look_at_workers(self) -> None:
@@ -135,6 +137,72 @@ def test_verdicts_of_one_second_share_a_reading(
         assert watching._latest is watching._last
     finally:
         watching.end()
+
+
+def test_no_look_at_the_open_epoch_takes_from_what_it_has_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verdicts and resume checkpoints read, too: a worker that has ended is the epoch's still."""
+    machine = Machine(tmp_path)
+    monkeypatch.setattr(disturbances, "witness_of", lambda trainer, stops: machine.witness)
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(disturbances, "time", clock)
+    machine.process(PID, children=(WORKER,))
+    machine.process(WORKER)
+    watching = disturbances.Disturbances()
+    watching.begin(None)  # type: ignore[arg-type]
+    try:
+        machine.process(WORKER, {WORKER: 4.0})
+        clock.now = 2.0
+        watching.look()
+        machine.process(PID)
+        assert watching.open_epoch(0.0) is not None
+        parts = [watching.so_far(), watching.epoch_ended(0, 0.0), watching.epoch_ended(1, 0.0)]
+        assert [part and part.workers_waited_s for part in parts] == [4.0, 4.0, 0.0]
+    finally:
+        watching.end()
+
+
+def test_a_gpu_of_any_rank_disturbs_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record has the one that was slowed, with its rank; its power is not of this rank."""
+
+    def gpu(*reasons: str) -> list[dict[str, Any]]:
+        return [{"power_w": 300.0, "disturbed_by": list(reasons)}]
+
+    of_ranks = [gpu(), gpu(), gpu("GPU 2 ran slower for heat")]
+    every = [Interference(10.0, lost_s={"others": 0.1 * n}, gpus=of_ranks[n]) for n in range(3)]
+    sent: list[list[float]] = []
+
+    def epoch_of(rank: int) -> tuple[dict[str, Any], Interference]:
+        watching = disturbances.Disturbances()
+        watching.epochs[0] = every[rank]
+        strategy = SimpleNamespace(broadcast=lambda own, src: of_ranks[src])
+        trainer: Any = SimpleNamespace(global_rank=rank, strategy=strategy)
+        return watching.of_all_ranks(trainer, 0), watching.epochs[0]
+
+    def keep(trainer: Any, own: list[float]) -> torch.Tensor:
+        sent.append(own)
+        return torch.tensor([own])
+
+    monkeypatch.setattr(disturbances, "of_all_ranks", keep)
+    for rank in range(3):
+        epoch_of(rank)
+    monkeypatch.setattr(disturbances, "of_all_ranks", lambda *_: torch.tensor(sent))
+    for rank, where in ((0, " (on rank 2)"), (2, "")):
+        record, seen = epoch_of(rank)
+        assert (record["disturbed"], record["rank"]) == (True, 2)
+        assert seen.slowed_gpus == [f"GPU 2 ran slower for heat{where}"]
+        assert seen.power_w == 300.0
+
+
+@pytest.mark.parametrize(("device", "unknown"), [("cpu", False), ("mps", True)])
+def test_a_gpu_of_which_nobody_tells_is_named(device: str, unknown: bool) -> None:
+    """A training on the CPU has none."""
+    strategy = SimpleNamespace(launcher=None, root_device=torch.device(device))
+    trainer: Any = SimpleNamespace(strategy=strategy, world_size=1)
+    witness = disturbances.witness_of(trainer, disturbances.Suspensions())
+    seen = between(witness.read(), witness.read())
+    assert ("gpus" in seen.unknown) is unknown
 
 
 def test_its_thread_ends_with_the_fit(tmp_path: Path) -> None:

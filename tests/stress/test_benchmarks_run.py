@@ -44,6 +44,7 @@ ROWS = {
     "threads": ("small | 0 | 0", "small | 0 | 2", "small, alone", "small, beside loops"),
     "timer_overhead": ("bare", "timers", "watch's timers by hand", "hpml.watch"),
     "tune": ("slow item",),
+    "witness": ("2 | 0", "200 | 0", "64 | 8"),
     "workers": ("sleeps 8 ms", "sleeps 32 ms", "in memory | 0", "slower with workers | 0"),
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hpml.system.gpus import GpuReading, GpuWitness
+from hpml.system.interference import Interference, summed
 from hpml.system.witness import Witness
 
 OWN, OTHER = 10, 20
@@ -15,9 +16,13 @@ OWN, OTHER = 10, 20
 class Driver:
     """Answers for one GPU; what it does not know raises, as NVML's errors do."""
 
+    class NVMLError_NotFound(Exception):  # noqa: N801, N818 - its name there
+        pass
+
     def __init__(self) -> None:
         self.pids, self.energy_mj, self.reasons = [OWN], 0, 0
         self.used = {OWN: 90}
+        self.failure: Exception | None = None
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
         return uuid
@@ -29,6 +34,8 @@ class Driver:
         return [SimpleNamespace(pid=pid) for pid in self.pids]
 
     def nvmlDeviceGetProcessUtilization(self, handle: str, since: int) -> list[Any]:  # noqa: N802
+        if self.failure is not None:
+            raise self.failure
         return [SimpleNamespace(pid=pid, smUtil=used) for pid, used in self.used.items()]
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:  # noqa: N802
@@ -44,9 +51,10 @@ class Driver:
 def interval(driver: Driver, **later: Any) -> dict[str, Any]:
     witness = GpuWitness(["GPU-1"], driver)
     before = witness.read({OWN})
+    assert before is not None
     for name, value in later.items():
         setattr(driver, name, value)
-    (gpu,) = GpuReading.between(before, witness.read({OWN}), wall_s=10)
+    (gpu,) = GpuReading.between(before, witness.read({OWN}) or [], wall_s=10)
     return gpu
 
 
@@ -84,11 +92,54 @@ def test_what_does_not(later: dict[str, Any]) -> None:
     assert interval(Driver(), **later)["disturbed_by"] == []
 
 
-def test_without_the_package_or_a_gpu_there_is_no_witness() -> None:
-    """Nothing is said of GPUs then."""
-    assert GpuWitness.of([]) is None
+@pytest.mark.parametrize(
+    ("failure", "used"), [(RuntimeError("Not Supported"), None), (Driver.NVMLError_NotFound(), 0)]
+)
+def test_use_by_others_that_is_not_told_is_not_none_of_it(
+    failure: Exception, used: int | None
+) -> None:
+    """Only a driver that finds nobody says that nobody used the GPU."""
+    gpu = interval(Driver(), failure=failure)
+    assert gpu["others_utilization"] == used
+    assert gpu["disturbed_by"] == []
+    named = "gpus.others_utilization" in Interference(1.0, gpus=[gpu]).unknown
+    assert named is (used is None)
+
+
+def test_a_look_into_the_middle_of_an_interval_changes_nothing_of_it() -> None:
+    """What others used until then is the interval's, and no more of the next one."""
+    driver, asked = Driver(), list[int]()
+    told = driver.nvmlDeviceGetProcessUtilization
+
+    def ask(handle: str, since: int) -> list[Any]:
+        asked.append(since)
+        return told(handle, since)
+
+    driver.nvmlDeviceGetProcessUtilization = ask  # type: ignore[method-assign]
+    witness = GpuWitness(["GPU-1"], driver)
+    witness.read({OWN})
+    driver.used = {OWN: 50, OTHER: 50}
+    witness.read({OWN}, ends=False)
+    driver.used = {OWN: 90}
+    used = [reading.others_utilization for _ in range(2) for reading in witness.read({OWN}) or ()]
+    assert used == [50, 0]
+    assert asked[0] <= asked[1] == asked[2] <= asked[3]
+
+
+def test_gpus_of_which_nobody_tells_are_unknown() -> None:
+    """No package, or a driver that does not know one; without a GPU there is nothing to tell."""
+    of_none = GpuWitness.of([])
+    assert of_none is not None
+    assert of_none.read({OWN}) == []
     witness = GpuWitness.of(["GPU-1"])
-    assert witness is None or witness.read({OWN}) == []
+    assert witness is None or witness.read({OWN}) is None
+    assert GpuWitness(["GPU-1", "GPU-2"], SimpleNamespace()).read({OWN}) is None
+    for gpus, unknown in ((None, True), ([], False)):
+        told = Interference(1.0, gpus=gpus)
+        assert ("gpus" in told.unknown) is unknown
+        both = summed([told, told])
+        assert both is not None
+        assert both.gpus == gpus
 
 
 @pytest.mark.parametrize(("kin_on_gpus", "others"), [(True, (1, 40)), (False, (3, 90))])

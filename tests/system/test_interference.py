@@ -5,59 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from helpers.machine import PID, WORKER, Machine
 
 from hpml.system.control_groups import cpu_quota, throttled_s
 from hpml.system.interference import CAUSES, Interference, Reading, between, summed
 from hpml.system.witness import Witness
 
-PID, WORKER, RANK = 100, 200, 300
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-
-
-class Machine:
-    """A `/proc` and control groups in a folder, which hold what is set."""
-
-    def __init__(self, folder: Path) -> None:
-        self.proc, self.groups = folder / "proc", folder / "groups"
-        self.write("self-only", "")
-        self.process(PID)
-        self.cores((0, 0, 0), (0, 0, 0))
-        self.write(f"{PID}/status", "Name:\tpython\nCpus_allowed_list:\t0-1\n")
-        self.witness = Witness(proc=self.proc, groups=self.groups, pid=PID)
-
-    def write(self, name: str, text: str) -> None:
-        file = self.proc / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def process(
-        self,
-        pid: int,
-        waited: Mapping[int, float] = {},
-        cpu_s: float = 0,
-        faults: int = 0,
-        children: tuple[int, ...] = (),
-        of_children_s: float = 0,
-    ) -> None:
-        """Its threads' waiting in seconds, by number; its CPU time, and that of ended children."""
-        for thread in {pid, *waited}:
-            ns = round(waited.get(thread, 0) * 1e9)
-            self.write(f"{pid}/task/{thread}/schedstat", f"0 {ns} 1\n")
-            self.write(f"{pid}/task/{thread}/children", "")
-        self.write(f"{pid}/task/{pid}/children", " ".join(map(str, children)) + " ")
-        self.write(f"{pid}/schedstat", f"0 {round(waited.get(pid, 0) * 1e9)} 1\n")
-        own, ended = round(cpu_s / TICK_S), round(of_children_s / TICK_S)
-        parent = 1 if pid == PID else PID
-        fields = f"S {parent} 1 1 0 -1 0 0 0 {faults} 0 {own} 0 {ended} 0 20 0 1 0 777 0 0"
-        self.write(f"{pid}/stat", f"{pid} (a) b) {fields}\n")
-
-    def cores(self, *cores: tuple[float, float, float]) -> None:
-        """Of each the seconds it worked, was idle, and was taken by a hypervisor."""
-        rows = ["cpu 0 0 0 0 0 0 0 0 0 0"]
-        for number, (busy, idle, stolen) in enumerate(cores):
-            ticks = [round(seconds / TICK_S) for seconds in (busy, idle, stolen)]
-            rows.append(f"cpu{number} {ticks[0]} 0 0 {ticks[1]} 0 0 0 {ticks[2]} 0 0")
-        self.write("stat", "\n".join([*rows, "ctxt 1", ""]))
+RANK = 300
 
 
 @pytest.fixture
@@ -124,6 +78,47 @@ def test_all_wait_for_the_worker_that_waits_longest(machine: Machine) -> None:
     assert seen(before, machine.witness.read()).lost_s == {"others": 4.0}
 
 
+def test_another_thread_may_hold_up_each_step(machine: Machine) -> None:
+    """Sixteen that wait 0.4 s in turn hold up 6.4 s, which a loop beside them may have had."""
+    threads = {PID + number: 0.0 for number in range(16)}
+    machine.process(PID, threads)
+    before = machine.witness.read()
+    machine.process(PID, dict.fromkeys(threads, 0.4), cpu_s=10.0)
+    machine.cores((10, 0, 0), (10, 0, 0))
+    assert seen(before, machine.witness.read()).lost_s == {"others": pytest.approx(6.4)}
+
+
+@pytest.mark.parametrize(("waiting_s", "lost_s"), [(0.0, 4.0), (0.5, 4.5), (None, 5.0)])
+def test_waiting_of_workers_hides_none_of_the_main_threads(
+    machine: Machine, waiting_s: float | None, lost_s: float
+) -> None:
+    """Others can have had all that the main thread waited; of the workers' what it waited for."""
+    workers = range(WORKER, WORKER + 4)
+    machine.process(PID, children=tuple(workers))
+    for worker in workers:
+        machine.process(worker)
+    before = machine.witness.read()
+    machine.process(PID, {PID: 4.0}, cpu_s=15.0, children=tuple(workers))
+    for worker in workers:
+        machine.process(worker, {worker: 3.0})
+    machine.cores((10, 0, 0), (10, 0, 0))
+    after = seen(before, machine.witness.read(), waiting_s=waiting_s)
+    assert after.lost_s == {"others": lost_s}
+
+
+def test_a_quiet_machine_whose_threads_crowd_one_another_is_not_disturbed(machine: Machine) -> None:
+    """However long they wait, the little that others had can have taken no more than that."""
+    threads = {PID + number: 0.0 for number in range(64)}
+    machine.process(PID, threads)
+    before = machine.witness.read()
+    machine.process(PID, dict.fromkeys(threads, 9.0), cpu_s=19.5)
+    machine.cores((10, 0, 0), (9.9, 0.1, 0))
+    after = seen(before, machine.witness.read())
+    assert after.lost_s == {"others": pytest.approx(0.4)}
+    assert not after.disturbed
+    assert after.crowded
+
+
 def test_a_quota_goes_before_neighbours(machine: Machine) -> None:
     """On a node whose other cores are busy, what the group was denied is not theirs."""
     machine.write(f"{PID}/cgroup", "0::/job\n")
@@ -161,6 +156,21 @@ def test_a_worker_that_has_ended_is_not_forgotten(machine: Machine) -> None:
     assert after.workers_waited_s == 2.0
     assert after.cpu_s == 1.5
     assert machine.witness.read().workers_waited == {}  # nor kept for ever
+
+
+def test_a_look_into_the_middle_of_an_interval_forgets_no_worker(machine: Machine) -> None:
+    """One that had ended before it counts, until the interval ends."""
+    machine.process(PID, children=(WORKER,))
+    machine.process(WORKER)
+    before = machine.witness.read()
+    machine.process(WORKER, {WORKER: 4.0})
+    machine.witness.look_at_workers()
+    machine.process(PID)
+    middle = machine.witness.read(ends=False)
+    assert seen(before, middle).workers_waited_s == 4.0
+    after = machine.witness.read()
+    assert seen(before, after).workers_waited_s == 4.0
+    assert seen(after, machine.witness.read()).workers_waited_s == 0.0
 
 
 def test_ranks_are_no_workers_and_no_others(tmp_path: Path) -> None:
@@ -231,6 +241,26 @@ def test_throttling_is_found_in_every_group(
     assert after.own_s == 0
 
 
+@pytest.mark.parametrize("own", ["pod/inner", "pod"])
+def test_an_old_count_of_one_group_hides_no_others(machine: Machine, own: str) -> None:
+    """Each group counts for itself: what grew is told, whatever the others had before."""
+    membership = machine.proc / f"{PID}/cgroup"
+    (machine.groups / "pod/inner").mkdir(parents=True)
+    membership.write_text(f"0::/{own}\n")
+    outer, inner = (machine.groups / name / "cpu.stat" for name in ("pod", "pod/inner"))
+    outer.write_text("throttled_usec 100000000\n")
+    inner.write_text("throttled_usec 0\n")
+    before = machine.witness.read()
+    machine.process(PID, {PID: 8.0}, cpu_s=2.0)
+    machine.cores((2, 8, 0), (0, 10, 0))
+    membership.write_text("0::/pod/inner\n")  # and where it has come to only now, no count is its
+    inner.write_text("throttled_usec 9000000\n")
+    after = seen(before, machine.witness.read())
+    throttled = own == "pod/inner"
+    assert after.throttled_s == (9.0 if throttled else 0.0)
+    assert after.lost_s == ({"quota": 8.0} if throttled else {})
+
+
 @pytest.mark.parametrize(
     ("membership", "files", "quota"),
     [
@@ -264,7 +294,7 @@ def test_what_a_system_does_not_tell_is_none_and_named(tmp_path: Path) -> None:
     told = after.as_dict()
     assert not after.disturbed
     assert after.lost_s == {}
-    assert {name for name, value in told.items() if value is None} == {*after.unknown, "gpus"}
+    assert {name for name, value in told.items() if value is None} == {*after.unknown}
     assert {"main_waited_s", "others_cpu_s", "stolen_s", "throttled_s", "load"} <= {*after.unknown}
     assert throttled_s(tmp_path / "none", tmp_path) is None
 

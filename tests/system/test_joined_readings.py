@@ -12,7 +12,7 @@ from hpml.system.joined_readings import joined
 def reading(at_s: float, ours_s: float, busy_s: float, waited_s: float) -> Reading:
     return Reading(
         *(at_s, {"main": waited_s}, {}, ours_s, {0: (busy_s, 0.0)}, None),
-        *(0.0, 0.0, 0.0, 0.0, 0, 0.0, 1.0, None),
+        *({"job": 0.0}, 0.0, 0.0, 0.0, 0, 0.0, 1.0, None),
     )
 
 

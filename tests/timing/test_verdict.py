@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,49 @@ def test_how_threads_wait_comes_before_a_gpu() -> None:
     advice = judge(shares(compute=1.0), facts)["advice"]
     assert advice == "Try GOMP_SPINCOUNT=2000 in the environment, or a GPU"
     assert judge(shares(compute=1.0), JobFacts(threads=1))["advice"] == "Try a GPU"
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "evidence", "advice"),
+    [
+        (
+            JobFacts(cores=2, threads=64, num_workers=4),
+            "thread-bound",
+            ": 64 threads and 4 workers on 2 cores",
+            "Try fewer num_workers (now 4), or torch.set_num_threads(1) (now 64), "
+            "or GOMP_SPINCOUNT=2000 in the environment",
+        ),
+        (
+            JobFacts(keys=True, data_keys=True, cores=1, threads=1, num_workers=4),
+            "thread-bound",
+            ": 1 thread and 4 workers on 1 core",
+            "Try fewer data.num_workers (now 4)",
+        ),
+        (
+            JobFacts(cores=2, threads=2, num_workers=2),
+            "disturbed",
+            "",
+            "Ask for more cores, or take fewer threads, and measure again",
+        ),
+        (
+            JobFacts(threads=64),
+            "disturbed",
+            "",
+            "Ask for more cores, or take fewer threads, and measure again",
+        ),
+    ],
+)
+def test_a_quota_that_its_own_threads_use_up(
+    facts: JobFacts, kind: str, evidence: str, advice: str
+) -> None:
+    """More threads or workers than its cores are the cause, and no disturbance by others."""
+    seen = Interference(30.0, main_waited_s=20.0, own_s=0.0, lost_s={"quota": 30.0, "others": 1.0})
+    verdict = judge(shares(compute=1.0), facts, interference=seen)
+    waited = "the process waited up to 30 s of 30 s for its CPU quota"
+    assert verdict["kind"] == kind
+    assert (verdict["evidence"], verdict["advice"]) == (waited + evidence, advice)
+    slowed = replace(seen, gpus=[{"disturbed_by": ["GPU 0 ran slower for heat"]}])
+    assert judge(shares(compute=1.0), facts, interference=slowed)["kind"] == "disturbed"
 
 
 def test_a_gpu_that_was_slowed_leaves_no_verdict() -> None:

@@ -70,6 +70,9 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             experiments[name] = experiment.experiment_of(config, overrides, log.info)
             stack.enter_context(experiments[name].subject.agreement)
             stack.callback(experiments[name].subject.close)
+        subject = next(iter(experiments.values())).subject
+        if environment.is_one_of_several() and subject.agreement.rank == 0:  # all have begun
+            warn_of_others(subject.witness)
         diagnoses = dict(zip(experiments, experiment.run(list(experiments.values())), strict=True))
         for name, diagnosis in diagnoses.items():
             log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
@@ -78,7 +81,6 @@ def job(cfg: DictConfig) -> "dict[str, Diagnosis]":
             (a, first), (b, second) = diagnoses.items()
             sentences = wording.compare(first, second, (a, b))
             log.info("\n".join(["", *sentences]))
-        subject = next(iter(experiments.values())).subject
         content = {
             "command": command_line.typed(),
             "environment": environment.describe(subject.device.type),

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpml.system.interference import Interference, of_record
-from hpml.trials.rounds import ENOUGH_ROUNDS
 from hpml.worker_counts.counts import in_words
 
 
@@ -13,6 +12,8 @@ def disturbed_by(search: Mapping[str, Any]) -> str:
 
     `search` is what `workers.json` holds: of it `settings`, `tied` and `disturbed_rounds`.
     """
+    from hpml.trials.rounds import ENOUGH_ROUNDS  # and numpy
+
     settings = search.get("settings") or {}
     rounds = {int(number) for of in settings.values() for number in of.get("rounds", ())}
     quiet = rounds - {*(search.get("disturbed_rounds") or ())}

@@ -56,6 +56,11 @@ class Estimate:
         half_width = self.half_width or 0.0
         return self.mean - half_width, self.mean + half_width
 
+    @property
+    def floor(self) -> float:
+        """Of differences of the same work done twice: what is less cannot be told from none."""
+        return max(abs(self.mean), self.half_width or 0.0)
+
     def in_units(self, size: float) -> "Estimate":
         """The same in units of a size: 90 s in units of 60 are 1.5."""
         of = (self.half_width, self.lowest, self.highest)

@@ -9,6 +9,7 @@ IN_THE_LAB = {
     "sweep seed=0,1,2": "lab.seeds=3 repeats each",
     "sweep.on_disturbance=rerun, with the same sweep.name,": "lab.again=true",
     "give another sweep.name": "give another lab.name",
+    "workers.rounds={}": "+workers.rounds={} under another lab.name",
     "workers.budget_s={}": "+workers.budget_s={} under another lab.name",
     "diagnose.budget_s={}": "+diagnose.budget_s={} under another lab.name",
 }

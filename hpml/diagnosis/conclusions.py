@@ -71,7 +71,7 @@ class Inference(Figures):
         the same one would be the fastest in all of three rounds once in 27 times.
         """
         ratio, twice = self._ratio_to(ONE_THREAD), self._ratio_to(AGAIN)
-        floor = max(abs(twice.mean), twice.half_width or 0.0) if twice else 0.0
+        floor = twice.floor if twice else 0.0
         least = -math.log(1 - LEAST_MARGIN)
         if ratio is None or ratio.mean <= least:
             return False

@@ -282,7 +282,7 @@ def diagnose(
         raise UserError(f"budget_s={budget_s!r}: give seconds, more than 0")
     with closing(Subject(trainer, module, data, agreement_of)) as subject, subject.agreement:
         if subject.agreement.rank == 0:
-            warn_of_others()
+            warn_of_others(subject.witness)
         return run([Experiment(subject, None, budget_s, report)])[0]
 
 

@@ -158,8 +158,7 @@ class Figures:
         """What the same work done twice within a round differs by; 0 where it was done once."""
         if AGAIN not in self.paces:
             return 0.0
-        twice = estimate_of(differences(self.epochs(AS_IT_IS), self.epochs(AGAIN)))
-        return max(abs(twice.mean), twice.half_width or 0.0)
+        return estimate_of(differences(self.epochs(AS_IT_IS), self.epochs(AGAIN))).floor
 
     @property
     def host_counts(self) -> bool:

@@ -14,6 +14,7 @@ from hpml.diagnosis.page import write_page
 from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.report.page import keep
 from hpml.system import environment
+from hpml.system.other_programs import warn_of_others
 from hpml.training.build import end_processes
 from hpml.trials.profile import profile
 
@@ -33,6 +34,9 @@ def run(jobs: Mapping[str, Job], file: Path) -> dict[str, Diagnosis]:
             stack.enter_context(experiments[name].subject.agreement)
             stack.callback(experiments[name].subject.close)
         every = list(experiments.values())
+        subject = every[0].subject
+        if environment.is_one_of_several() and subject.agreement.rank == 0:  # all have begun
+            warn_of_others(subject.witness)
         diagnoses = dict(zip(experiments, run_experiments(every), strict=True))
         for name, diagnosis in diagnoses.items():
             log.info("\n".join([*([f"\n{name}"] if name else []), *diagnosis.lines]))
@@ -41,7 +45,6 @@ def run(jobs: Mapping[str, Job], file: Path) -> dict[str, Diagnosis]:
             (a, first), (b, second) = diagnoses.items()
             sentences = compare(first, second, (a, b))
             log.info("\n".join(["", *sentences]))
-        subject = every[0].subject
         content = {
             "command": command_line.typed(),
             "environment": environment.describe(subject.device.type),

@@ -139,8 +139,8 @@ class Plan:
         step_s, build_s = self.first.step_s, self.first.build_s
         command_s = COMMAND_S + self._start_s + build_s
         if task == WORKERS:
-            # the loader alone and the training, of a few steps at least
-            round_s = self.counts * 2 * max(self.seconds, FEWEST_SEARCHED * step_s)
+            # the loader alone and the training, one of them twice, of a few steps at least
+            round_s = (2 * self.counts + 1) * max(self.seconds, FEWEST_SEARCHED * step_s)
             rounds_s = round_s * max(LEAST_ROUNDS, self.rounds)
             return command_s + max(LEAST_ROUNDS * round_s, min(rounds_s, self.search_s))
         return command_s + build_s + 2 * max(self.diagnosis_s, DIAGNOSIS_STEPS * step_s)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hpml.config.lab_advice import advised
-from hpml.formatting import counted, in_s, table
+from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.statistics import Estimate
-from hpml.worker_counts.search import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of
+from hpml.worker_counts.counts import in_words
+from hpml.worker_counts.found import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of
 
 # An interval this wide, as a part of the mean, tells more about the machine than about workers.
 NOISY = 0.25
@@ -19,9 +20,10 @@ TIED = {LOADING: "tied_loading", EPOCH: "tied"}  # of a search's content
 def lines(found: Found, heading: str) -> list[str]:
     """A table; an asterisk marks the fastest, and what is tied with it."""
     told = [f"  {note}" for note in found.notes]
-    if found.floor_s is not None:
-        floor = in_s(Estimate(found.floor_s, None, 1))
-        told.append(f"  the same setting twice differs by ± {floor}, as means over the rounds")
+    if (apart := found.apart) is not None:
+        floor = in_s(Estimate(apart.floor, None, 1))
+        twice = f"the same twice in a round, with {in_words(found.twice)},"
+        told.append(f"  {twice} differs by ± {floor}, as means over {apart.n} rounds")
     alike = alike_in_words(found.is_answered)
     marks = f"; * fastest, or {alike}" if found.rounds > 1 else "; one round"
     shown = [
@@ -62,16 +64,11 @@ def recommended(found: Found, now: int) -> int:
 def sentences(found: Found, now: int, key: str) -> list[str]:
     """Both answers, and what the recommended count saves beside the one that is set `now`."""
     told = [_of_loading(found), _end_to_end(found)]
-    if (noise := _noise(found)) > NOISY:
+    if (noise := _noise(found)) > NOISY and not found.disturbed_by:
         told.append(
             f"that is known to ± {noise:.0%} only: other work on this machine? Search again "
             "when it is quiet"
         )
-        if found.rounds > 1 and found.took_s > 0:
-            needed_s = 10 * ceil(found.took_s * (noise / NOISY) ** 2 / 10)
-            ours = key.startswith("data.")
-            budget = advised("workers.budget_s={}") if ours else "budget_s={}"
-            told[-1] += f", or with {budget.format(needed_s)}"
     best = recommended(found, now)
     if not found.is_answered:
         told.append(_unanswered(found, best, now, key))
@@ -111,11 +108,32 @@ def _noise(found: Found) -> float:
 
 
 def _unanswered(found: Found, best: int, now: int, key: str) -> str:
-    if best != now:
-        return f"which are enough cannot be told, but {key}={best} is proven to beat {now}"
+    """What is known all the same, and what would answer: more time, or a quiet machine."""
+    told = "which are enough cannot be told"
     if found.rounds == 1:
-        return f"one round is too few to tell a difference from chance: keep {key}={now}"
-    return f"which are enough cannot be told: keep {key}={now}, or search for longer"
+        told = "one round is too few to tell a difference from chance"
+    if best == now:
+        told += f": keep {key}={now}"
+    else:
+        told += f", but {key}={best} is proven to beat {now}"
+    if words := found.disturbed_by:
+        return f"{told}; {words}: search again when the machine is quiet"
+    if (needed_s := found.needed_s) is None:
+        return f"{told}; a longer search may tell"
+    return f"{told}; {duration_in_words(needed_s)} may tell{_asked(found, needed_s, key)}"
+
+
+def _asked(found: Found, needed_s: float, key: str) -> str:
+    """What to give a search for that, where its end was one that is given."""
+    if found.was_interrupted:
+        return ""
+    words, value = "budget_s={}", 10 * ceil(needed_s / 10)
+    if key.startswith("data."):
+        words = advised("workers.budget_s={}")
+        if found.had_time:
+            words = advised("workers.rounds={}")
+            value = ceil(found.next_round * needed_s / found.took_s)
+    return f" ({words.format(value)})"
 
 
 def _beside(found: Found, best: int, now: int, key: str) -> str:

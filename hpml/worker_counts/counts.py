@@ -1,6 +1,9 @@
 """Which numbers of workers are tried."""
 
 from collections.abc import Iterator
+from typing import Any
+
+from hpml.formatting import counted
 
 # Up to so many usable cores every count is tried; of more cores every count up to FEW.
 SMALL_MACHINE, FEW = 8, 3
@@ -20,3 +23,8 @@ def counts_to_try(cores: int, step: int = STEP, most: int | None = None) -> Iter
     yield from range(step * (every // step + 1), most, step)
     if most > every:
         yield most
+
+
+def in_words(setting: Any) -> str:
+    """A setting that is tried: `2 workers`; keys and values as they are."""
+    return counted(int(setting), "worker") if str(setting).isdigit() else str(setting)

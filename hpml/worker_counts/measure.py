@@ -29,8 +29,9 @@ from hpml.tuning.changes.configuration import key_change, workers_change
 from hpml.tuning.checks import check_budget, first_step
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
-from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.search import ENDLESS, EPOCH, LOADING, SPAN, Found, Search
+from hpml.worker_counts.counts import counts_to_try, in_words
+from hpml.worker_counts.found import AGAIN, LOADING, SPAN, Found
+from hpml.worker_counts.search import ENDLESS, Search
 
 LEAST_BUDGET_S = 5.0
 SECONDS = 0.5
@@ -63,17 +64,20 @@ class CountTrials:
 
     def __call__(self, figure: str, setting: Any) -> Any:
         changes = self._change_of(setting)
-        return self._trials(changes) if figure == EPOCH else self._trials.alone(changes)
+        return self._trials.alone(changes) if figure == LOADING else self._trials(changes)
 
     def holds_epoch(self, count: int) -> bool:
         """Whether so many workers load a whole epoch ahead: more would have nothing to do."""
         _, _, loading = self._trials.with_changes(self._change_of(count))
         return loading.ahead >= (self.subject.epoch_steps or math.inf)
 
-    def search(self, rounds: int | None, budget_s: float, report: Report) -> Search:
+    def search(
+        self, rounds: int | None, budget_s: float, report: Report, now: Any = None
+    ) -> Search:
         """One whose line for each count tells what its first trials have found.
 
-        Without a number of `rounds` the budget ends it where they do not answer before.
+        Without a number of `rounds` the budget ends it where they do not answer before. The setting
+        that is set `now` trains twice in a round, where it is tried.
         """
         until = time.perf_counter() + budget_s
         loading: dict[Any, str] = {}
@@ -86,7 +90,7 @@ class CountTrials:
             if figure == LOADING:
                 loading[setting] = f"loading alone {seconds}, "
                 return
-            who = counted(setting, "worker") if isinstance(setting, int) else setting
+            who = in_words(setting) + " again" * (figure == AGAIN)
             alone = loading.pop(setting, "")
             report(f"round {number + 1}: {who}: {alone}end to end {seconds} {per(found.span)}")
 
@@ -98,6 +102,7 @@ class CountTrials:
             tell,
             watched(self.subject.witness, attrgetter("pace.waiting_share")),
             found,
+            now,
         )
 
 
@@ -113,7 +118,8 @@ class ConfiguredSearch:
 
     def run(self) -> Found:
         keys = self._keys
-        search = self._trials.search(keys.rounds, keys.budget_s, self._report)
+        now = self._job.cfg.data.num_workers
+        search = self._trials.search(keys.rounds, keys.budget_s, self._report, now)
         with self._trials.subject.stops:
             return search.run(counts_to_try(usable_cores(), keys.step, keys.most))
 
@@ -194,7 +200,8 @@ def workers(
             return NONE if is_no_change else frozenset({loader_workers(count, loader)})
 
         trials = CountTrials(subject, Foreign(subject), of_count, SECONDS)
-        found = trials.search(None, budget_s, report).run(counts_to_try(usable_cores(), most=most))
+        search = trials.search(None, budget_s, report, now)
+        found = search.run(counts_to_try(usable_cores(), most=most))
         for line in lines(found, "workers"):
             report(line)
         best = recommended(found, now)

@@ -13,7 +13,9 @@ from helpers.programs import run_program
 from hydra import compose, initialize_config_dir
 
 import hpml
+from hpml.cli import measuring
 from hpml.config.conf import find_conf
+from hpml.diagnosis import experiment, run
 from hpml.errors import UserError
 from hpml.system import other_programs
 
@@ -133,6 +135,38 @@ def test_it_warns_as_the_command_does(
     _, module, loader = jobs.accumulating(tmp_path, 2)
     hpml.diagnose(jobs.trainer(tmp_path), module, loader, budget_s=0.01)
     assert "other programs use 4.0 of 4 cores: times will vary" in caplog.text
+
+
+class BegunError(Exception):
+    """The trials were to begin."""
+
+
+def test_other_ranks_are_no_other_programs(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for others knows what is the job's own; under torchrun too, once all have begun."""
+    told: list[Any] = []
+    witnesses: list[Any] = []
+
+    def begun(experiments: Any) -> None:
+        witnesses.extend(each.subject.witness for each in experiments)
+        raise BegunError
+
+    for module in (measuring, run, experiment):
+        monkeypatch.setattr(module, "warn_of_others", lambda *witness: told.append([*witness]))
+    monkeypatch.setattr(experiment, "run", begun)
+    monkeypatch.setattr(run, "run_experiments", begun)
+    _, module, loader = jobs.accumulating(tmp_path, 2)
+    with pytest.raises(BegunError):
+        hpml.diagnose(jobs.trainer(tmp_path), module, loader)
+    assert told.pop() == witnesses
+    for is_one in (True, False):
+        monkeypatch.setattr(run.environment, "is_one_of_several", lambda is_one=is_one: is_one)
+        witnesses.clear()
+        with pytest.raises(BegunError):
+            job()
+        assert told.pop() == witnesses * is_one
+    assert not told
 
 
 def test_it_is_callable_before_and_after_the_import_of_its_module(tmp_path: Path) -> None:

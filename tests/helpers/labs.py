@@ -9,7 +9,7 @@ from typing import Any
 from hpml.trials.pace import Pace, Timed
 from hpml.worker_counts.answer import content_of, recommended
 from hpml.worker_counts.command import KEY
-from hpml.worker_counts.search import EPOCH, LOADING, Found
+from hpml.worker_counts.found import EPOCH, LOADING, Found
 
 FACTS: dict[str, Any] = {"name": "resnet18", "trainable_parameters": 11_173_962}
 FACTS |= {"conv_layers": 20, "conv_layers_main_path": 17, "conv_layers_shortcuts": 3}

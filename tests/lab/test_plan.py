@@ -52,17 +52,17 @@ def test_all_tasks_add_up() -> None:
     assert plan.of("summary") == 4 * SUMMARY_S
     assert plan.of("report") == REPORT_S + 3
     assert plan.of("diagnosis") == COMMAND_S + 3 + 2 * (40 + 1)
-    assert plan.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 4 * 5 * 2 * 4.5)
+    assert plan.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 5 * 9 * 4.5)
     assert plan.seconds_in_all == pytest.approx(sum(map(plan.of, [*TASKS, "report"])))
     assert plan.jobs == 6
     # of steps longer than a measurement a few are waited for; it ends when its time is over
     slow = made_plan(pilots={"cpu": made_pilot(step_s=5.0)})
     assert slow.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 600)
     late = made_plan(pilots={"cpu": made_pilot(step_s=5.0)}, search_s=60.0)  # two rounds at least
-    assert late.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 4 * 2 * 2 * 4 * 5)
+    assert late.of("workers") == pytest.approx(COMMAND_S + 3 + 1 + 2 * 9 * 4 * 5)
     assert slow.of("diagnosis") == COMMAND_S + 3 + 2 * (lab_plan.DIAGNOSIS_STEPS * 5.0 + 1)
     uneven = made_plan(pilots={"cpu": dataclasses.replace(made_pilot(), spread=0.2)})
-    assert [*uneven.lines()][-1] == "about 26 min in all (20 min to 31 min), 3.9 MB of disk"
+    assert [*uneven.lines()][-1] == "about 26 min in all (21 min to 31 min), 3.9 MB of disk"
     short = made_plan(done=TASKS - {"summary"}, trainings=(), pilots={})
     assert [*short.lines()][-1] == "about 30 s in all (25 s to 30 s), 3 MB of disk"
 

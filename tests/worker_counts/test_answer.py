@@ -1,5 +1,6 @@
 """What a search for workers answers, and what it tries."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +12,22 @@ from helpers.labs import timed
 from torch.utils.data import DataLoader
 
 import hpml
+from hpml.lab.disturbances import disturbed_by
+from hpml.system.interference import Interference
 from hpml.worker_counts import measure
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
-from hpml.worker_counts.search import EPOCH, LOADING, Found
+from hpml.worker_counts.found import EPOCH, LOADING, Found
 
 
-def searched(epochs: Mapping[int, list[float]]) -> Found:
-    """Of made-up seconds, by the number of workers; one a round."""
+def searched(epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None = None) -> Found:
+    """Of made-up seconds, by the number of workers; one a round. `lost` is a part of each."""
     found = Found()
     for count, rounds in epochs.items():
+        share = (lost or {}).get(count, 0.0)
         for number, seconds in enumerate(rounds):
+            seen = Interference(10.0, lost_s={"others": 10 * share} if share else {})
             found.add((LOADING, count), number, timed(seconds / 2))
-            found.add((EPOCH, count), number, timed(seconds))
+            found.add((EPOCH, count), number, timed(seconds), seen)
     return found
 
 
@@ -53,7 +58,7 @@ def test_the_present_count_is_kept_where_nothing_is_proven() -> None:
     for now in (0, 4, 7):
         found = content(unclear, now)
         assert (found["recommended"], found["answered"]) == (now, False)
-        told = f"which are enough cannot be told: keep num_workers={now}, or search for longer"
+        told = f"which are enough cannot be told: keep num_workers={now}; a longer search may tell"
         assert told in found["sentences"]
         assert not any("enough:" in sentence for sentence in found["sentences"])
         assert repr(WorkersAnswer(None, found)).splitlines()[-1] == f"keep: num_workers={now}"
@@ -64,12 +69,39 @@ def test_a_count_that_is_proven_slower_is_not_kept() -> None:
     """The fewest that are proven to beat it are taken, though more may be faster still."""
     found = content(searched({0: [9.0, 9.1, 9.0, 9.1, 9.0], 1: [2.0, 1.2, 1.1, 2.1, 1.0], 2: FAST}))
     assert (found["recommended"], found["answered"]) == (1, False)
-    told = "which are enough cannot be told, but num_workers=1 is proven to beat 0"
+    told = "which are enough cannot be told, but num_workers=1 is proven to beat 0; a longer search"
+    told += " may tell"
     assert told in found["sentences"]
     assert any(
         sentence.startswith("beside num_workers=0 that saves 7.") for sentence in found["sentences"]
     )
     assert repr(WorkersAnswer(None, found)).splitlines()[-1] == "use: num_workers=1"
+
+
+@pytest.mark.parametrize(
+    ("lost", "now", "advice"),
+    [
+        ({}, 0, "use: num_workers=1"),
+        ({2: 0.1}, 0, "use: num_workers=1"),  # which is slower than one without it, too
+        ({2: 0.3}, 0, "use: num_workers=1, for all that"),
+        ({2: 0.3}, 1, "keep: num_workers=1, for all that"),
+        ({0: 0.6, 2: 0.3}, 0, "keep: num_workers=0, for all that"),  # it may be the fastest
+    ],
+)
+def test_a_busy_machine_has_no_answer(lost: dict[int, float], now: int, advice: str) -> None:
+    """Where others may have made it; what they cannot have made is taken. The lab judges alike."""
+    busy = advice.endswith("for all that")
+    epochs = {0: STEADY, 1: FAST, 2: [1.2 * each for each in FAST]}
+    found = json.loads(json.dumps(content(searched(epochs, lost), now)))
+    assert f"{WorkersAnswer(None, found).use}{', for all that' * busy}" == advice
+    assert found["answered"] == (not disturbed_by(found)) == (not busy)
+    told = [sentence for sentence in found["sentences"] if "which are enough" in sentence]
+    assert len(told) == busy
+    for sentence in told:
+        which = max(lost, key=lambda count: lost[count])
+        words = f"; the training with {which} workers waited up to {50 * lost[which]:.0f} s of 50 s"
+        assert words in sentence
+        assert sentence.endswith(": search again when the machine is quiet")
 
 
 def test_an_interval_with_0_in_it_is_no_difference() -> None:

@@ -183,10 +183,11 @@ def write(page: Page, about: str, given: Mapping[str, Any], folder: Path) -> Non
     blocks = [block if isinstance(block, str) else _table(block) for block in page.body]
     versions = ", ".join(f"{name} {described[name]}" for name in ("python", "torch", "lightning"))
     ran_on = f"{hardware}, {described['cpu_cores']} usable cores; {versions}; {date.today()}."
-    # where this machine has its images is nobody's business
+    # where this machine has its images is nobody's business; that they were given is
     words = [word for word in given.get("overrides", []) if not word.startswith("data.root=")]
-    private = ("overrides", "root", "spdl")
-    options = [f"{name}={value}" for name, value in given.items() if name not in private]
+    private = ("root", "spdl")
+    options = [f"{name}={v}" for name, v in given.items() if name not in ("overrides", *private)]
+    options += [f"{name}=given" for name in private if given.get(name)]
     lines = [f"# {about}", f"With {', '.join([*options, *words])}.", *blocks, ran_on]
     path.write_text("\n\n".join(lines) + "\n")
     print("\n" + path.read_text())

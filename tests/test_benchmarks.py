@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpml.compare.answer import Answer, Outcome, PhaseChange
 from hpml.compare.question import METRICS, Question
+from hpml.data.turbo import scale_for
 from hpml.statistics import AnytimeEstimate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -88,6 +90,30 @@ def test_rounds_become_arrays_by_figure(benchmark_module: Import) -> None:
     assert seen["b"]["parts"]["n"].tolist() == [1, 1]
     assert seen["b"]["kind"] == ["b", "b"]
     assert harness.spread(seen["b"]["s"], ".1f") == "5.0 (4.0 to 6.0)"
+
+
+def test_a_page_says_that_images_were_given_and_not_where(
+    benchmark_module: Import, tmp_path: Path
+) -> None:
+    """Real images are told from generated ones, and no path of the machine is kept."""
+    harness = benchmark_module("harness")
+    for root, line in (("/home/images", "With rounds=5, root=given."), ("", "With rounds=5.")):
+        given = {"rounds": 5, "root": root, "spdl": ""}
+        harness.write(harness.Page([], {}, theme="seen"), "About", given, tmp_path)
+        (path,) = tmp_path.glob("*.md")
+        assert line in path.read_text().splitlines()
+        assert "/home/images" not in path.read_text()
+
+
+def test_images_to_decode_smaller_are_large_enough_for_it(
+    benchmark_module: Import, tmp_path: Path
+) -> None:
+    """Where `decode_size` is measured, half of an image still has that many pixels."""
+    decoding = benchmark_module("decoding")
+    decoding.large_images(tmp_path, 1, decoding.TWICE_SIDES)
+    with Image.open(tmp_path / "train" / "a" / "0.jpg") as image:
+        assert image.size == (1000, 750)
+        assert scale_for(*image.size, decoding.LARGE["image_size"]) == 2
 
 
 def test_the_gate_names_a_phase_in_right_answers_alone(benchmark_module: Import) -> None:

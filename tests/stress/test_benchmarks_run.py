@@ -18,7 +18,7 @@ ROWS = {
     "accuracy": ("cifar26 | 3", "cifar80 | 3"),
     "compare": ("the same twice | 1 |", "sleep in the data set | 1 |"),
     "decoding": (
-        *("per_sample, pillow", "batched, turbo, decode_size=224"),
+        *("per_sample, pillow", "twice as large", "batched, turbo, decode_size=224"),
         *("small, no workers", "small, two processes", "large, two threads"),
     ),
     "convolutions": ("all convolutions", "forward", "backward, of weights"),

@@ -37,8 +37,9 @@ def test_workers_on_fewer_cores_than_there_are_of_them() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
-def test_the_environment_tells_of_threads_and_cores() -> None:
+def test_the_environment_tells_of_threads_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the process and of its workers, as many as there are."""
+    monkeypatch.setattr(multiprocessing.process, "_children", set())  # those of other tests
     described = environment.describe()
     assert described["threads"]["intra_op"] == torch.get_num_threads()
     assert described["threads"]["inter_op"] == torch.get_num_interop_threads()

@@ -5,8 +5,8 @@
 
 Each part is a benchmark with fewer rounds than by itself. Its page and its figures, named by the
 device, go into `--results`. A part may take its share of the time and what those before it have
-left; then it is ended. What failed or was ended is listed with its command, and the exit code is 1.
-The words given are those of `benchmarks/accuracy.py`.
+left; then it is ended. What failed, was ended or not begun is listed with its command, and the exit
+code is 1. The words given are those of `benchmarks/accuracy.py`.
 """
 
 import argparse
@@ -50,11 +50,14 @@ def failed(parts: dict[str, float], results: Path, seconds: float) -> Iterator[s
     for part, share in parts.items():
         shares += share
         left_s = seconds * shares - (time.monotonic() - begun_s)
+        if left_s < 1:
+            yield f"python benchmarks/{part}: not begun, for no time was left"
+            continue
         name, *options = shlex.split(part)
         command = [sys.executable, str(BENCHMARKS / name), *options, "--results", str(results)]
         print(f"\n{part}: at most {left_s:.0f} s", flush=True)
         try:
-            code = subprocess.run(command, timeout=max(1.0, left_s)).returncode
+            code = subprocess.run(command, timeout=left_s).returncode
         except subprocess.TimeoutExpired:
             yield f"python benchmarks/{part}: ended after its {left_s:.0f} s"
             continue

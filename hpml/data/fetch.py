@@ -40,6 +40,8 @@ def fetch(cfg: DictConfig) -> None:
             log.info(f"{line}; {keys}" if name == "train" else line)
     for sentence in losses.sentences():
         log.warning(sentence)
+    if left := losses.left(cfg.data.get("decoder", "auto")):
+        log.info(left)
     if broken:
         more = f"\n… and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         listed = "\n".join(broken[:SHOWN])

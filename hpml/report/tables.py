@@ -168,7 +168,11 @@ def _values(setting: Setting, keys: Sequence[str]) -> list[Cell]:
     if not setting.values:
         return [Cell(setting.name, setting.name)]
     known = {key: value for key, value in setting.values.items() if value != ABSENT}
-    return [Cell(setting.text_of(key), number(setting, key) or known.get(key)) for key in keys]
+    numbers = {key: number(setting, key) for key in keys}
+    return [
+        Cell(setting.text_of(key), known.get(key) if value is None else value)
+        for key, value in numbers.items()
+    ]
 
 
 def write_csv(comparison: Comparison, folder: Path) -> None:

@@ -57,19 +57,33 @@ class Composer:
             self._kept.popitem(last=False)
         return composition.of_job(number)
 
+    def by_kind(self, jobs: Sequence[Sequence[str]]) -> list[int]:
+        """Places of jobs in the order in which each kind is composed once, however many there are.
+
+        The kinds, and the jobs of each, stay as they come.
+        """
+        first: dict[Kind, int] = {}
+        turns = [first.setdefault(self._kind(overrides), len(first)) for overrides in jobs]
+        return sorted(range(len(jobs)), key=turns.__getitem__)
+
     def _kind(self, overrides: Sequence[str]) -> Kind:
         """What jobs have in common between which only values differ.
 
-        Of a value that may be set anew its key; of all else the override as it stands.
+        Of a value that may be set anew its key; of all else the override as it stands. Files are
+        chosen before any value is set, wherever these words stand.
         """
         words = [parsed(word) for word in overrides]
-        keys = [str(word.key_or_group) for word in words]
+        keys = [str(word.key_or_group) for word in words if not self._chooses(word)]
         kind = []
-        for place, (word, key) in enumerate(zip(words, keys, strict=True)):
-            others = keys[:place] + keys[place + 1 :]
-            alone = not any(_touch(key, other) for other in others)
+        for word in words:
+            key = str(word.key_or_group)
+            alone = sum(_touch(key, other) for other in keys) == 1  # itself
             kind.append(key if alone and self._is_plain(word) else str(word.input_line))
         return tuple(kind)
+
+    def _chooses(self, word: Override) -> bool:
+        """Whether it chooses files, and sets no value: a dictionary is one."""
+        return self._is_group(str(word.key_or_group)) and not isinstance(word.value(), dict)
 
     def _is_plain(self, word: Override) -> bool:
         """Whether it gives one value to a key that is there, and chooses no file."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,8 @@ class SweepLauncher:
         names = dict(zip(self._seen, job_names(list(self._seen), swept), strict=True))
         code_once = cache(code_of)  # half the work, and the same for nearly all jobs
         jobs: list[Job] = []
-        for offset, overrides in enumerate(job_overrides):
+        for offset in self._composer.by_kind(job_overrides):
+            overrides = job_overrides[offset]
             name = names[tuple(overrides)]
             try:
                 refuse_lists(overrides, sweeps=True)
@@ -199,6 +201,7 @@ class SweepLauncher:
                     would_sweep=HydraConfig.get().mode == RunMode.MULTIRUN,
                 )
             )
+        jobs.sort(key=attrgetter("number"))
         identities = [ledger.identity(job.fingerprint, job.overrides) for job in jobs]
         by_identity = dict(zip(identities, jobs, strict=True))
         if len(by_identity) < len(jobs) and not self._searches:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.configurations import Compose
 from helpers.image_kinds import JPEG, REFUSED, TRAINED, TURN_RIGHT, encoded, exif, flipped
 from helpers.pipelines import batches, make_data, same, set_up
 from PIL import Image
 
 from hpml.data import ImageFolder, turbo
 from hpml.data.decoding import Decoder
+from hpml.data.fetch import fetch
 from hpml.errors import DataError
 
 simplejpeg = pytest.importorskip("simplejpeg")
@@ -176,8 +178,8 @@ def test_batches_are_the_same(image_folder: Path, pipeline: str) -> None:
     assert same(one, other)
 
 
-def test_what_is_left_to_pillow_is_told(image_folder: Path, caplog: Any) -> None:
-    """Once, with one of them; where all are, only if turbo was asked for."""
+def test_what_is_left_to_pillow_is_told(image_folder: Path, compose: Compose, caplog: Any) -> None:
+    """Once, with one of them, by `hpml.data` too; where all are, only if turbo was asked for."""
     caplog.set_level("INFO", "hpml")
     first = image_folder / "train" / "cat" / "0.png"
     left = (
@@ -192,7 +194,11 @@ def test_what_is_left_to_pillow_is_told(image_folder: Path, caplog: Any) -> None
     assert caplog.records[-1].message == f"decoder: 20 images {left}"
     picture((8, 8)).save(image_folder / "train" / "dog" / "y.png", "JPEG")  # by its name Pillow's
     set_up(ImageFolder, root=image_folder)
-    assert caplog.records[-1].message == f"decoder: 21 images {left}"
+    told = f"decoder: 21 images {left}"
+    assert caplog.records[-1].message == told
+    caplog.clear()
+    fetch(compose("data=image_folder", f"data.root={image_folder}"))
+    assert [record.message for record in caplog.records].count(told) == 1
 
 
 def test_other_pixels_are_told(image_folder: Path, caplog: Any) -> None:

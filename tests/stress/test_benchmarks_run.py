@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ ROWS = {
     "decoding": (
         *("per_sample, pillow", "twice as large", "batched, turbo, decode_size=224"),
         *("small, no workers", "small, two processes", "large, two threads"),
+    ),
+    "composing": (
+        *("one job | 1 |", "seeds | 20 |", "options and seeds | 40 |"),
+        *("an option's key and seeds | 20 |", "Hydra's own: options and seeds | 10 |"),
     ),
     "convolutions": ("all convolutions", "forward", "backward, of weights"),
     "device_clock": ("as it is", "loader, sync", "callback, sync"),
@@ -88,7 +93,7 @@ def test_the_script_for_gpus_runs_all_of_its_parts(tmp_path: Path) -> None:
     assert done.returncode == 0
     pages = sorted(path.name.partition("-")[0] for path in (tmp_path / "all").glob("*.md"))
     assert pages == ["accuracy", "growth", "speed"]
-    command += [str(tmp_path / "none"), "--minutes", "0.01"]
+    command += [str(tmp_path / "none"), "--minutes", "0.1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("not done: python benchmarks/") == 3
@@ -102,6 +107,28 @@ def test_the_script_for_gpus_has_all_that_the_page_lists() -> None:
     assert named == {part.split()[0] for part in script["PARTS"]}
     assert sum(script["PARTS"].values()) == pytest.approx(1)
     assert script["MINUTES"] <= 10
+
+
+def test_what_no_time_is_left_for_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each part has what those before it have left; one that has none is told."""
+    now_s, begun = 0.0, []
+
+    def run(command: list[str], timeout: float) -> None:
+        nonlocal now_s
+        begun.append((Path(command[1]).name, timeout))
+        now_s += timeout + 0.5  # to end it
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    failed = runpy.run_path(str(GPU_SCRIPT))["failed"]
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    told = list(failed({"a.py --x": 0.4, "b.py": 0.6, "c.py": 0.0}, tmp_path, 100))
+    assert begun == [("a.py", 40.0), ("b.py", 59.5)]
+    assert told[0] == "python benchmarks/a.py --x: ended after its 40 s"
+    assert told[2] == "python benchmarks/c.py: not begun, for no time was left"
+    assert "-0 s" not in capsys.readouterr().out
 
 
 def test_no_benchmark_is_left_out() -> None:

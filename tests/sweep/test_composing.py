@@ -16,7 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hpml.config.conf import find_conf
-from hpml.config.fingerprint import RUN_DIR
+from hpml.config.fingerprint import RUN_DIR, fingerprint
+from hpml.sweep import composing
 from hpml.sweep.composing import Composer
 
 FIXED = ("experiment=demo", "+note=${seed}", "hydra.verbose=false")
@@ -29,7 +30,9 @@ SCALARS = [
 ]
 KINDS = [
     SCALARS,
+    # an option, and a key of its own, in any order
     [("optimizer", ["sgd", "adam"]), ("seed", ["0", "1"]), ("optimizer.lr", ["0.1", "0.2"])],
+    [("model.width", ["8", "16"]), ("model", ["small"]), ("data", ["synthetic"])],
     [("scheduler", ["multistep"]), ("scheduler.milestones", ["[2,3]", "[5]", "[7,8,9]"])],
     [("callbacks", ["none", "default"]), ("+trainer.note", ["1", "x"]), ("seed", ["1", "2"])],
     # one key is part of the other: the later one wins
@@ -56,10 +59,11 @@ def products(*varied: tuple[str, list[str] | None]) -> list[tuple[str, ...]]:
     return list(itertools.product(*words))
 
 
-def plain(cfg: DictConfig, hydra: DictConfig) -> tuple[Any, Any, Any]:
-    """All values, resolved and as they stand, and Hydra's own."""
-    every = OmegaConf.to_container(cfg, resolve=True)
-    return every, OmegaConf.to_yaml(cfg), OmegaConf.to_container(hydra, resolve=False)
+def plain(cfg: DictConfig, hydra: DictConfig) -> tuple[Any, ...]:
+    """All values, resolved and as they stand, Hydra's own, and the fingerprint."""
+    every: Any = OmegaConf.to_container(cfg, resolve=True)
+    hydras = OmegaConf.to_container(hydra, resolve=False)
+    return every, OmegaConf.to_yaml(cfg), hydras, fingerprint(every)
 
 
 def by_hydra(loader: Any, sweep: DictConfig, words: Sequence[str], number: int) -> Any:
@@ -84,7 +88,6 @@ def compare(loader: Any, jobs: Sequence[Sequence[str]]) -> None:
         assert plain(cfg, HydraConfig.get()) == theirs, words
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_composes_what_hydra_composes(loader: Any, kind: list[Any]) -> None:
     """Whatever varies: values, files, lists, what is added and taken away, Hydra's own."""
@@ -95,12 +98,41 @@ def test_it_composes_what_hydra_composes(loader: Any, kind: list[Any]) -> None:
 def test_only_other_files_are_read_again(loader: Any) -> None:
     """Two optimizers with five seeds: two compositions, each changed back and forth."""
     jobs = products(("optimizer", ["sgd", "adam"]), ("seed", [*"01234", "0"]))
-    sweep = loader.load_configuration("train", [], RunMode.MULTIRUN)
-    composer, asked = Composer(loader, sweep), []
-    composer._loader = Asked(loader, asked)
+    composer, asked = asking(loader)
     seeds = [composer.compose(job, number).seed for number, job in enumerate(jobs)]
     assert seeds == 2 * [0, 1, 2, 3, 4, 0]
     assert [job[0] for job in asked] == ["optimizer=sgd", "optimizer=adam"]
+
+
+def test_the_keys_of_what_is_chosen_are_values(loader: Any) -> None:
+    """One composition for all rates of an optimizer; one each where a dictionary is beside them."""
+    composer, asked = asking(loader)
+    rates = products(("optimizer", ["adam"]), ("optimizer.lr", ["1", "2", "3"]))
+    assert [composer.compose(job, 0).optimizer.lr for job in rates] == [1, 2, 3]
+    assert len(asked) == 1
+    rates = products(("optimizer", ["{lr:0}"]), ("optimizer.lr", ["4", "5"]))
+    assert [composer.compose(job, 0).optimizer.lr for job in rates] == [4, 5]
+    assert len(asked) == 3
+
+
+def test_each_kind_is_composed_once_however_many_come_in_turn(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of `by_kind`, in which those of a kind follow one another."""
+    monkeypatch.setattr(composing, "KEPT", 1)
+    jobs = products(("seed", [*"012"]), ("optimizer", ["sgd", "adam"]))
+    composer, asked = asking(loader)
+    places = composer.by_kind(jobs)
+    assert places == [0, 2, 4, 1, 3, 5]
+    assert [composer.compose(jobs[n], n).seed for n in places] == 2 * [0, 1, 2]
+    assert len(asked) == 2
+
+
+def asking(loader: Any) -> tuple[Composer, list[Sequence[str]]]:
+    """A composer, and the overrides that it has Hydra compose."""
+    composer = Composer(loader, loader.load_configuration("train", [], RunMode.MULTIRUN))
+    composer._loader = Asked(loader, asked := [])
+    return composer, asked
 
 
 class Asked:
@@ -136,6 +168,13 @@ def test_a_key_that_is_not_there_is_refused_in_hydras_words(loader: Any) -> None
                 ("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop"]),
                 ("model", ["small", "resnet18"]),
                 ("seed", [str(n) for n in range(100)]),
+            ]
+        ),
+        stress(
+            [
+                ("optimizer", ["adam"]),
+                ("seed", [str(n) for n in range(100)]),
+                ("optimizer.lr", [f"{n}e-4" for n in range(1, 11)]),
             ]
         ),
     ],

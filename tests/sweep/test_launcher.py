@@ -81,10 +81,16 @@ def test_a_dry_run_leaves_nothing(tmp_path: Path, compose: Compose) -> None:
     earlier = tmp_path / "outputs" / "runs" / "2026-01-01"
     make_run(earlier, "x", config=resolve(compose(*QUICK)), environment=HERE, wall_s=60.0)
     before = contents(tmp_path)
-    given = [f"optimizer={name},seed={seed}" for name in ("sgd", "adam") for seed in (0, 1)]
-    for wanted, names in (("auto", given[::2] + given[1::2]), ("given", given)):
-        swept = ("optimizer=sgd,adam", "seed=0,1", f"sweep.order={wanted}")
-        done = sweep(tmp_path, *swept, "sweep.dry_run=true")
+    optimizers, seeds = ("sgd", "adam"), (0, 1)
+    given = [f"optimizer={name},seed={seed}" for name in optimizers for seed in seeds]
+    by_seed = [f"seed={seed},optimizer={name}" for seed in seeds for name in optimizers]
+    swept = ("optimizer=sgd,adam", "seed=0,1")
+    for words, wanted, names in (
+        (swept, "auto", given[::2] + given[1::2]),
+        (swept, "given", given),
+        (swept[::-1], "given", by_seed),
+    ):
+        done = sweep(tmp_path, *words, f"sweep.order={wanted}", "sweep.dry_run=true")
         assert contents(tmp_path) == before
         assert not (tmp_path / SWEEP).exists()
         assert "4 jobs; about 4 min and " in done.stdout

@@ -1,7 +1,8 @@
 const expanded = coded => {
   let text = "";
   return coded.map(part => {
-    if (part !== 0) text = text.slice(0, part[0]) + part[2] + text.slice(text.length - part[1]);
+    if (typeof part === "string") text = part;
+    else if (part !== 0) text = text.slice(0, part[0]) + part[2] + text.slice(text.length - part[1]);
     return text;
   });
 };
@@ -10,11 +11,13 @@ for (const wide of document.querySelectorAll(".paged")) {
   const table = wide.querySelector("table");
   const headings = [...table.tHead.rows[0].cells];
   const data = JSON.parse(wide.querySelector("script").textContent);
+  const names = expanded(data.columns[0].texts), count = names.length;
+  const parts = names.map(name => name.split(/[,=/]/));
+  const filled = coded => expanded(coded).map((text, row) => text.replace(/[\x0e-\x1f]/g, part => parts[row][part.charCodeAt(0) - 14]));
   const columns = data.columns.map(column => ({
-    keys: column.keys, texts: expanded(column.texts),
-    links: column.links && expanded(column.links), commands: column.commands && expanded(column.commands),
+    keys: column.keys.length === 1 ? Array(count).fill(column.keys[0]) : column.keys, texts: expanded(column.texts),
+    links: column.links && filled(column.links), commands: column.commands && filled(column.commands),
   }));
-  const count = columns[0].texts.length;
   const whole = columns.map(column => column.texts.map((text, row) => (text + " " + (column.commands ? column.commands[row] : "")).toLowerCase()));
   let order = [...Array(count).keys()], shown = order, start = 0;
 

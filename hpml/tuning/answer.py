@@ -12,12 +12,12 @@ from hpml.formatting import counted, in_s, table
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.system.files import disk_errors_in_one_line, write_json
 from hpml.trials.pace import STEPS_SHOWN
-from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.trials.sameness import Sameness
+from hpml.tuning import without_gain
 from hpml.tuning.caveats import proven, sentences_of
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
 from hpml.tuning.epoch_checks import EpochChecks
-from hpml.tuning.racing import SEEMS
+from hpml.tuning.racing import in_times
 from hpml.tuning.search import Search
 
 # Where lines go: what is written around them, and before the rest.
@@ -28,7 +28,6 @@ PLACES = {
     TRAINER: "arguments of the Trainer, and of its callbacks",
     DDP: "arguments of DDPStrategy(…), the Trainer's strategy",
 }
-WIDE = math.log(10)  # the logarithm of an interval that is not worth telling
 
 
 @dataclass(eq=False, repr=False)
@@ -99,62 +98,12 @@ class Tuning:
         what = "epoch" if self.epoch_steps else f"{STEPS_SHOWN:,} steps"
         gain, before = self.gain, in_s(Estimate(self.before_s, None, 1))
         if gain is None:
-            return f"{self._why_nothing}: {what} {before}{self._instead}"
+            return f"{without_gain.verdict(self)}: {what} {before}{without_gain.instead(self)}"
         after = in_s(Estimate(self.after_s, None, 1))
         times, least = math.exp(gain.mean), math.exp(gain.low)
         as_fast = f"{times:.2f} times as fast, proven ≥ {least:.2f}"
         many = counted(len(self.changes), "change")
         return f"{what} {before.removesuffix(' s')} → {after}, {as_fast}; {many}"
-
-    @property
-    def _why_nothing(self) -> str:
-        search = self.search
-        unanswered = search.was_interrupted or (search.changes and not search.is_raced)
-        if unanswered or (self._seeming and not search.chosen):
-            return "not answered"
-        return "not proven" if search.chosen else "nothing to gain"
-
-    @property
-    def _instead(self) -> str:
-        """What is known where nothing is recommended."""
-        search = self.search
-        if search.chosen:
-            seen = in_times(search.gain_of(NONE, search.chosen))
-            proof = "its own rounds were interrupted"
-            done = proof if search.was_interrupted else "not in rounds of its own"
-            times = f"{seen} times as fast in the search, {done}" if seen else done
-            return f"; with {names(search.chosen)} it looked {times}"
-        if search.was_interrupted:
-            return ", and no change is proven yet"
-        if search.changes and not search.is_raced:
-            key = "tune.budget_s" if self.is_ours else "budget_s"
-            needed_s = max(search.needed_s, search.budget_s)
-            short = f" for {FEWEST_ROUNDS} rounds of trials of {search.trial_s:.2g} s"
-            if had := search.rounds_had:
-                every = counted(search.measured.next_round, "round")
-                short = f": of {every} {had} had each change, {FEWEST_ROUNDS} are needed"
-            enough = f"give {key}={30 * (1 + int(needed_s / 30))}"
-            return f", and {search.budget_s:g} s were too short{short}; {enough}"
-        if (seeming := self._seeming) is not None:
-            times = f"{math.exp(search.alone[seeming].mean):.2f} times as fast"
-            how = "trials vary too much here to prove it: try a quiet machine, or a larger budget"
-            return f"; {seeming.name} looks {times}, but {how}"
-        why = f" ({self.least_told})" if self.least_told else ""
-        return f", and no change is proven to shorten it{why}"
-
-    @property
-    def _seeming(self) -> Change | None:
-        """The change that looks best, where that would be much and is not known."""
-        known = self.skipped.keys() - {*self.search.left_out}
-        open_ = {c: g for c, g in self.search.alone.items() if c not in known and g.low <= 0}
-        best = max(open_, key=lambda change: open_[change].mean, default=None)
-        return best if best is not None and open_[best].mean > SEEMS else None
-
-    @property
-    def least_told(self) -> str:
-        """What a change has to bring to be seen here, in words."""
-        known = [g.half_width for g in self.search.alone.values() if g.half_width is not None]
-        return f"less than {math.expm1(min(known)):.0%} cannot be told here" if known else ""
 
     @property
     def rows(self) -> list[tuple[str, str, str, str, str]]:
@@ -278,16 +227,6 @@ class Tuning:
             },
             "diagnosis": self.diagnosis.as_dict(),
         }
-
-
-def in_times(gain: AnytimeEstimate | None) -> str:
-    """`2.10 (1.92 to 2.31)`; without an interval that tells nothing."""
-    if gain is None:
-        return ""
-    times = f"{math.exp(gain.mean):.2f}"
-    if gain.half_width is None or gain.half_width > WIDE:
-        return f"{times} (not known)"
-    return f"{times} ({math.exp(gain.low):.2f} to {math.exp(gain.high):.2f})"
 
 
 def _rounds(measured: Any) -> dict[str, dict[int, Any]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
-from hpml.tuning.change import names
+from hpml.tuning.change import Change, names
 from hpml.tuning.changes.less_often import seldom_enough
 from hpml.tuning.final_comparison import Proof
 
@@ -14,6 +14,7 @@ COUNTS = 0.02  # of an epoch
 
 if TYPE_CHECKING:
     from hpml.tuning.answer import Tuning
+    from hpml.tuning.search import Search
 
 
 def sentences_of(found: "Tuning") -> list[str]:
@@ -46,6 +47,21 @@ def sentences_of(found: "Tuning") -> list[str]:
     if search.was_interrupted:
         sentences.append("interrupted: this is the answer so far")
     return sentences + search.measured.notes + found.notes
+
+
+def why_not_taken(search: "Search") -> dict[Change, str]:
+    """Of changes that were raced, or for which there was no time, and that were not chosen."""
+    why: dict[Change, str] = {}
+    for change in search.left_out:
+        enough = "enough rounds of " if change in search.alone else ""
+        why[change] = f"there was no time for {enough}it"
+    for tried, reason in search.measured.failures.items():
+        for change in tried - search.chosen:
+            others = names(tried - {change})
+            beside = f" beside {others}" if others else ""
+            why[change] = f"could not be tried{beside} ({reason})"
+    why |= dict.fromkeys(search.unlike, "all together would compute something else")
+    return {change: words for change, words in why.items() if change not in search.chosen}
 
 
 def proven(proof: Proof) -> str | None:

@@ -21,7 +21,7 @@ from hpml.trials.rounds import (
     run_round,
     unwatched,
 )
-from hpml.tuning.change import NONE, Changes
+from hpml.tuning.change import NONE, Changes, names
 
 MOST_ROUNDS = 16
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
@@ -82,6 +82,12 @@ class Proof:
         return self.measured.gain(NONE, self.chosen, self.quantity, LEVEL)
 
     @property
+    def was_cut(self) -> bool:
+        """Whether there was no time for FEWEST_ROUNDS, so that nothing is proven."""
+        is_short = self.measured.next_round < FEWEST_ROUNDS
+        return is_short and self.left_s() < 0 and not self.measured.failures
+
+    @property
     def left_out(self) -> str:
         """Why an epoch lacks its ends, in all trials; empty where it is a whole one."""
         every = [timed for rounds in self.measured.by_name.values() for timed in rounds.values()]
@@ -124,7 +130,7 @@ class Proof:
         return max(here_s, needed_s) if needed_s <= MOST_AFRESH * self.budget_s else here_s
 
     def run(self, chosen: Changes, trial_s: float) -> None:
-        """Until the gain is known well, or the time is over; FEWEST_ROUNDS in any case.
+        """Until the gain is known well, or the time is over; before FEWEST_ROUNDS it `was_cut`.
 
         Where one of the two fails there is no gain; where one of fresh processes does, these rounds
         are made here.
@@ -164,8 +170,11 @@ class Proof:
     @property
     def _failed(self) -> str:
         """Why there are no fresh processes, where one of the two sides fails in its own."""
-        every = self.measured.failures.values()
-        return next((f"a fresh one fails ({why})" for why in every), "")
+        for changes, why in self.measured.failures.items():
+            return (
+                f"a fresh one {f'with {names(changes)}' if changes else 'as it is'} fails ({why})"
+            )
+        return ""
 
     @property
     def _left_s(self) -> float:

@@ -9,10 +9,21 @@ from hpml.tuning.change import Change, Changes
 
 Gains = Mapping[Change, AnytimeEstimate | None]  # logarithms of how many times as fast
 SEEMS = math.log(1.1)  # a gain that is much, known or not
+WIDE = math.log(10)  # an interval that is not worth telling
 MOST_PAIRS = 2
 # Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
 # others may have slowed it.
 HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
+
+
+def in_times(gain: AnytimeEstimate | None) -> str:
+    """`2.10 (1.92 to 2.31)`; without an interval that tells nothing."""
+    if gain is None:
+        return ""
+    times = f"{math.exp(gain.mean):.2f}"
+    if gain.half_width is None or gain.half_width > WIDE:
+        return f"{times} (not known)"
+    return f"{times} ({math.exp(gain.low):.2f} to {math.exp(gain.high):.2f})"
 
 
 def front_of(running: Mapping[Change, Changes], gains: Gains) -> dict[Change, Changes]:

@@ -1,10 +1,10 @@
 """The search: changes race beside the job as it is, the best are combined, idle ones taken back.
 
 Each stage races what could still be added to the changes that are chosen. A change is dropped once
-it is proven to bring less than LEAST_GAIN, chosen once it is proven to bring more and none that is
-left looks better. Proven is what an interval says that holds whenever one looks, at a level divided
-by the number of changes. What is chosen in the end is measured again, by
-`hpml.tuning.final_comparison`.
+it is proven to bring less than LEAST_GAIN, chosen once it is proven to help, looks as if it brought
+more than that, and none that is left looks better. Proven is what an interval says that holds
+whenever one looks, at a level divided by the number of changes. What is chosen in the end is
+measured again, by `hpml.tuning.final_comparison`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -71,6 +71,7 @@ class Search:
     # what was chosen in turn, and what was chosen then
     steps: list[tuple[Change, Changes]] = field(default_factory=list)
     left_out: list[Change] = field(default_factory=list)  # for want of time
+    unlike: list[Change] = field(default_factory=list)  # all together would compute something else
     was_interrupted: bool = False
     is_raced: bool = False  # whether there was time for FEWEST_ROUNDS of the first race
     rounds_had: int = 0  # of the first race, those that had the job and each change
@@ -109,14 +110,6 @@ class Search:
         return self.gain_of(self.chosen - {change}, self.chosen)
 
     @property
-    def why_left_out(self) -> dict[Change, str]:
-        return {
-            change: f"there was no time for {'enough rounds of ' if change in self.alone else ''}it"
-            for change in self.left_out
-            if change not in self.chosen
-        }
-
-    @property
     def trial_s(self) -> float:
         return self.rounds.trial_s
 
@@ -132,11 +125,18 @@ class Search:
             return []
         self.rounds.run([NONE])
         self.proof.look(self.trial_s)
-        count = min(len(self.changes), self._count(FEWEST_ROUNDS))
-        self.left_out = list(self.changes[count:])
+        new = [change for change in self.changes if not self._is_known(change)]
+        count = min(len(new), self._count(FEWEST_ROUNDS))
+        self.left_out = new[count:]
         if self.left_out:
-            self.report(f"time for {count} of {counted(len(self.changes), 'change')}")
-        return list(self.changes[:count])
+            self.report(f"time for {count} of {counted(len(new), 'change')}")
+        self.is_raced = not new
+        return [change for change in self.changes if change not in self.left_out]
+
+    def _is_known(self, change: Change) -> bool:
+        """From an earlier search, as well as from a race here."""
+        gain = self.gain_of(NONE, frozenset({change}))
+        return gain is not None and gain.n >= FEWEST_ROUNDS
 
     def _count(self, rounds: int) -> int:
         """Changes that there is time for, in so many rounds."""
@@ -225,7 +225,7 @@ class Search:
         self, running: dict[Change, Changes], gains: Gains, rounds: int
     ) -> dict[Change, Changes]:
         """Those that look best, where there is no time for so many rounds of all."""
-        if not 0 < (count := self._count(rounds)) < len(running) or not rounds:
+        if not 0 < (count := self._count(rounds)) < len(running):
             return running
         best = sorted(running, key=lambda change: -mean_of(gains[change]))
         self.left_out += best[count:]
@@ -280,6 +280,7 @@ class Search:
         while len(self.chosen) > 1 and not self.may_choose(self.chosen):
             last = next(change for change, _ in reversed(self.steps) if change in self.chosen)
             self.chosen -= {last}
+            self.unlike.append(last)
             self.report(f"taken back, for all together compute something else: {last.name}")
 
     def _prove(self) -> None:

@@ -33,6 +33,7 @@ from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import checks_an_epoch
 from hpml.tuning.answer import Tuning
+from hpml.tuning.caveats import why_not_taken
 from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
 from hpml.tuning.changes import any_trainer
 from hpml.tuning.changes.batch_size import STEP
@@ -121,10 +122,7 @@ class Tuner:
         )
         with subject.stops:
             search.run()
-        for changes_of_trial, reason in search.measured.failures.items():
-            for change in changes_of_trial if len(changes_of_trial) == 1 else ():
-                self.skipped[change] = f"could not be tried ({reason})"
-        self.skipped |= search.why_left_out
+        self.skipped |= why_not_taken(search)
         return Tuning(
             diagnosis=diagnosis,
             search=search,

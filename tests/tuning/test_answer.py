@@ -16,10 +16,11 @@ from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
 from hpml.trials.validation import Validating, Validation
-from hpml.tuning.answer import Tuning, in_times
+from hpml.tuning.answer import Tuning
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
 from hpml.tuning.epoch_checks import EpochChecks
 from hpml.tuning.page import draw_way, html, write_page
+from hpml.tuning.racing import in_times
 from hpml.tuning.search import Search
 
 WORKERS = Change(
@@ -249,6 +250,23 @@ def ended(before_s: float, after_s: float, left_out: str = "") -> Search:
             more: Any = {"epoch_s": timed.epoch_s + once_s, "once_s": once_s, "left_out": left_out}
             rounds[number] = replace(timed, **more)
     return search
+
+
+def test_nothing_to_gain_is_said_of_what_was_tried_alone() -> None:
+    """Not where there was no time for a change that nobody knows."""
+    search = searched(chosen=NONE, steps=[], left_out=[WORKERS, COMPILE])
+    search.alone = {THREADS: search.alone[THREADS]}
+    sentence = tuning(search).sentence
+    assert sentence.startswith("not answered: epoch")
+    assert "for 2 of 3 changes there was no time: give budget_s=" in sentence
+    search.left_out = [THREADS]  # had rounds, and looked worst
+    assert tuning(search).sentence.startswith("nothing to gain: epoch")
+
+
+def test_a_last_comparison_that_was_cut_is_told() -> None:
+    search = searched(proofs=2)
+    search.proof.left_s = lambda: -1.0
+    assert tuning(search).sentence.endswith("there was no time for 4 rounds of its own")
 
 
 def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:

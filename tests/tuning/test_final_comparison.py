@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[Clock], Any], str, float]] = {
     ),
     "one that fails": (
         lambda clock: Failing(clock, 5.0),
-        "a fresh one fails (RuntimeError: cannot be pickled in measure (test_final_comparison.py:",
+        "a fresh one with faster fails (RuntimeError: cannot be pickled in measure (",
         2.0,
     ),
     "a script": (lambda clock: Fresh(clock, 5.0, why_not="it runs again"), "it runs again", 2.0),
@@ -192,7 +192,8 @@ def test_a_side_that_fails_in_a_later_round_is_told(is_fresh: bool, side: Change
     proof = Proof(here, clock.left_s, BUDGET_S, afresh=afresh)
     proof.run(CHOSEN, trial_s=1.0)
     if is_fresh:
-        assert proof.why_here.startswith("a fresh one fails (RuntimeError: no memory left")
+        which = f"with {FASTER.name}" if side else "as it is"
+        assert proof.why_here.startswith(f"a fresh one {which} fails (RuntimeError: no memory left")
         assert proof.measured.rounds >= 4
         assert proof.gain is not None
         assert math.exp(proof.gain.mean) == pytest.approx(2.0, rel=0.01)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hpml.trials.pace import Pace, Timed
-from hpml.trials.rounds import Candidate
-from hpml.tuning.change import Change, Changes
+from hpml.trials.rounds import Candidate, Measurements
+from hpml.tuning.caveats import why_not_taken
+from hpml.tuning.change import NONE, Change, Changes
 from hpml.tuning.search import Search
 
 BUDGET_S = 180.0
@@ -184,8 +185,37 @@ def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
     assert claimed(search) == {"good=1"}
     assert 0 < len(search.left_out) < 9
     assert "good=1" not in {each.name for each in search.left_out}
-    assert set(search.why_left_out.values()) == {"there was no time for enough rounds of it"}
+    assert set(why_not_taken(search).values()) == {"there was no time for enough rounds of it"}
     assert trials.clock_s < 70
+
+
+def test_a_resumed_search_keeps_what_the_first_one_proved() -> None:
+    """Where there is time for none of its changes again."""
+    changes = list(map(change, ["idle=1", "good=1", "new=1"]))
+    measured: Measurements[Changes, Timed] = Measurements()
+    for number in range(10):
+        for of in (NONE, *(frozenset({each}) for each in changes[:2])):
+            seconds = 0.5 if "good=1" in {each.name for each in of} else 1.0
+            measured.add(of, number, Timed(seconds + number / 1e4, Pace(0.01, 0.0, None)))
+    trials = SlowTrials("good=1", first_s=5.0, others_s=5.0)
+    search = Search(trials, changes, trials.left_s, 60.0, measured=measured)
+    search.run()
+    assert claimed(search) == {"good=1"}
+    assert why_not_taken(search) == {changes[2]: "there was no time for it"}
+
+
+def test_what_may_not_be_chosen_together_is_told() -> None:
+    search = searched({"a=1": -0.5, "b=1": -0.4}, may_choose=lambda changes: len(changes) < 2)
+    (dropped,) = search.unlike
+    assert why_not_taken(search) == {dropped: "all together would compute something else"}
+
+
+def test_what_fails_beside_a_choice_is_told() -> None:
+    search = searched({"a=1": -0.5, "b=1": -0.4})
+    a, b = search.changes
+    search.chosen = frozenset({a})
+    search.measured.failures = {frozenset({a, b}): "no memory", frozenset({a}): "once"}
+    assert why_not_taken(search) == {b: "could not be tried beside a=1 (no memory)"}
 
 
 def test_an_interrupt_gives_the_answer_so_far() -> None:

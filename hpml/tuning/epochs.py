@@ -55,21 +55,22 @@ def whole_fit(
     seed: int,
     validating: Validating | None = None,
     left_out: str = "",
+    in_part: bool = False,
 ) -> Timed:
     """The same with all that comes once in an epoch, `once_s`: its ends and checkpoints.
 
-    An epoch of few steps is trained whole, more than once, by one process. Else a few steps are, as
-    by `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for
-    want of a whole training, it is the time of the steps; `left_out` says why. Several ranks call
-    this together, and get the time of the one that takes longest. With `left_out`, a reason, it is
-    the time of the steps from the beginning.
+    An epoch of few steps is trained whole, more than once, by one process; not where it is to be
+    trained `in_part`. Else a few steps are, as by `timed_fit`, and what this short epoch takes
+    besides them is added. Where its ends fail for want of a whole training, it is the time of the
+    steps; `left_out` says why. Several ranks call this together, and get the time of the one that
+    takes longest. With `left_out`, a reason, it is the time of the steps from the beginning.
     """
     if left_out or subject.epoch_steps is None:
         timed = timed_fit(subject, intervention, loading, lengths, seed, validating)
         return replace(timed, left_out=left_out)
     steps, trial = steps_of(subject, intervention), sum(lengths) + 1
     # of several ranks one that fails at an epoch's end would leave the others in the next one
-    is_short = subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
+    is_short = not in_part and subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
     given = (0, max(1, steps - 1)) if is_short else lengths
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
     settings, validated = intervention.settings, is_validated(subject)

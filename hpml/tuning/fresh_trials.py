@@ -66,7 +66,9 @@ class FreshTrials:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
             trials = self._trials
-            lengths = trials.lengths(changes, True)
+            if not trials.times_acts(changes):
+                raise RuntimeError("steps are too slow to time all that acts seldom")
+            lengths = trials.lengths(changes, with_acts=True)
             of = config, lengths, number, trials.proving, trials.ends_left_out
             variables = self._agreement.variables_afresh()
             # each rank's has found the same

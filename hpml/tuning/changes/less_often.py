@@ -56,12 +56,16 @@ def of_callbacks(subject: Subject) -> Iterator[Change]:
         )
 
 
-def seldom_enough(check_s: float, checks: float, epoch_s: float) -> int | None:
+def seldom_enough(
+    check_s: float, checks: float, epoch_s: float, epochs: int | None = None
+) -> int | None:
     """Epochs between two validations that add little to one without; None where it is so now.
 
-    `checks` are those of an epoch as it is, `check_s` what one takes, `epoch_s` the rest.
+    `checks` are those of an epoch as it is, `check_s` what one takes, `epoch_s` the rest. A
+    training has so many `epochs`, of which the last one is validated; None or less for no end.
     """
-    fewer = [every for every in SELDOM if every * checks > 1]
+    most = epochs if epochs is not None and epochs >= 0 else max(SELDOM)
+    fewer = [every for every in SELDOM if every * checks > 1 and every <= most]
     if not fewer or check_s * checks < MUCH * epoch_s:
         return None
     return next((every for every in fewer if check_s / every < MUCH * epoch_s), fewer[-1])

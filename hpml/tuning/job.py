@@ -17,7 +17,8 @@ from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import Validating
-from hpml.tuning.change import Change, Changes, in_order, intervention_of
+from hpml.tuning.change import NONE, Change, Changes, in_order, intervention_of
+from hpml.tuning.checkpoints import advice
 from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
 from hpml.tuning.seldom_acts import LONGEST_S, as_it_is, never, period_of, seldom_of, weight
 
@@ -146,6 +147,7 @@ class Trials:
         self._load_s = first.wait_s if loading is None else loading.step_s * max(1, workers)
         self._loading: dict[Changes, Loading] = {}
         self._compiled = set[tuple[Changes, bool]]()
+        self._whole: list[Timed] = []  # those that were tried
         self.ends_left_out = ""  # why whole epochs do without their ends, in words
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
@@ -182,7 +184,13 @@ class Trials:
             if is_whole and not self.times_acts(changes) and CALCULATED not in subject.notes:
                 subject.notes.append(CALCULATED)
         self._step_s[changes] = timed.pace.step_s
+        self._whole += [timed] * is_whole
         return timed
+
+    def checkpoints(self) -> list[str]:
+        """What fewer of them would save, in words."""
+        subject, _, _ = self.with_changes(NONE)
+        return advice(subject, self._whole, isinstance(self._job, Ours))
 
     def _with_acts(
         self,

@@ -131,7 +131,7 @@ class Tuner:
             skipped=self.skipped,
             same=self.same,
             together=self.together,
-            notes=list(subject.notes),
+            notes=[*subject.notes, *trials.checkpoints()],
             epoch_steps=subject.epoch_steps,
             job=self.identity(),
             environment=environment.describe(subject.device.type),

@@ -76,7 +76,7 @@ def fitted(subject: Subject, lengths: tuple[int, int], **given: Any) -> Timed:
 def test_what_comes_once_is_in_it(name: str, subject: Made, tmp_path: Path) -> None:
     """However much of an epoch is trained: its ends, its loader's start, a checkpoint."""
     found = fitted(subject({"forward": 2} | ONCE | LOADED | SAVED), LENGTHS[name])
-    assert found.once_s == seconds(15 + 30 + 11)
+    assert (found.once_s, found.saved_s) == (seconds(15 + 30 + 11), seconds(11))
     assert found.epoch_s == seconds(2 * STEPS + 15 + 30 + 11)
     assert (found.checks_s, found.left_out) == (0.0, "")
     assert not (tmp_path / "checkpoints").exists()

@@ -16,8 +16,6 @@ from hpml.trials.validation import is_validated
 from hpml.tuning.changes.less_often import MUCH, SELDOM
 from hpml.tuning.epochs import Checks, saves
 
-# A first checkpoint may import what it needs, which takes less.
-IMPORTS_S = 1.0
 OURS = "trainer.enable_checkpointing=false would write none, and keep none"
 
 
@@ -26,13 +24,24 @@ def advice(subject: Subject, whole: Sequence[Timed], is_ours: bool) -> list[str]
 
     `whole` are the whole epochs that were tried.
     """
-    every = [timed for timed in whole if timed.saved_s]
-    saved_s = min((timed.saved_s for timed in every), default=0.0)
-    rest_s = min((timed.epoch_s - timed.saved_s for timed in every), default=0.0)
-    if saved_s < MUCH * rest_s or not saved_s or (len(every) == 1 and saved_s < IMPORTS_S):
+    if len(whole) < 2 or not is_much(whole):  # a first one may import what it needs
         return []
+    saved_s, rest_s = _seconds_of(whole)
     ways = OURS if is_ours else "; ".join(_ways(subject, saved_s, rest_s))
     return [f"checkpoints take {_seconds(saved_s)} of an epoch{ways and f'; {ways}'}"]
+
+
+def is_much(whole: Sequence[Timed]) -> bool:
+    """Whether they take much of an epoch."""
+    saved_s, rest_s = _seconds_of(whole)
+    return saved_s > 0 and saved_s >= MUCH * rest_s
+
+
+def _seconds_of(whole: Sequence[Timed]) -> tuple[float, float]:
+    """Of an epoch's checkpoints, and of the rest."""
+    every = [timed for timed in whole if timed.saved_s]
+    saved_s = min((timed.saved_s for timed in every), default=0.0)
+    return saved_s, min((timed.epoch_s - timed.saved_s for timed in every), default=0.0)
 
 
 def _ways(subject: Subject, saved_s: float, rest_s: float) -> list[str]:

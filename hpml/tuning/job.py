@@ -18,7 +18,7 @@ from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import Validating
 from hpml.tuning.change import NONE, Change, Changes, in_order, intervention_of
-from hpml.tuning.checkpoints import advice
+from hpml.tuning.checkpoints import advice, is_much
 from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
 from hpml.tuning.seldom_acts import LONGEST_S, as_it_is, never, period_of, seldom_of, weight
 
@@ -187,9 +187,14 @@ class Trials:
         self._whole += [timed] * is_whole
         return timed
 
-    def checkpoints(self) -> list[str]:
-        """What fewer of them would save, in words."""
+    def checkpoints(self, may_try: bool) -> list[str]:
+        """What fewer of them would save, in words; by one more trial where there was but one.
+
+        A first one may import what a checkpoint needs.
+        """
         subject, _, _ = self.with_changes(NONE)
+        if may_try and len(self._whole) == 1 and is_much(self._whole):
+            self.whole(NONE)(1)
         return advice(subject, self._whole, isinstance(self._job, Ours))
 
     def _with_acts(

@@ -131,7 +131,7 @@ class Tuner:
             skipped=self.skipped,
             same=self.same,
             together=self.together,
-            notes=[*subject.notes, *trials.checkpoints()],
+            notes=[*subject.notes, *trials.checkpoints(not search.was_interrupted)],
             epoch_steps=subject.epoch_steps,
             job=self.identity(),
             environment=environment.describe(subject.device.type),

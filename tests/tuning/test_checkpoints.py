@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.subject import Subject
+from hpml.tuning import job
+from hpml.tuning.change import NONE
 from hpml.tuning.checkpoints import OURS, advice
 from hpml.tuning.epochs import Saving
 
@@ -158,7 +160,31 @@ def test_what_fewer_checkpoints_would_save_is_told(name: str, tmp_path: Path) ->
     assert advice(subject, [times(4.0), times(4.5, 11.0)], False) == [
         f"{takes}; {ways}" if ways else takes
     ]
-    assert advice(subject, [times(4.0)], True) == [f"{takes}; {OURS}"]
+    assert advice(subject, [times(4.0), times(4.0)], True) == [f"{takes}; {OURS}"]
     assert advice(subject, [times(0.9), times(0.8)], False) == []
-    assert advice(subject, [times(0.9, 1.0)], False) == []  # what it imports may be in it
+    assert advice(subject, [times(4.0)], False) == []  # what it imports may be in it
     assert advice(subject, [times(0.0)], False) == advice(subject, [], False) == []
+
+
+@pytest.mark.parametrize(("saved_s", "tried"), [(4.0, [1]), (0.5, [])])
+def test_a_second_trial_tells_what_they_take(
+    saved_s: float, tried: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where one alone says that this is much; none after an interrupt."""
+    data: Any = DataLoader(torch.zeros(STEPS, 1))
+    settings: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": 1}
+    subject = Subject(trainer(tmp_path, **settings), Better(), data)
+    subject.loading()
+    numbers: list[int] = []
+
+    def whole(*of: Any, **named: Any) -> Timed:
+        numbers.append(of[4])
+        return times(saved_s)
+
+    monkeypatch.setattr(job, "whole_fit", whole)
+    trials = job.Trials(job.Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0)
+    assert trials.checkpoints(True) == []
+    trials.whole(NONE)(0)
+    assert trials.checkpoints(False) == []
+    assert trials.checkpoints(True) == ["checkpoints take 4.00 s of an epoch"] * len(tried)
+    assert numbers == [0, *tried]

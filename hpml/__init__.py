@@ -62,6 +62,7 @@ def tune(
     budget_s: float = 180.0,
     also: Sequence[str] = (),
     resume: str | Path | None = None,
+    val_dataloaders: Any = None,
 ) -> Tuning:
     """Finds what makes a training faster: which changes, and by how much, as measured.
 
@@ -78,6 +79,8 @@ def tune(
         also: names of changes to try although they alter the training.
         resume: what `write(path)` of an earlier answer, or a command, has kept of this job on this
             machine: its rounds count.
+        val_dataloaders: as `fit` would get them beside loaders for training; else the data module's
+            or the module's.
 
     Raises:
         UserError: as `diagnose`; a budget that is too short to compare changes; a file that is of
@@ -85,7 +88,7 @@ def tune(
     """
     from hpml.tuning.tuner import tune
 
-    return tune(trainer, module, data, budget_s, also, print, resume=resume)
+    return tune(trainer, module, data, budget_s, also, print, val_dataloaders, resume)
 
 
 def workers(

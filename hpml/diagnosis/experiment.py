@@ -30,9 +30,10 @@ from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, SLOW_S, Pace, Pilot
 from hpml.trials.ranks_agreement import agreement_of
+from hpml.trials.resting import intervals
 from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
-from hpml.trials.trainer import accumulated, intervals
+from hpml.trials.trainer import accumulated
 
 # As many as there is time for: short trials in many rounds tell more than long ones in few.
 ROUNDS = (10, 5, 3)

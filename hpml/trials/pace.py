@@ -72,6 +72,7 @@ class Timed:
     pace: Pace
     checks_s: float = 0.0  # the part of it that is validation
     once_s: float = 0.0  # and that comes once in it besides, as far as it was timed
+    saved_s: float = 0.0  # the part of that which is checkpoints
     left_out: str = ""  # why that was not timed, though it was to be
 
 

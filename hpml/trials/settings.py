@@ -8,15 +8,9 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from hpml.loading.own_methods import alter
 from hpml.trials.by_index import ByIndex
+from hpml.trials.resting import RESTING_BATCHES, rest
 
-# A callback that rests is called at one batch of so many.
-RESTING_BATCHES = 20
-BATCH_HOOKS = (
-    *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step", "on_before_zero_grad"),
-)
 # Optimizers of torch whose steps there is a fused kernel for, also on a CPU.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 WAYS = ("fused", "foreach")
@@ -31,7 +25,8 @@ class Settings:
     loader: tuple[tuple[str, Any], ...] = ()  # arguments of torch's DataLoader, and their values
     precision: str | None = None  # of the Trainer
     log_every: int | None = None  # steps between two values in the loggers
-    rests: frozenset[str] = frozenset()  # callbacks that are called at one of RESTING_BATCHES
+    rests: frozenset[str] = frozenset()  # callbacks that act at one of some batches
+    rest_batches: int = 0  # so many; 0 for RESTING_BATCHES
     compile: str | None = None  # the module's parts, in this mode of torch.compile
     channels_last: bool = False  # memory format of the weights
     optimizer: str | None = None  # how its steps are computed: fused, or foreach
@@ -77,11 +72,8 @@ class Settings:
             loader.multiprocessing_context = context
 
     def rest(self, callback: Any) -> None:
-        """Has a callback's hooks of a batch called at some batches only."""
-        for hook in BATCH_HOOKS:
-            own = getattr(type(callback), hook, None)
-            if own is not None:
-                alter(callback, **{hook: _at_some(own)})
+        """Has a callback act at some batches only."""
+        rest(callback, self.rest_batches or RESTING_BATCHES)
 
     @contextmanager
     def applied(self, module: Any, compiled: dict[tuple[str, str], Any]) -> Iterator[None]:
@@ -141,14 +133,6 @@ def compilable(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
         for name, part in module.named_children()
         if getattr(part, COMPILED) is None and any(True for _ in part.parameters())
     ]
-
-
-def _at_some(own: Callable[..., Any]) -> Callable[..., Any]:
-    def hook(callback: Any, trainer: Any, *arguments: Any) -> None:
-        if trainer.fit_loop.epoch_loop.batch_idx % RESTING_BATCHES == 0:
-            own(callback, trainer, *arguments)
-
-    return hook
 
 
 def _put_back(weights: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -1,8 +1,7 @@
 """The Trainer of a trial: like the user's, for a single short epoch that leaves nothing behind."""
 
 import copy
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,6 @@ from hpml.trials.settings import Settings
 # The loggers that can write elsewhere; what others log goes to a server.
 LOCAL_LOGGERS = (CSVLogger, TensorBoardLogger)
 NEVER = 10**9  # steps
-# Arguments by which callbacks of all kinds are told how seldom to act.
-INTERVALS = (
-    *("refresh_rate", "every_n_train_steps", "every_n_steps", "log_every_n_steps", "every_n"),
-    *("interval", "log_interval", "every"),
-)
 
 
 def trial_trainer(
@@ -125,23 +119,6 @@ def callbacks_by_name(trainer: Any, module: Any, copy_of_module: Any) -> dict[st
             name = f"{name} ({sum(other.startswith(name) for other in callbacks) + 1})"
         callbacks[name] = copied(callback, {id(trainer): None, id(module): copy_of_module})
     return callbacks
-
-
-def intervals(callbacks: Mapping[str, Any]) -> dict[str, str]:
-    """Of the callbacks that have one, the argument that says how seldom it acts."""
-    every = {name: interval_of(callback) for name, callback in callbacks.items()}
-    return {name: argument for name, argument in every.items() if argument is not None}
-
-
-def interval_of(callback: Any) -> str | None:
-    """The argument of a callback that says how seldom it acts; None where it has none."""
-    if isinstance(callback, twins(ProgressBar)):
-        return "refresh_rate"
-    try:
-        arguments = inspect.signature(type(callback).__init__).parameters
-    except (TypeError, ValueError):
-        return None
-    return next((name for name in INTERVALS if name in arguments), None)
 
 
 def left_out(trainer: Any, module: L.LightningModule) -> list[str]:

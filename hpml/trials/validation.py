@@ -1,7 +1,7 @@
 """What a validation costs, by the first batches of each of its loaders."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -36,6 +36,8 @@ class Validation:
     # what a check takes besides: its hooks, the start of its loader; hooks at its end, of one whose
     # workers persist
     once_s: float = 0.0
+    loaders: int = 1
+    ahead: int = 0  # batches that workers of a loader keep ready
 
     @property
     def check_s(self) -> float:
@@ -47,8 +49,12 @@ def validation_of(
     given: Any = None,
     intervention: Intervention = Intervention(),  # noqa: B008 - it is frozen
     batches: int = LOOKED_AT,
+    ahead: int = 0,
 ) -> Validation | None:
     """Validates a few batches of each loader of a job; None where it has no validation.
+
+    Workers of a loader are known to keep `ahead` of them ready: where these are more, it is looked
+    at once more, past them.
 
     `given` are the loaders that `fit` would get; else the data module has them, or the module. An
     intervention's settings and threads hold, but for those of the training's loader. A fit may
@@ -59,12 +65,15 @@ def validation_of(
     def look(batches: int) -> list["_Seen | None"]:
         return subject.agreement.tried(lambda: _validated(subject, given, intervention, batches))
 
-    found = look(batches)
+    found = look(batches + ahead)
     # whose first batches are ready, or start the workers
-    if ahead := max((each.ahead for each in found if each is not None), default=0):
-        found = look(batches + ahead)
+    ready = max((each.ahead for each in found if each is not None), default=0)
+    if ready > ahead:
+        found = look(batches + ready)
     known = [seen for each in found if (seen := _of(each, batches)) is not None]
-    return max(known, key=attrgetter("check_s")) if len(known) == len(found) else None
+    if len(known) < len(found):
+        return None
+    return replace(max(known, key=attrgetter("check_s")), ahead=max(ready, ahead))
 
 
 def _validated(
@@ -105,7 +114,7 @@ def _of(seen: "_Seen | None", batches: int) -> Validation | None:
         once_s += 0.0 if loader.persists else took_s - count * batch_s
         begun_s = loader.ends[-1]
     looked_at = sum(len(each.ends[-batches:]) for each in loaders)
-    return Validation(steps_s / whole, whole, looked_at, max(0.0, once_s))
+    return Validation(steps_s / whole, whole, looked_at, max(0.0, once_s), len(loaders))
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ class Validating:
 
     given: Any  # the loaders that `fit` would get
     batches: int  # of each loader, that are looked at
+    ahead: int = 0  # that workers of a loader are known to keep ready
 
     def seconds(self, subject: Subject, intervention: Intervention) -> float:
         """What an epoch has of it with an intervention; 0 where it has none."""
@@ -121,7 +131,7 @@ class Validating:
         checks = 1 / every if every else checks_an_epoch(subject.trainer)
         if not checks:
             return 0.0
-        seen = validation_of(subject, self.given, intervention, self.batches)
+        seen = validation_of(subject, self.given, intervention, self.batches, self.ahead)
         return checks * seen.check_s if seen else 0.0
 
 

@@ -6,11 +6,11 @@ from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
 from hpml.tuning.change import Change, names
-from hpml.tuning.changes.less_often import seldom_enough
 from hpml.tuning.final_comparison import Proof
 
 MOST_HOSTS = 4  # that are named
 COUNTS = 0.02  # of an epoch
+WAITING = "early stopping or a schedule waits for it"
 
 if TYPE_CHECKING:
     from hpml.tuning.answer import Tuning
@@ -101,10 +101,11 @@ def _of_validation(found: "Tuning") -> list[str]:
         adds += ", which is a part of before and after"
     if is_part := is_proven or checks.timed is not None:
         rest_s = max(0.0, found.after_s - checks.seconds)
-    every = seldom_enough(seen.check_s, checks.an_epoch, rest_s)
-    if checks.changes or every is None:
+    change = checks.fewer(rest_s)
+    if checks.changes or change is None:
         return [adds] if is_part else []
-    saved = in_s(Estimate(checks.seconds - seen.check_s / every, None, 1))
-    key = "trainer.check_val_every_n_epoch" if found.is_ours else "check_val_every_n_epoch"
+    saved_s = checks.seconds - seen.check_s / change.settings.check_every
+    saved = in_s(Estimate(saved_s, None, 1))
     by = f"calculated from {seen.looked_at} of {seen.batches:,} batches"
-    return [f"{adds} ({by}); {key}={every} would save {saved}"]
+    waits = f", and be another training, for {WAITING}" if change.only_asked else ""
+    return [f"{adds} ({by}); {change.name} would save {saved}{waits}"]

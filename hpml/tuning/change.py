@@ -33,6 +33,8 @@ class Change:
     lines: tuple[tuple[str, str], ...] = ()  # of code, each with where it goes
     only_asked: bool = False  # it is another training: offered to who asks for it, by its slot too
     fewer_bits: bool = False  # it computes with numbers of fewer bits
+    # steps between two acts of what it has act less often: as it is, and with it
+    acts: tuple[int, int] = (1, 1)
     redraws: bool = False  # random numbers are drawn in another order, of the same kind
 
     def is_asked_for(self, also: Collection[str]) -> bool:

@@ -1,6 +1,6 @@
 """Validation of a job under tuning: what it adds to an epoch, and whether the trials time it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from hpml.tuning.changes.less_often import of_validation, seldom_enough
 
 LEFT_OUT = "validation that comes by steps, or within an epoch, is left out of its time"
 ENDLESS = "validation is left out: nothing tells how many steps come before it"
+UNLOADED = "validation is left out: nobody has its loader, which hpml.tune takes as val_dataloaders"
 SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
 
 
@@ -35,6 +36,8 @@ class EpochChecks:
     timed: Validating | None = None
     changes: list[Change] = field(default_factory=list)  # that are tried of it
     proving: Validating | None = None
+    # the change by which they are little beside so many seconds; None where they are, or cannot be
+    fewer: Callable[[float], Change | None] = lambda rest_s: None
 
     @property
     def seconds(self) -> float:
@@ -55,8 +58,11 @@ def epoch_checks(
     `epoch_s` is an epoch without them, `trial_s` what the fit of a trial takes.
     """
     an_epoch = checks_an_epoch(subject.trainer)
+    is_loaded = is_validated(subject) and has_loader(subject, given)
+    if is_validated(subject) and not is_loaded and not is_ours:
+        subject.notes.append(UNLOADED)
     if an_epoch is None or not subject.epoch_steps:
-        if is_validated(subject) and has_loader(subject, given):
+        if is_loaded:
             subject.notes.append(LEFT_OUT if an_epoch is None else ENDLESS)
         return EpochChecks()
     try:
@@ -64,16 +70,18 @@ def epoch_checks(
     except Exception as error:
         subject.notes.append(f"validation could not be looked at ({first_line(error)})")
         return EpochChecks()
-    every = seldom_enough(seen.check_s, an_epoch, epoch_s) if seen else None
     if seen is None:
         return EpochChecks(None, an_epoch)
-    if every is None:
-        few = Validating(given, min(seen.batches, LOOKED_AT))
-        return EpochChecks(seen, an_epoch, proving=few)
-    change = of_validation(subject, every, is_ours)
-    epochs = subject.trainer.max_epochs
-    fits = epochs is None or epochs < 0 or every <= epochs
-    is_tried = fits and (not change.only_asked or change.is_asked_for(also))
-    batches = max(LOOKED_AT, round(SHARE * trial_s / max(seen.batch_s, 1e-6)))
-    timed = Validating(given, min(seen.batches, batches))
-    return EpochChecks(seen, an_epoch, timed, [change] if is_tried else [], timed)
+
+    def fewer(rest_s: float) -> Change | None:
+        every = seldom_enough(seen.check_s, an_epoch, rest_s, subject.trainer.max_epochs)
+        return of_validation(subject, every, is_ours) if every is not None else None
+
+    if seldom_enough(seen.check_s, an_epoch, epoch_s) is None:
+        few = Validating(given, min(seen.batches, LOOKED_AT), seen.ahead)
+        return EpochChecks(seen, an_epoch, proving=few, fewer=fewer)
+    change = fewer(epoch_s)
+    tried = [c for c in (change,) if c and (not c.only_asked or c.is_asked_for(also))]
+    batches = round(SHARE * trial_s / max(seen.batch_s, 1e-6) / seen.loaders)  # of each
+    timed = Validating(given, min(seen.batches, max(LOOKED_AT, batches)), seen.ahead)
+    return EpochChecks(seen, an_epoch, timed, tried, timed, fewer)

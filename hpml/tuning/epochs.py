@@ -55,21 +55,22 @@ def whole_fit(
     seed: int,
     validating: Validating | None = None,
     left_out: str = "",
+    in_part: bool = False,
 ) -> Timed:
     """The same with all that comes once in an epoch, `once_s`: its ends and checkpoints.
 
-    An epoch of few steps is trained whole, more than once, by one process. Else a few steps are, as
-    by `timed_fit`, and what this short epoch takes besides them is added. Where its ends fail for
-    want of a whole training, it is the time of the steps; `left_out` says why. Several ranks call
-    this together, and get the time of the one that takes longest. With `left_out`, a reason, it is
-    the time of the steps from the beginning.
+    An epoch of few steps is trained whole, more than once, by one process; not where it is to be
+    trained `in_part`. Else a few steps are, as by `timed_fit`, and what this short epoch takes
+    besides them is added. Where its ends fail for want of a whole training, it is the time of the
+    steps; `left_out` says why. Several ranks call this together, and get the time of the one that
+    takes longest. With `left_out`, a reason, it is the time of the steps from the beginning.
     """
     if left_out or subject.epoch_steps is None:
         timed = timed_fit(subject, intervention, loading, lengths, seed, validating)
         return replace(timed, left_out=left_out)
     steps, trial = steps_of(subject, intervention), sum(lengths) + 1
     # of several ranks one that fails at an epoch's end would leave the others in the next one
-    is_short = subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
+    is_short = not in_part and subject.agreement.ranks == 1 and steps <= FEW_TRIALS * trial
     given = (0, max(1, steps - 1)) if is_short else lengths
     epochs = 1 + min(MOST_EPOCHS, max(1, trial // steps)) if is_short else 1
     settings, validated = intervention.settings, is_validated(subject)
@@ -84,15 +85,17 @@ def whole_fit(
     if pace is None or (why and is_short):
         pace = subject.fit(intervention, *lengths, seed=seed)
     seconds = epoch_s(steps, loading, pace)
-    once_s = 0.0
+    once_s = save_s = 0.0
     if not why:
         save_s = saving.times * ends.save_s
         once_s = ends.rest_s(pace.step_s) + save_s + (0.0 if loading.workers else _waited_s(pace))
         seconds += once_s
         if is_short:
             seconds = ends.epoch_s + (steps - sum(given) - 1) * pace.step_s + save_s
-        seconds, once_s = (max(subject.agreement.every(own)) for own in (seconds, once_s))
-    timed = Timed(seconds, pace, once_s=once_s, left_out=why)
+        seconds, once_s, save_s = (
+            max(subject.agreement.every(own)) for own in (seconds, once_s, save_s)
+        )
+    timed = Timed(seconds, pace, once_s=once_s, saved_s=save_s, left_out=why)
     return _validated(timed, subject, intervention, validating)
 
 
@@ -143,12 +146,12 @@ class Saving:
         kinds, window = twins(callbacks.ModelCheckpoint), accumulated(trainer, settings)
         found = [each for each in trainer.callbacks if isinstance(each, kinds)]
         weights_only = all(each.save_weights_only for each in found)
-        checks = _Checks.of(trainer, steps, settings, is_validated)
-        return cls(sum(_saves(each, -(-steps // window), checks) for each in found), weights_only)
+        checks = Checks.of(trainer, steps, settings, is_validated)
+        return cls(sum(saves(each, -(-steps // window), checks) for each in found), weights_only)
 
 
 @dataclass(frozen=True)
-class _Checks:
+class Checks:
     """Validations as a ModelCheckpoint waits for them."""
 
     times: float  # in an epoch that has some; 0 where the clock decides
@@ -156,7 +159,14 @@ class _Checks:
     are_usual: bool  # one at the end of each, or none at all: files are written then all the same
 
     @classmethod
-    def of(cls, trainer: Any, steps: int, settings: Settings, is_validated: bool) -> "_Checks":
+    def of(
+        cls,
+        trainer: Any,
+        steps: int,
+        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        is_validated: bool = True,
+    ) -> "Checks":
+        """Of an epoch of so many steps."""
         every = settings.check_every or trainer.check_val_every_n_epoch
         interval = getattr(trainer, "val_check_interval", None)  # None for one by the clock
         is_whole = interval == 1.0 or (not is_validated and interval is not None)
@@ -169,7 +179,7 @@ class _Checks:
         return cls(times, every or 1, are_usual)
 
 
-def _saves(callback: Any, steps: int, checks: _Checks) -> float:
+def saves(callback: Any, steps: int, checks: Checks) -> float:
     """Files that one of them writes, in so many steps of the optimizer; a link is none."""
     every_steps, every_epochs = callback._every_n_train_steps, callback._every_n_epochs
     has_own, last = callback.save_top_k != 0, callback.save_last

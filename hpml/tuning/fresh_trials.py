@@ -35,6 +35,7 @@ from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
 from hpml.tuning.epochs import whole_fit
 from hpml.tuning.job import Ours, Trials, load_before
+from hpml.tuning.seldom_acts import seldom_of
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
 # A rank waits so long for one that has failed, say because its port is taken: less than where that
@@ -66,11 +67,13 @@ class FreshTrials:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
             trials = self._trials
-            lengths = trials.lengths(changes, True)
+            if not trials.times_acts(changes):
+                raise RuntimeError("steps are too slow to time all that acts seldom")
+            lengths = trials.lengths(changes, with_acts=True)
             of = config, lengths, number, trials.proving, trials.ends_left_out
-            variables = self._agreement.variables_afresh()
+            more = self._agreement.variables_afresh(), bool(seldom_of(changes))
             # each rank's has found the same
-            timed, self._seen = self._agreement.tried(lambda: _in_process(*of, variables))[0]
+            timed, self._seen = self._agreement.tried(lambda: _in_process(*of, *more))[0]
             return timed
 
         return measure
@@ -120,16 +123,18 @@ def timed_job(
     validating: Validating | None,
     left_out: str,
     variables: Mapping[str, str],
+    in_part: bool = False,
 ) -> Seen:
     """A whole epoch of a job, as means over FITS, and what others took meanwhile.
 
-    `variables` are the environment of one of several processes, which train together.
+    `variables` are the environment of one of several processes, which train together; `in_part` is
+    as in `whole_fit`.
     """
     logging.disable(logging.WARNING)  # which this process's caller has had
     os.environ.update(variables)
     job = prepare(OmegaConf.create(config))
     with closing(subject_of(job, met_soon)) as subject, subject.agreement:
-        seen = _timed(subject, lengths, seed, validating, left_out)
+        seen = _timed(subject, lengths, seed, validating, left_out, in_part)
     end_processes()
     return seen
 
@@ -154,17 +159,19 @@ def _timed(
     seed: int,
     validating: Validating | None,
     left_out: str,
+    in_part: bool,
 ) -> Seen:
     with subject.stops:
         of = subject, Intervention(), subject.loading(), lengths
         load_before(subject, seed)
-        fit = partial(whole_fit, *of, validating=validating, left_out=left_out)
+        given: Any = {"validating": validating, "left_out": left_out, "in_part": in_part}
+        fit = partial(whole_fit, *of, **given)
         fit(seed=seed)  # its ends meet what happens once, too
         share = attrgetter("pace.waiting_share")
         watch = watched(subject.witness, share, subject.agreement.every)
         seen = [watch(partial(fit, seed=seed + number)) for number in range(FITS)]
     every = [timed for timed, _ in seen]
-    keys = ("epoch_s", "checks_s", "once_s")
+    keys = ("epoch_s", "checks_s", "once_s", "saved_s")
     means = {key: fmean(getattr(timed, key) for timed in every) for key in keys}
     mean = replace(every[-1], **means)
     return mean, summed(each for _, each in seen if each is not None)

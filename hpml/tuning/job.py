@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -12,19 +13,25 @@ from hpml.trials.intervention import Intervention, computing_with
 from hpml.trials.job_loader import NO_CHANGE, Loading
 from hpml.trials.pace import SLOW_S, Pace, Timed
 from hpml.trials.rounds import Candidate
-from hpml.trials.settings import RESTING_BATCHES, Settings
+from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import Validating
-from hpml.tuning.change import Change, Changes, in_order, intervention_of
+from hpml.tuning.change import NONE, Change, Changes, in_order, intervention_of
+from hpml.tuning.checkpoints import advice, is_much
 from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
+from hpml.tuning.seldom_acts import LONGEST_S, as_it_is, never, period_of, seldom_of, weight
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
 SLOW_STEPS, SLOW_WARM_UP = 2, 1  # of slow ones
 # A job finds its batches ready from the beginning where they load in such a part of a step.
 HIDDEN = 0.25
 MOST_SUBJECTS = 32
-THREADS, LOG_EVERY = "cpu.threads", "trainer.log_every_n_steps"
+THREADS = "cpu.threads"
+CALCULATED = (
+    "steps are too slow to time all that acts seldom then: what its acts take is calculated from "
+    "those of the job as it is"
+)
 
 
 class Tunable(Protocol):
@@ -112,7 +119,8 @@ class Trials:
 
     `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
     `workers`, where it is known. With `validating` an epoch has its part of a validation; a whole
-    one has it with `proving`, which is the same where it is not given.
+    one has it with `proving`, which is the same where it is not given. In `period` steps all that
+    changes may have act less often acts as often by any count.
     """
 
     def __init__(
@@ -124,18 +132,21 @@ class Trials:
         workers: int,
         validating: Validating | None = None,
         proving: Validating | None = None,
+        period: int = 1,
     ) -> None:
-        self._job, self.validating = job, validating
+        self._job, self.validating, self._period = job, validating, period
         self.proving = proving or validating
-        self._is_slow = is_slow = first.step_s > SLOW_S
+        is_slow = first.step_s > SLOW_S
         self._warm_up = SLOW_WARM_UP if is_slow else WARM_UP
         steps = round(wanted_s / first.step_s) if first.step_s else MOST_STEPS
         self._steps = min(MOST_STEPS, max(SLOW_STEPS if is_slow else LEAST_STEPS, steps))
-        self._computing_s = first.step_s - first.wait_s
+        self._first_s, self._computing_s = first.step_s, first.step_s - first.wait_s
+        self._step_s: dict[Changes, float] = {}  # of the job with changes, where they were tried
         # of one process that loads a batch
         self._load_s = first.wait_s if loading is None else loading.step_s * max(1, workers)
         self._loading: dict[Changes, Loading] = {}
         self._compiled = set[tuple[Changes, bool]]()
+        self._whole: list[Timed] = []  # those that were tried
         self.ends_left_out = ""  # why whole epochs do without their ends, in words
 
     def __call__(self, changes: Changes) -> Candidate[Timed]:
@@ -154,16 +165,61 @@ class Trials:
         subject, intervention, loading = self.with_changes(changes)
         if is_new and any(map(_changes_loading, changes)):
             load_before(subject, number, intervention.settings)
-        lengths = self.lengths(changes, is_whole)
         fit: Callable[..., Timed] = timed_fit
         validating, kind = self.validating, (changes, is_whole)
         if is_whole:
             fit, validating = partial(whole_fit, left_out=self.ends_left_out), self.proving
-        of = (subject, intervention, loading, lengths, number, validating)
+        tried = intervention
+        if seldom_of(changes):
+            tried = never(intervention, changes)
+            fit = partial(fit, in_part=True) if is_whole else fit
+        of = (subject, tried, loading, self.lengths(changes), number, validating)
         if kind not in self._compiled and any("compile" in change.slots for change in changes):
             self._compiled.add(kind)
             fit(*of)  # each shape of a batch, an epoch's last one and validation too, comes before
-        return fit(*of)
+        timed = fit(*of)
+        if seldom_of(changes):
+            timed = self._with_acts(changes, subject, intervention, timed, number)
+            if is_whole and not self.times_acts(changes) and CALCULATED not in subject.notes:
+                subject.notes.append(CALCULATED)
+        self._step_s[changes] = timed.pace.step_s
+        self._whole += [timed] * is_whole
+        return timed
+
+    def checkpoints(self, may_try: bool) -> list[str]:
+        """What fewer of them would save, in words; by one more trial where there was but one.
+
+        A first one may import what a checkpoint needs.
+        """
+        subject, _, _ = self.with_changes(NONE)
+        if may_try and len(self._whole) == 1 and is_much(self._whole):
+            self.whole(NONE)(1)
+        return advice(subject, self._whole, isinstance(self._job, Ours))
+
+    def _with_acts(
+        self,
+        changes: Changes,
+        subject: Subject,
+        intervention: Intervention,
+        timed: Timed,
+        number: int,
+    ) -> Timed:
+        """An epoch in which what acts seldom acts; `timed` is one in which it never does."""
+        is_timed, steps = self.times_acts(changes), steps_of(subject, intervention)
+        shown = intervention if is_timed else as_it_is(intervention, changes)
+        pace = subject.fit(shown, *self.lengths(changes, with_acts=is_timed), seed=number)
+        acts_s = max(0.0, pace.step_s - timed.pace.step_s) * weight(changes, steps, is_timed)
+        step_s = timed.pace.step_s + acts_s / steps
+        pace = replace(timed.pace, step_s=step_s)
+        return replace(timed, epoch_s=timed.epoch_s + acts_s, pace=pace)
+
+    def times_acts(self, changes: Changes) -> bool:
+        """Whether as many steps can be timed as there are until all that acts seldom acts again."""
+        if not seldom_of(changes):
+            return True
+        subject, intervention, _ = self.with_changes(changes)
+        period = period_of(changes, accumulated(subject.trainer, intervention.settings))
+        return period * self._step_s.get(changes, self._first_s) <= LONGEST_S
 
     def alone(self, changes: Changes) -> Candidate[Timed]:
         """The same of the loader alone, with an epoch's start: what is loaded ahead is in that."""
@@ -189,31 +245,20 @@ class Trials:
             self._loading[changes] = subject.loading(intervention.settings)
         return subject, intervention, self._loading[changes]
 
-    def lengths(self, changes: Changes, is_whole: bool = False) -> tuple[int, int]:
+    def lengths(self, changes: Changes, with_acts: bool = False) -> tuple[int, int]:
         """Steps before those that are measured, and these.
 
         Where the job waits for its workers in the end, they are past the batches that are ready at
-        first, and enough of them, for workers finish in bursts; optimizers step once in a while. In
-        those by which a whole epoch is known, what acts seldom by a change acts as often as there,
-        unless steps are slow.
+        first, and enough of them, for workers finish in bursts; optimizers step once in a while.
+        What may act less often acts as often in them as in an epoch; `with_acts` so does what acts
+        seldom by a change.
         """
         subject, intervention, loading = self.with_changes(changes)
         window = accumulated(subject.trainer, intervention.settings)
         workers = max(1, loading.workers)
         waits = self._load_s / workers > HIDDEN * self._computing_s
         ahead = loading.ahead if waits else 0
+        acts = period_of(changes, window) if with_acts else 1
+        whole = math.lcm(window, workers if waits else 1, self._period, acts)
         measured = max(self._steps, 2 * ahead)
-        if is_whole and not self._is_slow:
-            measured = _multiple(measured, max(map(_period, changes), default=1))
-        whole = math.lcm(window, workers if waits else 1)
-        return self._warm_up + ahead, _multiple(measured, whole)
-
-
-def _multiple(least: int, of: int) -> int:
-    return -(-least // of) * of
-
-
-def _period(change: Change) -> int:
-    """Steps after which what a change has act seldom acts again."""
-    every = change.settings.log_every or change.keys.get(LOG_EVERY, 1)
-    return max(every, RESTING_BATCHES if change.settings.rests else 1)
+        return self._warm_up + ahead, -(-measured // whole) * whole

@@ -45,6 +45,7 @@ from hpml.tuning.final_comparison import Afresh
 from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.search import LEAST_GAIN, Search
+from hpml.tuning.seldom_acts import timeable
 
 DIAGNOSIS_SHARE = 0.15
 # Seconds of a trial.
@@ -90,23 +91,22 @@ class Tuner:
         def left_s() -> float:
             return agreement.first((until_ns - time.perf_counter_ns()) / NS_PER_S)
 
-        subject, offered = self.subject, self.offered()
-        earlier = agreement.of_first(self.earlier)
+        subject, offered, earlier = self.subject, self.offered(), agreement.of_first(self.earlier)
         experiment = Experiment(subject, self.facts, DIAGNOSIS_SHARE * self.budget_s, self.report)
         (diagnosis,) = diagnosing.run([experiment])
         wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
         epoch_s, is_ours = diagnosis.epoch_s(AS_IT_IS).mean, self.facts is not None
-        of_epoch = subject, self.validation, epoch_s, wanted_s, is_ours, self.also
-        self.checks = epoch_checks(*of_epoch)
+        self.checks = epoch_checks(subject, self.validation, epoch_s, wanted_s, is_ours, self.also)
         changes = self.within_reach([*offered, *self.checks.changes], diagnosis)
+        first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
+        period, changes = timeable(changes, subject, first.step_s, self.skipped)
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
         measured = self._measured_earlier(changes, earlier)
-        first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
         workers = agreement.first(subject.data.num_workers)
-        checked = self.checks.timed, self.checks.proving
-        trials = Trials(self.job, wanted_s, first, alone, workers, *checked)
+        more = self.checks.timed, self.checks.proving, period
+        trials = Trials(self.job, wanted_s, first, alone, workers, *more)
         search = Search(
             trials,
             changes,
@@ -129,7 +129,7 @@ class Tuner:
             skipped=self.skipped,
             same=self.same,
             together=self.together,
-            notes=list(subject.notes),
+            notes=[*subject.notes, *trials.checkpoints(not search.was_interrupted)],
             epoch_steps=subject.epoch_steps,
             job=self.identity(),
             environment=environment.describe(subject.device.type),

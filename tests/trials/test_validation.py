@@ -21,7 +21,7 @@ from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials import validation
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
-from hpml.trials.validation import Validation, checks_an_epoch, validation_of
+from hpml.trials.validation import Validating, Validation, checks_an_epoch, validation_of
 
 
 def images(batches: int) -> Any:
@@ -88,9 +88,11 @@ def test_batches_that_workers_have_ready_do_not_count(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "_look", lambda *a: looks.append(own(*a)) or looks[-1])
         found = validation_of(subject, loader)
+        assert found is not None
+        again = Validating(loader, 4, found.ahead).seconds(subject, Intervention())
     subject.close()
-    assert [len(look.loaders[0].ends) for look in looks] == [4, 6]
-    assert found is not None
+    assert again > 0
+    assert [len(look.loaders[0].ends) for look in looks] == [4, 6, 6]  # a trial knows it already
     ends = looks[1].loaders[0].ends
     assert found.batch_s == pytest.approx((ends[5] - ends[2]) / 3)
     assert (found.batches, found.looked_at) == (9, 4)
@@ -157,7 +159,7 @@ def test_each_loader_counts_by_its_own_pace(
     loaders.insert(is_first, Costly(clock, 8, 10, start_s=300, ready=2))
     found = check_of(loaders, tmp_path)
     assert found is not None
-    assert found.batches == batches + 8
+    assert (found.batches, found.loaders) == (batches + 8, 1 + (batches > 0))
     assert found.check_s == pytest.approx(quick_s + 300 + 6 * 10)
 
 
@@ -201,7 +203,7 @@ def test_ranks_of_which_one_has_workers_look_as_often(monkeypatch: pytest.Monkey
         return validation_of(subject)
 
     monkeypatch.setattr(validation, "_validated", look)
-    assert in_threads(2, work) == [Validation(batch_s=2.0, batches=9, looked_at=4)] * 2
+    assert in_threads(2, work) == [Validation(2.0, batches=9, looked_at=4, ahead=2)] * 2
     assert sorted(looks) == [(0, 4), (0, 6), (1, 4), (1, 6)]
 
 

@@ -15,6 +15,7 @@ from hpml.loading.stages import LoaderStages, Stage
 from hpml.statistics import AnytimeEstimate, Estimate
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.sameness import BITS, DIFFERENT, ROUNDED, Sameness
+from hpml.trials.settings import Settings
 from hpml.trials.validation import Validating, Validation
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
@@ -321,10 +322,21 @@ def test_what_fewer_validations_would_save_is_calculated() -> None:
     line = "validation adds 2.00 s to an epoch (calculated from 4 of 20 batches)"
     saves = "check_val_every_n_epoch=10 would save 1.80 s"
     sentence = f"{line}; {saves}"
-    assert sentence in tuning(searched(), checks=EpochChecks(much, 1.0)).sentences
-    ours = tuning(searched(), is_ours=True, checks=EpochChecks(much, 1.0))
+
+    def checks_of(seen: Validation | None, name: str, only_asked: bool = False) -> EpochChecks:
+        own = frozenset({"validation"})
+        more: Any = {"settings": Settings(check_every=10), "only_asked": only_asked}
+        change = Change(name, own, own, **more) if name else None
+        return EpochChecks(seen, 1.0, fewer=lambda rest_s: change)
+
+    key = "check_val_every_n_epoch=10"
+    assert sentence in tuning(searched(), checks=checks_of(much, key)).sentences
+    ours = tuning(searched(), is_ours=True, checks=checks_of(much, f"trainer.{key}"))
     assert f"{line}; trainer.{saves}" in ours.sentences
-    for checks in (EpochChecks(little, 1.0), EpochChecks(much, 0.1), EpochChecks(None, 1.0)):
+    another = tuning(searched(), checks=checks_of(much, key, only_asked=True))
+    waits = "early stopping or a schedule waits for it"
+    assert f"{sentence}, and be another training, for {waits}" in another.sentences
+    for checks in (checks_of(little, ""), checks_of(much, ""), checks_of(None, key)):
         told = tuning(searched(), checks=checks).sentences
         assert not any("validation" in each for each in told)
 

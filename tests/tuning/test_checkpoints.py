@@ -11,6 +11,11 @@ from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
+from hpml.trials.pace import Pace, Timed
+from hpml.trials.subject import Subject
+from hpml.tuning import job
+from hpml.tuning.change import NONE
+from hpml.tuning.checkpoints import OURS, advice
 from hpml.tuning.epochs import Saving
 
 STEPS, EPOCHS = 6, 4
@@ -100,3 +105,86 @@ def test_as_many_are_counted_as_lightning_writes(name: str, tmp_path: Path) -> N
     fitting.fit(module, loader, loader)
     assert written == [files]
     assert found.times * EPOCHS == pytest.approx(files)
+
+
+def times(saved_s: float, epoch_s: float = 10.0) -> Timed:
+    return Timed(epoch_s, Pace(0.1, 0.0, None), once_s=saved_s, saved_s=saved_s)
+
+
+LOSES = "a crash then loses up to {}, and of those between none is kept as the best"
+ADVICE: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
+    "each epoch": (
+        [{}],
+        {},
+        "ModelCheckpoint(every_n_epochs=10) would save 3.60 s: " + LOSES.format("10 epochs"),
+    ),
+    "of a few epochs": (
+        [{}],
+        {"max_epochs": 3},
+        "ModelCheckpoint(every_n_epochs=2) would save 2.00 s: " + LOSES.format("2 epochs"),
+    ),
+    "by steps": (
+        [{"every_n_train_steps": 3}],
+        {},
+        "ModelCheckpoint(every_n_train_steps=30) would save 3.60 s: " + LOSES.format("30 steps"),
+    ),
+    "with a last one": (
+        [{"save_last": True}],
+        {"max_epochs": 1},
+        'save_last="link" would save 2.00 s: last.ckpt is then a link to what was kept last',
+    ),
+    "of two the one that writes most": (
+        [{"every_n_epochs": 3}, {}],
+        {},
+        "ModelCheckpoint(every_n_epochs=10) would save 2.70 s: " + LOSES.format("10 epochs"),
+    ),
+    "a single epoch": ([{}], {"max_epochs": 1}, ""),
+    "as seldom as validation": (
+        [{}],
+        SELDOM | {"max_epochs": 3},
+        "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_what_fewer_checkpoints_would_save_is_told(name: str, tmp_path: Path) -> None:
+    """With its price, where they are much of an epoch: here 4 of 10 s."""
+    own, given, ways = ADVICE[name]
+    saving = [ModelCheckpoint(tmp_path / str(n), **each) for n, each in enumerate(own)]
+    settings: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": 20, "callbacks": saving}
+    data: Any = DataLoader(torch.zeros(STEPS, 1))
+    subject = Subject(trainer(tmp_path, **settings | given), Better(), data)
+    subject.loading()
+    takes = "checkpoints take 4.00 s of an epoch"
+    assert advice(subject, [times(4.0), times(4.5, 11.0)], False) == [
+        f"{takes}; {ways}" if ways else takes
+    ]
+    assert advice(subject, [times(4.0), times(4.0)], True) == [f"{takes}; {OURS}"]
+    assert advice(subject, [times(0.9), times(0.8)], False) == []
+    assert advice(subject, [times(4.0)], False) == []  # what it imports may be in it
+    assert advice(subject, [times(0.0)], False) == advice(subject, [], False) == []
+
+
+@pytest.mark.parametrize(("saved_s", "tried"), [(4.0, [1]), (0.5, [])])
+def test_a_second_trial_tells_what_they_take(
+    saved_s: float, tried: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where one alone says that this is much; none after an interrupt."""
+    data: Any = DataLoader(torch.zeros(STEPS, 1))
+    settings: dict[str, Any] = {"enable_checkpointing": True, "max_epochs": 1}
+    subject = Subject(trainer(tmp_path, **settings), Better(), data)
+    subject.loading()
+    numbers: list[int] = []
+
+    def whole(*of: Any, **named: Any) -> Timed:
+        numbers.append(of[4])
+        return times(saved_s)
+
+    monkeypatch.setattr(job, "whole_fit", whole)
+    trials = job.Trials(job.Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0)
+    assert trials.checkpoints(True) == []
+    trials.whole(NONE)(0)
+    assert trials.checkpoints(False) == []
+    assert trials.checkpoints(True) == ["checkpoints take 4.00 s of an epoch"] * len(tried)
+    assert numbers == [0, *tried]

@@ -68,7 +68,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool, list[str]]] = {
     "much of ours": ({}, {"is_ours": True}, True, [f"trainer.{EVERY_5TH}"]),
     "little": ({}, {"epoch_s": 30.0}, False, []),
     "seldom already": ({"check_val_every_n_epoch": 10}, {}, False, []),
-    "few epochs": ({"max_epochs": 4}, {}, True, []),
+    "few epochs": ({"max_epochs": 4}, {}, True, ["check_val_every_n_epoch=2"]),
+    "a single one": ({"max_epochs": 1}, {}, True, []),
     "no end": ({"max_epochs": -1}, {}, True, [EVERY_5TH]),
     "an early stop": (STOPS, {}, True, []),
     "that is asked for": (STOPS, {"also": ("validation",)}, True, [EVERY_5TH]),
@@ -100,6 +101,33 @@ def test_how_seldom_is_enough() -> None:
         (0.3, 1.0, 4.0): None, (9.0, 0.1, 4.0): None, (2.0, 0.5, 4.0): 10,
     }.items():  # fmt: skip
         assert seldom_enough(check_s, checks, epoch_s) == every
+    for epochs, every in {-1: 10, 10: 10, 9: 5, 4: 2, 1: None, 0: None}.items():
+        assert seldom_enough(9.0, 1.0, 4.0, epochs) == every
+
+
+def test_what_is_advised_is_what_would_be_tried(tmp_path: Path) -> None:
+    """As often as the training has epochs for, beside what an epoch takes in the end."""
+    for settings, name, is_another in (
+        ({}, "check_val_every_n_epoch=10", False),
+        ({"max_epochs": 4}, "check_val_every_n_epoch=2", False),
+        (STOPS, "check_val_every_n_epoch=10", True),
+    ):
+        found = looked_at(subject_of(tmp_path, **settings), epoch_s=30.0)
+        change = found.fewer(1.0)
+        assert change is not None
+        assert (change.name, change.only_asked) == (name, is_another)
+        assert found.fewer(30.0) is None
+    assert looked_at(subject_of(tmp_path, max_epochs=1)).fewer(1.0) is None
+
+
+def test_each_of_several_loaders_has_its_part_of_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a trial's time is for all of them, past what their workers keep ready."""
+    seen = Validation(0.1, 100, 8, loaders=2, ahead=3)
+    monkeypatch.setattr(room, "validation_of", lambda subject, given: seen)
+    found = epoch_checks(subject_of(tmp_path), None, 4.5, 3.0, False, ())
+    assert found.timed == Validating(None, 8, ahead=3)  # of 15 in 1.5 s
 
 
 def test_what_an_epoch_is_timed_without_is_told(tmp_path: Path) -> None:
@@ -107,7 +135,7 @@ def test_what_an_epoch_is_timed_without_is_told(tmp_path: Path) -> None:
     by_steps = subject_of(tmp_path, val_check_interval=2)
     looked_at(by_steps)
     assert by_steps.notes == [room.LEFT_OUT]
-    for module, settings in ((None, {"limit_val_batches": 0}), (Convolutional(2), {})):
+    for module, settings in ((Loaderless(2), {"limit_val_batches": 0}), (Convolutional(2), {})):
         subject = subject_of(tmp_path, module, **settings)
         looked_at(subject)
         assert subject.notes == []
@@ -121,7 +149,7 @@ class Loaderless(Convolutional):
 def test_why_validation_is_left_out_is_the_true_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch that nothing tells the end of; a validation of no length; none that nobody loads."""
+    """An epoch that nothing tells the end of; a validation of no length; one that nobody loads."""
     endless = subject_of(tmp_path)
     endless.data.epoch_steps = None
     looked_at(endless)
@@ -130,7 +158,7 @@ def test_why_validation_is_left_out_is_the_true_reason(
         loaderless = subject_of(tmp_path, Loaderless(2), **settings)
         loaderless.data.epoch_steps = None
         looked_at(loaderless)
-        assert loaderless.notes == []
+        assert loaderless.notes == [room.UNLOADED]
     monkeypatch.setattr(room, "validation_of", validation.validation_of)
     stream = subject_of(tmp_path)
     assert epoch_checks(stream, DataLoader(Stream(), 8), 4.5, 0.4, False, ()) == EpochChecks()
@@ -162,14 +190,15 @@ def test_a_trials_epoch_has_its_part_of_a_validation(
     """A whole one, or a fifth where every fifth epoch has one; a fit may follow."""
     looks = []
 
-    def look(subject: Any, given: Any, intervention: Any, batches: int) -> Validation:
+    def look(subject: Any, given: Any, intervention: Any, batches: int, ahead: int) -> Validation:
+        assert ahead == 2
         looks.append((given, batches, intervention.settings.check_every))
         return validated(subject, given, intervention, batches) and Validation(0.1, 20, batches)
 
     validated = validation.validation_of
     monkeypatch.setattr(validation, "validation_of", look)
-    subject = subject_of(tmp_path)
-    trials = Trials(Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0, Validating(None, 3))
+    subject, validating = subject_of(tmp_path), Validating(None, 3, ahead=2)
+    trials = Trials(Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0, validating)
     change = of_validation(subject, 5, is_ours=False)
     for changes, seconds in ((NONE, 2.0), (frozenset({change}), 0.4)):
         timed = trials(changes)(0)

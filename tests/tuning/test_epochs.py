@@ -17,14 +17,12 @@ from hpml.trials import subject as subjects
 from hpml.trials.agreement import Agreement
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading
-from hpml.trials.pace import Pace, Timed
+from hpml.trials.pace import Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating, validation_of
 from hpml.tuning import epochs
-from hpml.tuning.change import NONE, Change
 from hpml.tuning.epochs import Saving, timed_fit, whole_fit
-from hpml.tuning.job import Foreign, Trials
 
 STEPS, NS = 20, 1_000_003
 LENGTHS = {"a part of it": (2, 5), "once": (2, 12), "more than once": (2, 60)}
@@ -78,7 +76,7 @@ def fitted(subject: Subject, lengths: tuple[int, int], **given: Any) -> Timed:
 def test_what_comes_once_is_in_it(name: str, subject: Made, tmp_path: Path) -> None:
     """However much of an epoch is trained: its ends, its loader's start, a checkpoint."""
     found = fitted(subject({"forward": 2} | ONCE | LOADED | SAVED), LENGTHS[name])
-    assert found.once_s == seconds(15 + 30 + 11)
+    assert (found.once_s, found.saved_s) == (seconds(15 + 30 + 11), seconds(11))
     assert found.epoch_s == seconds(2 * STEPS + 15 + 30 + 11)
     assert (found.checks_s, found.left_out) == (0.0, "")
     assert not (tmp_path / "checkpoints").exists()
@@ -313,21 +311,3 @@ def test_of_a_configuration_its_own_checkpoints_are_counted(tmp_path: Path) -> N
         found = Saving.of(own.trainer, STEPS, Settings(check_every=changed))
         assert found.times == pytest.approx(times), words
         own.close()
-
-
-def test_what_acts_seldom_acts_as_often_as_in_an_epoch(subject: Made) -> None:
-    """By which a whole one is known; a race needs it less."""
-    changes: dict[int, dict[str, Any]] = {
-        20: {"settings": Settings(rests=frozenset({"Planted"}))},
-        50: {"settings": Settings(log_every=50)},
-        40: {"keys": {"trainer.log_every_n_steps": 40}},
-    }
-    made = Foreign(subject({"forward": 2}))
-    trials = Trials(made, 0.0, Pace(0.1, 0.0, None), None, 0)
-    slow = Trials(made, 0.0, Pace(0.5, 0.0, None), None, 0)
-    for every, given in changes.items():
-        of = frozenset({Change("seldom", frozenset({"a"}), frozenset({"overhead"}), **given)})
-        assert trials.lengths(of) == (2, 4)
-        assert trials.lengths(of, is_whole=True) == (2, every)
-        assert slow.lengths(of, is_whole=True) == (1, 2)
-    assert trials.lengths(NONE, is_whole=True) == (2, 4)

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from statistics import fmean
@@ -251,10 +252,16 @@ def test_a_process_times_the_job_of_its_configuration(
     change = Change("both", frozenset({"a"}), frozenset({"input"}), keys=keys)
     fresh = FreshTrials(ours, own, start_s=1.0)
     timed, seen = fresh.watch(lambda: fresh(frozenset({change}))(7))
-    ((config, lengths, seed, validating, left_out, variables),) = made
+    ((config, lengths, seed, validating, left_out, variables, in_part),) = made
     assert (timed.epoch_s, seen, seed, validating) == (2.0, Interference(1.0), 7, None)
-    assert (left_out, variables) == ("", {})
+    assert (left_out, variables, in_part) == ("", {}, False)
     assert (config["cpu"]["threads"], config["data"]["pipeline"]) == (1, "batched")
+    log = replace(change, keys={"trainer.log_every_n_steps": 4}, acts=(1, 4))
+    fresh(frozenset({log}))(8)
+    assert (made[1][1], made[1][-1]) == ((1, 4), True)  # as many steps as it acts in, never whole
+    too_slow = frozenset({replace(log, acts=(1, 50))})
+    with pytest.raises(RuntimeError, match="steps are too slow to time all that acts seldom"):
+        fresh(too_slow)(9)
     assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
     monkeypatch.setattr(fresh_trials.logging, "disable", lambda level: None)
     fits, whole = [], fresh_trials.whole_fit

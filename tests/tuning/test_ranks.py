@@ -306,7 +306,8 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fresh_trials, "resolve", lambda config: {})
     monkeypatch.setenv("MASTER_PORT", "1")
     job: Any = SimpleNamespace(config=lambda changes, of_process: {})
-    trials: Any = SimpleNamespace(lengths=lambda *_: (1, 2), proving=None, ends_left_out="")
+    trials: Any = SimpleNamespace(proving=None, ends_left_out="", times_acts=lambda changes: True)
+    trials.lengths = lambda changes, with_acts: (1, 2)
 
     def work(agreement: Threads) -> Any:
         fresh = FreshTrials(job, trials, 1.0, agreement)
@@ -316,7 +317,7 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
         return timed.epoch_s
 
     assert in_threads(2, work) == [2.0, 2.0]
-    (*_, variables), (*_, others) = made[:2]
+    (*_, variables, _), (*_, others, _) = made[:2]
     assert variables == others
     assert variables["MASTER_PORT"] != "1"
 

@@ -275,3 +275,12 @@ def test_other_ranks_are_no_other_programs(tmp_path: Path, monkeypatch: pytest.M
         with closing(tuner.tuner_of(cfg, [], print)) as own:
             assert told == [own.subject.witness] * is_one
         told.clear()
+
+
+def test_loaders_of_validation_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `fit` takes them beside loaders for training."""
+    given: list[Any] = []
+    monkeypatch.setattr(tuner, "tune", lambda *words, **named: given.extend(words))
+    fitting, module, loader, checked = (object() for _ in range(4))
+    hpml.tune(fitting, module, loader, 9.0, val_dataloaders=checked)  # type: ignore[arg-type]
+    assert given == [fitting, module, loader, 9.0, (), print, checked, None]

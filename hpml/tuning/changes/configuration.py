@@ -134,9 +134,10 @@ def _of_ranks(cfg: DictConfig) -> Iterator[Change]:
 
 def _of_overhead(cfg: DictConfig) -> Iterator[Change]:
     every = cfg.trainer.log_every_n_steps
-    if every is not None and every < LOG_EVERY:
+    if every is not None and 0 < every < LOG_EVERY:
         key = "trainer.log_every_n_steps"
-        yield _change(key, LOG_EVERY, OVERHEAD, "fewer values in the loggers")
+        acts = every, LOG_EVERY
+        yield _change(key, LOG_EVERY, OVERHEAD, "fewer values in the loggers", acts=acts)
 
 
 def _change(key: str, value: Any, cause: str, price: str = "", **traits: Any) -> Change:

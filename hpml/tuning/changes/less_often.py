@@ -9,9 +9,9 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from hpml.records.phases import OVERHEAD
 from hpml.system.lightning_twins import twins
-from hpml.trials.settings import BATCH_HOOKS, RESTING_BATCHES, Settings
+from hpml.trials.resting import BATCH_HOOKS, RESTING_BATCHES, interval_kept, interval_of
+from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
-from hpml.trials.trainer import interval_of
 from hpml.tuning.change import SCRIPT, TRAINER, VALIDATION, Change
 
 LOG_EVERY = 50  # steps, as Lightning's Trainer has it
@@ -31,6 +31,7 @@ def of_logging(subject: Subject) -> Iterator[Change]:
             price=f"a value every {LOG_EVERY} steps, not every {every}",
             settings=Settings(log_every=LOG_EVERY),
             lines=((TRAINER, f"log_every_n_steps={LOG_EVERY}"),),
+            acts=(every, LOG_EVERY),
         )
 
 
@@ -38,11 +39,12 @@ def of_callbacks(subject: Subject) -> Iterator[Change]:
     for name, callback in subject.callbacks.items():
         if not acts_in_steps(callback) or isinstance(callback, twins(WeightAveraging)):
             continue
-        argument = interval_of(callback)
-        if argument is not None and _interval(callback, argument) >= RESTING_BATCHES:
+        kept = interval_kept(callback)
+        now: int = vars(callback)[kept] if kept is not None else 1
+        if not 0 < now < RESTING_BATCHES:  # with 0 a progress bar is off
             continue
-        line = f"# of {name}: {argument}={RESTING_BATCHES}"
-        if argument is None:
+        line = f"# of {name}: {interval_of(callback)}={RESTING_BATCHES}"
+        if kept is None:
             line = f"# {name}: return from its hooks unless batch_idx % {RESTING_BATCHES} == 0"
         yield Change(
             name=f"{name} at every {RESTING_BATCHES}th batch",
@@ -50,22 +52,21 @@ def of_callbacks(subject: Subject) -> Iterator[Change]:
             causes=frozenset({OVERHEAD}),
             price="what it does comes less often: is that enough?",
             settings=Settings(rests=frozenset({name})),
-            lines=((TRAINER if argument else SCRIPT, line),),
+            lines=((TRAINER if kept else SCRIPT, line),),
+            acts=(now, RESTING_BATCHES),
         )
 
 
-def _interval(callback: Any, argument: str) -> int:
-    """How seldom a callback acts now, where it tells; else 1."""
-    values = (getattr(callback, name, None) for name in (argument, f"_{argument}"))
-    return next((value for value in values if isinstance(value, int)), 1)
-
-
-def seldom_enough(check_s: float, checks: float, epoch_s: float) -> int | None:
+def seldom_enough(
+    check_s: float, checks: float, epoch_s: float, epochs: int | None = None
+) -> int | None:
     """Epochs between two validations that add little to one without; None where it is so now.
 
-    `checks` are those of an epoch as it is, `check_s` what one takes, `epoch_s` the rest.
+    `checks` are those of an epoch as it is, `check_s` what one takes, `epoch_s` the rest. A
+    training has so many `epochs`, of which the last one is validated; None or less for no end.
     """
-    fewer = [every for every in SELDOM if every * checks > 1]
+    most = epochs if epochs is not None and epochs >= 0 else max(SELDOM)
+    fewer = [every for every in SELDOM if every * checks > 1 and every <= most]
     if not fewer or check_s * checks < MUCH * epoch_s:
         return None
     return next((every for every in fewer if check_s / every < MUCH * epoch_s), fewer[-1])

@@ -78,6 +78,23 @@ def test_a_count_that_is_proven_slower_is_not_kept() -> None:
     assert repr(WorkersAnswer(None, found)).splitlines()[-1] == "use: num_workers=1"
 
 
+def test_what_left_before_the_machine_grew_slow_is_not_the_fastest() -> None:
+    """Though its mean is the lowest: what was proven in rounds in common holds."""
+    found = searched({0: [1.2, 1.21, 1.19, 1.2], 1: FAST[:4], 2: [*FAST[1:4], 1.0]})
+    for number in range(4, 9):
+        for count in (1, 2):
+            uneven_s = 0.01 * ((number + count) % 3)
+            found.add((EPOCH, count), number, timed(1.4 + uneven_s))
+            found.add((LOADING, count), number, timed(0.7 + uneven_s))
+    assert found.of(EPOCH, 0).mean < found.of(EPOCH, 1).mean
+    answer = content(found)
+    assert (answer["recommended"], answer["answered"], answer["tied"]) == (1, True, [1, 2])
+    assert 0 not in (answer["best_loading"], *answer["tied_loading"])
+    _, end_to_end, beside = answer["sentences"]
+    assert re.match("end to end 1 worker is (fastest|enough: tied with 2), ", end_to_end)
+    assert beside.startswith("beside num_workers=0 that saves 0.200 ± ")
+
+
 @pytest.mark.parametrize(
     ("lost", "now", "advice"),
     [

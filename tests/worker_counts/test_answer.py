@@ -17,6 +17,7 @@ from hpml.system.interference import Interference
 from hpml.worker_counts import measure
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
 from hpml.worker_counts.found import EPOCH, LOADING, Found
+from hpml.worker_counts.picture import picture
 
 
 def searched(epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None = None) -> Found:
@@ -137,6 +138,12 @@ def test_without_a_length_the_seconds_are_of_1000_steps() -> None:
     assert not any("epoch" in line for line in told)
     assert "  seconds of 1,000 steps, without validation; * fastest, or tied with it" in told
     assert any(re.search(r"saves 1.00 ± 0.0\d s for 1,000 steps \(50%\)", line) for line in told)
+
+
+def test_the_picture_is_of_anybodys_workers() -> None:
+    """Its axis names no key of a configuration, which a Trainer of yours has not."""
+    panels = picture(content(searched({0: STEADY, 1: FAST}))).figure.axes
+    assert {axes.get_xlabel() for axes in panels} == {"number of workers"}
 
 
 def test_workers_that_end_with_an_epoch_are_compared_with_ones_that_stay(

@@ -114,8 +114,9 @@ class Measurements(Generic[Name, M]):
 
         That is ENOUGH_ROUNDS undisturbed ones; else half of its rounds, but ENOUGH_ROUNDS at least.
         """
-        disturbed = self.disturbed
         out: set[int] = set()
+        if not (disturbed := self.disturbed):
+            return out
         least = {}
         for name, rounds in self.by_name.items():
             quiet = len(rounds.keys() - disturbed.keys())
@@ -188,9 +189,17 @@ class Measurements(Generic[Name, M]):
         pairs = self.pairs(over, name, quantity, FEWEST_ROUNDS)
         return [math.log(max(more, 1e-9) / max(less, 1e-9)) for more, less in pairs]
 
-    def fastest_of(self, names: Iterable[Name], quantity: Quantity[M]) -> Name:
-        """The candidate of the lowest figure, be it by chance."""
-        return min(names, key=lambda name: self.estimate(name, quantity).mean)
+    def fastest_of(self, names: Collection[Name], quantity: Quantity[M]) -> Name:
+        """The candidate of the lowest figure beside each other one, be it by chance.
+
+        Compared are rounds that both have: one that others left had them at another time.
+        """
+
+        def least_lead(name: Name) -> float:
+            ratios = (self.log_ratios(other, name, quantity) for other in names if other != name)
+            return min((estimate_of(each).mean for each in ratios if each), default=0.0)
+
+        return max(names, key=least_lead)
 
     def tied_among(
         self, names: Collection[Name], quantity: Quantity[M], least_gain: float

@@ -88,7 +88,7 @@ def _of_loading(found: Found) -> str:
 
 def _end_to_end(found: Found) -> str:
     """Which count is enough; where that is not answered, which one looks fastest."""
-    fastest = found.fastest(EPOCH, found.settings)
+    fastest = found.best_training
     shown = min(found.tied) if found.is_answered else fastest
     tied = [count for count in found.tied if count not in (shown, fastest)]
     words = f"{_workers(shown)} " + (
@@ -103,7 +103,7 @@ def _end_to_end(found: Found) -> str:
 
 def _noise(found: Found) -> float:
     """Half the interval of the fastest, as a part of the mean."""
-    epoch_s = found.of(EPOCH, found.fastest(EPOCH, found.settings))
+    epoch_s = found.of(EPOCH, found.best_training)
     return (epoch_s.half_width or 0.0) / epoch_s.mean
 
 

@@ -51,15 +51,14 @@ class Found(Measurements[tuple[str, Any], Timed]):
 
     @property
     def tied(self) -> list[Any]:
-        """The settings that the one which looks fastest is not proven to train faster than."""
-        fastest = self.fastest(EPOCH, self.settings)
-        gains = {each: self.epoch_gain(each, fastest) for each in self.settings}
+        """The settings that no other one is proven to train faster than."""
         least = math.log(1 + LEAST_GAIN)
-        return sorted(
-            each
-            for each, gain in gains.items()
-            if each == fastest or gain is None or gain.low <= least
-        )
+
+        def is_beaten(setting: Any) -> bool:
+            gains = (self.epoch_gain(setting, each) for each in self.settings if each != setting)
+            return any(gain is not None and gain.low > least for gain in gains)
+
+        return sorted(each for each in self.settings if not is_beaten(each))
 
     def beating(self, now: Any) -> list[Any]:
         """Those of the tied ones that are proven to train faster than the one that is set `now`,
@@ -123,10 +122,15 @@ class Found(Measurements[tuple[str, Any], Timed]):
     @property
     def best_loading(self) -> Any:
         """The setting whose loader alone is fastest: what the lab asks for."""
-        return self.fastest(LOADING, self.settings)
+        return self.fastest(LOADING, self.tied_loading)
+
+    @property
+    def best_training(self) -> Any:
+        """The one of those tied end to end that looks fastest."""
+        return self.fastest(EPOCH, self.tied)
 
     def fastest(self, figure: str, settings: Collection[Any]) -> Any:
-        """The one of the lowest mean, be it by chance."""
+        """The one that is, in rounds in common, be it by chance."""
         return self.fastest_of([(figure, each) for each in settings], seconds_of)[1]
 
     @property

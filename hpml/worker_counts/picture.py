@@ -45,7 +45,7 @@ def picture(found: Mapping[str, Any], name: str = "workers") -> Picture:
         if found[answer] in settings:
             axes.axvline(found[answer], color="#8c8c8c", linestyle=":", zorder=0)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("data.num_workers")
+        axes.set_xlabel("number of workers")
         axes.set_ylabel(f"time of {span} ({unit})")
     rounds = min(times["epoch_s"]["n"] for times in settings.values())
     bars = f"95 % intervals over {rounds} rounds" if rounds > 1 else "none: one round"

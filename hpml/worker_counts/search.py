@@ -72,7 +72,7 @@ class Search:
             self._again([*best, *tried], begun)
             self.race([*best, *tried], begun)
             is_last = len(tried) < FRUITLESS or self.holds_epoch(tried[-1])
-            if is_last or not self._still_gain(tried[-FRUITLESS:]):
+            if is_last or not self._still_gain([*best, *tried]):
                 return
 
     def race(self, settings: Collection[Any], begun: int = 0) -> Found:
@@ -123,10 +123,10 @@ class Search:
             for figure in FIGURES
         )
 
-    def _still_gain(self, last: Collection[int]) -> bool:
-        """Whether all rounds together show that the last ones are faster than all before."""
+    def _still_gain(self, raced: list[int]) -> bool:
+        """Whether all rounds of a race show that the last ones are faster than all before."""
         found = self.found
-        before = [setting for setting in found.settings if setting not in last]
+        before, last = raced[:-FRUITLESS], raced[-FRUITLESS:]
         for figure in FIGURES if before else ():
             old, new = ((figure, found.fastest(figure, some)) for some in (before, last))
             gain = found.saved(old, new, seconds_of)

@@ -53,6 +53,17 @@ def test_differences_are_taken_within_rounds() -> None:
     assert gain.low > math.log(2.5)
 
 
+def test_the_fastest_is_so_in_rounds_in_common() -> None:
+    """Also where a slower one had its rounds before the machine grew busy."""
+    measured = Measurements[str, float]()
+    for number, busy in enumerate((1, 1, 1, 5, 5, 5)):
+        for name, seconds in (("a", 1.2), ("b", 1.1), ("c", 1.0)):
+            if busy == 1 or name != "a":
+                measured.add(name, number, busy * seconds)
+    assert measured.fastest_of("abc", float) == "c"
+    assert Measurements({"a": {0: 1.0}, "b": {1: 2.0}}).fastest_of("ab", float) == "a"
+
+
 @pytest.mark.parametrize(("budget_s", "rounds"), [(0.5, 2), (2.5, 3), (99.0, 5)])
 def test_a_budget_of_time(budget_s: float, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A least and a most number of rounds, be there less or more time."""

@@ -17,6 +17,7 @@ from hpml.system.interference import Interference
 from hpml.worker_counts import measure
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
 from hpml.worker_counts.found import EPOCH, LOADING, Found
+from hpml.worker_counts.picture import picture
 
 
 def searched(epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None = None) -> Found:
@@ -78,6 +79,23 @@ def test_a_count_that_is_proven_slower_is_not_kept() -> None:
     assert repr(WorkersAnswer(None, found)).splitlines()[-1] == "use: num_workers=1"
 
 
+def test_what_left_before_the_machine_grew_slow_is_not_the_fastest() -> None:
+    """Though its mean is the lowest: what was proven in rounds in common holds."""
+    found = searched({0: [1.2, 1.21, 1.19, 1.2], 1: FAST[:4], 2: [*FAST[1:4], 1.0]})
+    for number in range(4, 9):
+        for count in (1, 2):
+            uneven_s = 0.01 * ((number + count) % 3)
+            found.add((EPOCH, count), number, timed(1.4 + uneven_s))
+            found.add((LOADING, count), number, timed(0.7 + uneven_s))
+    assert found.of(EPOCH, 0).mean < found.of(EPOCH, 1).mean
+    answer = content(found)
+    assert (answer["recommended"], answer["answered"], answer["tied"]) == (1, True, [1, 2])
+    assert 0 not in (answer["best_loading"], *answer["tied_loading"])
+    _, end_to_end, beside = answer["sentences"]
+    assert re.match("end to end 1 worker is (fastest|enough: tied with 2), ", end_to_end)
+    assert beside.startswith("beside num_workers=0 that saves 0.200 ± ")
+
+
 @pytest.mark.parametrize(
     ("lost", "now", "advice"),
     [
@@ -120,6 +138,12 @@ def test_without_a_length_the_seconds_are_of_1000_steps() -> None:
     assert not any("epoch" in line for line in told)
     assert "  seconds of 1,000 steps, without validation; * fastest, or tied with it" in told
     assert any(re.search(r"saves 1.00 ± 0.0\d s for 1,000 steps \(50%\)", line) for line in told)
+
+
+def test_the_picture_is_of_anybodys_workers() -> None:
+    """Its axis names no key of a configuration, which a Trainer of yours has not."""
+    panels = picture(content(searched({0: STEADY, 1: FAST}))).figure.axes
+    assert {axes.get_xlabel() for axes in panels} == {"number of workers"}
 
 
 def test_workers_that_end_with_an_epoch_are_compared_with_ones_that_stay(

@@ -146,6 +146,22 @@ def test_it_goes_on_where_more_rounds_show_a_gain() -> None:
     assert {4, 5} <= set(found.settings)
 
 
+def test_a_machine_that_grows_slow_ends_no_search() -> None:
+    """New counts are compared with those of their own rounds."""
+    few = {0: 10.0, 1: 8.0}
+
+    def trial(figure: str, count: int) -> Any:
+        def measure(number: int) -> Any:
+            seconds = few.get(count, 7.4 if number else 8.0)
+            return timed(seconds * (3 if number >= 10 else 1) * (1 + 0.001 * (number % 2)))
+
+        return measure
+
+    found = Search(trial, 10).run(iter(range(9)))
+    assert found.settings == [0, 1, 2, 3, 4, 5]
+    assert (found.best_loading, found.tied) == (2, [1, 2, 3, 4, 5])
+
+
 def test_it_ends_once_the_answer_is_clear() -> None:
     """What is proven slower is not measured again, nor anything once enough workers are known."""
     calls: list[Any] = []

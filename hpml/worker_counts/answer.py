@@ -53,10 +53,10 @@ def rows(content: Mapping[str, Any]) -> list[list[str]]:
 def recommended(found: Found, now: int) -> int:
     """The fewest workers that are tied with the fastest end to end, where that is answered.
 
-    Else the count that is set `now`; the fewest of the tied ones that are proven to beat it, if
-    there are any.
+    Else the count that is set `now`, unless it failed; the fewest of the tied ones that are proven
+    to beat it, if there are any.
     """
-    if found.is_answered:
+    if found.is_answered or now in found.failed:
         return int(min(found.tied))
     return int(min(found.beating(now), default=now))
 
@@ -74,9 +74,15 @@ def sentences(found: Found, now: int, key: str) -> list[str]:
         told.append(_unanswered(found, best, now, key))
     if now != best and now in found.settings:
         told.append(_beside(found, best, now, key))
+    told += failures(found)
     if found.was_interrupted:
         told.append("interrupted: this is the answer so far")
     return told
+
+
+def failures(found: Found) -> list[str]:
+    """What was dropped, and why."""
+    return [f"{in_words(setting)} failed: {why}" for setting, why in found.failed.items()]
 
 
 def _of_loading(found: Found) -> str:
@@ -112,8 +118,8 @@ def _unanswered(found: Found, best: int, now: int, key: str) -> str:
     told = "which are enough cannot be told"
     if found.rounds == 1:
         told = "one round is too few to tell a difference from chance"
-    if best == now:
-        told += f": keep {key}={now}"
+    if best == now or now in found.failed:
+        told += f": {'keep' if best == now else 'take'} {key}={best}"
     else:
         told += f", but {key}={best} is proven to beat {now}"
     if words := found.disturbed_by:

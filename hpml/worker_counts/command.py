@@ -69,7 +69,7 @@ def job(cfg: DictConfig) -> None:
             except (KeyboardInterrupt, RunInterrupted):
                 log.info("interrupted: workers.also has no answer")
         if tried is not None:
-            log.info("\n".join(answer.lines(tried, f"{KEY}={best}")))
+            log.info("\n".join([*answer.lines(tried, f"{KEY}={best}"), *answer.failures(tried)]))
     content |= {
         "also": tried.as_dict() if tried is not None else {},
         "command": command_line.typed(),

@@ -35,11 +35,18 @@ class Found(Measurements[tuple[str, Any], Timed]):
     def settings(self) -> list[Any]:
         return list(dict.fromkeys(setting for _, setting in self.by_name))
 
+    @property
+    def failed(self) -> dict[Any, str]:
+        """Why a setting was dropped."""
+        return {setting: why for (_, setting), why in self.failures.items()}
+
     def keep_whole(self) -> None:
-        """Forgets a setting of which one figure was measured alone."""
+        """Forgets a setting that failed, or of which one figure was measured alone."""
+        failed = self.failed
         for setting in self.settings:
-            if any((figure, setting) not in self.by_name for figure in FIGURES):
-                for figure in FIGURES:
+            is_whole = all((figure, setting) in self.by_name for figure in FIGURES)
+            if setting in failed or not is_whole:
+                for figure in (*FIGURES, AGAIN):
                     self.drop((figure, setting))
 
     @property
@@ -155,6 +162,7 @@ class Found(Measurements[tuple[str, Any], Timed]):
         return {
             "answered": self.is_answered,
             "interrupted": self.was_interrupted,
+            "failed": {str(setting): why for setting, why in self.failed.items()},
             "span": self.span,
             "best_loading": self.best_loading,
             "tied_loading": self.tied_loading,

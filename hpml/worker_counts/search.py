@@ -29,6 +29,9 @@ class Search:
     on upwards, with what is tied so far measured beside the new ones. A count that loads a whole
     epoch ahead is the last one.
 
+    A count that fails is dropped, and no more of them are tried; the error of the first one, or of
+    the last one that is left, is raised.
+
     In rounds of both figures one setting trains twice, which tells what the same differs by: the
     one that is set `now`, or the first one.
 
@@ -72,7 +75,7 @@ class Search:
             self._again([*best, *tried], begun)
             self.race([*best, *tried], begun)
             is_last = len(tried) < FRUITLESS or self.holds_epoch(tried[-1])
-            if is_last or not self._still_gain([*best, *tried]):
+            if found.failed or is_last or not self._still_gain([*best, *tried]):
                 return
 
     def race(self, settings: Collection[Any], begun: int = 0) -> Found:
@@ -87,7 +90,7 @@ class Search:
         left_s = self.left_s()
         least = begun + min(LEAST_ROUNDS, self.rounds)
         stop = within(left_s, least, whole, enough, limit=begun + 2 * self.rounds)
-        while not stop(found):
+        while not (stop(found) or found.failed.keys() >= set(settings)):
             number = found.next_round
             is_whole = number - len(found.disturbed) < whole
             if is_whole:
@@ -108,6 +111,8 @@ class Search:
         for count in counts:
             before = self.found.settings
             self._round([count], number)
+            if count in self.found.failed:
+                break
             tried.append(count)
             fruitless = 0 if self._gains(count, before) else fruitless + 1
             is_late = self.left_s() < begun_s / 2
@@ -143,11 +148,23 @@ class Search:
     def _again(self, settings: Collection[Any], number: int) -> None:
         """The training of one of some settings once more, where another round may follow."""
         found = self.found
-        if found.twice is None:
-            found.twice = self.now if self.now in settings else next(iter(settings))
+        if found.twice not in found.settings:
+            left = [each for each in settings if each in found.settings]
+            found.twice = self.now if self.now in left else next(iter(left), None)
         if found.twice in settings and self.rounds > 1:
             self._measure([(AGAIN, found.twice)], number)
 
     def _measure(self, names: Collection[tuple[str, Any]], number: int) -> None:
-        candidates = [(name, self.trial(*name)) for name in names]
-        run_round(candidates, self.found, number, self.report, watch=self.watch)
+        """What fails is dropped where another setting is left."""
+        found = self.found
+        for name in names:
+            _, setting = name
+            failed = found.failed.keys()
+            if setting in failed:
+                continue
+            others = {*found.settings, *(each for _, each in names)} - failed - {setting}
+            optional = [name] if others else []
+            candidate = name, self.trial(*name)
+            run_round([candidate], found, number, self.report, optional, watch=self.watch)
+            if name in found.failures:
+                found.keep_whole()

@@ -257,6 +257,78 @@ def test_an_interrupt_gives_the_answer_so_far(last: int, counts: set[int] | None
     assert found.as_dict()["interrupted"] is True
 
 
+FULL = "RuntimeError: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("fails", "counts", "best"),
+    [
+        ((3, LOADING, 0), [0, 1, 2], 2),
+        ((3, EPOCH, 0), [0, 1, 2], 2),
+        ((1, EPOCH, 0), [0], 0),
+        ((8, LOADING, 2), [0, 1, 2, 3, 4], 4),  # not in the first round
+        ((0, AGAIN, 1), [1, 2, 3, 4, 8], 4),
+    ],
+)
+def test_a_count_that_fails_is_left_out(
+    fails: tuple[int, str, int], counts: list[int], best: int
+) -> None:
+    """It is the last one, in whichever round; the answer is of the others, and says why."""
+    draws, calls = measuring(sleeping, 0.002, 0.01), Counter[Any]()
+
+    def trial(figure: str, count: int) -> Any:
+        def measure(number: int) -> Any:
+            calls[count, figure, number] += 1
+            if (count, figure, number) == fails:
+                raise RuntimeError("No space left on device")
+            return timed(draws(count)[figure != LOADING])
+
+        return measure
+
+    found = Search(trial, 10).run(iter((0, 1, 2, 3, 4, 8)))
+    assert found.settings == counts
+    assert max(count for count, _, _ in calls) == max(*counts, fails[0])
+    assert answer.recommended(found, 0) == best
+    (why,) = found.failed.values()
+    assert why.startswith(f"{FULL} in measure (")
+    assert f"{answer.in_words(fails[0])} failed: {why}" in answer.sentences(found, 0, KEY)
+    assert found.as_dict()["failed"] == {str(fails[0]): why}
+    assert found.apart is not None
+    assert found.twice == min(counts)
+    content = answer.content_of(found, fails[0], KEY, f"{KEY}={best}")
+    assert answer.advice(content) == f"use: {KEY}={best}"
+
+
+def test_what_fails_without_another_one_is_raised() -> None:
+    """The first count, and the last of settings that all fail."""
+    tried: list[Any] = []
+
+    def trial(figure: str, setting: Any) -> Any:
+        def measure(number: int) -> Any:
+            tried.append(setting)
+            raise RuntimeError("No space left on device")
+
+        return measure
+
+    with pytest.raises(RuntimeError, match="No space left"):
+        Search(trial).run(iter(range(3)))
+    with pytest.raises(RuntimeError, match="No space left"):
+        Search(trial).race(["a", "b"])
+    assert tried == [0, "a", "b"]
+
+
+def test_the_present_count_is_not_kept_where_it_fails() -> None:
+    """Where nothing is proven, too."""
+    found = Found()
+    for count in (0, 1):
+        for figure in (LOADING, EPOCH):
+            found.add((figure, count), 0, timed(1.0))
+    found.failures[EPOCH, 2] = FULL
+    assert answer.recommended(found, 2) == 0
+    told = "one round is too few to tell a difference from chance: take data.num_workers=0; "
+    assert any(sentence.startswith(told) for sentence in answer.sentences(found, 2, KEY))
+
+
 def test_what_is_not_sure_is_told() -> None:
     """One round alone; what may be faster still; and where the rounds differ by a quarter."""
     found = found_by(measuring(sleeping, 0.002, 0.02), rounds=1)

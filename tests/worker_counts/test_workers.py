@@ -13,7 +13,7 @@ from helpers.labs import keep
 from helpers.programs import run_program
 from helpers.snapshots import everything
 from hydra import compose, initialize_config_dir
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 import hpml
 from hpml.config.conf import find_conf
@@ -151,6 +151,25 @@ def test_workers_of_anybodys_trainer(
             hpml.workers(given[0], module, data, **more)
     with pytest.raises(UserError, match=r"give trainer, module, data, in this order$"):
         hpml.workers(*given[1::-1], loader)
+
+
+class Full(Images):
+    """Whose worker has no room for a batch."""
+
+    def __getitem__(self, index: int) -> Any:
+        if get_worker_info() is not None:
+            raise RuntimeError("unable to write to file </torch_shm>: No space left on device (28)")
+        return super().__getitem__(index)
+
+
+def test_workers_that_fail_leave_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the numbers before, with what the worker's own error says."""
+    monkeypatch.setattr(measure, "ENDLESS", 1)
+    monkeypatch.setattr(measure, "SECONDS", 0.01)
+    found = hpml.workers(trainer(tmp_path), Convolutional(2), DataLoader(Full(64), 8))
+    assert (found.recommended, [row[0] for row in found.rows]) == (0, ["0"])
+    told = "1 worker failed: RuntimeError: unable to write to file </torch_shm>: No space left"
+    assert any(sentence.startswith(told) for sentence in found.sentences)
 
 
 class Batches:

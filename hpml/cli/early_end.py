@@ -1,6 +1,7 @@
 """What is still done where an error or a signal ends a Hydra program.
 
-Hydra calls no callback's end then, and a launcher does not see what its sweeper raises.
+Hydra calls no callback's end then, and a launcher does not see what its sweeper raises. The exit
+code is chosen in `program.py`.
 """
 
 from collections.abc import Callable, Iterator

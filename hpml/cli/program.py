@@ -1,4 +1,7 @@
-"""Runs a function as a Hydra program that answers wrong input in one line and with exit code 2."""
+"""Runs a function as a Hydra program that answers wrong input in one line and with exit code 2.
+
+Of a signal, or a warning before a job's end, it ends with the exit code too.
+"""
 
 import atexit
 import logging

@@ -1,4 +1,7 @@
-"""What other programs, limits and the machine itself took from an interval of a process."""
+"""What other programs, limits and the machine itself took from an interval of a process.
+
+`witness.py` reads it from the kernel.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,7 @@
-"""What a run prints of itself: when it starts, when it is over, and when it is cut short."""
+"""What a run prints of itself: when it starts, when it is over, and when it is cut short.
+
+An epoch's line is a row of `hpml/records/epoch_table.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SLURM's queue: what a sweep may submit to it, how it does, and what it asks."""
+"""SLURM's queue: what a sweep may submit to it, how it does, and what it asks.
+
+What goes back into it: a run by `hpml/system/slurm.py`, a sweep's job by `runner.py`.
+"""
 
 import logging
 import subprocess

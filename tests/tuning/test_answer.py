@@ -265,9 +265,13 @@ def test_nothing_to_gain_is_said_of_what_was_tried_alone() -> None:
 
 
 def test_a_last_comparison_that_was_cut_is_told() -> None:
+    """One that was interrupted is not, however late it is read."""
     search = searched(proofs=2)
-    search.proof.left_s = lambda: -1.0
+    search.proof.was_cut = True
     assert tuning(search).sentence.endswith("there was no time for 4 rounds of its own")
+    late = searched(proofs=2, was_interrupted=True)
+    late.proof.left_s = lambda: -1.0
+    assert tuning(late).sentence.endswith("its own rounds were interrupted")
 
 
 def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:

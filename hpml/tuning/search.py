@@ -8,29 +8,17 @@ measured again, by `hpml.tuning.final_comparison`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import (
-    FEWEST_ROUNDS,
-    Measurements,
-    Watch,
-    unwatched,
-)
+from hpml.trials.rounds import FEWEST_ROUNDS, Measurements, Watch, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
-from hpml.tuning.racing import (
-    SEEMS,
-    Gains,
-    front_of,
-    in_words,
-    is_hopeless,
-    mean_of,
-    pairs_of,
-)
+from hpml.tuning.racing import SEEMS, Gains, front_of, in_words, is_hopeless, mean_of, pairs_of
 from hpml.tuning.timed_rounds import TimedRounds
 
 LEAST_GAIN = 0.02  # of the epoch
@@ -121,10 +109,10 @@ class Search:
 
     def _affordable(self) -> list[Change]:
         """The changes that there is time to race; a first trial tells how long one takes."""
-        if not self.changes:
+        if not self.changes or not self.rounds.run([NONE]):
             return []
-        self.rounds.run([NONE])
-        self.proof.look(self.trial_s)
+        with suppress(Exception):  # which the final comparison will report
+            self.proof.look(self.trial_s)
         new = [change for change in self.changes if not self._is_known(change)]
         count = min(len(new), self._count(FEWEST_ROUNDS))
         self.left_out = new[count:]
@@ -194,7 +182,8 @@ class Search:
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
-            ran = self.rounds.run([self.chosen, *front.values()])
+            if not (ran := self.rounds.run([self.chosen, *front.values()])):
+                break
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}

@@ -231,6 +231,28 @@ def test_an_interrupt_gives_the_answer_so_far() -> None:
     assert {each.name for each in search.alone} == {"a=1", "b=1"}  # as far as it got
 
 
+@pytest.mark.parametrize(("round_", "right"), [(0, set()), (2, set()), (6, {"good=1"})])
+def test_a_job_that_fails_as_it_is_ends_the_race(round_: int, right: set[str]) -> None:
+    """In one round: what was proven before is chosen, and has its own rounds."""
+    # of even rounds and of odd ones: the wild one looks better, and is not proven
+    seconds_of = {"": (1.0, 1.0), "good=1": (0.5, 0.5), "wild=1": (0.02, 1.5)}
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            if not changes and number == round_ and not search.chosen:
+                raise OSError("no space is left")
+            seconds = seconds_of["".join(each.name for each in changes)][number % 2]
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    search = Search(trial, list(map(change, ("good=1", "wild=1"))), lambda: BUDGET_S, BUDGET_S)
+    search.run()
+    assert "OSError: no space is left" in search.rounds.why_ended
+    assert claimed(search) == right
+    assert search.is_raced is bool(right)
+
+
 def test_a_change_that_fails_is_dropped() -> None:
     """The others go on."""
 

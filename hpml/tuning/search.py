@@ -18,7 +18,16 @@ from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Measurements, Watch, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
-from hpml.tuning.racing import SEEMS, Gains, front_of, in_words, is_hopeless, mean_of, pairs_of
+from hpml.tuning.racing import (
+    SEEMS,
+    Gains,
+    front_of,
+    in_words,
+    is_hopeless,
+    is_known,
+    mean_of,
+    pairs_of,
+)
 from hpml.tuning.timed_rounds import TimedRounds
 
 LEAST_GAIN = 0.02  # of the epoch
@@ -113,18 +122,15 @@ class Search:
             return []
         with suppress(Exception):  # which the final comparison will report
             self.proof.look(self.trial_s)
-        new = [change for change in self.changes if not self._is_known(change)]
+        alone = {change: self.gain_of(NONE, frozenset({change})) for change in self.changes}
+        new = [change for change in self.changes if not is_known(alone[change])]
+        new.sort(key=lambda change: -mean_of(alone[change]) if alone[change] else 0.0)
         count = min(len(new), self._count(FEWEST_ROUNDS))
         self.left_out = new[count:]
         if self.left_out:
             self.report(f"time for {count} of {counted(len(new), 'change')}")
         self.is_raced = not new
         return [change for change in self.changes if change not in self.left_out]
-
-    def _is_known(self, change: Change) -> bool:
-        """From an earlier search, as well as from a race here."""
-        gain = self.gain_of(NONE, frozenset({change}))
-        return gain is not None and gain.n >= FEWEST_ROUNDS
 
     def _count(self, rounds: int) -> int:
         """Changes that there is time for, in so many rounds."""
@@ -176,9 +182,9 @@ class Search:
         """The change that is proven to bring most beside those that are chosen."""
         running = dict(rivals)
         begun = self.measured.next_round
-        gains: dict[Change, AnytimeEstimate | None] = {}
+        gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
         for number in range(LONGEST):
-            front = running if number < FEWEST_ROUNDS else front_of(running, gains)
+            front = front_of(running, gains)
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
@@ -213,13 +219,14 @@ class Search:
     def _in_time(
         self, running: dict[Change, Changes], gains: Gains, rounds: int
     ) -> dict[Change, Changes]:
-        """Those that look best, where there is no time for so many rounds of all."""
-        if not 0 < (count := self._count(rounds)) < len(running):
+        """Without those that look worst, where there is no time for so many rounds of all."""
+        best = [change for change in running if not is_known(gains[change])]
+        if not 0 < (count := self._count(rounds)) < len(best):
             return running
-        best = sorted(running, key=lambda change: -mean_of(gains[change]))
+        best.sort(key=lambda change: -mean_of(gains[change]))
         self.left_out += best[count:]
         self.report(f"time for more rounds of {count} of {counted(len(best), 'change')}")
-        return {change: running[change] for change in running if change in best[:count]}
+        return {change: of for change, of in running.items() if change not in best[count:]}
 
     def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
         """A part of it that brings as much, if it is a bundle of changes; else itself."""

@@ -204,6 +204,22 @@ def test_a_resumed_search_keeps_what_the_first_one_proved() -> None:
     assert why_not_taken(search) == {changes[2]: "there was no time for it"}
 
 
+def test_a_resumed_search_gives_its_time_to_what_is_new() -> None:
+    """Those that had their rounds, and are not known to be idle, wait."""
+    known, new = [change(f"idle{n}=1") for n in range(20)], [change("good=1"), change("new=1")]
+    measured: Measurements[Changes, Timed] = Measurements()
+    for number in range(6):
+        for of in (NONE, *(frozenset({each}) for each in known)):
+            seconds = 1.0 + 0.1 * ((number + len(measured.by_name)) % 3)
+            measured.add(of, number, Timed(seconds, Pace(0.01, 0.0, None)))
+    trials = SlowTrials("good=1", first_s=1.0, others_s=1.0)
+    search = Search(trials, [*known, *new], trials.left_s, 60.0, measured=measured)
+    search.run()
+    assert claimed(search) == {"good=1"}
+    assert search.is_raced
+    assert not search.left_out
+
+
 def test_what_may_not_be_chosen_together_is_told() -> None:
     search = searched({"a=1": -0.5, "b=1": -0.4}, may_choose=lambda changes: len(changes) < 2)
     (dropped,) = search.unlike

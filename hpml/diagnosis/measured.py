@@ -41,7 +41,10 @@ Key = tuple[Measured, str]  # a trial of a job
 def measure(
     candidates: Mapping[Key, Candidate[Pace]], stop: StoppingRule
 ) -> Measurements[Key, Pace]:
-    """Runs trials of some jobs in rounds; each keeps its own. Ranks stop with the first one."""
+    """Runs trials of some jobs in rounds; each keeps its own, also of rounds that are interrupted.
+
+    Ranks stop with the first one.
+    """
     optional = [key for key in candidates if key[1] not in ESSENTIAL]
     first = next(iter(candidates))[0].subject
     witness, agreement = first.witness, first.agreement
@@ -49,8 +52,11 @@ def measure(
         owner.subject.witness = witness
     watch = watched(witness, attrgetter("waiting_share"), agreement.every)
     together = agreement.decided(stop)
-    measured = run_rounds(candidates, together, optional=optional, watch=watch)
-    keep(measured)
+    measured: Measurements[Key, Pace] = Measurements()
+    try:
+        run_rounds(candidates, together, optional=optional, measured=measured, watch=watch)
+    finally:
+        keep(measured)
     return measured
 
 

@@ -36,6 +36,8 @@ def sentences_of(found: "Tuning") -> list[str]:
         sentences.append(f"with all changes the first losses {verb} {found.together.in_words}")
     if (words := proven(search.proof)) is not None:
         sentences.append(f"before and after were measured {words}")
+    if search.chosen and (why := search.rounds.why_ended):
+        sentences.append(f"the race ended early: the job as it is failed in a round ({why})")
     for changes, why in search.proof.measured.failures.items():
         side = f"with {names(changes)}" if changes else "as it is"
         sentences.append(f"the final comparison failed, of the job {side} ({why})")

@@ -75,17 +75,12 @@ class Proof:
     why_here: str = A_TRAINERS  # it is made in this process, in words; empty where it is not
     whole_s: float = 0.0  # what a trial of a whole epoch takes, where that was looked at
     looked_s: float = 0.0  # what that has taken
+    was_cut: bool = False  # there was no time for FEWEST_ROUNDS, so that nothing is proven
 
     @property
     def gain(self) -> AnytimeEstimate | None:
         """The logarithm of how many times as fast a whole epoch is, or one without its ends."""
         return self.measured.gain(NONE, self.chosen, self.quantity, LEVEL)
-
-    @property
-    def was_cut(self) -> bool:
-        """Whether there was no time for FEWEST_ROUNDS, so that nothing is proven."""
-        is_short = self.measured.next_round < FEWEST_ROUNDS
-        return is_short and self.left_s() < 0 and not self.measured.failures
 
     @property
     def left_out(self) -> str:
@@ -145,6 +140,7 @@ class Proof:
                 continue
             gain, rounds = self.gain, self.measured.next_round
             if gain is None or self._left_s < 0:
+                self.was_cut = rounds < FEWEST_ROUNDS and not self.measured.failures
                 return
             narrow = gain.half_width is not None and gain.half_width < math.log1p(NARROW)
             if rounds >= FEWEST_ROUNDS + narrow and (narrow or self.left_s() <= 0):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate
+from hpml.trials.rounds import FEWEST_ROUNDS
 from hpml.tuning.change import Change, Changes
 
 Gains = Mapping[Change, AnytimeEstimate | None]  # logarithms of how many times as fast
@@ -30,7 +31,12 @@ def in_times(gain: AnytimeEstimate | None) -> str:
 
 
 def front_of(running: Mapping[Change, Changes], gains: Gains) -> dict[Change, Changes]:
-    """The changes that look best, or half as good; the others rest as long as they do not."""
+    """The changes that are not known yet, of an earlier search or this one.
+
+    Then those that look best, or half as good; the others rest as long as they do not.
+    """
+    if new := {c: of for c, of in running.items() if not is_known(gains[c])}:
+        return new
     best = max((mean_of(gains[change]) for change in running), default=0.0)
     return {c: of for c, of in running.items() if best <= 0 or mean_of(gains[c]) >= best / 2}
 
@@ -63,6 +69,11 @@ def in_words(number: int, count: int, gains: Gains) -> str:
     if (gain := gains[best]) is None:
         return seen
     return f"{seen}, at best {math.exp(gain.mean):.2f} times as fast ({best.name})"
+
+
+def is_known(gain: AnytimeEstimate | None) -> bool:
+    """Whether there are rounds enough for an interval that holds whenever one looks."""
+    return gain is not None and gain.n >= FEWEST_ROUNDS
 
 
 def mean_of(gain: AnytimeEstimate | None) -> float:

@@ -8,18 +8,14 @@ measured again, by `hpml.tuning.final_comparison`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import (
-    FEWEST_ROUNDS,
-    Measurements,
-    Watch,
-    unwatched,
-)
+from hpml.trials.rounds import FEWEST_ROUNDS, Measurements, Watch, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
 from hpml.tuning.racing import (
@@ -28,6 +24,7 @@ from hpml.tuning.racing import (
     front_of,
     in_words,
     is_hopeless,
+    is_known,
     mean_of,
     pairs_of,
 )
@@ -121,22 +118,19 @@ class Search:
 
     def _affordable(self) -> list[Change]:
         """The changes that there is time to race; a first trial tells how long one takes."""
-        if not self.changes:
+        if not self.changes or not self.rounds.run([NONE]):
             return []
-        self.rounds.run([NONE])
-        self.proof.look(self.trial_s)
-        new = [change for change in self.changes if not self._is_known(change)]
+        with suppress(Exception):  # which the final comparison will report
+            self.proof.look(self.trial_s)
+        alone = {change: self.gain_of(NONE, frozenset({change})) for change in self.changes}
+        new = [change for change in self.changes if not is_known(alone[change])]
+        new.sort(key=lambda change: -mean_of(alone[change]) if alone[change] else 0.0)
         count = min(len(new), self._count(FEWEST_ROUNDS))
         self.left_out = new[count:]
         if self.left_out:
             self.report(f"time for {count} of {counted(len(new), 'change')}")
         self.is_raced = not new
         return [change for change in self.changes if change not in self.left_out]
-
-    def _is_known(self, change: Change) -> bool:
-        """From an earlier search, as well as from a race here."""
-        gain = self.gain_of(NONE, frozenset({change}))
-        return gain is not None and gain.n >= FEWEST_ROUNDS
 
     def _count(self, rounds: int) -> int:
         """Changes that there is time for, in so many rounds."""
@@ -188,13 +182,14 @@ class Search:
         """The change that is proven to bring most beside those that are chosen."""
         running = dict(rivals)
         begun = self.measured.next_round
-        gains: dict[Change, AnytimeEstimate | None] = {}
+        gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
         for number in range(LONGEST):
-            front = running if number < FEWEST_ROUNDS else front_of(running, gains)
+            front = front_of(running, gains)
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
             if not front or not is_open or self._is_late:
                 break
-            ran = self.rounds.run([self.chosen, *front.values()])
+            if not (ran := self.rounds.run([self.chosen, *front.values()])):
+                break
             gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
@@ -224,13 +219,14 @@ class Search:
     def _in_time(
         self, running: dict[Change, Changes], gains: Gains, rounds: int
     ) -> dict[Change, Changes]:
-        """Those that look best, where there is no time for so many rounds of all."""
-        if not 0 < (count := self._count(rounds)) < len(running):
+        """Without those that look worst, where there is no time for so many rounds of all."""
+        best = [change for change in running if not is_known(gains[change])]
+        if not 0 < (count := self._count(rounds)) < len(best):
             return running
-        best = sorted(running, key=lambda change: -mean_of(gains[change]))
+        best.sort(key=lambda change: -mean_of(gains[change]))
         self.left_out += best[count:]
         self.report(f"time for more rounds of {count} of {counted(len(best), 'change')}")
-        return {change: running[change] for change in running if change in best[:count]}
+        return {change: of for change, of in running.items() if change not in best[count:]}
 
     def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
         """A part of it that brings as much, if it is a bundle of changes; else itself."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from hpml.errors import place, reason
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Candidate, Measurements, Watch, run_round
 from hpml.tuning.change import Changes
@@ -22,6 +23,7 @@ class TimedRounds:
     left_s: Callable[[], float]
     kept_s: Callable[[], float]
     trials_s: list[float] = field(default_factory=list)
+    why_ended: str = ""  # what failed of the job as it is, in words; what was measured stays
 
     @property
     def trial_s(self) -> float:
@@ -29,7 +31,7 @@ class TimedRounds:
         return median(self.trials_s) if self.trials_s else 0.0
 
     def run(self, every: Iterable[Changes]) -> set[Changes]:
-        """Makes a round; those that were measured in it."""
+        """Makes a round; those that were measured in it, none where the job as it is fails."""
         number = self.measured.next_round
         candidates = [(of, self._timed(self.trial(of))) for of in every]
         # the machine may grow busy within a round: no change is always the last one
@@ -40,7 +42,11 @@ class TimedRounds:
             return self.left_s() < least_s
 
         given: Any = {"optional": optional, "enough": enough, "watch": self.watch}
-        return set(run_round(candidates, self.measured, number, **given))
+        try:
+            return set(run_round(candidates, self.measured, number, **given))
+        except Exception as error:
+            self.why_ended = reason(error) + place(error)
+            return set()
 
     def _timed(self, trial: Candidate[Timed]) -> Candidate[Timed]:
         """Keeps how long it takes."""

@@ -1,6 +1,5 @@
 """Tunes a job: what limits it, what may help, what it computes then, and what that brings."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -18,11 +17,11 @@ from hpml.diagnosis import experiment as diagnosing
 from hpml.diagnosis.experiment import Experiment
 from hpml.diagnosis.figures import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.wording import Diagnosis
-from hpml.errors import UserError, first_line
+from hpml.errors import UserError, first_line, place, reason
 from hpml.formatting import counted
-from hpml.statistics import Estimate
 from hpml.system import environment
 from hpml.system.other_programs import warn_of_others
+from hpml.system.signals import RunInterrupted
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
@@ -44,8 +43,9 @@ from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
 from hpml.tuning.final_comparison import Afresh
 from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
-from hpml.tuning.search import LEAST_GAIN, Search
+from hpml.tuning.search import Search
 from hpml.tuning.seldom_acts import timeable
+from hpml.tuning.within_reach import within_reach
 
 DIAGNOSIS_SHARE = 0.15
 # Seconds of a trial.
@@ -93,21 +93,54 @@ class Tuner:
 
         subject, offered, earlier = self.subject, self.offered(), agreement.of_first(self.earlier)
         experiment = Experiment(subject, self.facts, DIAGNOSIS_SHARE * self.budget_s, self.report)
-        (diagnosis,) = diagnosing.run([experiment])
+        try:
+            diagnosis = self._diagnosed(experiment)
+            trials, search = self._planned(diagnosis, offered, earlier, left_s)
+        except (KeyboardInterrupt, RunInterrupted):
+            diagnosis, no_trial = experiment.diagnosis(), cast(Any, None)
+            if not diagnosis.gains:
+                raise
+            nothing = Search(no_trial, [], left_s, self.budget_s, was_interrupted=True)
+            return self._answer(diagnosis, nothing)
+        with subject.stops:
+            search.run()
+        self.skipped |= why_not_taken(search)
+        return self._answer(diagnosis, search, trials.checkpoints(not search.was_interrupted))
+
+    def _diagnosed(self, experiment: Experiment) -> Diagnosis:
+        """What limits the job: by the rounds before the one in which it fails as it is."""
+        try:
+            return diagnosing.run([experiment])[0]
+        except Exception as error:
+            if not {AS_IT_IS, LOADER_ALONE} <= experiment.paces.keys():
+                raise
+            why = reason(error) + place(error)
+            self.subject.notes.append(f"the diagnosis ended early: the job failed ({why})")
+            return experiment.diagnosis()
+
+    def _planned(
+        self,
+        diagnosis: Diagnosis,
+        offered: Iterable[Change],
+        earlier: Rounds,
+        left_s: Callable[[], float],
+    ) -> tuple[Trials, Search]:
+        """The search among the changes that may help, and the trials that it makes."""
+        subject, agreement = self.subject, self.subject.agreement
         wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
-        epoch_s, is_ours = diagnosis.epoch_s(AS_IT_IS).mean, self.facts is not None
-        self.checks = epoch_checks(subject, self.validation, epoch_s, wanted_s, is_ours, self.also)
-        changes = self.within_reach([*offered, *self.checks.changes], diagnosis)
+        more = diagnosis.epoch_s(AS_IT_IS).mean, wanted_s, self.facts is not None, self.also
+        self.checks = epoch_checks(subject, self.validation, *more)
+        every = [*offered, *self.checks.changes]
+        changes = within_reach(every, diagnosis, self.checks.seconds, self.also, self.skipped)
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
         period, changes = timeable(changes, subject, first.step_s, self.skipped)
         reference = Reference(subject)
         if changes:
             self.report(f"{counted(len(changes), 'change')}, raced until one is proven to help")
-        measured = self._measured_earlier(changes, earlier)
         workers = agreement.first(subject.data.num_workers)
-        more = self.checks.timed, self.checks.proving, period
-        trials = Trials(self.job, wanted_s, first, alone, workers, *more)
-        search = Search(
+        checked = self.checks.timed, self.checks.proving
+        trials = Trials(self.job, wanted_s, first, alone, workers, *checked, period)
+        return trials, Search(
             trials,
             changes,
             left_s,
@@ -115,25 +148,24 @@ class Tuner:
             self.report,
             may_choose=partial(self._may_be_chosen, reference),
             watch=watched(subject.witness, attrgetter("pace.waiting_share"), agreement.every),
-            measured=measured,
+            measured=self._measured_earlier(changes, earlier),
             proving=trials.whole,
             afresh=self.afresh(trials) if self.afresh else None,
             leave_ends=trials.leave_ends,
         )
-        with subject.stops:
-            search.run()
-        self.skipped |= why_not_taken(search)
+
+    def _answer(self, diagnosis: Diagnosis, search: Search, notes: Sequence[str] = ()) -> Tuning:
         return Tuning(
             diagnosis=diagnosis,
             search=search,
             skipped=self.skipped,
             same=self.same,
             together=self.together,
-            notes=[*subject.notes, *trials.checkpoints(not search.was_interrupted)],
-            epoch_steps=subject.epoch_steps,
+            notes=[*self.subject.notes, *notes],
+            epoch_steps=self.subject.epoch_steps,
             job=self.identity(),
-            environment=environment.describe(subject.device.type),
-            is_ours=is_ours,
+            environment=environment.describe(self.subject.device.type),
+            is_ours=self.facts is not None,
             checks=self.checks,
         )
 
@@ -170,29 +202,6 @@ class Tuner:
             there = ", ".join([*known, *sorted(slots)])
             raise UserError(f"{key}: {unknown[0]!r} is no change of this job; there are {there}")
         return changes
-
-    def within_reach(self, changes: Iterable[Change], diagnosis: Diagnosis) -> list[Change]:
-        """Those that attack a cost large enough, the largest first; of the others why not.
-
-        What was asked for by name comes before them.
-        """
-        epoch_s, gains = diagnosis.epoch_s(AS_IT_IS).mean, dict(diagnosis.gains)
-        gains[VALIDATION] = Estimate(self.checks.seconds, 0.0, 1)
-        limits: dict[Change, float] = {}
-        for change in changes:
-            most = [gains.get(cause) for cause in change.causes]
-            limit_s = max(map(_at_most, most))
-            if change.needs:
-                if limit_s >= LEAST_GAIN * epoch_s:
-                    self.skipped[change] = change.needs
-            elif change.is_asked_for(self.also):
-                limits[change] = math.inf
-            elif limit_s < LEAST_GAIN * epoch_s:
-                share = max(0.0, limit_s / epoch_s)
-                self.skipped[change] = f"can save {share:.1%} at most"
-            else:
-                limits[change] = max(each.mean for each in most if each) if any(most) else 0.0
-        return sorted(limits, key=lambda change: -limits[change])
 
     def _may_be_chosen(self, reference: Reference, changes: Changes) -> bool:
         """Whether a job with changes computes the same, or they are to be taken all the same.
@@ -289,10 +298,3 @@ def tuner_of(cfg: DictConfig, overrides: Sequence[str], report: Report) -> Tuner
         identity=partial(identity, cfg),
         afresh=lambda trials: FreshTrials(ours, trials, start_s, agreement),
     )
-
-
-def _at_most(gain: Estimate | None) -> float:
-    """Seconds; infinite where nobody knows."""
-    if gain is None or gain.half_width is None:
-        return math.inf
-    return gain.mean + gain.half_width

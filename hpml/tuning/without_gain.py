@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def verdict(found: "Tuning") -> str:
     """`nothing to gain`, `not proven` or `not answered`."""
     search = found.search
-    is_open = _seeming(found) or _untried(found)
+    is_open = _seeming(found) or _untried(found) or search.rounds.why_ended
     unanswered = search.was_interrupted or (search.changes and not search.is_raced)
     if unanswered or (is_open and not search.chosen):
         return "not answered"
@@ -35,6 +35,8 @@ def instead(found: "Tuning") -> str:
         return f"; with {names(search.chosen)} it looked {times}"
     if search.was_interrupted:
         return ", and no change is proven yet"
+    if why := search.rounds.why_ended:
+        return f", and the job as it is failed in a round ({why}) before any change was proven"
     if search.changes and not search.is_raced:
         short = f" for {FEWEST_ROUNDS} rounds of trials of {search.trial_s:.2g} s"
         if had := search.rounds_had:

@@ -264,10 +264,29 @@ def test_nothing_to_gain_is_said_of_what_was_tried_alone() -> None:
     assert tuning(search).sentence.startswith("nothing to gain: epoch")
 
 
+def test_a_job_that_failed_as_it_is_has_an_answer() -> None:
+    """No change is proven then, or what was chosen before is told with it."""
+    for is_raced in (False, True):
+        search = searched(chosen=NONE, steps=[], is_raced=is_raced)
+        search.rounds.why_ended = "OSError: no space is left"
+        sentence = tuning(search).sentence
+        assert sentence.startswith("not answered: epoch")
+        assert "the job as it is failed in a round (OSError: no space is left)" in sentence
+    search = searched()
+    search.rounds.why_ended = "OSError"
+    assert tuning(search).sentence == tuning(searched()).sentence
+    ended = "the race ended early: the job as it is failed in a round (OSError)"
+    assert ended in tuning(search).sentences
+
+
 def test_a_last_comparison_that_was_cut_is_told() -> None:
+    """One that was interrupted is not, however late it is read."""
     search = searched(proofs=2)
-    search.proof.left_s = lambda: -1.0
+    search.proof.was_cut = True
     assert tuning(search).sentence.endswith("there was no time for 4 rounds of its own")
+    late = searched(proofs=2, was_interrupted=True)
+    late.proof.left_s = lambda: -1.0
+    assert tuning(late).sentence.endswith("its own rounds were interrupted")
 
 
 def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:

@@ -203,6 +203,17 @@ def test_a_side_that_fails_in_a_later_round_is_told(is_fresh: bool, side: Change
         assert proof.gain is None
 
 
+@pytest.mark.parametrize(("trial_s", "was_cut"), [(1.0, False), (30.0, True)])
+def test_rounds_that_time_cuts_short_are_told(trial_s: float, was_cut: bool) -> None:
+    """Once, when they end: later there is never time left."""
+    clock = Clock()
+    proof = Proof(trials(clock, trial_s), clock.left_s, BUDGET_S)
+    proof.run(CHOSEN, trial_s)
+    clock.now_s = 2 * BUDGET_S
+    assert proof.was_cut is was_cut
+    assert (proof.measured.next_round < 4) is was_cut
+
+
 @pytest.mark.parametrize("left_out", ["", "its ends fail"])
 def test_a_claim_is_of_whole_epochs_or_of_their_steps(left_out: str) -> None:
     """Of both sides alike: of their steps, where what comes once is not known of one of them."""

@@ -60,6 +60,7 @@ class TunedSubject(PlantedSubject):
         **{"check_val_every_n_epoch": None, "val_check_interval": 1.0, "limit_val_batches": 0},
     )
     interrupted_in = -1  # the trial in which the second rank alone is
+    fails_before = -1  # the trial before which a fit fails once
 
     def loading(self, settings: Settings = Settings()) -> Loading:  # noqa: B008 - it is frozen
         return Loading(0, 0, False)
@@ -79,6 +80,9 @@ class TunedSubject(PlantedSubject):
         def fails() -> None:
             if "timeout" in arguments and rank == 1:
                 raise OSError("broken here")
+            if len(self.tried) == self.fails_before:
+                self.fails_before = -1
+                raise OSError("no space is left")
 
         self.agreement.tried(fails)
         costs = self.costs
@@ -146,14 +150,14 @@ here = threading.local()
 
 
 def tuned(
-    interrupted_in: int = -1, budget_s: float = 60.0
+    interrupted_in: int = -1, budget_s: float = 60.0, fails_before: int = -1
 ) -> list[tuple[TunedSubject, Tuning, list[str]]]:
     """Of each of two ranks its subject, its answer, and what it was told meanwhile."""
 
     def work(agreement: Threads) -> Any:
         here.rank = agreement.rank
         subject: Any = TunedSubject(agreement, [EVEN, EVEN | {"input": 22.0}])
-        subject.interrupted_in = interrupted_in
+        subject.interrupted_in, subject.fails_before = interrupted_in, fails_before
         told: list[str] = []
         given = subject, Foreign(subject), lambda: CHANGES, budget_s, told.append
         return subject, Tuner(*given, facts=JobFacts()).run(), told
@@ -210,6 +214,36 @@ def test_an_interrupt_of_one_rank_is_all_ranks() -> None:
     assert second.search.was_interrupted
     assert len(subject.tried) == len(other.tried) == at
     assert first.sentence.startswith("not answered")
+
+
+def rounds_of_the_diagnosis() -> tuple[int, int]:
+    """Which trial is the first one's last of the job as it is, and which one begins the second."""
+    (whole, *_), _ = tuned()
+    every = [at for at, each in enumerate(whole.tried) if each[0] == Intervention()]
+    second = next(at for at in every if whole.tried[at][-1] == 1)
+    return max(at for at in every if at < second), second
+
+
+def test_an_interrupt_of_the_diagnosis_has_an_answer_once_something_was_measured() -> None:
+    """What an epoch takes, and what limits it so far; nothing was raced."""
+    at = rounds_of_the_diagnosis()[1] + 2
+    for subject, found, _ in tuned(interrupted_in=at):
+        assert len(subject.tried) == at
+        assert found.sentence == "not answered: epoch 3.20 s, and no change is proven yet"
+        assert "interrupted: this is the answer so far" in found.sentences
+        assert found.as_dict()["diagnosis"]["verdict"]["kind"] == "input-bound"
+    with pytest.raises(KeyboardInterrupt):
+        tuned(interrupted_in=2)
+
+
+def test_a_diagnosis_in_which_the_job_fails_once_does_for_the_race() -> None:
+    """The rounds before count; where there was none, the job's error is raised."""
+    first, second = rounds_of_the_diagnosis()
+    for _, found, _ in tuned(fails_before=second):
+        assert [change.name for change in found.changes] == [FAST]
+        assert any("the diagnosis ended early: the job failed" in each for each in found.notes)
+    with pytest.raises(OSError, match="no space is left"):
+        tuned(fails_before=first)
 
 
 def test_an_interrupt_goes_before_what_fails_by_it() -> None:

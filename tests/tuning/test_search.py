@@ -204,6 +204,22 @@ def test_a_resumed_search_keeps_what_the_first_one_proved() -> None:
     assert why_not_taken(search) == {changes[2]: "there was no time for it"}
 
 
+def test_a_resumed_search_gives_its_time_to_what_is_new() -> None:
+    """Those that had their rounds, and are not known to be idle, wait."""
+    known, new = [change(f"idle{n}=1") for n in range(20)], [change("good=1"), change("new=1")]
+    measured: Measurements[Changes, Timed] = Measurements()
+    for number in range(6):
+        for of in (NONE, *(frozenset({each}) for each in known)):
+            seconds = 1.0 + 0.1 * ((number + len(measured.by_name)) % 3)
+            measured.add(of, number, Timed(seconds, Pace(0.01, 0.0, None)))
+    trials = SlowTrials("good=1", first_s=1.0, others_s=1.0)
+    search = Search(trials, [*known, *new], trials.left_s, 60.0, measured=measured)
+    search.run()
+    assert claimed(search) == {"good=1"}
+    assert search.is_raced
+    assert not search.left_out
+
+
 def test_what_may_not_be_chosen_together_is_told() -> None:
     search = searched({"a=1": -0.5, "b=1": -0.4}, may_choose=lambda changes: len(changes) < 2)
     (dropped,) = search.unlike
@@ -229,6 +245,28 @@ def test_an_interrupt_gives_the_answer_so_far() -> None:
     assert search.was_interrupted
     assert search.measured.rounds > 0
     assert {each.name for each in search.alone} == {"a=1", "b=1"}  # as far as it got
+
+
+@pytest.mark.parametrize(("round_", "right"), [(0, set()), (2, set()), (6, {"good=1"})])
+def test_a_job_that_fails_as_it_is_ends_the_race(round_: int, right: set[str]) -> None:
+    """In one round: what was proven before is chosen, and has its own rounds."""
+    # of even rounds and of odd ones: the wild one looks better, and is not proven
+    seconds_of = {"": (1.0, 1.0), "good=1": (0.5, 0.5), "wild=1": (0.02, 1.5)}
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            if not changes and number == round_ and not search.chosen:
+                raise OSError("no space is left")
+            seconds = seconds_of["".join(each.name for each in changes)][number % 2]
+            return Timed(seconds + number / 1e4, Pace(0.01, 0.0, None))
+
+        return measure
+
+    search = Search(trial, list(map(change, ("good=1", "wild=1"))), lambda: BUDGET_S, BUDGET_S)
+    search.run()
+    assert "OSError: no space is left" in search.rounds.why_ended
+    assert claimed(search) == right
+    assert search.is_raced is bool(right)
 
 
 def test_a_change_that_fails_is_dropped() -> None:

@@ -23,7 +23,7 @@ def facts_of_trainer(trainer: L.Trainer, loader: Any) -> JobFacts:
     """What the advice has to know, as far as a Trainer and its training loader show it."""
     return JobFacts(
         on_gpu=trainer.strategy.root_device.type != "cpu",
-        cores=usable_cores() // (trainer.world_size // trainer.num_nodes),
+        cores=max(1, usable_cores() // (trainer.world_size // trainer.num_nodes)),
         threads=torch.get_num_threads(),
         spins=waiting() == SPIN,
         num_workers=getattr(loader, "num_workers", None),

@@ -7,8 +7,9 @@ from hpml.diagnosis.interventions import ESSENTIAL
 from hpml.diagnosis.wording import TITLES
 from hpml.system.interference import Interference
 from hpml.trials.pace import Pace
-from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds, watched
+from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds
 from hpml.trials.subject import Subject
+from hpml.trials.watch import watched
 
 
 class Measured:

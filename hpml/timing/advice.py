@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hpml.formatting import counted
-from hpml.records.phases import COMMUNICATION, INPUT, OVERHEAD, TRANSFER
+from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class JobFacts:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether its threads, or its workers, are more than its cores."""
-        most = max(self.threads or 0, self.num_workers or 0)
+        """Whether its workers, or the threads that compute, are more than its cores."""
+        most = max(0 if self.on_gpu else self.threads or 0, self.num_workers or 0)
         return self.cores is not None and most > self.cores
 
     @property
@@ -75,9 +75,11 @@ def advise(
         key = "data.pin_memory=true" if facts.data_keys else "pin_memory=True for the DataLoader"
         options = {key: facts.on_gpu and not facts.pin_memory}
         none_left = "less work in the hooks of the batch's transfer"
-    else:
+    elif cause == COMPUTE:
         options = _for_compute(facts)
         none_left = "a smaller network or a faster device"
+    else:
+        options, none_left = {}, "to make that part of a step cheaper"
     *first, last = [text for text, helps in options.items() if helps] or [""]
     if not last:
         return f"What is left is {none_left}"

@@ -87,7 +87,8 @@ def judge(
     standard errors of each) and LEAST_MARGIN; otherwise `inconclusive`. Where validation takes
     most of the time, no cause of the rest matters much. Where an `interference` took more than may
     be uncertain, there is none: `disturbed`; where the job's own threads and workers waited for one
-    another for so long, or for a quota of fewer cores than there are of them, that is what limits
+    another for so long, and for longer than others can have had, or for a quota of fewer cores than
+    there are of them, that is what limits
     it: `thread-bound`. `largest_other` and `start_share` are for `advise`. The shares in the
     evidence are of all the time, validation included; so is `exposed_share`, the part in which
     several ranks exchanged gradients and did nothing else, which is taken out of computing.
@@ -138,9 +139,10 @@ def _apart(shares: Mapping[str, Share], exposed_share: float) -> dict[str, Share
 
 
 def _is_too_much(interference: Interference, margin: float) -> bool:
-    """What a slowed GPU took is not known."""
+    """More than is uncertain and its own threads took; of a slowed GPU that is not known."""
     lost_much = interference.lost_much and interference.share > margin
-    return lost_much or bool(interference.slowed_gpus)
+    is_own = interference.crowded and (interference.own_s or 0.0) > interference.lost
+    return (lost_much and not is_own) or bool(interference.slowed_gpus)
 
 
 def in_own_way(interference: Interference) -> str:

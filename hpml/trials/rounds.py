@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from hpml.errors import place, reason
@@ -25,8 +24,8 @@ from hpml.statistics import (
     may_be_best,
     trimmed_estimate,
 )
-from hpml.system.interference import Interference, between, summed
-from hpml.system.witness import Witness
+from hpml.system.interference import Interference, summed
+from hpml.trials.watch import Watch, unwatched
 
 Name = TypeVar("Name", bound=Hashable)
 M = TypeVar("M")
@@ -35,39 +34,12 @@ Candidate = Callable[[int], M]
 # A figure of a measurement, in seconds: the less, the better.
 Quantity = Callable[[M], float]
 Report = Callable[[Name, int, M], object]
-# Calls a measurement, and tells what was taken from it meanwhile; None where nobody knows.
-Watch = Callable[[Callable[[], M]], tuple[M, Interference | None]]
 # With so many undisturbed rounds a candidate needs no others.
 ENOUGH_ROUNDS = 3
 # And that an interval that holds whenever one looks can be given of so many.
 FEWEST_ROUNDS = 4
 # Rounds are no more than so many times those that were asked for, however many are disturbed.
 MOST_TIMES = 3
-
-
-def unwatched(measure: Callable[[], M]) -> tuple[M, None]:
-    return measure(), None
-
-
-def watched(
-    witness: Witness,
-    waiting_share: Callable[[M], float],
-    every: Callable[[Interference], list[Interference]] = lambda own: [own],
-) -> Watch[M]:
-    """Reads a witness before and after; the share is of the time that waited for workers.
-
-    Of what was seen on `every` rank it is what was taken from the one that lost most.
-    """
-
-    def watch(measure: Callable[[], M]) -> tuple[M, Interference]:
-        before = witness.read()
-        measurement = measure()
-        after = witness.read()
-        waiting_s = waiting_share(measurement) * (after.at_s - before.at_s)
-        seen = every(between(before, after, waiting_s))
-        return measurement, max(seen, key=attrgetter("share"))
-
-    return watch
 
 
 @dataclass(eq=False)

@@ -27,10 +27,11 @@ from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
 from hpml.trials.pace import Timed
 from hpml.trials.ranks_agreement import agreement_of
-from hpml.trials.rounds import Measurements, watched
+from hpml.trials.rounds import Measurements
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import checks_an_epoch
+from hpml.trials.watch import watched
 from hpml.tuning.answer import Tuning
 from hpml.tuning.caveats import why_not_taken
 from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names

@@ -14,12 +14,14 @@ def disturbed_by(search: Mapping[str, Any]) -> str:
     """
     from hpml.trials.rounds import ENOUGH_ROUNDS  # and numpy
 
-    settings = search.get("settings") or {}
-    rounds = {int(number) for of in settings.values() for number in of.get("rounds", ())}
-    quiet = rounds - {*(search.get("disturbed_rounds") or ())}
-    if not settings or len(quiet) >= ENOUGH_ROUNDS:
+    if not (settings := search.get("settings")):
         return ""
-    doubted = dict(_in_doubt(settings, [*map(str, search["tied"])]))
+    disturbed = {*(search.get("disturbed_rounds") or ())}
+    doubted = {
+        setting: taken
+        for setting, taken in _in_doubt(settings, [*map(str, search["tied"])])
+        if len({*map(int, settings[setting]["rounds"])} - disturbed) < ENOUGH_ROUNDS
+    }
     if not doubted:
         return ""
     worst = max(doubted, key=lambda setting: doubted[setting].share)

@@ -36,6 +36,11 @@ class Found(Measurements[tuple[str, Any], Timed]):
         return list(dict.fromkeys(setting for _, setting in self.by_name))
 
     @property
+    def rounds(self) -> int:
+        """Of the setting that has fewest; what trains twice in a round has no others."""
+        return min(len(of) for (figure, _), of in self.by_name.items() if figure in FIGURES)
+
+    @property
     def failed(self) -> dict[Any, str]:
         """Why a setting was dropped."""
         return {setting: why for (_, setting), why in self.failures.items()}

@@ -21,8 +21,8 @@ from hpml.training.prepare import Job, prepare
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_data import data_loaders
 from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Timed
-from hpml.trials.rounds import watched
 from hpml.trials.subject import Subject, subject_of
+from hpml.trials.watch import watched
 from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers, threads_change
 from hpml.tuning.changes.configuration import key_change, workers_change

@@ -10,7 +10,8 @@ from typing import Any
 
 from hpml.system.signals import RunInterrupted
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, Watch, run_round, unwatched, within
+from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, run_round, within
+from hpml.trials.watch import Watch, unwatched
 from hpml.worker_counts.found import AGAIN, EPOCH, FIGURES, LEAST_GAIN, Found, seconds_of
 
 FRUITLESS = 2

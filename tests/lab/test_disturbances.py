@@ -37,6 +37,15 @@ def test_a_search_on_a_busy_machine(search: dict[str, Any], is_disturbed: bool) 
     assert bool(disturbed_by(search)) == is_disturbed
 
 
+def test_quiet_rounds_are_those_of_the_number_itself() -> None:
+    """One that came when the machine was busy is not saved by rounds of others before."""
+    search = searched(3, 4, w3=9.0)
+    rounds = search["settings"]["3"]["rounds"]
+    for number in [number for number in rounds if int(number) < 3]:
+        del rounds[number]
+    assert "the training with 3 workers" in disturbed_by(search)
+
+
 def test_results_of_earlier_versions_have_their_answers() -> None:
     """Nobody looked at their machine."""
     search = search_result({0: 9, 1: 5})

@@ -25,6 +25,12 @@ CALLBACKS: dict[str, tuple[Any, str | None]] = {
 }
 
 
+def test_a_cause_without_advice_of_its_own_gets_none_of_another() -> None:
+    """As one of a phase that is added."""
+    advice = advise("decoding", JobFacts(), None, 0.0)
+    assert advice == "What is left is to make that part of a step cheaper"
+
+
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_the_argument_that_makes_a_callback_cheaper_is_named(name: str) -> None:
     """Where it has one; else its hooks are to be called less often."""

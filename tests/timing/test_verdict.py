@@ -200,7 +200,8 @@ def test_wherever_ranks_meet_counts_as_waiting(where: str) -> None:
     [
         (0.4, 0.0, "input-bound"),  # less than is uncertain anyway
         (0.6, 0.0, "disturbed"),
-        (0.6, 6.0, "disturbed"),
+        (6.5, 6.0, "disturbed"),
+        (0.6, 2.6, "thread-bound"),  # others cannot have had as much
         (0.0, 2.4, "input-bound"),
         (0.0, 2.6, "thread-bound"),
     ],
@@ -213,7 +214,7 @@ def test_what_others_took_is_no_part_of_a_verdict(lost_s: float, own_s: float, k
     verdict = judge(found, facts, interference=seen)
     assert verdict["kind"] == kind
     if kind == "disturbed":
-        waited = "the process waited up to 0.6 s of 10.0 s for a core that other programs had"
+        waited = f"the process waited up to {lost_s} s of 10.0 s for a core that other programs had"
         assert in_words(verdict) == (
             f"disturbed: {waited}",
             "Stop the other programs, and measure again",
@@ -252,6 +253,12 @@ def test_how_threads_wait_comes_before_a_gpu() -> None:
         ),
         (
             JobFacts(cores=2, threads=2, num_workers=2),
+            "disturbed",
+            "",
+            "Ask for more cores, or take fewer threads, and measure again",
+        ),
+        (
+            JobFacts(cores=8, threads=64, num_workers=2, on_gpu=True),  # they need not compute
             "disturbed",
             "",
             "Ask for more cores, or take fewer threads, and measure again",

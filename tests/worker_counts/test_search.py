@@ -13,7 +13,7 @@ from helpers.labs import timed
 
 from hpml.formatting import duration_in_words
 from hpml.system.interference import Interference
-from hpml.trials.rounds import Watch
+from hpml.trials.watch import Watch
 from hpml.worker_counts import answer
 from hpml.worker_counts.counts import counts_to_try
 from hpml.worker_counts.found import AGAIN, EPOCH, LOADING, Found
@@ -297,6 +297,15 @@ def test_a_count_that_fails_is_left_out(
     assert found.twice == min(counts)
     content = answer.content_of(found, fails[0], KEY, f"{KEY}={best}")
     assert answer.advice(content) == f"use: {KEY}={best}"
+
+
+def test_what_trains_twice_says_nothing_of_the_rounds() -> None:
+    found = Found()
+    for number in range(4):
+        for figure in (LOADING, EPOCH):
+            found.add((figure, 0), number, timed(1.0))
+    found.add((AGAIN, 0), 3, timed(1.0))
+    assert found.rounds == 4
 
 
 def test_what_fails_without_another_one_is_raised() -> None:

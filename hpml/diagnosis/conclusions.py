@@ -18,6 +18,8 @@ from hpml.timing.verdict import LEAST_MARGIN
 LEAST_RANKED = 3  # rounds
 # A gain is known well once half of its interval is such a part of the epoch.
 KNOWN = 0.05
+# And so are the seconds that go with it, as long as the part is: slow rounds have it too.
+SECONDS_KNOWN = 0.15
 
 
 class Inference(Figures):
@@ -100,7 +102,8 @@ class Inference(Figures):
         """Whether no further round is needed.
 
         The largest gain is proven to be above the next one, and above what one thread saves, by
-        intervals that hold whenever one looks; and what goes with it is known well, by such ones.
+        intervals that hold whenever one looks. By such ones its part of the epoch is known well,
+        and the seconds of both sides nearly so.
         """
         first = next(iter(self.gains))
         trial, epoch_s = CAUSES[first], self.epoch_s(AS_IT_IS).mean
@@ -110,9 +113,14 @@ class Inference(Figures):
         known = [anytime_estimate(values) for values in leads]
         if self.thread_bound or any(lead is None or lead.low <= self._surely_s for lead in known):
             return False
-        told = [looked_at(self.gains_by_round[first])]
+        gains, epochs = self.gains_by_round[first], self.epochs(AS_IT_IS)
+        part = looked_at([gain / whole for gain, whole in zip(gains, epochs, strict=False)])
+        told = [looked_at(epochs)]
         told += [looked_at(self.epochs(trial))] if trial in self.paces else []
-        return all((each.half_width or math.inf) <= KNOWN * epoch_s for each in told)
+        known_s = SECONDS_KNOWN * epoch_s
+        return (part.half_width or math.inf) <= KNOWN and all(
+            (each.half_width or math.inf) <= known_s for each in told
+        )
 
     @property
     def _surely_s(self) -> float:

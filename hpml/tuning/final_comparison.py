@@ -14,7 +14,7 @@ from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, Measurements, Quantity, run_round
 from hpml.trials.watch import Watch, unwatched
-from hpml.tuning.change import NONE, Changes, names
+from hpml.tuning.change import NONE, Changes
 
 MOST_ROUNDS = 16
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
@@ -39,8 +39,11 @@ class Afresh(Protocol):
 
     def __call__(self, changes: Changes) -> Candidate[Timed]: ...
 
-    def begin(self) -> str:
-        """Has what all of them need imported, once; why there can be none, in words."""
+    def begin(self, chosen: Changes) -> str:
+        """Has what all of them need imported, once; why there can be none, in words.
+
+        Nor with what was chosen: then what fails in one is the job's own fault.
+        """
 
     @property
     def watch(self) -> Watch[Timed]: ...
@@ -120,13 +123,13 @@ class Proof:
     def run(self, chosen: Changes, trial_s: float) -> None:
         """Until the gain is known well, or the time is over; before FEWEST_ROUNDS it `was_cut`.
 
-        Where one of the two fails there is no gain; where one of fresh processes does, these rounds
-        are made here.
+        Where one of the two fails there is no gain: what was chosen has to work in a process that
+        has it from its start. Where the job as it is fails in a fresh one, the rounds are made here.
         """
         self.chosen, trial_s = chosen, max(trial_s, self.whole_s)
         if self.afresh is not None:
             self.why_here = self._tried_afresh(trial_s)
-        while self.measured.next_round < MOST_ROUNDS:
+        while self.measured.next_round < MOST_ROUNDS and not self.fails:
             self._round()
             if not self.why_here and self._failed:
                 self.why_here, self.measured = self._failed, Measurements()
@@ -144,10 +147,12 @@ class Proof:
         needed_s, had_s = self._needed_s(trial_s), self._left_s
         why = ""
         if self.afresh is not None and needed_s <= had_s:
-            if why := self.afresh.begin():
+            if why := self.afresh.begin(self.chosen):
                 return why
             self.why_here, had_s = "", self._left_s
             self._round()
+            if self.fails:
+                return ""
             why = self._failed
             needed_s = FEWEST_ROUNDS * (had_s - self._left_s)  # as this one took
         if needed_s > had_s:
@@ -157,13 +162,15 @@ class Proof:
         return why
 
     @property
+    def fails(self) -> bool:
+        """Whether the job fails with what was chosen, and not as it is."""
+        return self.measured.failures.keys() == {self.chosen}
+
+    @property
     def _failed(self) -> str:
-        """Why there are no fresh processes, where one of the two sides fails in its own."""
-        for changes, why in self.measured.failures.items():
-            return (
-                f"a fresh one {f'with {names(changes)}' if changes else 'as it is'} fails ({why})"
-            )
-        return ""
+        """Why there are no fresh processes, where the job as it is fails in its own."""
+        why = self.measured.failures.get(NONE)
+        return f"a fresh one as it is fails ({why})" if why else ""
 
     @property
     def _left_s(self) -> float:

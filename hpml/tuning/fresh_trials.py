@@ -68,8 +68,6 @@ class FreshTrials:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
             trials = self._trials
-            if not trials.times_acts(changes):
-                raise RuntimeError("steps are too slow to time all that acts seldom")
             lengths = trials.lengths(changes, with_acts=True)
             of = config, lengths, number, trials.proving, trials.ends_left_out
             more = self._agreement.variables_afresh(), bool(seldom_of(changes))
@@ -79,7 +77,9 @@ class FreshTrials:
 
         return measure
 
-    def begin(self) -> str:
+    def begin(self, chosen: Changes) -> str:
+        if not self._trials.times_acts(chosen):
+            return "steps are too slow to time all that acts seldom"
         return next(filter(None, self._agreement.tried(self._why_none)), "")
 
     def _why_none(self) -> str:

@@ -29,7 +29,9 @@ def instead(found: "Tuning") -> str:
         seen = in_times(search.gain_of(NONE, search.chosen))
         proof = "its own rounds were interrupted"
         done = proof if search.was_interrupted else "not in rounds of its own"
-        if search.proof.was_cut:
+        if search.proof.fails:
+            done = "but it failed in rounds of its own"
+        elif search.proof.was_cut:
             done = f"there was no time for {FEWEST_ROUNDS} rounds of its own"
         times = f"{seen} times as fast in the search, {done}" if seen else done
         return f"; with {names(search.chosen)} it looked {times}"

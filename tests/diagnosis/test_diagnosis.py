@@ -285,6 +285,10 @@ def test_a_clear_case_needs_no_more_rounds() -> None:
     assert made(uneven).is_answered
     assert not made(uneven).is_clear  # by how much is not known well
     assert not made({trial: values[:2] for trial, values in steady.items()}).is_clear
+    for spread, is_clear in ((0.03, True), (0.2, False)):  # of rounds that are slow in everything
+        slow = [1 - spread, 1 + spread, 1.0, 1 + spread]
+        rounds = {t: [s * value for s, value in zip(slow, v)] for t, v in steady.items()}
+        assert made(rounds).is_clear is is_clear
     dear = {f"without_{name}": [0.8, 0.8 + by, 0.8] for name, by in (("A", 0.01), ("B", 0.3))}
     one_by_one = {**steady, "with_all": [1.0, 1.0, 1.0]}
     assert made({**one_by_one, "without_A": dear["without_A"]}).knows_callbacks

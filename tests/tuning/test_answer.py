@@ -308,6 +308,7 @@ def test_a_last_comparison_that_failed_is_told() -> None:
     search.proof.measured.drop(search.chosen)
     found = tuning(search)
     assert found.gain is None
+    assert "times as fast in the search, but it failed in rounds of its own" in found.sentence
     failed = "of the job with compile, num_workers=2 (RuntimeError: no memory left)"
     assert f"the final comparison failed, {failed}" in found.sentences
     assert not any("were measured again" in each for each in found.sentences)

@@ -11,11 +11,15 @@ from hpml.diagnosis.figures import (
     differences,
     looked_at,
 )
+from hpml.records.phases import COMPUTE
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.verdict import LEAST_MARGIN
 
 LEAST_RANKED = 3  # rounds
+# Threads are no verdict where one alone saves less than this part of what goes with another cost
+# than computing, as loading that sleeps.
+OF_ANOTHER = 0.5
 # A gain is known well once half of its interval is such a part of the epoch.
 KNOWN = 0.05
 # And so are the seconds that go with it, as long as the part is: slow rounds have it too.
@@ -68,14 +72,18 @@ class Inference(Figures):
     def thread_bound(self) -> bool:
         """Whether one thread alone is faster, as the machine is used now.
 
-        Threads that wait for one another make single rounds many times slower: compared are
-        logarithms, by the margin that differences have in seconds. Or ranks: of three trials alike
-        the same one would be the fastest in all of three rounds once in 27 times.
+        A much larger cost, other than computing, comes first. Threads that wait for one another
+        make single rounds many times slower: compared are logarithms, by the margin that
+        differences have in seconds. Or ranks: of three trials alike the same one would be the
+        fastest in all of three rounds once in 27 times.
         """
         ratio, twice = self._ratio_to(ONE_THREAD), self._ratio_to(AGAIN)
         floor = twice.floor if twice else 0.0
         least = -math.log(1 - LEAST_MARGIN)
         if ratio is None or ratio.mean <= least:
+            return False
+        (first, gain), alone = next(iter(self.gains.items())), self.saved_s(ONE_THREAD)
+        if first != COMPUTE and alone is not None and alone.mean < OF_ANOTHER * gain.mean:
             return False
         if twice is not None and self.rounds >= LEAST_RANKED:
             rounds = zip(*map(self.epochs, (ONE_THREAD, AS_IT_IS, AGAIN)), strict=False)

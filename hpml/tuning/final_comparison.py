@@ -124,7 +124,7 @@ class Proof:
         """Until the gain is known well, or the time is over; before FEWEST_ROUNDS it `was_cut`.
 
         Where one of the two fails there is no gain: what was chosen has to work in a process that
-        has it from its start. Where the job as it is fails in a fresh one, the rounds are made here.
+        has it from its start. Where the job as it is fails in a fresh one, rounds are made here.
         """
         self.chosen, trial_s = chosen, max(trial_s, self.whole_s)
         if self.afresh is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import delays
@@ -286,8 +287,8 @@ def test_a_clear_case_needs_no_more_rounds() -> None:
     assert not made(uneven).is_clear  # by how much is not known well
     assert not made({trial: values[:2] for trial, values in steady.items()}).is_clear
     for spread, is_clear in ((0.03, True), (0.2, False)):  # of rounds that are slow in everything
-        slow = [1 - spread, 1 + spread, 1.0, 1 + spread]
-        rounds = {t: [s * value for s, value in zip(slow, v)] for t, v in steady.items()}
+        slow = np.array([1 - spread, 1 + spread, 1.0, 1 + spread])
+        rounds = {trial: list(slow * values) for trial, values in steady.items()}
         assert made(rounds).is_clear is is_clear
     dear = {f"without_{name}": [0.8, 0.8 + by, 0.8] for name, by in (("A", 0.01), ("B", 0.3))}
     one_by_one = {**steady, "with_all": [1.0, 1.0, 1.0]}
@@ -371,6 +372,10 @@ def test_one_thread_faster_than_all() -> None:
     assert made({**STEADY, **always}, threads=2).verdict["kind"] == "thread-bound"
     always["one_thread"][1] = 1.5
     assert made({**STEADY, **always}, threads=2).verdict["kind"] != "thread-bound"
+    little = {**PLAIN, "one_thread": [0.92, 0.93, 0.91, 0.92]}  # of loading that sleeps, say
+    assert made(little, threads=2).verdict["kind"] == "input-bound"
+    computes = {"loading_free": PLAIN["compute_free"], "compute_free": PLAIN["loading_free"]}
+    assert made({**little, **computes}, threads=2).verdict["kind"] == "thread-bound"
     slower = made({**STEADY, "one_thread": [1.3, 1.2, 1.4]}, threads=2)
     assert slower.verdict["kind"] == "input-bound"
     slow = {**STEADY, "loading_free": [1.0, 1.1, 0.9], "compute_free": [0.1, 0.12, 0.11]}

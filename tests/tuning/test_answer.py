@@ -304,6 +304,7 @@ def test_what_comes_once_in_an_epoch_is_in_the_claim() -> None:
 def test_a_last_comparison_that_failed_is_told() -> None:
     """Nothing is claimed, and no rounds are named that do not count."""
     search = searched()
+    search.proof.chosen = search.chosen
     search.proof.measured.failures[search.chosen] = "RuntimeError: no memory left"
     search.proof.measured.drop(search.chosen)
     found = tuning(search)

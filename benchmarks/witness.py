@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import between
+from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
-from hpml.system.witness import Witness
 from hpml.trials.watch import watched
 
 PARTS = {"epoch": "an epoch, ms", "trial": "a trial, ms", "look": "a look, ms"}

@@ -10,9 +10,9 @@ import torch
 from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import CAUSES, FIGURES, Interference, Reading, between, summed
+from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
 from hpml.system.threads import crowded_in_words, workers_affinity
-from hpml.system.witness import Witness
 
 # Workers that end with the epoch take what they waited with them: seen so often before it.
 LOOK_EVERY_S = 1.0

@@ -19,7 +19,7 @@ from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.callbacks.verdicts import Verdicts
-from hpml.records.epoch_table import EpochTable
+from hpml.records.epoch_lines import EpochLines
 from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.threads import ranges
@@ -121,7 +121,7 @@ class EpochTimer(PhaseTimer):
         self._disturbances = Disturbances()
         self._ranks = Ranks()
         self._verdicts = Verdicts(self._live, self._facts, self._disturbances, self._ranks)
-        self._table = EpochTable()
+        self._lines = EpochLines()
         self._counts = EpochCounts()
         self._batch_sizes = BatchSizes()
         self._warned = False
@@ -226,7 +226,7 @@ class EpochTimer(PhaseTimer):
         if seen is not None:
             epoch.interference = seen.as_dict()
             logged |= disturbances.figures(seen)
-        self._print(trainer, self._table.lines(epoch))
+        self._print(trainer, self._lines.lines(epoch))
         return logged
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:

@@ -18,8 +18,8 @@ from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
 from hpml.system.interference import Interference, Reading, add, between, summed
-from hpml.system.joined_readings import joined
-from hpml.system.witness import Witness
+from hpml.system.interference_in_pieces import joined
+from hpml.system.kernel_readings import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace, Pauses

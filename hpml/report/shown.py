@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
 from hpml.records.verdict import in_words

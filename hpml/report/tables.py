@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from hpml.formatting import size_in_words
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.report.collect import MEASURES, Run, clean, in_words, mean
 from hpml.report.comparison import RATE, SAME, Comparison

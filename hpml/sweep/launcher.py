@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume_choice
 from hpml.cli.program import users_environment
 from hpml.config.checks import checked, refuse_lists
 from hpml.config.command_line import as_override, options, program
@@ -177,7 +177,7 @@ class SweepLauncher:
             try:
                 refuse_lists(overrides, sweeps=True)
                 config = checked(self._composer.compose(overrides, first_number + offset))
-                resume.check(config["resume"], config["evaluate"])
+                resume_choice.check(config["resume"], config["evaluate"])
             except UserError as error:
                 begun = (
                     "the sweep ends" if self._sweep_directory.has_begun else "no job was started"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpml.checkpointing.resume import NEVER, resume_checkpoints
+from hpml.checkpointing.resume_choice import NEVER, resume_checkpoints
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.config.lab_advice import advised
 from hpml.errors import UserError

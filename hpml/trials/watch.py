@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from hpml.system.interference import Interference, between
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 M = TypeVar("M")
 # Calls a measurement, and tells what was taken from it meanwhile; None where nobody knows.

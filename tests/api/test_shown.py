@@ -11,7 +11,7 @@ from helpers.labs import search_result
 from helpers.records import make_run
 
 from hpml.diagnosis.wording import Diagnosis
-from hpml.records.epoch_table import shown_times
+from hpml.records.epoch_lines import shown_times
 from hpml.records.run_record import RunRecord
 from hpml.report.shown import Report, TrainedRun
 from hpml.trials.pace import Pace

@@ -24,7 +24,7 @@ exec(source.replace("PHASES = (", "PHASES = (" + line.strip(), 1), vars(phases))
 
 from helpers.records import make_run
 from hpml.callbacks import EpochTimer
-from hpml.records.epoch_table import EpochTable
+from hpml.records.epoch_lines import EpochLines
 from hpml.report.make import make_report
 from hpml.timing.device_clock import KINDS
 from hpml.timing.epoch_times import EpochTimes
@@ -47,7 +47,7 @@ verdict = judge(live.of_all.shares())
 assert verdict["kind"] == "decoding-bound" and verdict["evidence"].startswith("decoding 90%")
 record = make_run(Path("sweep"), "seed=0")
 assert record.epochs[0].time["decode_s"] == 0
-assert "decode" in EpochTable().lines(record.epochs[0])[0].split()
+assert "decode" in EpochLines().lines(record.epochs[0])[0].split()
 make_report([Path("sweep")], Path("report"))
 assert "decoding" in Path("report/phases.svg").read_text()
 assert "| decode |" in " ".join(Path("report/report.md").read_text().split())

@@ -11,7 +11,7 @@ from helpers.delays import VirtualClock
 from helpers.stopping import after_rounds
 
 from hpml.system.interference import Interference
-from hpml.system.witness import TICKS, Witness
+from hpml.system.kernel_readings import TICKS, Witness
 from hpml.trials.rounds import Measurements, run_round, run_rounds, within
 from hpml.trials.watch import watched
 

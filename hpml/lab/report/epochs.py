@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hpml.formatting import decimals, with_spread
 from hpml.lab.report.answers import CURVES, counting
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, mean

@@ -1,4 +1,4 @@
-"""The table that grows by a row an epoch while a run trains, at most 100 columns wide."""
+"""The lines that a run prints of its epochs, as rows of a table of at most 100 columns."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PHASE_HEADINGS = tuple(phase.heading for phase in PHASES)
 _WIDTH = 100
 
 
-class EpochTable:
+class EpochLines:
     """A heading, and a row for each epoch, counted from 0 as Lightning counts them.
 
     The times of the phases, as they are shown, add up to that of the epoch. A partial epoch, and

@@ -21,7 +21,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.utils._pytree import tree_flatten
 
 from hpml.checkpointing.can_resume import why_not
-from hpml.checkpointing.resume import choose, file_name, mode, resume_checkpoints
+from hpml.checkpointing.resume_choice import choose, file_name, mode, resume_checkpoints
 from hpml.data import ImageDataModule
 from hpml.errors import UserError
 from hpml.records.phases import TIMES

@@ -1,4 +1,4 @@
-"""What a program does under SLURM that it would not do elsewhere."""
+"""Puts a SLURM job that was warned of its end back into the queue."""
 
 import logging
 import os
@@ -34,12 +34,3 @@ def requeue() -> None:
         log.info(f"job {number} is back in the queue")
         return
     log.error(f"not requeued: {why}")
-
-
-def start_ranks_here() -> None:
-    """Has Lightning start the processes of several devices, where SLURM has started one alone.
-
-    It would wait for SLURM to start the others, as `srun --ntasks-per-node` does.
-    """
-    if os.environ.get("SLURM_NTASKS") == "1":
-        del os.environ["SLURM_NTASKS"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from hpml.system.interference import Reading
-from hpml.system.witness import TICKS
+from hpml.system.kernel_readings import TICKS
 
 
 def joined(parts: Sequence[tuple[Reading, Reading]]) -> tuple[Reading, Reading]:

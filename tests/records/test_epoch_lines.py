@@ -2,14 +2,14 @@ from helpers.records import make_epoch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.records.epoch_table import EpochTable, shown_times
+from hpml.records.epoch_lines import EpochLines, shown_times
 from hpml.records.phases import TIMES
 
 
 def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
     """Rows are as wide as the heading, whatever is missing or large."""
     metrics = {"train/loss": 1.5, "train/accuracy": 0.25, "val/loss": 0.1, "lr": 0.1}
-    full, empty, table = make_epoch(0, **metrics), make_epoch(7), EpochTable()
+    full, empty, table = make_epoch(0, **metrics), make_epoch(7), EpochLines()
     empty.samples_per_s = None
     huge = make_epoch(12, **metrics | {"train/loss": 157161088.0, "lr": 1.23456e-17})
     heading, row = table.lines(full)
@@ -22,14 +22,14 @@ def test_the_epoch_table_has_aligned_columns_within_a_hundred() -> None:
 
 def test_what_is_not_a_whole_epochs_time_has_an_asterisk() -> None:
     """A partial epoch, and one that a resumed run goes on with."""
-    epochs, table = [make_epoch(number) for number in range(3)], EpochTable()
+    epochs, table = [make_epoch(number) for number in range(3)], EpochLines()
     epochs[1].partial = epochs[2].resumed = True
     assert [table.lines(epoch)[-1].split()[0] for epoch in epochs] == ["0", "1*", "2*"]
 
 
 def test_a_disturbed_epoch_has_a_mark_of_its_own() -> None:
     """Besides the asterisk; an epoch of an older record has none."""
-    epochs, table = [make_epoch(number) for number in range(3)], EpochTable()
+    epochs, table = [make_epoch(number) for number in range(3)], EpochLines()
     epochs[1].interference, epochs[2].interference = {"disturbed": True}, {"disturbed": False}
     epochs[1].partial = True
     assert [table.lines(epoch)[-1].split()[0] for epoch in epochs] == ["0", "1!*", "2"]
@@ -53,10 +53,10 @@ def test_the_times_that_are_shown_add_up(parts: list[float]) -> None:
 def test_metrics_of_another_project_have_columns_of_their_own() -> None:
     """As many as there is place for; when one comes later, the heading is shown again, once."""
     epoch = make_epoch(3, **{"valid/f1": 0.5, "my_loss": 1.25, "x" * 80: 1.0})
-    heading, row = EpochTable().lines(epoch)
+    heading, row = EpochLines().lines(epoch)
     assert heading.endswith("samples/s valid/f1  my_loss")
     assert row.split()[-2:] == ["0.5", "1.25"]
-    table = EpochTable()
+    table = EpochLines()
     first, second = make_epoch(0, loss=1.0), make_epoch(1, loss=0.5, f1=0.75)
     assert len(table.lines(first)) == 2
     assert len(table.lines(first)) == 1

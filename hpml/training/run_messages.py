@@ -1,6 +1,6 @@
 """What a run prints of itself: when it starts, when it is over, and when it is cut short.
 
-An epoch's line is a row of `hpml/records/epoch_table.py`.
+An epoch's line is a row of `hpml/records/epoch_lines.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume_choice
 from hpml.config import command_line
 from hpml.config.command_line import from_here
 from hpml.config.conf import has_curves, spelled
@@ -69,7 +69,7 @@ def print_resume_hint(directory: Path) -> None:
     there = {name: from_here(path) for name, path in paths.items() if path.exists()}
     left = [f"{name} {shlex.quote(str(path))}" for name, path in there.items()]
     # a sweep says how all of it resumes
-    if resume.resume_checkpoints(directory) and JOB not in os.environ:
+    if resume_choice.resume_checkpoints(directory) and JOB not in os.environ:
         here = command_line.as_override("hydra.run.dir", str(from_here(directory)))
         left.append(f"to resume: {command_line.typed('resume=auto', here)}")
     if environment.rank() == 0:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hpml.system.interference import Reading, between
-from hpml.system.joined_readings import joined
+from hpml.system.interference_in_pieces import joined
 
 
 def reading(at_s: float, ours_s: float, busy_s: float, waited_s: float) -> Reading:

@@ -13,7 +13,7 @@ import lightning as L
 import psutil
 
 from hpml.callbacks.batch_size import BatchSizes
-from hpml.callbacks.disturbances import witness_of
+from hpml.callbacks.epoch_interference import witness_of
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.batch_size import TRANSFER_HOOKS
-from hpml.callbacks.disturbances import witness_of
+from hpml.callbacks.epoch_interference import witness_of
 from hpml.errors import UserError
 from hpml.loading.global_state import preserve_global_state, seeded_folder
 from hpml.system.lightning_twins import twin_for

@@ -9,7 +9,7 @@ from typing import Any
 from hpml.statistics import LEVEL, AnytimeEstimate, Estimate
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Measurements
-from hpml.worker_counts.disturbances import disturbed_by
+from hpml.worker_counts.answer_in_doubt import disturbed_by
 
 LOADING, EPOCH = FIGURES = "loading_s", "epoch_s"  # by the loader alone, and by the training
 AGAIN = "again_s"  # the training of one setting, once more in the same round

@@ -28,7 +28,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, lost_s: list[float], late: list[An
             Comparison(2.0, [0.0, 0.5], [], next(compared))
         ),
     )
-    timer._disturbances = SimpleNamespace(  # type: ignore[assignment]
+    timer._interference = SimpleNamespace(  # type: ignore[assignment]
         of_all_ranks=lambda trainer, number: shared_epoch(2.0, lost_s[number])
     )
     for number in range(len(late)):

@@ -12,7 +12,7 @@ from helpers.labs import timed
 from torch.utils.data import DataLoader
 
 import hpml
-from hpml.lab.disturbances import disturbed_by
+from hpml.lab.unanswered import disturbed_by
 from hpml.system.interference import Interference
 from hpml.worker_counts import measure
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended

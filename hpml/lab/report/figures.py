@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpml.formatting import capital, in_s
-from hpml.lab.disturbances import disturbed_by, is_none
 from hpml.lab.parts import COUNTED, SUMMARY
 from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
-from hpml.lab.report.disturbances import too_busy
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
 from hpml.lab.report.explanations import (
     more_workers_help,
@@ -24,7 +22,9 @@ from hpml.lab.report.machine import Machine
 from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.result import Figures
+from hpml.lab.report.too_busy import too_busy
 from hpml.lab.tasks import shown
+from hpml.lab.unanswered import disturbed_by, is_none
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.page import save

@@ -25,13 +25,13 @@ from hpml.lab.report.answers import (
     shown,
     told_apart,
 )
-from hpml.lab.report.disturbances import is_in_doubt, too_busy, why
 from hpml.lab.report.explanations import rate_of
+from hpml.lab.report.too_busy import is_in_doubt, too_busy, why
 from hpml.records.phases import TRAIN
 from hpml.report.collect import TIMED_FROM, Run, mean
-from hpml.report.disturbances import span
 from hpml.report.ranking import EPOCH, STEADY, Measure
 from hpml.report.settings import Setting
+from hpml.report.times_in_doubt import span
 
 # A summary's figures; None where it was not counted.
 Counts = Mapping[str, Any] | None

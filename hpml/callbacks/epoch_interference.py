@@ -20,7 +20,7 @@ LOGGED = tuple(f"machine/{name}" for name in FIGURES)
 OF_GPU = ("power_w", "temperature_c", "clock_mhz", "utilization", "energy_j")
 
 
-class Disturbances:
+class EpochInterference:
     """Reads a witness at the borders of epochs; nothing happens within a step."""
 
     def __init__(self) -> None:

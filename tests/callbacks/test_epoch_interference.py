@@ -14,7 +14,7 @@ from helpers.delays import fit, silent
 from helpers.machine import PID, WORKER, Machine
 from lightning.pytorch.callbacks import LambdaCallback
 
-from hpml.callbacks import EpochTimer, disturbances
+from hpml.callbacks import EpochTimer, epoch_interference
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.records.run_record import RunRecord
 from hpml.system.interference import Interference, Reading, between
@@ -54,7 +54,7 @@ class Seen:
 @pytest.fixture
 def others_take(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     def take(*lost_s: float) -> None:
-        monkeypatch.setattr(disturbances, "witness_of", lambda trainer, stops: Seen(*lost_s))
+        monkeypatch.setattr(epoch_interference, "witness_of", lambda trainer, stops: Seen(*lost_s))
 
     return take
 
@@ -122,8 +122,8 @@ def test_verdicts_of_one_second_share_a_reading(
     """The first after an epoch's border has one of its own, so that no verdict lacks it."""
     others_take(0.0, 5.0, 5.0, 0.0)  # read when the fit begins, and then every ten seconds
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(disturbances, "time", clock)
-    watching = disturbances.Disturbances()
+    monkeypatch.setattr(epoch_interference, "time", clock)
+    watching = epoch_interference.EpochInterference()
     watching.begin(None)  # type: ignore[arg-type]
     try:
         lost = []
@@ -144,12 +144,12 @@ def test_no_look_at_the_open_epoch_takes_from_what_it_has_lost(
 ) -> None:
     """Verdicts and resume checkpoints read, too: a worker that has ended is the epoch's still."""
     machine = Machine(tmp_path)
-    monkeypatch.setattr(disturbances, "witness_of", lambda trainer, stops: machine.witness)
+    monkeypatch.setattr(epoch_interference, "witness_of", lambda trainer, stops: machine.witness)
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(disturbances, "time", clock)
+    monkeypatch.setattr(epoch_interference, "time", clock)
     machine.process(PID, children=(WORKER,))
     machine.process(WORKER)
-    watching = disturbances.Disturbances()
+    watching = epoch_interference.EpochInterference()
     watching.begin(None)  # type: ignore[arg-type]
     try:
         machine.process(WORKER, {WORKER: 4.0})
@@ -174,7 +174,7 @@ def test_a_gpu_of_any_rank_disturbs_the_epoch(monkeypatch: pytest.MonkeyPatch) -
     sent: list[list[float]] = []
 
     def epoch_of(rank: int) -> tuple[dict[str, Any], Interference]:
-        watching = disturbances.Disturbances()
+        watching = epoch_interference.EpochInterference()
         watching.epochs[0] = every[rank]
         strategy = SimpleNamespace(broadcast=lambda own, src: of_ranks[src])
         trainer: Any = SimpleNamespace(global_rank=rank, strategy=strategy)
@@ -184,10 +184,10 @@ def test_a_gpu_of_any_rank_disturbs_the_epoch(monkeypatch: pytest.MonkeyPatch) -
         sent.append(own)
         return torch.tensor([own])
 
-    monkeypatch.setattr(disturbances, "of_all_ranks", keep)
+    monkeypatch.setattr(epoch_interference, "of_all_ranks", keep)
     for rank in range(3):
         epoch_of(rank)
-    monkeypatch.setattr(disturbances, "of_all_ranks", lambda *_: torch.tensor(sent))
+    monkeypatch.setattr(epoch_interference, "of_all_ranks", lambda *_: torch.tensor(sent))
     for rank, where in ((0, " (on rank 2)"), (2, "")):
         record, seen = epoch_of(rank)
         assert (record["disturbed"], record["rank"]) == (True, 2)
@@ -200,7 +200,7 @@ def test_a_gpu_of_which_nobody_tells_is_named(device: str, unknown: bool) -> Non
     """A training on the CPU has none."""
     strategy = SimpleNamespace(launcher=None, root_device=torch.device(device))
     trainer: Any = SimpleNamespace(strategy=strategy, world_size=1)
-    witness = disturbances.witness_of(trainer, disturbances.Suspensions())
+    witness = epoch_interference.witness_of(trainer, epoch_interference.Suspensions())
     seen = between(witness.read(), witness.read())
     assert ("gpus" in seen.unknown) is unknown
 
@@ -214,7 +214,7 @@ def test_its_thread_ends_with_the_fit(tmp_path: Path) -> None:
     def watching() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name == "hpml-stops"]
 
-    class Fails(disturbances.L.Callback):
+    class Fails(epoch_interference.L.Callback):
         def on_train_epoch_end(self, *_: object) -> None:
             assert watching()
             raise BrokenError
@@ -231,8 +231,8 @@ def test_workers_on_one_core_are_said_once(
 ) -> None:
     """With their cores, which the record has too; seen while they load, for they end with it."""
     others_take(0.1, 0.1)
-    monkeypatch.setattr(disturbances, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(disturbances, "workers_affinity", lambda: [frozenset({3})] * 2)
+    monkeypatch.setattr(epoch_interference, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(epoch_interference, "workers_affinity", lambda: [frozenset({3})] * 2)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     lines: list[str] = []
     timer = EpochTimer(say=lines.append)

@@ -11,10 +11,10 @@ from helpers.records import MACHINE, make_run, shared_epoch
 from hpml.records.run_record import RunRecord
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
-from hpml.report.disturbances import Span
 from hpml.report.make import make_report, write_report
 from hpml.report.pictures import draw
 from hpml.report.tables import setting_table
+from hpml.report.times_in_doubt import Span
 
 NAMES = ("sgd", "nesterov", "adam")
 

@@ -6,7 +6,7 @@ import pytest
 from helpers.labs import search_result
 from helpers.records import shared_epoch
 
-from hpml.lab.disturbances import disturbed_by
+from hpml.lab.unanswered import disturbed_by
 
 
 def searched(*disturbed_rounds: int, **lost_s: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hpml.worker_counts import disturbances as of_search
+from hpml.worker_counts import answer_in_doubt as of_search
 
 DISTURBED = "disturbed"  # the kind of a verdict that there is none
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import counted
 from hpml.report.collect import Run
-from hpml.report.disturbances import in_doubt, span
 from hpml.report.ranking import EPOCH, Measure
 from hpml.report.settings import Setting
+from hpml.report.times_in_doubt import in_doubt, span
 from hpml.system.interference import Interference
 
 

@@ -27,8 +27,8 @@ from hpml.tuning.changes.any_trainer import loader_workers
 from hpml.tuning.job import Foreign
 from hpml.worker_counts.answer import recommended
 from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.found import EPOCH, LEAST_GAIN
 from hpml.worker_counts.measure import CountTrials
+from hpml.worker_counts.search_result import EPOCH, LEAST_GAIN
 
 BATCHES, STEP_S = 200, 0.002
 IN_MEMORY, LOCKED = "in memory", "slower with workers"

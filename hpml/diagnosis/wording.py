@@ -61,7 +61,7 @@ class Diagnosis(RankInference):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from hpml.diagnosis.cell import html  # and matplotlib
+        from hpml.diagnosis.notebook_cell import html  # and matplotlib
 
         return html(self.as_dict(), self.interval)
 

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 
 _HOLDERS = (DataLoader, Dataset, Sampler)
 MOST_PARTS = 64  # of a list of such

@@ -117,7 +117,7 @@ def cell(values: Mapping[str, Any], pictures: Iterable[Picture] = ()) -> str:
     """
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         shown = [as_svg(replace(each, name=f"{each.name}-{uuid4().hex}")) for each in pictures]
-    template = _environment(TEMPLATES).get_template("cell.html.j2")
+    template = _environment(TEMPLATES).get_template("notebook_cell.html.j2")
     return template.render({**values, "pictures": shown})
 
 

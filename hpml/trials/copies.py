@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.compile import from_compiled
 from torch._dynamo import OptimizedModule
 
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 
 
 def copied(thing: Any, memo: dict[int, Any]) -> Any:

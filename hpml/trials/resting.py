@@ -6,8 +6,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ProgressBar
 
-from hpml.loading.own_methods import alter
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
+from hpml.system.patch_object import alter
 
 # A callback that rests is called at one batch of so many.
 RESTING_BATCHES = 20

@@ -16,7 +16,7 @@ from hpml.callbacks.batch_size import TRANSFER_HOOKS
 from hpml.callbacks.epoch_interference import witness_of
 from hpml.errors import UserError
 from hpml.loading.global_state import preserve_global_state, seeded_folder
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 from hpml.system.suspensions import Suspensions
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job

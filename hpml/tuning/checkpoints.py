@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from hpml.formatting import in_s
 from hpml.statistics import Estimate
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 from hpml.trials.pace import Timed
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import callbacks
 
 from hpml.errors import reason
-from hpml.system.lightning_twins import twin_for, twins
+from hpml.system.lightning_packages import twin_for, twins
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_loader import Loading

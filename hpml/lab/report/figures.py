@@ -11,6 +11,7 @@ from hpml.formatting import capital, in_s
 from hpml.lab.parts import COUNTED, SUMMARY
 from hpml.lab.report import answers, counts
 from hpml.lab.report.answers import counting
+from hpml.lab.report.batch_norm import about_norm
 from hpml.lab.report.epochs import disturbed_epochs, epoch_table
 from hpml.lab.report.explanations import (
     more_workers_help,
@@ -19,7 +20,6 @@ from hpml.lab.report.explanations import (
     why_workers_differ,
 )
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.norm import about_norm
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.lab.report.result import Figures
 from hpml.lab.report.too_busy import too_busy

@@ -19,7 +19,7 @@ SPAN = "an epoch"  # what the seconds are of, unless no length is known
 seconds_of = attrgetter("epoch_s")
 
 
-class Found(Measurements[tuple[str, Any], Timed]):
+class SearchResult(Measurements[tuple[str, Any], Timed]):
     """Seconds of an epoch with each setting, mostly numbers of workers: both figures.
 
     `span` tells what they are of where no epoch has a known length, `took_s` what the search took.

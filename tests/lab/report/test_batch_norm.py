@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpml.lab.report.norm import about_norm
+from hpml.lab.report.batch_norm import about_norm
 
 from .test_answers import AGAIN, one, runs, three, write
 

@@ -1,7 +1,7 @@
 """What version 0.1.0 left behind in its first layout is read, or refused in a line.
 
-`before.tar.xz` holds its outputs: a completed run and its evaluation, an interrupted run, a sweep
-of four jobs, and a sweep that was cut short in the second of its two jobs.
+`outputs_of_0.1.0.tar.xz` holds a completed run and its evaluation, an interrupted run, a sweep of
+four jobs, and a sweep that was cut short in the second of its two jobs.
 """
 
 import re
@@ -20,7 +20,7 @@ TRAIN = ("-m", "hpml.train")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A working directory with the `outputs` of before."""
-    with tarfile.open(TESTS / "before.tar.xz") as archive:
+    with tarfile.open(TESTS / "outputs_of_0.1.0.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path
 

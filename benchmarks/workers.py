@@ -26,7 +26,7 @@ from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers
 from hpml.tuning.job import Foreign
 from hpml.worker_counts.answer import recommended
-from hpml.worker_counts.counts import counts_to_try
+from hpml.worker_counts.counts_to_try import counts_to_try
 from hpml.worker_counts.measure import CountTrials
 from hpml.worker_counts.search_result import EPOCH, LEAST_GAIN
 

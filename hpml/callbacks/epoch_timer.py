@@ -25,8 +25,8 @@ from hpml.records.run_record import EpochRecord
 from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
-from hpml.timing.live import LiveShares
-from hpml.timing.windows import Windows
+from hpml.timing.live_shares import LiveShares
+from hpml.timing.live_windows import Windows
 
 log = logging.getLogger("hpml")
 

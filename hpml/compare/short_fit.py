@@ -26,7 +26,7 @@ from hpml.trials.pace import Pace, Pauses
 from hpml.trials.sameness import trace
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
-from hpml.tuning.epochs import epoch_s
+from hpml.tuning.epoch_trials import epoch_s
 
 # Steps before those that are timed, besides those whose batches workers have ready: the other
 # side's turn has filled the caches.

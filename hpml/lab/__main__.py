@@ -26,7 +26,7 @@ from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
 from hpml.lab.pilot_cache import PilotCache
 from hpml.lab.plan import SWEEPS
-from hpml.lab.planning import Decided, decide, shortened
+from hpml.lab.plan_choice import Decided, decide, shortened
 from hpml.lab.progress import what_ran
 from hpml.lab.run_task import run_task
 from hpml.lab.state import ALL, State

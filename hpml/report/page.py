@@ -18,8 +18,8 @@ from markupsafe import Markup, escape
 from hpml.formatting import counted
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
-from hpml.report.drawing import INK, PAPER, STYLE
 from hpml.report.paging import MOST_ROWS, MOST_TOLD, PAGE_ROWS, is_paged, rows_as_json
+from hpml.report.picture_style import INK, PAPER, STYLE
 from hpml.report.pictures import Picture
 from hpml.report.tables import (
     NOTHING,

@@ -26,9 +26,9 @@ from hpml.records.run_record import RunRecord
 from hpml.sweep.composing import Composer
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
+from hpml.sweep.job_process import kill_processes_of
 from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
-from hpml.sweep.process import kill_processes_of
 from hpml.sweep.reruns import RERUN, OnDisturbance, disturbance, settle_all
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
 from hpml.sweep.sweeper import FailedJob, job_return, searches, swept_keys

@@ -21,7 +21,7 @@ from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.config.instantiate import is_about_values
 from hpml.data.image_data_module import ImageDataModule
-from hpml.data.watchdog import ended_if_hung
+from hpml.data.worker_watchdog import ended_if_hung
 from hpml.errors import UserError, first_line
 from hpml.models.counts import describe, flops_per_sample
 from hpml.models.image_classifier import ImageClassifier

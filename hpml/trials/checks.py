@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from hpml.errors import UserError
 from hpml.system.lightning_packages import package_of, twin_for, twins
-from hpml.trials.copies import uncompiled
+from hpml.trials.module_copies import uncompiled
 
 USAGE = "give trainer, module, data, in this order"
 

@@ -18,7 +18,7 @@ from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
 from hpml.errors import UserError
-from hpml.loading.copies import with_own_state
+from hpml.loading.loader_copies import with_own_state
 from hpml.system.lightning_packages import twin_for, twins
 from hpml.system.patch_object import alter
 from hpml.trials.checks import check_loaders

@@ -25,7 +25,7 @@ from hpml.statistics import (
     trimmed_estimate,
 )
 from hpml.system.interference import Interference, summed
-from hpml.trials.watch import Watch, unwatched
+from hpml.trials.interference_watch import Watch, unwatched
 
 Name = TypeVar("Name", bound=Hashable)
 M = TypeVar("M")

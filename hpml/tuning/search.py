@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
+from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Measurements
-from hpml.trials.watch import Watch, unwatched
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
 from hpml.tuning.racing import (

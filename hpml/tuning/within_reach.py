@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterable
 
-from hpml.diagnosis.figures import AS_IT_IS
+from hpml.diagnosis.trial_figures import AS_IT_IS
 from hpml.diagnosis.wording import Diagnosis
 from hpml.statistics import Estimate
 from hpml.tuning.change import VALIDATION, Change

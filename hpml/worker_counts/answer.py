@@ -8,7 +8,7 @@ from typing import Any
 from hpml.config.lab_advice import advised
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.statistics import Estimate
-from hpml.worker_counts.counts import in_words
+from hpml.worker_counts.counts_to_try import in_words
 from hpml.worker_counts.search_result import EPOCH, FIGURES, LOADING, SPAN, SearchResult, seconds_of
 
 # An interval this wide, as a part of the mean, tells more about the machine than about workers.

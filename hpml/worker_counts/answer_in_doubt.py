@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpml.system.interference import Interference, of_record
-from hpml.worker_counts.counts import in_words
+from hpml.worker_counts.counts_to_try import in_words
 
 
 def disturbed_by(search: Mapping[str, Any]) -> str:

@@ -18,18 +18,18 @@ from hpml.statistics import Estimate
 from hpml.system.environment import usable_cores
 from hpml.system.other_programs import warn_of_others
 from hpml.training.prepare import Job, prepare
+from hpml.trials.interference_watch import watched
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_data import data_loaders
 from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Timed
 from hpml.trials.subject import Subject, subject_of
-from hpml.trials.watch import watched
 from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers, threads_change
 from hpml.tuning.changes.configuration import key_change, workers_change
 from hpml.tuning.checks import check_budget, first_step
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
-from hpml.worker_counts.counts import counts_to_try, in_words
+from hpml.worker_counts.counts_to_try import counts_to_try, in_words
 from hpml.worker_counts.search import ENDLESS, Search
 from hpml.worker_counts.search_result import AGAIN, LOADING, SPAN, SearchResult
 

@@ -7,8 +7,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from hpml.report.drawing import STYLE, line, looks, spread_ticks, time_unit
 from hpml.report.page import save
+from hpml.report.picture_style import STYLE, line, looks, spread_ticks, time_unit
 from hpml.report.pictures import Picture
 from hpml.statistics import Estimate
 from hpml.worker_counts.search_result import SPAN

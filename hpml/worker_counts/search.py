@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.system.signals import RunInterrupted
+from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, run_round, within
-from hpml.trials.watch import Watch, unwatched
 from hpml.worker_counts.search_result import (
     AGAIN,
     EPOCH,

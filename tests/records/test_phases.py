@@ -28,7 +28,7 @@ from hpml.records.epoch_lines import EpochLines
 from hpml.report.make import make_report
 from hpml.timing.device_clock import KINDS
 from hpml.timing.epoch_times import EpochTimes
-from hpml.timing.live import LiveShares
+from hpml.timing.live_shares import LiveShares
 from hpml.timing.verdict import CAUSES, by_cause, judge
 import hpml.tuning.change
 

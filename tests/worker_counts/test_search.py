@@ -13,9 +13,9 @@ from helpers.labs import timed
 
 from hpml.formatting import duration_in_words
 from hpml.system.interference import Interference
-from hpml.trials.watch import Watch
+from hpml.trials.interference_watch import Watch
 from hpml.worker_counts import answer
-from hpml.worker_counts.counts import counts_to_try
+from hpml.worker_counts.counts_to_try import counts_to_try
 from hpml.worker_counts.search import ENDLESS, Search
 from hpml.worker_counts.search_result import AGAIN, EPOCH, LOADING, SearchResult
 

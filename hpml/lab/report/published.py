@@ -9,7 +9,7 @@ from typing import Any
 from hpml.formatting import decimals, range_in_words
 from hpml.lab.parts import OPTIMIZERS, SUMMARIES
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.subject import EPOCHS, has_whole_epochs, is_as_asked
+from hpml.lab.report.other_than_asked import EPOCHS, has_whole_epochs, is_as_asked
 from hpml.lab.unanswered import disturbed_by
 from hpml.report.collect import Run
 from hpml.report.ranking import NOTHING

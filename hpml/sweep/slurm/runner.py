@@ -14,8 +14,8 @@ from typing import Any
 from hpml.formatting import counted
 from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.sweep.cost_model import CostModel
+from hpml.sweep.job_process import LOG, TAIL_LINES
 from hpml.sweep.jobs import Job
-from hpml.sweep.process import LOG, TAIL_LINES
 from hpml.sweep.reruns import RERUN, settle
 from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
 from hpml.sweep.slurm.job_states import POLL_S, answer_of, arrays, queued, state

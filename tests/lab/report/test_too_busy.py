@@ -7,7 +7,7 @@ import pytest
 
 from hpml.lab.report.answers import about_devices, about_times
 from hpml.lab.report.batch_norm import about_norm
-from hpml.lab.report.epochs import epoch_table
+from hpml.lab.report.epoch_table import epoch_table
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.comparison import Comparison
 

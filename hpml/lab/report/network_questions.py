@@ -6,12 +6,12 @@ from typing import Any
 
 from hpml.formatting import capital, counted, range_in_words
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.part_result import PartResult
 from hpml.lab.report.published import nonzero
-from hpml.lab.report.result import Figures
 from hpml.report.tables import Cell, Table
 
 
-def convolutions(machine: Machine, facts: dict[str, Any]) -> Figures:
+def convolutions(machine: Machine, facts: dict[str, Any]) -> PartResult:
     answer = f"{facts['name']} has {counted(facts['conv_layers'], 'convolution')}: "
     answer += f"{facts['conv_layers_main_path']} on the main path, "
     answer += f"{facts['conv_layers_shortcuts']} on shortcuts."
@@ -22,13 +22,13 @@ def convolutions(machine: Machine, facts: dict[str, Any]) -> Figures:
     ]
     table = Table(["layer", "type", "parameters"], rows, 2)
     code = _code(facts, "convolutions")
-    return Figures(tables=[(table, "Layers with parameters")], code=code, answer=[answer])
+    return PartResult(tables=[(table, "Layers with parameters")], code=code, answer=[answer])
 
 
-def last_layer(machine: Machine, facts: dict[str, Any]) -> Figures:
+def last_layer(machine: Machine, facts: dict[str, Any]) -> PartResult:
     inputs = facts["linear_in_features"]
     answer = "There is no linear layer." if inputs is None else f"It has {inputs:,} input features."
-    return Figures(code=_code(facts, "linear"), answer=[answer])
+    return PartResult(code=_code(facts, "linear"), answer=[answer])
 
 
 def summaries(optimizer: str, machine: Machine) -> dict[str, dict[str, Any]]:
@@ -38,7 +38,7 @@ def summaries(optimizer: str, machine: Machine) -> dict[str, dict[str, Any]]:
     return {title: facts for title, name in names.items() if (facts := machine.summary(name))}
 
 
-def gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figures:
+def gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> PartResult:
     rows = []
     for title, facts in summaries.items():
         spread = range_in_words(nonzero(facts))
@@ -47,7 +47,7 @@ def gradients(machine: Machine, summaries: dict[str, dict[str, Any]]) -> Figures
         rows.append([Cell(title), *counts, Cell(spread), _count(state)])
     sentences = (line for title, of in summaries.items() for line in _about_gradients(title, of))
     headings = ["network", "parameters", "gradients", "not zero", "optimizer's state"]
-    return Figures(
+    return PartResult(
         tables=[(Table(headings, rows), "Elements")],
         code=_code(next(iter(summaries.values())), "trainable|gradients"),
         answer=list(dict.fromkeys(sentences)),  # some are about any network

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpml.sweep.process import JobProcess
+from hpml.sweep.job_process import JobProcess
 
 
 @pytest.mark.parametrize(("exit_code", "shown"), [(2, ["error: of a part", "goes on"]), (1, None)])

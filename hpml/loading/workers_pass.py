@@ -11,9 +11,9 @@ from torch.utils.data._utils import signal_handling
 from torch.utils.data._utils import worker as of_torch
 from torch.utils.data._utils.worker import WorkerInfo
 
-from hpml.loading.clock import StageClock
 from hpml.loading.library_functions import libraries_timed
 from hpml.loading.passes import NS_PER_S, Fetching, Parts
+from hpml.loading.stage_clock import StageClock
 
 MOST_BATCHES = 10_000
 

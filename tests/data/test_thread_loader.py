@@ -14,7 +14,7 @@ from helpers.pipelines import batches, make_data, same, set_up
 from torch.utils.data import Dataset
 
 from hpml.data import ImageFolder
-from hpml.data.threads import ThreadLoader, _start
+from hpml.data.thread_loader import ThreadLoader, _start
 from hpml.errors import DataError, RunFailedError
 
 

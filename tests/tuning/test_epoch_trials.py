@@ -21,8 +21,8 @@ from hpml.trials.pace import Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating, validation_of
-from hpml.tuning import epochs
-from hpml.tuning.epochs import Saving, timed_fit, whole_fit
+from hpml.tuning import epoch_trials
+from hpml.tuning.epoch_trials import Saving, timed_fit, whole_fit
 
 STEPS, NS = 20, 1_000_003
 LENGTHS = {"a part of it": (2, 5), "once": (2, 12), "more than once": (2, 60)}
@@ -176,7 +176,7 @@ def test_a_checkpoint_that_would_fill_the_disk_is_told(
     subject: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And none is written."""
-    monkeypatch.setattr(epochs, "OF_DISK", 0.0)
+    monkeypatch.setattr(epoch_trials, "OF_DISK", 0.0)
     found = fitted(subject({"forward": 2} | SAVED), (2, 5))
     assert found.left_out.startswith("a checkpoint could not be tried (OSError: it would fill")
     assert found.epoch_s == seconds(2 * STEPS)

@@ -6,10 +6,10 @@ from operator import attrgetter
 from hpml.diagnosis.interventions import ESSENTIAL
 from hpml.diagnosis.wording import TITLES
 from hpml.system.interference import Interference
+from hpml.trials.interference_watch import watched
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import Candidate, Measurements, StoppingRule, run_rounds
 from hpml.trials.subject import Subject
-from hpml.trials.watch import watched
 
 
 class Measured:

@@ -14,10 +14,10 @@ from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.subject import Subject
 from hpml.trials.validation import Validating, Validation
-from hpml.tuning import epoch_checks as room
+from hpml.tuning import epoch_validation as room
 from hpml.tuning.change import NONE
 from hpml.tuning.changes.less_often import of_validation, seldom_enough
-from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
+from hpml.tuning.epoch_validation import EpochValidation, epoch_validation
 from hpml.tuning.job import Foreign, Trials
 
 EVERY_5TH = "check_val_every_n_epoch=5"
@@ -52,9 +52,9 @@ def subject_of(folder: Path, module: Any = None, **settings: Any) -> Subject:
 
 def looked_at(
     subject: Subject, epoch_s: float = 4.5, is_ours: bool = False, also: tuple[str, ...] = ()
-) -> EpochChecks:
+) -> EpochValidation:
     """Of an epoch of so many seconds, to which validation adds 2 s."""
-    return epoch_checks(subject, None, epoch_s, 0.4, is_ours, also)
+    return epoch_validation(subject, None, epoch_s, 0.4, is_ours, also)
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,7 @@ def test_each_of_several_loaders_has_its_part_of_a_look(
     """Half of a trial's time is for all of them, past what their workers keep ready."""
     seen = Validation(0.1, 100, 8, loaders=2, ahead=3)
     monkeypatch.setattr(room, "validation_of", lambda subject, given: seen)
-    found = epoch_checks(subject_of(tmp_path), None, 4.5, 3.0, False, ())
+    found = epoch_validation(subject_of(tmp_path), None, 4.5, 3.0, False, ())
     assert found.timed == Validating(None, 8, ahead=3)  # of 15 in 1.5 s
 
 
@@ -161,7 +161,9 @@ def test_why_validation_is_left_out_is_the_true_reason(
         assert loaderless.notes == [room.UNLOADED]
     monkeypatch.setattr(room, "validation_of", validation.validation_of)
     stream = subject_of(tmp_path)
-    assert epoch_checks(stream, DataLoader(Stream(), 8), 4.5, 0.4, False, ()) == EpochChecks()
+    assert (
+        epoch_validation(stream, DataLoader(Stream(), 8), 4.5, 0.4, False, ()) == EpochValidation()
+    )
     why = "nothing tells how many batches it has"
     assert stream.notes == [f"validation could not be looked at ({why})"]
 
@@ -180,7 +182,7 @@ def test_a_validation_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(room, "validation_of", failing)
     subject = subject_of(tmp_path)
-    assert looked_at(subject) == EpochChecks()
+    assert looked_at(subject) == EpochValidation()
     assert subject.notes == ["validation could not be looked at (no such file)"]
 
 

@@ -25,7 +25,7 @@ SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
 
 
 @dataclass(frozen=True)
-class EpochChecks:
+class EpochValidation:
     """Those of an epoch as it is; where they are much of it, `timed` says how trials have them.
 
     `proving` says how whole epochs have them, however little they are.
@@ -45,14 +45,14 @@ class EpochChecks:
         return self.an_epoch * self.seen.check_s if self.seen else 0.0
 
 
-def epoch_checks(
+def epoch_validation(
     subject: Subject,
     given: Any,
     epoch_s: float,
     trial_s: float,
     is_ours: bool,
     also: Collection[str],
-) -> EpochChecks:
+) -> EpochValidation:
     """Looks at a few batches of validation; `given` are the loaders that `fit` would get.
 
     `epoch_s` is an epoch without them, `trial_s` what the fit of a trial takes.
@@ -64,14 +64,14 @@ def epoch_checks(
     if an_epoch is None or not subject.epoch_steps:
         if is_loaded:
             subject.notes.append(LEFT_OUT if an_epoch is None else ENDLESS)
-        return EpochChecks()
+        return EpochValidation()
     try:
         seen = validation_of(subject, given)
     except Exception as error:
         subject.notes.append(f"validation could not be looked at ({first_line(error)})")
-        return EpochChecks()
+        return EpochValidation()
     if seen is None:
-        return EpochChecks(None, an_epoch)
+        return EpochValidation(None, an_epoch)
 
     def fewer(rest_s: float) -> Change | None:
         every = seldom_enough(seen.check_s, an_epoch, rest_s, subject.trainer.max_epochs)
@@ -79,9 +79,9 @@ def epoch_checks(
 
     if seldom_enough(seen.check_s, an_epoch, epoch_s) is None:
         few = Validating(given, min(seen.batches, LOOKED_AT), seen.ahead)
-        return EpochChecks(seen, an_epoch, proving=few, fewer=fewer)
+        return EpochValidation(seen, an_epoch, proving=few, fewer=fewer)
     change = fewer(epoch_s)
     tried = [c for c in (change,) if c and (not c.only_asked or c.is_asked_for(also))]
     batches = round(SHARE * trial_s / max(seen.batch_s, 1e-6) / seen.loaders)  # of each
     timed = Validating(given, min(seen.batches, max(LOOKED_AT, batches)), seen.ahead)
-    return EpochChecks(seen, an_epoch, timed, tried, timed, fewer)
+    return EpochValidation(seen, an_epoch, timed, tried, timed, fewer)

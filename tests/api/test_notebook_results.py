@@ -13,7 +13,7 @@ from helpers.records import make_run
 from hpml.diagnosis.wording import Diagnosis
 from hpml.records.epoch_lines import shown_times
 from hpml.records.run_record import RunRecord
-from hpml.report.shown import Report, TrainedRun
+from hpml.report.notebook_results import Report, TrainedRun
 from hpml.trials.pace import Pace
 from hpml.worker_counts.answer import WorkersAnswer
 

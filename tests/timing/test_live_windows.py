@@ -9,7 +9,7 @@ from helpers.delays import Delays, VirtualClock, fit
 from hpml.callbacks import phase_timers
 from hpml.records.phases import PHASES
 from hpml.records.run_record import RunRecord
-from hpml.timing.windows import COLUMNS, MOST_ROWS, Windows
+from hpml.timing.live_windows import COLUMNS, MOST_ROWS, Windows
 
 
 def window(number: int, samples: float | None = 8) -> dict[str, Any]:

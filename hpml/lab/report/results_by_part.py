@@ -9,10 +9,10 @@ from typing import Any
 
 from hpml.formatting import capital, in_s
 from hpml.lab.parts import COUNTED, SUMMARY
-from hpml.lab.report import answers, counts
+from hpml.lab.report import answers, network_questions
 from hpml.lab.report.answers import counting
 from hpml.lab.report.batch_norm import about_norm
-from hpml.lab.report.epochs import disturbed_epochs, epoch_table
+from hpml.lab.report.epoch_table import disturbed_epochs, epoch_table
 from hpml.lab.report.explanations import (
     more_workers_help,
     rate_of,
@@ -21,7 +21,7 @@ from hpml.lab.report.explanations import (
 )
 from hpml.lab.report.machine import Machine
 from hpml.lab.report.optimizers import about_optimizers
-from hpml.lab.report.result import Figures
+from hpml.lab.report.part_result import PartResult
 from hpml.lab.report.too_busy import too_busy
 from hpml.lab.tasks import shown
 from hpml.lab.unanswered import disturbed_by, is_none
@@ -38,7 +38,7 @@ _ADDS_UP = "the five phases add up to the time"
 _MARKED = "; ! other programs or limits of the machine disturbed it"
 
 
-def figures_of(part: str, machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
+def results_of(part: str, machines: Sequence[Machine]) -> list[tuple[Machine, PartResult]]:
     """A part's figures of each machine that has any; C5, about all of them, is with the first."""
     if part == "c5":
         return _devices(machines)
@@ -77,23 +77,23 @@ def _epochs(runs: Sequence[Run], title: str = "", **columns: bool) -> tuple[Tabl
     return epoch_table(runs, **columns), f"{title}{capital('; '.join(parts))}{marked}"
 
 
-def _learning(machine: Machine, runs: list[Run]) -> Figures:
-    return Figures(
+def _learning(machine: Machine, runs: list[Run]) -> PartResult:
+    return PartResult(
         tables=[_epochs(runs, phases=False)],
         pictures=_draw("c1", machine, runs, "learning"),
         answer=answers.about_learning(runs),
     )
 
 
-def _times(machine: Machine, runs: list[Run]) -> Figures:
-    return Figures(
+def _times(machine: Machine, runs: list[Run]) -> PartResult:
+    return PartResult(
         tables=[_epochs(runs, curves=False)],
         pictures=_draw("c2", machine, runs, "phases"),
         answer=answers.about_times(runs, machine.again("c2")),
     )
 
 
-def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
+def _workers(machine: Machine, search: dict[str, Any]) -> PartResult:
     answer = [f"{capital(sentence)}." for sentence in search["sentences"]]
     answer.append(f"So use {search['override']}.")
     answer += what_workers_can_save(search["settings"], machine.cores_that_train)
@@ -114,12 +114,12 @@ def _workers(machine: Machine, search: dict[str, Any]) -> Figures:
     ]
     table = Table(["workers", "loading alone, s", "training end to end, s"], rows)
     if reason:  # the picture points at the fastest
-        return Figures(tables=[(table, caption)], answer=answer)
+        return PartResult(tables=[(table, caption)], answer=answer)
     picture = draw_workers(search, machine.lab, f"c3_{machine.folder.name}_workers")
-    return Figures(tables=[(table, caption)], pictures=[picture], answer=answer)
+    return PartResult(tables=[(table, caption)], pictures=[picture], answer=answer)
 
 
-def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
+def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> PartResult:
     verdicts = {name: of["verdict"] for name, of in diagnosis["diagnoses"].items()}
     by_title = {
         name: {row[0]: row[1:] for row in of["rows"]} for name, of in diagnosis["diagnoses"].items()
@@ -150,7 +150,7 @@ def _diagnosis(machine: Machine, diagnosis: dict[str, Any]) -> Figures:
     marked = [f"{name}{'!' * is_none(verdict)}" for name, verdict in verdicts.items()]
     headings = [heading for name in marked for heading in (name, "saves at most")]
     table = Table(["an epoch of training", *headings], rows)
-    return Figures(tables=[(table, caption)], answer=answer)
+    return PartResult(tables=[(table, caption)], answer=answer)
 
 
 def _of_several_optimizers(machine: Machine) -> list[Run]:
@@ -158,7 +158,7 @@ def _of_several_optimizers(machine: Machine) -> list[Run]:
     return machine.training if len(names) > 1 else []
 
 
-def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
+def _optimizers(machine: Machine, runs: list[Run]) -> PartResult:
     comparison = Comparison([run.directory for run in runs])
     rate = rate_of(runs)
     rates = "learning rates differ" if rate is None else f"all with a learning rate of {rate:g}"
@@ -166,16 +166,16 @@ def _optimizers(machine: Machine, runs: list[Run]) -> Figures:
     caption = f"Times are means over the epochs, losses and accuracies the last one's; {rates}; "
     caption += spread + "; * the best, or tied with it" * comparison.has_ties
     caption += _MARKED * comparison.has_disturbed
-    return Figures(
+    return PartResult(
         tables=[(setting_table(comparison, [answers.LOSS]), caption)],
         pictures=_draw("c6", machine, runs, "learning", "phases"),
         answer=about_optimizers(comparison, machine.again("c6")),
     )
 
 
-def _norm(machine: Machine, without: list[Run]) -> Figures:
+def _norm(machine: Machine, without: list[Run]) -> PartResult:
     files = [shown(machine.folder / SUMMARY / f"{name}.json") for name in COUNTED["c7"]]
-    return Figures(
+    return PartResult(
         tables=[
             _epochs(without, "Without normalisation. "),
             _epochs(machine.sgd, "With normalisation. "),
@@ -192,7 +192,7 @@ def _norm(machine: Machine, without: list[Run]) -> Figures:
     )
 
 
-def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
+def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, PartResult]]:
     there = [machine for machine in machines if machine.sgd or machine.other_devices]
     by_device: dict[str, list[Run]] = {}
     for machine in there:
@@ -204,7 +204,7 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
     are_apart = 1 < len(by_device) == len({str(run.record.config.get("device")) for run in runs})
     only = ["by_device", "phases"]
     commands = [there[0].again("c5"), there[0].command_for("c5")] if there else ["", ""]
-    figures = Figures(
+    figures = PartResult(
         tables=[
             _epochs(of_device, f"{device}. ", curves=False)
             for device, of_device in by_device.items()
@@ -212,21 +212,21 @@ def _devices(machines: Sequence[Machine]) -> list[tuple[Machine, Figures]]:
         pictures=draw_for("c5", runs, there[0].lab, only) if are_apart else [],
         answer=answers.about_devices(by_device, *commands),
     )
-    return [(machine, figures if machine is there[0] else Figures()) for machine in there]
+    return [(machine, figures if machine is there[0] else PartResult()) for machine in there]
 
 
 # For each part what a machine has of it, and what makes figures of that.
-_MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], Figures]]] = {
+_MAKE: dict[str, tuple[Callable[[Machine], Any], Callable[[Machine, Any], PartResult]]] = {
     "c1": (attrgetter("sgd"), _learning),
     "c2": (attrgetter("sgd"), _times),
     "c3": (attrgetter("workers"), _workers),
     "c4": (attrgetter("diagnosis"), _diagnosis),
     "c6": (_of_several_optimizers, _optimizers),
     "c7": (attrgetter("no_norm"), _norm),
-    "q1": (methodcaller("summary", "sgd"), counts.convolutions),
-    "q2": (methodcaller("summary", "sgd"), counts.last_layer),
-    "q3": (partial(counts.summaries, "sgd"), counts.gradients),
-    "q4": (partial(counts.summaries, "adam"), counts.gradients),
+    "q1": (methodcaller("summary", "sgd"), network_questions.convolutions),
+    "q2": (methodcaller("summary", "sgd"), network_questions.last_layer),
+    "q3": (partial(network_questions.summaries, "sgd"), network_questions.gradients),
+    "q4": (partial(network_questions.summaries, "adam"), network_questions.gradients),
 }
 
 

@@ -15,7 +15,7 @@ from helpers.configurations import TESTS
 from helpers.programs import Program
 from helpers.ranks import PlantedSubject, diagnosed_in_threads, in_threads
 
-from hpml.diagnosis import experiment, measured
+from hpml.diagnosis import experiment, measured_trials
 from hpml.diagnosis.experiment import Experiment
 from hpml.errors import FailedElsewhereError
 from hpml.system.interference import Interference
@@ -38,7 +38,7 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "take_apart_if_waiting", lambda *given: None)
     alone = Interference(1.0, 1.0)
     monkeypatch.setattr(
-        measured, "watched", lambda *given: lambda measure: (measure(), given[2](alone)[0])
+        measured_trials, "watched", lambda *given: lambda measure: (measure(), given[2](alone)[0])
     )
 
 

@@ -6,7 +6,7 @@ from hpml.report.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class PartResult:
     """The results of one part on one machine, or on all of them together."""
 
     tables: list[tuple[Table, str]] = field(default_factory=list)  # each with its caption

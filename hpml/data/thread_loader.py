@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _DatasetKind
 
-from hpml.data.watchdog import hung
+from hpml.data.worker_watchdog import hung
 
 # What a thread is asked for: where its batch goes, and the batch's keys; None to end.
 Task = tuple[Future[Any], Any] | None

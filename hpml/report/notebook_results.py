@@ -64,7 +64,7 @@ class TrainedRun(RunRecord):
         return Table(headings, rows, 0)
 
     def _pictures(self) -> Iterator[Any]:
-        from hpml.report.drawing import bars, legend_above
+        from hpml.report.picture_style import bars, legend_above
         from hpml.report.pictures import Picture
         from hpml.statistics import Estimate
 

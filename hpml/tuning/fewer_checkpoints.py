@@ -14,7 +14,7 @@ from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import is_validated
 from hpml.tuning.changes.less_often import MUCH, SELDOM
-from hpml.tuning.epochs import Checks, saves
+from hpml.tuning.epoch_trials import Checks, saves
 
 OURS = "trainer.enable_checkpointing=false would write none, and keep none"
 

@@ -1,6 +1,6 @@
 """The loader of a job that waits for data, taken apart."""
 
-from hpml.diagnosis.figures import AS_IT_IS
+from hpml.diagnosis.trial_figures import AS_IT_IS
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import first_line
 from hpml.loading.stages import LoaderStages

@@ -15,8 +15,8 @@ from hpml.trials.pace import Pace, Timed
 from hpml.trials.subject import Subject
 from hpml.tuning import job
 from hpml.tuning.change import NONE
-from hpml.tuning.checkpoints import OURS, advice
-from hpml.tuning.epochs import Saving
+from hpml.tuning.epoch_trials import Saving
+from hpml.tuning.fewer_checkpoints import OURS, advice
 
 STEPS, EPOCHS = 6, 4
 

@@ -40,6 +40,8 @@ ENOUGH_ROUNDS = 3
 FEWEST_ROUNDS = 4
 # Rounds are no more than so many times those that were asked for, however many are disturbed.
 MOST_TIMES = 3
+# A gain below this part of an epoch is none, however exact the measurement.
+LEAST_GAIN = 0.02
 
 
 @dataclass(eq=False)

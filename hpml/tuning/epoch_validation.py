@@ -26,7 +26,7 @@ SHARE = 0.5  # of a trial's fit, that looking at validation may take besides
 
 @dataclass(frozen=True)
 class EpochValidation:
-    """Those of an epoch as it is; where they are much of it, `timed` says how trials have them.
+    """An epoch's checks as it is; where they are much of it, `timed` says how trials have them.
 
     `proving` says how whole epochs have them, however little they are.
     """

@@ -11,15 +11,8 @@ from typing import Any
 from hpml.system.signals import RunInterrupted
 from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, run_round, within
-from hpml.worker_counts.search_result import (
-    AGAIN,
-    EPOCH,
-    FIGURES,
-    LEAST_GAIN,
-    SearchResult,
-    seconds_of,
-)
+from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN, Candidate, run_round, within
+from hpml.worker_counts.search_result import AGAIN, EPOCH, FIGURES, SearchResult, seconds_of
 
 FRUITLESS = 2
 ENDLESS = 10**9  # rounds, of which the time that is left is the end

@@ -8,13 +8,12 @@ from typing import Any
 
 from hpml.statistics import LEVEL, AnytimeEstimate, Estimate
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, Measurements
+from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN, Measurements
 from hpml.worker_counts.answer_in_doubt import disturbed_by
 
 LOADING, EPOCH = FIGURES = "loading_s", "epoch_s"  # by the loader alone, and by the training
 AGAIN = "again_s"  # the training of one setting, once more in the same round
-# A gain below this is none, however exact the measurement; one that may be larger is looked for.
-LEAST_GAIN, MOST_MISSED = 0.02, 0.1
+MOST_MISSED = 0.1  # a gain that may be larger is looked for
 SPAN = "an epoch"  # what the seconds are of, unless no length is known
 seconds_of = attrgetter("epoch_s")
 

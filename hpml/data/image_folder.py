@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from hpml.data.decoding import Decoder, Exif, Losses, Size
+from hpml.data.folder_layout import Images, find_layout, find_train
 from hpml.data.image_data_module import ImageDataModule, Shape
-from hpml.data.layout import Images, find_layout, find_train
 from hpml.data.pipelines import Drawing
 from hpml.data.resized_crop import draw_resized
 from hpml.data.storage import Files, ImageSet, Pixels, Source, other_size

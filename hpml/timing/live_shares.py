@@ -4,8 +4,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from hpml.timing.actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
+from hpml.timing.profiler_actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
 from hpml.timing.verdict import Share, ShareMeter, by_cause
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …

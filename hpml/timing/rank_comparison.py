@@ -12,8 +12,8 @@ from statistics import fmean, median
 from typing import Any
 
 from hpml.records.phases import OTHER, PHASES, TIMES
-from hpml.timing.actions import BROADCAST, BUFFERS, LOGGING, LOOP, RANKS, VALIDATION_END
 from hpml.timing.epoch_times import NS_PER_S
+from hpml.timing.profiler_actions import BROADCAST, BUFFERS, LOGGING, LOOP, RANKS, VALIDATION_END
 from hpml.timing.verdict import LEAST_MARGIN
 
 # What a rank does by itself. The last one counts only where none of the others tells: metrics that

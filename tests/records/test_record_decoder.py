@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.records import make_run, shared_epoch
 
-from hpml.records.decoder import Epoch, Shared, read_brief
+from hpml.records.record_decoder import Epoch, Shared, read_brief
 from hpml.records.run_record import EpochRecord, RecordError, RunRecord
 
 # Of these a report reads nothing.

@@ -11,7 +11,7 @@ from helpers.image_kinds import JPEG
 from helpers.pipelines import set_up
 
 from hpml.data import ImageFolder
-from hpml.data.layout import find_layout
+from hpml.data.folder_layout import find_layout
 from hpml.errors import DataError
 
 

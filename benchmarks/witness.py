@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hpml.system.gpus import GpuWitness
 from hpml.system.interference import between
+from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
-from hpml.system.witness import Witness
-from hpml.trials.watch import watched
+from hpml.trials.interference_watch import watched
 
 PARTS = {"epoch": "an epoch, ms", "trial": "a trial, ms", "look": "a look, ms"}
 CASES = [(2, 0), (64, 0), (200, 0), (2, 2), (2, 8), (64, 8)]  # threads, workers

@@ -21,14 +21,15 @@ import torch
 from harness import Page, Plain, bare_trainer, be_quiet, fresh, interleaved, main, spread
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from hpml.trials.rounds import LEAST_GAIN
 from hpml.trials.subject import Subject
 from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers
 from hpml.tuning.job import Foreign
 from hpml.worker_counts.answer import recommended
-from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.found import EPOCH, LEAST_GAIN
+from hpml.worker_counts.counts_to_try import counts_to_try
 from hpml.worker_counts.measure import CountTrials
+from hpml.worker_counts.search_result import EPOCH
 
 BATCHES, STEP_S = 200, 0.002
 IN_MEMORY, LOCKED = "in memory", "slower with workers"

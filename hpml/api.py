@@ -28,9 +28,9 @@ from hpml.cli.from_python import (
 from hpml.cli.run_directory import fresh_dir, is_given
 from hpml.config.command_line import as_override
 from hpml.errors import RunFailedError, UserError
-from hpml.report.shown import Report, TrainedRun
+from hpml.report.notebook_results import Report, TrainedRun
 from hpml.sweep.directory import HYDRAS_FILE
-from hpml.sweep.process import JobProcess
+from hpml.sweep.job_process import JobProcess
 from hpml.system.files import LOCK, read_json
 from hpml.train import announced, warn_of_monitor
 from hpml.train import train as run_training

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 import hpml
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume_choice
 from hpml.cli.program import run_hydra
 from hpml.cli.run_directory import with_run_dir
 from hpml.config import command_line
@@ -28,7 +28,7 @@ from hpml.system import environment, failures
 from hpml.system.environment import SWEPT
 from hpml.system.garbage_collection import gc_paused
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
-from hpml.training.console import print_resume_hint
+from hpml.training.run_messages import print_resume_hint
 
 log = logging.getLogger("hpml")
 
@@ -84,9 +84,9 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
     """
     cfg = with_run_dir(cfg)
     check(cfg)
-    resume.check(cfg.resume, cfg.evaluate)
+    resume_choice.check(cfg.resume, cfg.evaluate)
     directory = Path(cfg.run_dir)
-    last_sign_s = resume.last_sign_s(directory)
+    last_sign_s = resume_choice.last_sign_s(directory)
     record = _new_record(cfg)
     completed = _completed(directory)
     if completed is not None and _is_what_is_asked(completed, record, cfg):
@@ -102,7 +102,7 @@ def train(cfg: DictConfig, work: Work | None = None) -> RunRecord:
             work = fit
         work(cfg, record, directory, last_sign_s)
     if environment.rank() == 0 and cfg.evaluate is None:
-        resume.remove(directory)
+        resume_choice.remove(directory)
     return record
 
 
@@ -129,19 +129,19 @@ def _completed(directory: Path) -> RunRecord | None:
 
 def _is_what_is_asked(completed: RunRecord, record: RunRecord, cfg: DictConfig) -> bool:
     """Whether a completed run is the one that is asked for, and need not run again."""
-    resumes = resume.mode(cfg.resume) == resume.AUTO and cfg.evaluate is None
+    resumes = resume_choice.mode(cfg.resume) == resume_choice.AUTO and cfg.evaluate is None
     same = completed.fingerprint == record.fingerprint
     return resumes and same and completed.code_fingerprint == record.code_fingerprint
 
 
 def _refuse_to_overwrite(directory: Path, cfg: DictConfig, completed: RunRecord | None) -> None:
     """Raises UserError where a run would write over another one that nobody gave up."""
-    unfinished, hint = resume.resume_checkpoints(directory), ""
+    unfinished, hint = resume_choice.resume_checkpoints(directory), ""
     if cfg.evaluate is not None:
         hint = f"give another {DIRECTORY}" if completed or unfinished else ""
-    elif completed and cfg.resume != resume.NEVER:
+    elif completed and cfg.resume != resume_choice.NEVER:
         hint = f"give another {DIRECTORY}, or resume=never to train over it"
-    elif unfinished and cfg.resume is None and resume.mode(None) != resume.AUTO:
+    elif unfinished and cfg.resume is None and resume_choice.mode(None) != resume_choice.AUTO:
         hint = "resume=auto resumes it, resume=never begins at the start, in its place"
     if hint:
         kind = "a completed" if completed else "an unfinished"
@@ -153,8 +153,8 @@ def _to_resume(directory: Path, cfg: DictConfig) -> bytes | None:
 
     In a sweep, whose launcher reads how its jobs have ended, it is the job's that comes.
     """
-    resumes = resume.mode(cfg.resume) != resume.NEVER and SWEPT not in os.environ
-    if not (resumes and resume.resume_checkpoints(directory)):
+    resumes = resume_choice.mode(cfg.resume) != resume_choice.NEVER and SWEPT not in os.environ
+    if not (resumes and resume_choice.resume_checkpoints(directory)):
         return None
     file = directory / FILE_NAME
     return file.read_bytes() if file.is_file() else None

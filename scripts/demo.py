@@ -18,8 +18,8 @@ from typing import Any
 
 from hpml.config.command_line import as_override
 from hpml.report.collect import Run, collect
-from hpml.report.disturbances import is_disturbed, span
 from hpml.report.settings import Setting
+from hpml.report.times_in_doubt import is_disturbed, span
 from hpml.timing.verdict import LEAST_MARGIN
 
 JOB = ("experiment=slow_loading", "callbacks=none", "logger=none")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hpml.compare.answer import Answer, Outcome, PhaseChange
 from hpml.compare.question import METRICS, Question
-from hpml.data.turbo import scale_for
+from hpml.data.turbo_jpeg import scale_for
 from hpml.statistics import AnytimeEstimate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 
-from hpml.callbacks import disturbances
+from hpml.callbacks import epoch_interference
 from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.environment import peak_memory_mib
@@ -101,6 +101,6 @@ class EpochCounts:
         return {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if not (name in LOGGED or disturbances.is_logged(name))
+            if not (name in LOGGED or epoch_interference.is_logged(name))
             and (self._validated or name not in self._of_validation)
         }

@@ -7,26 +7,26 @@ from typing import Any, ClassVar
 import lightning as L
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from hpml.callbacks import disturbances
+from hpml.callbacks import epoch_interference
 from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.chart_layout import lay_out
 from hpml.callbacks.data_load_timer import DataLoadTimer
-from hpml.callbacks.disturbances import Disturbances
 from hpml.callbacks.epoch_counts import EpochCounts
+from hpml.callbacks.epoch_interference import EpochInterference
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.callbacks.progress_bar import print_around
 from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.callbacks.verdicts import Verdicts
-from hpml.records.epoch_table import EpochTable
+from hpml.records.epoch_lines import EpochLines
 from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.system.threads import ranges
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
-from hpml.timing.live import LiveShares
-from hpml.timing.windows import Windows
+from hpml.timing.live_shares import LiveShares
+from hpml.timing.live_windows import Windows
 
 log = logging.getLogger("hpml")
 
@@ -97,7 +97,7 @@ class EpochTimer(PhaseTimer):
 
     @property
     def logs(self) -> list[str]:
-        return [*super().logs, "throughput/samples_per_s", *disturbances.LOGGED]
+        return [*super().logs, "throughput/samples_per_s", *epoch_interference.LOGGED]
 
     @property
     def verdict(self) -> dict[str, str] | None:
@@ -107,7 +107,7 @@ class EpochTimer(PhaseTimer):
     @property
     def workers_affinity(self) -> list[str]:
         """The cores of each loading process, as the record's `environment` has them."""
-        return list(map(ranges, self._disturbances.workers))
+        return list(map(ranges, self._interference.workers))
 
     @property
     def places(self) -> list[dict[str, Any]]:
@@ -118,10 +118,10 @@ class EpochTimer(PhaseTimer):
         self.startup_s: float | None = None
         self._live = LiveShares(self._every_n_steps)
         self.windows = Windows()
-        self._disturbances = Disturbances()
+        self._interference = EpochInterference()
         self._ranks = Ranks()
-        self._verdicts = Verdicts(self._live, self._facts, self._disturbances, self._ranks)
-        self._table = EpochTable()
+        self._verdicts = Verdicts(self._live, self._facts, self._interference, self._ranks)
+        self._lines = EpochLines()
         self._counts = EpochCounts()
         self._batch_sizes = BatchSizes()
         self._warned = False
@@ -139,9 +139,9 @@ class EpochTimer(PhaseTimer):
     @in_its_fit
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._disturbances.end()
+        self._interference.end()
         self._begin_fit()
-        self._disturbances.begin(trainer)
+        self._interference.begin(trainer)
         self._ranks.begin(trainer)
 
     @in_its_fit
@@ -184,19 +184,19 @@ class EpochTimer(PhaseTimer):
                 if self.begun:
                     self._conclude(trainer, ended_well=False)
             finally:
-                self._disturbances.end()
+                self._interference.end()
 
     @in_its_fit
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, pl_module, stage)
-        self._disturbances.end()  # where another callback has failed before this one was asked
+        self._interference.end()  # where another callback has failed before this one was asked
 
     def open_epoch(self) -> dict[str, Any] | None:
         """The open epoch so far, in plain types, for `carry_over` in another process."""
         times = self.clock.open_epoch() if self.profiler is not None else None
         if times is None:
             return None
-        seen = self._disturbances.open_epoch(_waiting_s(times))
+        seen = self._interference.open_epoch(_waiting_s(times))
         return {"times": times.as_dict(), **self._counts.as_dict(), "interference": seen}
 
     def carry_over(self, epoch: dict[str, Any] | None) -> None:
@@ -204,7 +204,7 @@ class EpochTimer(PhaseTimer):
         if epoch is not None and self.profiler is not None:
             self.clock.carry_over(EpochTimes.from_dict(epoch["times"]))
             self._counts.resume(epoch)
-            self._disturbances.carry_over(epoch.get("interference"))
+            self._interference.carry_over(epoch.get("interference"))
 
     def keep(self, trainer: L.Trainer, times: EpochTimes) -> dict[str, float]:
         self.startup_s = (self.clock.startup_ns or 0) / NS_PER_S
@@ -222,11 +222,11 @@ class EpochTimer(PhaseTimer):
         logged = self.figures(epoch.time)
         if epoch.samples_per_s is not None:
             logged["throughput/samples_per_s"] = epoch.samples_per_s
-        seen = self._disturbances.epoch_ended(epoch.epoch, _waiting_s(times))
+        seen = self._interference.epoch_ended(epoch.epoch, _waiting_s(times))
         if seen is not None:
             epoch.interference = seen.as_dict()
-            logged |= disturbances.figures(seen)
-        self._print(trainer, self._table.lines(epoch))
+            logged |= epoch_interference.figures(seen)
+        self._print(trainer, self._lines.lines(epoch))
         return logged
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
@@ -234,7 +234,7 @@ class EpochTimer(PhaseTimer):
         epoch = self.epochs[-1]
         self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
         if epoch.interference is not None:
-            epoch.interference = self._disturbances.of_all_ranks(trainer, epoch.epoch)
+            epoch.interference = self._interference.of_all_ranks(trainer, epoch.epoch)
         if not (epoch.interference or {}).get("disturbed"):  # which makes any of them late
             self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)
@@ -256,17 +256,17 @@ class EpochTimer(PhaseTimer):
             figures = {f"window/{name}": value for name, value in window.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(figures, step=logging_step(trainer))
-        self._disturbances.look()
+        self._interference.look()
         self._print(trainer, self._verdicts.news(trainer))
 
     def _conclude(self, trainer: L.Trainer, ended_well: bool) -> None:
-        self._disturbances.end()
+        self._interference.end()
         before = self._verdicts.latest
         lines = self._verdicts.conclude(trainer, all_ranks=ended_well)
         if not self.epochs:  # of which the verdict would be
             self._verdicts.latest = before
         elif lines:
-            self._print(trainer, [*self._disturbances.sentences(), *lines])
+            self._print(trainer, [*self._interference.sentences(), *lines])
             if self.sync and self.epochs[0].device_time is not None:
                 self._print(trainer, [_audit(self.epochs)])
 

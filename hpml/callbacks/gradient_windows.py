@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.timing.fit_clock import FitClock
-from hpml.timing.ranks import MOST_SAMPLES
+from hpml.timing.rank_comparison import MOST_SAMPLES
 
 FIRST = 2  # the batch behind which an epoch's first window begins
 SAMPLES = 8  # steps of a window

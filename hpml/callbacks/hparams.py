@@ -9,7 +9,7 @@ from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
 from hpml.report.collect import Run
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 
 # TensorBoard shows five columns of metrics unless asked for more.
 FIRST = ("val/accuracy", "mean/epoch_s", "mean/steady_epoch_s", "mean/data_s", "val/loss")

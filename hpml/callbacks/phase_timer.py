@@ -11,10 +11,10 @@ import torch
 
 from hpml.callbacks.observer import Observer
 from hpml.callbacks.trainer_facts import logging_step
-from hpml.timing.actions import RANKS
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.fit_clock import FitClock
 from hpml.timing.profiler import PhaseProfiler
+from hpml.timing.profiler_actions import RANKS
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 

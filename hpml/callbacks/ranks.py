@@ -15,7 +15,14 @@ from hpml.records.phases import TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
-from hpml.timing.ranks import Comparison, Comparisons, RankTimes, compare, own_times, place_in_words
+from hpml.timing.rank_comparison import (
+    Comparison,
+    Comparisons,
+    RankTimes,
+    compare,
+    own_times,
+    place_in_words,
+)
 
 
 class Ranks:

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Timer
 
 from hpml.callbacks.observer import Observer
 from hpml.formatting import duration_in_words
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 
 log = logging.getLogger("hpml")
 

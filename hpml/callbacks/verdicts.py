@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import lightning as L
 
-from hpml.callbacks.disturbances import Disturbances
+from hpml.callbacks.epoch_interference import EpochInterference
 from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.trainer_facts import facts_of_trainer, surpluses
 from hpml.records.verdict import in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.imbalance import IMBALANCE, advise_rank, imbalance
-from hpml.timing.live import LiveShares
+from hpml.timing.live_shares import LiveShares
 from hpml.timing.verdict import LEAST_MARGIN, Share, judge
 
 # Of one rank alone they would say the same: what it is late in is not told from what disturbed it.
@@ -22,12 +22,16 @@ class Verdicts:
     """Judges the shares of a fit's time."""
 
     def __init__(
-        self, live: LiveShares, facts: JobFacts | None, disturbances: Disturbances, ranks: Ranks
+        self,
+        live: LiveShares,
+        facts: JobFacts | None,
+        interference: EpochInterference,
+        ranks: Ranks,
     ) -> None:
         self.latest: dict[str, str] | None = None  # the record's `verdict`
         self._live = live
         self._facts = facts
-        self._disturbances = disturbances
+        self._interference = interference
         self._ranks = ranks
 
     def news(self, trainer: L.Trainer) -> list[str]:
@@ -81,7 +85,7 @@ class Verdicts:
             live.largest_other,
             live.validation_share,
             live.start_share,
-            self._disturbances.so_far(),
+            self._interference.so_far(),
             self._ranks.compared.exposed_share,
         )
 

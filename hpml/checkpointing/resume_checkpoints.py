@@ -21,7 +21,7 @@ from hpml.callbacks.epoch_timer import EpochTimer
 from hpml.callbacks.observer import Observer
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.callbacks.trainer_facts import logging_step
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume_choice
 from hpml.checkpointing.can_resume import can_begin_here, why_not
 from hpml.checkpointing.plain_types import NotPlainError, plain, plain_checkpoint, rebuilt
 from hpml.errors import first_line
@@ -57,11 +57,11 @@ class ResumeCheckpoints(Checkpoint, Observer):
     recorder: RunRecorder  # whose epochs it keeps
     every_s: float | None  # seconds between two; None for none in time
     warns: bool  # where there cannot be any
-    found: resume.Found | None = None  # the one to resume from
+    found: resume_choice.Found | None = None  # the one to resume from
     imported: Container[str] | None = None  # modules, when a run resumes; None for any
 
     def __post_init__(self) -> None:
-        self.folder = self.directory.resolve() / resume.FOLDER
+        self.folder = self.directory.resolve() / resume_choice.FOLDER
         self._own = [self.found.path] if self.found else []  # those that are kept
         self._is_exact = self._was_tried = False
         self._last_s = self._took_s = self._sign_s = 0.0
@@ -220,7 +220,7 @@ class ResumeCheckpoints(Checkpoint, Observer):
                 content = self._content(trainer)
                 if trainer.is_global_zero:
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    torch.save(content | {resume.KEY: writing}, part)
+                    torch.save(content | {resume_choice.KEY: writing}, part)
                     self._give_name(part, batches)
         finally:
             if trainer.is_global_zero:
@@ -231,10 +231,10 @@ class ResumeCheckpoints(Checkpoint, Observer):
     def _give_name(self, part: Path, batches: int) -> None:
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        self._own.append(part.replace(self.folder / resume.file_name(batches, part)))
+        self._own.append(part.replace(self.folder / resume_choice.file_name(batches, part)))
         sync_directory(self.folder)
-        self._own = self._own[-resume.KEPT :]
-        for old in set(resume.resume_checkpoints(self.folder)) - set(self._own):
+        self._own = self._own[-resume_choice.KEPT :]
+        for old in set(resume_choice.resume_checkpoints(self.folder)) - set(self._own):
             old.unlink(missing_ok=True)
 
 

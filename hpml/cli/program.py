@@ -23,16 +23,17 @@ from omegaconf import DictConfig
 
 from hpml.cli import help
 from hpml.cli.completion import script
-from hpml.cli.early_end import endings_called
+from hpml.cli.error_hooks import error_hooks_called
 from hpml.cli.run_directory import leave_nothing
 from hpml.cli.wrong_input import explain, refuse, refuse_unknown_options
 from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
 from hpml.errors import RunFailedError, UserError
-from hpml.system import failures, slurm
+from hpml.system import failures
 from hpml.system.environment import rank
 from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, process_signals
+from hpml.system.slurm_requeue import requeue
 
 log = logging.getLogger("hpml")
 
@@ -79,7 +80,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         refuse(f"{word}: this program does not sweep; leave it out")
     end_with_launcher()
     atexit.register(end_children)
-    slurm.start_ranks_here()
+    _start_ranks_here()
     sys.argv[1:] = arranged(sys.argv[1:])
     refuse_unknown_options(sys.argv[1:], config_name)
     if shell_script := script(sys.argv[1:]):
@@ -95,14 +96,14 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
     # Hydra reads these from Python's own warnings; its users see none of them.
     warnings.filterwarnings("ignore", message=".*hydra.mode=MULTIRUN", category=UserWarning)
     try:
-        with ended_by_signals(), _hydra_raises(), endings_called():
+        with ended_by_signals(), _hydra_raises(), error_hooks_called():
             main(job)()
     except JobFailed as error:
         sys.exit(error.args[0])
     except RunInterrupted as stopped:
         warning = process_signals.warning
         if warning is not None:
-            slurm.requeue()
+            requeue()
         sys.exit(128 + (warning or stopped.signal_number))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -117,6 +118,15 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             log.error(f"failed: {error}")  # noqa: TRY400
             sys.exit(1)
         refuse(explain(error, config_name, sys.argv[1:], sweeps))
+
+
+def _start_ranks_here() -> None:
+    """Has Lightning start the processes of several devices, where SLURM has started one alone.
+
+    It would wait for SLURM to start the others, as `srun --ntasks-per-node` does.
+    """
+    if os.environ.get("SLURM_NTASKS") == "1":
+        del os.environ["SLURM_NTASKS"]
 
 
 def _report(error: Exception, cfg: DictConfig) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpml.compare.answer import Answer
+from hpml.compare.answer_files import clear, write
 from hpml.compare.comparison import BUDGET_S, compare
 from hpml.compare.history import check as check_history
 from hpml.compare.history import check_folder
 from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
-from hpml.compare.writing import clear, write
 from hpml.errors import UserError
 from hpml.system.argument_parser import ArgumentParser
 from hpml.system.files import disk_errors_in_one_line

@@ -10,11 +10,11 @@ from typing import Any
 
 from hpml.compare.answer import Answer
 from hpml.compare.conclusion import of_rounds
-from hpml.compare.process import GRACE_S, FailedError, KilledError, end_all_of, started
 from hpml.compare.question import METRICS, Question
 from hpml.compare.records import of_records
 from hpml.compare.rounds import AFTER, BEFORE, SIDES, Round, Rounds, run_round, run_rounds
 from hpml.compare.side import RECORDS, Side, sides
+from hpml.compare.side_process import GRACE_S, FailedError, KilledError, end_all_of, started
 from hpml.compare.worktree import LoggedError
 from hpml.errors import UserError
 

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from hpml.compare.question import METRICS
 from hpml.compare.rounds import SIDES
 from hpml.errors import UserError
-from hpml.report.drawing import INK, STYLE, in_percent, looks
 from hpml.report.page import render, save
+from hpml.report.picture_style import INK, STYLE, in_percent, looks
 from hpml.report.pictures import Picture
 from hpml.report.tables import Cell, Table
 from hpml.statistics import LEVEL

@@ -9,8 +9,8 @@ import matplotlib
 from hpml.compare.question import ASKED, IN_A_STEP
 from hpml.formatting import capital
 from hpml.records.phases import PHASES
-from hpml.report.drawing import STYLE, bars
 from hpml.report.page import cell, render, save
+from hpml.report.picture_style import STYLE, bars
 from hpml.report.pictures import Picture
 from hpml.report.tables import Cell, Table, fact_table, of_machine
 from hpml.statistics import Estimate

@@ -23,7 +23,7 @@ from typing import Any
 
 import hpml
 from hpml.errors import LIBRARIES, UserError, first_line, place
-from hpml.watch.imports import Change, ChangingFinder
+from hpml.watch.import_hook import Change, ChangingFinder
 from hpml.watch.program import Program
 from hpml.watch.watch import TRAINERS
 

@@ -13,20 +13,20 @@ import lightning as L
 import psutil
 
 from hpml.callbacks.batch_size import BatchSizes
-from hpml.callbacks.disturbances import witness_of
+from hpml.callbacks.epoch_interference import witness_of
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
 from hpml.system.environment import describe, peak_memory_mib
 from hpml.system.interference import Interference, Reading, add, between, summed
-from hpml.system.joined_readings import joined
-from hpml.system.witness import Witness
+from hpml.system.interference_in_pieces import joined
+from hpml.system.kernel_readings import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace, Pauses
 from hpml.trials.sameness import trace
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
-from hpml.tuning.epochs import epoch_s
+from hpml.tuning.epoch_trials import epoch_s
 
 # Steps before those that are timed, besides those whose batches workers have ready: the other
 # side's turn has filled the caches.

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from hpml.data import turbo
+from hpml.data import turbo_jpeg
 from hpml.errors import DataError, first_line
 from hpml.formatting import counted
 
@@ -51,14 +51,14 @@ class Decoder:
 
     exif: Exif = "ignore"  # apply: turn it as its EXIF data say
     background: tuple[int, int, int] | None = None  # behind what is transparent; None: drop alpha
-    used: turbo.Used = "pillow"  # what decodes a JPEG: to the same pixels
+    used: turbo_jpeg.Used = "pillow"  # what decodes a JPEG: to the same pixels
     decode_size: int | None = None  # pixels that a JPEG's sides keep; it is halved down to them
 
     def decode(self, path: str) -> np.ndarray:
         """uint8 of shape (3, H, W), RGB. Raises DataError."""
         try:
-            if self.used == "turbo" and path.lower().endswith(turbo.NAMES):
-                return self.decode_bytes(turbo.read(path))
+            if self.used == "turbo" and path.lower().endswith(turbo_jpeg.NAMES):
+                return self.decode_bytes(turbo_jpeg.read(path))
             with Image.open(path) as image:
                 return self.pixels(image)
         except Exception as error:  # each of Pillow's decoders has its own words for a broken file
@@ -70,7 +70,7 @@ class Decoder:
         if by_turbo and self.exif == "apply":
             with Image.open(io.BytesIO(content)) as image:
                 by_turbo = _orientation(image) == 1
-        if by_turbo and (decoded := turbo.decode(content, self.decode_size)) is not None:
+        if by_turbo and (decoded := turbo_jpeg.decode(content, self.decode_size)) is not None:
             return decoded.transpose(2, 0, 1)
         with Image.open(io.BytesIO(content)) as image:
             return self.pixels(image)
@@ -146,11 +146,11 @@ class Decoder:
             yield "CMYK"
         if image.format != "MPO" and _is_animated(image):  # a phone's MPO holds one picture twice
             yield "frames"
-        if image.format in JPEG and turbo.scale_for(*image.size, self.decode_size) > 1:
+        if image.format in JPEG and turbo_jpeg.scale_for(*image.size, self.decode_size) > 1:
             yield "smaller"
 
     def _is_left(self, path: str, image: Image.Image, turned: int) -> bool:
-        is_jpeg = image.format in JPEG and path.lower().endswith(turbo.NAMES)
+        is_jpeg = image.format in JPEG and path.lower().endswith(turbo_jpeg.NAMES)
         is_turned = turned > 1 and self.exif == "apply"
         return self.used == "turbo" and (not is_jpeg or image.mode not in ("L", "RGB") or is_turned)
 
@@ -169,7 +169,7 @@ class Losses:
             self._counts[kind] += 1
             self._first.setdefault(kind, path)
 
-    def left(self, decoder: turbo.DecoderName) -> str:
+    def left(self, decoder: turbo_jpeg.DecoderName) -> str:
         """A sentence on images that Pillow decodes after all; none of all of them under `auto`."""
         count = self._counts[LEFT]
         if not count or (count == self._images and decoder == "auto"):

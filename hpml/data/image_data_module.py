@@ -27,8 +27,8 @@ from hpml.data.pipelines import (
 )
 from hpml.data.sampling import EpochSampler, RepeatingSampler, cut, permutation
 from hpml.data.storage import ImageSet
-from hpml.data.threads import ThreadLoader
-from hpml.data.watchdog import send_feeder_errors
+from hpml.data.thread_loader import ThreadLoader
+from hpml.data.worker_watchdog import send_feeder_errors
 from hpml.errors import DataError
 from hpml.system.environment import usable_cores
 
@@ -67,7 +67,7 @@ class ImageDataModule(L.LightningDataModule):
     seed: int = 0  # decides the order of the samples and their augmentation
     batch_size: int = 128  # samples a step, on each device
     num_workers: int = 0  # that load; 0 loads in the training process
-    workers: WorkerKind = "processes"  # or threads of the training process: see `hpml.data.threads`
+    workers: WorkerKind = "processes"  # or threads: see `hpml.data.thread_loader`
     pipeline: PipelineName = "batched"  # see `hpml.data.pipelines`
     eval_batch_size: int | None = None  # samples a step of validation and test; None for batch_size
     augment: bool = True  # random crop and flip of the training samples

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 
 from hpml.models.counts import no_formula
 from hpml.models.flops import FlopCounter
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 

@@ -2,7 +2,7 @@
 
 import math
 
-from hpml.diagnosis.figures import (
+from hpml.diagnosis.trial_figures import (
     AGAIN,
     AS_IT_IS,
     CAUSES,

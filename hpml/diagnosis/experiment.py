@@ -13,11 +13,11 @@ from omegaconf import DictConfig
 
 from hpml.callbacks.trainer_facts import facts_of_trainer
 from hpml.diagnosis.ceiling import ceiling_flops_per_s, flops_per_step
-from hpml.diagnosis.figures import AS_IT_IS, CAUSES, LOADER_ALONE, ONE_THREAD
 from hpml.diagnosis.interventions import INTERVENTIONS
-from hpml.diagnosis.measured import Key, Measured, keep, measure
-from hpml.diagnosis.ranks import BY_ITSELF, DOES, by_itself
-from hpml.diagnosis.waiting import seconds_of, take_apart_if_waiting
+from hpml.diagnosis.late_rank import BY_ITSELF, DOES, by_itself
+from hpml.diagnosis.measured_trials import Key, Measured, keep, measure
+from hpml.diagnosis.trial_figures import AS_IT_IS, CAUSES, LOADER_ALONE, ONE_THREAD
+from hpml.diagnosis.waiting_loader import seconds_of, take_apart_if_waiting
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError
 from hpml.formatting import counted, duration_in_words
@@ -30,7 +30,7 @@ from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, SLOW_S, Pace, Pilot
 from hpml.trials.ranks_agreement import agreement_of
-from hpml.trials.resting import intervals
+from hpml.trials.resting_callbacks import intervals
 from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.trainer import accumulated

@@ -1,6 +1,6 @@
 """What each trial of a diagnosis takes out of the job."""
 
-from hpml.diagnosis.figures import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
+from hpml.diagnosis.trial_figures import AGAIN, AS_IT_IS, LOADER_ALONE, ONE_THREAD
 from hpml.trials.intervention import Intervention
 
 INTERVENTIONS = {

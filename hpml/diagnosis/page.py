@@ -7,12 +7,12 @@ from typing import Any
 
 import matplotlib
 
-from hpml.diagnosis.figures import AS_IT_IS
-from hpml.diagnosis.savings import at_most
+from hpml.diagnosis.saving_in_words import at_most
+from hpml.diagnosis.trial_figures import AS_IT_IS
 from hpml.formatting import capital, in_s
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OTHER, OVERHEAD, PHASES
-from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import render, save
+from hpml.report.picture_style import BAR, STYLE, bars
 from hpml.report.pictures import Picture
 from hpml.report.ranking import NOTHING
 from hpml.report.tables import Cell, Table, fact_table, machine_in_words, of_machine

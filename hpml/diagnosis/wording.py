@@ -5,7 +5,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hpml.config.lab_advice import advised
-from hpml.diagnosis.figures import (
+from hpml.diagnosis.late_rank import DOES, LateRank, RankInference
+from hpml.diagnosis.saving_in_words import at_most
+from hpml.diagnosis.trial_figures import (
     AGAIN,
     AS_IT_IS,
     CAUSES,
@@ -14,15 +16,13 @@ from hpml.diagnosis.figures import (
     difference,
     is_sure,
 )
-from hpml.diagnosis.ranks import DOES, LateRank, RankInference
-from hpml.diagnosis.savings import at_most
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.loading.stages import LoaderStages
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.imbalance import IMBALANCE, advise_rank
-from hpml.timing.ranks import Late
+from hpml.timing.rank_comparison import Late
 from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
@@ -61,7 +61,7 @@ class Diagnosis(RankInference):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from hpml.diagnosis.cell import html  # and matplotlib
+        from hpml.diagnosis.notebook_cell import html  # and matplotlib
 
         return html(self.as_dict(), self.interval)
 

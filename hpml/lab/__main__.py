@@ -22,16 +22,16 @@ from hpml.config.fingerprint import identifying, key_of
 from hpml.config.lab_advice import of_the_lab
 from hpml.errors import UserError
 from hpml.formatting import decimals, duration_in_words
-from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import OPTIMIZERS, PARTS, SUMMARY, TRAINING, WORKERS
 from hpml.lab.pilot import Pilot, look_at_data, measured_start_s, pilot
 from hpml.lab.pilot_cache import PilotCache
 from hpml.lab.plan import SWEEPS
-from hpml.lab.planning import Decided, decide, shortened
+from hpml.lab.plan_choice import Decided, decide, shortened
 from hpml.lab.progress import what_ran
 from hpml.lab.run_task import run_task
 from hpml.lab.state import ALL, State
 from hpml.lab.tasks import HOLDS, Task, Tasks, chosen_parts, shown
+from hpml.lab.unanswered import disturbed_by
 from hpml.sweep.directory import check_name
 from hpml.system import environment, fresh_process
 from hpml.system.files import disk_errors_in_one_line, read_json, remove_empty, write_json

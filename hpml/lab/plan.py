@@ -79,7 +79,7 @@ class Plan:
         cls, cfg: DictConfig, tasks: Tasks, pilots: dict[str, Pilot], is_fixed: bool
     ) -> "Plan":
         """The plan of a lab's configuration; what is done already takes no time."""
-        from hpml.worker_counts.counts import SMALL_MACHINE, counts_to_try
+        from hpml.worker_counts.counts_to_try import SMALL_MACHINE, counts_to_try
 
         search, own, cores = _keys_of("workers", cfg), cfg.get("workers") or {}, usable_cores()
         settings = tasks.search["settings"] if tasks.search else {}

@@ -14,7 +14,7 @@ from hpml.config.conf import resolve
 from hpml.config.lab_advice import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab.tasks import Task
-from hpml.sweep.process import JobProcess
+from hpml.sweep.job_process import JobProcess
 from hpml.system import fresh_process
 from hpml.system.files import write_json
 

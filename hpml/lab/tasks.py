@@ -16,7 +16,6 @@ from omegaconf import DictConfig, ListConfig
 from hpml.config.command_line import as_override, options
 from hpml.config.fingerprint import key_of
 from hpml.diagnosis.command import FILE_NAME as DIAGNOSIS_FILE
-from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import (
     COUNTED,
     DEVICES,
@@ -33,6 +32,7 @@ from hpml.lab.parts import (
     TRAINING,
     WORKERS,
 )
+from hpml.lab.unanswered import disturbed_by
 from hpml.records.run_record import RunRecord
 from hpml.report.collect import Run, collect
 from hpml.sweep.reruns import MARK, RERUN, OnDisturbance

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpml.loading.copies import MOST_PARTS, holders
+from hpml.loading.loader_copies import MOST_PARTS, holders
 from hpml.system.random_states import random_states_kept
 
 

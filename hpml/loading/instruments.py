@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-from hpml.loading.clock import StageClock
-from hpml.loading.copies import with_own_state
-from hpml.loading.own_methods import alter
+from hpml.loading.loader_copies import with_own_state
+from hpml.loading.stage_clock import StageClock
+from hpml.system.patch_object import alter
 
 _MOST_PARTS = 64  # of a list of transforms
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, functools.partial)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from hpml.loading.clock import DECODING, READING, StageClock
+from hpml.loading.stage_clock import DECODING, READING, StageClock
 
 # Module, function or method in it, and its stage. Those not imported are not in use.
 FUNCTIONS = (

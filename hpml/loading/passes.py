@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import _DatasetKind
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from hpml.loading.clock import COLLATING, PINNING, SAMPLER, StageClock
-from hpml.loading.copies import attributes_copied, with_own_state
 from hpml.loading.instruments import Instruments, stage_of
 from hpml.loading.library_functions import libraries_timed
+from hpml.loading.loader_copies import attributes_copied, with_own_state
+from hpml.loading.stage_clock import COLLATING, PINNING, SAMPLER, StageClock
 from hpml.statistics import Estimate, estimate
 
 NS_PER_S = 1e9

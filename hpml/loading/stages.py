@@ -6,8 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from hpml.formatting import counted, decimals, table
-from hpml.loading.clock import COLLATING, READING
 from hpml.loading.code_lines import CodeLine
+from hpml.loading.stage_clock import COLLATING, READING
 from hpml.statistics import Estimate
 
 # A first pass is told where it takes so many times as long as the second one.

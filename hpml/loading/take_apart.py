@@ -13,7 +13,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from hpml.errors import first_line
-from hpml.loading.clock import (
+from hpml.loading.code_lines import LineSampler, Looks, line_of_each, ranked
+from hpml.loading.global_state import seeded_folder
+from hpml.loading.instruments import stage_of
+from hpml.loading.loader_copies import with_own_state
+from hpml.loading.passes import NS_PER_S, Fetching, Parts, Pass, copying_s, run_pass
+from hpml.loading.stage_clock import (
     COLLATING,
     COPYING,
     DECODING,
@@ -23,13 +28,8 @@ from hpml.loading.clock import (
     SAMPLER,
     StageClock,
 )
-from hpml.loading.code_lines import LineSampler, Looks, line_of_each, ranked
-from hpml.loading.copies import with_own_state
-from hpml.loading.global_state import seeded_folder
-from hpml.loading.in_workers import Delivery, WorkersPass, run_in_workers
-from hpml.loading.instruments import stage_of
-from hpml.loading.passes import NS_PER_S, Fetching, Parts, Pass, copying_s, run_pass
 from hpml.loading.stages import LoaderStages, Stage, WorkerTimes
+from hpml.loading.workers_pass import Delivery, WorkersPass, run_in_workers
 from hpml.statistics import Estimate, estimate
 
 SECONDS = 5.0

@@ -1,6 +1,6 @@
 """The phases of an epoch: each stands here once, with all that is written and drawn of it.
 
-What Lightning does in a phase stands in `timing/actions.py`.
+What Lightning does in a phase stands in `timing/profiler_actions.py`.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Phase:
     name: str  # in the clocks' keys (`data/start`), and with `_s` in records and metrics
     heading: str  # of its column, in seven characters at most
     title: str  # in sentences and in pictures
-    colour: str  # of its bars, from the palette of `report/drawing.py`
+    colour: str  # of its bars, from the palette of `report/picture_style.py`
     hatch: str  # of its bars, where there is no colour
     cause: str = ""  # of slowness, if it speaks for one
     device_kind: str = ""  # the kind of a device's time that speaks for the same cause

@@ -58,7 +58,7 @@ class EpochRecord:
     # what the epoch had to share, and lost: see system/interference.py; None: nobody looked
     interference: dict[str, Any] | None = None
     # of several ranks: of each of TIMES the mean, the worst, whose that is, and what is between the
-    # extremes, its skew; `late_s`, `late` and `communication`: see timing/ranks.py
+    # extremes, its skew; `late_s`, `late` and `communication`: see timing/rank_comparison.py
     ranks: dict[str, Any] | None = None
 
 
@@ -86,7 +86,7 @@ class RunRecord:
     epochs: list[EpochRecord] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None  # {checkpoint, metrics}
     verdict: dict[str, str] | None = None
-    # what live windows hold, one after the other: see timing/windows.py
+    # what live windows hold, one after the other: see timing/live_windows.py
     windows: dict[str, list[float | None]] | None = None
     # what each stage of loading a sample costs, where that was asked for: see loading/stages.py
     loader: dict[str, Any] | None = None

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hpml.records.decoder import Shared, read_brief
 from hpml.records.phases import TIMES
+from hpml.records.record_decoder import Shared, read_brief
 from hpml.records.run_record import (
     LARGEST,
     NOT_A_RECORD,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpml.config.conf import lower_is_better
 from hpml.formatting import counted, listed
-from hpml.report import disturbances, scaling
+from hpml.report import scaling, times_in_doubt
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
 from hpml.report.ranking import EPOCH, STEADY, Measure, Ranked, in_a_sentence, without_a_fastest
 from hpml.report.settings import Setting, find_settings, is_continuous, number
@@ -92,8 +92,8 @@ class Comparison:
         """
         is_time = measure.name in TIMED_FROM
         settings = self.timed if is_time else self.settings
-        spans = [disturbances.span(s, measure.name) if is_time else None for s in settings]
-        doubts = disturbances.in_doubt(spans)
+        spans = [times_in_doubt.span(s, measure.name) if is_time else None for s in settings]
+        doubts = times_in_doubt.in_doubt(spans)
         by_seed = [setting.by_seed(measure.name) for setting in settings]
         every = [setting.all_of(measure.name) for setting in settings]
         certain = [[] if doubt else values for values, doubt in zip(every, doubts, strict=True)]
@@ -131,7 +131,7 @@ class Comparison:
     @cached_property
     def has_disturbed(self) -> bool:
         """Whether a run has a time that others disturbed."""
-        each = (disturbances.is_disturbed(run, name) for run in self.runs for name in TIMED_FROM)
+        each = (times_in_doubt.is_disturbed(run, name) for run in self.runs for name in TIMED_FROM)
         return any(each)
 
     @cached_property
@@ -203,12 +203,12 @@ class Comparison:
     @cached_property
     def disturbances(self) -> list[str]:
         """Which runs others disturbed, and by what."""
-        return disturbances.sentences(self.runs)
+        return times_in_doubt.sentences(self.runs)
 
     @cached_property
     def company(self) -> list[str]:
         """Which runs shared a machine with another one of these, or of their sweep."""
-        return disturbances.company(self.runs)
+        return times_in_doubt.company(self.runs)
 
     @cached_property
     def chosen(self) -> list[tuple[Ranked, int]]:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpml.report.collect import Run
-from hpml.report.drawing import INK, in_percent, legend_above, looks, time_unit
 from hpml.report.labels import in_lines, with_short_numbers
+from hpml.report.picture_style import INK, in_percent, legend_above, looks, time_unit
 from hpml.system.interference import Interference
 
 COLUMNS = 2

@@ -18,9 +18,8 @@ from markupsafe import Markup, escape
 from hpml.formatting import counted
 from hpml.report.collect import Run, clean, in_words
 from hpml.report.comparison import Comparison
-from hpml.report.disturbances import UNSEEN_SHARE, is_disturbed
-from hpml.report.drawing import INK, PAPER, STYLE
 from hpml.report.paging import MOST_ROWS, MOST_TOLD, PAGE_ROWS, is_paged, rows_as_json
+from hpml.report.picture_style import INK, PAPER, STYLE
 from hpml.report.pictures import Picture
 from hpml.report.tables import (
     NOTHING,
@@ -32,6 +31,7 @@ from hpml.report.tables import (
     setting_table,
 )
 from hpml.report.terminal import evaluation
+from hpml.report.times_in_doubt import UNSEEN_SHARE, is_disturbed
 from hpml.statistics import estimate
 from hpml.system.files import disk_errors_in_one_line, write_json
 from hpml.system.interference import LEAST_SHARE
@@ -117,7 +117,7 @@ def cell(values: Mapping[str, Any], pictures: Iterable[Picture] = ()) -> str:
     """
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         shown = [as_svg(replace(each, name=f"{each.name}-{uuid4().hex}")) for each in pictures]
-    template = _environment(TEMPLATES).get_template("cell.html.j2")
+    template = _environment(TEMPLATES).get_template("notebook_cell.html.j2")
     return template.render({**values, "pictures": shown})
 
 

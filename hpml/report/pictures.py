@@ -14,8 +14,8 @@ from hpml.formatting import capital, counted
 from hpml.records.phases import PHASES
 from hpml.report.collect import ACCURACY, Run, mean
 from hpml.report.comparison import Comparison, about_learning
-from hpml.report.disturbances import is_disturbed, is_faster
-from hpml.report.drawing import (
+from hpml.report.interference_picture import over_epochs
+from hpml.report.picture_style import (
     INK,
     STYLE,
     bars,
@@ -26,8 +26,8 @@ from hpml.report.drawing import (
     spread_ticks,
     time_unit,
 )
-from hpml.report.interference_picture import over_epochs
 from hpml.report.settings import ABSENT, Setting, labels, number
+from hpml.report.times_in_doubt import is_disturbed, is_faster
 from hpml.statistics import Estimate, estimate
 
 DEVICES = ("device", "trainer.devices")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from hpml.config.lab_advice import advised
 from hpml.formatting import decimals, listed, with_spread
-from hpml.report.disturbances import MOST_NAMED, Span
 from hpml.report.settings import Setting
+from hpml.report.times_in_doubt import MOST_NAMED, Span
 from hpml.statistics import Estimate, Standing
 
 NOTHING = "–"  # where there is no figure

@@ -14,10 +14,10 @@ from hpml.formatting import counted
 from hpml.records.phases import PHASES, TRAIN
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import TIMED_FROM, Run, clean, mean
-from hpml.report.disturbances import Span, span
 from hpml.report.ranking import Measure
 from hpml.report.run.ranks import check_ranks, is_amount
 from hpml.report.settings import Setting, number
+from hpml.report.times_in_doubt import Span, span
 from hpml.statistics import Estimate, estimate
 
 BATCH = "data.batch_size"

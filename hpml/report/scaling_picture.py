@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpml.records.phases import PHASES
-from hpml.report.drawing import COLOURS, INK, STYLE, in_percent, legend_above, looks
+from hpml.report.picture_style import COLOURS, INK, STYLE, in_percent, legend_above, looks
 from hpml.report.pictures import Picture, disturbed_ones, what_bars_are
 from hpml.report.scaling import EXCHANGE, PARTS, Line, Point
 

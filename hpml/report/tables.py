@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from hpml.formatting import size_in_words
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import TIMES
 from hpml.report.collect import MEASURES, Run, clean, in_words, mean
 from hpml.report.comparison import RATE, SAME, Comparison
-from hpml.report.disturbances import in_company, is_disturbed
 from hpml.report.ranking import NOTHING, Measure
 from hpml.report.scaling import PARTS
 from hpml.report.settings import ABSENT, Setting, number
+from hpml.report.times_in_doubt import in_company, is_disturbed
 from hpml.statistics import Estimate, Standing
 from hpml.system.interference import FIGURES, Interference
 

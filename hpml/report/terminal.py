@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpml.formatting import console, counted
-from hpml.records.epoch_table import PHASE_HEADINGS
+from hpml.records.epoch_lines import PHASE_HEADINGS
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.tables import setting_table

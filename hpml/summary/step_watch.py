@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from hpml.models import counts
 from hpml.models.flops import FlopCounter
 from hpml.models.image_classifier import ImageClassifier
-from hpml.trials.contents import tensors_in
+from hpml.trials.batch_contents import tensors_in
 
 # Layers whose gradients depend on nothing but their input and the gradient at their output.
 LINEAR_IN_WEIGHTS = (nn.modules.conv._ConvNd, nn.Linear)

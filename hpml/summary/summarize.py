@@ -31,7 +31,7 @@ from hpml.summary.step_watch import StepWatch, watch_step
 from hpml.system.random_states import random_states_kept
 from hpml.training.build import build_module
 from hpml.training.prepare import quiet_lightning
-from hpml.trials.contents import tensors_in
+from hpml.trials.batch_contents import tensors_in
 
 log = logging.getLogger("hpml")
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.cli.early_end import at_early_end
+from hpml.cli.error_hooks import call_on_error
 from hpml.cli.program import JobFailed
 from hpml.cli.run_directory import errors_end_the_program, fresh_dir, is_given, refuse_run_dir
 from hpml.config.checks import check_keys
@@ -107,7 +107,7 @@ class SweepDirectory(Callback):
                 hint = "wait for its end, or give another name"
                 in_use = f"sweep.name={directory.name}: {at_work}; {hint}"
                 self.lock = files.locked(directory, "hydra.sweep.dir", in_use)
-            at_early_end(partial(self._end_early, config))
+            call_on_error(partial(self._end_on_error, config))
             refused.pop_all()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -121,7 +121,7 @@ class SweepDirectory(Callback):
         directory = Path(config.hydra.sweep.dir)
         return conclude(directory, self.failed_jobs, self.disturbed_jobs, may_rerun)
 
-    def _end_early(self, config: DictConfig, error: BaseException) -> None:
+    def _end_on_error(self, config: DictConfig, error: BaseException) -> None:
         """The report of what has run, after a signal or an error, be it the sweeper's own.
 
         Raises RunFailedError in place of an error that does not name the sweep.

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from hpml.checkpointing import resume
+from hpml.checkpointing import resume_choice
 from hpml.cli.program import users_environment
 from hpml.config.checks import checked, refuse_lists
 from hpml.config.command_line import as_override, options, program
@@ -26,9 +26,9 @@ from hpml.records.run_record import RunRecord
 from hpml.sweep.composing import Composer
 from hpml.sweep.cost_model import CostModel, cost_key
 from hpml.sweep.directory import SweepDirectory
+from hpml.sweep.job_process import kill_processes_of
 from hpml.sweep.jobs import Job, in_order, job_names, setting, varying_keys
 from hpml.sweep.ledger import Ledger, check_directory
-from hpml.sweep.process import kill_processes_of
 from hpml.sweep.reruns import RERUN, OnDisturbance, disturbance, settle_all
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
 from hpml.sweep.sweeper import FailedJob, job_return, searches, swept_keys
@@ -177,7 +177,7 @@ class SweepLauncher:
             try:
                 refuse_lists(overrides, sweeps=True)
                 config = checked(self._composer.compose(overrides, first_number + offset))
-                resume.check(config["resume"], config["evaluate"])
+                resume_choice.check(config["resume"], config["evaluate"])
             except UserError as error:
                 begun = (
                     "the sweep ends" if self._sweep_directory.has_begun else "no job was started"

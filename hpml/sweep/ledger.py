@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpml.checkpointing.resume import NEVER, resume_checkpoints
+from hpml.checkpointing.resume_choice import NEVER, resume_checkpoints
 from hpml.config.fingerprint import difference, identifying, is_left_out, key_of
 from hpml.config.lab_advice import advised
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME, RunRecord
+from hpml.sweep.job_process import LOG
 from hpml.sweep.jobs import Job
-from hpml.sweep.process import LOG
 
 # What their options change may all be left out of the fingerprint.
 GROUPS = ("callbacks", "experiment")

@@ -17,9 +17,9 @@ from hpml.errors import UserError
 from hpml.formatting import counted
 from hpml.records.run_record import FILE_NAME, RunRecord, Status, now
 from hpml.sweep.cost_model import CostModel
+from hpml.sweep.job_process import LOG, JobProcess
 from hpml.sweep.jobs import Job
 from hpml.sweep.ledger import clear_directory
-from hpml.sweep.process import LOG, JobProcess
 from hpml.sweep.quiet_machine import QuietMachine
 from hpml.sweep.reruns import WAIT, OnDisturbance, disturbance, set_aside, settle
 from hpml.system.signals import RunInterrupted, signals_held

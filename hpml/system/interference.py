@@ -1,6 +1,6 @@
 """What other programs, limits and the machine itself took from an interval of a process.
 
-`witness.py` reads it from the kernel.
+`kernel_readings.py` reads it.
 """
 
 from collections.abc import Iterable

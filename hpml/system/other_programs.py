@@ -6,7 +6,7 @@ import time
 import psutil
 
 from hpml.system.interference import Reading, between
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 log = logging.getLogger("hpml")
 

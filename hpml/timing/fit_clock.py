@@ -4,10 +4,10 @@ import copy
 import time
 from collections.abc import Callable
 
-from hpml.timing.actions import DATA_START, LOGGING, LOOP, VALIDATION, VALIDATION_END
 from hpml.timing.device_clock import DeviceClock
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.phase_clock import PhaseClock
+from hpml.timing.profiler_actions import DATA_START, LOGGING, LOOP, VALIDATION, VALIDATION_END
 from hpml.timing.trace import Trace
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hpml.records.phases import INPUT, OVERHEAD, TRANSFER
 from hpml.timing.advice import JobFacts, advise
-from hpml.timing.ranks import Comparisons, Late, place_in_words
+from hpml.timing.rank_comparison import Comparisons, Late, place_in_words
 
 IMBALANCE = "imbalance"
 _CAUSES = {"data": INPUT, "transfer": TRANSFER, "callbacks": OVERHEAD, "logging": OVERHEAD}

@@ -10,10 +10,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 
-from hpml.system.lightning_twins import twins
-from hpml.timing.actions import LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
+from hpml.system.lightning_packages import twins
 from hpml.timing.device_clock import device_clock
 from hpml.timing.fit_clock import FitClock
+from hpml.timing.profiler_actions import LOOP, MODULE_VALIDATED, NEEDED, OF_A_HOOK, Action
 from hpml.timing.synchronization_points import SynchronizationPoints
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from hpml.timing.actions import BROADCAST, BUFFERS
 from hpml.timing.fit_clock import FitClock
+from hpml.timing.profiler_actions import BROADCAST, BUFFERS
 
 BROADCASTS = "_broadcast_sigterm_tensor"  # of Lightning's loop: whether to stop, before each batch
 SENDS_BUFFERS = "_sync_buffers"  # of DDP, before each forward pass of a module that has some

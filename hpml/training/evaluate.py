@@ -21,7 +21,7 @@ from hpml.config.command_line import as_typed
 from hpml.config.conf import resolve
 from hpml.config.fingerprint import key_of
 from hpml.data.image_data_module import ImageDataModule
-from hpml.data.watchdog import ended_if_hung
+from hpml.data.worker_watchdog import ended_if_hung
 from hpml.errors import UserError
 from hpml.models.counts import describe
 from hpml.records.run_record import RunRecord

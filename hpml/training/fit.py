@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from hpml.callbacks import DataLoadTimer, EpochTimer, HParams, PhaseTrace, RunRecorder, TrainTimer
-from hpml.checkpointing import resume, safe_load
+from hpml.checkpointing import resume_choice, safe_load
 from hpml.checkpointing.plain_files import hand_over
 from hpml.checkpointing.resume_checkpoints import ResumeCheckpoints
 from hpml.config.auto import on_device
@@ -21,7 +21,7 @@ from hpml.config.conf import resolve
 from hpml.config.fingerprint import identifying
 from hpml.config.instantiate import is_about_values
 from hpml.data.image_data_module import ImageDataModule
-from hpml.data.watchdog import ended_if_hung
+from hpml.data.worker_watchdog import ended_if_hung
 from hpml.errors import UserError, first_line
 from hpml.models.counts import describe, flops_per_sample
 from hpml.models.image_classifier import ImageClassifier
@@ -29,10 +29,10 @@ from hpml.records.run_record import RunRecord
 from hpml.system import environment, failures
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
-from hpml.training.console import announce, print_result_paths, print_tta
 from hpml.training.csv_rows import keep_rows
 from hpml.training.hparams import hparams_of
 from hpml.training.prepare import Job, prepare
+from hpml.training.run_messages import announce, print_result_paths, print_tta
 
 log = logging.getLogger("hpml")
 
@@ -64,8 +64,8 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
     )
     recorder = RunRecorder(directory, timer, record)
     facts = _facts_to_resume(job, record)
-    found = resume.choose(directory, cfg.resume, facts, environment.rank())
-    every_s, warns = cfg.checkpoint.every_s, resume.mode(cfg.resume) != resume.NEVER
+    found = resume_choice.choose(directory, cfg.resume, facts, environment.rank())
+    every_s, warns = cfg.checkpoint.every_s, resume_choice.mode(cfg.resume) != resume_choice.NEVER
     resume_checkpoints = ResumeCheckpoints(directory, facts, timer, recorder, every_s, warns, found)
     callbacks = [DataLoadTimer(), TrainTimer(), timer, recorder]
     callbacks += [HParams(hparams_of(cfg), recorder)]
@@ -80,7 +80,7 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
         _resume_states(trainer, found)
         keep_rows(trainer.loggers, first_step)
     is_kept = resume_checkpoints in trainer.callbacks  # type: ignore[attr-defined]
-    if cfg.resume == resume.AUTO and not is_kept:
+    if cfg.resume == resume_choice.AUTO and not is_kept:
         log.warning("resume=auto: trainer.enable_checkpointing=false leaves no checkpoints")
     record.environment["device"] = trainer.strategy.root_device.type
     if trainer.is_global_zero:
@@ -96,7 +96,9 @@ def fit(cfg: DictConfig, record: RunRecord, directory: Path, last_sign_s: float 
 def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
     """What a run has in common with a checkpoint from which it resumes."""
     return {
-        resume.CONFIGURATION: json.loads(json.dumps(identifying(resolve(job.cfg)), default=str)),
+        resume_choice.CONFIGURATION: json.loads(
+            json.dumps(identifying(resolve(job.cfg)), default=str)
+        ),
         "code": record.code_fingerprint,
         "torch": str(torch.__version__),
         "device": job.device,
@@ -104,7 +106,11 @@ def _facts_to_resume(job: Job, record: RunRecord) -> dict[str, Any]:
 
 
 def _resume_data(
-    trainer: L.Trainer, job: Job, record: RunRecord, found: resume.Found, last_sign_s: float | None
+    trainer: L.Trainer,
+    job: Job,
+    record: RunRecord,
+    found: resume_choice.Found,
+    last_sign_s: float | None,
 ) -> None:
     """Has the data begin where a checkpoint was made; says so, and keeps it in the record."""
     checkpoint, state, _ = found
@@ -122,7 +128,7 @@ def _resume_data(
         log.info(f"resumes after {state['batches']:,} batches, from {from_here(checkpoint)}{lost}")
 
 
-def _resume_states(trainer: L.Trainer, found: resume.Found) -> None:
+def _resume_states(trainer: L.Trainer, found: resume_choice.Found) -> None:
     """Hands them to the Trainer: by now all classes that they may hold are imported."""
     try:
         hand_over(trainer.strategy, found.content)

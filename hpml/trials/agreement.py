@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from hpml.timing.ranks import place_in_words
+from hpml.timing.rank_comparison import place_in_words
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 
 from hpml.errors import UserError
-from hpml.system.lightning_twins import package_of, twin_for, twins
-from hpml.trials.copies import uncompiled
+from hpml.system.lightning_packages import package_of, twin_for, twins
+from hpml.trials.module_copies import uncompiled
 
 USAGE = "give trainer, module, data, in this order"
 

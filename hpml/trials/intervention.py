@@ -13,8 +13,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parallel import DistributedDataParallel
 
 from hpml.callbacks.batch_size import TRANSFER_HOOKS
-from hpml.loading.own_methods import alter
-from hpml.system.lightning_twins import twin_for, twins
+from hpml.system.lightning_packages import twin_for, twins
+from hpml.system.patch_object import alter
 from hpml.trials.settings import Settings
 
 # The module's hooks in each step, and what would take gradients and optimizer somewhere else.

@@ -18,9 +18,9 @@ from hpml.callbacks.trainer_facts import surplus
 from hpml.data.image_data_module import ImageDataModule
 from hpml.data.sampling import cut
 from hpml.errors import UserError
-from hpml.loading.copies import with_own_state
-from hpml.loading.own_methods import alter
-from hpml.system.lightning_twins import twin_for, twins
+from hpml.loading.loader_copies import with_own_state
+from hpml.system.lightning_packages import twin_for, twins
+from hpml.system.patch_object import alter
 from hpml.trials.checks import check_loaders
 from hpml.trials.intervention import nothing
 from hpml.trials.settings import Settings

@@ -11,8 +11,8 @@ from hpml.callbacks.trainer_facts import surplus_in_words
 from hpml.loading.global_state import seeded_folder
 from hpml.loading.stages import LoaderStages
 from hpml.loading.take_apart import dearest_of
+from hpml.system.kernel_readings import Witness
 from hpml.system.threads import crowded_in_words, workers_affinity
-from hpml.system.witness import Witness
 from hpml.trials.agreement import Agreement
 from hpml.trials.job_data import JobData, batches_ahead, changed, data_loaders, end_workers
 from hpml.trials.pace import Pace, PacedLoader, joint, loading_pace

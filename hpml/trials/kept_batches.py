@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.errors import first_line
-from hpml.trials.contents import alike, copy_of, size_of, tensors_in
+from hpml.trials.batch_contents import alike, copy_of, size_of, tensors_in
 
 MOST_BATCHES = 64
 MOST_BYTES = 256 * 2**20

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
 

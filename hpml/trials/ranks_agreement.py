@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from hpml.callbacks.ranks import places_of
 from hpml.errors import FailedElsewhereError, UserError, reason
 from hpml.loading.global_state import preserve_global_state
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 from hpml.system.signals import NotedInterrupt
 from hpml.trials.agreement import Agreement
 from hpml.trials.failed_ranks import MissedError, of_group

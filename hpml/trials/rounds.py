@@ -25,7 +25,7 @@ from hpml.statistics import (
     trimmed_estimate,
 )
 from hpml.system.interference import Interference, summed
-from hpml.trials.watch import Watch, unwatched
+from hpml.trials.interference_watch import Watch, unwatched
 
 Name = TypeVar("Name", bound=Hashable)
 M = TypeVar("M")
@@ -40,6 +40,8 @@ ENOUGH_ROUNDS = 3
 FEWEST_ROUNDS = 4
 # Rounds are no more than so many times those that were asked for, however many are disturbed.
 MOST_TIMES = 3
+# A gain below this part of an epoch is none, however exact the measurement.
+LEAST_GAIN = 0.02
 
 
 @dataclass(eq=False)

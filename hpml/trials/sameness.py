@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import callbacks
 from torch.nn.modules.dropout import _DropoutNd
 
-from hpml.system.lightning_twins import twin_for
-from hpml.trials.contents import tensors_in
+from hpml.system.lightning_packages import twin_for
+from hpml.trials.batch_contents import tensors_in
 from hpml.trials.intervention import Intervention
 from hpml.trials.losses import ROUNDING, apart, rounding
 from hpml.trials.subject import Subject

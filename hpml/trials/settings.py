@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from hpml.trials.by_index import ByIndex
-from hpml.trials.resting import RESTING_BATCHES, rest
+from hpml.trials.resting_callbacks import RESTING_BATCHES, rest
+from hpml.trials.samples_seeded_by_index import ByIndex
 
 # Optimizers of torch whose steps there is a fused kernel for, also on a CPU.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)

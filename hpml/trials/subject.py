@@ -13,17 +13,16 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from hpml.callbacks.batch_size import TRANSFER_HOOKS
-from hpml.callbacks.disturbances import witness_of
+from hpml.callbacks.epoch_interference import witness_of
 from hpml.errors import UserError
 from hpml.loading.global_state import preserve_global_state, seeded_folder
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 from hpml.system.suspensions import Suspensions
 from hpml.training.build import build_trainer
 from hpml.training.prepare import Job
 from hpml.trials.agreement import Agreement
+from hpml.trials.batch_contents import copy_of, share_memory
 from hpml.trials.checks import check_given, check_trainer
-from hpml.trials.contents import copy_of, share_memory
-from hpml.trials.copies import copied, copied_module, preserve_attributes, uncompiled
 from hpml.trials.intervention import (
     STEP_HOOKS,
     Intervention,
@@ -36,6 +35,7 @@ from hpml.trials.intervention import (
 from hpml.trials.job_data import JobData, changed, end_workers, one_loader
 from hpml.trials.job_loader import JobLoader
 from hpml.trials.kept_batches import MOST_BATCHES, ChangedError, KeptBatches, Look
+from hpml.trials.module_copies import copied, copied_module, preserve_attributes, uncompiled
 from hpml.trials.pace import Pace, PacedLoader, Pauses, joint
 from hpml.trials.settings import rates_of, ways_of
 from hpml.trials.trainer import callbacks_by_name, left_out, trial_trainer

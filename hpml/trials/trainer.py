@@ -12,10 +12,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from hpml.system.lightning_twins import twin_for, twins
+from hpml.system.lightning_packages import twin_for, twins
 from hpml.timing.profiler import PhaseProfiler
-from hpml.trials.copies import copied, is_compiled
 from hpml.trials.intervention import Intervention, is_in_trials, nothing
+from hpml.trials.module_copies import copied, is_compiled
 from hpml.trials.settings import Settings
 
 # The loggers that can write elsewhere; what others log goes to a server.

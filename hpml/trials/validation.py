@@ -15,11 +15,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from hpml.errors import UserError
 from hpml.loading.global_state import seeded_folder
-from hpml.system.lightning_twins import twin_for
+from hpml.system.lightning_packages import twin_for
 from hpml.timing.epoch_times import NS_PER_S
-from hpml.trials.copies import preserve_attributes
 from hpml.trials.intervention import Intervention, computing_with, interrupts_raised
 from hpml.trials.job_data import batches_ahead
+from hpml.trials.module_copies import preserve_attributes
 from hpml.trials.subject import Subject
 from hpml.trials.trainer import trial_trainer
 

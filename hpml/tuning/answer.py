@@ -16,7 +16,7 @@ from hpml.trials.sameness import Sameness
 from hpml.tuning import without_gain
 from hpml.tuning.caveats import proven, sentences_of
 from hpml.tuning.change import DDP, LOADER, MODULE, NONE, SCRIPT, TRAINER, Change, in_order, names
-from hpml.tuning.epoch_checks import EpochChecks
+from hpml.tuning.epoch_validation import EpochValidation
 from hpml.tuning.racing import in_times
 from hpml.tuning.search import Search
 
@@ -42,7 +42,7 @@ class Tuning:
     notes: list[str]
     epoch_steps: int | None
     is_ours: bool  # a configuration of ours, whose changes are overrides
-    checks: EpochChecks = field(default_factory=EpochChecks)
+    checks: EpochValidation = field(default_factory=EpochValidation)
     # what it is, and where it ran, for who resumes this
     job: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -11,9 +11,9 @@ from operator import attrgetter
 from typing import Protocol
 
 from hpml.statistics import LEVEL, AnytimeEstimate
+from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, Measurements, Quantity, run_round
-from hpml.trials.watch import Watch, unwatched
 from hpml.tuning.change import NONE, Changes
 
 MOST_ROUNDS = 16

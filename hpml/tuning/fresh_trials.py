@@ -26,15 +26,15 @@ from hpml.system.interference import Interference, summed
 from hpml.training.build import end_processes
 from hpml.training.prepare import prepare
 from hpml.trials.agreement import Agreement
+from hpml.trials.interference_watch import Watch, watched
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Timed
 from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Candidate
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
-from hpml.trials.watch import Watch, watched
 from hpml.tuning.change import Changes
-from hpml.tuning.epochs import whole_fit
+from hpml.tuning.epoch_trials import whole_fit
 from hpml.tuning.job import Ours, Trials, load_before
 from hpml.tuning.seldom_acts import seldom_of
 

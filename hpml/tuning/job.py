@@ -18,8 +18,8 @@ from hpml.trials.subject import Subject
 from hpml.trials.trainer import accumulated
 from hpml.trials.validation import Validating
 from hpml.tuning.change import NONE, Change, Changes, in_order, intervention_of
-from hpml.tuning.checkpoints import advice, is_much
-from hpml.tuning.epochs import epoch_s, steps_of, timed_fit, whole_fit
+from hpml.tuning.epoch_trials import epoch_s, steps_of, timed_fit, whole_fit
+from hpml.tuning.fewer_checkpoints import advice, is_much
 from hpml.tuning.seldom_acts import LONGEST_S, as_it_is, never, period_of, seldom_of, weight
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2

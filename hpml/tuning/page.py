@@ -10,8 +10,8 @@ import matplotlib
 
 from hpml.diagnosis.page import loader_sentences, loader_table
 from hpml.formatting import capital, in_s
-from hpml.report.drawing import BAR, STYLE, bars
 from hpml.report.page import cell, render, save
+from hpml.report.picture_style import BAR, STYLE, bars
 from hpml.report.pictures import Picture
 from hpml.report.tables import NOTHING, Cell, Table, fact_table, machine_in_words, of_machine
 from hpml.statistics import Estimate

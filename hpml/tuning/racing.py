@@ -1,6 +1,7 @@
-"""Which changes go on in a race by what they have shown so far, and which two to try as one.
+"""The rule of a race: which changes go on, which are dropped early, which one is proven to help.
 
-A change is dropped in `search.py`, once it is proven to bring too little.
+A change is dropped once it is proven to bring less than LEAST_GAIN. It may be chosen once it is
+proven to help and looks as if it brought more than that.
 """
 
 import math
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate
-from hpml.trials.rounds import FEWEST_ROUNDS
+from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN
 from hpml.tuning.change import Change, Changes
 
 Gains = Mapping[Change, AnytimeEstimate | None]  # logarithms of how many times as fast
@@ -41,9 +42,27 @@ def front_of(running: Mapping[Change, Changes], gains: Gains) -> dict[Change, Ch
     return {c: of for c, of in running.items() if best <= 0 or mean_of(gains[c]) >= best / 2}
 
 
+def may_gain(gain: AnytimeEstimate, ratios: Sequence[float]) -> bool:
+    """Whether a change goes on, by its gain and by its gains of rounds."""
+    return gain.high > LEAST_GAIN and not is_hopeless(ratios)
+
+
 def is_hopeless(ratios: Sequence[float]) -> bool:
     """Whether these gains of rounds are so bad that no more are needed."""
     return max(ratios) < -math.log(HOPELESS if len(ratios) > 1 else HOPELESS_AT_ONCE)
+
+
+def proven_of(gains: Gains) -> dict[Change, AnytimeEstimate]:
+    """The changes that may be chosen."""
+    known = {change: gain for change, gain in gains.items() if gain is not None}
+    return {c: gain for c, gain in known.items() if gain.low > 0 and gain.mean > LEAST_GAIN}
+
+
+def plainer(leader: Change, proven: Mapping[Change, AnytimeEstimate]) -> Change:
+    """A part of it that brings as much, if it is a bundle of changes; else itself."""
+    parts = [each for each in proven if each.slots < leader.slots]
+    best = max(parts, key=lambda change: proven[change].mean, default=leader)
+    return best if proven[best].mean > proven[leader].mean - LEAST_GAIN else leader
 
 
 def pairs_of(chosen: Changes, alone: Gains) -> list[tuple[Change, Change]]:

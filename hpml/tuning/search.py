@@ -1,10 +1,9 @@
 """The search: changes race beside the job as it is, the best are combined, idle ones taken back.
 
-Each stage races what could still be added to the changes that are chosen. A change is dropped once
-it is proven to bring less than LEAST_GAIN, chosen once it is proven to help, looks as if it brought
-more than that, and none that is left looks better. Proven is what an interval says that holds
-whenever one looks, at a level divided by the number of changes. What is chosen in the end is
-measured again, by `hpml.tuning.final_comparison`.
+Each stage races what could still be added to the changes that are chosen, by the rule of
+`hpml.tuning.racing`; the one is chosen that may be, and than which none that is left looks better.
+Proven is what an interval says that holds whenever one looks, at a level divided by the number of
+changes. What is chosen in the end is measured again, by `hpml.tuning.final_comparison`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,9 +13,9 @@ from dataclasses import dataclass, field
 from hpml.formatting import counted
 from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
+from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, Measurements
-from hpml.trials.watch import Watch, unwatched
+from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN, Measurements
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
 from hpml.tuning.racing import (
@@ -24,14 +23,15 @@ from hpml.tuning.racing import (
     Gains,
     front_of,
     in_words,
-    is_hopeless,
     is_known,
+    may_gain,
     mean_of,
     pairs_of,
+    plainer,
+    proven_of,
 )
 from hpml.tuning.timed_rounds import TimedRounds
 
-LEAST_GAIN = 0.02  # of the epoch
 # Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
 # longer where one still seems to bring much.
 MOST_ROUNDS, LONGEST = 10, 100
@@ -195,21 +195,20 @@ class Search:
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
             is_whole = running.keys() == known.keys() | failed
-            running = {c: of for c, of in running.items() if self._may_gain(gains[c], of)}
+            running = {c: of for c, of in running.items() if self._goes_on(gains[c], of)}
             if not self.is_raced:
                 running = self._in_time(running, gains, FEWEST_ROUNDS - 1 - number)
                 had = min((known[c] for c in running), default=FEWEST_ROUNDS)
                 self.rounds_had = had if is_whole else 0
                 self.is_raced = self.rounds_had >= FEWEST_ROUNDS
-            proven = {c: g for c, g in gains.items() if g is not None and g.low > 0}
-            proven = {c: g for c, g in proven.items() if g.mean > LEAST_GAIN}
+            proven = proven_of(gains)
             self.report(in_words(begun + number, len(ran - {self.chosen}), gains))
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
             leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
             while leader in proven:
-                plain = self._plainer(leader, proven)
+                plain = plainer(leader, proven)
                 if self._is_admitted(plain):
                     return plain
                 leader = plain
@@ -229,16 +228,9 @@ class Search:
         self.report(f"time for more rounds of {count} of {counted(len(best), 'change')}")
         return {change: of for change, of in running.items() if change not in best[count:]}
 
-    def _plainer(self, leader: Change, proven: dict[Change, AnytimeEstimate]) -> Change:
-        """A part of it that brings as much, if it is a bundle of changes; else itself."""
-        parts = [each for each in proven if each.slots < leader.slots]
-        best = max(parts, key=lambda change: proven[change].mean, default=leader)
-        return best if proven[best].mean > proven[leader].mean - LEAST_GAIN else leader
-
     def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
         gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
-        proven = [c for c, g in gains.items() if g and g.low > 0 and g.mean > LEAST_GAIN]
-        proven.sort(key=lambda change: -mean_of(gains[change]))
+        proven = sorted(proven_of(gains), key=lambda change: -mean_of(gains[change]))
         return next(filter(self._is_admitted, proven), None)
 
     def _is_admitted(self, change: Change) -> bool:
@@ -248,11 +240,10 @@ class Search:
             self._admitted[change] = self.may_choose(frozenset({change}))
         return self._admitted[change]
 
-    def _may_gain(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
+    def _goes_on(self, gain: AnytimeEstimate | None, changes: Changes) -> bool:
         if changes in self.measured.failures or gain is None:
             return False
-        ratios = self.measured.log_ratios(self.chosen, changes, epoch)
-        return gain.high > LEAST_GAIN and not is_hopeless(ratios)
+        return may_gain(gain, self.measured.log_ratios(self.chosen, changes, epoch))
 
     def _take_back(self) -> None:
         """Takes changes back, one by one, that bring nothing in company."""

@@ -7,9 +7,9 @@ from statistics import median
 from typing import Any
 
 from hpml.errors import place, reason
+from hpml.trials.interference_watch import Watch
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import Candidate, Measurements, run_round
-from hpml.trials.watch import Watch
 from hpml.tuning.change import Changes
 from hpml.tuning.final_comparison import Trial
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from hpml.diagnosis import experiment as diagnosing
 from hpml.diagnosis.experiment import Experiment
-from hpml.diagnosis.figures import AS_IT_IS, LOADER_ALONE
+from hpml.diagnosis.trial_figures import AS_IT_IS, LOADER_ALONE
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, first_line, place, reason
 from hpml.formatting import counted
@@ -25,13 +25,13 @@ from hpml.system.signals import RunInterrupted
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
+from hpml.trials.interference_watch import watched
 from hpml.trials.pace import Timed
 from hpml.trials.ranks_agreement import agreement_of
 from hpml.trials.rounds import Measurements
 from hpml.trials.sameness import DIFFERENT, Reference, Sameness
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import checks_an_epoch
-from hpml.trials.watch import watched
 from hpml.tuning.answer import Tuning
 from hpml.tuning.caveats import why_not_taken
 from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
@@ -40,7 +40,7 @@ from hpml.tuning.changes.batch_size import STEP
 from hpml.tuning.changes.configuration import changes_of
 from hpml.tuning.checks import check_also, check_budget, first_step
 from hpml.tuning.earlier_rounds import Rounds, identity, identity_of, read_rounds
-from hpml.tuning.epoch_checks import EpochChecks, epoch_checks
+from hpml.tuning.epoch_validation import EpochValidation, epoch_validation
 from hpml.tuning.final_comparison import Afresh
 from hpml.tuning.fresh_trials import FreshTrials
 from hpml.tuning.job import Foreign, Ours, Trials, Tunable
@@ -69,7 +69,7 @@ class Tuner:
     same: dict[Change, Sameness] = field(default_factory=dict)
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
-    checks: EpochChecks = field(default_factory=EpochChecks)
+    checks: EpochValidation = field(default_factory=EpochValidation)
     # processes of its own for the final comparison, whose fits are as long as those of the trials
     afresh: Callable[[Trials], Afresh] | None = None
     # of a search that this one resumes, once a fit was tried
@@ -130,7 +130,7 @@ class Tuner:
         subject, agreement = self.subject, self.subject.agreement
         wanted_s = min(MOST_TRIAL_S, max(LEAST_TRIAL_S, OF_BUDGET * self.budget_s))
         more = diagnosis.epoch_s(AS_IT_IS).mean, wanted_s, self.facts is not None, self.also
-        self.checks = epoch_checks(subject, self.validation, *more)
+        self.checks = epoch_validation(subject, self.validation, *more)
         every = [*offered, *self.checks.changes]
         changes = within_reach(every, diagnosis, self.checks.seconds, self.also, self.skipped)
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Collection, Iterable
 
-from hpml.diagnosis.figures import AS_IT_IS
+from hpml.diagnosis.trial_figures import AS_IT_IS
 from hpml.diagnosis.wording import Diagnosis
 from hpml.statistics import Estimate
+from hpml.trials.rounds import LEAST_GAIN
 from hpml.tuning.change import VALIDATION, Change
-from hpml.tuning.search import LEAST_GAIN
 
 
 def within_reach(

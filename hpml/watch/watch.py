@@ -18,9 +18,9 @@ from hpml.records.run_record import FILE_NAME
 from hpml.system.environment import is_one_of_several, rank
 from hpml.system.files import read_json
 from hpml.system.signals import RunInterrupted
-from hpml.watch.imports import ChangingFinder
-from hpml.watch.lines import Lines
+from hpml.watch.import_hook import ChangingFinder
 from hpml.watch.program import Program
+from hpml.watch.stderr_lines import Lines
 
 # What can be done with a fit instead of running it, and seconds that it may take: each is an option
 # of the command.

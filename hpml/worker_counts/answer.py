@@ -8,8 +8,8 @@ from typing import Any
 from hpml.config.lab_advice import advised
 from hpml.formatting import counted, duration_in_words, in_s, table
 from hpml.statistics import Estimate
-from hpml.worker_counts.counts import in_words
-from hpml.worker_counts.found import EPOCH, FIGURES, LOADING, SPAN, Found, seconds_of
+from hpml.worker_counts.counts_to_try import in_words
+from hpml.worker_counts.search_result import EPOCH, FIGURES, LOADING, SPAN, SearchResult, seconds_of
 
 # An interval this wide, as a part of the mean, tells more about the machine than about workers.
 NOISY = 0.25
@@ -17,7 +17,7 @@ HEADINGS = ("loading alone", "end to end")
 TIED = {LOADING: "tied_loading", EPOCH: "tied"}  # of a search's content
 
 
-def lines(found: Found, heading: str) -> list[str]:
+def lines(found: SearchResult, heading: str) -> list[str]:
     """A table; an asterisk marks the fastest, and what is tied with it."""
     told = [f"  {note}" for note in found.notes]
     if (apart := found.apart) is not None:
@@ -50,7 +50,7 @@ def rows(content: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def recommended(found: Found, now: int) -> int:
+def recommended(found: SearchResult, now: int) -> int:
     """The fewest workers that are tied with the fastest end to end, where that is answered.
 
     Else the count that is set `now`, unless it failed; the fewest of the tied ones that are proven
@@ -61,7 +61,7 @@ def recommended(found: Found, now: int) -> int:
     return int(min(found.beating(now), default=now))
 
 
-def sentences(found: Found, now: int, key: str) -> list[str]:
+def sentences(found: SearchResult, now: int, key: str) -> list[str]:
     """Both answers, and what the recommended count saves beside the one that is set `now`."""
     told = [_of_loading(found), _end_to_end(found)]
     if (noise := _noise(found)) > NOISY and not found.disturbed_by:
@@ -80,19 +80,19 @@ def sentences(found: Found, now: int, key: str) -> list[str]:
     return told
 
 
-def failures(found: Found) -> list[str]:
+def failures(found: SearchResult) -> list[str]:
     """What was dropped, and why."""
     return [f"{in_words(setting)} failed: {why}" for setting, why in found.failed.items()]
 
 
-def _of_loading(found: Found) -> str:
+def _of_loading(found: SearchResult) -> str:
     best = found.best_loading
     as_fast = [count for count in found.tied_loading if count != best]
     seconds = f"{in_s(found.of(LOADING, best))} {per(found.span)}"
     return f"by loading alone {_workers(best)} fastest, {seconds}{_tied_with(as_fast)}"
 
 
-def _end_to_end(found: Found) -> str:
+def _end_to_end(found: SearchResult) -> str:
     """Which count is enough; where that is not answered, which one looks fastest."""
     fastest = found.best_training
     shown = min(found.tied) if found.is_answered else fastest
@@ -107,13 +107,13 @@ def _end_to_end(found: Found) -> str:
     return f"end to end {words}, {seconds} of training{others}"
 
 
-def _noise(found: Found) -> float:
+def _noise(found: SearchResult) -> float:
     """Half the interval of the fastest, as a part of the mean."""
     epoch_s = found.of(EPOCH, found.best_training)
     return (epoch_s.half_width or 0.0) / epoch_s.mean
 
 
-def _unanswered(found: Found, best: int, now: int, key: str) -> str:
+def _unanswered(found: SearchResult, best: int, now: int, key: str) -> str:
     """What is known all the same, and what would answer: more time, or a quiet machine."""
     told = "which are enough cannot be told"
     if found.rounds == 1:
@@ -129,7 +129,7 @@ def _unanswered(found: Found, best: int, now: int, key: str) -> str:
     return f"{told}; {duration_in_words(needed_s)} may tell{_asked(found, needed_s, key)}"
 
 
-def _asked(found: Found, needed_s: float, key: str) -> str:
+def _asked(found: SearchResult, needed_s: float, key: str) -> str:
     """What to give a search for that, where its end was one that is given."""
     if found.was_interrupted:
         return ""
@@ -142,7 +142,7 @@ def _asked(found: Found, needed_s: float, key: str) -> str:
     return f" ({words.format(value)})"
 
 
-def _beside(found: Found, best: int, now: int, key: str) -> str:
+def _beside(found: SearchResult, best: int, now: int, key: str) -> str:
     gain = found.saved((EPOCH, now), (EPOCH, best), seconds_of)
     if gain.half_width is None or abs(gain.mean) <= gain.half_width:
         return f"beside {key}={now} no difference could be told"
@@ -151,7 +151,7 @@ def _beside(found: Found, best: int, now: int, key: str) -> str:
     return f"beside {key}={now} that {saves} {in_s(abs(gain))} {per(found.span)} ({abs(share):.0%})"
 
 
-def content_of(found: Found, now: int, key: str, override: str) -> dict[str, Any]:
+def content_of(found: SearchResult, now: int, key: str, override: str) -> dict[str, Any]:
     """What `workers.json` holds of a search, beside one `now` of the `key`."""
     answers = {"recommended": recommended(found, now), "now": now, "override": override}
     return answers | found.as_dict() | {"sentences": sentences(found, now, key)}

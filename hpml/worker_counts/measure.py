@@ -18,20 +18,20 @@ from hpml.statistics import Estimate
 from hpml.system.environment import usable_cores
 from hpml.system.other_programs import warn_of_others
 from hpml.training.prepare import Job, prepare
+from hpml.trials.interference_watch import watched
 from hpml.trials.intervention import Intervention
 from hpml.trials.job_data import data_loaders
 from hpml.trials.pace import FEWEST_STEPS, STEPS_SHOWN, Timed
 from hpml.trials.subject import Subject, subject_of
-from hpml.trials.watch import watched
 from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers, threads_change
 from hpml.tuning.changes.configuration import key_change, workers_change
 from hpml.tuning.checks import check_budget, first_step
 from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
-from hpml.worker_counts.counts import counts_to_try, in_words
-from hpml.worker_counts.found import AGAIN, LOADING, SPAN, Found
+from hpml.worker_counts.counts_to_try import counts_to_try, in_words
 from hpml.worker_counts.search import ENDLESS, Search
+from hpml.worker_counts.search_result import AGAIN, LOADING, SPAN, SearchResult
 
 LEAST_BUDGET_S = 5.0
 SECONDS = 0.5
@@ -81,7 +81,7 @@ class CountTrials:
         """
         until = time.perf_counter() + budget_s
         loading: dict[Any, str] = {}
-        found = Found()
+        found = SearchResult()
         found.span = SPAN if self.subject.epoch_steps else f"{STEPS_SHOWN:,} steps"
 
         def tell(name: tuple[str, Any], number: int, timed: Timed) -> None:
@@ -116,14 +116,14 @@ class ConfiguredSearch:
         self._ours = Ours(cfg, subject, lambda config: subject_of(prepare(config)))
         self._trials = CountTrials(subject, self._ours, self._of_count, cfg.workers.seconds)
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         keys = self._keys
         now = self._job.cfg.data.num_workers
         search = self._trials.search(keys.rounds, keys.budget_s, self._report, now)
         with self._trials.subject.stops:
             return search.run(counts_to_try(usable_cores(), keys.step, keys.most))
 
-    def also(self, workers: int, also: Mapping[str, Sequence[Any]]) -> Found | None:
+    def also(self, workers: int, also: Mapping[str, Sequence[Any]]) -> SearchResult | None:
         """A number of workers with other settings; None where none of them has an effect.
 
         `also` has keys, and the values to try of each; those of `data` need workers.

@@ -7,11 +7,11 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from hpml.report.drawing import STYLE, line, looks, spread_ticks, time_unit
 from hpml.report.page import save
+from hpml.report.picture_style import STYLE, line, looks, spread_ticks, time_unit
 from hpml.report.pictures import Picture
 from hpml.statistics import Estimate
-from hpml.worker_counts.found import SPAN
+from hpml.worker_counts.search_result import SPAN
 
 # By what was measured: a panel's title, and what of `workers.json` is its answer.
 CURVES = {

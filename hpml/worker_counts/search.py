@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpml.system.signals import RunInterrupted
+from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, run_round, within
-from hpml.trials.watch import Watch, unwatched
-from hpml.worker_counts.found import AGAIN, EPOCH, FIGURES, LEAST_GAIN, Found, seconds_of
+from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN, Candidate, run_round, within
+from hpml.worker_counts.search_result import AGAIN, EPOCH, FIGURES, SearchResult, seconds_of
 
 FRUITLESS = 2
 ENDLESS = 10**9  # rounds, of which the time that is left is the end
@@ -47,10 +47,10 @@ class Search:
     holds_epoch: Callable[[int], bool] = lambda count: False
     report: Callable[[tuple[str, Any], int, Timed], object] = lambda name, number, timed: None
     watch: Watch[Timed] = unwatched
-    found: Found = field(default_factory=Found)
+    found: SearchResult = field(default_factory=SearchResult)
     now: Any = None
 
-    def run(self, counts: Iterator[int]) -> Found:
+    def run(self, counts: Iterator[int]) -> SearchResult:
         """Raises KeyboardInterrupt where no count was measured yet."""
         begun_s = self.left_s()
         try:
@@ -79,7 +79,7 @@ class Search:
             if found.failed or is_last or not self._still_gain([*best, *tried]):
                 return
 
-    def race(self, settings: Collection[Any], begun: int = 0) -> Found:
+    def race(self, settings: Collection[Any], begun: int = 0) -> SearchResult:
         """Rounds of some settings, from that number on; those that are proven slower leave."""
         found = self.found
         whole = begun + min(FEWEST_ROUNDS, self.rounds)

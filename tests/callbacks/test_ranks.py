@@ -9,7 +9,7 @@ from helpers.records import make_epoch, shared_epoch
 from hpml.callbacks import EpochTimer
 from hpml.callbacks.phase_timer import PhaseTimer
 from hpml.callbacks.ranks import Ranks
-from hpml.timing.ranks import Comparison, Late
+from hpml.timing.rank_comparison import Comparison, Late
 
 
 def lines_of(monkeypatch: pytest.MonkeyPatch, lost_s: list[float], late: list[Any]) -> list[str]:
@@ -28,7 +28,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, lost_s: list[float], late: list[An
             Comparison(2.0, [0.0, 0.5], [], next(compared))
         ),
     )
-    timer._disturbances = SimpleNamespace(  # type: ignore[assignment]
+    timer._interference = SimpleNamespace(  # type: ignore[assignment]
         of_all_ranks=lambda trainer, number: shared_epoch(2.0, lost_s[number])
     )
     for number in range(len(late)):

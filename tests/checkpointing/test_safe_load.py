@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from torchvision.datasets import CIFAR10
 
 from hpml.checkpointing import safe_load
-from hpml.checkpointing.resume import file_name, resume_checkpoints
+from hpml.checkpointing.resume_choice import file_name, resume_checkpoints
 from hpml.errors import UserError
 from hpml.train import train
 

@@ -21,7 +21,7 @@ from helpers.trained import last_weights
 from hpml.checkpointing import safe_load
 from hpml.checkpointing.allowed_types import rebuild
 from hpml.checkpointing.plain_types import NotPlainError, plain, plain_checkpoint, rebuilt
-from hpml.checkpointing.resume import file_name, resume_checkpoints
+from hpml.checkpointing.resume_choice import file_name, resume_checkpoints
 from hpml.data.image_data_module import ImageDataModule
 from hpml.errors import UserError
 from hpml.models.image_classifier import ImageClassifier

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from hpml.system.environment import cpu_name, usable_cores
 from hpml.system.interference import between
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 # About 25 ms on one core, a third of it waiting for data.
 BASE_MS, WIDTH, DEPTH = 8.0, 256, 40

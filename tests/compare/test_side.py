@@ -17,7 +17,6 @@ from helpers.configurations import ROOT
 
 from hpml.compare import comparison, program, worktree
 from hpml.compare.command import main, parser
-from hpml.compare.process import FailedError, KilledError, end_all_of, started
 from hpml.compare.question import questions_of
 from hpml.compare.rounds import SIDES, Rounds, run_round
 from hpml.compare.side import (
@@ -32,6 +31,7 @@ from hpml.compare.side import (
     program_of,
     sides,
 )
+from hpml.compare.side_process import FailedError, KilledError, end_all_of, started
 from hpml.errors import UserError
 
 
@@ -250,7 +250,7 @@ def test_a_side_stands_still_between_its_slices(tmp_path: Path) -> None:
     parent.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hpml.compare.process import started\n"
+        "from hpml.compare.side_process import started\n"
         "from hpml.compare.side import SCRIPT, Side\n"
         "with started(Side('job', SCRIPT, (sys.argv[1],)), Path('log')) as side:\n"
         "    side.first()\n"

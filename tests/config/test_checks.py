@@ -14,7 +14,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 
-from hpml.checkpointing.resume import check as check_files
+from hpml.checkpointing.resume_choice import check as check_files
 from hpml.cli.run_directory import fresh_dir
 from hpml.config.checks import PROGRAMS, check, unused_keys
 from hpml.config.command_line import (

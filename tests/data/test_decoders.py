@@ -13,7 +13,7 @@ from helpers.image_kinds import JPEG, REFUSED, TRAINED, TURN_RIGHT, encoded, exi
 from helpers.pipelines import batches, make_data, same, set_up
 from PIL import Image
 
-from hpml.data import ImageFolder, turbo
+from hpml.data import ImageFolder, turbo_jpeg
 from hpml.data.decoding import Decoder
 from hpml.data.fetch import fetch
 from hpml.errors import DataError
@@ -61,7 +61,7 @@ def test_pixels_are_pillows(kind: str) -> None:
     """Bit for bit, in every size: turbo decodes it, and what it gives is what Pillow gives."""
     for size in SIZES:
         content = of_kind(kind, size)
-        decoded = turbo.decode(content)
+        decoded = turbo_jpeg.decode(content)
         assert decoded is not None
         assert (decoded == np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))).all()
 
@@ -121,27 +121,27 @@ def test_scaled_decoding(kind: str) -> None:
         )
         assert one.shape == (3, -(-101 // scale), 120 // scale)
         assert (one == other).all()
-        assert turbo.decode(content, least) is not None
+        assert turbo_jpeg.decode(content, least) is not None
 
 
 def test_what_auto_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """turbo where it is installed and gives Pillow's pixels; asked for, it says why it cannot."""
-    assert (turbo.choose("auto"), turbo.choose("turbo")) == ("turbo", "turbo")
-    assert turbo.choose("pillow") == "pillow"
+    assert (turbo_jpeg.choose("auto"), turbo_jpeg.choose("turbo")) == ("turbo", "turbo")
+    assert turbo_jpeg.choose("pillow") == "pillow"
     with monkeypatch.context() as patch:
-        patch.setattr(turbo, "_is_pillows", lambda: False)
-        assert turbo.choose("auto") == "pillow"
+        patch.setattr(turbo_jpeg, "_is_pillows", lambda: False)
+        assert turbo_jpeg.choose("auto") == "pillow"
         with pytest.raises(DataError, match="does not give this Pillow's pixels"):
-            turbo.choose("turbo")
-    monkeypatch.setattr(turbo, "simplejpeg", None)
-    assert turbo.choose("auto") == "pillow"
+            turbo_jpeg.choose("turbo")
+    monkeypatch.setattr(turbo_jpeg, "simplejpeg", None)
+    assert turbo_jpeg.choose("auto") == "pillow"
     with pytest.raises(DataError, match=r'no simplejpeg is installed; pip install "hpml\[turbo\]"'):
-        turbo.choose("turbo")
+        turbo_jpeg.choose("turbo")
 
 
 def test_another_libjpeg_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One pixel that differs by one level is enough; looked at once a process."""
-    decode = turbo.decode
+    decode = turbo_jpeg.decode
 
     def other(data: bytes) -> Any:
         pixels = decode(data)
@@ -149,9 +149,9 @@ def test_another_libjpeg_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         pixels[0, 0, 0] ^= 1
         return pixels
 
-    assert turbo._is_pillows.__wrapped__()
-    monkeypatch.setattr(turbo, "decode", other)
-    assert not turbo._is_pillows.__wrapped__()
+    assert turbo_jpeg._is_pillows.__wrapped__()
+    monkeypatch.setattr(turbo_jpeg, "decode", other)
+    assert not turbo_jpeg._is_pillows.__wrapped__()
 
 
 def test_huge_images_are_pillows_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from hpml.diagnosis import experiment
-from hpml.diagnosis.figures import CAUSES
-from hpml.diagnosis.savings import at_most
+from hpml.diagnosis.saving_in_words import at_most
+from hpml.diagnosis.trial_figures import CAUSES
 from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.pages import EVIL, Page
 
-from hpml.diagnosis.cell import html
+from hpml.diagnosis.notebook_cell import html
 from hpml.diagnosis.page import write_page
 from hpml.diagnosis.wording import Diagnosis
 from hpml.loading.stages import LoaderStages, Stage

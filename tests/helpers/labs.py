@@ -9,7 +9,7 @@ from typing import Any
 from hpml.trials.pace import Pace, Timed
 from hpml.worker_counts.answer import content_of, recommended
 from hpml.worker_counts.command import KEY
-from hpml.worker_counts.found import EPOCH, LOADING, Found
+from hpml.worker_counts.search_result import EPOCH, LOADING, SearchResult
 
 FACTS: dict[str, Any] = {"name": "resnet18", "trainable_parameters": 11_173_962}
 FACTS |= {"conv_layers": 20, "conv_layers_main_path": 17, "conv_layers_shortcuts": 3}
@@ -18,7 +18,7 @@ FACTS |= {"linear_in_features": 512, "first_steps_by_seed": {}}
 
 def search_result(epoch_s: Mapping[int, float]) -> dict[str, Any]:
     """Of a search for workers: an epoch's seconds, end to end, by their number; loading is half."""
-    found, generator = Found(), random.Random(0)
+    found, generator = SearchResult(), random.Random(0)
     for count, seconds in epoch_s.items():
         for number in range(5):
             measured_s = seconds * generator.gauss(1, 0.01)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 PID, WORKER = 100, 200
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")

@@ -20,11 +20,11 @@ from helpers.programs import Program
 from hpml.diagnosis import experiment
 from hpml.diagnosis.experiment import Experiment
 from hpml.records.phases import TIMES
-from hpml.timing.actions import BROADCAST, LOOP, VALIDATION, VALIDATION_END
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes
 from hpml.timing.fit_clock import FitClock
-from hpml.timing.ranks import MOST_SAMPLES, RankTimes, own_times
+from hpml.timing.profiler_actions import BROADCAST, LOOP, VALIDATION, VALIDATION_END
+from hpml.timing.rank_comparison import MOST_SAMPLES, RankTimes, own_times
 from hpml.trials.failed_ranks import FailedRanks
 from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, joint

@@ -23,6 +23,6 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     monkeypatch.setattr(lab, "measured_start_s", lambda: 1.0)
     monkeypatch.setattr(lab, "warn_of_others", lambda: None)
     monkeypatch.setattr(lab, "monotonic", lambda: made.clock)
-    monkeypatch.setattr("hpml.lab.report.figures.draw_for", lambda *arguments: [])
-    monkeypatch.setattr("hpml.lab.report.figures.draw_workers", lambda *arguments: {})
+    monkeypatch.setattr("hpml.lab.report.results_by_part.draw_for", lambda *arguments: [])
+    monkeypatch.setattr("hpml.lab.report.results_by_part.draw_workers", lambda *arguments: {})
     return made

@@ -24,11 +24,11 @@ exec(source.replace("PHASES = (", "PHASES = (" + line.strip(), 1), vars(phases))
 
 from helpers.records import make_run
 from hpml.callbacks import EpochTimer
-from hpml.records.epoch_table import EpochTable
+from hpml.records.epoch_lines import EpochLines
 from hpml.report.make import make_report
 from hpml.timing.device_clock import KINDS
 from hpml.timing.epoch_times import EpochTimes
-from hpml.timing.live import LiveShares
+from hpml.timing.live_shares import LiveShares
 from hpml.timing.verdict import CAUSES, by_cause, judge
 import hpml.tuning.change
 
@@ -47,7 +47,7 @@ verdict = judge(live.of_all.shares())
 assert verdict["kind"] == "decoding-bound" and verdict["evidence"].startswith("decoding 90%")
 record = make_run(Path("sweep"), "seed=0")
 assert record.epochs[0].time["decode_s"] == 0
-assert "decode" in EpochTable().lines(record.epochs[0])[0].split()
+assert "decode" in EpochLines().lines(record.epochs[0])[0].split()
 make_report([Path("sweep")], Path("report"))
 assert "decoding" in Path("report/phases.svg").read_text()
 assert "| decode |" in " ".join(Path("report/report.md").read_text().split())
@@ -78,4 +78,4 @@ def test_no_other_file_lists_the_phases() -> None:
             texts = {item.value for item in items if isinstance(item, ast.Constant)}
             if any(len(texts & of_phases) > 2 for of_phases in words):
                 lists.add(file.relative_to(PACKAGE).as_posix())
-    assert lists == {"timing/actions.py"}
+    assert lists == {"timing/profiler_actions.py"}

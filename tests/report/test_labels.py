@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
-from hpml.report.drawing import is_logarithmic
 from hpml.report.labels import LINE, apart, in_lines, short_texts, with_short_numbers
+from hpml.report.picture_style import is_logarithmic
 from hpml.report.settings import ABSENT, Setting, _named, find_settings, labels
 from hpml.report.tables import setting_table
 

@@ -23,8 +23,8 @@ from hpml.records.phases import TIMES
 from hpml.report.__main__ import main
 from hpml.report.collect import collect
 from hpml.report.comparison import Comparison
-from hpml.report.drawing import legend_above
 from hpml.report.make import write_report
+from hpml.report.picture_style import legend_above
 from hpml.report.pictures import accuracy_to_reach, time_to_reach
 from hpml.report.settings import find_settings
 

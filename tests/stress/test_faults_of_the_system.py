@@ -13,7 +13,7 @@ import pytest
 from helpers.disks import fill, mounted
 from helpers.programs import Program, run_program
 
-from hpml.checkpointing.resume import resume_checkpoints
+from hpml.checkpointing.resume_choice import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = pytest.mark.stress

@@ -15,7 +15,7 @@ from helpers.own import noted
 from helpers.programs import Program
 from helpers.trained import last_weights
 
-from hpml.checkpointing.resume import resume_checkpoints
+from hpml.checkpointing.resume_choice import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(600)]

@@ -20,7 +20,7 @@ from helpers.programs import run_program
 from helpers.sweeps import SWEEP
 from helpers.trained import last_weights
 
-from hpml.checkpointing.resume import resume_checkpoints
+from hpml.checkpointing.resume_choice import resume_checkpoints
 from hpml.records.run_record import RunRecord
 
 pytestmark = [

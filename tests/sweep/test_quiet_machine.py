@@ -18,8 +18,8 @@ from hpml.sweep.quiet_machine import QuietMachine
 from hpml.sweep.reruns import OnDisturbance
 from hpml.sweep.runner import HowToRun, Runner
 from hpml.system.interference import Reading
+from hpml.system.kernel_readings import Witness
 from hpml.system.other_programs import OtherPrograms
-from hpml.system.witness import Witness
 
 POLL_S = 0.25
 Use = Callable[[float], "tuple[float, int] | None"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hpml.data.watchdog import ended_if_hung, send_feeder_errors
+from hpml.data.worker_watchdog import ended_if_hung, send_feeder_errors
 from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system import files
 from hpml.system.failures import explain

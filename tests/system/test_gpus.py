@@ -8,7 +8,7 @@ import pytest
 
 from hpml.system.gpus import GpuReading, GpuWitness
 from hpml.system.interference import Interference, summed
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 OWN, OTHER = 10, 20
 

@@ -9,7 +9,7 @@ from helpers.machine import PID, WORKER, Machine
 
 from hpml.system.control_groups import cpu_quota, throttled_s
 from hpml.system.interference import CAUSES, Interference, Reading, between, summed
-from hpml.system.witness import Witness
+from hpml.system.kernel_readings import Witness
 
 RANK = 300
 

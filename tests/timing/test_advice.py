@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar, TQDMProgressBar
 
 from hpml.timing.advice import JobFacts, advise
-from hpml.trials.resting import intervals
+from hpml.trials.resting_callbacks import intervals
 
 
 class Every(L.Callback):

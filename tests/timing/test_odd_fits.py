@@ -29,7 +29,7 @@ from hpml.callbacks import EpochTimer, RunRecorder, phase_timers
 from hpml.records.run_record import RunRecord
 from hpml.timing import profiler
 from hpml.timing.advice import JobFacts
-from hpml.timing.live import LiveShares
+from hpml.timing.live_shares import LiveShares
 from hpml.timing.profiler import PhaseProfiler
 
 

@@ -28,8 +28,8 @@ from lightning.pytorch.profilers import SimpleProfiler
 
 from hpml.callbacks import DataLoadTimer, EpochTimer, TrainTimer, phase_timers
 from hpml.records.run_record import RunRecord
-from hpml.timing.actions import NEEDED, Action
 from hpml.timing.profiler import PhaseProfiler
+from hpml.timing.profiler_actions import NEEDED, Action
 
 
 def without(monkeypatch: pytest.MonkeyPatch, silenced: str) -> None:

@@ -12,7 +12,7 @@ from helpers.delays import VirtualClock
 
 from hpml.callbacks import phase_timers
 from hpml.records.run_record import RunRecord
-from hpml.system.lightning_twins import package_of, twins
+from hpml.system.lightning_packages import package_of, twins
 
 PACKAGES: list[Any] = [lightning, pytorch_lightning]
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hpml.records.verdict import in_words
 from hpml.system.interference import Interference
-from hpml.timing.actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
-from hpml.timing.live import LiveShares, largest_owner
+from hpml.timing.live_shares import LiveShares, largest_owner
+from hpml.timing.profiler_actions import BROADCAST, LOGGING, LOOP, RANKS
 from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, judge
 
 PIECES = st.lists(

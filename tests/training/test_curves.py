@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from hpml.checkpointing.resume import resume_checkpoints
+from hpml.checkpointing.resume_choice import resume_checkpoints
 from hpml.records.run_record import RunRecord
 from hpml.report.collect import Run
 from hpml.training.csv_rows import keep_rows

@@ -11,9 +11,9 @@ from helpers.delays import VirtualClock
 from helpers.stopping import after_rounds
 
 from hpml.system.interference import Interference
-from hpml.system.witness import TICKS, Witness
+from hpml.system.kernel_readings import TICKS, Witness
+from hpml.trials.interference_watch import watched
 from hpml.trials.rounds import Measurements, run_round, run_rounds, within
-from hpml.trials.watch import watched
 
 S = 1_000_000_000
 

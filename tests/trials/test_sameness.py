@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from hpml.trials.by_index import ByIndex
 from hpml.trials.intervention import Intervention
 from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference, Trace, weights_of
+from hpml.trials.samples_seeded_by_index import ByIndex
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 

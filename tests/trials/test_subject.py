@@ -36,8 +36,8 @@ from hpml.checkpointing.stop_on_signal import StopOnSignal
 from hpml.diagnosis import ceiling, experiment
 from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, reason
-from hpml.loading.own_methods import alter
 from hpml.models.flop_formulas import FORMULAS
+from hpml.system.patch_object import alter
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import run_rounds

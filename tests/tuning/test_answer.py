@@ -19,7 +19,7 @@ from hpml.trials.settings import Settings
 from hpml.trials.validation import Validating, Validation
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import LOADER, MODULE, NONE, SCRIPT, Change
-from hpml.tuning.epoch_checks import EpochChecks
+from hpml.tuning.epoch_validation import EpochValidation
 from hpml.tuning.page import draw_way, html, write_page
 from hpml.tuning.racing import in_times
 from hpml.tuning.search import Search
@@ -323,9 +323,9 @@ def test_validation_that_only_the_last_rounds_had_stays_on_the_way() -> None:
         for number, timed in rounds.items():
             rounds[number] = replace(timed, epoch_s=timed.epoch_s + 2.0, checks_s=2.0)
     seen, few = Validation(0.1, 20, 4), Validating(None, 4)
-    found = tuning(search, checks=EpochChecks(seen, 1.0, proving=few))
+    found = tuning(search, checks=EpochValidation(seen, 1.0, proving=few))
     assert [round(step["epoch_s"], 1) for step in found.way] == [4.0, 3.5]
-    raced = tuning(search, checks=EpochChecks(seen, 1.0, few, [], few))
+    raced = tuning(search, checks=EpochValidation(seen, 1.0, few, [], few))
     assert [round(step["epoch_s"], 1) for step in raced.way] == [3.0, 2.3]
 
 
@@ -344,11 +344,11 @@ def test_what_fewer_validations_would_save_is_calculated() -> None:
     saves = "check_val_every_n_epoch=10 would save 1.80 s"
     sentence = f"{line}; {saves}"
 
-    def checks_of(seen: Validation | None, name: str, only_asked: bool = False) -> EpochChecks:
+    def checks_of(seen: Validation | None, name: str, only_asked: bool = False) -> EpochValidation:
         own = frozenset({"validation"})
         more: Any = {"settings": Settings(check_every=10), "only_asked": only_asked}
         change = Change(name, own, own, **more) if name else None
-        return EpochChecks(seen, 1.0, fewer=lambda rest_s: change)
+        return EpochValidation(seen, 1.0, fewer=lambda rest_s: change)
 
     key = "check_val_every_n_epoch=10"
     assert sentence in tuning(searched(), checks=checks_of(much, key)).sentences
@@ -364,7 +364,7 @@ def test_what_fewer_validations_would_save_is_calculated() -> None:
 
 def test_validation_in_the_trials_is_told() -> None:
     """In what the columns are, and by what it adds; no calculation stands beside a trial."""
-    raced = EpochChecks(Validation(0.1, 20, 4), 1.0, Validating(None, 4), [WORKERS])
+    raced = EpochValidation(Validation(0.1, 20, 4), 1.0, Validating(None, 4), [WORKERS])
     found = tuning(searched(), checks=raced)
     assert "validation adds 2.00 s to an epoch, which is a part of it above" in found.sentences
     assert any(
@@ -372,7 +372,7 @@ def test_validation_in_the_trials_is_told() -> None:
         for each in found.lines
     )
     assert found.as_dict()["validation_is_timed"] is True
-    proven = EpochChecks(Validation(0.001, 20, 4), 1.0, proving=Validating(None, 4))
+    proven = EpochValidation(Validation(0.001, 20, 4), 1.0, proving=Validating(None, 4))
     adds = "validation adds 0.020 s to an epoch, which is a part of before and after"
     assert adds in tuning(searched(), checks=proven).sentences
 

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from hpml.data import turbo
+from hpml.data import turbo_jpeg
 from hpml.system.threads import SPIN
 from hpml.training.prepare import prepare
 from hpml.trials.intervention import Intervention
@@ -315,8 +315,8 @@ def test_the_faster_decoder_is_offered_where_images_are_decoded(
     """And it is not in use; where it is not installed, that is the advice."""
     words, is_installed, needs = DECODERS[name]
     if not is_installed:
-        monkeypatch.setattr(turbo, "simplejpeg", None)
-    elif turbo.simplejpeg is None:
+        monkeypatch.setattr(turbo_jpeg, "simplejpeg", None)
+    elif turbo_jpeg.simplejpeg is None:
         pytest.skip("no simplejpeg")
     changes = configuration.changes_of(prepare(composed(tmp_path, *QUICK, *words)), threads=2)
     found = [change.needs for change in changes if change.name == "data.decoder=turbo"]

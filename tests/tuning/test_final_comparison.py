@@ -16,10 +16,10 @@ from helpers.configurations import QUICK, composed
 
 from hpml.system.interference import Interference
 from hpml.training.prepare import prepare
+from hpml.trials.interference_watch import Watch
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.rounds import Candidate
 from hpml.trials.subject import subject_of
-from hpml.trials.watch import Watch
 from hpml.tuning import fresh_trials
 from hpml.tuning.change import NONE, Change, Changes
 from hpml.tuning.final_comparison import A_TRAINERS, Proof

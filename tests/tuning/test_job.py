@@ -11,7 +11,7 @@ from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace
 from hpml.trials.settings import Settings
 from hpml.tuning.change import NONE, Change
-from hpml.tuning.epochs import epoch_s
+from hpml.tuning.epoch_trials import epoch_s
 from hpml.tuning.job import Trials, Tunable
 
 STEPS = 47

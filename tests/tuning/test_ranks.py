@@ -15,7 +15,7 @@ import torch
 from helpers.jobs import trainer
 from helpers.ranks import PlantedSubject, Threads, in_threads
 
-from hpml.diagnosis import experiment, measured
+from hpml.diagnosis import experiment, measured_trials
 from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
@@ -91,7 +91,7 @@ class TunedSubject(PlantedSubject):
         noise = 1 + ((seed + len(arguments)) % 5) / 1e2
         self.costs = [{**each, **free, "overhead": each["overhead"] * noise} for each in costs]
         try:
-            return super().fit(intervention, warm_up, measured, seed)
+            return super().fit(intervention, warm_up, measured_trials, seed)
         finally:
             self.costs = costs
 
@@ -140,7 +140,7 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuner.environment, "describe", lambda kind: {})
     monkeypatch.setattr(agreeing, "NotedInterrupt", Typed)
     alone = Interference(1.0, 1.0)
-    for room in (measured, tuner):
+    for room in (measured_trials, tuner):
         monkeypatch.setattr(
             room, "watched", lambda *given: lambda measure: (measure(), given[2](alone)[0])
         )

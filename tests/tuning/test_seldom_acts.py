@@ -12,7 +12,7 @@ from helpers.jobs import trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from hpml.trials.intervention import Intervention
-from hpml.trials.resting import RESTING_BATCHES, interval_kept, rest
+from hpml.trials.resting_callbacks import RESTING_BATCHES, interval_kept, rest
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning.change import NONE, Change

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpml.watch.imports import ChangingFinder
+from hpml.watch.import_hook import ChangingFinder
 
 WATCH = ["-m", "hpml.watch"]
 LAST = "nothing was timed, because it has not imported Lightning's Trainer\n"

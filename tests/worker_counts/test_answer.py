@@ -12,17 +12,19 @@ from helpers.labs import timed
 from torch.utils.data import DataLoader
 
 import hpml
-from hpml.lab.disturbances import disturbed_by
+from hpml.lab.unanswered import disturbed_by
 from hpml.system.interference import Interference
 from hpml.worker_counts import measure
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, recommended
-from hpml.worker_counts.found import EPOCH, LOADING, Found
 from hpml.worker_counts.picture import picture
+from hpml.worker_counts.search_result import EPOCH, LOADING, SearchResult
 
 
-def searched(epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None = None) -> Found:
+def searched(
+    epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None = None
+) -> SearchResult:
     """Of made-up seconds, by the number of workers; one a round. `lost` is a part of each."""
-    found = Found()
+    found = SearchResult()
     for count, rounds in epochs.items():
         share = (lost or {}).get(count, 0.0)
         for number, seconds in enumerate(rounds):
@@ -32,7 +34,7 @@ def searched(epochs: Mapping[int, list[float]], lost: Mapping[int, float] | None
     return found
 
 
-def content(found: Found, now: int = 0) -> dict[str, Any]:
+def content(found: SearchResult, now: int = 0) -> dict[str, Any]:
     return content_of(found, now, "num_workers", f"num_workers={recommended(found, now)}")
 
 

@@ -13,11 +13,11 @@ from helpers.labs import timed
 
 from hpml.formatting import duration_in_words
 from hpml.system.interference import Interference
-from hpml.trials.watch import Watch
+from hpml.trials.interference_watch import Watch
 from hpml.worker_counts import answer
-from hpml.worker_counts.counts import counts_to_try
-from hpml.worker_counts.found import AGAIN, EPOCH, LOADING, Found
+from hpml.worker_counts.counts_to_try import counts_to_try
 from hpml.worker_counts.search import ENDLESS, Search
+from hpml.worker_counts.search_result import AGAIN, EPOCH, LOADING, SearchResult
 
 STEPS = 100
 KEY = "data.num_workers"
@@ -63,7 +63,7 @@ def searched(
     return search
 
 
-def found_by(figures: Figures, cores: int = 2, step: int = 4, rounds: int = 10) -> Found:
+def found_by(figures: Figures, cores: int = 2, step: int = 4, rounds: int = 10) -> SearchResult:
     return searched(figures, counts_to_try(cores, step), rounds).found
 
 
@@ -300,7 +300,7 @@ def test_a_count_that_fails_is_left_out(
 
 
 def test_what_trains_twice_says_nothing_of_the_rounds() -> None:
-    found = Found()
+    found = SearchResult()
     for number in range(4):
         for figure in (LOADING, EPOCH):
             found.add((figure, 0), number, timed(1.0))
@@ -328,7 +328,7 @@ def test_what_fails_without_another_one_is_raised() -> None:
 
 def test_the_present_count_is_not_kept_where_it_fails() -> None:
     """Where nothing is proven, too."""
-    found = Found()
+    found = SearchResult()
     for count in (0, 1):
         for figure in (LOADING, EPOCH):
             found.add((figure, count), 0, timed(1.0))
@@ -412,7 +412,7 @@ def test_disturbed_rounds_are_searched_again() -> None:
 
 def test_the_table_marks_the_fastest() -> None:
     """In both columns, with what is tied with it."""
-    found = Found()
+    found = SearchResult()
     for setting, seconds in (("a", 1.0), ("b", 2.0)):
         for number, part in enumerate((0.01, 0.03, 0.02, 0.05, 0.04)):
             uneven = part * seconds

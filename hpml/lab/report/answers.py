@@ -12,13 +12,13 @@ from itertools import pairwise
 from statistics import fmean
 
 from hpml.formatting import counted, decimals, listed
-from hpml.lab.report.disturbances import disturbance, is_in_doubt, too_busy, why
 from hpml.lab.report.hosts import differ_in_host, several_hosts
+from hpml.lab.report.too_busy import disturbance, is_in_doubt, too_busy, why
 from hpml.records.phases import PHASES
 from hpml.report.collect import TIMED_FROM, Run, mean
-from hpml.report.disturbances import Span, span
 from hpml.report.ranking import EPOCH, STEADY, Measure
 from hpml.report.settings import Setting
+from hpml.report.times_in_doubt import Span, span
 from hpml.statistics import BySeed, estimate, standings
 
 LOSS = Measure("train/loss", "last training loss", "lowest loss", False, "")

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hpml.config.conf import find_conf
-from hpml.diagnosis.figures import AS_IT_IS, CAUSES, Figures, difference, is_sure
+from hpml.diagnosis.trial_figures import AS_IT_IS, CAUSES, Figures, difference, is_sure
 from hpml.formatting import in_s
 from hpml.records.phases import INPUT
 from hpml.report.collect import Run

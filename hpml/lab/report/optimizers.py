@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from hpml.lab.report.answers import ACCURACY, LOSS, caveats, shown
-from hpml.lab.report.disturbances import too_busy, why
 from hpml.lab.report.explanations import why_last
 from hpml.lab.report.hosts import several_hosts
+from hpml.lab.report.too_busy import too_busy, why
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import Measure, Ranked, in_a_sentence
 from hpml.report.settings import Setting

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpml.lab.parts import DEVICES, NO_NORM, PARTS, SUMMARY, TRAINING, WORKERS
-from hpml.lab.planning import whole_command
-from hpml.lab.report.figures import figures_of
+from hpml.lab.plan_choice import whole_command
 from hpml.lab.report.machine import Machine
+from hpml.lab.report.other_than_asked import instead_of_asked
+from hpml.lab.report.part_result import PartResult
 from hpml.lab.report.planned_and_actual import announced_sentences, announced_tables
 from hpml.lab.report.published import (
     about_published,
@@ -16,8 +17,7 @@ from hpml.lab.report.published import (
     published_caption,
     published_table,
 )
-from hpml.lab.report.result import Figures
-from hpml.lab.report.subject import instead_of_asked
+from hpml.lab.report.results_by_part import results_of
 from hpml.lab.tasks import LAB_FILE
 from hpml.report.collect import clean
 from hpml.report.make import PAGE
@@ -43,7 +43,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Section(Figures):
+class Section(PartResult):
     """A part of the lab: what was asked, how it was made, what came out."""
 
     part: str  # as the lab counts them, `C3`; its lower case is the section's address
@@ -150,7 +150,7 @@ def write_page(sections: Sequence[Section], heading: Heading, folder: Path) -> P
 
 
 def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
-    asked, of_all = PARTS[part], figures_of(part, machines)
+    asked, of_all = PARTS[part], results_of(part, machines)
     head = part.upper(), asked.title, asked.asked
     everywhere = [machine.name for machine, _ in of_all]
     if asked.task == SUMMARY:  # which counts the same on all machines, of one network
@@ -177,12 +177,14 @@ def _section(part: str, machines: Sequence[Machine], lab: Path) -> Section:
     )
 
 
-def _is_among(one: tuple[Machine, Figures], others: Sequence[tuple[Machine, Figures]]) -> bool:
+def _is_among(
+    one: tuple[Machine, PartResult], others: Sequence[tuple[Machine, PartResult]]
+) -> bool:
     """Whether another machine has the same figures."""
     return any(one[1] == figures for _, figures in others)
 
 
-def _answer(part: str, machine: Machine, figures: Figures) -> list[str]:
+def _answer(part: str, machine: Machine, figures: PartResult) -> list[str]:
     """A machine's answer, behind what it is about where that is not what was asked."""
     instead = instead_of_asked(machine, part) if figures.answer else ""
     return [*filter(None, [instead]), *figures.answer]

@@ -7,15 +7,15 @@ from statistics import fmean
 from typing import Any
 
 from hpml.formatting import decimals, range_in_words
-from hpml.lab.disturbances import disturbed_by
 from hpml.lab.parts import OPTIMIZERS, SUMMARIES
 from hpml.lab.report.machine import Machine
-from hpml.lab.report.subject import EPOCHS, has_whole_epochs, is_as_asked
+from hpml.lab.report.other_than_asked import EPOCHS, has_whole_epochs, is_as_asked
+from hpml.lab.unanswered import disturbed_by
 from hpml.report.collect import Run
-from hpml.report.disturbances import is_disturbed
 from hpml.report.ranking import NOTHING
 from hpml.report.settings import Setting
 from hpml.report.tables import Cell, Table
+from hpml.report.times_in_doubt import is_disturbed
 from hpml.statistics import estimate
 
 # Behind the name of an optimizer, or of the network without norm, each makes a row's key.

@@ -17,7 +17,15 @@ from hpml.formatting import counted
 from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run
-from hpml.report.drawing import COLOURS, CROWDED, INK, STYLE, in_percent, legend_above, time_unit
+from hpml.report.picture_style import (
+    COLOURS,
+    CROWDED,
+    INK,
+    STYLE,
+    in_percent,
+    legend_above,
+    time_unit,
+)
 from hpml.report.pictures import Picture
 from hpml.report.run.facts import QUANTILES, marks, unknown_s
 from hpml.report.run.rank_picture import draw_ranks

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from hpml.formatting import counted
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, clean
-from hpml.report.drawing import COLOURS, INK, time_unit
+from hpml.report.picture_style import COLOURS, INK, time_unit
 from hpml.report.pictures import Picture
 from hpml.report.run.ranks import is_disturbed
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hpml.records.epoch_table import PHASE_HEADINGS, shown_times
+from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
 from hpml.report.collect import Run, clean

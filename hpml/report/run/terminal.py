@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from hpml.formatting import console
-from hpml.records.epoch_table import EpochTable
+from hpml.records.epoch_lines import EpochLines
 from hpml.report.collect import Run, clean
 from hpml.report.comparison import Comparison
 from hpml.report.run.facts import machine, sentences, subject, untold_disturbances, verdict_lines
@@ -36,7 +36,7 @@ def _lines(run: Run, comparison: Comparison) -> Iterator[str]:
 
 def _rows(run: Run) -> Iterator[str]:
     """The table that grew while it trained; of many epochs the first and the last."""
-    table, epochs = EpochTable(), run.record.epochs
+    table, epochs = EpochLines(), run.record.epochs
     left_out = max(0, len(epochs) - MOST_ROWS)
     for place, epoch in enumerate(epochs):
         lines = table.lines(epoch)

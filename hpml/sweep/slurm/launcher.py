@@ -11,8 +11,8 @@ from hpml.sweep.cost_model import CostModel
 from hpml.sweep.jobs import Job
 from hpml.sweep.launcher import SweepLauncher
 from hpml.sweep.runner import HowToRun, JobRunner
-from hpml.sweep.slurm.queue import check_parameters, submitting
 from hpml.sweep.slurm.runner import ClusterRunner
+from hpml.sweep.slurm.submission import check_parameters, submitting
 
 
 class SlurmLauncher(SweepLauncher):

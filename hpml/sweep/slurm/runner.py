@@ -14,11 +14,11 @@ from typing import Any
 from hpml.formatting import counted
 from hpml.records.run_record import FILE_NAME, RunRecord, now
 from hpml.sweep.cost_model import CostModel
+from hpml.sweep.job_process import LOG, TAIL_LINES
 from hpml.sweep.jobs import Job
-from hpml.sweep.process import LOG, TAIL_LINES
 from hpml.sweep.reruns import RERUN, settle
 from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
-from hpml.sweep.slurm.queue import POLL_S, answer_of, arrays, queued, state
+from hpml.sweep.slurm.job_states import POLL_S, answer_of, arrays, queued, state
 from hpml.system.files import read_json, write_whole
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
 

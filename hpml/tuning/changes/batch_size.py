@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from hpml.records.phases import COMPUTE, INPUT, OVERHEAD, TRANSFER
-from hpml.system.lightning_twins import twins
+from hpml.system.lightning_packages import twins
 from hpml.training.prepare import Job
 from hpml.trials.settings import Settings, has_batches
 from hpml.trials.subject import Subject

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from hpml.records.phases import OVERHEAD
-from hpml.system.lightning_twins import twins
-from hpml.trials.resting import BATCH_HOOKS, RESTING_BATCHES, interval_kept, interval_of
+from hpml.system.lightning_packages import twins
+from hpml.trials.resting_callbacks import BATCH_HOOKS, RESTING_BATCHES, interval_kept, interval_of
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning.change import SCRIPT, TRAINER, VALIDATION, Change

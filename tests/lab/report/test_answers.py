@@ -10,8 +10,8 @@ import pytest
 from helpers.records import MACHINE, make_run, shared_epoch
 
 from hpml.lab.report.answers import about_devices, about_learning, about_times
-from hpml.lab.report.epochs import epoch_table
-from hpml.lab.report.norm import about_norm
+from hpml.lab.report.batch_norm import about_norm
+from hpml.lab.report.epoch_table import epoch_table
 from hpml.lab.report.optimizers import about_optimizers
 from hpml.report.collect import Run, collect
 from hpml.report.comparison import Comparison

@@ -19,9 +19,9 @@ from hpml.config.command_line import arranged
 from hpml.config.conf import find_conf
 from hpml.diagnosis.wording import Diagnosis, compare
 from hpml.lab.parts import OPTIMIZERS, PARTS
-from hpml.lab.report import figures
-from hpml.lab.report.figures import draw_for
+from hpml.lab.report import results_by_part
 from hpml.lab.report.page import Heading, Section, write_page, write_report
+from hpml.lab.report.results_by_part import draw_for
 from hpml.report.collect import collect
 from hpml.report.tables import Cell, Table
 from hpml.trials.pace import Pace
@@ -47,9 +47,9 @@ COUNTED: dict[str, Any] = FACTS | {
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of pictures that would be drawn, which takes most of a report's time."""
     names: list[str] = []
-    monkeypatch.setattr(figures, "draw_for", lambda *of: names.append(of[0]) or [])
+    monkeypatch.setattr(results_by_part, "draw_for", lambda *of: names.append(of[0]) or [])
     picture = {"name": "p", "caption": "", "svg": ""}
-    monkeypatch.setattr(figures, "draw_workers", lambda *of: picture)
+    monkeypatch.setattr(results_by_part, "draw_workers", lambda *of: picture)
     return names
 
 

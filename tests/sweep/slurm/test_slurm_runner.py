@@ -1,7 +1,6 @@
 """Sweeps on a cluster whose queue is made up; the long suite has one that is real."""
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import RunRecord
 from hpml.sweep.reruns import OnDisturbance, set_aside
 from hpml.sweep.runner import HowToRun
-from hpml.sweep.slurm import queue, runner
-from hpml.sweep.slurm.queue import check_parameters, queued
+from hpml.sweep.slurm import job_states, runner
+from hpml.sweep.slurm.job_states import queued
 from hpml.sweep.slurm.runner import ClusterRunner, OnNode
-from hpml.system import slurm
+from hpml.sweep.slurm.submission import check_parameters
 from hpml.system.signals import RunInterrupted, ended_by_signals, process_signals
 
 PARAMETERS = {"nodes": 1, "tasks_per_node": 1, "timeout_min": 60, "array_parallelism": 4}
@@ -58,7 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         names: Sequence[str], *states: str, fail_fast: bool = False, policy: str = "mark"
     ) -> Any:
         cluster_queue = Queue(list(states))
-        for module in (runner, queue):
+        for module in (runner, job_states):
             monkeypatch.setattr(module, "answer_of", cluster_queue.answer)
             monkeypatch.setattr(module, "POLL_S", 0.0)
         monkeypatch.setattr(runner, "SETTLE_S", 0.0)
@@ -74,12 +73,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_a_queue_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half an hour of silence the sweep ends; a shorter one is none."""
     now_s, answers = [0.0], [None] * 300 + ["7_0 RUNNING None"]
-    monkeypatch.setattr(queue.time, "monotonic", lambda: now_s[0])
-    monkeypatch.setattr(queue.time, "sleep", lambda s: now_s.__setitem__(0, now_s[0] + s))
-    monkeypatch.setattr(queue, "answer_of", lambda command: answers.pop(0))
+    monkeypatch.setattr(job_states.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(job_states.time, "sleep", lambda s: now_s.__setitem__(0, now_s[0] + s))
+    monkeypatch.setattr(job_states, "answer_of", lambda command: answers.pop(0))
     assert queued({"7_0": "a"}) == {"7_0": "running"}
     assert now_s == [300 * 5.0]
-    monkeypatch.setattr(queue, "answer_of", lambda command: None)
+    monkeypatch.setattr(job_states, "answer_of", lambda command: None)
     said = "not answered for 30 minutes; SLURM's jobs 7 go on; the same command waits for them"
     with pytest.raises(RunFailedError, match=said):
         queued({"7_0": "a", "7_1": "b"})
@@ -193,7 +192,7 @@ def test_the_first_failure_may_cancel_the_others(run: Run) -> None:
 def test_a_reason_that_needs_help_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that no node can run waits for ever."""
     lines = "7_0 PENDING PartitionConfig\n7_1 PENDING Resources\n"
-    monkeypatch.setattr(queue, "answer_of", lambda command: lines)
+    monkeypatch.setattr(job_states, "answer_of", lambda command: lines)
     states = queued({"7_0": "", "7_1": "", "8": ""})
     assert states == {"7_0": "pending (PartitionConfig)", "7_1": "pending"}
 
@@ -222,39 +221,6 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, swept: str, message: str) -
     words = ["-m", "hpml.train", "-m", "hydra/launcher=slurm", "sweep.name=s", "data=synthetic"]
     done = run_program([*words, swept], tmp_path, PATH=str(tmp_path), exit_code=2)
     assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
-
-
-@pytest.fixture
-def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in that notes what it is given."""
-    program = tmp_path / "scontrol"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/given\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    for name in ("HPML_JOB", "SUBMITIT_EXECUTOR", "RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "given").touch()
-    return tmp_path / "given"
-
-
-@pytest.mark.parametrize(
-    ("variables", "requeued"),
-    [
-        ({}, False),
-        ({"SLURM_JOB_ID": "9"}, True),
-        ({"SLURM_JOB_ID": "9", "HPML_JOB": "a"}, False),
-        ({"SLURM_JOB_ID": "9", "SUBMITIT_EXECUTOR": "slurm"}, False),
-        ({"SLURM_JOB_ID": "9", "SLURM_PROCID": "1"}, False),
-    ],
-)
-def test_who_puts_a_job_back_into_the_queue(
-    scontrol: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], requeued: bool
-) -> None:
-    """The first process of a job that no launcher has started."""
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    slurm.requeue()
-    assert scontrol.read_text() == ("requeue 9\n" if requeued else "")
 
 
 def test_a_warning_after_another_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:

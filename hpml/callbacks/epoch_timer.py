@@ -181,6 +181,7 @@ class EpochTimer(PhaseTimer):
         if self.profiler is not None:
             try:
                 super().on_exception(trainer, pl_module, exception)
+                self._print(trainer, self._lines.news(self.epochs))
                 if self.begun:
                     self._conclude(trainer, ended_well=False)
             finally:
@@ -226,7 +227,8 @@ class EpochTimer(PhaseTimer):
         if seen is not None:
             epoch.interference = seen.as_dict()
             logged |= epoch_interference.figures(seen)
-        self._print(trainer, self._lines.lines(epoch))
+        if trainer.world_size == 1:  # else once it is known what the other ranks lost
+            self._print(trainer, self._lines.news(self.epochs))
         return logged
 
     def _over_ranks(self, trainer: L.Trainer, figures: dict[str, float]) -> dict[str, float]:
@@ -235,6 +237,7 @@ class EpochTimer(PhaseTimer):
         self._ranks.epoch_ended(trainer, epoch, self.clock.epochs[-1])
         if epoch.interference is not None:
             epoch.interference = self._interference.of_all_ranks(trainer, epoch.epoch)
+        self._print(trainer, self._lines.news(self.epochs))
         if not (epoch.interference or {}).get("disturbed"):  # which makes any of them late
             self._print(trainer, self._ranks.news())
         return super()._over_ranks(trainer, figures)

@@ -10,6 +10,7 @@ from hpml.diagnosis.trial_figures import (
     Figures,
     differences,
     looked_at,
+    part_of,
 )
 from hpml.records.phases import COMPUTE
 from hpml.statistics import Estimate, anytime_estimate
@@ -121,8 +122,8 @@ class Inference(Figures):
         known = [anytime_estimate(values) for values in leads]
         if self.thread_bound or any(lead is None or lead.low <= self._surely_s for lead in known):
             return False
-        gains, epochs = self.gains_by_round[first], self.epochs(AS_IT_IS)
-        part = looked_at([gain / whole for gain, whole in zip(gains, epochs, strict=False)])
+        epochs = self.epochs(AS_IT_IS)
+        part = part_of(self.gains_by_round[first], epochs)
         told = [looked_at(epochs)]
         told += [looked_at(self.epochs(trial))] if trial in self.paces else []
         known_s = SECONDS_KNOWN * epoch_s
@@ -153,6 +154,8 @@ class Inference(Figures):
 
     @property
     def knows_callbacks(self) -> bool:
-        """Whether what each callback costs is known well."""
-        known_s = KNOWN * self.epoch_s(AS_IT_IS).mean
-        return all((each.half_width or math.inf) <= known_s for each in self.callbacks.values())
+        """Whether the part of an epoch that each callback costs is known well."""
+        whole = self.steady_epochs("with_all") if "with_all" in self.paces else []
+        without = [self.steady_epochs(t) for t in self.paces if t.startswith("without_")]
+        parts = [part_of(differences(whole, epochs), whole) for epochs in without]
+        return all((part.half_width or math.inf) <= KNOWN for part in parts)

@@ -39,7 +39,9 @@ from hpml.trials.trainer import accumulated
 ROUNDS = (10, 5, 3)
 # More follow where they have not answered, and time is left.
 MOST_ROUNDS = 1000
-ENOUGH_STEPS, MOST_STEPS = 5, 400
+# Steps that warm up, and as many measured ones as are enough; and where a step takes longer.
+STEPS, LONG_STEPS, LONG_S = (3, 5), (1, 3), 0.02
+MOST_STEPS = 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
 RANKS_SHARE = 0.25  # and for each rank by itself, where there are several
@@ -90,10 +92,9 @@ class Experiment(Measured):
             fit = subject.fit(Intervention(), 1, FEWEST_STEPS, seed=0)
             took_s = subject.agreement.first(_since_s(begun_ns))
             around_s = max(0.0, took_s - (FEWEST_STEPS + 2) * fit.step_s)
-            is_slow = fit.step_s > SLOW_S
-            if is_slow:
+            if is_slow := fit.step_s > SLOW_S:
                 break
-        least = 1 if is_slow else 3
+        least, enough = LONG_STEPS if fit.step_s > LONG_S else STEPS
         if is_slow and subject.device.type == "cpu":
             with suppress(Exception):  # which this very trial will report
                 host = subject.fit(INTERVENTIONS["host_alone"], 1, FEWEST_STEPS, seed=0)
@@ -115,7 +116,7 @@ class Experiment(Measured):
         for rounds in ROUNDS:  # the most whose trials have enough steps in the budget
             trial_s = self.rounds_budget_s / (rounds * trials) - around_s
             steps = int(trial_s / pilot.step_s) - self._warm_up if pilot.step_s else MOST_STEPS
-            if steps >= ENOUGH_STEPS:
+            if steps >= enough:
                 break
         steps = -(-min(MOST_STEPS, max(FEWEST_STEPS, steps)) // whole) * whole
         self.rounds, self._steps = subject.agreement.first((rounds, steps))

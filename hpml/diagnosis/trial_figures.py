@@ -218,6 +218,11 @@ def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(first, second, strict=False)]
 
 
+def part_of(seconds: Sequence[float], wholes: Sequence[float]) -> Estimate:
+    """What some seconds of each round are of others: a slow round has both. Holds at each look."""
+    return looked_at([part / whole for part, whole in zip(seconds, wholes, strict=False)])
+
+
 def looked_at(values: list[float]) -> Estimate:
     """Of rounds that ended by what they showed: an interval that holds whenever one looks."""
     found = anytime_estimate(values)

@@ -1,7 +1,7 @@
 """The lines that a run prints of its epochs, as rows of a table of at most 100 columns."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import EpochRecord
@@ -30,6 +30,12 @@ class EpochLines:
         self._heading = f"epoch {'time s':>8} {phases} samples/s"
         self._metrics: dict[str, str] = {}  # format by name
         self._ours: bool | None = None
+        self._given = 0  # epochs
+
+    def news(self, epochs: Sequence[EpochRecord]) -> list[str]:
+        """The lines of those that have come since this was asked for."""
+        since, self._given = epochs[self._given :], len(epochs)
+        return [line for epoch in since for line in self.lines(epoch)]
 
     def lines(self, epoch: EpochRecord) -> list[str]:
         """One epoch's row; before it the heading, if that is the first or has grown."""

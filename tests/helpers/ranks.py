@@ -30,7 +30,7 @@ from hpml.trials.job_loader import Loading
 from hpml.trials.pace import Pace, joint
 from hpml.trials.ranks_agreement import RanksAgreement
 
-# One rank of a fit: RANK ranks place delays_s batches epochs
+# One rank of a fit: RANK ranks place delays_s batches epochs, and the rank whose GPU gets too hot
 RANK = """
 import json, os, sys, time
 from pathlib import Path
@@ -38,8 +38,11 @@ import torch, lightning as L
 torch.set_num_threads(1)
 from helpers.delays import Delays, Module, Planted, loaders, silent
 from hpml.callbacks import DataLoadTimer, TrainTimer
-ranks, place, delays_s, batches, epochs = sys.argv[1:]
+from hpml.system.gpus import GpuReading, GpuWitness
+ranks, place, delays_s, batches, epochs, hot = sys.argv[1:]
 rank = int(os.environ["LOCAL_RANK"])
+gpu = GpuReading(f"GPU {rank}", power_w=200.0 + rank, clock_reasons=0x20 * (rank == int(hot)))
+GpuWitness.read = lambda *_: [gpu] * (int(hot) >= 0)
 delays = Delays((place,), lambda ns: time.sleep(json.loads(delays_s)[rank]))
 timer = silent()
 off = "logger use_distributed_sampler enable_checkpointing enable_progress_bar enable_model_summary"
@@ -56,16 +59,25 @@ torch.distributed.destroy_process_group()
 
 
 def on_ranks(
-    folder: Path, *, place: str, delays_s: list[float], batches: int, epochs: int = 2
+    folder: Path,
+    *,
+    place: str,
+    delays_s: list[float],
+    batches: int,
+    epochs: int = 2,
+    hot: int = -1,
 ) -> list[dict[str, Any]]:
-    """What each of several processes found, each with its delay: metrics, verdict, epochs."""
+    """What each of several processes found, each with its delay: metrics, verdict, epochs.
+
+    The GPU of the rank `hot` is too hot, as its driver says; without, no rank has one.
+    """
     (folder / "rank.py").write_text(RANK)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     ranks = len(delays_s)
     words = [str(folder / "rank.py"), str(ranks), place, json.dumps(delays_s)]
-    words += [str(batches), str(epochs)]
+    words += [str(batches), str(epochs), str(hot)]
     shared = {"PYTHONPATH": str(TESTS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     programs = [Program(words, folder, {**shared, "LOCAL_RANK": str(n)}) for n in range(ranks)]
     for program in programs:

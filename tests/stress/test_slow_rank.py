@@ -40,6 +40,23 @@ def test_the_right_rank_and_phase_in_19_of_20(tmp_path: Path) -> None:
     assert len(wrong) <= 1, wrong
 
 
+@pytest.mark.parametrize("hot", [0, 1])
+def test_a_gpu_of_another_rank_disturbs_the_epoch(tmp_path: Path, hot: int) -> None:
+    """The first one writes the record: of which GPU, and of which rank."""
+    delays_s = [0.0, 0.0]
+    first, other = on_ranks(tmp_path, place="forward", delays_s=delays_s, batches=4, hot=hot)
+    own = [f"GPU {hot} ran slower for heat"]
+    for rank, found in enumerate((first, other)):
+        assert len(found["epochs"]) == 2
+        for epoch in found["epochs"]:
+            mine, *others = epoch["interference"]["gpus"]
+            assert (mine["name"], mine["power_w"]) == (f"GPU {rank}", 200.0 + rank)
+            assert mine["disturbed_by"] == own * (rank == hot)
+            assert [gpu["rank"] for gpu in others] == [hot] * (rank != hot)
+            assert all(gpu["disturbed_by"] == own for gpu in others)
+            assert epoch["interference"]["disturbed"]
+
+
 # Ranks that train by DDP alone, with the windows on and off: BITS ranks
 BITS = """
 import json, multiprocessing, os, sys

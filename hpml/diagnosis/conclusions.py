@@ -21,10 +21,11 @@ LEAST_RANKED = 3  # rounds
 # Threads are no verdict where one alone saves less than this part of what goes with another cost
 # than computing, as loading that sleeps.
 OF_ANOTHER = 0.5
-# A gain is known well once half of its interval is such a part of the epoch.
-KNOWN = 0.05
-# And so are the seconds that go with it, as long as the part is: slow rounds have it too.
-SECONDS_KNOWN = 0.15
+# A gain is known well once half of its interval is such a part of the epoch. It holds at each look,
+# and is about twice as wide as one of rounds whose number was decided before.
+KNOWN = 0.1
+# Of an epoch itself more is enough: a round that is slow in all its trials has the same part.
+SECONDS_KNOWN = 0.25
 
 
 class Inference(Figures):

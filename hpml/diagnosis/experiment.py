@@ -47,7 +47,7 @@ CALLBACKS_SHARE = 0.25
 RANKS_SHARE = 0.25  # and for each rank by itself, where there are several
 PILOT_BATCHES = 3
 # What taking the loader apart may take of the time of all rounds, and seconds that it has anyway.
-APART_SHARE, LEAST_APART_S = 1 / 3, 2.0
+APART_SHARE, LEAST_APART_S = 1 / 4, 2.0
 # One thread is tried where a look at it may take so much of the budget, with a step as many times
 # slower as there are threads; it is dropped where that step is so many times as slow as it is.
 LOOK_SHARE, HOPELESS = 0.25, 2.0

@@ -311,7 +311,7 @@ def test_rounds_that_ended_early_have_intervals_that_hold_whenever_one_looks() -
         assert (found.half_width or 0.0) > 2 * (made(few).epoch_s(trial).half_width or 0.0)
     assert early.verdict["kind"] == made(few).verdict["kind"] == "input-bound"
     assert "± is a 95 % interval that holds whenever one looks, over 3 rounds" in str(early)
-    wider = {**few, "loading_free": [0.29, 0.31, 0.3]}  # ± 0.025 of 1 s by Student, ± 0.06 so
+    wider = {**few, "loading_free": [0.28, 0.32, 0.3]}  # ± 0.05 of 1 s by Student, ± 0.12 so
     assert made(few).is_clear
     assert not made(wider).is_clear
 

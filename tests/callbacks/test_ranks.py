@@ -49,5 +49,5 @@ def test_a_late_rank_is_named_once_and_not_of_a_disturbed_epoch(
         "  rank 1 is late by 0.25 s, in forward",
     ]
     # what other ranks lost is known before an epoch's line is printed
-    assert [line.split()[0] for line in said if line[4].isdigit()] == ["1", "2", "3", "4"]
-    assert said[1].split()[0] == "0!"
+    rows = [line.split()[0] for line in said if line.lstrip()[:1].isdigit()]
+    assert rows == ["0!", "1", "2", "3", "4"]

@@ -58,6 +58,12 @@ def proven_of(gains: Gains) -> dict[Change, AnytimeEstimate]:
     return {c: gain for c, gain in known.items() if gain.low > 0 and gain.mean > LEAST_GAIN}
 
 
+def seeming_of(gains: Gains) -> list[Change]:
+    """The changes that look as if they brought much, by rounds enough, the best first."""
+    known = {c: gain for c, gain in gains.items() if is_known(gain) and mean_of(gain) > SEEMS}
+    return sorted(known, key=lambda change: (-mean_of(known[change]), change.name))
+
+
 def plainer(leader: Change, proven: Mapping[Change, AnytimeEstimate]) -> Change:
     """A part of it that brings as much, if it is a bundle of changes; else itself."""
     parts = [each for each in proven if each.slots < leader.slots]

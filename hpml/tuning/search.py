@@ -3,7 +3,8 @@
 Each stage races what could still be added to the changes that are chosen, by the rule of
 `hpml.tuning.racing`; the one is chosen that may be, and than which none that is left looks better.
 Proven is what an interval says that holds whenever one looks, at a level divided by the number of
-changes. What is chosen in the end is measured again, by `hpml.tuning.final_comparison`.
+changes; where time is too short for it, what looks best is chosen. The final comparison, of
+`hpml.tuning.final_comparison`, measures again what is chosen in the end.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,7 @@ from hpml.tuning.racing import (
     pairs_of,
     plainer,
     proven_of,
+    seeming_of,
 )
 from hpml.tuning.timed_rounds import TimedRounds
 
@@ -85,7 +87,8 @@ class Search:
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
         try:
-            self._choose(self._affordable())
+            self._choose(changes := self._affordable())
+            self._choose_what_seems(changes)
             self._take_back()
             self._drop_until_same()
             self._prove()
@@ -160,6 +163,14 @@ class Search:
                 if gain is not None and gain.high < 0 and not anew:
                     harmful.add(change)
             self._chose([(best, rivals[best])])
+
+    def _choose_what_seems(self, changes: Sequence[Change]) -> None:
+        """Where nothing is proven, for want of time: the final comparison tells what it brings."""
+        if self.chosen or self.rounds.why_ended:
+            return
+        seem = seeming_of({change: self.gain_of(NONE, frozenset({change})) for change in changes})
+        if (best := next(filter(self._is_admitted, seem), None)) is not None:
+            self._chose([(best, frozenset({best}))])
 
     def _exchange(self, changes: Iterable[Change]) -> bool:
         """Chooses two at once that are proven to bring more than what was chosen in one slot."""

@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpml.compare.question import (
-    ASKED,
+from hpml.compare.question import ASKED, IN_A_STEP, Metric, Question
+from hpml.compare.verdict import (
     FEWEST_ROUNDS,
-    IN_A_STEP,
     NOT_SLOWER,
     SLOWER,
     UNDECIDED,
-    Metric,
-    Question,
     all_in_all,
     in_percent,
 )

@@ -12,7 +12,7 @@ from helpers.compared import Machine, compared, rounds_with
 
 from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.answer_files import as_junit, as_markdown, write
-from hpml.compare.conclusion import of_rounds
+from hpml.compare.answer_of_rounds import of_rounds
 from hpml.compare.losses import in_words
 from hpml.compare.question import METRICS, Question, questions_of
 from hpml.compare.rounds import AFTER, BEFORE

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers.compared import Machine, MadeUp, compared, noise
 
-from hpml.compare.conclusion import phases_of
+from hpml.compare.answer_of_rounds import phases_of
 from hpml.compare.question import METRICS, questions_of
 from hpml.compare.rounds import (
     AFTER,

@@ -17,7 +17,7 @@ from helpers.jobs import trainer
 from torch.utils.data import DataLoader, Dataset
 
 from hpml.compare.answer import CHANGED, UNCHANGED
-from hpml.compare.conclusion import of_rounds
+from hpml.compare.answer_of_rounds import of_rounds
 from hpml.compare.question import questions_of
 from hpml.compare.rounds import AFTER, BEFORE, PAIRS, SIDES, Round, Rounds, Turn
 from hpml.compare.short_fit import ShortFits, children_stopped, move_to

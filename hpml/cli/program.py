@@ -30,7 +30,7 @@ from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
 from hpml.errors import RunFailedError, UserError
-from hpml.system import exit_codes, failures
+from hpml.system import exit_codes, failure_messages
 from hpml.system.environment import rank
 from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, process_signals
 from hpml.system.slurm_requeue import requeue
@@ -134,7 +134,7 @@ def _report(error: Exception, cfg: DictConfig) -> None:
         if rank() == 0 or not error.on_all_ranks:
             log.error(f"error: {error}")
         return
-    failure = failures.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
+    failure = failure_messages.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
     if failure is None:
         log.error("failed:", exc_info=error)
     else:

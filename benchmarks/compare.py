@@ -23,7 +23,8 @@ from harness import Page, by_key, main, spread
 
 from hpml.compare.answer import Answer
 from hpml.compare.comparison import compare
-from hpml.compare.question import NOT_SLOWER, SLOWER, questions_of
+from hpml.compare.question import questions_of
+from hpml.compare.verdict import NOT_SLOWER, SLOWER
 
 JOB = Path(__file__).parents[1] / "tests" / "helpers" / "gated_job.py"
 BASE = "--base-ms=8 --width=256 --depth=40"

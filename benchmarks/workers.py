@@ -25,7 +25,7 @@ from hpml.trials.rounds import LEAST_GAIN
 from hpml.trials.subject import Subject
 from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers
-from hpml.tuning.job import Foreign
+from hpml.tuning.trials_with_changes import Foreign
 from hpml.worker_counts.answer import recommended
 from hpml.worker_counts.counts_to_try import counts_to_try
 from hpml.worker_counts.measure import CountTrials

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import hpml
+from hpml.system import exit_codes
 
 COMMANDS = {
     "train": "train a network: one run, or with -m a sweep",
@@ -37,7 +38,7 @@ def main() -> None:
             f"error: {command}: there is no such command; give one of {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
-        sys.exit(2)
+        sys.exit(exit_codes.WRONG_INPUT)
     # As `python -m` would: modules of the user's own are found in the working directory, and
     # Lightning and multiprocessing start the program again by its module.
     sys.path[0] = str(Path.cwd())

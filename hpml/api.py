@@ -31,6 +31,7 @@ from hpml.errors import RunFailedError, UserError
 from hpml.report.notebook_results import Report, TrainedRun
 from hpml.sweep.directory import HYDRAS_FILE
 from hpml.sweep.job_process import JobProcess
+from hpml.system import exit_codes
 from hpml.system.files import LOCK, read_json
 from hpml.train import announced, warn_of_monitor
 from hpml.train import train as run_training
@@ -236,6 +237,6 @@ def _command(name: str, words: Sequence[str], config_dir: Folder, directory: Pat
                 begun = {file.name for file in directory.iterdir()} - {LOCK, HYDRAS_FILE}
                 if not begun:
                     shutil.rmtree(directory)
-    if exit_code == 2:
+    if exit_code == exit_codes.WRONG_INPUT:
         raise UserError(process.last_line)
     return exit_code

@@ -24,7 +24,7 @@ from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.config.group_choices import choices
 from hpml.errors import RunFailedError, UserError
 from hpml.records.run_record import FILE_NAME, RunRecord, now
-from hpml.system import environment, failures
+from hpml.system import environment, failure_messages
 from hpml.system.environment import SWEPT
 from hpml.system.garbage_collection import gc_paused
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
@@ -206,7 +206,7 @@ def _recorded(record: RunRecord, directory: Path, earlier: bytes | None) -> Iter
             yield
     except BaseException as error:
         batch_size = record.config["data"].get("batch_size")
-        failure = failures.explain(error, directory, batch_size) or error
+        failure = failure_messages.explain(error, directory, batch_size) or error
         interrupted = isinstance(error, RunInterrupted)
         record.status = "interrupted" if interrupted else "failed"
         kind = "Interrupted" if interrupted else type(failure).__name__

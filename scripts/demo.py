@@ -20,7 +20,7 @@ from hpml.config.command_line import as_override
 from hpml.report.collect import Run, collect
 from hpml.report.settings import Setting
 from hpml.report.times_in_doubt import is_disturbed, span
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.least_margin import LEAST_MARGIN
 
 JOB = ("experiment=slow_loading", "callbacks=none", "logger=none")
 FIX = ("data.encoded=none", "data.pipeline=batched")

@@ -18,7 +18,7 @@ from hpml.callbacks.progress_bar import print_around
 from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.train_timer import TrainTimer
 from hpml.callbacks.trainer_facts import logging_step
-from hpml.callbacks.verdicts import Verdicts
+from hpml.callbacks.verdict_lines import VerdictLines
 from hpml.records.epoch_lines import EpochLines
 from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.records.run_record import EpochRecord
@@ -120,7 +120,7 @@ class EpochTimer(PhaseTimer):
         self.windows = Windows()
         self._interference = EpochInterference()
         self._ranks = Ranks()
-        self._verdicts = Verdicts(self._live, self._facts, self._interference, self._ranks)
+        self._verdicts = VerdictLines(self._live, self._facts, self._interference, self._ranks)
         self._lines = EpochLines()
         self._counts = EpochCounts()
         self._batch_sizes = BatchSizes()

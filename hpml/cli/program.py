@@ -30,7 +30,7 @@ from hpml.config.checks import check_keys
 from hpml.config.command_line import arranged, config_dir
 from hpml.config.conf import find_conf
 from hpml.errors import RunFailedError, UserError
-from hpml.system import failures
+from hpml.system import exit_codes, failure_messages
 from hpml.system.environment import rank
 from hpml.system.signals import RunInterrupted, end_with_launcher, ended_by_signals, process_signals
 from hpml.system.slurm_requeue import requeue
@@ -53,9 +53,7 @@ class JobFailed(Exception):  # noqa: N818 - carries an exit code, is no error of
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool = True) -> None:
     """Runs `task` on the configuration that the command line asks for; `sweeps` allows -m.
 
-    Exit codes: 0 completed, 1 failed, 2 wrong input, 129 terminal closed, 130 interrupted, 143
-    terminated; after SLURM's warnings 138 (SIGUSR1) and 140 (SIGUSR2) on Linux, and the job is put
-    back into the queue.
+    It ends with one of `exit_codes`; after SLURM's warnings the job is put back into the queue.
     """
 
     def job(cfg: DictConfig) -> Any:
@@ -69,8 +67,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         try:
             return task(cfg)
         except Exception as error:
-            exit_code = _report(error, cfg)
-            if exit_code == 2:
+            _report(error, cfg)
+            exit_code = exit_codes.of_error(error)
+            if exit_code == exit_codes.WRONG_INPUT:
                 leave_nothing()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise JobFailed(exit_code)
@@ -104,9 +103,9 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
         warning = process_signals.warning
         if warning is not None:
             requeue()
-        sys.exit(128 + (warning or stopped.signal_number))
+        sys.exit(exit_codes.of_signal(warning or stopped.signal_number))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(exit_codes.INTERRUPTED)
     except Exception as error:  # of what is composed; the task's own are reported above
         if isinstance(error, BrokenPipeError) and not PRINTING.isdisjoint(sys.argv):
             # `--help | head` has seen enough
@@ -116,7 +115,7 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str, sweeps: bool 
             raise
         if isinstance(error, RunFailedError):  # a sweep, as its end says
             log.error(f"failed: {error}")  # noqa: TRY400
-            sys.exit(1)
+            sys.exit(exit_codes.FAILED)
         refuse(explain(error, config_name, sys.argv[1:], sweeps))
 
 
@@ -129,18 +128,17 @@ def _start_ranks_here() -> None:
         del os.environ["SLURM_NTASKS"]
 
 
-def _report(error: Exception, cfg: DictConfig) -> int:
-    """Logs what has ended a run; the exit code."""
+def _report(error: Exception, cfg: DictConfig) -> None:
+    """Logs what has ended a run."""
     if isinstance(error, UserError):
         if rank() == 0 or not error.on_all_ranks:
             log.error(f"error: {error}")
-        return 2
-    failure = failures.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
+        return
+    failure = failure_messages.explain(error, Path(cfg.run_dir), cfg.data.get("batch_size"))
     if failure is None:
         log.error("failed:", exc_info=error)
     else:
         log.error(f"failed: {failure}")
-    return 1
 
 
 def end_children(kept: Collection[multiprocessing.process.BaseProcess] = ()) -> None:

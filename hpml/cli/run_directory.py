@@ -21,7 +21,7 @@ from hpml.config.checks import check, refuse_lists
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, first_line
 from hpml.records.run_record import FILE_NAME
-from hpml.system import files
+from hpml.system import exit_codes, files
 from hpml.system.environment import SWEPT, rank
 
 # In this callback's part of the configuration: of the folders above the run's, the nearest that
@@ -82,7 +82,7 @@ def errors_end_the_program() -> Iterator[None]:
         refuse(f"{error.full_key}: {first_line(error)}")
     except Exception:
         traceback.print_exc()
-        sys.exit(1)
+        sys.exit(exit_codes.FAILED)
 
 
 def fresh_dir(path: str) -> str:

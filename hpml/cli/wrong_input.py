@@ -22,6 +22,7 @@ from hpml.config.command_line import config_dir, options, quoted
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with
 from hpml.config.fingerprint import key_of
 from hpml.errors import UserError, causes, first_line
+from hpml.system import exit_codes
 from hpml.system.files import why_not
 
 # The packages of Hydra's own plugins, by the options that they bring.
@@ -179,4 +180,4 @@ def _defaults(config_name: str, words: Sequence[str], without: str) -> DictConfi
 def refuse(message: str) -> NoReturn:
     """Ends the program as wrong input does: in one line, whatever was given."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(exit_codes.WRONG_INPUT)

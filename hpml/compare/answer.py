@@ -1,27 +1,28 @@
 """The answer: a verdict for CI, one sentence, and where a difference lies."""
 
 import math
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpml.compare.question import (
-    ASKED,
+from hpml.compare.question import ASKED, IN_A_STEP, Metric, Question
+from hpml.compare.verdict import (
     FEWEST_ROUNDS,
-    IN_A_STEP,
     NOT_SLOWER,
     SLOWER,
     UNDECIDED,
-    Metric,
-    Question,
     all_in_all,
     in_percent,
 )
 from hpml.formatting import listed, table
 from hpml.statistics import AnytimeEstimate
+from hpml.system import exit_codes
 
-EXIT_CODES = {NOT_SLOWER: 0, SLOWER: 1, UNDECIDED: 3}
+EXIT_CODES = {
+    NOT_SLOWER: exit_codes.COMPLETED,
+    SLOWER: exit_codes.FAILED,
+    UNDECIDED: exit_codes.UNDECIDED,
+}
 # Parts of a step. A phase has changed where its interval says so, and by more than the first; it is
 # unchanged where its interval lies within the second; else nobody knows.
 LEAST_SHARE = 0.005
@@ -112,9 +113,9 @@ class Answer:
     @property
     def exit_code(self) -> int:
         if self.interrupted:
-            return 128 + signal.SIGINT
+            return exit_codes.INTERRUPTED
         if self.verdict == UNDECIDED and self.undecided_passes:
-            return 0
+            return exit_codes.COMPLETED
         return EXIT_CODES[self.verdict]
 
     @property

@@ -6,8 +6,9 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from hpml.compare.page import PICTURE, write_page
-from hpml.compare.question import ASKED, IN_A_STEP, SLOWER, UNDECIDED
+from hpml.compare.question import ASKED, IN_A_STEP
 from hpml.compare.rounds import SIDES
+from hpml.compare.verdict import SLOWER, UNDECIDED
 from hpml.report.collect import clean
 from hpml.system.files import finite, write_json, write_whole
 

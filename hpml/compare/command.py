@@ -16,6 +16,7 @@ from hpml.compare.history import check_folder
 from hpml.compare.history import keep as keep_history
 from hpml.compare.question import METRICS, questions_of
 from hpml.errors import UserError
+from hpml.system import exit_codes
 from hpml.system.argument_parser import ArgumentParser
 from hpml.system.files import disk_errors_in_one_line
 
@@ -65,15 +66,15 @@ def main() -> None:
     for name in ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup asked for it
-            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+            signal.signal(number, lambda number, frame: sys.exit(exit_codes.of_signal(number)))
     try:
         given = parser().parse_args()
         answer = _asked(given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_codes.WRONG_INPUT)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(exit_codes.INTERRUPTED)
     sys.exit(answer.exit_code)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpml.compare.answer import Answer
-from hpml.compare.conclusion import of_rounds
+from hpml.compare.answer_of_rounds import of_rounds
 from hpml.compare.question import METRICS, Question
 from hpml.compare.records import of_records
 from hpml.compare.rounds import AFTER, BEFORE, SIDES, Round, Rounds, run_round, run_rounds

@@ -23,6 +23,7 @@ from typing import Any
 
 import hpml
 from hpml.errors import LIBRARIES, UserError, first_line, place
+from hpml.system import exit_codes
 from hpml.watch.import_hook import Change, ChangingFinder
 from hpml.watch.program import Program
 from hpml.watch.watch import TRAINERS
@@ -110,7 +111,7 @@ class Served:
                 given.get("model"),
                 given.get("train_dataloaders") if data is None else data,
             )
-            sys.exit(0)
+            sys.exit(exit_codes.COMPLETED)
 
         module.Trainer.fit = fit
 
@@ -140,7 +141,7 @@ class Served:
         """For the other side, in the middle of a fit."""
         self.say()
         if not self._requests.readline():  # nobody asks any more
-            sys.exit(0)
+            sys.exit(exit_codes.COMPLETED)
 
 
 def is_elsewhere(path: Path) -> bool:
@@ -180,6 +181,6 @@ def main() -> None:
         code = program.load()
     except UserError as error:
         served.say(error=str(error))
-        sys.exit(2)
+        sys.exit(exit_codes.WRONG_INPUT)
     served.begin()
     program.run(code)

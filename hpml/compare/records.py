@@ -8,15 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from hpml.compare.answer import Answer, Outcome
-from hpml.compare.question import (
-    FEWEST_ROUNDS,
-    LEAST_DEVIATION,
-    METRICS,
-    Metric,
-    Question,
-    geometric_mean,
-)
+from hpml.compare.question import METRICS, Metric, Question
 from hpml.compare.rounds import LEAST_PHASE, PHASE_NAMES
+from hpml.compare.verdict import FEWEST_ROUNDS, LEAST_DEVIATION, geometric_mean
 from hpml.config.fingerprint import SHOWN, identifying
 from hpml.errors import UserError
 from hpml.formatting import counted, listed

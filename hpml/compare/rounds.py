@@ -18,8 +18,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hpml.compare.question import TIMED, Metric, Question, in_percent, is_answered, ratio_of
+from hpml.compare.question import TIMED, Metric, Question
 from hpml.compare.turn_length import TURN_S, Facts, lengths, whole
+from hpml.compare.verdict import in_percent, is_answered, ratio_of
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate, anytime_estimate
 from hpml.system.interference import Interference, summed

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hpml.config import command_line
 from hpml.config.conf import dotted_keys, find_conf, keys_below, needed_keys, resolve, spelled
 from hpml.config.fingerprint import key_of
-from hpml.config.rules import BATCHES, COUNT, PRECISIONS, RULES
+from hpml.config.key_rules import BATCHES, COUNT, PRECISIONS, RULES
 from hpml.errors import UserError, first_line
 from hpml.system.environment import SWEPT
 

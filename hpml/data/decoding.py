@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from hpml.data import turbo_jpeg
+from hpml.data.decoder_choice import DecoderName, Used
 from hpml.errors import DataError, first_line
 from hpml.formatting import counted
 
@@ -51,7 +52,7 @@ class Decoder:
 
     exif: Exif = "ignore"  # apply: turn it as its EXIF data say
     background: tuple[int, int, int] | None = None  # behind what is transparent; None: drop alpha
-    used: turbo_jpeg.Used = "pillow"  # what decodes a JPEG: to the same pixels
+    used: Used = "pillow"  # what decodes a JPEG: to the same pixels
     decode_size: int | None = None  # pixels that a JPEG's sides keep; it is halved down to them
 
     def decode(self, path: str) -> np.ndarray:
@@ -169,7 +170,7 @@ class Losses:
             self._counts[kind] += 1
             self._first.setdefault(kind, path)
 
-    def left(self, decoder: turbo_jpeg.DecoderName) -> str:
+    def left(self, decoder: DecoderName) -> str:
         """A sentence on images that Pillow decodes after all; none of all of them under `auto`."""
         count = self._counts[LEFT]
         if not count or (count == self._images and decoder == "auto"):

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from hpml.data.decoder_choice import DecoderName, choose
 from hpml.data.decoding import Decoder, Exif, Losses, Size
 from hpml.data.folder_layout import Images, find_layout, find_train
 from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.pipelines import Drawing
 from hpml.data.resized_crop import draw_resized
 from hpml.data.storage import Files, ImageSet, Pixels, Source, other_size
-from hpml.data.turbo_jpeg import DecoderName, choose
 from hpml.errors import DataError
 
 log = logging.getLogger("hpml")
@@ -37,7 +37,7 @@ class ImageFolder(ImageDataModule):
     verify: bool | None = True
     exif: Exif = "ignore"  # apply: turn images as their EXIF data say
     background: tuple[int, int, int] | None = None  # RGB behind what is transparent
-    decoder: DecoderName = "auto"  # of JPEGs: see `hpml.data.turbo_jpeg`
+    decoder: DecoderName = "auto"  # of JPEGs: see `hpml.data.decoder_choice`
     decode_size: int | None = None  # pixels that the sides of a large JPEG keep while decoding
     crop: Crop = "padded"  # of training samples: see `hpml.data.augment`, `hpml.data.resized_crop`
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hpml.data.decoder_choice import DecoderName, choose
 from hpml.data.decoding import Decoder
 from hpml.data.image_data_module import ImageDataModule, Shape
 from hpml.data.storage import PART, EncodedBytes, ImageSet, Pixels, Source
-from hpml.data.turbo_jpeg import DecoderName, choose
 from hpml.errors import DataError
 
 PATTERNS = ("horizontal", "vertical", "checks", "lattice", "rings")
@@ -38,7 +38,7 @@ class Synthetic(ImageDataModule):
     test_samples: int = 2_000
     image_size: int = 32  # pixels square, at least 8
     encoded: Literal["none", "jpeg"] = "none"
-    decoder: DecoderName = "auto"  # of those that are encoded: see `hpml.data.turbo_jpeg`
+    decoder: DecoderName = "auto"  # of those that are encoded: see `hpml.data.decoder_choice`
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,20 +7,14 @@ Neither a wrong file nor one of another kind is judged here: those are left to P
 import io
 import os
 from functools import cache
-from typing import Literal
 
 import numpy as np
 from PIL import Image
-
-from hpml.errors import DataError
 
 try:
     import simplejpeg
 except ImportError:  # an extra: `pip install "hpml[turbo]"`
     simplejpeg = None
-
-DecoderName = Literal["auto", "pillow", "turbo"]
-Used = Literal["pillow", "turbo"]
 
 NAMES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")  # what a JPEG's file ends with
 COLORS = {"YCbCr", "Gray", "RGB"}  # of CMYK Pillow makes other colours
@@ -64,23 +58,8 @@ def scale_for(height: int, width: int, least: int | None) -> int:
     return next((scale for scale in SCALES if scale <= most), 1)
 
 
-def choose(wanted: DecoderName) -> Used:
-    """What `data.decoder` comes to. Raises DataError for `turbo` where it cannot be."""
-    if wanted == "pillow":
-        return "pillow"
-    if simplejpeg is None:
-        reason = 'no simplejpeg is installed; pip install "hpml[turbo]"'
-    elif not _is_pillows():
-        reason = "simplejpeg does not give this Pillow's pixels; give data.decoder=pillow"
-    else:
-        return "turbo"
-    if wanted == "turbo":
-        raise DataError(f"data.decoder=turbo: {reason}")
-    return "pillow"
-
-
 @cache
-def _is_pillows() -> bool:
+def gives_pillows_pixels() -> bool:
     """Whether the pixels are those of the Pillow that is installed, which may have another libjpeg.
 
     Looked at are two images of each subsampling, and a progressive one of each.

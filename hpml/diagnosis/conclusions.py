@@ -15,7 +15,7 @@ from hpml.diagnosis.trial_figures import (
 from hpml.records.phases import COMPUTE
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.least_margin import LEAST_MARGIN
 
 LEAST_RANKED = 3  # rounds
 # Threads are no verdict where one alone saves less than this part of what goes with another cost

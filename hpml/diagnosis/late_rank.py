@@ -10,8 +10,8 @@ from hpml.diagnosis.trial_figures import AS_IT_IS, CAUSES
 from hpml.formatting import in_s, table
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.timing.rank_comparison import over_others, place_in_words
-from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import JointPace
 from hpml.trials.rounds import estimate_of
 

@@ -9,7 +9,7 @@ from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFE
 from hpml.statistics import Estimate, anytime_estimate
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN, Pace
 from hpml.trials.rounds import estimate_of
 

@@ -5,7 +5,7 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import first_line
 from hpml.loading.stages import LoaderStages
 from hpml.records.phases import INPUT
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.trials.subject import Subject
 
 # The part of a budget for it; nobody is helped by more seconds than so many.

@@ -22,8 +22,8 @@ from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFE
 from hpml.statistics import Estimate
 from hpml.timing.advice import advise, fewer_threads
 from hpml.timing.imbalance import IMBALANCE, advise_rank
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.timing.rank_comparison import Late
-from hpml.timing.verdict import LEAST_MARGIN
 from hpml.trials.pace import STEPS_SHOWN
 from hpml.trials.rounds import estimate_of
 

@@ -33,7 +33,7 @@ from hpml.lab.state import ALL, State
 from hpml.lab.tasks import HOLDS, Task, Tasks, chosen_parts, shown
 from hpml.lab.unanswered import disturbed_by
 from hpml.sweep.directory import check_name
-from hpml.system import environment, fresh_process
+from hpml.system import environment, exit_codes, fresh_process
 from hpml.system.files import disk_errors_in_one_line, read_json, remove_empty, write_json
 from hpml.system.other_programs import warn_of_others
 from hpml.system.signals import RunInterrupted
@@ -97,7 +97,7 @@ def job(cfg: DictConfig) -> None:
         log.info(f"took {duration_in_words(monotonic() - begun)}")
     if failed:
         log.error(f"failed: {', '.join(failed)}")
-        sys.exit(1)
+        sys.exit(exit_codes.FAILED)
 
 
 def _run_all(cfg: DictConfig, decided: Decided, state: State, begun: float) -> list[str]:

@@ -15,7 +15,7 @@ from hpml.config.lab_advice import LAB
 from hpml.errors import RunFailedError, UserError
 from hpml.lab.tasks import Task
 from hpml.sweep.job_process import JobProcess
-from hpml.system import fresh_process
+from hpml.system import exit_codes, fresh_process
 from hpml.system.files import write_json
 
 log = logging.getLogger("hpml")
@@ -38,9 +38,9 @@ def run_task(task: Task, folder: Path) -> bool:
         exit_code = process.wait()
     finally:
         process.clear()
-    if exit_code == 2:
+    if exit_code == exit_codes.WRONG_INPUT:
         raise UserError(f"{_cannot_begin(task)}: {process.last_line}")
-    return exit_code == 0
+    return exit_code == exit_codes.COMPLETED
 
 
 def _count(task: Task) -> bool:

@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import _DatasetKind
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from hpml.loading.instruments import Instruments, stage_of
 from hpml.loading.library_functions import libraries_timed
 from hpml.loading.loader_copies import attributes_copied, with_own_state
 from hpml.loading.stage_clock import COLLATING, PINNING, SAMPLER, StageClock
+from hpml.loading.timed_copies import TimedCopies, stage_of
 from hpml.statistics import Estimate, estimate
 
 NS_PER_S = 1e9
@@ -57,11 +57,11 @@ class Fetching:
         if dataset is parts.dataset and not isinstance(dataset, list | tuple | dict):
             dataset = attributes_copied(dataset, memo)  # of any class that can be indexed
         collate = with_own_state(parts.collate, memo)
-        instruments = Instruments(clock, memo)
+        copies = TimedCopies(clock, memo)
         if not whole:
-            instruments.time_data_set(dataset)
+            copies.time_data_set(dataset)
         self.parts, self.clock, self.stage = parts, clock, stage_of(dataset)
-        self._dataset, self._collate = dataset, instruments.timed(collate, COLLATING)
+        self._dataset, self._collate = dataset, copies.timed(collate, COLLATING)
         self.samples: int | None = None  # of the last batch; None where only the data set knows
         self.begin()
 

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 from hpml.errors import first_line
 from hpml.loading.code_lines import LineSampler, Looks, line_of_each, ranked
 from hpml.loading.global_state import seeded_folder
-from hpml.loading.instruments import stage_of
 from hpml.loading.loader_copies import with_own_state
 from hpml.loading.passes import NS_PER_S, Fetching, Parts, Pass, copying_s, run_pass
 from hpml.loading.stage_clock import (
@@ -29,6 +28,7 @@ from hpml.loading.stage_clock import (
     StageClock,
 )
 from hpml.loading.stages import LoaderStages, Stage, WorkerTimes
+from hpml.loading.timed_copies import stage_of
 from hpml.loading.workers_pass import Delivery, WorkersPass, run_in_workers
 from hpml.statistics import Estimate, estimate
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from hpml.errors import UserError
+from hpml.system import exit_codes
 from hpml.system.argument_parser import ArgumentParser
 from hpml.system.files import pipe_may_close
 
@@ -24,7 +25,7 @@ def main() -> None:
             sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_codes.WRONG_INPUT)
 
 
 if __name__ == "__main__":

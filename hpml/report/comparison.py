@@ -10,9 +10,8 @@ from hpml.config.conf import lower_is_better
 from hpml.formatting import counted, listed
 from hpml.report import scaling, times_in_doubt
 from hpml.report.collect import ACCURACY, TIMED_FROM, Run, clean, collect, in_words, mean
-from hpml.report.ranking import EPOCH, STEADY, Measure, Ranked, in_a_sentence, without_a_fastest
+from hpml.report.ranking import EPOCH, STEADY, Measure, Ranked, in_a_sentence, rank_settings
 from hpml.report.settings import Setting, find_settings, is_continuous, number
-from hpml.statistics import estimate, standings
 
 # What a comparison wants to be the same for all runs, by its key in the record's environment.
 SAME = {
@@ -86,25 +85,9 @@ class Comparison:
         return list(pools.values())
 
     def ranked(self, measure: Measure) -> list[Ranked]:
-        """The settings, the best first; below, those in doubt, and those without the measure.
-
-        Of a time those of `timed`.
-        """
-        is_time = measure.name in TIMED_FROM
-        settings = self.timed if is_time else self.settings
-        spans = [times_in_doubt.span(s, measure.name) if is_time else None for s in settings]
-        doubts = times_in_doubt.in_doubt(spans)
-        by_seed = [setting.by_seed(measure.name) for setting in settings]
-        every = [setting.all_of(measure.name) for setting in settings]
-        certain = [[] if doubt else values for values, doubt in zip(every, doubts, strict=True)]
-        outcome = standings(by_seed, certain, measure.higher_is_better)
-        ranks = map(Ranked, settings, map(estimate, every), outcome, spans, doubts)
-        sign = -1 if measure.higher_is_better else 1
-
-        def place(rank: Ranked) -> tuple[bool, float]:
-            return rank.in_doubt, sign * rank.estimate.mean if rank.estimate else math.inf
-
-        return without_a_fastest(sorted(ranks, key=place))
+        """The settings, the best first; of a time those of `timed`."""
+        settings = self.timed if measure.name in TIMED_FROM else self.settings
+        return rank_settings(settings, measure)
 
     @cached_property
     def by_time(self) -> list[Ranked]:

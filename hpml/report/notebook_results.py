@@ -9,7 +9,7 @@ from typing import Any
 from hpml.records.epoch_lines import PHASE_HEADINGS, shown_times
 from hpml.records.phases import PHASES
 from hpml.records.run_record import EpochRecord, RunRecord
-from hpml.records.verdict import in_words
+from hpml.records.verdict_in_words import in_words
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import NOTHING
 from hpml.report.run.facts import in_figures, marks

@@ -1,13 +1,16 @@
-"""By what settings are ranked, and a ranking in a sentence."""
+"""Settings ranked by a measure, and a ranking in a sentence."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hpml.config.lab_advice import advised
 from hpml.formatting import decimals, listed, with_spread
+from hpml.report import times_in_doubt
+from hpml.report.collect import TIMED_FROM
 from hpml.report.settings import Setting
 from hpml.report.times_in_doubt import MOST_NAMED, Span
-from hpml.statistics import Estimate, Standing
+from hpml.statistics import Estimate, Standing, estimate, standings
 
 NOTHING = "–"  # where there is no figure
 REPEAT = "sweep seed=0,1,2"
@@ -48,6 +51,43 @@ class Ranked:
     span: Span | None = None  # of a time
     in_doubt: bool = False  # others disturbed it too much for a place: it stands at None
     may_lead: bool = False  # without what it lost it may be ahead of the first one
+
+
+def rank_settings(settings: Sequence[Setting], measure: Measure) -> list[Ranked]:
+    """The best first; below, those in doubt, and those without the measure."""
+    is_time = measure.name in TIMED_FROM
+    spans = [times_in_doubt.span(s, measure.name) if is_time else None for s in settings]
+    doubts = times_in_doubt.in_doubt(spans)
+    by_seed = [setting.by_seed(measure.name) for setting in settings]
+    every = [setting.all_of(measure.name) for setting in settings]
+    certain = [[] if doubt else values for values, doubt in zip(every, doubts, strict=True)]
+    outcome = standings(by_seed, certain, measure.higher_is_better)
+    ranks = map(Ranked, settings, map(estimate, every), outcome, spans, doubts)
+    sign = -1 if measure.higher_is_better else 1
+
+    def place(each: Ranked) -> tuple[bool, float]:
+        return each.in_doubt, sign * each.estimate.mean if each.estimate else math.inf
+
+    return _without_a_fastest(sorted(ranks, key=place))
+
+
+def _without_a_fastest(ranks: list[Ranked]) -> list[Ranked]:
+    """The same; where others may have lost their lead to interference, none of them has a place.
+
+    Of what was not disturbed, and is tied anyway, nobody says that it is slower.
+    """
+
+    def may_lead(rank: Ranked, first: Ranked) -> bool:
+        if rank is first or rank.span is None or first.span is None or rank.span.lost_s == 0:
+            return False
+        tied = rank.standing == "tied" and not rank.span.disturbed
+        return not tied and not first.span.is_below(rank.span)
+
+    leading = [may_lead(rank, ranks[0]) for rank in ranks]
+    if not any(leading):
+        return ranks
+    pairs = zip(ranks, leading, strict=True)
+    return [replace(rank, standing=None, may_lead=leads) for rank, leads in pairs]
 
 
 def in_a_sentence(measure: Measure, ranks: Sequence[Ranked], repeat: str = "") -> str:
@@ -97,22 +137,3 @@ def in_a_sentence(measure: Measure, ranks: Sequence[Ranked], repeat: str = "") -
 def _few(names: Sequence[str]) -> str:
     """The first names, two of them where they are long, and how many more there are."""
     return listed(names, MOST_NAMED if sum(map(len, names[:MOST_NAMED])) <= LONG else 2)
-
-
-def without_a_fastest(ranks: list[Ranked]) -> list[Ranked]:
-    """The same; where others may have lost their lead to interference, none of them has a place.
-
-    Of what was not disturbed, and is tied anyway, nobody says that it is slower.
-    """
-
-    def may_lead(rank: Ranked, first: Ranked) -> bool:
-        if rank is first or rank.span is None or first.span is None or rank.span.lost_s == 0:
-            return False
-        tied = rank.standing == "tied" and not rank.span.disturbed
-        return not tied and not first.span.is_below(rank.span)
-
-    leading = [may_lead(rank, ranks[0]) for rank in ranks]
-    if not any(leading):
-        return ranks
-    pairs = zip(ranks, leading, strict=True)
-    return [replace(rank, standing=None, may_lead=leads) for rank, leads in pairs]

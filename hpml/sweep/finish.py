@@ -10,7 +10,7 @@ from hpml.config import command_line
 from hpml.config.fingerprint import key_of
 from hpml.config.lab_advice import advised
 from hpml.formatting import counted
-from hpml.system import tensorboard
+from hpml.system import exit_codes, tensorboard
 from hpml.system.interference import Interference
 from hpml.system.signals import RunInterrupted
 
@@ -45,7 +45,7 @@ def conclude(
         log.info(f"curves: {tensorboard.command(directory, directory)}")
     _report_disturbed(disturbed_jobs, may_rerun)
     _report_failures(failed_jobs)
-    return 1 if failed_jobs else 0
+    return exit_codes.FAILED if failed_jobs else exit_codes.COMPLETED
 
 
 def _report_disturbed(jobs: Mapping[str, Interference], may_rerun: bool) -> None:

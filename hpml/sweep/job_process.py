@@ -16,6 +16,7 @@ from typing import TextIO
 
 import psutil
 
+from hpml.system import exit_codes
 from hpml.system.signals import JOB, RunInterrupted
 
 try:  # what Unix has
@@ -176,7 +177,7 @@ class _Output(threading.Thread):
         self.join(timeout=5)  # for what is still to be read
         if not self.is_alive():
             os.close(self._reader)
-        if exit_code != 2:
+        if exit_code != exit_codes.WRONG_INPUT:
             self._raises = False
             self._pass_on(b"")
 

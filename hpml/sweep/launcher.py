@@ -32,6 +32,7 @@ from hpml.sweep.ledger import Ledger, check_directory
 from hpml.sweep.reruns import RERUN, OnDisturbance, disturbance, settle_all
 from hpml.sweep.runner import HowToRun, JobRunner, Runner
 from hpml.sweep.sweeper import FailedJob, job_return, searches, swept_keys
+from hpml.system import exit_codes
 from hpml.system.environment import JOBS_AT_ONCE, SWEPT, probe_devices, visible_gpus
 
 log = logging.getLogger("hpml")
@@ -80,7 +81,7 @@ class SweepLauncher:
             directory.leave_as_it_was()
             if self._searches:
                 log.info("and those that the sweeper asks for when it knows how these ended")
-                sys.exit(0)
+                sys.exit(exit_codes.COMPLETED)
             return []
         self._run(runner, waiting)
         earlier = {job: RunRecord.read(at) for job, at in done.items()}

@@ -13,8 +13,8 @@ from typing import Any
 
 from hpml.records.phases import OTHER, PHASES, TIMES
 from hpml.timing.epoch_times import NS_PER_S
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.timing.profiler_actions import BROADCAST, BUFFERS, LOGGING, LOOP, RANKS, VALIDATION_END
-from hpml.timing.verdict import LEAST_MARGIN
 
 # What a rank does by itself. The last one counts only where none of the others tells: metrics that
 # ranks compare at an epoch's end are waited for in it.

@@ -8,10 +8,9 @@ from hpml.records.phases import COMMUNICATION, COMPUTE, PHASES
 from hpml.statistics import students_quantile
 from hpml.system.interference import Interference
 from hpml.timing.advice import UNKNOWN, JobFacts, advise, fewer_threads
+from hpml.timing.least_margin import LEAST_MARGIN
 
 CAUSES = {phase.cause: phase for phase in PHASES if phase.cause}
-# Shares closer than this are not told apart, however steady they are.
-LEAST_MARGIN = 0.05
 LEAST_PIECES = 3
 
 

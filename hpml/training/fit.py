@@ -26,7 +26,7 @@ from hpml.errors import UserError, first_line
 from hpml.models.counts import describe, flops_per_sample
 from hpml.models.image_classifier import ImageClassifier
 from hpml.records.run_record import RunRecord
-from hpml.system import environment, failures
+from hpml.system import environment, failure_messages
 from hpml.system.signals import process_signals
 from hpml.training.build import build_trainer, end_processes
 from hpml.training.csv_rows import keep_rows
@@ -147,7 +147,7 @@ def _call_fit(trainer: L.Trainer, job: Job, checkpoint: Path | None, recorder: R
             trainer.fit(job.module, datamodule=job.data, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
         # Lightning looks at some of its arguments only once it has a loader at hand.
-        known = failures.explain(error, recorder.directory)
+        known = failure_messages.explain(error, recorder.directory)
         if known is None and not recorder.timer.begun and is_about_values(error):
             raise UserError(f"trainer: {first_line(error)}") from error
         raise

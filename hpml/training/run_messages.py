@@ -1,6 +1,7 @@
 """What a run prints of itself: when it starts, when it is over, and when it is cut short.
 
-An epoch's line is a row of `hpml/records/epoch_lines.py`.
+An epoch's line is a row of `hpml/records/epoch_lines.py`; the verdict, with which a fit ends, comes
+from `hpml/callbacks/verdict_lines.py`.
 """
 
 from __future__ import annotations

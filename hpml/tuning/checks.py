@@ -7,7 +7,7 @@ from hpml.errors import FailedElsewhereError, UserError, place, reason
 from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.subject import Subject
-from hpml.tuning.job import load_before
+from hpml.tuning.trials_with_changes import load_before
 
 LEAST_BUDGET_S = 20.0
 

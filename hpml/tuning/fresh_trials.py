@@ -35,8 +35,8 @@ from hpml.trials.subject import Subject, subject_of
 from hpml.trials.validation import Validating
 from hpml.tuning.change import Changes
 from hpml.tuning.epoch_trials import whole_fit
-from hpml.tuning.job import Ours, Trials, load_before
 from hpml.tuning.seldom_acts import seldom_of
+from hpml.tuning.trials_with_changes import Ours, Trials, load_before
 
 FITS = 2  # that are timed in each process; one before them meets what happens once
 # A rank waits so long for one that has failed, say because its port is taken: less than where that

@@ -38,15 +38,15 @@ from hpml.tuning.change import NONE, VALIDATION, Change, Changes, names
 from hpml.tuning.changes import any_trainer
 from hpml.tuning.changes.batch_size import STEP
 from hpml.tuning.changes.configuration import changes_of
+from hpml.tuning.changes_to_try import changes_to_try
 from hpml.tuning.checks import check_also, check_budget, first_step
 from hpml.tuning.earlier_rounds import Rounds, identity, identity_of, read_rounds
 from hpml.tuning.epoch_validation import EpochValidation, epoch_validation
 from hpml.tuning.final_comparison import Afresh
 from hpml.tuning.fresh_trials import FreshTrials
-from hpml.tuning.job import Foreign, Ours, Trials, Tunable
 from hpml.tuning.search import Search
 from hpml.tuning.seldom_acts import timeable
-from hpml.tuning.within_reach import within_reach
+from hpml.tuning.trials_with_changes import Foreign, Ours, Trials, Tunable
 
 DIAGNOSIS_SHARE = 0.15
 # Seconds of a trial.
@@ -132,7 +132,7 @@ class Tuner:
         more = diagnosis.epoch_s(AS_IT_IS).mean, wanted_s, self.facts is not None, self.also
         self.checks = epoch_validation(subject, self.validation, *more)
         every = [*offered, *self.checks.changes]
-        changes = within_reach(every, diagnosis, self.checks.seconds, self.also, self.skipped)
+        changes = changes_to_try(every, diagnosis, self.checks.seconds, self.also, self.skipped)
         first, alone = (diagnosis.paces[trial][0] for trial in (AS_IT_IS, LOADER_ALONE))
         period, changes = timeable(changes, subject, first.step_s, self.skipped)
         reference = Reference(subject)

@@ -5,6 +5,7 @@ import math
 import sys
 
 from hpml.errors import UserError
+from hpml.system import exit_codes
 from hpml.watch.program import Program
 from hpml.watch.watch import MEASURES, Watch
 
@@ -53,7 +54,7 @@ def main() -> None:
         code = program.load()
     except (getopt.GetoptError, UserError) as error:
         print(f"error: {error}; see python -m hpml.watch --help", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_codes.WRONG_INPUT)
     Watch(program, measure, budget_s, also, resume).begin()
     program.run(code)
 

@@ -10,6 +10,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from hpml.errors import UserError
+from hpml.system import exit_codes
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Program:
             if self.spec is None and path.suffix != ".py":
                 raise UserError(f"{path}: is not a Python program") from error
             sys.excepthook(type(error), error.with_traceback(None), None)  # as Python says it
-            sys.exit(1)
+            sys.exit(exit_codes.FAILED)
 
     def run(self, code: CodeType) -> None:
         """Runs it as `__main__`, which it remains; what it raises comes without our frames."""

@@ -3,7 +3,6 @@
 import atexit
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from hpml.errors import UserError
 from hpml.records.run_record import FILE_NAME
+from hpml.system import exit_codes
 from hpml.system.environment import is_one_of_several, rank
 from hpml.system.files import read_json
 from hpml.system.signals import RunInterrupted
@@ -74,7 +74,7 @@ class Watch:
         @wraps(run)
         def fit(trainer: Any, *arguments: Any, **keywords: Any) -> Any:
             if self._measured:  # the program has caught the exit
-                sys.exit(0)
+                sys.exit(exit_codes.COMPLETED)
             from hpml.watch.timers import measure_fit, timers_for  # and torch
 
             if self._measure and not self._measuring and not _searches(trainer):
@@ -140,13 +140,13 @@ class Watch:
         except UserError as error:
             if rank() == 0:
                 self.say(f"error: {error}")
-            sys.exit(2)
+            sys.exit(exit_codes.WRONG_INPUT)
         except (KeyboardInterrupt, RunInterrupted):
             if rank() == 0:
                 self.say("interrupted: there is no answer yet")
-            sys.exit(128 + signal.SIGINT)
+            sys.exit(exit_codes.INTERRUPTED)
         self._measured = True
-        sys.exit(0)
+        sys.exit(exit_codes.COMPLETED)
 
     def _conclude(self) -> None:
         if os.getpid() == self._pid and rank() == 0 and (line := self._last_line()):

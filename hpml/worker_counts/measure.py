@@ -27,7 +27,7 @@ from hpml.tuning.change import NONE, Changes
 from hpml.tuning.changes.any_trainer import loader_workers, threads_change
 from hpml.tuning.changes.configuration import key_change, workers_change
 from hpml.tuning.checks import check_budget, first_step
-from hpml.tuning.job import THREADS, Foreign, Ours, Trials, Tunable
+from hpml.tuning.trials_with_changes import THREADS, Foreign, Ours, Trials, Tunable
 from hpml.worker_counts.answer import WorkersAnswer, content_of, lines, per, recommended
 from hpml.worker_counts.counts_to_try import counts_to_try, in_words
 from hpml.worker_counts.search import ENDLESS, Search

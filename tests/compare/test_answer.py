@@ -12,10 +12,11 @@ from helpers.compared import Machine, compared, rounds_with
 
 from hpml.compare.answer import Answer, Outcome, PhaseChange, in_unit
 from hpml.compare.answer_files import as_junit, as_markdown, write
-from hpml.compare.conclusion import of_rounds
+from hpml.compare.answer_of_rounds import of_rounds
 from hpml.compare.losses import in_words
-from hpml.compare.question import METRICS, Question, in_percent, questions_of, ratio_of
+from hpml.compare.question import METRICS, Question, questions_of
 from hpml.compare.rounds import AFTER, BEFORE
+from hpml.compare.verdict import in_percent, ratio_of
 from hpml.errors import UserError
 from hpml.statistics import AnytimeEstimate
 

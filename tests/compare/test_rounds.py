@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from helpers.compared import Machine, MadeUp, compared, noise
 
-from hpml.compare.conclusion import phases_of
-from hpml.compare.question import METRICS, SLOWER, UNDECIDED, all_in_all, is_answered, questions_of
+from hpml.compare.answer_of_rounds import phases_of
+from hpml.compare.question import METRICS, questions_of
 from hpml.compare.rounds import (
     AFTER,
     BEFORE,
@@ -21,6 +21,7 @@ from hpml.compare.rounds import (
     run_rounds,
 )
 from hpml.compare.turn_length import lengths
+from hpml.compare.verdict import SLOWER, UNDECIDED, all_in_all, is_answered
 from hpml.system.interference import Interference
 
 STILL = [(0.0, 0.0)] * 16

@@ -17,10 +17,11 @@ from helpers.jobs import trainer
 from torch.utils.data import DataLoader, Dataset
 
 from hpml.compare.answer import CHANGED, UNCHANGED
-from hpml.compare.conclusion import of_rounds
-from hpml.compare.question import FEWEST_ROUNDS, questions_of
+from hpml.compare.answer_of_rounds import of_rounds
+from hpml.compare.question import questions_of
 from hpml.compare.rounds import AFTER, BEFORE, PAIRS, SIDES, Round, Rounds, Turn
 from hpml.compare.short_fit import ShortFits, children_stopped, move_to
+from hpml.compare.verdict import FEWEST_ROUNDS
 
 MS = 1_000_000
 SLICES, STEPS = 3, 7

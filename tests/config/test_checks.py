@@ -30,7 +30,7 @@ from hpml.config.command_line import (
 from hpml.config.conf import closest_key, dotted_keys, find_conf, options_with, resolve
 from hpml.config.fingerprint import code_fingerprint, fingerprint
 from hpml.config.instantiate import instantiate_target, with_typed_paths
-from hpml.config.rules import RULES, Rule
+from hpml.config.key_rules import RULES, Rule
 from hpml.errors import UserError
 from hpml.training.build import build_trainer
 

@@ -13,7 +13,7 @@ from helpers.image_kinds import JPEG, REFUSED, TRAINED, TURN_RIGHT, encoded, exi
 from helpers.pipelines import batches, make_data, same, set_up
 from PIL import Image
 
-from hpml.data import ImageFolder, turbo_jpeg
+from hpml.data import ImageFolder, decoder_choice, turbo_jpeg
 from hpml.data.decoding import Decoder
 from hpml.data.fetch import fetch
 from hpml.errors import DataError
@@ -126,17 +126,17 @@ def test_scaled_decoding(kind: str) -> None:
 
 def test_what_auto_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """turbo where it is installed and gives Pillow's pixels; asked for, it says why it cannot."""
-    assert (turbo_jpeg.choose("auto"), turbo_jpeg.choose("turbo")) == ("turbo", "turbo")
-    assert turbo_jpeg.choose("pillow") == "pillow"
+    assert (decoder_choice.choose("auto"), decoder_choice.choose("turbo")) == ("turbo", "turbo")
+    assert decoder_choice.choose("pillow") == "pillow"
     with monkeypatch.context() as patch:
-        patch.setattr(turbo_jpeg, "_is_pillows", lambda: False)
-        assert turbo_jpeg.choose("auto") == "pillow"
+        patch.setattr(turbo_jpeg, "gives_pillows_pixels", lambda: False)
+        assert decoder_choice.choose("auto") == "pillow"
         with pytest.raises(DataError, match="does not give this Pillow's pixels"):
-            turbo_jpeg.choose("turbo")
+            decoder_choice.choose("turbo")
     monkeypatch.setattr(turbo_jpeg, "simplejpeg", None)
-    assert turbo_jpeg.choose("auto") == "pillow"
+    assert decoder_choice.choose("auto") == "pillow"
     with pytest.raises(DataError, match=r'no simplejpeg is installed; pip install "hpml\[turbo\]"'):
-        turbo_jpeg.choose("turbo")
+        decoder_choice.choose("turbo")
 
 
 def test_another_libjpeg_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,9 +149,9 @@ def test_another_libjpeg_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         pixels[0, 0, 0] ^= 1
         return pixels
 
-    assert turbo_jpeg._is_pillows.__wrapped__()
+    assert turbo_jpeg.gives_pillows_pixels.__wrapped__()
     monkeypatch.setattr(turbo_jpeg, "decode", other)
-    assert not turbo_jpeg._is_pillows.__wrapped__()
+    assert not turbo_jpeg.gives_pillows_pixels.__wrapped__()
 
 
 def test_huge_images_are_pillows_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:

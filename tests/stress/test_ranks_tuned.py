@@ -218,7 +218,7 @@ from hpml.trials.pace import Pace
 from hpml.trials.subject import subject_of
 from hpml.tuning import fresh_trials
 from hpml.tuning.change import NONE
-from hpml.tuning.job import Ours, Trials
+from hpml.tuning.trials_with_changes import Ours, Trials
 if __name__ == "__main__":
     fresh_trials.runs_a_script = lambda: False
     rank = int(os.environ.get("LOCAL_RANK", 0))

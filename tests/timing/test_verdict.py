@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpml.records.verdict import in_words
+from hpml.records.verdict_in_words import in_words
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes

@@ -24,7 +24,7 @@ from hpml.trials.subject import Subject, subject_of
 from hpml.tuning.change import Change, added, intervention_of
 from hpml.tuning.change import names as in_words
 from hpml.tuning.changes import any_trainer, configuration
-from hpml.tuning.job import Foreign, Ours, Trials
+from hpml.tuning.trials_with_changes import Foreign, Ours, Trials
 
 
 class Every(L.Callback):

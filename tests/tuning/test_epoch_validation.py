@@ -18,7 +18,7 @@ from hpml.tuning import epoch_validation as room
 from hpml.tuning.change import NONE
 from hpml.tuning.changes.less_often import of_validation, seldom_enough
 from hpml.tuning.epoch_validation import EpochValidation, epoch_validation
-from hpml.tuning.job import Foreign, Trials
+from hpml.tuning.trials_with_changes import Foreign, Trials
 
 EVERY_5TH = "check_val_every_n_epoch=5"
 

@@ -24,7 +24,7 @@ from hpml.tuning import fresh_trials
 from hpml.tuning.change import NONE, Change, Changes
 from hpml.tuning.final_comparison import A_TRAINERS, Proof
 from hpml.tuning.fresh_trials import FreshTrials, runs_a_script, timed_job
-from hpml.tuning.job import Ours, Trials
+from hpml.tuning.trials_with_changes import Ours, Trials
 
 FASTER = Change("faster", frozenset({"faster"}), frozenset({"input"}))
 CHOSEN: Changes = frozenset({FASTER})

@@ -33,8 +33,8 @@ from hpml.tuning.change import NONE, Change
 from hpml.tuning.changes import any_trainer
 from hpml.tuning.changes.ddp import of_ranks
 from hpml.tuning.fresh_trials import FreshTrials
-from hpml.tuning.job import Foreign
 from hpml.tuning.page import _facts
+from hpml.tuning.trials_with_changes import Foreign
 from hpml.tuning.tuner import Tuner
 
 EVEN = {"input": 2.0, "transfer": 1.0, "compute": 8.0, "overhead": 1.0}

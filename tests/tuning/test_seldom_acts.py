@@ -17,8 +17,8 @@ from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
 from hpml.tuning.change import NONE, Change
 from hpml.tuning.changes.less_often import of_callbacks
-from hpml.tuning.job import CALCULATED, Foreign, Trials
 from hpml.tuning.seldom_acts import as_it_is, never, timeable
+from hpml.tuning.trials_with_changes import CALCULATED, Foreign, Trials
 
 MS = 1_000_003
 BETWEEN, ACTS = "callback_batch_start", "callback_batch_end"  # places

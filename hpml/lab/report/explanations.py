@@ -12,7 +12,7 @@ from hpml.records.phases import INPUT
 from hpml.report.collect import Run
 from hpml.report.ranking import Ranked
 from hpml.statistics import Estimate
-from hpml.timing.verdict import LEAST_MARGIN
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.trials.pace import Pace
 
 RATE = "optimizer.lr"

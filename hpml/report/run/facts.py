@@ -8,7 +8,7 @@ from typing import Any
 from hpml.formatting import counted, decimals
 from hpml.records.phases import PHASES, TIMES
 from hpml.records.run_record import LARGEST, EpochRecord, RunRecord, read_records
-from hpml.records.verdict import in_words
+from hpml.records.verdict_in_words import in_words
 from hpml.report.collect import Run, clean, mean
 from hpml.report.comparison import Comparison
 from hpml.report.ranking import NOTHING

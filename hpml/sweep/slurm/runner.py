@@ -19,6 +19,7 @@ from hpml.sweep.jobs import Job
 from hpml.sweep.reruns import RERUN, settle
 from hpml.sweep.runner import HowToRun, JobRunner, Runner, record_of
 from hpml.sweep.slurm.job_states import POLL_S, answer_of, arrays, queued, state
+from hpml.system import exit_codes
 from hpml.system.files import read_json, write_whole
 from hpml.system.signals import RunInterrupted, ended_by_signals, signals_held
 
@@ -51,9 +52,9 @@ class OnNode:
             with ended_by_signals():
                 runner.run([self.job])
         except RunInterrupted as interrupted:
-            sys.exit(128 + interrupted.signal_number)
+            sys.exit(exit_codes.of_signal(interrupted.signal_number))
         if runner.failed:
-            sys.exit(1)
+            sys.exit(exit_codes.FAILED)
 
     def checkpoint(self) -> Any:
         """What submitit queues again; None for a job that completed after its warning."""

@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hpml.config.auto import has_bfloat16, why_not_compiled
+from hpml.data.decoder_choice import choose
 from hpml.data.image_data_module import ImageDataModule
-from hpml.data.turbo_jpeg import choose
 from hpml.errors import DataError
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.system.environment import usable_cores

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from hpml.data.worker_watchdog import ended_if_hung, send_feeder_errors
 from hpml.errors import FailedElsewhereError, RunFailedError, UserError
 from hpml.system import files
-from hpml.system.failures import explain
+from hpml.system.failure_messages import explain
 
 KILLED = "DataLoader worker (pid 7) is killed by signal: Killed. "
 NOT_LOGGED = (

@@ -10,7 +10,7 @@ from hpml.trials.rounds import LEAST_GAIN
 from hpml.tuning.change import VALIDATION, Change
 
 
-def within_reach(
+def changes_to_try(
     changes: Iterable[Change],
     diagnosis: Diagnosis,
     checks_s: float,

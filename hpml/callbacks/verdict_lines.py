@@ -1,4 +1,4 @@
-"""What likely limits a fit's speed: so far, and at its end, over all ranks."""
+"""The lines on what likely limits a fit: so far, and the last ones, at its end, over all ranks."""
 
 from collections.abc import Mapping
 
@@ -8,17 +8,18 @@ from hpml.callbacks.epoch_interference import EpochInterference
 from hpml.callbacks.phase_timer import of_all_ranks
 from hpml.callbacks.ranks import Ranks
 from hpml.callbacks.trainer_facts import facts_of_trainer, surpluses
-from hpml.records.verdict import in_words
+from hpml.records.verdict_in_words import in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.imbalance import IMBALANCE, advise_rank, imbalance
+from hpml.timing.least_margin import LEAST_MARGIN
 from hpml.timing.live_shares import LiveShares
-from hpml.timing.verdict import LEAST_MARGIN, Share, judge
+from hpml.timing.verdict import Share, judge
 
 # Of one rank alone they would say the same: what it is late in is not told from what disturbed it.
 CERTAIN_OF_ALL = ("disturbed", "thread-bound")
 
 
-class Verdicts:
+class VerdictLines:
     """Judges the shares of a fit's time."""
 
     def __init__(

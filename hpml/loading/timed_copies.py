@@ -21,7 +21,7 @@ _FUNCTIONS = (FunctionType, BuiltinFunctionType, functools.partial)
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
-class Instruments:
+class TimedCopies:
     """Times what a copy of a data set is made of: other data sets, and transforms by their names.
 
     A transform is any attribute that can be called, in whichever lists and other transforms. Timed

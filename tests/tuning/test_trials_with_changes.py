@@ -12,7 +12,7 @@ from hpml.trials.pace import Pace
 from hpml.trials.settings import Settings
 from hpml.tuning.change import NONE, Change
 from hpml.tuning.epoch_trials import epoch_s
-from hpml.tuning.job import Trials, Tunable
+from hpml.tuning.trials_with_changes import Trials, Tunable
 
 STEPS = 47
 

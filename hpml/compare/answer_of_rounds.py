@@ -5,8 +5,9 @@ from typing import Any
 
 from hpml.compare import losses
 from hpml.compare.answer import UNCHANGED, UNCHANGED_WITHIN, Answer, Outcome, PhaseChange
-from hpml.compare.question import TIMED, UNDECIDED, Metric, expm1, geometric_mean
+from hpml.compare.question import TIMED, Metric
 from hpml.compare.rounds import SIDES, Rounds
+from hpml.compare.verdict import UNDECIDED, expm1, geometric_mean
 from hpml.formatting import counted
 
 

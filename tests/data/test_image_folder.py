@@ -145,9 +145,13 @@ def test_what_only_decoding_finds(image_folder: Path, pipeline: str, num_workers
     data = make_data(image_folder, num_workers=num_workers, pipeline=pipeline)
     path = image_folder / "train" / "dog" / "5.png"
     cut(path, 60)
-    with pytest.raises(DataError, match=f"^{path}: cannot be decoded") as caught:
+    said = ""
+    try:
         [data.on_before_batch_transfer(batch, 0) for batch in data.train_dataloader()]
-    assert "\n" not in str(caught.value)
+    except DataError as error:  # its frames would keep a worker, and that hold up a later test
+        said = str(error.with_traceback(None))
+    assert said.startswith(f"{path}: cannot be decoded")
+    assert "\n" not in said
 
 
 def test_sizes_that_differ_are_named(image_folder: Path) -> None:

@@ -28,7 +28,8 @@ from hpml.system.interference import Interference
 from hpml.system.signals import JOB
 
 sys.path.append(str(Path(__file__).parents[1]))  # of a program that is started by its path
-from helpers.remembered import remember_yaml
+from helpers.left_out import leave_out
+from helpers.remembered import remember_configurations
 
 
 def fit(cfg: DictConfig, record: RunRecord, directory: Path, *_: Any) -> None:
@@ -115,7 +116,8 @@ sys.modules["hpml.report.pictures"] = SimpleNamespace(draw=lambda _: (), Picture
 sys.modules["hpml.report.scaling_picture"] = SimpleNamespace(draw_scaling=lambda _: None)  # type: ignore
 sys.modules["hpml.report.run.pictures"] = SimpleNamespace(draw_run=lambda _: ())  # type: ignore
 
-remember_yaml()
+remember_configurations()
+leave_out()
 if JOB in os.environ:  # it is one run: nothing need be composed to find out
     Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -152,6 +153,8 @@ def _ask(**request: Any) -> Any:
 def serve() -> None:
     """Forks a program for each line that asks for one, and answers whether one has ended."""
     _compose_once()
+    for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
+        finalizer.atexit = False  # torch's libraries, which are no program's to take apart
     gc.freeze()  # what is imported is no garbage of a program's
     for line in sys.stdin:
         request = json.loads(line)
@@ -174,12 +177,16 @@ def _compose_once() -> None:
     """So that a program finds Hydra's plugins, its grammar and our configuration read."""
     from hydra import compose, initialize_config_dir
 
-    from helpers.remembered import remember_yaml
+    from helpers.left_out import leave_out
+    from helpers.remembered import remember_configurations
     from hpml.config.conf import find_conf
 
-    remember_yaml()
+    remember_configurations()
+    leave_out()
     with initialize_config_dir(str(find_conf()), version_base="1.3"):
-        compose("train", ["data=synthetic", "seed=1"], return_hydra_config=True)
+        small = ["data=synthetic", "model=small"]
+        for words in ([], small, [*small, "callbacks=none"]):
+            compose("train", words, return_hydra_config=True)
 
 
 def _forget_other_hpml() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from helpers.configurations import TESTS
+from helpers.configurations import TESTS, slow
 from helpers.delays import (
     NOTHING,
     Delays,
@@ -235,7 +235,7 @@ def exposed_s(batches: int, workers: int, load_s: float, rest_s: float) -> float
     return waited
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [slow(0), 2])
 def test_on_the_real_clock_the_parts_are_the_whole(workers: int, tmp_path: Path) -> None:
     """Epochs agree with a witness, exposed loading with what is computed, the sum with the fit."""
     delays = Delays(("dataset", "forward"), lambda ns: time.sleep(ns / 1e9))

@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import torch
 from helpers import jobs
 from helpers.configurations import slow, stress
-from helpers.jobs import Convolutional, Images, Job, trainer
+from helpers.jobs import Images, Job, trainer
 from helpers.snapshots import everything, frozen
 from helpers.stopping import after_rounds
 from lightning.pytorch import callbacks as theirs
@@ -63,6 +64,7 @@ def diagnosed(job: Job) -> Diagnosis:
 
 def assert_left_alone(job: Job, folder: Path) -> Diagnosis:
     """Diagnoses it, and finds everything as it was."""
+    gc.freeze()  # only what the diagnosis makes is looked through
     before = everything(job, folder)
     found = diagnosed(job)
     gc.collect()
@@ -70,6 +72,13 @@ def assert_left_alone(job: Job, folder: Path) -> Diagnosis:
     assert not {key: (was, after[key]) for key, was in before.items() if was != after[key]}
     assert found.epoch_s("as_it_is").mean > 0
     return found
+
+
+class Convolutional(jobs.Convolutional):
+    """Narrow: a diagnosis has many trials."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(width)
 
 
 def images(batches: int = BATCHES, **settings: Any) -> Any:
@@ -282,8 +291,19 @@ def shuffled() -> Any:
 
 
 DOUBLES: Any = DataLoader(TensorDataset(torch.rand(32, 784, dtype=torch.float64)), batch_size=8)
+# `jobs.JOBS`, which are wide enough to take their time
+NARROW: dict[str, Callable[[Path, int], Job]] = {
+    "autoencoder": jobs.job(partial(jobs.Autoencoder, 8), jobs.vectors, 8, shuffle=True),
+    "transformer": jobs.job(partial(jobs.Transformer, 8), jobs.sentences, 8),
+    "two optimizers by hand": jobs.job(partial(jobs.Adversarial, 4), jobs.vectors, 8),
+    "gradient accumulation": jobs.job(
+        Convolutional, Images, 8, shuffle=True, accumulate_grad_batches=4
+    ),
+    "IterableDataset": jobs.job(Convolutional, jobs.Stream, 8),
+}
+assert NARROW.keys() == jobs.JOBS.keys()
 JOBS: dict[str, Callable[[Path], Job]] = {
-    **{name: lambda folder, job=job: job(folder, 4) for name, job in jobs.JOBS.items()},
+    **{name: lambda folder, job=job: job(folder, 4) for name, job in NARROW.items()},
     "shuffled by its own generator": a_job(data=shuffled),
     "one batch an epoch": a_job(data=lambda: images(1)),
     "uncopyable parts": a_job(Uncopyable),

@@ -2,13 +2,14 @@
 
 import gc
 from collections.abc import Callable
+from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from helpers.configurations import QUICK, composed, stress
+from helpers.configurations import QUICK, composed, slow, stress
 from helpers.jobs import Adversarial, Convolutional, Images, Stream, trainer, vectors
 from helpers.snapshots import everything
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -280,12 +281,19 @@ def test_accumulation_is_offered_to_who_asks(tmp_path: Path) -> None:
         assert not any("accumulate" in name for name in names(offered(given)[1]))
 
 
-def test_workers_are_forked_where_each_epoch_starts_them(tmp_path: Path) -> None:
+class Named(ForkContext):
+    """Calls itself another method, which would import torch in each worker."""
+
+    _name = "spawn"
+
+
+@pytest.mark.parametrize("spawn", [Named(), slow("spawn")], ids=["named", "real"])
+def test_workers_are_forked_where_each_epoch_starts_them(spawn: Any, tmp_path: Path) -> None:
     """By another method, which imports torch in each; those that persist start once."""
     name = "multiprocessing_context=fork"
     for settings, is_there in (
-        ({"multiprocessing_context": "spawn"}, True),
-        ({"multiprocessing_context": "spawn", "persistent_workers": True}, False),
+        ({"multiprocessing_context": spawn}, True),
+        ({"multiprocessing_context": spawn, "persistent_workers": True}, False),
         ({}, False),  # as Linux has it
     ):
         changes = offered(job(tmp_path, images(num_workers=1, **settings)))[1]

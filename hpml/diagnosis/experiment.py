@@ -26,6 +26,7 @@ from hpml.system.other_programs import warn_of_others
 from hpml.timing.advice import UNKNOWN, JobFacts
 from hpml.timing.epoch_times import NS_PER_S
 from hpml.training.prepare import prepare
+from hpml.trials.candidates import candidates_of
 from hpml.trials.checks import is_seconds
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import FEWEST_STEPS, SLOW_S, Pace, Pilot
@@ -40,8 +41,7 @@ ROUNDS = (10, 5, 3)
 # More follow where they have not answered, and time is left.
 MOST_ROUNDS = 1000
 # Steps that warm up, and as many measured ones as are enough; and where a step takes longer.
-STEPS, LONG_STEPS, LONG_S = (3, 5), (1, 3), 0.02
-MOST_STEPS = 400
+STEPS, LONG_STEPS, LONG_S, MOST_STEPS = (3, 5), (1, 3), 0.02, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
 CALLBACKS_SHARE = 0.25
 RANKS_SHARE = 0.25  # and for each rank by itself, where there are several
@@ -52,8 +52,7 @@ APART_SHARE, LEAST_APART_S = 1 / 4, 2.0
 # slower as there are threads; it is dropped where that step is so many times as slow as it is.
 LOOK_SHARE, HOPELESS = 0.25, 2.0
 # What callbacks and hooks take of a step for it to be worth while to try each of them.
-WORTH_A_LOOK = 0.03
-MOST_CALLBACKS = 8
+WORTH_A_LOOK, MOST_CALLBACKS = 0.03, 8
 Report = Callable[[str], None]  # is called with a line on what is going on
 
 
@@ -76,7 +75,7 @@ class Experiment(Measured):
         self.ended_early = False  # the rounds, for the case was clear
         self.rounds = ROUNDS[-1]  # as many as there is time for, once it is prepared
         self._warm_up = self._steps = FEWEST_STEPS
-        self._ahead = 0  # batches
+        self._ahead, self._step_s = 0, 0.0  # batches; seconds of a step, as it is
         self._threads = subject.agreement.first(torch.get_num_threads())
         self._names = subject.agreement.united(subject.callback_names)
         self._waits = False  # for data, more than for anything else, as it looks at first
@@ -106,6 +105,7 @@ class Experiment(Measured):
         self._ahead = ahead = processes.ahead
         loading = subject.load(least, FEWEST_STEPS + ahead, seed=0) if ahead else None
         pilot = Pilot(fit, loading, ahead)
+        self._step_s = pilot.step_s
         self._warm_up = pilot.warm_up(least)
         self._waits = pilot.waits or fit.waiting_share > 0.5
         # optimizers step once in a while, and workers finish in bursts
@@ -144,8 +144,8 @@ class Experiment(Measured):
         return fits
 
     def _fits(self, interventions: Mapping[str, Intervention]) -> dict[Key, Candidate[Pace]]:
-        fits = self.subject.candidates(interventions, self._warm_up, self._steps)
-        return {(self, name): fit for name, fit in fits.items()}
+        of = self.subject, interventions, self._warm_up, self._steps, self._step_s
+        return {(self, name): trial for name, trial in candidates_of(*of).items()}
 
     def try_callbacks(self) -> None:
         """Each callback left out in turn, where callbacks, loggers and hooks cost anything."""

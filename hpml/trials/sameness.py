@@ -21,10 +21,12 @@ from hpml.trials.trainer import accumulated
 
 STEPS = 5
 REDUCED = 5e-2  # parts of a loss that numbers of fewer bits make of it, within STEPS
-# What float32 and bfloat16 round a weight by, and how many times what that grows to is rounding.
-LAST_BIT, REDUCED_BITS, GROWN = 2.0**-24, 2.0**-9, 10
+# What float32 and bfloat16 round a weight by; how many times what that grows to is rounding, by a
+# few tries: a last bit may decide which of two pixels is the largest.
+LAST_BIT, REDUCED_BITS, GROWN, TRIES = 2.0**-24, 2.0**-9, 10, 3
+LEAST_SHOWN = 1e-3  # in per cent
 UNBOUNDED = "other batches, or no finite loss"
-AGAIN = -1.0  # not perturbed, and run a second time
+AGAIN = 1  # the same a second time
 KINDS = BITS, ROUNDED, DRAWS, DIFFERENT = "equal", "rounded", "draws", "different"  # best first
 
 
@@ -67,7 +69,8 @@ class Sameness:
 
     @property
     def in_words(self) -> str:
-        size = f"{self.difference:.1%}" if math.isfinite(self.difference) else UNBOUNDED
+        size = f"{self.difference:{'.1%' if self.difference >= LEAST_SHOWN else '.0e'}}"
+        size = size if math.isfinite(self.difference) else UNBOUNDED
         return {
             BITS: "to the bit",
             ROUNDED: f"within rounding ({self.difference:.0e})",
@@ -89,7 +92,8 @@ class Reference:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._own: dict[tuple[bool, float], Trace] = {}  # without dropout or with, perturbed or not
+        # without dropout or with, perturbed by a part or not, and which try
+        self._own: dict[tuple[bool, float, int], Trace] = {}
 
     def compare(
         self, changed: Subject, intervention: Intervention, fewer_bits: bool = False
@@ -110,7 +114,7 @@ class Reference:
     def _compared(
         self, changed: Subject, intervention: Intervention, fewer_bits: bool, no_dropout: bool
     ) -> Sameness:
-        first, again = (self._trace(no_dropout, number) for number in (0, AGAIN))
+        first, again = (self._trace(no_dropout, 0.0, number) for number in (0, AGAIN))
         with _no_dropout(changed.network) if no_dropout else nullcontext():
             other = trace(changed, intervention)
         if first.batches != again.batches:  # its samples are never the same
@@ -119,25 +123,28 @@ class Reference:
         allowed = rounding(first.difference(again), REDUCED if fewer_bits else ROUNDING)
         agreement = self._subject.agreement
         if agreement.any(allowed < difference < math.inf):
-            perturbed = self._trace(no_dropout, REDUCED_BITS if fewer_bits else LAST_BIT)
-            allowed = max(allowed, GROWN * first.difference(perturbed))
+            size = REDUCED_BITS if fewer_bits else LAST_BIT
+            perturbed = [self._trace(no_dropout, size, number) for number in range(TRIES)]
+            allowed = max(allowed, *(GROWN * first.difference(each) for each in perturbed))
         rounded = difference <= allowed and math.isfinite(difference)
         kind = BITS if difference == 0 else ROUNDED if rounded else DIFFERENT
         return worst(agreement.every(Sameness(kind, difference)))
 
-    def _trace(self, no_dropout: bool, perturbed: float) -> Trace:
-        key = no_dropout, perturbed
+    def _trace(self, no_dropout: bool, perturbed: float, number: int) -> Trace:
+        key = no_dropout, perturbed, number
         if key not in self._own:
             with _no_dropout(self._subject.network) if no_dropout else nullcontext():
-                self._own[key] = trace(self._subject, Intervention(), max(0.0, perturbed))
+                self._own[key] = trace(self._subject, Intervention(), perturbed, number)
         return self._own[key]
 
 
-def trace(subject: Subject, intervention: Intervention, perturbed: float = 0.0) -> Trace:
+def trace(
+    subject: Subject, intervention: Intervention, perturbed: float = 0.0, number: int = 0
+) -> Trace:
     """The first steps from one random state, each sample with random numbers of its own.
 
     Without that a worker would draw other ones than this process does, though it computes the same.
-    The weights at first are `perturbed` by such a part of each.
+    The weights at first are `perturbed` by such a part of each, drawn for this try.
     """
     steps = STEPS * accumulated(subject.trainer)  # so that optimizers step
     losses: list[float] = []
@@ -153,7 +160,7 @@ def trace(subject: Subject, intervention: Intervention, perturbed: float = 0.0) 
             losses.append(float(loss.detach()))
 
     def attach(trainer: Any, module: Any) -> None:
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(number)
         for weights in module.parameters() if perturbed else ():
             noise = torch.randn(weights.shape, generator=generator).to(weights)
             weights.data.mul_(1 + perturbed * noise)

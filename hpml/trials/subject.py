@@ -1,9 +1,8 @@
 """The job under trial: copies of a Trainer's parts, which short fits may wear out."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +120,10 @@ class Subject(JobLoader):
         self._raw, self._moved = KeptBatches(), KeptBatches()
         self._module, self.callbacks, self._compiled = None, {}, {}
 
-    def candidates(
-        self, interventions: Mapping[str, Intervention], warm_up: int, measured: int
-    ) -> dict[str, Callable[[int], Pace]]:
-        """A short fit with each intervention, for `hpml.trials.rounds`; a round's number seeds it.
-
-        Batches that differ in shape come from memory as the job's own order has them in the round.
-        """
-
-        def fit(intervention: Intervention, number: int) -> Pace:
-            from_memory = intervention.loading or intervention.transfer
-            if from_memory and number != self._batches_of and self.agreement.any(self._raw.vary):
-                self.keep_batches(measured, number)
-            return self.fit(intervention, warm_up, measured, number)
-
-        return {name: partial(fit, each) for name, each in interventions.items()}
+    def keep_batches_of(self, number: int, count: int) -> None:
+        """Keeps the first batches of a round's own order, where they differ in shape."""
+        if number != self._batches_of and self.agreement.any(self._raw.vary):
+            self.keep_batches(count, number)
 
     def fit(
         self,

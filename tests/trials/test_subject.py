@@ -39,6 +39,7 @@ from hpml.diagnosis.wording import Diagnosis
 from hpml.errors import UserError, reason
 from hpml.models.flop_formulas import FORMULAS
 from hpml.system.patch_object import alter
+from hpml.trials.candidates import candidates_of
 from hpml.trials.intervention import Intervention
 from hpml.trials.pace import Pace
 from hpml.trials.rounds import run_rounds
@@ -521,7 +522,7 @@ def test_batches_that_differ_in_shape_are_those_of_the_round(tmp_path: Path) -> 
     def kept(module: L.LightningModule, data: Any) -> list[Any]:  # in each of three rounds
         subject, batches = Subject(trainer(tmp_path), module, data), []
         subject.keep_batches(3, seed=0)
-        fits = subject.candidates({"from memory": Intervention(loading=True)}, 1, 3)
+        fits = candidates_of(subject, {"from memory": Intervention(loading=True)}, 1, 3)
         run_rounds(fits, after_rounds(3), lambda *_: batches.append(subject._raw.batches))
         return batches
 

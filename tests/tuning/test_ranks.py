@@ -116,7 +116,9 @@ class Typed:
         raise KeyboardInterrupt
 
 
-def traced(subject: Any, intervention: Intervention, perturbed: float = 0.0) -> Trace:
+def traced(
+    subject: Any, intervention: Intervention, perturbed: float = 0.0, number: int = 0
+) -> Trace:
     """With two workers the second rank gets other batches."""
     others = intervention.settings.loader == CHANGES[1].settings.loader
     differ = others and subject.agreement.rank == 1

@@ -72,8 +72,7 @@ class Tuner:
     checks: EpochValidation = field(default_factory=EpochValidation)
     # processes of its own for the final comparison, whose fits are as long as those of the trials
     afresh: Callable[[Trials], Afresh] | None = None
-    # of a search that this one resumes, once a fit was tried
-    earlier: Callable[[], Rounds] = dict
+    earlier: Callable[[], Rounds] = dict  # of a search that this one resumes, once a fit was tried
     identity: Callable[[], dict[str, Any]] = dict  # what the job is
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from hpml.trials import sameness
 from hpml.trials.intervention import Intervention
 from hpml.trials.sameness import BITS, DIFFERENT, DRAWS, ROUNDED, Reference, Trace, weights_of
 from hpml.trials.samples_seeded_by_index import ByIndex
@@ -115,6 +116,28 @@ def test_a_job_that_is_never_the_same_is_not_blamed_on_a_change() -> None:
 
     subject = subject_of(Own())
     assert Reference(subject).compare(subject, Intervention()).kind in (ROUNDED, DRAWS)
+
+
+@pytest.mark.parametrize(
+    ("grown", "loss", "words"),
+    [
+        ([1e-6, 1e-6, 1e-4], 5e-4, "within rounding (5e-04)"),
+        ([1e-6, 1e-6, 1e-4], 5e-3, "different (0.5%)"),
+        ([1e-6, 1e-6, 1e-6], 5e-4, "different (5e-04)"),
+    ],
+)
+def test_rounding_is_the_most_of_a_few_tries(
+    grown: list[float], loss: float, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A last bit decides by chance which of two pixels is the largest, and then it grows."""
+    own, changed = subject_of(), subject_of()
+
+    def trace(subject: Any, intervention: Any, perturbed: float = 0.0, number: int = 0) -> Trace:
+        more = grown[number] if perturbed else loss * (subject is changed)
+        return Trace((1.0, 1.0 - more), torch.zeros(1) + more, ())
+
+    monkeypatch.setattr(sameness, "trace", trace)
+    assert Reference(own).compare(changed, Intervention()).in_words == words
 
 
 def test_traces_leave_the_random_states_alone() -> None:

@@ -72,20 +72,27 @@ class Inference(Figures):
 
     @property
     def thread_bound(self) -> bool:
+        """Whether one thread alone is faster, and no other cause costs much more than that saves.
+
+        Computing does, where threads wait for one another.
+        """
+        cause, alone = self.cause, self.saved_s(ONE_THREAD)
+        if alone is None or not self.one_thread_helps:
+            return False
+        return cause in (None, COMPUTE) or alone.mean >= OF_ANOTHER * self.gains[cause].mean
+
+    @property
+    def one_thread_helps(self) -> bool:
         """Whether one thread alone is faster, as the machine is used now.
 
-        A much larger cost, other than computing, comes first. Threads that wait for one another
-        make single rounds many times slower: compared are logarithms, by the margin that
-        differences have in seconds. Or ranks: of three trials alike the same one would be the
-        fastest in all of three rounds once in 27 times.
+        Threads that wait for one another make single rounds many times slower: compared are
+        logarithms, by the margin that differences have in seconds. Or ranks: of three trials alike
+        the same one would be the fastest in all of three rounds once in 27 times.
         """
         ratio, twice = self._ratio_to(ONE_THREAD), self._ratio_to(AGAIN)
         floor = twice.floor if twice else 0.0
         least = -math.log(1 - LEAST_MARGIN)
         if ratio is None or ratio.mean <= least:
-            return False
-        (first, gain), alone = next(iter(self.gains.items())), self.saved_s(ONE_THREAD)
-        if first != COMPUTE and alone is not None and alone.mean < OF_ANOTHER * gain.mean:
             return False
         if twice is not None and self.rounds >= LEAST_RANKED:
             rounds = zip(*map(self.epochs, (ONE_THREAD, AS_IT_IS, AGAIN)), strict=False)

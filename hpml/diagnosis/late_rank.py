@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from hpml.diagnosis.conclusions import KNOWN, Inference
+from hpml.diagnosis.conclusions import Inference
 from hpml.diagnosis.trial_figures import AS_IT_IS, CAUSES
 from hpml.formatting import in_s, table
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
@@ -24,6 +24,7 @@ DOES = {
     OVERHEAD: "callbacks and hooks",
 }
 MOST_SHOWN = 8  # ranks
+KNOWN_LATE = 0.05  # half of the interval of what one is late by, as a part of the epoch
 NOTHING = "–"  # what cannot be told from none
 ByRound = Sequence[Sequence[float]]  # one row a round, with a figure of each rank
 
@@ -103,7 +104,7 @@ class RankInference(Inference):
     def knows_ranks(self) -> bool:
         """Whether it is known well by how much one is late."""
         half = self._latest[1].half_width if self._latest else None
-        return half is not None and half <= KNOWN * self.epoch_s(AS_IT_IS).mean
+        return half is not None and half <= KNOWN_LATE * self.epoch_s(AS_IT_IS).mean
 
     def rank_in_words(self, rank: int) -> str:
         return place_in_words(rank, self.places)

@@ -220,7 +220,9 @@ def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 def part_of(seconds: Sequence[float], wholes: Sequence[float]) -> Estimate:
     """What some seconds of each round are of others: a slow round has both. Holds at each look."""
-    return looked_at([part / whole for part, whole in zip(seconds, wholes, strict=False)])
+    return looked_at(
+        [part / max(whole, 1e-9) for part, whole in zip(seconds, wholes, strict=False)]
+    )
 
 
 def looked_at(values: list[float]) -> Estimate:

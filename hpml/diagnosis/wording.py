@@ -98,7 +98,7 @@ class Diagnosis(RankInference):
             evidence = "; ".join(self._proof(CAUSES[cause]) for cause in (first, *others))
             return "inconclusive", evidence, advice
         facts = self.facts
-        if ONE_THREAD in self.paces and not facts.keys:
+        if ONE_THREAD in self.paces and not (facts.keys or self.one_thread_helps):
             facts = replace(facts, spins=False)  # one thread was tried, and brought too little
         facts = replace(facts, dearest_stage=self.loader.cost if self.loader else None)
         start_share = self.start_s / self.waited_s.mean if self.waited_s.mean else 0.0
@@ -158,6 +158,9 @@ class Diagnosis(RankInference):
                 f"product reaches here ({self.ceiling_flops_per_s / 1e9:,.0f} GFLOP/s)"
                 + (BEYOND if self.utilisation > 1 else "")
             )
+        alone = self.saved_s(ONE_THREAD)
+        if alone is not None and self.one_thread_helps and not self.thread_bound:
+            sentences.append(f"one thread alone is faster too: it saves {in_s(alone)} of an epoch")
         if AGAIN in self.paces:
             floor = in_s(Estimate(self.floor_s, None, 1))
             sentences.append(
@@ -178,8 +181,8 @@ class Diagnosis(RankInference):
         return [
             *table([("", what, "saves at most"), *self.rows], "<>>"),
             f"  training alone, without validation and checkpoints; {self.steps:,} steps",
-            f"  {self.interval} of {counted(self.trial_steps, 'step')}: what comes less often is "
-            "not seen",
+            f"  {self.interval} of {counted(self.trial_steps, 'step')} or more: what comes less "
+            "often is not seen",
             *self.rank_lines,
             *self.sentences,
             *(self.loader.lines if self.loader else ()),

@@ -1,12 +1,14 @@
 """The sentences that qualify an answer: its limits, its proof, and what was not taken."""
 
+import math
 from typing import TYPE_CHECKING
 
 from hpml.formatting import counted, in_s, listed
 from hpml.statistics import Estimate
 from hpml.trials.sameness import DIFFERENT
-from hpml.tuning.change import Change, names
+from hpml.tuning.change import Change, added, names
 from hpml.tuning.final_comparison import Proof
+from hpml.tuning.racing import is_known, seeming_of
 
 MOST_HOSTS = 4  # that are named
 COUNTS = 0.02  # of an epoch
@@ -62,6 +64,11 @@ def why_not_taken(search: "Search") -> dict[Change, str]:
             others = names(tried - {change})
             beside = f" beside {others}" if others else ""
             why[change] = f"could not be tried{beside} ({reason})"
+    for change in seeming_of(search.alone) if search.chosen else ():
+        beside = search.gain_of(search.chosen, added(search.chosen, change))
+        if search.alone[change].low <= 0 and not is_known(beside):
+            looks = f"{math.exp(search.alone[change].mean):.2f} times as fast"
+            why.setdefault(change, f"looks {looks}, which there was no time to prove")
     why |= dict.fromkeys(search.unlike, "all together would compute something else")
     return {change: words for change, words in why.items() if change not in search.chosen}
 

@@ -14,13 +14,14 @@ from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
 from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, Measurements, Quantity, run_round
-from hpml.tuning.change import NONE, Changes
+from hpml.tuning.change import NONE, Changes, names
 
 MOST_ROUNDS = 16
 # The gain is known well enough once its interval is so narrow, as a part of the time that is left.
 NARROW = 0.1
 # What is kept of the budget for it, for fresh processes at most, and how far beyond it may go.
 SHARE, MOST_AFRESH, BEYOND_SHARE = 0.25, 1 / 3, 0.1
+MEMORY = "out of memory"  # which this process may hold
 A_TRAINERS = "a Trainer of your own cannot be started in another one"
 # FEWEST_ROUNDS of whole epochs may take such a part of the budget, or so many times as long as the
 # search's trials; else their ends are left out.
@@ -42,7 +43,7 @@ class Afresh(Protocol):
     def begin(self, chosen: Changes) -> str:
         """Has what all of them need imported, once; why there can be none, in words.
 
-        Nor with what was chosen: then what fails in one is the job's own fault.
+        Nor with what was chosen: what fails in one then is the job.
         """
 
     @property
@@ -71,6 +72,7 @@ class Proof:
     why_here: str = A_TRAINERS  # it is made in this process, in words; empty where it is not
     whole_s: float = 0.0  # what a trial of a whole epoch takes, where that was looked at
     looked_s: float = 0.0  # what that has taken
+    was_repeated: bool = False  # what was chosen has failed once in a fresh process
     was_cut: bool = False  # there was no time for FEWEST_ROUNDS, so that nothing is proven
 
     @property
@@ -124,13 +126,16 @@ class Proof:
         """Until the gain is known well, or the time is over; before FEWEST_ROUNDS it `was_cut`.
 
         Where one of the two fails there is no gain: what was chosen has to work in a process that
-        has it from its start. Where the job as it is fails in a fresh one, rounds are made here.
+        has it from its start, by the second try at least. Where the job as it is fails in a fresh
+        one, or memory is short that this process holds, rounds are made here.
         """
         self.chosen, trial_s = chosen, max(trial_s, self.whole_s)
         if self.afresh is not None:
             self.why_here = self._tried_afresh(trial_s)
         while self.measured.next_round < MOST_ROUNDS and not self.fails:
             self._round()
+            if self._repeats():
+                continue
             if not self.why_here and self._failed:
                 self.why_here, self.measured = self._failed, Measurements()
                 continue
@@ -151,7 +156,7 @@ class Proof:
                 return why
             self.why_here, had_s = "", self._left_s
             self._round()
-            if self.fails:
+            if self._repeats():
                 return ""
             why = self._failed
             needed_s = FEWEST_ROUNDS * (had_s - self._left_s)  # as this one took
@@ -164,13 +169,23 @@ class Proof:
     @property
     def fails(self) -> bool:
         """Whether the job fails with what was chosen, and not as it is."""
-        return self.measured.failures.keys() == {self.chosen}
+        return self.measured.failures.keys() == {self.chosen} and not self._failed
+
+    def _repeats(self) -> bool:
+        """Begins anew where what was chosen has failed in a fresh process, but once."""
+        if not self.fails or self.why_here or self.was_repeated:
+            return False
+        self.was_repeated, self.measured = True, Measurements()
+        return True
 
     @property
     def _failed(self) -> str:
-        """Why there are no fresh processes, where the job as it is fails in its own."""
-        why = self.measured.failures.get(NONE)
-        return f"a fresh one as it is fails ({why})" if why else ""
+        """Why there are no fresh processes, where one that may not be the changes' fault fails."""
+        for changes, why in self.measured.failures.items():
+            if not changes or MEMORY in why:
+                side = f"with {names(changes)}" if changes else "as it is"
+                return f"a fresh one {side} fails ({why})"
+        return ""
 
     @property
     def _left_s(self) -> float:

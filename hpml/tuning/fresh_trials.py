@@ -4,6 +4,7 @@ What a process draws for itself, where its memory lies, what its compiler and it
 first, is the same in all of its trials: here each round has processes of its own.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 import lightning as L
+import torch
 from omegaconf import OmegaConf
 
 from hpml.config.conf import resolve
@@ -80,6 +82,9 @@ class FreshTrials:
     def begin(self, chosen: Changes) -> str:
         if not self._trials.times_acts(chosen):
             return "steps are too slow to time all that acts seldom"
+        if torch.cuda.is_available():  # what trials have left would be missing there
+            gc.collect()
+            torch.cuda.empty_cache()
         return next(filter(None, self._agreement.tried(self._why_none)), "")
 
     def _why_none(self) -> str:

@@ -165,7 +165,7 @@ class Search:
             self._chose([(best, rivals[best])])
 
     def _choose_what_seems(self, changes: Sequence[Change]) -> None:
-        """Where nothing is proven, for want of time: the final comparison tells what it brings."""
+        """Where nothing is proven, but something seems to help: the final comparison tells."""
         if self.chosen or self.rounds.why_ended:
             return
         seem = seeming_of({change: self.gain_of(NONE, frozenset({change})) for change in changes})

@@ -28,13 +28,15 @@ def instead(found: "Tuning") -> str:
     if search.chosen:
         seen = in_times(search.gain_of(NONE, search.chosen))
         proof = "its own rounds were interrupted"
-        done = proof if search.was_interrupted else "not in rounds of its own"
+        done = proof if search.was_interrupted else "its own rounds do not prove it"
         if search.proof.fails:
             done = "but it failed in rounds of its own"
         elif search.proof.was_cut:
             done = f"there was no time for {FEWEST_ROUNDS} rounds of its own"
         times = f"{seen} times as fast in the search, {done}" if seen else done
-        return f"; with {names(search.chosen)} it looked {times}"
+        short = not search.is_raced or search.proof.was_cut or _untried(found)
+        more = f"; {_more_time(found)}" if short and not search.was_interrupted else ""
+        return f"; with {names(search.chosen)} it looked {times}{more}"
     if search.was_interrupted:
         return ", and no change is proven yet"
     if why := search.rounds.why_ended:

@@ -376,6 +376,12 @@ def test_one_thread_faster_than_all() -> None:
     assert made(little, threads=2).verdict["kind"] == "input-bound"
     computes = {"loading_free": PLAIN["compute_free"], "compute_free": PLAIN["loading_free"]}
     assert made({**little, **computes}, threads=2).verdict["kind"] == "thread-bound"
+    told = "one thread alone is faster too: it saves "
+    assert any(told in sentence for sentence in made(little, threads=2).sentences)
+    assert not any(told in sentence for sentence in made(PLAIN, threads=2).sentences)
+    equal = {**PLAIN, "compute_free": PLAIN["as_it_is"], "loading_free": [0.61, 0.6, 0.6, 0.59]}
+    equal |= {"hooks_free": [0.6, 0.61, 0.6, 0.6], "one_thread": [0.81, 0.82, 0.81, 0.81]}
+    assert made(equal, threads=2).verdict["kind"] == "thread-bound"  # of the others none stands out
     slower = made({**STEADY, "one_thread": [1.3, 1.2, 1.4]}, threads=2)
     assert slower.verdict["kind"] == "input-bound"
     slow = {**STEADY, "loading_free": [1.0, 1.1, 0.9], "compute_free": [0.1, 0.12, 0.11]}

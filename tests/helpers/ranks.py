@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -227,6 +226,7 @@ class PlantedSubject:
 
     def fit(self, intervention: Any, warm_up: int, measured: int, seed: int, **_: Any) -> Pace:
         """A step ends when the slowest rank has done its part, and all have exchanged."""
+        assert isinstance(measured, int)
         self.tried.append((intervention, warm_up, measured, seed))
         free = {"input": intervention.loading, "transfer": intervention.transfer}
         free |= {"compute": intervention.compute, "overhead": intervention.hooks}
@@ -245,10 +245,8 @@ class PlantedSubject:
         paces = [Pace(each["input"] / 1e3, each["input"] / 1e3, None) for each in self.costs]
         return joint(paces, [[] for _ in paces])
 
-    def candidates(self, interventions: Any, warm_up: int, measured: int) -> dict[str, Any]:
-        return {
-            name: partial(self.fit, each, warm_up, measured) for name, each in interventions.items()
-        }
+    def keep_batches_of(self, number: int, count: int) -> None:
+        """They do not differ."""
 
 
 def diagnosed_in_threads(costs: list[dict[str, float]], link: float = 0.0) -> list[Any]:

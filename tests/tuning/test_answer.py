@@ -164,7 +164,7 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "not confirmed": (
         {"proofs": 1},
-        "not proven: .* in the search, not in rounds of its own",
+        "not proven: .* in the search, its own rounds do not prove it",
     ),
 }  # fmt: skip
 

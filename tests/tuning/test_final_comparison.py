@@ -205,7 +205,38 @@ def test_a_side_that_fails_is_told(since: int, side: Changes, is_fresh: bool) ->
         assert list(proof.measured.failures) == [side]
         assert proof.fails == bool(side)
         assert proof.gain is None
-        assert clock.now_s == (2 * since + 1) * (4.0 if is_fresh else 1.0)
+        assert clock.now_s == (2 * since + 1) * (2 * 4.0 if is_fresh else 1.0)  # twice afresh
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "times"),
+    [
+        ("the port is taken", "", 3.0),  # once: the rounds begin anew
+        ("CUDA out of memory", "a fresh one with faster fails (RuntimeError: CUDA out of", 2.0),
+    ],
+)
+def test_what_may_be_no_fault_of_the_changes_is_none(error: str, why: str, times: float) -> None:
+    """A process that meets something once, and one that lacks the memory which this one holds."""
+    clock, errors = Clock(), [error]
+    here, fresh = trials(clock, 1.0), Fresh(clock, 4.0)
+    made = fresh.trial
+
+    def failing(changes: Changes) -> Candidate[Timed]:
+        def measure(number: int) -> Timed:
+            if changes and number == 1 and errors:
+                raise RuntimeError(errors.pop())
+            return made(changes)(number)
+
+        return measure
+
+    fresh.trial = failing
+    proof = Proof(here, clock.left_s, BUDGET_S, afresh=fresh)
+    proof.run(CHOSEN, trial_s=1.0)
+    assert not proof.fails
+    assert proof.why_here.startswith(why)
+    assert bool(proof.why_here) == bool(why)
+    assert proof.gain is not None
+    assert math.exp(proof.gain.mean) == pytest.approx(times, rel=0.01)
 
 
 @pytest.mark.parametrize(("trial_s", "was_cut"), [(1.0, False), (30.0, True)])

@@ -91,7 +91,7 @@ class TunedSubject(PlantedSubject):
         noise = 1 + ((seed + len(arguments)) % 5) / 1e2
         self.costs = [{**each, **free, "overhead": each["overhead"] * noise} for each in costs]
         try:
-            return super().fit(intervention, warm_up, measured_trials, seed)
+            return super().fit(intervention, warm_up, measured, seed)
         finally:
             self.costs = costs
 

@@ -164,7 +164,11 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "not confirmed": (
         {"proofs": 1},
-        "not proven: .* in the search, its own rounds do not prove it",
+        "not proven: .* in the search, its own rounds do not prove it$",
+    ),
+    "not confirmed, of a race that was not finished": (
+        {"proofs": 1, "is_raced": False},
+        r"not answered: .* in the search, its own rounds do not prove it; give budget_s=\d+$",
     ),
 }  # fmt: skip
 
@@ -283,7 +287,7 @@ def test_a_last_comparison_that_was_cut_is_told() -> None:
     """One that was interrupted is not, however late it is read."""
     search = searched(proofs=2)
     search.proof.was_cut = True
-    assert tuning(search).sentence.endswith("there was no time for 4 rounds of its own")
+    assert tuning(search).sentence.endswith("no time for 4 rounds of its own; give budget_s=210")
     late = searched(proofs=2, was_interrupted=True)
     late.proof.left_s = lambda: -1.0
     assert tuning(late).sentence.endswith("its own rounds were interrupted")

@@ -81,7 +81,7 @@ def of_validation(subject: Subject, every: int, is_ours: bool) -> Change:
         name=f"trainer.{argument}" if is_ours else argument,
         slots=frozenset({VALIDATION}),
         causes=frozenset({VALIDATION}),
-        price=f"best and last of every {every}th epoch only",
+        price=f"best and last of one epoch in {every} only",
         settings=Settings(check_every=every),
         keys={"trainer.check_val_every_n_epoch": every},
         lines=((TRAINER, argument),),

@@ -65,8 +65,8 @@ def why_not_taken(search: "Search") -> dict[Change, str]:
             beside = f" beside {others}" if others else ""
             why[change] = f"could not be tried{beside} ({reason})"
     for change in seeming_of(search.alone) if search.chosen else ():
-        beside = search.gain_of(search.chosen, added(search.chosen, change))
-        if search.alone[change].low <= 0 and not is_known(beside):
+        in_company = search.gain_of(search.chosen, added(search.chosen, change))
+        if search.alone[change].low <= 0 and not is_known(in_company):
             looks = f"{math.exp(search.alone[change].mean):.2f} times as fast"
             why.setdefault(change, f"looks {looks}, which there was no time to prove")
     why |= dict.fromkeys(search.unlike, "all together would compute something else")

@@ -34,8 +34,8 @@ def instead(found: "Tuning") -> str:
         elif search.proof.was_cut:
             done = f"there was no time for {FEWEST_ROUNDS} rounds of its own"
         times = f"{seen} times as fast in the search, {done}" if seen else done
-        short = not search.is_raced or search.proof.was_cut or _untried(found)
-        more = f"; {_more_time(found)}" if short and not search.was_interrupted else ""
+        is_short = not search.is_raced or search.proof.was_cut or bool(_untried(found))
+        more = f"; {_more_time(found)}" if is_short and not search.was_interrupted else ""
         return f"; with {names(search.chosen)} it looked {times}{more}"
     if search.was_interrupted:
         return ", and no change is proven yet"

@@ -62,9 +62,10 @@ class BatchSizes:
             self._flattened, as_given = combined.flattened, _leaves_batches(trainer)
             self._loaders = [LoaderBatches(loader, as_given) for loader in self._flattened]
         # without a length Lightning fetches a batch ahead, to know the last one
-        return self._of_parts(combined, batch, is_ahead=bool(getattr(fetcher, "batches", None)))
+        is_ahead, is_last = bool(getattr(fetcher, "batches", None)), getattr(fetcher, "done", False)
+        return self._of_parts(combined, batch, is_ahead, is_last)
 
-    def _of_parts(self, combined: Any, batch: Any, is_ahead: bool) -> int | None:
+    def _of_parts(self, combined: Any, batch: Any, is_ahead: bool, is_last: bool) -> int | None:
         loaders, parts = self._loaders, [batch]
         iterators = getattr(combined._iterator, "iterators", ())
         if len(loaders) > 1:  # at once: no fit takes them one after the other
@@ -76,7 +77,7 @@ class BatchSizes:
             return None
         total = 0
         for loader, given_by, part in zip(loaders, iterators, parts, strict=True):
-            samples = 0 if part is None else loader.samples(part, given_by, is_ahead)
+            samples = 0 if part is None else loader.samples(part, given_by, is_ahead, is_last)
             if samples is None:
                 return None
             total += samples
@@ -103,16 +104,23 @@ class LoaderBatches:
         self._places: list[Place] | None = None  # None before the first batch
         self._others: list[Place] = []  # their second dimensions: these may disagree, no more
 
-    def samples(self, batch: Any, given_by: Any, is_ahead: bool = False) -> int | None:
-        """Those of the batch that the loader's iterator gave last, or before if it `is_ahead`."""
+    def samples(
+        self, batch: Any, given_by: Any, is_ahead: bool = False, is_last: bool = False
+    ) -> int | None:
+        """Those of the batch that the loader's iterator gave last, or before if it `is_ahead`.
+
+        Of data without a known end the first one may be a smaller one if it `is_last`.
+        """
         given = getattr(given_by, "_num_yielded", None)  # by torch's iterators alone
         full = _int(self._loader, "batch_size") or _int(self._sampler, "batch_size")
         drawn = None if given is None else self._drawn(full, None if is_ahead else given)
         most = full if drawn is None else drawn
-        if self._places is None:
-            self._learn(batch, most)
         if drawn is None and self._collated and given is not None:
             return shared_length(batch)
+        if self._places is None:
+            if is_last and self._is_stream and drawn is None:
+                return said_in(batch) if most is None else None
+            self._learn(batch, most)
         if not self._places:
             if drawn is None:
                 return said_in(batch)

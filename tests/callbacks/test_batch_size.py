@@ -35,12 +35,12 @@ def test_jobs_with_odd_batches(name: str) -> None:
     assert [epoch.samples for epoch in timer.epochs] == job.SAMPLES
 
 
-def counted(loader: Any, epochs: int = 2) -> list[int | None]:
-    """What is counted of a loader's batches, through several epochs."""
+def counted(loader: Any, epochs: int = 2, is_last: bool = False) -> list[int | None]:
+    """What is counted of a loader's batches in some epochs, each of one batch if it `is_last`."""
     batches, samples = LoaderBatches(loader), []
     for _ in range(epochs):
         iterator = iter(loader)
-        samples += [batches.samples(batch, iterator) for batch in iterator]
+        samples += [batches.samples(batch, iterator, is_last=is_last) for batch in iterator]
     return samples
 
 
@@ -302,6 +302,19 @@ def test_fits(module: Any, data: Any, settings: Any, samples: Any, tmp_path: Pat
         assert [rate is None for rate in rates] == [samples is None] * 2
 
 
+def test_an_only_batch_of_a_stream_may_be_a_smaller_one(tmp_path: Path) -> None:
+    """What shows the batch size then may be something else: two rows for one sample, say."""
+
+    def twice(samples: list[int]) -> torch.Tensor:
+        return torch.zeros(2 * len(samples), 3)
+
+    timer = silent(every_n_steps=1)
+    loader: Any = DataLoader(Stream(range(1)), 2, collate_fn=twice)
+    trainer(tmp_path, max_epochs=1, callbacks=[timer]).fit(Plain(), loader)
+    assert [epoch.samples for epoch in timer.epochs] == [None]
+    assert counted(DataLoader(Stream(range(1)), 2), 1, is_last=True) == [1]  # by torch's collate
+
+
 @given(
     size=st.integers(1, 9),
     count=st.integers(1, 30),
@@ -324,6 +337,6 @@ def test_never_another_number(
 
     data: Any = Stream(range(count)) if streams else range(count)
     loader: Any = DataLoader(data, size, drop_last=drop_last, collate_fn=collate)
-    for seen, expected in zip(counted(loader), true, strict=True):
+    for seen, expected in zip(counted(loader, is_last=count <= size), true, strict=True):
         assert seen in (expected, None)
         assert streams or seen == expected

@@ -4,6 +4,7 @@ import socket
 import time
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import lightning as L
@@ -257,9 +258,12 @@ def test_on_the_real_clock_the_parts_are_the_whole(workers: int, tmp_path: Path)
         assert parts[index] == pytest.approx(borders[index + 1] - borders[index], rel=0.005)
     whole = record.startup_s + sum(parts) + record.finish_s
     assert whole == pytest.approx(seen["teardown"][0] - seen["setup"][0], rel=0.01)
-    expected_s = exposed_s(6, workers, 2 * 0.12, 0.06)
-    found = sorted(epoch.time["data_s"] for epoch in record.epochs[1:])
-    assert found[1] == pytest.approx(expected_s, rel=0.05)
+    found = []
+    for time_s in (epoch.time for epoch in record.epochs[1:]):
+        rest_s = time_s["train_s"] / 6  # more than planted on a busy machine
+        assert rest_s >= 0.06
+        found.append(time_s["data_s"] / exposed_s(6, workers, 2 * 0.12, rest_s))
+    assert median(found) == pytest.approx(1, rel=0.15)  # all that is loaded is half as much again
 
 
 def test_torch_profilers_own_ranges_agree(tmp_path: Path, timer: EpochTimer) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.subject import Subject
-from hpml.tuning import job
+from hpml.tuning import trials_with_changes
 from hpml.tuning.change import NONE
 from hpml.tuning.epoch_trials import Saving
 from hpml.tuning.fewer_checkpoints import OURS, advice
@@ -181,8 +181,10 @@ def test_a_second_trial_tells_what_they_take(
         numbers.append(of[4])
         return times(saved_s)
 
-    monkeypatch.setattr(job, "whole_fit", whole)
-    trials = job.Trials(job.Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0)
+    monkeypatch.setattr(trials_with_changes, "whole_fit", whole)
+    trials = trials_with_changes.Trials(
+        trials_with_changes.Foreign(subject), 0.0, Pace(1.0, 0.0, None), None, 0
+    )
     assert trials.checkpoints(True) == []
     trials.whole(NONE)(0)
     assert trials.checkpoints(False) == []

@@ -26,7 +26,7 @@ from hpml.records.phases import OVERHEAD
 from hpml.trials.pace import Pace, Timed
 from hpml.trials.settings import Settings
 from hpml.trials.subject import Subject
-from hpml.tuning import checks, job, tuner
+from hpml.tuning import checks, trials_with_changes, tuner
 from hpml.tuning.answer import Tuning
 from hpml.tuning.change import Change, Changes
 from hpml.tuning.changes import any_trainer
@@ -45,7 +45,7 @@ class Slow(L.Callback):
         pass
 
 
-class Halved(job.Trials):
+class Halved(trials_with_changes.Trials):
     """Real fits of two steps; each change halves the time that is told: three times that, whole."""
 
     def __call__(self, changes: Changes, times: float = 1.0) -> Any:
@@ -81,7 +81,12 @@ def tuned(given: Job, *changes: Change, budget_s: float = 300.0, **more: Any) ->
     """With these changes on offer."""
     subject = Subject(*given)
     own = Tuner(
-        subject, job.Foreign(subject), lambda: list(changes), budget_s, lambda line: None, **more
+        subject,
+        trials_with_changes.Foreign(subject),
+        lambda: list(changes),
+        budget_s,
+        lambda line: None,
+        **more,
     )
     try:
         return own.run()
@@ -194,13 +199,13 @@ def test_ctrl_c_within_a_fit_gives_the_answer_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a later one still interrupts: Lightning's own answer is to end the process."""
-    made = job.Trials.__call__
+    made = trials_with_changes.Trials.__call__
 
     def trial(trials: Any, changes: Any) -> Any:
         Interrupting.last = Interrupting.steps + 2
         return made(trials, changes)
 
-    monkeypatch.setattr(job.Trials, "__call__", trial)
+    monkeypatch.setattr(trials_with_changes.Trials, "__call__", trial)
     handler = signal.getsignal(signal.SIGINT)
     found = tuned(small(tmp_path, Interrupting(2), callbacks=[Slow()]), FAST)
     assert found.search.was_interrupted

@@ -64,9 +64,11 @@ def why_not_taken(search: "Search") -> dict[Change, str]:
             others = names(tried - {change})
             beside = f" beside {others}" if others else ""
             why[change] = f"could not be tried{beside} ({reason})"
+    taken = {slot for change in search.chosen for slot in change.slots}
     for change in seeming_of(search.alone) if search.chosen else ():
         in_company = search.gain_of(search.chosen, added(search.chosen, change))
-        if search.alone[change].low <= 0 and not is_known(in_company):
+        excluded = bool(change.slots & taken)  # by a choice, for another reason than time
+        if search.alone[change].low <= 0 and not (excluded or is_known(in_company)):
             looks = f"{math.exp(search.alone[change].mean):.2f} times as fast"
             why.setdefault(change, f"looks {looks}, which there was no time to prove")
     why |= dict.fromkeys(search.unlike, "all together would compute something else")

@@ -237,6 +237,27 @@ def test_what_may_not_be_chosen_together_is_told() -> None:
     assert why_not_taken(search) == {dropped: "all together would compute something else"}
 
 
+def test_what_seems_to_help_beside_a_choice_and_had_no_time_is_told() -> None:
+    """Not what the choice excludes: that was left for the better one."""
+    ratios = {"workers=2": [0.5] * 6, "workers=1": [0.6, 0.9] * 3, "a=1": [0.6, 0.9] * 3}
+    of = {name: frozenset({change(name)}) for name in ratios}
+    every = {NONE: [1.0] * 6, **{of[name]: ratio for name, ratio in ratios.items()}}
+    measured: Measurements[Changes, Timed] = Measurements()
+    for changes, epochs_s in every.items():
+        for number, epoch_s in enumerate(epochs_s):
+            measured.add(changes, number, Timed(epoch_s, Pace(0.01, 0.0, None)))
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        raise AssertionError("no trial is needed")
+
+    search = Search(trial, list(map(change, ratios)), lambda: 1.0, 1.0, measured=measured)
+    search.chosen = of["workers=2"]
+    gains = {name: search.gain_of(NONE, of[name]) for name in ratios}
+    search.alone = {change(name): gain for name, gain in gains.items() if gain}
+    told = {each.name: why for each, why in why_not_taken(search).items()}
+    assert told == {"a=1": "looks 1.36 times as fast, which there was no time to prove"}
+
+
 def test_what_fails_beside_a_choice_is_told() -> None:
     search = searched({"a=1": -0.5, "b=1": -0.4})
     a, b = search.changes

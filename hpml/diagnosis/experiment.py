@@ -36,8 +36,8 @@ from hpml.trials.rounds import Candidate, Measurements, within
 from hpml.trials.subject import Subject, subject_of
 from hpml.trials.trainer import accumulated
 
-# As many as there is time for: short trials in many rounds tell more than long ones in few.
-ROUNDS = (10, 5, 3)
+# As many as there is time for, of these: short trials in many rounds tell more than long in few.
+ROUNDS = range(20, 2, -1)
 # More follow where they have not answered, and time is left.
 MOST_ROUNDS = 1000
 # Steps that warm up, and as many measured ones as are enough; and where a step takes longer.

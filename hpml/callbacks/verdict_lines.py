@@ -12,8 +12,8 @@ from hpml.records.verdict_in_words import in_words
 from hpml.timing.advice import JobFacts
 from hpml.timing.imbalance import IMBALANCE, advise_rank, imbalance
 from hpml.timing.least_margin import LEAST_MARGIN
+from hpml.timing.likely_cause import Share, judge
 from hpml.timing.live_shares import LiveShares
-from hpml.timing.verdict import Share, judge
 
 # Of one rank alone they would say the same: what it is late in is not told from what disturbed it.
 CERTAIN_OF_ALL = ("disturbed", "thread-bound")

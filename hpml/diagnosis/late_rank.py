@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from hpml.diagnosis.conclusions import Inference
 from hpml.diagnosis.trial_figures import AS_IT_IS, CAUSES
+from hpml.diagnosis.verdict import Inference
 from hpml.formatting import in_s, table
 from hpml.records.phases import COMMUNICATION, COMPUTE, INPUT, OVERHEAD, TRANSFER
 from hpml.statistics import Estimate

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from hpml.timing.epoch_times import NS_PER_S, EpochTimes, by_phase
+from hpml.timing.likely_cause import Share, ShareMeter, by_cause
 from hpml.timing.profiler_actions import BROADCAST, DATA_START, LOGGING, LOOP, RANKS
-from hpml.timing.verdict import Share, ShareMeter, by_cause
 
 STEPS_A_PIECE = 20  # a verdict's error is judged from pieces of this length …
 STEPS_AT_FIRST = 5  # … shorter ones at first, so that a short run has some …

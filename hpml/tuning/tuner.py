@@ -50,7 +50,7 @@ from hpml.tuning.trials_with_changes import Foreign, Ours, Trials, Tunable
 
 DIAGNOSIS_SHARE = 0.15
 # Seconds of a trial.
-LEAST_TRIAL_S, MOST_TRIAL_S, OF_BUDGET = 0.15, 1.5, 1 / 250
+LEAST_TRIAL_S, MOST_TRIAL_S, OF_BUDGET = 0.15, 1.5, 1 / 500
 Report = Callable[[str], None]
 
 

@@ -29,7 +29,7 @@ from hpml.report.make import make_report
 from hpml.timing.device_clock import KINDS
 from hpml.timing.epoch_times import EpochTimes
 from hpml.timing.live_shares import LiveShares
-from hpml.timing.verdict import CAUSES, by_cause, judge
+from hpml.timing.likely_cause import CAUSES, by_cause, judge
 import hpml.tuning.change
 
 causes = phases.INPUT, phases.TRANSFER, phases.COMPUTE, phases.OVERHEAD

@@ -9,8 +9,8 @@ from helpers.ranks import SimulatedRanks
 
 from hpml.timing.advice import JobFacts
 from hpml.timing.imbalance import advise_rank, imbalance
+from hpml.timing.likely_cause import Share, judge
 from hpml.timing.rank_comparison import OWN, Comparisons, Late, RankTimes, compare, place_in_words
-from hpml.timing.verdict import Share, judge
 
 STEPS = 20
 MS = 10**6

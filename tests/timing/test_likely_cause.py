@@ -14,9 +14,9 @@ from hpml.records.verdict_in_words import in_words
 from hpml.system.interference import Interference
 from hpml.timing.advice import JobFacts
 from hpml.timing.epoch_times import EpochTimes
+from hpml.timing.likely_cause import CAUSES, Share, ShareMeter, by_cause, judge
 from hpml.timing.live_shares import LiveShares, largest_owner
 from hpml.timing.profiler_actions import BROADCAST, LOGGING, LOOP, RANKS
-from hpml.timing.verdict import CAUSES, Share, ShareMeter, by_cause, judge
 
 PIECES = st.lists(
     st.fixed_dictionaries({cause: st.floats(0, 1e9) for cause in CAUSES}), min_size=1, max_size=30

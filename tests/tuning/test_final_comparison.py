@@ -308,7 +308,7 @@ def test_a_process_times_the_job_of_its_configuration(
     assert (made[1][1], made[1][-1]) == ((1, 4), True)  # as many steps as it acts in, never whole
     too_slow = frozenset({replace(log, acts=(1, 50))})
     assert fresh.begin(too_slow) == "steps are too slow to time all that acts seldom"
-    assert fresh.round_s(0.5) == 2 * (1.0 + 3 * 0.5)
+    assert fresh.round_s(0.5) == 2 * (1.0 + (1 + fresh_trials.FITS) * 0.5)
     monkeypatch.setattr(fresh_trials.logging, "disable", lambda level: None)
     fits, whole = [], fresh_trials.whole_fit
 

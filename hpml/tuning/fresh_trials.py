@@ -40,7 +40,7 @@ from hpml.tuning.epoch_trials import whole_fit
 from hpml.tuning.seldom_acts import seldom_of
 from hpml.tuning.trials_with_changes import Ours, Trials, load_before
 
-FITS = 3  # that are timed in each process; one before them meets what happens once
+FITS = 2  # that are timed in each process; one before them meets what happens once
 # A rank waits so long for one that has failed, say because its port is taken: less than where that
 # failed the rank itself is waited for, LOST_S of an agreement.
 MEETING_S = 30.0
@@ -51,8 +51,8 @@ Seen = tuple[Timed, Interference | None]
 class FreshTrials:
     """Trials of a configuration with some changes, each in a process of its own.
 
-    Their fits are as long as those of `trials`; `start_s` is what a process takes to make the job.
-    Where several ranks train together, one process of each does so.
+    Their fits are as long as whole epochs of `trials`; `start_s` is what a process takes to make
+    the job. Where several ranks train together, one process of each does so.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class FreshTrials:
         def measure(number: int) -> Timed:
             config = resolve(self._job.config(changes, of_process=True))
             trials = self._trials
-            lengths = trials.lengths(changes, with_acts=True)
+            lengths = trials.lengths(changes, is_whole=True, with_acts=True)
             of = config, lengths, number, trials.proving, trials.ends_left_out
             more = self._agreement.variables_afresh(), bool(seldom_of(changes))
             # each rank's has found the same

@@ -5,7 +5,7 @@ proven to help and looks as if it brought more than that.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hpml.formatting import counted
 from hpml.statistics import AnytimeEstimate
@@ -56,6 +56,23 @@ def proven_of(gains: Gains) -> dict[Change, AnytimeEstimate]:
     """The changes that may be chosen."""
     known = {change: gain for change, gain in gains.items() if gain is not None}
     return {c: gain for c, gain in known.items() if gain.low > 0 and gain.mean > LEAST_GAIN}
+
+
+def by_promise(changes: Iterable[Change], gains: Gains) -> list[Change]:
+    """Those that are not known yet, by how good they look; what was not seen looks idle."""
+    new = [change for change in changes if not is_known(gains[change])]
+    return sorted(new, key=lambda change: -mean_of(gains[change]) if gains[change] else 0.0)
+
+
+def best_of(changes: Iterable[Change], gains: Gains) -> Change | None:
+    """The one that looks best."""
+    return max(changes, key=lambda change: mean_of(gains[change]), default=None)
+
+
+def idlest_of(company: Mapping[Change, AnytimeEstimate]) -> Change | None:
+    """The change that brings least beside the others, if that is nothing."""
+    idle = {c: g.mean for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
+    return min(idle, key=lambda change: idle[change], default=None)
 
 
 def seeming_of(gains: Gains) -> list[Change]:

@@ -16,15 +16,17 @@ from hpml.statistics import LEVEL, AnytimeEstimate
 from hpml.system.signals import RunInterrupted
 from hpml.trials.interference_watch import Watch, unwatched
 from hpml.trials.pace import Timed
-from hpml.trials.rounds import FEWEST_ROUNDS, LEAST_GAIN, Measurements
+from hpml.trials.rounds import FEWEST_ROUNDS, Measurements
 from hpml.tuning.change import NONE, Change, Changes, added, in_order, names, together
 from hpml.tuning.final_comparison import Afresh, Proof, Trial, epoch
 from hpml.tuning.racing import (
     SEEMS,
     Gains,
+    best_of,
+    by_promise,
     front_of,
+    idlest_of,
     in_words,
-    is_known,
     may_gain,
     mean_of,
     pairs_of,
@@ -87,15 +89,15 @@ class Search:
     def run(self) -> None:
         """Searches and proves; Ctrl-C ends it with what is known so far."""
         try:
-            self._choose(changes := self._affordable())
-            self._choose_what_seems(changes)
+            if self._begins():
+                self._choose()
+            self._choose_what_seems()
             self._take_back()
             self._drop_until_same()
             self._prove()
         except (KeyboardInterrupt, RunInterrupted):
             self.was_interrupted = True
-        alone = {change: self.gain_of(NONE, frozenset({change})) for change in self.changes}
-        self.alone = {change: gain for change, gain in alone.items() if gain}
+        self.alone = {change: gain for change, gain in self._alone(self.changes).items() if gain}
 
     @property
     def gain(self) -> AnytimeEstimate | None:
@@ -106,56 +108,55 @@ class Search:
         """The same of the search's rounds, at the level of one of many."""
         return self.measured.gain(over, of, epoch, LEVEL / max(1, len(self.changes)))
 
+    def _alone(self, changes: Iterable[Change]) -> dict[Change, AnytimeEstimate | None]:
+        return {change: self.gain_of(NONE, frozenset({change})) for change in changes}
+
     def company(self, change: Change) -> AnytimeEstimate | None:
         """What one of the changes that are chosen brings beside the others."""
         return self.gain_of(self.chosen - {change}, self.chosen)
 
     @property
-    def trial_s(self) -> float:
-        return self.rounds.trial_s
-
-    @property
     def needed_s(self) -> float:
         """The budget that would be enough to race all changes."""
-        race_s = FEWEST_ROUNDS * (len(self.changes) + 1) * self.trial_s / RACE_SHARE
+        race_s = FEWEST_ROUNDS * (len(self.changes) + 1) * self.rounds.trial_s / RACE_SHARE
         return race_s + self.proof.looked_s + 2 * FEWEST_ROUNDS * self.proof.whole_s
 
-    def _affordable(self) -> list[Change]:
-        """The changes that there is time to race; a first trial tells how long one takes."""
+    def _begins(self) -> bool:
+        """Whether the job can be tried; leaves out changes for which there is no time."""
         if not self.changes or not self.rounds.run([NONE]):
-            return []
+            return False
         with suppress(Exception):  # which the final comparison will report
-            self.proof.look(self.trial_s)
-        alone = {change: self.gain_of(NONE, frozenset({change})) for change in self.changes}
-        new = [change for change in self.changes if not is_known(alone[change])]
-        new.sort(key=lambda change: -mean_of(alone[change]) if alone[change] else 0.0)
-        count = min(len(new), self._count(FEWEST_ROUNDS))
-        self.left_out = new[count:]
-        if self.left_out:
+            self.proof.look(self.rounds.trial_s)
+        new = by_promise(self.changes, self._alone(self.changes))
+        if out := new[(count := self._count(FEWEST_ROUNDS)) :]:
+            self.left_out = out
             self.report(f"time for {count} of {counted(len(new), 'change')}")
         self.is_raced = not new
+        return True
+
+    @property
+    def _affordable(self) -> list[Change]:
         return [change for change in self.changes if change not in self.left_out]
 
     def _count(self, rounds: int) -> int:
         """Changes that there is time for, in so many rounds."""
-        trials = (self.left_s() - self._reserve_s) / max(rounds * self.trial_s, 1e-9)
+        trials = (self.left_s() - self._reserve_s) / max(rounds * self.rounds.trial_s, 1e-9)
         return max(0, int(trials) - 1)
 
-    def _choose(self, changes: Sequence[Change]) -> None:
+    def _choose(self) -> None:
         harmful = set[Change]()
         while True:
             rivals = {
                 change: added(self.chosen, change)
-                for change in changes
-                if change not in self.chosen | harmful | {*self.left_out}
-                and self._admitted.get(change, True)
+                for change in self._affordable
+                if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
-            if best is None and not self._exchange(changes):
-                return
             if best is None:
-                continue
+                if self._exchange() or self._takes_in():
+                    continue
+                return
             shares_cores = best.slots & SHARED_CORES
             for change, of in rivals.items():
                 gain = self.gain_of(self.chosen, of)
@@ -164,19 +165,26 @@ class Search:
                     harmful.add(change)
             self._chose([(best, rivals[best])])
 
-    def _choose_what_seems(self, changes: Sequence[Change]) -> None:
+    def _takes_in(self) -> bool:
+        """Takes in changes that were left out, where there is time for them after all."""
+        count = 0 if self._is_late else self._count(FEWEST_ROUNDS)
+        back, self.left_out = self.left_out[:count], self.left_out[count:]
+        if back:
+            self.report(f"time for {counted(len(back), 'more change')} after all")
+        return bool(back)
+
+    def _choose_what_seems(self) -> None:
         """Where nothing is proven, but something seems to help: the final comparison tells."""
         if self.chosen or self.rounds.why_ended:
             return
-        seem = seeming_of({change: self.gain_of(NONE, frozenset({change})) for change in changes})
-        if (best := next(filter(self._is_admitted, seem), None)) is not None:
+        seem = filter(self._is_admitted, seeming_of(self._alone(self._affordable)))
+        if (best := next(seem, None)) is not None:
             self._chose([(best, frozenset({best}))])
 
-    def _exchange(self, changes: Iterable[Change]) -> bool:
+    def _exchange(self) -> bool:
         """Chooses two at once that are proven to bring more than what was chosen in one slot."""
-        may = [c for c in changes if self._admitted.get(c, True) and c not in self.left_out]
-        alone = {change: self.gain_of(NONE, frozenset({change})) for change in may}
-        self._parts = {together(*pair): pair for pair in pairs_of(self.chosen, alone)}
+        may = [c for c in self._affordable if self._admitted.get(c, True)]
+        self._parts = {together(*pair): pair for pair in pairs_of(self.chosen, self._alone(may))}
         rivals = {c: added(added(self.chosen, a), b) for c, (a, b) in self._parts.items()}
         best = self._race(rivals) if rivals else None
         if best is None:
@@ -217,24 +225,20 @@ class Search:
             if number + 1 < FEWEST_ROUNDS:
                 continue
             # the one that looks best, once that is proven to help
-            leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
-            while leader in proven:
+            while (leader := best_of(running, gains)) in proven:
                 plain = plainer(leader, proven)
                 if self._is_admitted(plain):
                     return plain
-                leader = plain
-                del running[leader], proven[leader]
-                leader = max(running, key=lambda change: mean_of(gains[change]), default=None)
+                del running[plain], proven[plain]
         return self._leader(rivals)
 
     def _in_time(
         self, running: dict[Change, Changes], gains: Gains, rounds: int
     ) -> dict[Change, Changes]:
         """Without those that look worst, where there is no time for so many rounds of all."""
-        best = [change for change in running if not is_known(gains[change])]
+        best = by_promise(running, gains)
         if not 0 < (count := self._count(rounds)) < len(best):
             return running
-        best.sort(key=lambda change: -mean_of(gains[change]))
         self.left_out += best[count:]
         self.report(f"time for more rounds of {count} of {counted(len(best), 'change')}")
         return {change: of for change, of in running.items() if change not in best[count:]}
@@ -266,11 +270,9 @@ class Search:
                     return
                 self.rounds.run([self.chosen, *without.values()])
             company = {c: g for c in chosen if (g := self.company(c)) is not None}
-            idle = {c: g for c, g in company.items() if g.mean < LEAST_GAIN and g.low <= 0}
-            if not idle:
+            if (least := idlest_of(company)) is None:
                 return
-            least = min(idle, key=lambda change: idle[change].mean)
-            self.taken_back[least] = idle[least]
+            self.taken_back[least] = company[least]
             self.chosen -= {least}
             self.report(f"taken back, for it brings nothing beside the others: {least.name}")
 
@@ -286,7 +288,7 @@ class Search:
         if not self.chosen:
             return
         self.report(f"the job as it is beside: {names(self.chosen)}")
-        self.proof.run(self.chosen, self.trial_s)
+        self.proof.run(self.chosen, self.rounds.trial_s)
 
     @property
     def _is_late(self) -> bool:
@@ -295,4 +297,4 @@ class Search:
     @property
     def _reserve_s(self) -> float:
         """For the final comparison."""
-        return self.proof.reserve_s(self.trial_s)
+        return self.proof.reserve_s(self.rounds.trial_s)

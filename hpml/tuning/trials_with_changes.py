@@ -24,6 +24,8 @@ from hpml.tuning.seldom_acts import LONGEST_S, as_it_is, never, period_of, seldo
 
 LEAST_STEPS, MOST_STEPS, WARM_UP = 4, 200, 2
 SLOW_STEPS, SLOW_WARM_UP = 2, 1  # of slow ones
+# What is claimed comes from longer trials: in a few steps workers may not have come to their pace.
+WHOLE_TIMES = 3
 # A job finds its batches ready from the beginning where they load in such a part of a step.
 HIDDEN = 0.25
 MOST_SUBJECTS = 32
@@ -115,7 +117,7 @@ def load_before(subject: Subject, seed: int, settings: Settings = NO_CHANGE) -> 
 
 
 class Trials:
-    """Short fits of a job with some changes, all of about the same length.
+    """Short fits of a job with some changes, all of about the same length; whole epochs longer.
 
     `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
     `workers`, where it is known. With `validating` an epoch has its part of a validation; a whole
@@ -138,8 +140,11 @@ class Trials:
         self.proving = proving or validating
         is_slow = first.step_s > SLOW_S
         self._warm_up = SLOW_WARM_UP if is_slow else WARM_UP
-        steps = round(wanted_s / first.step_s) if first.step_s else MOST_STEPS
-        self._steps = min(MOST_STEPS, max(SLOW_STEPS if is_slow else LEAST_STEPS, steps))
+        least = SLOW_STEPS if is_slow else LEAST_STEPS
+        self._steps, self._whole_steps = (
+            min(MOST_STEPS, max(least, round(times * wanted_s / max(first.step_s, 1e-9))))
+            for times in (1, WHOLE_TIMES)
+        )
         self._first_s, self._computing_s = first.step_s, first.step_s - first.wait_s
         self._step_s: dict[Changes, float] = {}  # of the job with changes, where they were tried
         # of one process that loads a batch
@@ -173,13 +178,13 @@ class Trials:
         if seldom_of(changes):
             tried = never(intervention, changes)
             fit = partial(fit, in_part=True) if is_whole else fit
-        of = (subject, tried, loading, self.lengths(changes), number, validating)
+        of = (subject, tried, loading, self.lengths(changes, is_whole), number, validating)
         if kind not in self._compiled and any("compile" in change.slots for change in changes):
             self._compiled.add(kind)
             fit(*of)  # each shape of a batch, an epoch's last one and validation too, comes before
         timed = fit(*of)
         if seldom_of(changes):
-            timed = self._with_acts(changes, subject, intervention, timed, number)
+            timed = self._with_acts(changes, subject, intervention, timed, number, is_whole)
             if is_whole and not self.times_acts(changes) and CALCULATED not in subject.notes:
                 subject.notes.append(CALCULATED)
         self._step_s[changes] = timed.pace.step_s
@@ -203,11 +208,13 @@ class Trials:
         intervention: Intervention,
         timed: Timed,
         number: int,
+        is_whole: bool,
     ) -> Timed:
         """An epoch in which what acts seldom acts; `timed` is one in which it never does."""
         is_timed, steps = self.times_acts(changes), steps_of(subject, intervention)
         shown = intervention if is_timed else as_it_is(intervention, changes)
-        pace = subject.fit(shown, *self.lengths(changes, with_acts=is_timed), seed=number)
+        lengths = self.lengths(changes, is_whole, with_acts=is_timed)
+        pace = subject.fit(shown, *lengths, seed=number)
         acts_s = max(0.0, pace.step_s - timed.pace.step_s) * weight(changes, steps, is_timed)
         step_s = timed.pace.step_s + acts_s / steps
         pace = replace(timed.pace, step_s=step_s)
@@ -245,7 +252,9 @@ class Trials:
             self._loading[changes] = subject.loading(intervention.settings)
         return subject, intervention, self._loading[changes]
 
-    def lengths(self, changes: Changes, with_acts: bool = False) -> tuple[int, int]:
+    def lengths(
+        self, changes: Changes, is_whole: bool = False, with_acts: bool = False
+    ) -> tuple[int, int]:
         """Steps before those that are measured, and these.
 
         Where the job waits for its workers in the end, they are past the batches that are ready at
@@ -260,5 +269,5 @@ class Trials:
         ahead = loading.ahead if waits else 0
         acts = period_of(changes, window) if with_acts else 1
         whole = math.lcm(window, workers if waits else 1, self._period, acts)
-        measured = max(self._steps, 2 * ahead)
+        measured = max(self._whole_steps if is_whole else self._steps, 2 * ahead)
         return self._warm_up + ahead, -(-measured // whole) * whole

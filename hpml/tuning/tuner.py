@@ -70,7 +70,7 @@ class Tuner:
     together: Sameness | None = None  # what was chosen, all together
     validation: Any = None  # the loaders for it that `fit` would get
     checks: EpochValidation = field(default_factory=EpochValidation)
-    # processes of its own for the final comparison, whose fits are as long as those of the trials
+    # processes of its own for the final comparison
     afresh: Callable[[Trials], Afresh] | None = None
     earlier: Callable[[], Rounds] = dict  # of a search that this one resumes, once a fit was tried
     identity: Callable[[], dict[str, Any]] = dict  # what the job is

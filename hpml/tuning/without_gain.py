@@ -42,7 +42,7 @@ def instead(found: "Tuning") -> str:
     if why := search.rounds.why_ended:
         return f", and the job as it is failed in a round ({why}) before any change was proven"
     if search.changes and not search.is_raced:
-        short = f" for {FEWEST_ROUNDS} rounds of trials of {search.trial_s:.2g} s"
+        short = f" for {FEWEST_ROUNDS} rounds of trials of {search.rounds.trial_s:.2g} s"
         if had := search.rounds_had:
             every = counted(search.measured.next_round, "round")
             short = f": of {every} {had} had each change, {FEWEST_ROUNDS} are needed"

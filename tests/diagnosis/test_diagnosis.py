@@ -27,6 +27,7 @@ from hpml.trials.pace import Pace
 from hpml.trials.subject import Subject
 
 STEPS = 20
+ROUNDS = experiment.ROUNDS
 # What a job is bound by that is slowed in one of these places.
 BOUND_BY = {
     "input": "dataset collate sampler",
@@ -404,6 +405,30 @@ def test_rounds_go_on_until_they_answer(
     monkeypatch.setattr(experiment, "MOST_STEPS", 20)
     assert diagnose(forward=3, budget_s=60.0).rounds == 4
     assert asked[:3] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "rounds", "steps"), [(5.0, 3, 2), (30.0, 15, 3), (60.0, 20, 5), (600.0, 20, 61)]
+)
+def test_time_is_for_rounds_before_it_is_for_their_length(
+    budget_s: float,
+    rounds: int,
+    steps: int,
+    diagnose: Callable[..., Diagnosis],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of steps that take 40 ms three tell enough; where there is time for most rounds, more do."""
+    monkeypatch.setattr(experiment, "ROUNDS", ROUNDS)
+    planned: list[tuple[int, int]] = []
+    prepare = experiment.Experiment.prepare
+
+    def prepared(of: experiment.Experiment) -> None:
+        prepare(of)
+        planned.append((of.rounds, of._steps))
+
+    monkeypatch.setattr(experiment.Experiment, "prepare", prepared)
+    assert diagnose(forward=40, budget_s=budget_s).trial_steps == steps
+    assert planned == [(rounds, steps)]
 
 
 @pytest.fixture

@@ -343,7 +343,7 @@ def test_a_fresh_process_of_each_rank_is_one_group(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MASTER_PORT", "1")
     job: Any = SimpleNamespace(config=lambda changes, of_process: {})
     trials: Any = SimpleNamespace(proving=None, ends_left_out="", times_acts=lambda changes: True)
-    trials.lengths = lambda changes, with_acts: (1, 2)
+    trials.lengths = lambda changes, is_whole, with_acts: (1, 2)
 
     def work(agreement: Threads) -> Any:
         fresh = FreshTrials(job, trials, 1.0, agreement)

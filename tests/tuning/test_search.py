@@ -200,6 +200,19 @@ def test_trials_that_take_longer_than_the_first_one_leave_changes_out() -> None:
     assert trials.clock_s < 70
 
 
+def test_changes_left_out_are_taken_in_where_time_is_left_after_all() -> None:
+    """A first trial may import and compile: it is no measure of how many there is time for."""
+    trials = SlowTrials("last=1", first_s=2.0, others_s=0.3)
+    changes = list(map(change, [*(f"idle{number}=1" for number in range(9)), "last=1"]))
+    lines: list[str] = []
+    search = Search(trials, changes, trials.left_s, 60.0, lines.append)
+    search.run()
+    assert "time for 4 of 10 changes" in lines
+    assert not search.left_out
+    assert search.is_raced
+    assert claimed(search) == {"last=1"}
+
+
 def test_a_resumed_search_keeps_what_the_first_one_proved() -> None:
     """Where there is time for none of its changes again."""
     changes = list(map(change, ["idle=1", "good=1", "new=1"]))

@@ -51,6 +51,20 @@ def test_end_to_end_an_epoch_has_its_start_too() -> None:
         assert epoch_s(STEPS, none, pace) == pytest.approx(0.047)
 
 
+@pytest.mark.parametrize(
+    ("step_s", "trial", "whole"),
+    [(0.01, (6, 20), (6, 60)), (0.04, (6, 8), (6, 16)), (1.0, (5, 8), (5, 8))],
+)
+def test_what_is_claimed_comes_from_longer_trials(step_s: float, trial: Any, whole: Any) -> None:
+    """Of a job that waits for workers; of slow steps there are as few as can be."""
+    ahead = Loading(workers=2, ahead=4, starts_anew=True)
+    subject = SimpleNamespace(loading=lambda settings: ahead, trainer=SimpleNamespace())
+    subject.trainer.accumulate_grad_batches = 1
+    job: Any = SimpleNamespace(with_changes=lambda changes: (subject, Intervention()))
+    of = Trials(job, 0.2, Pace(step_s, 0.5 * step_s, None), None, 0)
+    assert (of.lengths(NONE), of.lengths(NONE, is_whole=True)) == (trial, whole)
+
+
 def fitted(epoch_steps: int | None) -> tuple[Trials, list[tuple[int, ...]]]:
     """Trials of steps of 0.1 s, and the seed and lengths of each of their fits."""
     fits: list[tuple[int, ...]] = []

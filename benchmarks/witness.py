@@ -20,8 +20,8 @@ import torch
 from harness import Page, fresh, interleaved, main, spread
 from torch.utils.data import DataLoader, TensorDataset
 
+from hpml.system.between_readings import between
 from hpml.system.gpus import GpuWitness
-from hpml.system.interference import between
 from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
 from hpml.trials.interference_watch import watched

@@ -8,8 +8,9 @@ import lightning as L
 import torch
 
 from hpml.callbacks.phase_timer import of_all_ranks
+from hpml.system.between_readings import Reading, between
 from hpml.system.gpus import GpuWitness
-from hpml.system.interference import CAUSES, FIGURES, Interference, Reading, between, summed
+from hpml.system.interference import CAUSES, FIGURES, Interference, summed
 from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
 from hpml.system.threads import crowded_in_words, workers_affinity

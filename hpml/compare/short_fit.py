@@ -16,8 +16,9 @@ from hpml.callbacks.batch_size import BatchSizes
 from hpml.callbacks.epoch_interference import witness_of
 from hpml.callbacks.phase_timer import PhaseTimer, in_its_fit
 from hpml.records.phases import DATA
+from hpml.system.between_readings import Reading, between
 from hpml.system.environment import describe, peak_memory_mib
-from hpml.system.interference import Interference, Reading, add, between, summed
+from hpml.system.interference import Interference, add, summed
 from hpml.system.interference_in_pieces import joined
 from hpml.system.kernel_readings import Witness
 from hpml.timing.epoch_times import NS_PER_S, by_phase

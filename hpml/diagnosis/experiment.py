@@ -113,6 +113,7 @@ class Experiment(Measured):
         if pilot.waits:
             whole = math.lcm(whole, processes.workers)
         trials = len(self._interventions) + 1
+        enough = -(-enough // whole) * whole
         for rounds in ROUNDS:  # the most whose trials have enough steps in the budget
             trial_s = self.rounds_budget_s / (rounds * trials) - around_s
             steps = int(trial_s / pilot.step_s) - self._warm_up if pilot.step_s else MOST_STEPS

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from hpml.system.interference import Reading
+from hpml.system.between_readings import Reading
 from hpml.system.kernel_readings import TICKS
 
 

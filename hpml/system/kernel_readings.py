@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hpml.system.between_readings import Reading
 from hpml.system.control_groups import throttled_s
 from hpml.system.gpus import GpuWitness
-from hpml.system.interference import Reading, add
+from hpml.system.interference import add
 from hpml.system.suspensions import Suspensions
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from hpml.system.interference import Reading, between
+from hpml.system.between_readings import Reading, between
 from hpml.system.kernel_readings import Witness
 
 log = logging.getLogger("hpml")

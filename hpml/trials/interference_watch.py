@@ -4,7 +4,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeVar
 
-from hpml.system.interference import Interference, between
+from hpml.system.between_readings import between
+from hpml.system.interference import Interference
 from hpml.system.kernel_readings import Witness
 
 M = TypeVar("M")

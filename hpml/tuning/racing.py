@@ -16,6 +16,7 @@ Gains = Mapping[Change, AnytimeEstimate | None]  # logarithms of how many times 
 SEEMS = math.log(1.1)  # a gain that is much, known or not
 WIDE = math.log(10)  # an interval that is not worth telling
 MOST_PAIRS = 2
+SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 # Rounds so many times as long as the job as it is rule a change out, a single one if it is longer:
 # others may have slowed it.
 HOPELESS, HOPELESS_AT_ONCE = 3.0, 10.0
@@ -67,6 +68,13 @@ def by_promise(changes: Iterable[Change], gains: Gains) -> list[Change]:
 def best_of(changes: Iterable[Change], gains: Gains) -> Change | None:
     """The one that looks best."""
     return max(changes, key=lambda change: mean_of(gains[change]), default=None)
+
+
+def harmful_of(gains: Gains, chosen: Change) -> set[Change]:
+    """Those that are proven to harm; not where what was chosen leaves them other cores."""
+    anew = SHARED_CORES if chosen.slots & SHARED_CORES else frozenset()
+    known = {change: gain for change, gain in gains.items() if gain is not None}
+    return {c for c, gain in known.items() if gain.high < 0 and not anew & c.slots}
 
 
 def idlest_of(company: Mapping[Change, AnytimeEstimate]) -> Change | None:

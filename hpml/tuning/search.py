@@ -7,7 +7,7 @@ changes; where time is too short for it, what looks best is chosen. The final co
 `hpml.tuning.final_comparison`, measures again what is chosen in the end.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -25,6 +25,7 @@ from hpml.tuning.racing import (
     best_of,
     by_promise,
     front_of,
+    harmful_of,
     idlest_of,
     in_words,
     may_gain,
@@ -39,8 +40,6 @@ from hpml.tuning.timed_rounds import TimedRounds
 # Rounds of a race; once all changes had FEWEST_ROUNDS, those alone go on that look best, and for
 # longer where one still seems to bring much.
 MOST_ROUNDS, LONGEST = 10, 100
-RACE_SHARE = 0.6  # of the budget, for the race; diagnosis and proof have the rest
-SHARED_CORES = frozenset({"threads", "num_workers", "prefetch_factor"})
 
 Report = Callable[[str], None]
 
@@ -111,15 +110,12 @@ class Search:
     def _alone(self, changes: Iterable[Change]) -> dict[Change, AnytimeEstimate | None]:
         return {change: self.gain_of(NONE, frozenset({change})) for change in changes}
 
+    def _gains(self, rivals: Mapping[Change, Changes]) -> dict[Change, AnytimeEstimate | None]:
+        return {change: self.gain_of(self.chosen, of) for change, of in rivals.items()}
+
     def company(self, change: Change) -> AnytimeEstimate | None:
         """What one of the changes that are chosen brings beside the others."""
         return self.gain_of(self.chosen - {change}, self.chosen)
-
-    @property
-    def needed_s(self) -> float:
-        """The budget that would be enough to race all changes."""
-        race_s = FEWEST_ROUNDS * (len(self.changes) + 1) * self.rounds.trial_s / RACE_SHARE
-        return race_s + self.proof.looked_s + 2 * FEWEST_ROUNDS * self.proof.whole_s
 
     def _begins(self) -> bool:
         """Whether the job can be tried; leaves out changes for which there is no time."""
@@ -144,34 +140,37 @@ class Search:
         return max(0, int(trials) - 1)
 
     def _choose(self) -> None:
-        harmful = set[Change]()
+        harmful, late = set[Change](), list[Change]()  # those that were taken in race alone
         while True:
             rivals = {
                 change: added(self.chosen, change)
-                for change in self._affordable
+                for change in late or self._affordable
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
-            if best is None:
-                if self._exchange() or self._takes_in():
-                    continue
+            gains = self._gains(rivals)
+            short = by_promise([c for c in rivals if c in late and c not in harmful], gains)
+            self.left_out += [
+                c for c in short if not gains[c] or self._goes_on(gains[c], rivals[c])
+            ]
+            late = []
+            if best is not None:
+                harmful |= harmful_of(gains, best)
+                self._chose([(best, rivals[best])])
+            elif not self._exchange() and not (late := self._taken_in()):
                 return
-            shares_cores = best.slots & SHARED_CORES
-            for change, of in rivals.items():
-                gain = self.gain_of(self.chosen, of)
-                anew = shares_cores and change.slots & SHARED_CORES
-                if gain is not None and gain.high < 0 and not anew:
-                    harmful.add(change)
-            self._chose([(best, rivals[best])])
 
-    def _takes_in(self) -> bool:
-        """Takes in changes that were left out, where there is time for them after all."""
-        count = 0 if self._is_late else self._count(FEWEST_ROUNDS)
-        back, self.left_out = self.left_out[:count], self.left_out[count:]
-        if back:
-            self.report(f"time for {counted(len(back), 'more change')} after all")
-        return bool(back)
+    def _taken_in(self) -> list[Change]:
+        """Changes that were left out, and have time after all beside what is to be taken back."""
+        if self._is_late or self.rounds.why_ended:
+            return []
+        kept = len(self.chosen) + 1 if len(self.chosen) > 1 else 0
+        count = max(0, self._count(FEWEST_ROUNDS) - kept)
+        if taken := self.left_out[:count]:
+            self.left_out = self.left_out[count:]
+            self.report(f"time for {counted(len(taken), 'more change')} after all")
+        return taken
 
     def _choose_what_seems(self) -> None:
         """Where nothing is proven, but something seems to help: the final comparison tells."""
@@ -202,7 +201,7 @@ class Search:
         """The change that is proven to bring most beside those that are chosen."""
         running = dict(rivals)
         begun = self.measured.next_round
-        gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
+        gains = self._gains(running)
         for number in range(LONGEST):
             front = front_of(running, gains)
             is_open = number < MOST_ROUNDS or any(mean_of(gains[each]) > SEEMS for each in front)
@@ -210,7 +209,7 @@ class Search:
                 break
             if not (ran := self.rounds.run([self.chosen, *front.values()])):
                 break
-            gains = {c: self.gain_of(self.chosen, of) for c, of in running.items()}
+            gains = self._gains(running)
             known = {c: gain.n for c, gain in gains.items() if gain is not None}
             failed = {c for c, of in running.items() if of in self.measured.failures}
             is_whole = running.keys() == known.keys() | failed
@@ -244,7 +243,7 @@ class Search:
         return {change: of for change, of in running.items() if change not in best[count:]}
 
     def _leader(self, rivals: dict[Change, Changes]) -> Change | None:
-        gains = {c: self.gain_of(self.chosen, of) for c, of in rivals.items()}
+        gains = self._gains(rivals)
         proven = sorted(proven_of(gains), key=lambda change: -mean_of(gains[change]))
         return next(filter(self._is_admitted, proven), None)
 

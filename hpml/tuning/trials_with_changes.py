@@ -117,7 +117,7 @@ def load_before(subject: Subject, seed: int, settings: Settings = NO_CHANGE) -> 
 
 
 class Trials:
-    """Short fits of a job with some changes, all of about the same length; whole epochs longer.
+    """Short fits of a job with some changes, all of about one length; of whole epochs longer ones.
 
     `first` is the pace of the job as it is, `loading` that of its loader alone, by so many
     `workers`, where it is known. With `validating` an epoch has its part of a validation; a whole

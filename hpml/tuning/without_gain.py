@@ -11,6 +11,8 @@ from hpml.tuning.racing import SEEMS, in_times
 if TYPE_CHECKING:
     from hpml.tuning.answer import Tuning
 
+RACE_SHARE = 0.6  # of a budget, for the race; diagnosis and proof have the rest
+
 
 def verdict(found: "Tuning") -> str:
     """`nothing to gain`, `not proven` or `not answered`."""
@@ -59,7 +61,11 @@ def instead(found: "Tuning") -> str:
 
 
 def _more_time(found: "Tuning") -> str:
-    needed_s = max(found.search.needed_s, found.search.budget_s)
+    """The budget that would be enough to race all changes."""
+    search, proof = found.search, found.search.proof
+    race_s = FEWEST_ROUNDS * (len(search.changes) + 1) * search.rounds.trial_s / RACE_SHARE
+    proof_s = proof.looked_s + 2 * FEWEST_ROUNDS * proof.whole_s
+    needed_s = max(race_s + proof_s, search.budget_s)
     return f"give {'tune.' * found.is_ours}budget_s={30 * (1 + int(needed_s / 30))}"
 
 

@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import LambdaCallback
 from hpml.callbacks import EpochTimer, epoch_interference
 from hpml.callbacks.run_recorder import RunRecorder
 from hpml.records.run_record import RunRecord
-from hpml.system.interference import Interference, Reading, between
+from hpml.system.between_readings import Reading, between
+from hpml.system.interference import Interference
 
 UNKNOWN = dict.fromkeys(Reading.__dataclass_fields__)
 NOTHING = Reading(

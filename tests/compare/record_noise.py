@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.gated_job import BATCH, Autoencoder, Rows
 from torch.utils.data import DataLoader
 
+from hpml.system.between_readings import between
 from hpml.system.environment import cpu_name, usable_cores
-from hpml.system.interference import between
 from hpml.system.kernel_readings import Witness
 
 # About 25 ms on one core, a third of it waiting for data.

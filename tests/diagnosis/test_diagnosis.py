@@ -408,17 +408,22 @@ def test_rounds_go_on_until_they_answer(
 
 
 @pytest.mark.parametrize(
-    ("budget_s", "rounds", "steps"), [(5.0, 3, 2), (30.0, 15, 3), (60.0, 20, 5), (600.0, 20, 61)]
+    ("budget_s", "every", "rounds", "steps"),
+    [(5.0, 1, 3, 2), (30.0, 1, 15, 3), (60.0, 1, 20, 5), (600.0, 1, 20, 61), (60.0, 8, 13, 8)],
 )
 def test_time_is_for_rounds_before_it_is_for_their_length(
     budget_s: float,
+    every: int,
     rounds: int,
     steps: int,
     diagnose: Callable[..., Diagnosis],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of steps that take 40 ms three tell enough; where there is time for most rounds, more do."""
+    """Of steps that take 40 ms three tell enough, or as many as an optimizer's step comes after;
+    where there is time for most rounds, more do.
+    """
     monkeypatch.setattr(experiment, "ROUNDS", ROUNDS)
+    monkeypatch.setattr(experiment, "accumulated", lambda trainer: every)
     planned: list[tuple[int, int]] = []
     prepare = experiment.Experiment.prepare
 

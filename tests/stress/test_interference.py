@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hpml.system.between_readings import between
 from hpml.system.environment import usable_cores
-from hpml.system.interference import Interference, between
+from hpml.system.interference import Interference
 from hpml.system.kernel_readings import Witness
 from hpml.system.suspensions import Suspensions
 
@@ -133,7 +134,7 @@ def test_a_memory_hog(tmp_path: Path) -> None:
     inside += f"file = open('{file}', 'wb'); [file.write(os.urandom(2**20)) for _ in range(64)]\n"
     inside += "file.flush(); os.fsync(file.fileno())\n"
     inside += "from pathlib import Path; from hpml.system.kernel_readings import Witness\n"
-    inside += "from hpml.system.interference import between\n"
+    inside += "from hpml.system.between_readings import between\n"
     inside += f"witness = Witness(proc=Path('/proc')); file = open('{file}', 'rb')\n"
     inside += "pages = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
     inside += "pages.madvise(mmap.MADV_RANDOM); before = witness.read()\n"

@@ -17,7 +17,7 @@ from hpml.sweep.cost_model import CostModel
 from hpml.sweep.quiet_machine import QuietMachine
 from hpml.sweep.reruns import OnDisturbance
 from hpml.sweep.runner import HowToRun, Runner
-from hpml.system.interference import Reading
+from hpml.system.between_readings import Reading
 from hpml.system.kernel_readings import Witness
 from hpml.system.other_programs import OtherPrograms
 

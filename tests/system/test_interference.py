@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from helpers.machine import PID, WORKER, Machine
 
+from hpml.system.between_readings import Reading, between
 from hpml.system.control_groups import cpu_quota, throttled_s
-from hpml.system.interference import CAUSES, Interference, Reading, between, summed
+from hpml.system.interference import CAUSES, Interference, summed
 from hpml.system.kernel_readings import Witness
 
 RANK = 300
@@ -343,6 +344,30 @@ def test_a_twentieth_is_the_border(machine: Machine, waited: float, disturbed: b
     machine.process(PID, {PID: waited}, cpu_s=9.0)
     machine.cores((10, 0, 0), (0, 10, 0))
     assert seen(before, machine.witness.read()).disturbed is disturbed
+
+
+@pytest.mark.parametrize(
+    ("worked", "disturbed"),
+    [((0.79, 0.79), False), ((1.0, 0.58), False), ((1.0, 1.0), True), ((1.0, 0.0), True)],
+)
+def test_what_a_tick_may_count_by_chance_disturbs_nothing(
+    machine: Machine, worked: tuple[float, float], disturbed: bool
+) -> None:
+    """A second of which cores worked a part: who had 0.06 s of it is not known."""
+    before = machine.witness.read()
+    machine.process(PID, {PID: 0.06}, cpu_s=sum(worked) - 0.06)
+    machine.cores(*((seconds, 1 - seconds, 0) for seconds in worked))
+    found = seen(before, machine.witness.read(), wall_s=1.0)
+    assert found.lost_s == {"others": pytest.approx(0.06)}
+    assert found.disturbed is disturbed
+
+
+def test_chance_of_parts_grows_with_the_root_of_their_number() -> None:
+    part = Interference(1.0, others_cpu_s=0.1, chance_s=0.06, lost_s={"others": 0.1})
+    total = summed([part] * 9)
+    assert total is not None
+    assert (total.chance_s, total.others_cpu_s) == (pytest.approx(0.18), pytest.approx(0.9))
+    assert (part.disturbed, total.disturbed) == (False, True)
 
 
 def test_intervals_add_up(machine: Machine) -> None:

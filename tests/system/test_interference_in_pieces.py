@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from hpml.system.interference import Reading, between
+from hpml.system.between_readings import Reading, between
 from hpml.system.interference_in_pieces import joined
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpml.trials.pace import Pace, Timed
-from hpml.trials.rounds import Candidate, Measurements
+from hpml.trials.rounds import FEWEST_ROUNDS, Candidate, Measurements
 from hpml.tuning.caveats import why_not_taken
 from hpml.tuning.change import NONE, Change, Changes
 from hpml.tuning.search import Search
@@ -211,6 +211,41 @@ def test_changes_left_out_are_taken_in_where_time_is_left_after_all() -> None:
     assert not search.left_out
     assert search.is_raced
     assert claimed(search) == {"last=1"}
+
+
+@pytest.mark.parametrize("others_s", [1.0, 1.25, 1.5, 1.75, 2.0])
+def test_a_change_that_is_taken_in_and_has_too_few_rounds_is_told(others_s: float) -> None:
+    """Each one has enough rounds, or is left out in the answer's words."""
+    trials = SlowTrials("", first_s=2.0, others_s=others_s)
+    changes = list(map(change, (f"idle{number}=1" for number in range(10))))
+    search = Search(trials, changes, trials.left_s, 60.0)
+    search.run()
+    rounds = {of: len(rounds) for of, rounds in search.measured.by_name.items()}
+    few = [each for each in changes if rounds.get(frozenset({each}), 0) < FEWEST_ROUNDS]
+    assert set(few) == {*search.left_out}
+    assert trials.clock_s < 70
+
+
+def test_a_job_that_fails_takes_nothing_in() -> None:
+    """Nothing is tried after it."""
+    trials, lines = SlowTrials("", first_s=2.0, others_s=0.3), list[str]()
+
+    def trial(changes: Changes) -> Candidate[Timed]:
+        measure = trials(changes)
+
+        def failing(number: int) -> Timed:
+            if number > 1 and not changes:
+                raise RuntimeError("the job itself")
+            return measure(number)
+
+        return failing
+
+    changes = list(map(change, (f"idle{number}=1" for number in range(10))))
+    search = Search(trial, changes, trials.left_s, 60.0, lines.append)
+    search.run()
+    assert "the job itself" in search.rounds.why_ended
+    assert len(search.left_out) == 6
+    assert not any("after all" in line for line in lines)
 
 
 def test_a_resumed_search_keeps_what_the_first_one_proved() -> None:

@@ -58,8 +58,8 @@ def test_end_to_end_an_epoch_has_its_start_too() -> None:
 def test_what_is_claimed_comes_from_longer_trials(step_s: float, trial: Any, whole: Any) -> None:
     """Of a job that waits for workers; of slow steps there are as few as can be."""
     ahead = Loading(workers=2, ahead=4, starts_anew=True)
-    subject = SimpleNamespace(loading=lambda settings: ahead, trainer=SimpleNamespace())
-    subject.trainer.accumulate_grad_batches = 1
+    subject = SimpleNamespace(loading=lambda settings: ahead)
+    subject.trainer = SimpleNamespace(accumulate_grad_batches=1, callbacks=[])
     job: Any = SimpleNamespace(with_changes=lambda changes: (subject, Intervention()))
     of = Trials(job, 0.2, Pace(step_s, 0.5 * step_s, None), None, 0)
     assert (of.lengths(NONE), of.lengths(NONE, is_whole=True)) == (trial, whole)

@@ -1,6 +1,8 @@
 """What each epoch of a fit lost to other programs, to limits and to the machine itself."""
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -100,12 +102,13 @@ class EpochInterference:
         """
         seen = self.epochs[epoch]
         own = [seen.lost_s.get(cause, 0.0) for cause in CAUSES]
-        every = of_all_ranks(trainer, [*own, float(len(seen.slowed_gpus))]).tolist()
-        slowed = [rank for rank, (*_, count) in enumerate(every) if count]
-        lost = [lost for *lost, _ in every]
-        worst = max(range(len(lost)), key=lambda rank: sum(lost[rank]))
-        lost_s = {cause: s for cause, s in zip(CAUSES, lost[worst], strict=True) if s > 0}
-        self.epochs[epoch] = seen = replace(seen, lost_s=lost_s)
+        known = [math.nan if s is None else s for s in (seen.others_cpu_s, seen.chance_s)]
+        of_all = [*own, *known, float(len(seen.slowed_gpus))]
+        *rows, slowed_gpus = zip(*of_all_ranks(trainer, of_all).tolist(), strict=True)
+        slowed = [rank for rank, count in enumerate(slowed_gpus) if count]
+        every = [_told_by_a_rank(seen, of_rank) for of_rank in zip(*rows, strict=True)]
+        worst = max(range(len(every)), key=lambda rank: sum(every[rank].surely_lost_s.values()))
+        self.epochs[epoch] = seen = every[worst]
         if slowed:
             theirs = trainer.strategy.broadcast(seen.gpus, src=slowed[0])
             if trainer.global_rank != slowed[0]:
@@ -138,6 +141,14 @@ class EpochInterference:
         if others := len(disturbed) - 1:
             words += f"; {others} more of {len(self.epochs)} epochs were disturbed"
         return [words, *pinned]
+
+
+def _told_by_a_rank(seen: Interference, of_rank: Sequence[float]) -> Interference:
+    """This rank's interference, with what another one lost: by CAUSES, of its cores, by chance."""
+    *lost, others_cpu_s, chance_s = of_rank
+    lost_s = {cause: s for cause, s in zip(CAUSES, lost, strict=True) if s > 0}
+    known = [None if math.isnan(s) else s for s in (others_cpu_s, chance_s)]
+    return replace(seen, lost_s=lost_s, others_cpu_s=known[0], chance_s=known[1])
 
 
 def figures(seen: Interference) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import Any
 from hpml.system.gpus import GpuReading
 from hpml.system.interference import Interference, add
 
-# The kernel looks at each core once in so long, by default, and counts all of it to whom it meets.
+# The kernel looks at each core once in so long, by most systems' setting, and counts all of it as
+# work where it finds some.
 TICK_S = 0.004
 # A page that had been given away is back after so long at most, from a slow disk.
 READ_AGAIN_S = 0.02
@@ -123,7 +124,8 @@ def _attributed(
 def _chance_s(wall_s: float, worked: Sequence[float]) -> float:
     """By how much the seconds that cores worked may be too many: two standard errors of ticks.
 
-    One that worked all the time, or never, leaves nothing to chance.
+    One that worked all the time, or never, leaves nothing to chance. What `joined` takes off for
+    the borders of its pieces comes besides.
     """
     shares = [min(1.0, seconds / wall_s) if wall_s > 0 else 0.0 for seconds in worked]
     return 2 * math.sqrt(TICK_S * wall_s * sum(share * (1 - share) for share in shares))

@@ -100,8 +100,16 @@ class Interference:
     @property
     def lost_much(self) -> bool:
         """Whether it surely waited for so long that this disturbed it, GPUs apart."""
-        by_chance_s = min(self.lost_s.get("others", 0.0), self.chance_s or 0.0)
-        return self.lost - by_chance_s >= max(LEAST_S, LEAST_SHARE * self.wall_s)
+        lost_s = min(self.wall_s, sum(self.surely_lost_s.values()))
+        return lost_s >= max(LEAST_S, LEAST_SHARE * self.wall_s)
+
+    @property
+    def surely_lost_s(self) -> dict[str, float]:
+        """`lost_s`, without what others may have used of the cores by chance alone."""
+        if self.others_cpu_s is None or self.chance_s is None or "others" not in self.lost_s:
+            return self.lost_s
+        sure_s = max(0.0, self.others_cpu_s - self.chance_s)
+        return self.lost_s | {"others": min(self.lost_s["others"], sure_s)}
 
     @property
     def crowded(self) -> bool:
@@ -118,7 +126,8 @@ class Interference:
     @property
     def cause(self) -> str:
         """Of CAUSES the one that took most; empty where nothing is lost."""
-        return max(self.lost_s, key=lambda name: self.lost_s[name], default="")
+        sure_s = self.surely_lost_s
+        return max(sure_s, key=lambda name: (sure_s[name], self.lost_s[name]), default="")
 
     def in_words(self, subject: str = "the process") -> str:
         """What disturbed it most: "the process waited up to 31 s of 42 s for a core that …"."""

@@ -79,8 +79,8 @@ class Measurements(Generic[Name, M]):
     def disturbed(self) -> dict[int, Interference]:
         """By number, the rounds in which others took too much of a measurement: all they took."""
         rounds = {n: list(seen.values()) for n, seen in self.seen.items()}
-        sums = {n: summed(of) for n, of in rounds.items() if any(each.disturbed for each in of)}
-        return {number: seen for number, seen in sums.items() if seen is not None}
+        every = {n: [*of, *filter(None, [summed(of)])] for n, of in rounds.items()}
+        return {n: of[-1] for n, of in every.items() if any(each.disturbed for each in of)}
 
     @property
     def left_out(self) -> set[int]:

@@ -140,33 +140,31 @@ class Search:
         return max(0, int(trials) - 1)
 
     def _choose(self) -> None:
-        harmful, late = set[Change](), list[Change]()  # those that were taken in race alone
+        harmful, taken_in = set[Change](), list[Change]()  # which race by themselves
         while True:
             rivals = {
                 change: added(self.chosen, change)
-                for change in late or self._affordable
+                for change in taken_in or self._affordable
                 if change not in self.chosen | harmful and self._admitted.get(change, True)
             }
             best = self._race(rivals) if rivals else None
             harmful |= {c for c, of in rivals.items() if of in self.measured.failures}
             gains = self._gains(rivals)
-            short = by_promise([c for c in rivals if c in late and c not in harmful], gains)
-            self.left_out += [
-                c for c in short if not gains[c] or self._goes_on(gains[c], rivals[c])
-            ]
-            late = []
+            few = by_promise([c for c in rivals if c in taken_in and c not in harmful], gains)
+            few = [c for c in few if not gains[c] or self._goes_on(gains[c], rivals[c])]
+            self.left_out += [change for change in few if change != best]
+            taken_in = []
             if best is not None:
                 harmful |= harmful_of(gains, best)
                 self._chose([(best, rivals[best])])
-            elif not self._exchange() and not (late := self._taken_in()):
+            elif not self._exchange() and not (taken_in := self._taken_in()):
                 return
 
     def _taken_in(self) -> list[Change]:
-        """Changes that were left out, and have time after all beside what is to be taken back."""
-        if self._is_late or self.rounds.why_ended:
+        """Changes that were left out and have time after all, where nothing helps that had some."""
+        if self.chosen or self._is_late or self.rounds.why_ended:
             return []
-        kept = len(self.chosen) + 1 if len(self.chosen) > 1 else 0
-        count = max(0, self._count(FEWEST_ROUNDS) - kept)
+        count = self._count(FEWEST_ROUNDS)
         if taken := self.left_out[:count]:
             self.left_out = self.left_out[count:]
             self.report(f"time for {counted(len(taken), 'more change')} after all")

@@ -196,6 +196,28 @@ def test_a_gpu_of_any_rank_disturbs_the_epoch(monkeypatch: pytest.MonkeyPatch) -
         assert seen.power_w == 300.0
 
 
+def test_the_rank_counts_that_surely_lost_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On all ranks alike: what one may have lost by chance hides nothing."""
+    lost = {0: (0.09, 0.09, 0.1), 1: (0.08, 2.0, 0.1), 2: (0.07, None, None)}
+    every = {
+        rank: Interference(1.0, others_cpu_s=others, chance_s=chance, lost_s={"others": seconds})
+        for rank, (seconds, others, chance) in lost.items()
+    }
+    sent: list[list[float]] = []
+
+    def told(trainer: Any, own: list[float]) -> torch.Tensor:
+        sent.append(own)
+        return torch.tensor(sent, dtype=torch.float64)
+
+    monkeypatch.setattr(epoch_interference, "of_all_ranks", told)
+    for rank, of in every.items():
+        watching = epoch_interference.EpochInterference()
+        watching.epochs[0] = of
+        record = watching.of_all_ranks(SimpleNamespace(), 0)  # type: ignore[arg-type]
+        assert (record["rank"], record["disturbed"]) == ((1, True) if rank else (0, False))
+        assert record["chance_s"] == 0.1
+
+
 @pytest.mark.parametrize(("device", "unknown"), [("cpu", False), ("mps", True)])
 def test_a_gpu_of_which_nobody_tells_is_named(device: str, unknown: bool) -> None:
     """A training on the CPU has none."""

@@ -362,6 +362,16 @@ def test_what_a_tick_may_count_by_chance_disturbs_nothing(
     assert found.disturbed is disturbed
 
 
+def test_chance_is_of_what_others_used() -> None:
+    """What is sure of that is more than was waited for; and what is not sure is no cause."""
+    many = Interference(1.0, others_cpu_s=20.0, chance_s=0.5, lost_s={"others": 0.4})
+    assert many.disturbed
+    lost_s = {"others": 0.07, "stolen": 0.06}
+    few = Interference(1.0, others_cpu_s=0.07, chance_s=0.08, lost_s=lost_s)
+    assert (few.disturbed, few.cause) == (True, "stolen")
+    assert few.lost == pytest.approx(0.13)  # at most
+
+
 def test_chance_of_parts_grows_with_the_root_of_their_number() -> None:
     part = Interference(1.0, others_cpu_s=0.1, chance_s=0.06, lost_s={"others": 0.1})
     total = summed([part] * 9)

@@ -38,8 +38,7 @@ from hpml.trials.trainer import accumulated
 
 # As many as there is time for, of these: short trials in many rounds tell more than long in few.
 ROUNDS = range(20, 2, -1)
-# More follow where they have not answered, and time is left.
-MOST_ROUNDS = 1000
+MOST_ROUNDS = 1000  # where they have not answered, and time is left
 # Steps that warm up, and as many measured ones as are enough; and where a step takes longer.
 STEPS, LONG_STEPS, LONG_S, MOST_STEPS = (3, 5), (1, 3), 0.02, 400
 # The part of the budget for leaving out each callback in turn, where there are several.
